@@ -1,0 +1,1 @@
+"""tbmetrics: which classes fail, why, and at what cost, in TensorBoard."""

@@ -1,0 +1,1 @@
+"""Streaming class performance: which classes fail, by head, medium and tail."""

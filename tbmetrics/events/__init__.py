@@ -1,0 +1,1 @@
+"""Records to event files and back."""

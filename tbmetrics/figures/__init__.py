@@ -1,0 +1,1 @@
+"""Figures drawn from a history, with matplotlib on Agg."""

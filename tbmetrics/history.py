@@ -1,0 +1,234 @@
+"""What was measured, as numpy, kept in memory or read back from event files: the source of every figure."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.records import (
+    SCHEMA_VERSION,
+    ClassList,
+    Histogram,
+    HParams,
+    Image,
+    PRCurve,
+    Record,
+    Scalar,
+    SchemaError,
+    Table,
+    Text,
+)
+
+R = TypeVar("R")
+
+
+class Stamped(NamedTuple):
+    """A record with the step it belongs to (epoch or optimizer step) and the time it was measured (Unix seconds)."""
+
+    step: int
+    wall_time: float
+    record: Record
+
+
+class Series(Generic[R]):
+    """The values of one tag over steps, ascending; writing a step again replaces what it held.
+
+    An item may be given as a function that loads it, so that a history read from disk holds offsets, not arrays.
+    """
+
+    def __init__(self) -> None:
+        self._steps: list[int] = []
+        self._wall_times: list[float] = []
+        self._items: list[R | Callable[[], R]] = []
+
+    def put(self, step: int, wall_time: float, item: R | Callable[[], R]) -> None:
+        """Adds `item` at `step`, or replaces what was there."""
+        at = bisect_left(self._steps, step)
+        replace = at < len(self._steps) and self._steps[at] == step
+        end = at + 1 if replace else at
+        self._steps[at:end], self._wall_times[at:end], self._items[at:end] = [step], [wall_time], [item]
+
+    def truncate(self, step: int) -> None:
+        """Drops `step` and everything after it (what a resumed run supersedes)."""
+        at = bisect_left(self._steps, step)
+        del self._steps[at:], self._wall_times[at:], self._items[at:]
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Steps, ascending, int64 of shape (points,)."""
+        return np.asarray(self._steps, dtype=np.int64)
+
+    @property
+    def wall_times(self) -> NDArray[np.float64]:
+        """Unix seconds, float64 of shape (points,)."""
+        return np.asarray(self._wall_times, dtype=np.float64)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def __getitem__(self, index: int) -> R:
+        item = self._items[index]
+        return item() if callable(item) else item
+
+    def __iter__(self) -> Iterator[R]:
+        return (self[i] for i in range(len(self)))
+
+    def at(self, step: int) -> R:
+        """The item of `step`.
+
+        Raises:
+            KeyError: nothing was recorded at that step.
+        """
+        index = bisect_left(self._steps, step)
+        if index == len(self._steps) or self._steps[index] != step:
+            raise KeyError(f"nothing was recorded at step {step}")
+        return self[index]
+
+
+class ScalarSeries(Series[float]):
+    """The values of one scalar tag over steps."""
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """Values, float64 of shape (points,); NaN where undefined."""
+        return np.asarray(self._items, dtype=np.float64)
+
+
+class History:
+    """Everything measured in one run, by kind and tag.
+
+    Attributes:
+        run: the run's name.
+        scalars, pr_curves, histograms, images, texts, tables: series by tag.
+        class_lists: `ClassList` by attribute (the latest written).
+        hparams: the run's hyperparameters, or None.
+        problems: what was wrong with the files it was read from, in words; empty for one kept in memory.
+    """
+
+    def __init__(self, run: str = "") -> None:
+        self.run = run
+        self.scalars: dict[str, ScalarSeries] = {}
+        self.pr_curves: dict[str, Series[PRCurve]] = {}
+        self.histograms: dict[str, Series[Histogram]] = {}
+        self.images: dict[str, Series[Image]] = {}
+        self.texts: dict[str, Series[Text]] = {}
+        self.tables: dict[str, Series[Table]] = {}
+        self.class_lists: dict[str, ClassList] = {}
+        self.hparams: HParams | None = None
+        self.problems: list[str] = []
+
+    def add(self, stamped: Stamped) -> None:
+        """Keeps one record. A layout is not kept: it says how to show, not what was measured."""
+        step, wall_time, record = stamped
+        if isinstance(record, Scalar):
+            self.scalars.setdefault(record.tag, ScalarSeries()).put(step, wall_time, record.value)
+        elif isinstance(record, ClassList):
+            self.class_lists[record.attribute] = record
+        elif isinstance(record, HParams):
+            self.hparams = record
+        elif (kept := self._series_of(record)) is not None:
+            kept.setdefault(record.tag, Series()).put(step, wall_time, record)  # type: ignore[union-attr]
+
+    def _series_of(self, record: Record) -> dict[str, Series[Any]] | None:
+        by_kind: dict[type, dict[str, Series[Any]]] = {
+            PRCurve: self.pr_curves,
+            Histogram: self.histograms,
+            Image: self.images,
+            Text: self.texts,
+            Table: self.tables,
+        }
+        return by_kind.get(type(record))
+
+    def is_empty(self) -> bool:
+        """Whether nothing at all was recorded."""
+        kept = (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
+        return not any(kept)
+
+    def to_json(self) -> dict[str, Any]:
+        """The history as plain JSON values, non-finite numbers as null; images are listed by step only.
+
+        `from_json` reads it back.
+        """
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run": self.run,
+            "scalars": {tag: {**_axis(s), "values": to_jsonable(s.values)} for tag, s in sorted(self.scalars.items())},
+            "pr_curves": _series_json(self.pr_curves),
+            "histograms": _series_json(self.histograms),
+            "tables": _series_json(self.tables),
+            "texts": _series_json(self.texts),
+            "images": {tag: _axis(s) for tag, s in sorted(self.images.items())},
+            "class_lists": {a: _record_json(c) for a, c in sorted(self.class_lists.items())},
+            "hparams": _record_json(self.hparams) if self.hparams else None,
+            "problems": list(self.problems),
+        }
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> History:
+        """The inverse of `to_json` (images excepted).
+
+        Raises:
+            SchemaError: written by a newer schema.
+        """
+        version = data.get("schema_version")
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise SchemaError(f"history of schema {version!r}; this tbmetrics reads up to {SCHEMA_VERSION}")
+        history = cls(data["run"])
+        for tag, series in data["scalars"].items():
+            for step, wall, value in zip(series["steps"], series["wall_times"], series["values"], strict=True):
+                history.add(Stamped(step, wall, Scalar(tag, math.nan if value is None else value)))
+        for kind, key in ((PRCurve, "pr_curves"), (Histogram, "histograms"), (Table, "tables"), (Text, "texts")):
+            for series in data[key].values():
+                for step, wall, item in zip(series["steps"], series["wall_times"], series["items"], strict=True):
+                    history.add(Stamped(step, wall, _record_from_json(kind, item)))
+        history.class_lists = {a: _record_from_json(ClassList, c) for a, c in data["class_lists"].items()}
+        history.hparams = _record_from_json(HParams, data["hparams"]) if data["hparams"] else None
+        history.problems = list(data["problems"])
+        return history
+
+
+def to_jsonable(value: Any) -> Any:
+    """`value` as plain JSON: arrays as lists, mappings and sequences walked, non-finite numbers as None."""
+    if isinstance(value, np.ndarray | np.generic):
+        return to_jsonable(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(k): to_jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_jsonable(v) for v in value]
+    return value
+
+
+def _axis(series: Series[Any]) -> dict[str, Any]:
+    return {"steps": series.steps.tolist(), "wall_times": series.wall_times.tolist()}
+
+
+def _series_json(by_tag: dict[str, Series[Any]]) -> dict[str, Any]:
+    return {tag: {**_axis(s), "items": [_record_json(item) for item in s]} for tag, s in sorted(by_tag.items())}
+
+
+def _record_json(record: Any) -> dict[str, Any]:
+    return {f.name: to_jsonable(getattr(record, f.name)) for f in fields(record)}
+
+
+def _record_from_json(kind: type[Any], data: dict[str, Any]) -> Any:
+    return kind(**{f.name: _field_from_json(kind, f.name, data[f.name]) for f in fields(kind)})
+
+
+def _field_from_json(kind: type[Any], name: str, value: Any) -> Any:
+    if kind is HParams:
+        return {k: math.nan if v is None else v for k, v in value.items()}
+    if isinstance(value, list) and name in {"columns", "rows", "names", "groups"}:
+        return tuple(value)
+    if isinstance(value, list):
+        dtype = np.float32 if kind is Table else np.int64 if kind is ClassList else np.float64
+        array = np.array(value, dtype=np.float64).astype(dtype)
+        return array.reshape(-1, len(value[0]) if value else 0) if kind is Table else array
+    return math.nan if value is None else value

@@ -1,0 +1,365 @@
+"""The one schema: what a measurement looks like between a tracker, the event file, the exporter and the plugin.
+
+A tracker measures with torch and yields the frozen records below, which hold plain Python and numpy values
+only. The same record goes to the event file, to the in-memory history, and, read back, to figures and the
+TensorBoard plugin. Tags, columns and versions are spelled here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+PLUGIN_NAME = "longtail"
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Float32Array: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+
+#: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
+#: Counts are exact up to 2**24 in float32. Undefined values are NaN.
+CLASS_COLUMNS = (
+    "support",  # positives in the validation set
+    "true_positives",
+    "false_positives",
+    "false_negatives",
+    "precision",
+    "recall",
+    "f1",
+    "ap",  # average precision, scikit-learn's definition
+    "precision_lower",  # Wilson interval, 95 %
+    "precision_upper",
+    "recall_lower",  # Wilson interval, 95 %
+    "recall_upper",
+    "ap_lower",  # logit-binomial interval, 95 %
+    "ap_upper",
+    "threshold",  # the decision threshold in use, as probability; NaN where the rule is argmax
+    "best_threshold",  # the threshold, as probability, that maximises this class's F1
+    "best_f1",  # F1 at that threshold
+)
+
+#: Metrics whose macro mean over a group's classes is recorded, with `_lower`, `_upper` and `_n_classes` beside each.
+MEAN_METRICS = ("precision", "recall", "f1", "ap")
+
+#: Metrics of a group that are one number and no mean of a class column.
+GROUP_METRICS = (
+    "recall_geometric_mean",
+    "recall_harmonic_mean",
+    "worst_f1",
+    "worst_recall",
+    "accuracy",  # single-label: share of the group's samples predicted right; NaN for multi-label
+    "balanced_accuracy",  # single-label, group "all": mean recall of the classes with samples; NaN elsewhere
+    "ece",  # expected calibration error, 15 equal-width bins (Guo et al., 2017)
+)
+
+#: Counts beside them.
+GROUP_COUNTS = (
+    "n_classes",  # classes in the group
+    "n_samples",  # single-label: samples of the group's classes; multi-label: rows
+    "n_skipped",  # rows left out for non-finite logits
+    "scores_exact",  # 1 where AP and curves come from all scores, 0 where from bounded-memory bins
+)
+
+#: Rows of the "groups" table, in this order. "gap" is head minus tail, metric by metric.
+HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP = "head", "medium", "tail", "unknown", "all", "gap"
+GROUPS = (HEAD, MEDIUM, TAIL)
+GROUP_ROWS = (HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP)
+
+
+def _group_columns() -> tuple[str, ...]:
+    means = [f"{metric}{suffix}" for metric in MEAN_METRICS for suffix in ("", "_lower", "_upper", "_n_classes")]
+    return (*means, *GROUP_METRICS, *GROUP_COUNTS)
+
+
+#: Columns of the "groups" table.
+GROUP_COLUMNS = _group_columns()
+
+
+class SchemaError(ValueError):
+    """A record was written by a newer or foreign schema; the message names it and the version known here."""
+
+
+# ------------------------------------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number. Shown in Time Series; NaN is written as NaN and means "undefined here"."""
+
+    tag: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class PRCurve:
+    """A precision-recall curve at ascending thresholds in [0, 1]; every array is float64 of shape (thresholds,)."""
+
+    tag: str
+    thresholds: FloatArray
+    true_positives: FloatArray
+    false_positives: FloatArray
+    true_negatives: FloatArray
+    false_negatives: FloatArray
+    precision: FloatArray
+    recall: FloatArray
+    display_name: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A histogram: `counts[i]` values lie in `(limits[i - 1], limits[i]]`; both float64 of shape (buckets,)."""
+
+    tag: str
+    limits: FloatArray
+    counts: FloatArray
+    minimum: float
+    maximum: float
+    total: float
+    sum_of_squares: float
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: uint8 of shape (height, width, 3 or 4)."""
+
+    tag: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Markdown for the Text tab."""
+
+    tag: str
+    markdown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A float32 table `values` of shape (rows, columns), for the Long Tail tab.
+
+    `kind` says what its rows are: "classes" (rows in the order of the attribute's `ClassList`, `rows` empty),
+    "groups" (`rows` is `GROUP_ROWS`) or "confusion" (true group × predicted group; `rows` and `columns` name them).
+    Everything but `values` is written once per tag and must not change during a run.
+    """
+
+    tag: str
+    attribute: str
+    kind: str
+    columns: tuple[str, ...]
+    values: Float32Array
+    rows: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def column(self, name: str) -> Float32Array:
+        """The column called `name`, shape (rows,)."""
+        if name not in self.columns:
+            raise KeyError(f"table {self.tag!r} has no column {name!r}; it has {', '.join(self.columns)}")
+        return self.values[:, self.columns.index(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The classes of one attribute: names, training counts (-1 = unknown) and groups, written once per run."""
+
+    tag: str
+    attribute: str
+    names: tuple[str, ...]
+    counts: IntArray
+    groups: tuple[str, ...]
+    rule: str
+    decision: str  # "single_label" or "multi_label"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The Custom Scalars layout: {category: {chart name: chart}}."""
+
+    categories: Mapping[str, Mapping[str, MultilineChart | MarginChart]]
+
+
+@dataclass(frozen=True, slots=True)
+class MultilineChart:
+    """A chart with one line per tag; the tags are regular expressions, as TensorBoard reads them."""
+
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarginChart:
+    """A chart of values with a band; each series is (value tag, lower tag, upper tag), exact tags."""
+
+    series: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HParams:
+    """Hyperparameters and final metrics of the run, for the HParams tab."""
+
+    hparams: Mapping[str, bool | str | float | int]
+    metrics: Mapping[str, float]
+
+
+Record: TypeAlias = Scalar | PRCurve | Histogram | Image | Text | Table | ClassList | Layout | HParams
+
+
+# ---------------------------------------------------------------------------------------------------- tags
+
+
+def tag_part(name: str) -> str:
+    """`name` made safe as one segment of a tag: '/', '%', control characters and edge spaces are percent-encoded."""
+    encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
+    if encoded != encoded.strip() or encoded in {"", ".", ".."}:
+        encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or "%00"
+    return encoded
+
+
+def untag_part(part: str) -> str:
+    """The name that `tag_part` encoded."""
+    return "" if part == "%00" else unquote(part)
+
+
+def scalar_tag(attribute: str, metric: str, group: str) -> str:
+    """Tag of a group metric, e.g. `class_performance/digit/f1/tail`."""
+    return f"class_performance/{tag_part(attribute)}/{metric}/{group}"
+
+
+def pr_curve_tag(attribute: str, group: str) -> str:
+    """Tag of a group's mean PR curve, e.g. `class_performance/digit/pr/tail`."""
+    return f"class_performance/{tag_part(attribute)}/pr/{group}"
+
+
+def class_pr_curve_tag(attribute: str, class_name: str) -> str:
+    """Tag of one chosen class's PR curve, e.g. `class_performance/digit/pr/class/7`."""
+    return f"class_performance/{tag_part(attribute)}/pr/class/{tag_part(class_name)}"
+
+
+def class_table_tag(attribute: str) -> str:
+    """Tag of the per-class table, e.g. `longtail/digit`."""
+    return f"longtail/{tag_part(attribute)}"
+
+
+def class_list_tag(attribute: str) -> str:
+    """Tag of the class list, e.g. `longtail/digit/classes`."""
+    return f"longtail/{tag_part(attribute)}/classes"
+
+
+def group_table_tag(attribute: str) -> str:
+    """Tag of the table of group metrics, e.g. `longtail/digit/groups`."""
+    return f"longtail/{tag_part(attribute)}/groups"
+
+
+def confusion_tag(attribute: str) -> str:
+    """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
+    return f"longtail/{tag_part(attribute)}/confusion"
+
+
+# -------------------------------------------------------------------------------------- encoding for `longtail`
+
+
+def table_content(table: Table) -> bytes:
+    """The metadata content of a table's tag: JSON with schema version, kind, attribute, columns, rows, details."""
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "kind": table.kind,
+        "attribute": table.attribute,
+        "columns": list(table.columns),
+        "rows": list(table.rows),
+        "details": dict(table.details),
+    }
+    return _json_bytes(content)
+
+
+def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
+    """The inverse of `table_content`, with the tensor's `values` of shape (rows, columns).
+
+    Raises:
+        SchemaError: the content is no table of ours, or of a newer schema.
+    """
+    fields = decode_content(tag, content)
+    columns = tuple(fields["columns"])
+    if values.ndim != 2 or values.shape[1] != len(columns):
+        raise SchemaError(f"tag {tag!r}: tensor of shape {values.shape} does not fit {len(columns)} columns")
+    return Table(
+        tag=tag,
+        attribute=fields["attribute"],
+        kind=fields["kind"],
+        columns=columns,
+        values=np.asarray(values, dtype=np.float32),
+        rows=tuple(fields["rows"]),
+        details=fields["details"],
+    )
+
+
+def class_list_content(classes: ClassList) -> bytes:
+    """The metadata content of a class list's tag (the names themselves travel in the tensor)."""
+    content = {"schema_version": SCHEMA_VERSION, "kind": "class_list", "attribute": classes.attribute}
+    return _json_bytes(content)
+
+
+def class_list_payload(classes: ClassList) -> bytes:
+    """The class list as JSON bytes: the only element of its string tensor."""
+    payload = {
+        "schema_version": SCHEMA_VERSION,
+        "attribute": classes.attribute,
+        "names": list(classes.names),
+        "counts": [int(count) for count in classes.counts],
+        "groups": list(classes.groups),
+        "rule": classes.rule,
+        "decision": classes.decision,
+    }
+    return _json_bytes(payload)
+
+
+def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
+    """The inverse of `class_list_payload`.
+
+    Raises:
+        SchemaError: the payload is no class list of ours, or of a newer schema.
+    """
+    fields = decode_content(tag, payload)
+    try:
+        return ClassList(
+            tag=tag,
+            attribute=fields["attribute"],
+            names=tuple(fields["names"]),
+            counts=np.asarray(fields["counts"], dtype=np.int64),
+            groups=tuple(fields["groups"]),
+            rule=fields["rule"],
+            decision=fields["decision"],
+        )
+    except KeyError as error:
+        raise SchemaError(f"tag {tag!r}: the class list lacks {error}") from error
+
+
+def decode_content(tag: str, content: bytes) -> dict[str, Any]:
+    """The JSON object in a metadata content, its schema version checked.
+
+    Raises:
+        SchemaError: no JSON object, no version, or a version newer than `SCHEMA_VERSION`.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise SchemaError(f"tag {tag!r}: its metadata is not tbmetrics' JSON") from error
+    version = fields.get("schema_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int):
+        raise SchemaError(f"tag {tag!r}: its metadata names no schema version")
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"tag {tag!r} was written with schema {version}; this tbmetrics reads up to {SCHEMA_VERSION}; "
+            "upgrade tbmetrics to read it"
+        )
+    return fields
+
+
+def _json_bytes(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
