@@ -1,1 +1,64 @@
-"""tbmetrics: which classes fail, why, and at what cost, in TensorBoard."""
+"""tbmetrics: which classes of a long-tailed problem fail, why, and at what cost, in TensorBoard.
+
+Names load on first use, so `import tbmetrics` itself loads neither torch nor matplotlib.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tbmetrics.class_groups import AttributeClasses, ClassGroups, GroupRule
+    from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+    from tbmetrics.errors import InputError, TBMetricsWarning
+    from tbmetrics.events.reader import read_logdir, read_run
+    from tbmetrics.history import History
+    from tbmetrics.resource_usage.monitor import ResourceMonitor
+    from tbmetrics.session import TBMetrics
+    from tbmetrics.tracker import Tracker
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "AttributeClasses": "class_groups",
+    "ClassGroups": "class_groups",
+    "ClassPerformanceTracker": "class_performance.tracker",
+    "GroupRule": "class_groups",
+    "History": "history",
+    "InputError": "errors",
+    "ResourceMonitor": "resource_usage.monitor",
+    "TBMetrics": "session",
+    "TBMetricsWarning": "errors",
+    "Tracker": "tracker",
+    "read_logdir": "events.reader",
+    "read_run": "events.reader",
+}
+
+__all__ = [
+    "AttributeClasses",
+    "ClassGroups",
+    "ClassPerformanceTracker",
+    "GroupRule",
+    "History",
+    "InputError",
+    "ResourceMonitor",
+    "TBMetrics",
+    "TBMetricsWarning",
+    "Tracker",
+    "__version__",
+    "read_logdir",
+    "read_run",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tbmetrics' has no attribute {name!r}; it has {', '.join(__all__)}")
+    value = getattr(import_module(f"tbmetrics.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -53,24 +53,25 @@ class Tracker:
 
 
 class Isolation:
-    """Runs calls of one tracker so that its faults never reach training.
+    """Runs calls into one part of tbmetrics so that its faults never reach training.
 
-    An exception is logged once with its traceback; after three the tracker is stopped for good. With `strict` the
-    exception passes. An `InputError` is the caller's mistake and always passes.
+    An exception is logged once with its traceback; after three the part is stopped for good (`stop` is called). With
+    `strict` the exception passes. An `InputError` is the caller's mistake and always passes.
     """
 
-    def __init__(self, tracker: Tracker, *, strict: bool = False) -> None:
-        self.tracker = tracker
-        self.strict = strict
+    def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False) -> None:
+        self.name = name
         self.faults: list[str] = []
+        self._stop = stop
+        self._strict = strict
 
     @property
     def stopped(self) -> bool:
-        """Whether the tracker was switched off after too many faults."""
+        """Whether the part was switched off after too many faults."""
         return len(self.faults) >= FAULTS_BEFORE_STOP
 
     def call(self, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
-        """`action(*args)`, or `default` where it raised or the tracker is stopped."""
+        """`action(*args)`, or `default` where it raised or the part is stopped."""
         if self.stopped:
             return default
         try:
@@ -78,23 +79,22 @@ class Isolation:
         except InputError:
             raise
         except Exception as error:
-            if self.strict:
+            if self._strict:
                 raise
             self._note(error)
             return default
 
     def _note(self, error: Exception) -> None:
         self.faults.append(f"{type(error).__name__}: {error}")
-        name = self.tracker.name
         if len(self.faults) == 1:
             trace = "".join(traceback.format_exception(error))
-            logger.warning("tbmetrics: tracker %r failed; training goes on without this measurement.\n%s", name, trace)
+            logger.warning("tbmetrics: %s failed; training goes on without this measurement.\n%s", self.name, trace)
         if self.stopped:
-            logger.warning("tbmetrics: tracker %r failed %d times and is switched off.", name, len(self.faults))
-            self._detach()
+            logger.warning("tbmetrics: %s failed %d times and is switched off.", self.name, len(self.faults))
+            self._switch_off()
 
-    def _detach(self) -> None:
+    def _switch_off(self) -> None:
         try:
-            self.tracker.stop()
+            self._stop()
         except Exception as error:
-            logger.warning("tbmetrics: tracker %r could not be stopped: %s", self.tracker.name, error)
+            logger.warning("tbmetrics: %s could not be stopped cleanly: %s", self.name, error)

@@ -1,0 +1,44 @@
+# The commands of the README. Each sets up what it needs: `make demo` and `make test` work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NODE := $(shell command -v node 2>/dev/null)
+
+.PHONY: demo test lint bench board clean
+.DEFAULT_GOAL := demo
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $(READY)
+
+node_modules/.ready: package.json
+	npm install --silent --no-audit --no-fund --no-package-lock
+	touch node_modules/.ready
+
+demo: $(READY)  ## train the two runs of the digits example, export them, say how to look at them
+	$(BIN)/python examples/digits_longtail.py --log-dir runs/digits
+	$(BIN)/tbmetrics export runs/digits --out exports/digits
+	@echo
+	@echo "See it live:   make board     (or: $(BIN)/tensorboard --logdir runs/digits)"
+	@echo "See it offline: exports/digits/"
+
+test: $(READY)  ## every test, with coverage
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+
+lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and (where node is) JavaScript
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(if $(NODE),npm run --silent lint,@echo "node is missing: the JavaScript was not checked")
+
+bench: $(READY)  ## every benchmark; prints ratios
+	for script in benchmarks/*.py; do echo "## $$script"; $(BIN)/python $$script || exit 1; done
+
+board: $(READY)  ## TensorBoard on the demo's runs
+	$(BIN)/tensorboard --logdir runs
+
+clean:
+	rm -rf $(VENV) runs exports dist build node_modules

@@ -1,0 +1,365 @@
+"""TBMetrics: the session around a training loop; it owns the clock, the writer and the trackers."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from tbmetrics.class_groups import ClassGroups
+from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.deferred import DeferredScalars
+from tbmetrics.errors import InputError
+from tbmetrics.events.writer import RecordWriter, open_writer
+from tbmetrics.history import History, Stamped
+from tbmetrics.loops import OPTIMIZER_STEP_TAG, StepCounter, batch_size_of, with_progress
+from tbmetrics.records import HParams, Record, Scalar
+from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.run_page import layout, results_text, run_text
+from tbmetrics.session_parts import (
+    class_performance_tracker,
+    first_optimizer,
+    holds_events,
+    is_rank_zero,
+    resource_monitor,
+    uniquely_named,
+)
+from tbmetrics.tracker import Isolation, Tracker
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.utils.tensorboard import SummaryWriter
+
+T = TypeVar("T")
+
+DATA_LOADING = "data_loading"
+
+
+class TBMetrics:
+    """Instruments a training loop; everything goes to TensorBoard event files in `log_dir`.
+
+        groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
+        with TBMetrics("runs/focal", model=model, optimizer=optimizer, classes=groups) as tb:
+            for epoch in tb.epochs(range(30)):
+                for images, labels in tb.batches(train_loader):
+                    ...
+                for images, labels in val_loader:
+                    tb.update(model(images), labels)
+
+    The plain verbs (`start`, `start_epoch`, `start_component`, `end_component`, `step`, `end_epoch`, `finalize`) do
+    all the work; `with`, `epochs`, `batches` and `component` are pairs of them, so both styles mix freely.
+    `end_epoch` is idempotent and the only place where trackers hand over what they measured. Per-epoch records carry
+    the epoch, per-step records the optimizer step. In a distributed job only rank 0 writes.
+
+    Args:
+        log_dir: directory of this run, made if missing; or a `SummaryWriter` of your own, which is never closed here.
+            An existing run is continued: the optimizer step goes on from the epoch before the first one seen, and
+            what is written again wins.
+        model: the model, for its number of parameters.
+        optimizer: one or several; steps are counted by a hook on the first. Without one, `batches` counts a step per
+            batch, or call `step()` yourself.
+        classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`. Turns class performance on.
+        hparams: hyperparameters for the HParams tab, written with the final group metrics.
+        class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
+        resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
+        trackers: further trackers.
+        initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
+        policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
+        strict: raise exceptions of trackers instead of logging them and training on.
+        enabled: False makes every call a no-op with the same results for your loop.
+
+    Raises:
+        InputError: arguments that cannot work; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | SummaryWriter,
+        *,
+        model: torch.nn.Module | None = None,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+        classes: ClassGroups | Mapping[Any, Any] | None = None,
+        hparams: Mapping[str, bool | str | float | int] | None = None,
+        class_performance: ClassPerformanceTracker | bool = True,
+        resources: ResourceMonitor | bool = True,
+        trackers: Sequence[Tracker] = (),
+        initial_step: int | None = None,
+        policy: str = "drop",
+        strict: bool = False,
+        enabled: bool = True,
+    ) -> None:
+        self.enabled = enabled
+        self.history = History()
+        self.current_epoch: int | None = None
+        self._target, self._policy = log_dir, policy
+        self._hparams = dict(hparams or {})
+        self._state = "new"
+        self._writer: RecordWriter | None = None
+        self._last_epoch = -1
+        self._deferred = DeferredScalars()
+        self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
+        self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
+        self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
+        self.resources = resource_monitor(resources)
+        own = [t for t in (self.class_performance, self.resources) if t is not None]
+        self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
+        self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
+        self._writing = Isolation("the event writer", lambda: None, strict=strict)
+
+    # ---------------------------------------------------------------------------------------- start and end
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done."""
+        return self._steps.done
+
+    @property
+    def log_dir(self) -> str:
+        """The run's directory."""
+        return str(getattr(self._target, "log_dir", self._target))
+
+    def start(self) -> TBMetrics:
+        """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
+        if self._state == "new" and self.enabled:
+            self._state = "running"
+            resumed = holds_events(self.log_dir)
+            if is_rank_zero():
+                self._writer = open_writer(self._target, policy=self._policy)
+            self._steps.attach(self.log_dir if resumed else None)
+            for tracker in self.trackers:
+                self._call(tracker, tracker.start)
+            opening = [run_text(self.classes, self._hparams, self._parameters)]
+            self._write([Stamped(0, time.time(), r) for r in (*opening, layout(self.classes))])
+        elif self._state == "finished":
+            raise InputError(
+                "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
+            )
+        return self
+
+    def finalize(self) -> None:
+        """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
+        if self._state != "running":
+            return
+        self.end_epoch()
+        self._detach()
+        self._state = "finished"
+        self._write([Stamped(max(self._last_epoch, 0), time.time(), r) for r in self._closing_records()])
+        if self._writer is not None:
+            self._writing.call(self._writer.flush)
+            self._writing.call(self._writer.close)
+
+    def __enter__(self) -> TBMetrics:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self._detach()  # first of all, so that the user's exception leaves nothing of ours on the model
+        self.finalize()
+
+    def _detach(self) -> None:
+        self._steps.detach()
+        for tracker in self.trackers:
+            self._call(tracker, tracker.stop)
+
+    def _closing_records(self) -> Iterator[Record]:
+        faults = {name: i.faults[-1] for name, i in self._isolation.items() if i.faults}
+        if self.class_performance is not None:
+            yield results_text(
+                self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={}), faults
+            )
+        if self._hparams:
+            yield HParams(self._hparams, self._final_metrics())
+
+    def _final_metrics(self) -> dict[str, float]:
+        """The last value of each group metric, for the HParams tab."""
+        wanted = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
+        series = {tag: s for tag, s in self.history.scalars.items() if tag.startswith("class_performance/")}
+        return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in wanted)}
+
+    # ----------------------------------------------------------------------------------------------- epochs
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begins `epoch`; one still open is ended first."""
+        if not self._running():
+            return
+        self.end_epoch()
+        self.current_epoch = epoch
+        if (resumed_at := self._steps.resume(epoch)) is not None and self._writer is not None:
+            self._writing.call(self._writer.mark_restart, resumed_at)
+        for tracker in self.trackers:
+            self._call(tracker, tracker.start_epoch, epoch)
+
+    def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
+        """Ends the open epoch and writes what every tracker measured; does nothing where none is open.
+
+        Args:
+            batch_size, num_samples: for the throughput, where the batches did not pass through `batches`.
+        """
+        if self.current_epoch is None:
+            return
+        epoch, self.current_epoch = self.current_epoch, None
+        self._last_epoch = epoch
+        if self.resources is not None:
+            self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
+        stamped = [Stamped(epoch, time.time(), Scalar(OPTIMIZER_STEP_TAG, float(self.global_step)))]
+        for tracker in self.trackers:
+            stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
+        self._write([*self._deferred.ready(wait=True), *stamped])
+
+    def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
+        """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too."""
+        for epoch in epochs:
+            self.start_epoch(epoch)
+            try:
+                yield epoch
+            finally:
+                self.end_epoch()
+
+    # ---------------------------------------------------------------------------------- steps and components
+
+    def batches(self, loader: Iterable[T], *, progress: bool = False) -> Iterator[T]:
+        """Yields the loader's batches; measures data-loading time, samples and steps.
+
+        Args:
+            loader: any iterable of batches. The batch size is the first dimension of the first tensor in a batch.
+            progress: show a progress bar on stderr.
+        """
+        if not self._running():
+            yield from loader
+            return
+        iterator = iter(with_progress(loader, self.current_epoch) if progress else loader)
+        while True:
+            self.start_component(DATA_LOADING)
+            try:
+                batch = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.end_component(DATA_LOADING)
+            self._count_samples(batch)
+            with self._steps.one_per_batch():
+                yield batch
+
+    def _count_samples(self, batch: Any) -> None:
+        size = batch_size_of(batch)
+        if self.resources is not None and size is not None:
+            self._call(self.resources, self.resources.count_samples, size)
+
+    def step(self) -> None:
+        """Counts one optimizer step; only needed without `optimizer` and without `batches`."""
+        if self._running():
+            self._steps.count_explicitly()
+
+    def _after_step(self, step: int) -> None:
+        for tracker in self.trackers:
+            self._call(tracker, tracker.after_step, step)
+
+    def start_component(self, name: str) -> None:
+        """Starts timing `name`; components nest."""
+        if self.resources is not None and self._running():
+            self._call(self.resources, self.resources.start_component, name)
+
+    def end_component(self, name: str) -> None:
+        """Stops timing `name`."""
+        if self.resources is not None and self._running():
+            self._call(self.resources, self.resources.end_component, name)
+
+    @contextmanager
+    def component(self, name: str) -> Iterator[None]:
+        """Times the block as component `name`."""
+        self.start_component(name)
+        try:
+            yield
+        finally:
+            self.end_component(name)
+
+    # ------------------------------------------------------------------------------------------ measurements
+
+    def update(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+        """Adds one validation batch to the class performance of the open epoch (one is opened where none is).
+
+        Args:
+            logits: (N, C), any float type and device; or one per attribute.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+
+        Raises:
+            InputError: shapes, types or attributes that do not fit the classes, or no classes were given.
+        """
+        if not self._running():
+            return
+        if self.class_performance is None:
+            raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        if self.current_epoch is None:
+            self.start_epoch(self._last_epoch + 1)
+        self._call(self.class_performance, self.class_performance.update, logits, labels)
+
+    def observe(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+        """Shows a training batch to the trackers that look at training outputs."""
+        if self._running():
+            for tracker in self.trackers:
+                self._call(tracker, tracker.observe, logits, labels)
+
+    def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
+        """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
+        self.log_scalars({tag: value}, step)
+
+    def log_scalars(self, scalars: Mapping[str, float | Tensor], step: int | None = None) -> None:
+        """Writes several scalars of one step as one event.
+
+        Raises:
+            InputError: a value that is neither a number nor a tensor of one element.
+        """
+        if self._running():
+            self._deferred.put(scalars, self.global_step if step is None else step)
+            self._write(list(self._deferred.ready()))
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
+        found: dict[str, Any] = {}
+        for tracker in self.trackers:
+            if tracker is self.class_performance:
+                found["class_performance"] = {
+                    "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
+                    "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
+                }
+            else:
+                found[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
+        return found
+
+    def flush(self) -> None:
+        """Waits until everything written so far is on disk."""
+        if self._writer is not None:
+            self._write(list(self._deferred.ready(wait=True)))
+            self._writing.call(self._writer.flush)
+
+    # --------------------------------------------------------------------------------------------- internals
+
+    def _running(self) -> bool:
+        if self._state == "new" and self.enabled:
+            self.start()
+        return self._state == "running"
+
+    def _call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
+        began = time.perf_counter_ns()
+        try:
+            return self._isolation[tracker.name].call(action, *args, default=default)
+        finally:
+            if self.resources is not None and self._state == "running":
+                self.resources.add_overhead(tracker.name, time.perf_counter_ns() - began)
+
+    def _write(self, stamped: Sequence[Stamped]) -> None:
+        """Keeps records in the history and hands them to the writer, one event a step."""
+        by_step: dict[int, list[Record]] = {}
+        for item in stamped:
+            self.history.add(item)
+            by_step.setdefault(item.step, []).append(item.record)
+        if self._writer is not None:
+            for step, records in by_step.items():
+                self._writing.call(lambda s=step, r=records: self._writer.write(r, step=s))

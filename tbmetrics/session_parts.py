@@ -1,0 +1,59 @@
+"""What TBMetrics is made of: its trackers from its arguments, and what it asks of its surroundings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tbmetrics.class_groups import ClassGroups
+from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.errors import InputError
+from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.tracker import Tracker
+
+
+def class_performance_tracker(
+    classes: ClassGroups | Mapping[Any, Any] | None, wanted: ClassPerformanceTracker | bool
+) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
+    """The groups and the tracker that TBMetrics' `classes` and `class_performance` ask for."""
+    if isinstance(wanted, ClassPerformanceTracker):
+        return wanted.classes, wanted
+    if classes is None or not wanted:
+        return None, None
+    groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
+    return groups, ClassPerformanceTracker(classes=groups)
+
+
+def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
+    """The monitor that TBMetrics' `resources` asks for."""
+    return ResourceMonitor() if wanted is True else wanted or None
+
+
+def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
+    """`trackers`, refused where two share a name."""
+    names = [t.name for t in trackers]
+    if len(set(names)) != len(names):
+        raise InputError(f"two trackers share a name: {names}; give each tracker a `name` of its own")
+    return trackers
+
+
+def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
+    """The optimizer whose steps are counted."""
+    first = optimizer[0] if isinstance(optimizer, Sequence) and optimizer else optimizer
+    if first is None or isinstance(first, torch.optim.Optimizer):
+        return first
+    raise InputError(f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(first).__name__}")
+
+
+def is_rank_zero() -> bool:
+    """Whether this process writes: rank 0, or no distributed job."""
+    distributed = torch.distributed
+    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
+
+
+def holds_events(log_dir: str) -> bool:
+    """Whether `log_dir` holds a run already."""
+    return os.path.isdir(log_dir) and any("tfevents" in name for name in os.listdir(log_dir))

@@ -1,0 +1,133 @@
+"""The fence around the package: public names, what an import loads, layers, and the wheel in an empty environment."""
+
+import ast
+import subprocess
+import sys
+import sysconfig
+import urllib.request
+import venv
+from pathlib import Path
+
+import pytest
+
+import tbmetrics
+from tests.plugin.logs import tensorboard_server, write_log
+
+ROOT = Path(__file__).parent.parent
+
+
+def _loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sorted({{m.split('.')[0] for m in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import tbmetrics",
+        "from tbmetrics import ClassGroups, InputError, History, read_logdir",
+        "import tbmetrics_longtail",
+        "import tbmetrics_longtail.plugin",
+        "import tbmetrics.export",
+        "import tbmetrics.cli",
+    ],
+)
+def test_light_imports_load_neither_torch_nor_matplotlib(statement):
+    assert not _loaded_by(statement) & {"torch", "matplotlib", "sklearn", "pandas"}
+
+
+def test_every_public_name_loads_and_nothing_else_is_public():
+    for name in tbmetrics.__all__:
+        assert getattr(tbmetrics, name) is not None
+    assert dir(tbmetrics) == sorted(tbmetrics.__all__)
+
+
+def test_an_unknown_name_says_what_there_is():
+    with pytest.raises(AttributeError, match="has no attribute 'Metrics'; it has .*TBMetrics"):
+        _ = tbmetrics.Metrics
+
+
+# Floors, lowest first: a module imports from its own floor or below.
+FLOORS = [
+    {"errors"},
+    {"records"},
+    {"class_groups"},
+    {"history"},
+    {"tracker", "deferred", "events", "figures", "run_page"},
+    {"class_performance", "resource_usage", "export", "loops"},
+    {"session_parts"},
+    {"session"},
+    {"cli", "__main__", "__init__"},
+]
+TORCH_FREE = {"errors", "records", "class_groups", "history", "figures", "export", "cli"}
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module)
+    return found
+
+
+def _floor(part: str) -> int:
+    return next(level for level, parts in enumerate(FLOORS) if part in parts)
+
+
+def _part(path: Path) -> str:
+    relative = path.relative_to(ROOT / "tbmetrics")
+    return relative.parts[0] if len(relative.parts) > 1 else relative.stem
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tbmetrics").rglob("*.py")), ids=lambda p: str(p.name))
+def test_modules_import_only_from_their_floor_or_below(path):
+    for name in _imports(path):
+        if name.startswith("tbmetrics.") and _part(path) != "__init__":
+            assert _floor(name.split(".")[1]) <= _floor(_part(path)), f"{path.name} imports {name} from above"
+        if _part(path) in TORCH_FREE:
+            assert name.split(".")[0] != "torch", f"{path.name} must not import torch"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda p: p.name)
+def test_the_plugin_knows_records_and_class_groups_only(path):
+    ours = {name for name in _imports(path) if name.split(".")[0] == "tbmetrics"}
+    assert ours <= {"tbmetrics", "tbmetrics.records", "tbmetrics.class_groups", "tbmetrics.errors"}
+
+
+def test_every_module_says_what_it_is_for():
+    for path in [*(ROOT / "tbmetrics").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), path
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_gives_the_tab(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=False)
+    site = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment), "platbase": str(environment)}))
+    # The dependencies come from this environment; its editable install of the checkout does not (a .pth in a .pth).
+    (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(site), "--quiet", str(wheel)], check=True
+    )
+    python = environment / "bin" / "python"
+    where = subprocess.run(
+        [str(python), "-c", "import tbmetrics, tbmetrics_longtail; print(tbmetrics.__file__)"],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert where.stdout.startswith(str(site))
+    write_log(tmp_path / "runs")
+    with (
+        tensorboard_server(tmp_path / "runs", python=python) as base,
+        urllib.request.urlopen(f"{base}data/plugin/longtail/static/index.js") as response,
+    ):
+        assert response.status == 200
+        assert b"export" in response.read()
