@@ -44,7 +44,7 @@ def test_every_public_name_loads_and_nothing_else_is_public():
 
 
 def test_an_unknown_name_says_what_there_is():
-    with pytest.raises(AttributeError, match="has no attribute 'Metrics'; it has .*TBMetrics"):
+    with pytest.raises(AttributeError, match=r"has no attribute 'Metrics'; it has .*TBMetrics"):
         _ = tbmetrics.Metrics
 
 
