@@ -34,7 +34,8 @@ class GroupRule:
     def __post_init__(self) -> None:
         if not self.tail_max < self.head_min:
             raise ValueError(
-                f"rule {self.name!r}: the tail must end below the head, got tail <= {self.tail_max:g} and head >= {self.head_min:g}"
+                f"rule {self.name!r}: the tail must end below the head, "
+                f"got tail <= {self.tail_max:g} and head >= {self.head_min:g}"
             )
 
     def groups(self, counts: NDArray[np.int64]) -> tuple[str, ...]:
@@ -215,7 +216,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
 
     @classmethod
     def from_groups(cls, groups: Mapping[str, Mapping[Any, str]]) -> ClassGroups:
-        """Groups given outright: `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`; counts unknown."""
+        """Groups given outright, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
         return cls(
             {
                 str(a): AttributeClasses(

@@ -44,13 +44,13 @@ class StepCounter:
             self._hook = None
 
     def resume(self, epoch: int) -> int | None:
-        """At the first epoch of a continued run: the optimizer step it continues from; None at any other time."""
+        """At the first epoch of a continued run: the first step that it writes anew; None at any other time."""
         if self._resumed_log is None:
             return None
         log, self._resumed_log = self._resumed_log, None
         if self._initial is None:
             self.done = last_step_before(log, epoch)
-        return self.done
+        return self.done + 1 if self.done else 0
 
     def count_explicitly(self) -> None:
         """One step, counted by the caller; with an optimizer its hook has counted it already."""

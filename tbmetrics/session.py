@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -133,8 +134,8 @@ class TBMetrics:
             self._steps.attach(self.log_dir if resumed else None)
             for tracker in self.trackers:
                 self._call(tracker, tracker.start)
-            opening = [run_text(self.classes, self._hparams, self._parameters)]
-            self._write([Stamped(0, time.time(), r) for r in (*opening, layout(self.classes))])
+            opening: list[Record] = [run_text(self.classes, self._hparams, self._parameters), layout(self.classes)]
+            self._write([Stamped(0, time.time(), record) for record in opening])
         elif self._state == "finished":
             raise InputError(
                 "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
@@ -362,4 +363,4 @@ class TBMetrics:
             by_step.setdefault(item.step, []).append(item.record)
         if self._writer is not None:
             for step, records in by_step.items():
-                self._writing.call(lambda s=step, r=records: self._writer.write(r, step=s))
+                self._writing.call(partial(self._writer.write, records, step=step))

@@ -1,0 +1,221 @@
+"""ClassPerformanceTracker: precision, recall, F1 and AP of every class and of head, medium and tail, streaming."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tbmetrics.class_groups import ClassGroups
+from tbmetrics.class_performance import report
+from tbmetrics.class_performance.evaluation import Evaluation, evaluate
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.errors import InputError
+from tbmetrics.history import History, Stamped
+from tbmetrics.tracker import Tracker
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from torch import Tensor
+
+SCORE_MODES = ("auto", "exact", "binned")
+DEFAULT_SCORE_BYTES = 2 * 2**30
+
+
+class ClassPerformanceTracker(Tracker):
+    """Streams validation batches and tells how each class, and each group of classes, does.
+
+        tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"digit": {"0": 900, "1": 5}}))
+        tracker.update(logits, labels)
+        tracker.get_metrics()["digit"]["1"]["recall"]
+
+    An attribute is single-label (class indices, decided by argmax) or multi-label (multi-hot, decided by threshold);
+    its first batch settles which. Definitions are on the page docs/class-performance.md.
+
+    Args:
+        attributes: names of the attributes to track; None = all that `classes`, `hmt_info` or `label_to_idx_dict` know.
+        label_to_idx_dict: `{attribute: {label: column of the logits}}`.
+        idx_to_label_dict: `{attribute: {column: label}}`, where the above is not given.
+        hmt_info: head/medium/tail information, see `ClassGroups.from_hmt_info`.
+        save_dir: where `visualize` writes PNG files.
+        classes: `ClassGroups`, instead of the four above.
+        thresholds: decision threshold for multi-label attributes, as probability: one, or `{attribute: one or one per
+            class}`.
+        scores: "exact" keeps every score; "binned" keeps positives exactly and negatives in bins, in bounded memory;
+            "auto" is exact until `max_score_bytes` are held.
+        max_score_bytes: the budget of "auto", per attribute.
+        pr_classes: `{attribute: class names}` whose PR curves are written besides those of the groups.
+        n_bootstrap: replicates behind the intervals of group means.
+
+    Raises:
+        InputError: no classes, or options that do not fit them.
+    """
+
+    name = "class_performance"
+
+    def __init__(
+        self,
+        attributes: Iterable[str] | None = None,
+        label_to_idx_dict: Mapping[str, Mapping[Any, int]] | None = None,
+        idx_to_label_dict: Mapping[str, Mapping[int, Any]] | None = None,
+        hmt_info: Mapping[str, Mapping[Any, Any]] | None = None,
+        save_dir: str | os.PathLike[str] | None = None,
+        *,
+        classes: ClassGroups | None = None,
+        thresholds: float | Mapping[str, float | Sequence[float] | NDArray[np.floating]] = 0.5,
+        scores: str = "auto",
+        max_score_bytes: int = DEFAULT_SCORE_BYTES,
+        pr_classes: Mapping[str, Sequence[str]] | None = None,
+        n_bootstrap: int = 200,
+    ) -> None:
+        if scores not in SCORE_MODES:
+            raise InputError(f"scores must be one of {', '.join(map(repr, SCORE_MODES))}, got {scores!r}")
+        self.classes = classes or _classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
+        self.attributes = _chosen(attributes, self.classes)
+        self.save_dir = save_dir
+        self.history = History()
+        self._pr_classes = _checked_pr_classes(pr_classes or {}, self.classes)
+        self._n_bootstrap = n_bootstrap
+        self._states = {
+            a: AttributeState(
+                a, len(self.classes[a]), _thresholds(a, thresholds, len(self.classes[a])), scores, max_score_bytes
+            )
+            for a in self.attributes
+        }
+        self._results: dict[str, Evaluation] = {}
+        self._fresh: set[str] = set()  # attributes with batches that `_results` does not know yet
+        self._listed: set[str] = set()
+
+    def update(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+        """Adds one validation batch.
+
+        Args:
+            logits: (N, C), any float type and device; or `{attribute: logits}`.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
+
+        Raises:
+            InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
+        """
+        by_attribute = self._by_attribute(logits, "logits")
+        truth = self._by_attribute(labels, "labels")
+        if by_attribute.keys() != truth.keys():
+            raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
+        for attribute, values in by_attribute.items():
+            before = self._states[attribute].n_samples, self._states[attribute].n_skipped
+            self._states[attribute].add(values, truth[attribute])
+            if before != (self._states[attribute].n_samples, self._states[attribute].n_skipped):
+                self._fresh.add(attribute)
+
+    def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
+        if not isinstance(values, Mapping):
+            if len(self.attributes) != 1:
+                raise InputError(
+                    f"{what} must be a dictionary by attribute, got {type(values).__name__}; "
+                    f"the attributes are {', '.join(map(repr, self.attributes))}"
+                )
+            return {self.attributes[0]: values}
+        unknown = [a for a in values if a not in self._states]
+        if unknown:
+            known = ", ".join(map(repr, self.attributes))
+            raise InputError(f"{what} name attributes that are not tracked: {unknown}; tracked are {known}")
+        return dict(values)
+
+    def records(self, epoch: int) -> Iterable[Stamped]:
+        """The validation since the last call as records of step `epoch`, then forgets it; nothing without an update."""
+        fresh = [a for a in self.attributes if a in self._fresh]
+        self._evaluate()
+        now = time.time()
+        for attribute in fresh:
+            result = self._results[attribute]
+            self._states[attribute].reset()
+            if attribute not in self._listed:
+                self._listed.add(attribute)
+                yield self._keep(Stamped(epoch, now, report.class_list(result.classes, result.decision)))
+            for record in report.records(result, self._pr_classes.get(attribute, ())):
+                yield self._keep(Stamped(epoch, now, record))
+
+    def _keep(self, stamped: Stamped) -> Stamped:
+        self.history.add(stamped)
+        return stamped
+
+    def _evaluate(self) -> dict[str, Evaluation]:
+        """The evaluation of each attribute: of the batches since the last `records`, else of the last validation."""
+        for attribute in sorted(self._fresh):
+            self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute], self._n_bootstrap)
+        self._fresh.clear()
+        return self._results
+
+    def get_metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """`{attribute: {label: {"support", "precision", "recall", "f1", "ap", "type", "defined", …}}}`."""
+        return {a: report.class_metrics(r) for a, r in self._evaluate().items()}
+
+    def get_class_type_metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """`{attribute: {"head" | "medium" | "tail" | "unknown" | "all" | "gap": {"precision", …, "count", …}}}`."""
+        return {a: report.type_metrics(r) for a, r in self._evaluate().items()}
+
+    def save_metrics(self, path: str | os.PathLike[str]) -> None:
+        """Writes both forms as JSON to `path`."""
+        content = {"class_metrics": self.get_metrics(), "type_metrics": self.get_class_type_metrics()}
+        Path(path).write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), encoding="utf-8")
+
+    def visualize(self) -> dict[str, Figure]:
+        """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.class_metrics import figures
+
+        if self._fresh:
+            last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
+            list(self.records(last + 1))
+        drawn = dict(figures(self.history))
+        if self.save_dir is not None:
+            for stem, figure in drawn.items():
+                path = Path(self.save_dir, f"{stem}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                figure.savefig(path, dpi=150, metadata={"Software": None})
+        return drawn
+
+
+def _classes(
+    label_to_idx: Mapping[str, Mapping[Any, int]] | None,
+    idx_to_label: Mapping[str, Mapping[int, Any]] | None,
+    hmt_info: Mapping[str, Mapping[Any, Any]] | None,
+) -> ClassGroups:
+    if label_to_idx is None and idx_to_label is not None:
+        label_to_idx = {a: {label: int(i) for i, label in names.items()} for a, names in idx_to_label.items()}
+    if label_to_idx is None and hmt_info is None:
+        raise InputError("no classes: give classes=ClassGroups.from_counts({...}), or label_to_idx_dict and hmt_info")
+    return ClassGroups.from_hmt_info(hmt_info or {}, label_to_idx_dict=label_to_idx)
+
+
+def _chosen(attributes: Iterable[str] | None, classes: ClassGroups) -> tuple[str, ...]:
+    chosen = tuple(classes) if attributes is None else tuple(attributes)
+    unknown = [a for a in chosen if a not in classes]
+    if unknown or not chosen:
+        raise InputError(
+            f"attributes without classes: {unknown}; classes are known for {', '.join(map(repr, classes))}"
+        )
+    return chosen
+
+
+def _thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
+    chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
+    values = np.asarray(chosen.detach().cpu() if isinstance(chosen, torch.Tensor) else chosen, dtype=np.float64)
+    if values.ndim and values.shape != (classes,):
+        raise InputError(f"attribute {attribute!r}: thresholds must be one or {classes}, got shape {values.shape}")
+    if not ((values > 0) & (values < 1)).all():
+        raise InputError(f"attribute {attribute!r}: thresholds are probabilities in (0, 1), got {chosen!r}")
+    return np.full(classes, 0.0) + values
+
+
+def _checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups) -> Mapping[str, Sequence[str]]:
+    for attribute, names in chosen.items():
+        unknown = [n for n in names if n not in classes[attribute].names]
+        if unknown:
+            raise InputError(f"attribute {attribute!r}: pr_classes names unknown classes {unknown[:5]}")
+    return chosen

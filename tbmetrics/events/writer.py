@@ -1,0 +1,190 @@
+"""Records to TensorBoard event files: through our own `SummaryWriter`, or through one that the user brings."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from torch.utils.tensorboard import SummaryWriter
+
+from tbmetrics.errors import InputError
+from tbmetrics.events.background import BackgroundWriter
+from tbmetrics.events.encoding import summary
+from tbmetrics.events.waiting import Waiting, size_of
+from tbmetrics.records import Record
+
+DEFAULT_QUEUE_BYTES = 64 * 2**20
+POLICIES = ("drop", "block")
+
+
+class RecordWriter(Protocol):
+    """What the session needs of a writer."""
+
+    @property
+    def log_dir(self) -> str:
+        """The run's directory."""
+
+    def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
+        """Writes records of one step as one event; tags must differ within one call."""
+
+    def mark_restart(self, step: int) -> None:
+        """Tells TensorBoard that the run goes on from `step`: what it holds from there on is superseded."""
+
+    def flush(self) -> None:
+        """Waits until everything written so far is on disk."""
+
+    def close(self) -> None:
+        """Flushes and ends the writer; idempotent."""
+
+
+def open_writer(target: str | os.PathLike[str] | SummaryWriter, **options: Any) -> RecordWriter:
+    """Our writer on a directory, or around a `SummaryWriter` of the user's, which is flushed but never closed.
+
+    Raises:
+        InputError: the directory cannot be written; options that do not fit.
+    """
+    if isinstance(target, EventWriter):
+        return target
+    return UsersWriter(target) if isinstance(target, SummaryWriter) else EventWriter(target, **options)
+
+
+class EventWriter(SummaryWriter):
+    """A `SummaryWriter` whose file is written by one background thread: one event a step, one open file.
+
+    All `add_…` methods of `SummaryWriter` work and go the same way.
+
+    Args:
+        log_dir: directory of the run, made if missing.
+        max_queue_bytes: of what may wait to be written.
+        flush_secs: how long an event may wait while more are coming.
+        policy: when the queue is full, "drop" gives up images, then histograms, then curves and tables, and merges
+            scalars (the last value of a tag stays; what was given up is counted in `tbmetrics/dropped_records`);
+            "block" waits.
+        filename_suffix: appended to the event file's name.
+
+    Raises:
+        InputError: the directory cannot be written, or an option is out of range.
+    """
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        *,
+        max_queue_bytes: int = DEFAULT_QUEUE_BYTES,
+        flush_secs: float = 10,
+        policy: str = "drop",
+        filename_suffix: str = "",
+    ) -> None:
+        if policy not in POLICIES:
+            raise InputError(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {policy!r}")
+        if max_queue_bytes < 1 or flush_secs <= 0:
+            raise InputError(f"max_queue_bytes and flush_secs must be positive, got {max_queue_bytes} and {flush_secs}")
+        directory = os.fspath(log_dir)
+        if "://" in directory:
+            raise InputError(f"log_dir {directory!r} is a URL; only directories of this machine can be written")
+        try:
+            self._background = BackgroundWriter(directory, max_queue_bytes, flush_secs, policy, filename_suffix)
+        except OSError as error:
+            raise InputError(
+                f"log_dir {directory!r} cannot be written ({error.strerror or error}); "
+                "choose a directory that you may write to"
+            ) from error
+        super().__init__(directory, filename_suffix=filename_suffix)
+
+    def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
+        """Queues records of one step as one event; tags must differ within one call."""
+        kept = tuple(records)
+        at = time.time() if wall_time is None else wall_time
+        self._background.put(Waiting(step, at, kept, None, sum(map(size_of, kept))))
+
+    def mark_restart(self, step: int) -> None:
+        """Writes `SessionLog.START` at `step`."""
+        event = Event(step=step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
+        self._background.put(Waiting(step, event.wall_time, (), event, event.ByteSize()))
+
+    def flush(self) -> None:
+        """Waits until everything written so far is on disk, half a minute at most."""
+        self._background.flush()
+
+    def close(self) -> None:
+        """Flushes, ends the thread, closes the file; idempotent."""
+        self._background.close()
+
+    def _get_file_writer(self) -> _FileWriter:
+        """What `SummaryWriter`'s own methods write to."""
+        writer: Any = self.file_writer
+        if writer is None:
+            writer = _FileWriter(str(self.log_dir), self._background)
+            self.__dict__.update(file_writer=writer, all_writers={str(self.log_dir): writer})
+        found: _FileWriter = writer
+        return found
+
+
+class _FileWriter:
+    """The interface of torch's `FileWriter`, onto the background thread."""
+
+    def __init__(self, log_dir: str, background: BackgroundWriter) -> None:
+        self._log_dir, self._background = log_dir, background
+
+    def get_logdir(self) -> str:
+        return self._log_dir
+
+    def add_event(self, event: Any, step: int | None = None, walltime: float | None = None) -> None:
+        event.wall_time = time.time() if walltime is None else walltime
+        if step is not None:
+            event.step = int(step)
+        self._background.put(Waiting(event.step, event.wall_time, (), event, event.ByteSize()))
+
+    def add_summary(self, summary: Any, global_step: int | None = None, walltime: float | None = None) -> None:
+        self.add_event(Event(summary=summary), global_step, walltime)
+
+    def add_graph(self, graph_profile: Any, walltime: float | None = None) -> None:
+        graph, stepstats = graph_profile
+        self.add_event(Event(graph_def=graph.SerializeToString()), None, walltime)
+        from tensorboard.compat.proto.event_pb2 import TaggedRunMetadata
+
+        metadata = TaggedRunMetadata(tag="step1", run_metadata=stepstats.SerializeToString())
+        self.add_event(Event(tagged_run_metadata=metadata), None, walltime)
+
+    def add_onnx_graph(self, graph: Any, walltime: float | None = None) -> None:
+        self.add_event(Event(graph_def=graph.SerializeToString()), None, walltime)
+
+    def flush(self) -> None:
+        self._background.flush()
+
+    def close(self) -> None:
+        self._background.close()
+
+    def reopen(self) -> None:
+        """The file is open from the start."""
+
+
+class UsersWriter:
+    """Records through a `SummaryWriter` that belongs to the user."""
+
+    def __init__(self, writer: SummaryWriter) -> None:
+        self._writer = writer
+
+    @property
+    def log_dir(self) -> str:
+        """The run's directory."""
+        return str(Path(self._writer.log_dir))
+
+    def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
+        """Writes records of one step as one event."""
+        self._writer._get_file_writer().add_summary(summary(records), step, wall_time)
+
+    def mark_restart(self, step: int) -> None:
+        """Does nothing: whether the user's writer purges is said by its own `purge_step`."""
+
+    def flush(self) -> None:
+        """Flushes the user's writer."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Flushes; the writer is the user's to close."""
+        self._writer.flush()

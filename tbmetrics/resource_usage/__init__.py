@@ -1,0 +1,1 @@
+"""Resource usage: component times, throughput and memory of training."""
