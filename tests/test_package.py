@@ -55,12 +55,12 @@ FLOORS = [
     {"class_groups"},
     {"history"},
     {"tracker", "deferred", "events", "figures", "run_page"},
-    {"class_performance", "resource_usage", "export", "loops"},
+    {"class_performance", "resource_usage", "export", "comparison", "loops"},
     {"session_parts"},
     {"session"},
     {"cli", "__main__", "__init__"},
 ]
-TORCH_FREE = {"errors", "records", "class_groups", "history", "figures", "export", "cli"}
+TORCH_FREE = {"errors", "records", "class_groups", "history", "figures", "export", "comparison", "cli"}
 
 
 def _imports(path: Path) -> set[str]:

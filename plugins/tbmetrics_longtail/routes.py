@@ -1,0 +1,172 @@
+"""The plugin over HTTP: requests are read here, answered in `answers`, and written as JSON, bytes or static files."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from importlib.resources import files
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from tensorboard import plugin_util
+from tensorboard.backend import http_util
+from werkzeug import wrappers
+
+from tbmetrics.records import SchemaError
+from tbmetrics_longtail.answers import Answers
+from tbmetrics_longtail.data import Experiment, RequestError, shown
+
+WsgiApp: TypeAlias = Callable[..., Any]
+
+#: Media types by suffix: fixed, because what `mimetypes` guesses depends on the machine (a blank tab on Windows).
+MEDIA_TYPES = MappingProxyType({".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"})
+
+_STATIC = files("tbmetrics_longtail").joinpath("static")
+_INTEGER = re.compile(r"-?[0-9]{1,18}")
+
+
+def _list_static() -> Mapping[str, str]:
+    names = sorted(f.name for f in _STATIC.iterdir() if f.is_file()) if _STATIC.is_dir() else []
+    types = {name: MEDIA_TYPES.get(name[name.rfind(".") :]) for name in names}
+    return MappingProxyType({name: media_type for name, media_type in types.items() if media_type})
+
+
+#: The files that are served, with their media types; nothing else is.
+STATIC_FILES = _list_static()
+
+
+class Parameters:
+    """The query of one request; every method raises `RequestError` where the query is not as asked."""
+
+    def __init__(self, request: wrappers.Request) -> None:
+        self._args = request.args
+
+    def has(self, name: str) -> bool:
+        """Whether the query names `name`."""
+        return name in self._args
+
+    def text(self, name: str) -> str:
+        """The one value of `name`."""
+        values = self._args.getlist(name)
+        if len(values) != 1:
+            came = "is missing" if not values else f"was given {len(values)} times"
+            raise RequestError(f"parameter {name!r} {came}", f"give it once, as in ?{name}=…")
+        return str(values[0])
+
+    def texts(self, name: str) -> list[str]:
+        """All values of `name`, each different; possibly none."""
+        values = list(map(str, self._args.getlist(name)))
+        if len(set(values)) != len(values):
+            raise RequestError(f"parameter {name!r} names a value twice", "name each once")
+        return values
+
+    def integer(self, name: str) -> int:
+        """The one value of `name`, a whole number of at most 18 digits."""
+        text = self.text(name)
+        if not _INTEGER.fullmatch(text):
+            raise RequestError(
+                f"parameter {name!r} must be a whole number, got {shown(text)}", f"write it in digits, as in ?{name}=3"
+            )
+        return int(text)
+
+
+class Routes:
+    """The WSGI applications of the plugin."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+
+    def apps(self) -> dict[str, WsgiApp]:
+        """WSGI applications by route, as TensorBoard's `get_plugin_apps` wants them."""
+        answers: dict[str, Callable[[Experiment, Parameters], Any]] = {
+            "/runs": lambda experiment, _: self._answers.runs(experiment),
+            "/groups": self._groups,
+            "/classes": self._classes,
+            "/values": self._values,
+            "/history": self._history,
+            "/confusion": self._confusion,
+            "/compare": self._compare,
+        }
+        return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
+
+    def _groups(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.groups(experiment, *_run_and_attribute(query), query.texts("metric"))
+
+    def _classes(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.classes(experiment, *_run_and_attribute(query))
+
+    def _values(self, experiment: Experiment, query: Parameters) -> Any:
+        columns = query.texts("column")
+        if not columns:
+            raise RequestError("parameter 'column' is missing", "give it once or more, as in ?column=f1&column=recall")
+        return self._answers.values(experiment, *_run_and_attribute(query), query.integer("step"), columns)
+
+    def _history(self, experiment: Experiment, query: Parameters) -> Any:
+        if query.has("class") == query.has("class_index"):
+            raise RequestError("which class?", "give either class=NAME or class_index=NUMBER")
+        class_ = query.text("class") if query.has("class") else query.integer("class_index")
+        return self._answers.history(experiment, *_run_and_attribute(query), class_, query.text("column"))
+
+    def _confusion(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.confusion(experiment, *_run_and_attribute(query), query.integer("step"))
+
+    def _compare(self, experiment: Experiment, query: Parameters) -> Any:
+        a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
+        return self._answers.compare(experiment, a, b, query.text("attribute"), query.text("metric"))
+
+
+def _run_and_attribute(query: Parameters) -> tuple[str, str]:
+    return query.text("run"), query.text("attribute")
+
+
+def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
+    """A WSGI application around `answer`: GET only, bytes as they are, everything else as JSON, faults as 400."""
+
+    def respond(request: wrappers.Request) -> Any:
+        if request.method != "GET":
+            return _not_allowed(request)
+        experiment = Experiment(plugin_util.context(request.environ), plugin_util.experiment_id(request.environ))
+        try:
+            content = answer(experiment, Parameters(request))
+        except RequestError as error:
+            return _fault(request, 400, str(error), error.hint)
+        except SchemaError as error:
+            return _fault(
+                request, 400, str(error), "the log is damaged, or was written by another version of tbmetrics"
+            )
+        if isinstance(content, bytes):
+            return http_util.Respond(request, content, "application/octet-stream")
+        return _json(request, content)
+
+    app: WsgiApp = wrappers.Request.application(respond)
+    return app
+
+
+def _serve_static(request: wrappers.Request) -> Any:
+    if request.method != "GET":
+        return _not_allowed(request)
+    name = request.path.rpartition("/static/")[2]
+    if name not in STATIC_FILES:
+        return _fault(request, 404, f"there is no file {shown(name)}", f"there are {', '.join(STATIC_FILES)}")
+    return http_util.Respond(request, _STATIC.joinpath(name).read_bytes(), STATIC_FILES[name])
+
+
+_static: WsgiApp = wrappers.Request.application(_serve_static)
+
+
+def _json(
+    request: wrappers.Request, content: Any, code: int = 200, headers: list[tuple[str, str]] | None = None
+) -> Any:
+    # Encoded here: TensorBoard's own encoder walks every number in Python, and writes NaN as a string.
+    text = json.dumps(content, allow_nan=False)
+    return http_util.Respond(request, text, "application/json", code=code, headers=headers)
+
+
+def _fault(request: wrappers.Request, code: int, error: str, hint: str) -> Any:
+    return _json(request, {"error": error, "hint": hint}, code)
+
+
+def _not_allowed(request: wrappers.Request) -> Any:
+    content = {"error": f"method {request.method} is not allowed", "hint": "use GET"}
+    return _json(request, content, 405, [("Allow", "GET")])

@@ -1,0 +1,62 @@
+// @ts-check
+/** The plugin's routes, relative to this module, so that path prefixes and experiments need no care. */
+
+/** @import { ApiFault } from './types.js' */
+
+const PLUGIN = new URL('../', import.meta.url);
+
+/** The address of a route. @param {string} route @param {Record<string, string | number | readonly string[]>} [query] */
+export function address(route, query = {}) {
+  const url = new URL(route, PLUGIN);
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) url.searchParams.append(name, String(one));
+  }
+  return url.href;
+}
+
+/** The address of TensorBoard's own list of runs: its order gives the runs their colours. */
+export function hostRunsAddress() {
+  return new URL('../../runs', PLUGIN).href;
+}
+
+/** An answer that is none, in words for the user. */
+export class ApiError extends Error {
+  /** @param {ApiFault} fault */
+  constructor({ error, hint }) {
+    super(error);
+    this.hint = hint;
+  }
+}
+
+/** @param {string} url @returns {Promise<any>} */
+export async function json(url) {
+  const response = await get(url);
+  return response.json();
+}
+
+/** Little-endian float32 values, whatever the machine. @param {string} url @returns {Promise<Float32Array>} */
+export async function floats(url) {
+  const response = await get(url);
+  const bytes = new DataView(await response.arrayBuffer());
+  return Float32Array.from({ length: bytes.byteLength >> 2 }, (_, i) => bytes.getFloat32(4 * i, true));
+}
+
+/** @param {string} url */
+async function get(url) {
+  const response = await fetch(url, { credentials: 'same-origin' }).catch(() => {
+    throw new ApiError({ error: 'TensorBoard does not answer', hint: 'Is it still running? Start it again, then retry.' });
+  });
+  if (!response.ok) throw new ApiError(await faultOf(response));
+  return response;
+}
+
+/** @param {Response} response @returns {Promise<ApiFault>} */
+async function faultOf(response) {
+  const fallback = { error: `TensorBoard answered with status ${response.status}`, hint: 'Its terminal says more.' };
+  try {
+    const { error, hint } = await response.json();
+    return typeof error === 'string' ? { error, hint: typeof hint === 'string' ? hint : '' } : fallback;
+  } catch {
+    return fallback;
+  }
+}

@@ -1,0 +1,95 @@
+// @ts-check
+/** TensorBoard around the tab: its dark mode, its address bar, its reloads. Everything works without it too. */
+
+import { fromTexts, readHash, toTexts, writeHash } from './state.js';
+
+/** @import { State } from './types.js' */
+
+const PREFIX = 'p.longtail.'; // TensorBoard keeps what begins with `p.` and a plugin's name
+const STORED = 'tbmetrics.longtail.state';
+const RELOADED = 'experimental.DataReloaded';
+
+/** The window of TensorBoard, or our own where the module was opened alone. */
+function hostWindow() {
+  try {
+    return window.parent.document.body ? window.parent : window;
+  } catch {
+    return window;
+  }
+}
+
+/** Follows the host's dark mode, or the system's where the host cannot be seen. */
+export function followTheme() {
+  const host = hostWindow();
+  const dark = window.matchMedia('(prefers-color-scheme: dark)');
+  const apply = () => {
+    const isDark = host === window ? dark.matches : host.document.body.classList.contains('dark-mode');
+    document.documentElement.dataset.theme = isDark ? 'dark' : 'light';
+  };
+  apply();
+  if (host === window) dark.addEventListener('change', apply);
+  else new MutationObserver(apply).observe(host.document.body, { attributes: true, attributeFilter: ['class'] });
+}
+
+/** The state in the host's address bar, else the one remembered. @returns {State} */
+export function loadState() {
+  const texts = readHash(hostWindow().location.hash, PREFIX);
+  return fromTexts(Object.keys(texts).length ? texts : remembered());
+}
+
+/** Puts the state into the host's address bar, without a step of its history; and remembers it. @param {State} state */
+export function saveState(state) {
+  const texts = toTexts(state);
+  const host = hostWindow();
+  const hash = writeHash(host.location.hash, PREFIX, texts);
+  try {
+    if (hash !== host.location.hash) host.history.replaceState(host.history.state, '', hash);
+  } catch {
+    // Too many changes a second for this browser: the next one will do.
+  }
+  try {
+    window.sessionStorage.setItem(STORED, JSON.stringify(texts));
+  } catch {
+    // Storage is off or full: the address bar has it.
+  }
+}
+
+/** @returns {Record<string, string>} */
+function remembered() {
+  try {
+    const texts = JSON.parse(window.sessionStorage.getItem(STORED) ?? '{}');
+    return texts && typeof texts === 'object' ? texts : {};
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Calls `reloaded` whenever TensorBoard has reloaded its data: through the channel that it offers to plugins.
+ * @param {() => void} reloaded
+ */
+export function onHostReload(reloaded) {
+  if (window.parent === window) return;
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = (event) => {
+    const message = parsed(event.data);
+    if (!message || message.isReply) return;
+    port1.postMessage(JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }));
+    if (message.type === RELOADED) reloaded();
+  };
+  window.parent.postMessage('experimental.bootstrap', '*', [port2]);
+}
+
+/** @param {unknown} data @returns {{type: string, id: number, isReply: boolean} | null} */
+function parsed(data) {
+  try {
+    return JSON.parse(String(data));
+  } catch {
+    return null;
+  }
+}
+
+/** Whether anyone can see the tab: TensorBoard hides the frames of other tabs, which leaves them without a width. */
+export function isVisible() {
+  return !document.hidden && document.documentElement.clientWidth > 0;
+}

@@ -1,0 +1,120 @@
+// @ts-check
+/** What the user has chosen: defaults, and the form in which it stands in the address bar. */
+
+/** @import { SortKey, State } from './types.js' */
+
+/** @type {Readonly<State>} */
+export const INITIAL = Object.freeze({
+  attribute: null,
+  metric: null,
+  step: null,
+  a: null,
+  b: null,
+  shown: null,
+  filter: '',
+  search: '',
+  groups: [],
+  sort: 'count',
+  descending: true,
+  open: null,
+});
+
+/** @type {readonly SortKey[]} */
+const SORT_KEYS = ['name', 'group', 'count', 'support', 'a', 'b', 'difference'];
+const GROUPS = ['head', 'medium', 'tail', 'unknown'];
+
+/**
+ * The state as key-value texts, without what stands at its default.
+ * @param {State} state @returns {Record<string, string>}
+ */
+export function toTexts(state) {
+  /** @type {Record<string, string>} */
+  const texts = {};
+  for (const key of /** @type {const} */ (['attribute', 'metric', 'a', 'b', 'open'])) {
+    const value = state[key];
+    if (value !== null) texts[key] = value;
+  }
+  if (state.step !== null) texts.step = String(state.step);
+  if (state.shown !== null) texts.shown = JSON.stringify(state.shown);
+  if (state.filter) texts.filter = state.filter;
+  if (state.search) texts.search = state.search;
+  if (state.groups.length) texts.without = state.groups.join(',');
+  if (state.sort !== INITIAL.sort || state.descending !== INITIAL.descending) {
+    texts.sort = `${state.sort}${state.descending ? '-desc' : '-asc'}`;
+  }
+  return texts;
+}
+
+/**
+ * The inverse of `toTexts`; what cannot be read stays at its default.
+ * @param {Readonly<Record<string, string | undefined>>} texts @returns {State}
+ */
+export function fromTexts(texts) {
+  const [, sort, order] = /^(\w+)-(asc|desc)$/.exec(texts.sort ?? '') ?? [];
+  const key = SORT_KEYS.find((known) => known === sort);
+  return {
+    attribute: texts.attribute ?? null,
+    metric: texts.metric ?? null,
+    step: /^-?\d{1,15}$/.test(texts.step ?? '') ? Number(texts.step) : null,
+    a: texts.a ?? null,
+    b: texts.b ?? null,
+    shown: strings(texts.shown),
+    filter: texts.filter ?? '',
+    search: texts.search ?? '',
+    groups: (texts.without ?? '').split(',').filter((group) => GROUPS.includes(group)),
+    sort: key ?? INITIAL.sort,
+    descending: key ? order === 'desc' : INITIAL.descending,
+    open: texts.open ?? null,
+  };
+}
+
+/** @param {string | undefined} json @returns {string[] | null} */
+function strings(json) {
+  try {
+    const value = JSON.parse(json ?? 'null');
+    return Array.isArray(value) && value.every((item) => typeof item === 'string') ? value : null;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The parameters of a hash such as `#longtail&p.longtail.metric=f1` that begin with `prefix`, without it.
+ * @param {string} hash @param {string} prefix @returns {Record<string, string>}
+ */
+export function readHash(hash, prefix) {
+  /** @type {Record<string, string>} */
+  const found = {};
+  for (const [key, value] of pairs(hash)) {
+    if (key.startsWith(prefix)) found[key.slice(prefix.length)] = value;
+  }
+  return found;
+}
+
+/**
+ * `hash` with `texts` in place of the parameters that begin with `prefix`; everything else stays as it is.
+ * @param {string} hash @param {string} prefix @param {Readonly<Record<string, string>>} texts
+ */
+export function writeHash(hash, prefix, texts) {
+  const others = hash.replace(/^#/, '').split('&').filter((part) => part && !decoded(part).startsWith(prefix));
+  const ours = Object.entries(texts).map(([key, value]) => `${prefix}${encodeURIComponent(key)}=${encodeURIComponent(value)}`);
+  return `#${[...others, ...ours].join('&')}`;
+}
+
+/** @param {string} hash @returns {[string, string][]} */
+function pairs(hash) {
+  return hash
+    .replace(/^#/, '')
+    .split('&')
+    .filter((part) => part.includes('='))
+    .map((part) => [decoded(part.slice(0, part.indexOf('='))), decoded(part.slice(part.indexOf('=') + 1))]);
+}
+
+/** @param {string} text */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
+}

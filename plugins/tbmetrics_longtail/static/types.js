@@ -1,0 +1,186 @@
+// @ts-check
+/** The shapes that the modules of the tab pass to each other; nothing of this file runs. */
+
+/** @typedef {'head' | 'medium' | 'tail' | 'unknown' | 'all' | 'gap'} Group */
+/** @typedef {'circle' | 'diamond' | 'triangle' | 'square' | 'cross'} Marker */
+/** @typedef {number | null} Maybe a number, or null where it is undefined */
+
+/**
+ * @typedef {object} AttributeInfo what the route `runs` says of one attribute of one run
+ * @property {string} attribute
+ * @property {number} n_classes
+ * @property {Record<string, number>} group_sizes
+ * @property {string} rule
+ * @property {string} decision
+ * @property {number[]} steps ascending
+ * @property {string[]} columns of the per-class table
+ * @property {string[]} metrics of the groups
+ */
+
+/**
+ * @typedef {object} RunInfo
+ * @property {string} run
+ * @property {AttributeInfo[]} attributes
+ * @property {string} [problem]
+ */
+
+/**
+ * @typedef {object} RunsAnswer
+ * @property {number} schema_version
+ * @property {string} logdir
+ * @property {RunInfo[]} runs
+ */
+
+/**
+ * @typedef {object} GroupsAnswer
+ * @property {string} run
+ * @property {string} attribute
+ * @property {number[]} steps
+ * @property {number[]} wall_times
+ * @property {Record<string, Record<string, Maybe[]>>} groups by group, by column
+ */
+
+/**
+ * @typedef {object} ClassesAnswer
+ * @property {string[]} names
+ * @property {Maybe[]} counts
+ * @property {string[]} groups
+ * @property {string} rule
+ * @property {string} decision
+ */
+
+/**
+ * @typedef {object} HistoryAnswer
+ * @property {number[]} steps
+ * @property {Maybe[]} values
+ */
+
+/**
+ * @typedef {object} ConfusionAnswer
+ * @property {string[]} rows
+ * @property {string[]} columns
+ * @property {Maybe[][]} values
+ */
+
+/**
+ * @typedef {object} GroupComparison
+ * @property {number} n_classes
+ * @property {number} n_defined
+ * @property {Maybe} mean_a
+ * @property {Maybe} mean_b
+ * @property {Maybe} difference
+ * @property {number} n_higher
+ * @property {number} n_lower
+ * @property {Maybe} sign_flip_p
+ */
+
+/**
+ * @typedef {object} CompareAnswer
+ * @property {Record<string, GroupComparison>} groups
+ * @property {number} n_joined
+ * @property {number} n_regrouped
+ * @property {string[]} only_in_a
+ * @property {string[]} only_in_b
+ */
+
+/** @typedef {'name' | 'group' | 'count' | 'support' | 'a' | 'b' | 'difference'} SortKey */
+
+/**
+ * @typedef {object} State what the user has chosen; null = automatic
+ * @property {string | null} attribute
+ * @property {string | null} metric
+ * @property {number | null} step the chosen step; null = the latest
+ * @property {string | null} a
+ * @property {string | null} b an empty string = none
+ * @property {string[] | null} shown the ticked runs
+ * @property {string} filter regular expression over run names
+ * @property {string} search text in class names
+ * @property {string[]} groups groups left out of the table
+ * @property {SortKey} sort
+ * @property {boolean} descending
+ * @property {string | null} open the class in the drawer
+ */
+
+/**
+ * @typedef {object} RunStyle
+ * @property {number} index which of the host's colours: its place among the host's runs
+ * @property {string} dash SVG dash pattern, '' = solid
+ * @property {Marker} marker
+ */
+
+/**
+ * @typedef {object} RunView one run that has the chosen attribute
+ * @property {string} run
+ * @property {RunStyle} style
+ * @property {AttributeInfo} info
+ * @property {boolean} ticked
+ * @property {boolean} matches whether the filter lets it through
+ * @property {Maybe} step its step nearest to, and not after, the chosen one
+ * @property {string} version changes when its log has grown
+ */
+
+/**
+ * @typedef {object} View what is shown, resolved from the state and what there is
+ * @property {string} attribute
+ * @property {string[]} attributes
+ * @property {string} metric
+ * @property {string[]} metrics
+ * @property {string} classMetric the per-class column shown for `metric`
+ * @property {RunView[]} runs
+ * @property {RunView[]} charted ticked and let through by the filter
+ * @property {RunView | null} a
+ * @property {RunView | null} b
+ * @property {number[]} steps all steps of the charted and compared runs
+ * @property {Maybe} step
+ * @property {boolean} latest whether the step follows the newest
+ * @property {string | null} filterError
+ */
+
+/**
+ * @typedef {object} Row one class in the table
+ * @property {string} name
+ * @property {Group} group as in A, or in B where A lacks the class
+ * @property {Group | null} regrouped the group in B where it is another
+ * @property {Maybe} count training examples
+ * @property {Maybe} support positives in the validation set
+ * @property {Maybe} a
+ * @property {Maybe} b
+ * @property {Maybe} difference b − a
+ * @property {number} indexA place in A's class list, −1 = not there
+ * @property {number} indexB
+ */
+
+/**
+ * @typedef {object} Point
+ * @property {number} x
+ * @property {Maybe} y
+ * @property {Maybe} lower
+ * @property {Maybe} upper
+ * @property {Maybe} n classes in the mean
+ */
+
+/**
+ * @typedef {object} Series one line of a chart
+ * @property {string} label
+ * @property {'A' | 'B' | ''} badge
+ * @property {RunStyle} style
+ * @property {boolean} band whether its interval is drawn
+ * @property {Point[]} points
+ */
+
+/**
+ * @template T
+ * @typedef {object} Resource
+ * @property {'loading' | 'ready' | 'error'} status 'ready' as soon as there is any value
+ * @property {T | undefined} value the newest there is, possibly of before a reload
+ * @property {boolean} stale a newer value is on its way
+ * @property {ApiFault | null} fault why the newest attempt failed
+ */
+
+/**
+ * @typedef {object} ApiFault
+ * @property {string} error
+ * @property {string} hint
+ */
+
+export {};

@@ -1,0 +1,7 @@
+"""`python -m tbmetrics` is the `tbmetrics` command."""
+
+import sys
+
+from tbmetrics.cli import main
+
+sys.exit(main())

@@ -1,0 +1,161 @@
+"""The `tbmetrics` command.
+
+    tbmetrics export LOGDIR --out DIR      figures, JSON and CSV of every run
+    tbmetrics compare RUN_A RUN_B          two runs in the terminal
+
+Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was); 2 wrong usage or bad
+input; 3 there was nothing to show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tbmetrics.errors import InputError
+from tbmetrics.records import MEAN_METRICS
+
+if TYPE_CHECKING:
+    from tbmetrics.comparison import RunComparison
+
+OK, PARTLY, USAGE, NOTHING = 0, 1, 2, 3
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status."""
+    from tbmetrics.export import NothingToShowError
+
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except NothingToShowError as error:
+        return _complain(str(error), NOTHING)
+    except InputError as error:
+        return _complain(str(error), USAGE)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    return status
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"tbmetrics: {message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    from tbmetrics import __version__
+
+    parser = argparse.ArgumentParser("tbmetrics", description="Head, medium and tail results of TensorBoard logs.")
+    parser.add_argument("--version", action="version", version=f"tbmetrics {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_export(commands.add_parser("export", help="write figures, JSON and CSV of every run"))
+    _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
+    return parser
+
+
+def _add_export(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
+    parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
+    parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
+    parser.add_argument(
+        "--formats", default="png,json,csv", metavar="LIST", help="some of png,svg,pdf,json,csv (default: %(default)s)"
+    )
+    parser.add_argument("--dpi", type=int, default=150, help="dots per inch of PNG files (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tbmetrics.export import export
+
+    def say(message: str) -> None:
+        if not arguments.quiet:
+            print(message)
+
+    report = export(
+        arguments.logdir,
+        arguments.out,
+        runs=arguments.runs,
+        attributes=arguments.attributes,
+        formats=[f.strip() for f in arguments.formats.split(",") if f.strip()],
+        dpi=arguments.dpi,
+        progress=lambda run: say(f"exporting {run}"),
+    )
+    for run in report.skipped:
+        say(f"skipped {run}: no class performance in it")
+    for run, problems in report.problems.items():
+        for problem in problems:
+            print(f"tbmetrics: run {run}: {problem}", file=sys.stderr)
+    say(f"{len(report.files)} files in {arguments.out}")
+    return PARTLY if report.problems else OK
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_a", metavar="RUN_A", help="a run's directory, or its name below --logdir")
+    parser.add_argument("run_b", metavar="RUN_B")
+    parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
+    parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
+    parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
+    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each)")
+    parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tbmetrics.comparison import compare_runs
+    from tbmetrics.events.reader import read_run
+
+    runs = [read_run(Path(arguments.logdir, run), run=run) for run in (arguments.run_a, arguments.run_b)]
+    result = compare_runs(*runs, attribute=arguments.attribute, metric=arguments.metric, step=arguments.step)
+    _print_comparison(result, arguments.run_a, arguments.run_b, arguments.top)
+    problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
+    for problem in problems:
+        print(f"tbmetrics: {problem}", file=sys.stderr)
+    return PARTLY if problems else OK
+
+
+def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    title = (
+        f"{result.attribute}: {result.metric}   A = {run_a} (step {result.step_a})   B = {run_b} (step {result.step_b})"
+    )
+    groups = Table("group", title=Text(title), title_justify="left", caption_justify="left")
+    groups.caption = "mean over classes [95 %, resampling of this validation set]"
+    for heading in ("classes", "A", "B", "B − A"):
+        groups.add_column(heading, justify="right")
+    for row in result.groups:
+        size = "" if row.n_classes is None else f"{row.n_classes:,}"
+        groups.add_row(row.group, size, _interval(row.a), _interval(row.b), _signed(row.b[0] - row.a[0]))
+    console.print(groups)
+    gains = [c for c in result.classes if c.difference > 0][:top]
+    losses = [c for c in reversed(result.classes) if c.difference < 0][:top]
+    for heading, classes in (("biggest gains of B", gains), ("biggest losses of B", losses)):
+        table = Table("class", "group", title=Text(heading), title_justify="left")
+        for column in ("A", "B", "B − A"):
+            table.add_column(column, justify="right")
+        for c in classes:
+            table.add_row(Text(c.name), c.group, f"{c.a:.3f}", f"{c.b:.3f}", _signed(c.difference))
+        if classes:
+            console.print(table)
+    for run, names in (("A", result.only_in_a), ("B", result.only_in_b)):
+        if names:
+            console.print(Text(f"only in {run}: {len(names):,} classes, e.g. {', '.join(names[:5])}"))
+
+
+def _interval(value: tuple[float, float, float]) -> str:
+    middle, low, high = value
+    if middle != middle:
+        return "undefined"
+    return f"{middle:.3f}" + ("" if low != low else f" \\[{low:.3f}, {high:.3f}]")
+
+
+def _signed(value: float) -> str:
+    return "undefined" if value != value else f"{value:+.3f}"

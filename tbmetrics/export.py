@@ -1,0 +1,311 @@
+"""Log directory → history → PNG, JSON and CSV: everything measured, for use without TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tbmetrics.errors import InputError
+from tbmetrics.events.reader import read_logdir
+from tbmetrics.history import History, Series, to_jsonable
+from tbmetrics.records import (
+    CLASS_COLUMNS,
+    SCHEMA_VERSION,
+    ClassList,
+    PRCurve,
+    Table,
+    class_table_tag,
+    confusion_tag,
+    group_table_tag,
+    untag_part,
+)
+
+FIGURE_FORMATS = ("png", "svg", "pdf")
+DATA_FORMATS = ("json", "csv")
+FORMATS = (*FIGURE_FORMATS, *DATA_FORMATS)
+
+_NO_DATES = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+@dataclass(slots=True)
+class ExportReport:
+    """What an export did.
+
+    Attributes:
+        files: every file written.
+        problems: by run, what was damaged in its log or failed in its export.
+        skipped: runs without data of ours.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+
+
+class NothingToShowError(InputError):
+    """The log directory holds nothing that tbmetrics wrote, or nothing that was asked for."""
+
+
+def export(
+    logdir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    runs: str | None = None,
+    attributes: Sequence[str] | None = None,
+    formats: Sequence[str] = ("png", "json", "csv"),
+    dpi: int = 150,
+    progress: Callable[[str], None] = lambda run: None,
+) -> ExportReport:
+    """Writes figures and data of every run in `logdir` below `out`, one directory a run.
+
+    The same log gives the same bytes every time. A file appears whole or not at all. A run that fails does not stop
+    the others; the report says what was wrong.
+
+    Args:
+        logdir: any TensorBoard log directory; it may still be being written.
+        out: made if missing.
+        runs: regular expression; only runs in whose name it is found.
+        attributes: only these.
+        formats: any of "png", "svg", "pdf", "json", "csv".
+        dpi: dots per inch of the PNG files.
+        progress: called with each run's name before it is exported.
+
+    Raises:
+        NothingToShowError: no run has data of ours.
+        InputError: `logdir` is missing, `out` cannot be written, or an option is not known.
+    """
+    pattern = _checked(runs, formats, dpi)
+    histories = read_logdir(logdir)
+    chosen = {run: h for run, h in histories.items() if pattern.search(run)}
+    report = ExportReport(skipped=[run for run, history in chosen.items() if not _attributes(history, attributes)])
+    with_data = {run: history for run, history in chosen.items() if run not in report.skipped}
+    if not with_data:
+        raise NothingToShowError(_why_nothing(logdir, histories, chosen, runs, attributes))
+    target = _made(Path(out))
+    for run, history in with_data.items():
+        progress(run)
+        if history.problems:
+            report.problems[run] = list(history.problems)
+        try:
+            report.files += _export_run(history, target / slug(run), attributes, formats, dpi)
+        except Exception as error:  # one odd run must not stop the others
+            report.problems.setdefault(run, []).append(f"the export failed: {type(error).__name__}: {error}")
+    return report
+
+
+def slug(name: str) -> str:
+    """`name` as a file name that is safe on every system; a short hash is added where it had to change.
+
+    A name kept as it is has only lower-case letters, digits, '-', '_' and inner dots, so names that differ in case
+    alone stay apart where files' names do not.
+    """
+    safe = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:80]
+    if safe == name and safe not in {"con", "prn", "aux", "nul"}:
+        return safe
+    return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def run_metrics(history: History, attributes: Sequence[str] | None = None) -> dict[str, Any]:
+    """The content of `metrics.json`: every step and class of one run, non-finite numbers as None."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "run": history.run,
+        "attributes": {a: _attribute_json(history, history.class_lists[a]) for a in _attributes(history, attributes)},
+        "scalars": {
+            tag: {"steps": s.steps.tolist(), "values": to_jsonable(s.values)} for tag, s in history.scalars.items()
+        },
+        "hparams": to_jsonable(dict(history.hparams.hparams)) if history.hparams else None,
+        "problems": list(history.problems),
+    }
+
+
+# --------------------------------------------------------------------------------------------------- one run
+
+
+def _export_run(
+    history: History, folder: Path, attributes: Sequence[str] | None, formats: Sequence[str], dpi: int
+) -> Iterator[Path]:
+    metrics = run_metrics(history, attributes)
+    if "json" in formats:
+        text = json.dumps(metrics, allow_nan=False, sort_keys=True, ensure_ascii=False, indent=1)
+        yield _write(folder / "metrics.json", (text + "\n").encode())
+    if "csv" in formats:
+        yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
+    wanted = [f for f in formats if f in FIGURE_FORMATS]
+    if wanted:
+        yield from _write_figures(history, folder, attributes, wanted, dpi)
+
+
+def _write_figures(
+    history: History, folder: Path, attributes: Sequence[str] | None, formats: Sequence[str], dpi: int
+) -> Iterator[Path]:
+    import matplotlib as mpl
+
+    from tbmetrics.figures.class_metrics import figures
+
+    for name, figure in figures(history, attributes=attributes):
+        attribute, _, kind = name.rpartition("/")
+        for fmt in formats:
+            content = io.BytesIO()
+            with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
+                figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
+            yield _write(folder / "class_performance" / slug(attribute) / f"{kind}.{fmt}", content.getvalue())
+
+
+def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:
+    attribute = classes.attribute
+    tables: Series[Table] = history.tables.get(class_table_tag(attribute), Series())
+    groups: Series[Table] = history.tables.get(group_table_tag(attribute), Series())
+    return {
+        "classes": list(classes.names),
+        "counts": [int(c) if c >= 0 else None for c in classes.counts],
+        "groups": list(classes.groups),
+        "rule": classes.rule,
+        "decision": classes.decision,
+        "steps": tables.steps.tolist(),
+        "class_metrics": _by_column(tables),
+        "group_metrics": _by_group(groups),
+        "confusion": [
+            {"step": int(step), "rows": list(t.rows), "columns": list(t.columns), "values": to_jsonable(t.values)}
+            for step, t in _items(history.tables.get(confusion_tag(attribute), Series()))
+        ],
+        "pr_curves": {name: _curve_json(series) for name, series in sorted(_curves_of(history, attribute).items())},
+    }
+
+
+def _items(series: Series[Any]) -> Iterator[tuple[int, Any]]:
+    return zip(series.steps, series, strict=True)
+
+
+def _by_column(tables: Series[Table]) -> dict[str, Any]:
+    """Column → one list a step, of one value a class."""
+    if not len(tables):
+        return {}
+    stacked = np.stack([table.values for table in tables])
+    return {column: to_jsonable(stacked[:, :, i]) for i, column in enumerate(tables[0].columns)}
+
+
+def _by_group(tables: Series[Table]) -> dict[str, Any]:
+    """Group → column → one value a step."""
+    if not len(tables):
+        return {}
+    stacked, first = np.stack([table.values for table in tables]), tables[0]
+    return {
+        group: {column: to_jsonable(stacked[:, row, i]) for i, column in enumerate(first.columns)}
+        for row, group in enumerate(first.rows)
+    }
+
+
+def _curves_of(history: History, attribute: str) -> dict[str, Series[PRCurve]]:
+    """PR curves of `attribute` by group, or by "class/name" for chosen classes."""
+    found = {}
+    for tag, series in history.pr_curves.items():
+        area, of, kind, *rest = tag.split("/", 3) if tag.count("/") >= 3 else ("", "", "")
+        if area == "class_performance" and kind == "pr" and untag_part(of) == attribute:
+            name = rest[0]
+            found[f"class/{untag_part(name[6:])}" if name.startswith("class/") else name] = series
+    return found
+
+
+def _curve_json(series: Series[PRCurve]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": int(step),
+            **{name: to_jsonable(getattr(curve, name)) for name in ("thresholds", "precision", "recall")},
+        }
+        for step, curve in _items(series)
+    ]
+
+
+def _classes_csv(history: History, attributes: Sequence[str]) -> bytes:
+    """One row per attribute, step and class; empty cells where undefined."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["attribute", "step", "class", "training_count", "group", *CLASS_COLUMNS])
+    for attribute in attributes:
+        classes = history.class_lists[attribute]
+        for step, table in _items(history.tables.get(class_table_tag(attribute), Series())):
+            columns = [
+                table.column(c) if c in table.columns else np.full(len(table.values), np.nan) for c in CLASS_COLUMNS
+            ]
+            for i, values in enumerate(np.stack(columns, axis=1).tolist()):
+                count = int(classes.counts[i])
+                cells = ["" if v != v else f"{v:.9g}" for v in values]
+                rows.writerow(
+                    [attribute, step, classes.names[i], "" if count < 0 else count, classes.groups[i], *cells]
+                )
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+# -------------------------------------------------------------------------------------------- files and checks
+
+
+def _write(path: Path, content: bytes) -> Path:
+    """Writes a file so that it appears whole: under another name first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _made(out: Path) -> Path:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".tbmetrics.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {str(out)!r} ({error.strerror}); choose another directory") from error
+    return out
+
+
+def _checked(runs: str | None, formats: Sequence[str], dpi: int) -> re.Pattern[str]:
+    unknown = [f for f in formats if f not in FORMATS]
+    if unknown or not formats:
+        raise InputError(f"formats must be some of {', '.join(FORMATS)}; got {', '.join(map(repr, formats)) or 'none'}")
+    if not 10 <= dpi <= 1200:
+        raise InputError(f"dpi must lie in 10..1200, got {dpi}")
+    try:
+        return re.compile(runs or "")
+    except re.error as error:
+        raise InputError(f"runs must be a regular expression, got {runs!r}: {error}") from error
+
+
+def _attributes(history: History, wanted: Sequence[str] | None) -> list[str]:
+    return [a for a in sorted(history.class_lists) if wanted is None or a in wanted]
+
+
+def _why_nothing(
+    logdir: str | os.PathLike[str],
+    found: dict[str, History],
+    chosen: dict[str, History],
+    runs: str | None,
+    attributes: Sequence[str] | None,
+) -> str:
+    where = f"nothing to show in {os.fspath(logdir)!r}"
+    if not found:
+        return f"{where}: it holds no event files; train with `with TBMetrics({os.fspath(logdir)!r}, classes=…)` first"
+    if not chosen:
+        return f"{where}: no run matches {runs!r}; there are {', '.join(map(repr, list(found)[:10]))}"
+    known = sorted({a for history in chosen.values() for a in history.class_lists})
+    if known:
+        there = ", ".join(map(repr, known[:10]))
+        return f"{where}: no run has an attribute in {list(attributes or ())}; there are {there}"
+    damage = "".join(f"; {p}" for history in chosen.values() for p in history.problems[:3])
+    return (
+        f"{where}: its event files hold no class performance; give TBMetrics(..., classes=…) and call update(){damage}"
+    )

@@ -1,0 +1,80 @@
+"""The look that all figures share: palette, hatches and markers by group, sizes, and text that is only ever text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Head red, medium blue, tail green, in shades that stay apart for colour-blind readers (after Okabe and Ito, 2008).
+COLOURS = {
+    HEAD: "#c8452b",
+    MEDIUM: "#0072b2",
+    TAIL: "#009e73",
+    UNKNOWN: "#8c8c8c",
+    ALL: "#3a3a3a",
+    GAP: "#7b4ea3",
+}
+HATCHES = {HEAD: "", MEDIUM: "///", TAIL: "xxx", UNKNOWN: "...", ALL: "--", GAP: "\\\\"}
+MARKERS = {HEAD: "o", MEDIUM: "s", TAIL: "^", UNKNOWN: "X", ALL: "D", GAP: "v"}
+LINES = {HEAD: "-", MEDIUM: "--", TAIL: "-.", UNKNOWN: ":", ALL: "-", GAP: "-"}
+
+SMALL, NORMAL, LARGE = 8, 9, 11
+_LONGEST_NAME = 28
+
+
+def new_figure(
+    title: str, *, width: float = 6.4, height: float = 4.0, panels: int = 1
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `panels` axes side by side, drawn by Agg, with no trace in pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    plain(figure.suptitle(title, fontsize=LARGE))
+    for ax in axes:
+        ax.tick_params(labelsize=SMALL)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(axis="y", color="#dddddd", linewidth=0.6)
+        ax.set_axisbelow(True)
+    return figure, list(axes)
+
+
+def plain(text: Any) -> Any:
+    """Makes a matplotlib text show its characters as they are: a name with `$` is a name, not mathematics."""
+    text.set_parse_math(False)
+    return text
+
+
+def label(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
+    """Axis labels and a panel title."""
+    plain(ax.set_xlabel(x, fontsize=NORMAL))
+    plain(ax.set_ylabel(y, fontsize=NORMAL))
+    if title:
+        plain(ax.set_title(title, fontsize=NORMAL))
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A legend whose entries are plain text."""
+    found = ax.legend(fontsize=SMALL, frameon=False, **options)
+    for text in found.get_texts():
+        plain(text)
+
+
+def short(name: str) -> str:
+    """`name` on one line, printable, cut where it is long."""
+    line = "".join(c if c.isprintable() else " " for c in name)
+    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"
+
+
+def nothing(ax: Axes, message: str) -> None:
+    """Says in the middle of the axes why they are empty."""
+    ax.set_axis_off()
+    plain(ax.text(0.5, 0.5, message, ha="center", va="center", fontsize=NORMAL, transform=ax.transAxes, wrap=True))
