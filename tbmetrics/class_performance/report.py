@@ -63,6 +63,8 @@ def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
 def _scalars(result: Evaluation) -> Iterator[Scalar]:
     columns = [f"{m}{end}" for m in MEAN_METRICS for end in ("", "_lower", "_upper", "_n_classes")]
     for group, metrics in result.groups.items():
+        if metrics["n_classes"] == 0:
+            continue
         for column in (*columns, *GROUP_METRICS, "n_samples", "n_skipped"):
             value = metrics[column]
             if value == value:

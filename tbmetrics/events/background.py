@@ -46,7 +46,7 @@ class BackgroundWriter:
         self._changed = threading.Condition()
         self._pid = os.getpid()
         self._put, self._done = 0, 0  # events taken in, and written or given up
-        self._hurry = self._closing = self._failing = False
+        self._hurry = self._closing = self._failing = self._last_try = False
         self._reported_drops = 0
         self._last_step = 0
         self._encoding_faults: set[str] = set()
@@ -170,7 +170,8 @@ class BackgroundWriter:
             self._failing = True
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closing, pause)
-            if not self._closing:
+            if not self._last_try:
+                self._last_try = self._closing  # closing still gets one more try
                 return True
         logger.warning("tbmetrics: the last records for %s are lost: %s", self._log_dir, error)
         return False

@@ -137,7 +137,7 @@ def class_distribution(view: _View) -> Figure:
             where = np.where(inside, ranked, np.nan)
             ax.fill_between(
                 positions, 0, where, step="mid", color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
-                linewidth=0, label=title,
+                linewidth=0.2, label=title,
             )  # fmt: skip
     positive = ranked[ranked > 0]
     if positive.size and positive.max() / positive.min() > 20:

@@ -1,0 +1,200 @@
+"""The reader against TensorBoard's, on whole, torn, damaged and resumed logs."""
+
+import json
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard import SummaryWriter
+
+from tbmetrics import InputError, read_logdir, read_run
+from tbmetrics.events.event_file import frame
+from tbmetrics.events.framing import Framing
+from tbmetrics.events.writer import EventWriter
+from tbmetrics.history import History
+from tbmetrics.records import Scalar
+from tests.events.test_writer import CLASSES, CURVE, EVERYTHING, HPARAMS, IMAGE, TABLE
+
+
+def _write(directory, steps, *, restart=None, value=1.0, tag="s"):
+    writer = EventWriter(directory)
+    if restart is not None:
+        writer.mark_restart(restart)
+    for step in steps:
+        writer.write([Scalar(tag, value)], step=step)
+    writer.close()
+
+
+def test_what_was_written_is_read_back(tmp_path):
+    with EventWriter(tmp_path) as writer:
+        writer.write(EVERYTHING, step=3, wall_time=12.5)
+    history = read_run(tmp_path)
+    assert history.problems == []
+    assert history.scalars["s"].values.tolist() == [0.25]
+    assert history.scalars["s"].wall_times.tolist() == [12.5]
+    assert history.texts["t"].at(3).markdown == "**hi**"
+    np.testing.assert_array_equal(history.images["i"][0].pixels, IMAGE.pixels)
+    assert history.histograms["h"][0].sum_of_squares == 14.0
+    np.testing.assert_array_equal(history.tables["longtail/x"][0].values, TABLE.values)
+    assert history.class_lists["x"].names == CLASSES.names
+    curve = history.pr_curves["pr"][0]
+    np.testing.assert_allclose(curve.recall, CURVE.recall, rtol=1e-6)
+    np.testing.assert_allclose(curve.thresholds, np.linspace(0, 1, 211))
+    assert dict(history.hparams.hparams) == dict(HPARAMS.hparams)
+
+
+def test_a_log_of_torchs_writer_is_read_like_tensorboard_reads_it(tmp_path):
+    writer = SummaryWriter(str(tmp_path))
+    for step in range(30):
+        writer.add_scalar("a", step / 7, step)
+        writer.add_scalar("new", step / 7, step, new_style=True)
+        writer.add_histogram("h", torch.randn(100), step)
+    writer.add_text("t", "hello", 1)
+    writer.add_image("i", torch.rand(3, 5, 6), 1)
+    writer.close()
+    accumulator = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0, "histograms": 0, "tensors": 0})
+    accumulator.Reload()
+    history = read_run(tmp_path)
+    assert history.scalars["a"].values.tolist() == [p.value for p in accumulator.Scalars("a")]
+    np.testing.assert_allclose(history.scalars["new"].values, history.scalars["a"].values)
+    for mine, theirs in zip(history.histograms["h"], accumulator.Histograms("h"), strict=True):
+        assert mine.counts.tolist() == theirs.histogram_value.bucket
+    assert history.texts["t"][0].markdown == "hello"
+    assert history.images["i"][0].pixels.shape == (5, 6, 3)
+
+
+def test_runs_are_named_by_their_paths_and_other_files_left_alone(tmp_path):
+    _write(tmp_path / "b" / "c", [1])
+    _write(tmp_path, [1])
+    (tmp_path / "notes.txt").write_text("not ours")
+    (tmp_path / "empty").mkdir()
+    assert list(read_logdir(tmp_path)) == [".", "b/c"]
+
+
+def test_missing_directories_and_files_are_refused_by_name(tmp_path):
+    with pytest.raises(InputError, match="does not exist; give the directory that training wrote to"):
+        read_logdir(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file; give the directory"):
+        read_run(tmp_path / "file")
+    assert read_logdir(tmp_path) == {}
+    assert read_run(tmp_path).is_empty()
+
+
+def test_a_resumed_run_supersedes_what_came_after_its_restart(tmp_path):
+    _write(tmp_path, range(10))
+    _write(tmp_path, [100], tag="rare")
+    _write(tmp_path, range(6, 12), restart=6, value=2.0)
+    history = read_run(tmp_path)
+    assert history.scalars["s"].steps.tolist() == list(range(12))
+    assert history.scalars["s"].values.tolist() == [1.0] * 6 + [2.0] * 6
+    assert len(history.scalars["rare"]) == 0
+
+
+def test_without_a_restart_the_later_write_of_a_step_wins(tmp_path):
+    _write(tmp_path, [1, 2, 3])
+    _write(tmp_path, [2], value=5.0)
+    assert read_run(tmp_path).scalars["s"].values.tolist() == [1.0, 5.0, 1.0]
+
+
+def test_a_newer_schema_is_named_and_the_rest_read(tmp_path, monkeypatch):
+    monkeypatch.setattr("tbmetrics.records.SCHEMA_VERSION", 99)
+    with EventWriter(tmp_path) as writer:
+        writer.write([TABLE, Scalar("s", 1.0)], step=1)
+    monkeypatch.undo()
+    history = read_run(tmp_path)
+    (problem,) = history.problems
+    assert "'longtail/x' was written with schema 99" in problem
+    assert history.scalars["s"].values.tolist() == [1.0]
+
+
+def test_an_item_whose_file_changed_says_so(tmp_path):
+    with EventWriter(tmp_path) as writer:
+        writer.write([TABLE], step=1)
+    history = read_run(tmp_path)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError, match="changed since it was indexed; read the log again"):
+        _ = history.tables["longtail/x"][0]
+
+
+def test_a_log_being_written_is_read_up_to_its_last_whole_record(tmp_path):
+    writer = EventWriter(tmp_path)
+    for step in range(20):
+        writer.write([Scalar("s", 1.0)], step=step)
+        writer.flush()
+        assert len(read_run(tmp_path).scalars["s"]) == step + 1
+    writer.close()
+
+
+PAYLOADS = [bytes([i]) * (5 + 11 * i) for i in range(12)]
+WHOLE = b"".join(map(frame, PAYLOADS))
+ENDS = np.cumsum([len(frame(p)) for p in PAYLOADS]).tolist()
+
+
+def _framing(tmp_path, data):
+    path = tmp_path / "events.out.tfevents.x"
+    path.write_bytes(data)
+    framing = Framing(path)
+    return [bytes(payload) for _, payload in framing.records()], framing
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(WHOLE)))
+def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
+    found, framing = _framing(tmp_path, WHOLE[:length])
+    whole = sum(end <= length for end in ENDS)
+    assert found == PAYLOADS[:whole]
+    assert framing.problems == []
+    assert (framing.torn_at is not None) == (length not in (0, *ENDS))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
+def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, at, change):
+    damaged = bytearray(WHOLE)
+    damaged[at] ^= change
+    found, framing = _framing(tmp_path, bytes(damaged))
+    hit = int(np.searchsorted(ENDS, at, side="right"))
+    assert found == PAYLOADS[:hit] + PAYLOADS[hit + 1 :]
+    assert len(framing.problems) == 1 or hit == len(PAYLOADS) - 1
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=400))
+def test_garbage_never_raises(tmp_path, data):
+    found, _ = _framing(tmp_path, data + WHOLE)
+    assert found[-len(PAYLOADS) :] == PAYLOADS or not data
+
+
+def test_a_length_that_lies_is_not_believed(tmp_path):
+    found, framing = _framing(tmp_path, struct.pack("<QI", 2**40, 0) + WHOLE)
+    assert found == PAYLOADS
+    assert "12 damaged bytes at 0 were skipped" in framing.problems[0]
+
+
+def test_a_record_that_is_no_event_is_reported(tmp_path):
+    (tmp_path / "events.out.tfevents.1").write_bytes(frame(b"\xff\xff\xff"))
+    assert "is no event" in read_run(tmp_path).problems[0]
+
+
+def test_a_history_read_from_disk_survives_json(tmp_path):
+    with EventWriter(tmp_path) as writer:
+        writer.write([*EVERYTHING, Scalar("nan", float("nan"))], step=3)
+    history = read_run(tmp_path)
+    text = json.dumps(history.to_json(), allow_nan=False)
+    again = History.from_json(json.loads(text))
+    assert json.dumps(again.to_json() | {"images": {}}) == json.dumps(history.to_json() | {"images": {}})
+    np.testing.assert_array_equal(again.tables["longtail/x"].at(3).values, TABLE.values)
+
+
+def test_the_reader_loads_neither_torch_nor_matplotlib():
+    code = "import tbmetrics.events.reader, sys; print({'torch', 'matplotlib', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
