@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
+from tbmetrics.records import Record
 from tbmetrics.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -132,18 +133,18 @@ class ClassPerformanceTracker(Tracker):
         fresh = [a for a in self.attributes if a in self._fresh]
         self._evaluate()
         now = time.time()
-        for attribute in fresh:
-            result = self._results[attribute]
-            self._states[attribute].reset()
-            if attribute not in self._listed:
-                self._listed.add(attribute)
-                yield self._keep(Stamped(epoch, now, report.class_list(result.classes, result.decision)))
-            for record in report.records(result, self._pr_classes.get(attribute, ())):
-                yield self._keep(Stamped(epoch, now, record))
-
-    def _keep(self, stamped: Stamped) -> Stamped:
-        self.history.add(stamped)
+        stamped = [Stamped(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
+        for item in stamped:
+            self.history.add(item)
         return stamped
+
+    def _records_of(self, attribute: str) -> Iterator[Record]:
+        result = self._results[attribute]
+        self._states[attribute].reset()
+        if attribute not in self._listed:
+            self._listed.add(attribute)
+            yield report.class_list(result.classes, result.decision)
+        yield from report.records(result, self._pr_classes.get(attribute, ()))
 
     def _evaluate(self) -> dict[str, Evaluation]:
         """The evaluation of each attribute: of the batches since the last `records`, else of the last validation."""
