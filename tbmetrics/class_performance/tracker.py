@@ -91,7 +91,8 @@ class ClassPerformanceTracker(Tracker):
             for a in self.attributes
         }
         self._results: dict[str, Evaluation] = {}
-        self._fresh: set[str] = set()  # attributes with batches that `_results` does not know yet
+        self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
+        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not handed over
         self._listed: set[str] = set()
 
     def update(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
@@ -112,7 +113,8 @@ class ClassPerformanceTracker(Tracker):
             before = self._states[attribute].n_samples, self._states[attribute].n_skipped
             self._states[attribute].add(values, truth[attribute])
             if before != (self._states[attribute].n_samples, self._states[attribute].n_skipped):
-                self._fresh.add(attribute)
+                self._unevaluated.add(attribute)
+                self._unrecorded.add(attribute)
 
     def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
         if not isinstance(values, Mapping):
@@ -130,8 +132,9 @@ class ClassPerformanceTracker(Tracker):
 
     def records(self, epoch: int) -> Iterable[Stamped]:
         """The validation since the last call as records of step `epoch`, then forgets it; nothing without an update."""
-        fresh = [a for a in self.attributes if a in self._fresh]
+        fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
+        self._unrecorded.clear()
         now = time.time()
         stamped = [Stamped(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
         for item in stamped:
@@ -148,9 +151,9 @@ class ClassPerformanceTracker(Tracker):
 
     def _evaluate(self) -> dict[str, Evaluation]:
         """The evaluation of each attribute: of the batches since the last `records`, else of the last validation."""
-        for attribute in sorted(self._fresh):
+        for attribute in sorted(self._unevaluated):
             self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute], self._n_bootstrap)
-        self._fresh.clear()
+        self._unevaluated.clear()
         return self._results
 
     def get_metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -170,7 +173,7 @@ class ClassPerformanceTracker(Tracker):
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.class_metrics import figures
 
-        if self._fresh:
+        if self._unrecorded:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             list(self.records(last + 1))
         drawn = dict(figures(self.history))
