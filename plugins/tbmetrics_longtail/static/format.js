@@ -131,3 +131,18 @@ export function shorten(text, length = 60) {
 export function clock(time) {
   return time.toLocaleTimeString('en-GB');
 }
+
+/** @type {Readonly<Record<string, string>>} */
+const RULES = Object.freeze({
+  decoupling: 'head > 100, medium 20 to 100, tail < 20 training examples',
+  oltr: 'head ≥ 100, medium 21 to 99, tail ≤ 20 training examples',
+  dbl: 'head ≥ 100, medium 20 to 99, tail < 20 training examples',
+  lvis: 'head ≥ 100, medium 10 to 99, tail < 10 training examples',
+  terciles: 'thirds at the 33rd and 67th percentile of the training counts',
+  given: 'as given',
+});
+
+/** What a rule of groups says. @param {string} rule */
+export function ruleText(rule) {
+  return RULES[rule] ? `${RULES[rule]}${rule === 'given' ? '' : ` (“${rule}”)`}` : rule;
+}

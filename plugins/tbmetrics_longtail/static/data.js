@@ -1,0 +1,76 @@
+// @ts-check
+/** The plugin's answers by what is wanted, each fetched once and again when its run has grown. */
+
+import { address, floats, hostRunsAddress, json } from './api.js';
+import { Resources } from './resources.js';
+
+/** @import { ClassesAnswer, CompareAnswer, ConfusionAnswer, GroupsAnswer, HistoryAnswer, Resource, RunsAnswer, RunView } from './types.js' */
+
+export class Data {
+  /** @param {() => void} changed called after every arrival */
+  constructor(changed) {
+    this._resources = new Resources(changed);
+    this._round = 0;
+  }
+
+  /** The list of runs is asked for again; the rest follows for the runs that have grown. */
+  refresh() {
+    this._round += 1;
+  }
+
+  /** Everything is asked for again: a log may have been rewritten. */
+  refreshAll() {
+    this._resources.refreshAll();
+  }
+
+  retryFailed() {
+    this._resources.retryFailed();
+  }
+
+  /** @returns {Resource<RunsAnswer>} */
+  runs() {
+    return this._resources.get(address('runs'), String(this._round), json);
+  }
+
+  /** All of TensorBoard's runs in its order. @returns {Resource<string[]>} */
+  hostRuns() {
+    return this._resources.get(hostRunsAddress(), String(this._round), json);
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>} */
+  groups(run, attribute, metric) {
+    return this._of(run, 'groups', { attribute, metric });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<ClassesAnswer>} */
+  classes(run, attribute) {
+    return this._of(run, 'classes', { attribute });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} classIndex @param {string} column @returns {Resource<HistoryAnswer>} */
+  history(run, attribute, classIndex, column) {
+    return this._of(run, 'history', { attribute, class_index: classIndex, column });
+  }
+
+  /** At the run's step. @param {RunView} run @param {string} attribute @returns {Resource<ConfusionAnswer>} */
+  confusion(run, attribute) {
+    return this._of(run, 'confusion', { attribute, step: run.step ?? 0 });
+  }
+
+  /** At the run's step, columns one after the other. @param {RunView} run @param {string} attribute @param {string[]} columns */
+  values(run, attribute, columns) {
+    const url = address('values', { run: run.run, attribute, step: run.step ?? 0, column: columns });
+    return this._resources.get(url, run.version, floats);
+  }
+
+  /** B against A, each at its step. @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric @returns {Resource<CompareAnswer>} */
+  compare(a, b, attribute, metric) {
+    const of = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0 };
+    return this._resources.get(address('compare', { ...of, attribute, metric }), `${a.version}|${b.version}`, json);
+  }
+
+  /** @param {RunView} run @param {string} route @param {Record<string, string | number>} query @returns {Resource<any>} */
+  _of(run, route, query) {
+    return this._resources.get(address(route, { run: run.run, ...query }), run.version, json);
+  }
+}

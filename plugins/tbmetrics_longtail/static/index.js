@@ -1,0 +1,20 @@
+// @ts-check
+/** The module that TensorBoard loads into the tab's frame. */
+
+import { App } from './app.js';
+import { el } from './dom.js';
+import { followTheme } from './host.js';
+
+/** Called by TensorBoard once the frame is there. */
+export function render() {
+  document.documentElement.lang = 'en';
+  document.title = 'Long Tail';
+  followTheme();
+  const root = el('div', { id: 'longtail' });
+  const style = el('link', { rel: 'stylesheet', href: new URL('./style.css', import.meta.url).href });
+  // Widths are measured when drawing: so not before the style sheet is there.
+  style.addEventListener('load', () => new App(root).start(), { once: true });
+  style.addEventListener('error', () => new App(root).start(), { once: true });
+  document.head.append(style);
+  document.body.append(root);
+}

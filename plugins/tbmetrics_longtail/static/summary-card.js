@@ -1,0 +1,160 @@
+// @ts-check
+/** A against B by group at the chosen step: values with their intervals, the difference, and how many classes agree with it. */
+
+import { Card, nothing } from './card.js';
+import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from './dom.js';
+import { count, interval, isDefined, MEANS, metricText, number, plural, pValue, signed } from './format.js';
+import { groupPoints, pointAt, verdict } from './model.js';
+import { extent, linear, markerPath, niceDomain } from './scale.js';
+import { Latest } from './resources.js';
+
+/** @import { Data } from './data.js' */
+/** @import { CompareAnswer, GroupComparison, GroupsAnswer, Point, Resource, RunView, View } from './types.js' */
+
+const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all', 'gap']);
+const PLOT = { width: 160, height: 16 };
+/** With fewer classes the sign-flip test cannot come out small, whatever the differences. */
+const LEAST_FOR_P = 6;
+
+export class SummaryCard {
+  /** @param {{data: Data, retry: () => void}} page */
+  constructor({ data, retry }) {
+    this._data = data;
+    this._card = new Card({ title: 'By group', className: 'summary-card', onRetry: retry });
+    this.element = this._card.element;
+    this._grid = el('div', { class: 'summary-grid' });
+    /** @type {Latest<CompareAnswer>} */
+    this._latest = new Latest();
+  }
+
+  /** @param {View} view */
+  update(view) {
+    const sides = [view.a, view.b].flatMap((run) => (run && run.step !== null ? [run] : []));
+    const answers = sides.map((run) => ({ name: run.run, run, resource: this._data.groups(run, view.attribute, view.metric) }));
+    const compare = this._compare(view);
+    this._describe(view);
+    const parts = [...answers, ...(compare ? [{ name: 'Difference', resource: compare }] : [])];
+    if (!this._card.ready(parts)) return;
+    if (!sides.length) {
+      fill(this._card.body, nothing('No validation at or before this step.'));
+      return;
+    }
+    const groups = GROUPS.filter((group) => group !== 'unknown' || sides.some((run) => run.info.group_sizes.unknown));
+    const points = groups.map((group) => answers.map(({ run, resource }) => ({ run, point: pointOf(resource, run, group, view) })));
+    const domain = niceDomain(extent(points.slice(0, -1).flat().flatMap(({ point }) => [point?.y ?? null, point?.lower ?? null, point?.upper ?? null])), { bounds: [0, 1] });
+    fill(this._grid, ...groups.map((group, i) => tile(group, view, points[i], domain, compare?.value?.groups[group])));
+    this._grid.classList.toggle('six', groups.length === 6);
+    if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
+  }
+
+  /** The class-by-class comparison, where the metric is a mean of a class column. @param {View} view */
+  _compare(view) {
+    const { a, b, attribute, metric } = view;
+    if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric)) return null;
+    const scope = JSON.stringify([a.run, b.run, attribute, metric]);
+    return this._latest.take(this._data.compare(a, b, attribute, metric), scope);
+  }
+
+  /** @param {View} view */
+  _describe(view) {
+    const { a, b } = view;
+    this._card.title.textContent = b ? 'A and B by group' : 'A by group';
+    const runs = [a && legendOf('A', a), b && legendOf('B', b)].filter((node) => node !== null);
+    fill(this._card.tools, ...runs);
+    this._card.caption(captionOf(view));
+  }
+}
+
+/** @param {'A' | 'B'} letter @param {RunView} run */
+function legendOf(letter, run) {
+  const step = run.step === null ? 'nothing yet' : `step ${count(run.step)}`;
+  return el('span', { class: 'compared-run' }, sideBadge(letter), nameOf(run.run), el('span', { class: 'muted' }, step));
+}
+
+/** @param {View} view */
+function captionOf({ b, metric }) {
+  const values = MEANS.includes(metric) ? 'Mean and 95 % interval of this validation set.' : metricText(metric).meaning;
+  if (!b) return `${values} Choose a run B to compare.`;
+  if (!MEANS.includes(metric)) return `${values} Difference: B minus A.`;
+  return `${values} Difference: B minus A over the classes defined in both; p: sign-flip test over these classes.`;
+}
+
+/** @param {Resource<GroupsAnswer>} resource @param {RunView} run @param {string} group @param {View} view */
+function pointOf(resource, run, group, view) {
+  return resource.value ? pointAt(groupPoints(resource.value, group, view.metric), run.step) : null;
+}
+
+/**
+ * @param {typeof GROUPS[number]} group @param {View} view @param {{run: RunView, point: Point | null}[]} sides
+ * @param {[number, number]} domain @param {GroupComparison | undefined} comparison
+ */
+function tile(group, view, sides, domain, comparison) {
+  const rows = sides.map(({ run, point }) => row(run === view.a ? 'A' : 'B', run, point, group === 'gap' ? null : domain));
+  return el(
+    'article',
+    { class: 'tile', 'data-group': group, 'aria-label': groupTitle(group) },
+    el('h3', {}, group === 'all' || group === 'gap' ? groupTitle(group) : groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(group, sides))),
+    el('div', { class: 'tile-rows' }, ...rows.flat()),
+    view.b && difference(group, view, sides, comparison),
+  );
+}
+
+/** @param {string} group @param {{run: RunView, point: Point | null}[]} sides */
+function sizeText(group, sides) {
+  if (group === 'gap') return 'head − tail';
+  const { info } = sides[0].run;
+  const size = group === 'all' ? info.n_classes : (info.group_sizes[group] ?? 0);
+  const n = sides[0].point?.n ?? null;
+  return n === null || n === size ? plural(size, 'class', 'classes') : `${count(n)} of ${count(size)} classes`;
+}
+
+/** @param {'A' | 'B'} letter @param {RunView} run @param {Point | null} point @param {[number, number] | null} domain */
+function row(letter, run, point, domain) {
+  return [
+    sideBadge(letter),
+    el('span', { class: 'value', 'data-side': letter }, number(point?.y)),
+    el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
+    domain && whisker(run, point, domain),
+  ];
+}
+
+/** The value as a marker on its interval. @param {RunView} run @param {Point | null} point @param {[number, number]} domain */
+function whisker(run, point, domain) {
+  const x = linear(domain, [6, PLOT.width - 6]);
+  const y = PLOT.height / 2;
+  const known = point !== null && point.y !== null;
+  const hasInterval = known && point.lower !== null && point.upper !== null;
+  return svg(
+    'svg',
+    { class: 'whisker', width: '100%', height: PLOT.height, viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, 'aria-hidden': 'true', ...runColor(run.style) },
+    svg('line', { class: 'track', x1: 2, x2: PLOT.width - 2, y1: y, y2: y }),
+    hasInterval && svg('line', { class: 'whisker-line', x1: x(point.lower ?? 0), x2: x(point.upper ?? 0), y1: y, y2: y }),
+    known && svg('path', { class: 'run-marker', d: markerPath(run.style.marker, x(point.y ?? 0), y, 3.6) }),
+  );
+}
+
+/**
+ * @param {string} group @param {View} view @param {{run: RunView, point: Point | null}[]} sides
+ * @param {GroupComparison | undefined} comparison
+ */
+function difference(group, view, sides, comparison) {
+  const [a, b] = [sides.find((s) => s.run === view.a)?.point?.y, sides.find((s) => s.run === view.b)?.point?.y];
+  const plain = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
+  const value = comparison ? comparison.difference : plain;
+  const good = verdict(value, view.metric, group);
+  return el(
+    'div',
+    { class: 'tile-difference' },
+    el('span', { class: 'muted' }, 'B − A'),
+    el('span', { class: `value ${good > 0 ? 'better' : good < 0 ? 'worse' : ''}`, 'data-side': 'difference' }, signed(value)),
+    el('span', {}, good > 0 ? '▲ better' : good < 0 ? '▼ worse' : isDefined(value) ? 'no difference' : 'undefined'),
+    comparison && group !== 'gap' && el('p', { class: 'muted' }, agreement(comparison)),
+  );
+}
+
+/** @param {GroupComparison} comparison */
+function agreement({ n_higher, n_lower, n_defined, sign_flip_p }) {
+  const same = n_defined - n_higher - n_lower;
+  const parts = [`${count(n_higher)} higher`, `${count(n_lower)} lower`, same ? `${count(same)} equal` : '', n_defined < LEAST_FOR_P ? '' : pValue(sign_flip_p)];
+  return parts.filter(Boolean).join(' · ');
+}
