@@ -181,3 +181,20 @@ def test_a_run_started_again_replaces_the_old_one_and_is_exported(tmp_path):
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert read_run(run).tables[class_table_tag("digit")].steps.tolist() == [0]
     assert list((tmp_path / "exports").rglob("metrics.json"))
+
+
+def test_a_run_depends_on_its_seed_alone(tmp_path):
+    once, again = (example.train("balanced_softmax", tmp_path / name, epochs=1, seed=3) for name in "ab")
+    assert all(torch.equal(once.logits[attribute], again.logits[attribute]) for attribute in once.logits)
+
+
+def test_balanced_softmax_lifts_the_tail_and_closes_the_gap(tmp_path):
+    plain, balanced = (
+        example.train(name, tmp_path / name, epochs=10).metrics["class_performance"]["type_metrics"]
+        for name in example.LOSSES
+    )
+    for attribute, at_least in (("digit", 0.05), ("shape", 0.3)):
+        before, after = plain[attribute], balanced[attribute]
+        assert after["tail"]["recall"] > before["tail"]["recall"] + at_least
+        gaps = [groups["head"]["recall"] - groups["tail"]["recall"] for groups in (before, after)]
+        assert gaps[1] < gaps[0] - at_least
