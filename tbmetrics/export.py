@@ -110,7 +110,7 @@ def slug(name: str) -> str:
     alone stay apart where files' names do not.
     """
     safe = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:80]
-    if safe == name and safe not in {"con", "prn", "aux", "nul"}:
+    if safe and safe == name and safe not in {"con", "prn", "aux", "nul"}:
         return safe
     return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 

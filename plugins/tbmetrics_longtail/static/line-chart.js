@@ -78,9 +78,9 @@ export class LineChart {
   _axes(y) {
     const { yDomain, steps, zeroLine } = /** @type {ChartContent} */ (this._content);
     const [left, right, bottom] = [MARGIN.left, this._width - MARGIN.right, this._height - MARGIN.bottom];
-    const yTicks = ticks(yDomain[0], yDomain[1], 4);
+    const yTicks = ticks(yDomain[0], yDomain[1], 5);
     const digits = decimals(yTicks);
-    const xTicks = ticks(steps[0] ?? 0, steps[steps.length - 1] ?? 0, Math.max(2, Math.floor((right - left) / 60)), true);
+    const xTicks = ticks(steps[0] ?? 0, steps[steps.length - 1] ?? 0, Math.max(2, Math.floor((right - left) / 48)), true);
     return [
       ...yTicks.map((value) =>
         svg(

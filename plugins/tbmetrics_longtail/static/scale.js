@@ -65,7 +65,7 @@ export function niceDomain(data, { bounds = [-Infinity, Infinity], zero = false 
   let [low, high] = data ?? [0, 1];
   if (zero) [low, high] = [Math.min(low, 0), Math.max(high, 0)];
   const padding = high > low ? (high - low) * 0.04 : 0.05;
-  const step = tickStep(high - low + 2 * padding, 4);
+  const step = tickStep(high - low + 2 * padding, 5);
   low = Math.floor((low - padding) / step + 1e-9) * step;
   high = Math.ceil((high + padding) / step - 1e-9) * step;
   return [Math.max(low, Math.min(bounds[0], data?.[0] ?? 0)), Math.min(high, Math.max(bounds[1], data?.[1] ?? 1))];

@@ -9,10 +9,10 @@ import { extent, linear, markerPath, niceDomain } from './scale.js';
 import { Latest } from './resources.js';
 
 /** @import { Data } from './data.js' */
-/** @import { CompareAnswer, GroupComparison, GroupsAnswer, Point, Resource, RunView, View } from './types.js' */
+/** @import { CompareAnswer, GroupComparison, GroupsAnswer, Maybe, Point, Resource, RunView, View } from './types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all', 'gap']);
-const PLOT = { width: 160, height: 16 };
+const PLOT_HEIGHT = 16;
 /** With fewer classes the sign-flip test cannot come out small, whatever the differences. */
 const LEAST_FOR_P = 6;
 
@@ -94,7 +94,7 @@ function tile(group, view, sides, domain, comparison) {
     'article',
     { class: 'tile', 'data-group': group, 'aria-label': groupTitle(group) },
     el('h3', {}, group === 'all' || group === 'gap' ? groupTitle(group) : groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(group, sides))),
-    el('div', { class: 'tile-rows' }, ...rows.flat()),
+    el('div', {}, ...rows),
     view.b && difference(group, view, sides, comparison),
   );
 }
@@ -110,26 +110,29 @@ function sizeText(group, sides) {
 
 /** @param {'A' | 'B'} letter @param {RunView} run @param {Point | null} point @param {[number, number] | null} domain */
 function row(letter, run, point, domain) {
-  return [
+  return el(
+    'div',
+    { class: 'tile-row' },
     sideBadge(letter),
     el('span', { class: 'value', 'data-side': letter }, number(point?.y)),
-    el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
     domain && whisker(run, point, domain),
-  ];
+    el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
+  );
 }
 
-/** The value as a marker on its interval. @param {RunView} run @param {Point | null} point @param {[number, number]} domain */
+/** The value as a marker on its interval; places are percentages, so that it fills any width. @param {RunView} run @param {Point | null} point @param {[number, number]} domain */
 function whisker(run, point, domain) {
-  const x = linear(domain, [6, PLOT.width - 6]);
-  const y = PLOT.height / 2;
+  const x = linear(domain, [3, 97]);
+  const at = (/** @type {Maybe | undefined} */ value) => `${x(value ?? 0).toFixed(2)}%`;
+  const y = PLOT_HEIGHT / 2;
   const known = point !== null && point.y !== null;
   const hasInterval = known && point.lower !== null && point.upper !== null;
   return svg(
     'svg',
-    { class: 'whisker', width: '100%', height: PLOT.height, viewBox: `0 0 ${PLOT.width} ${PLOT.height}`, 'aria-hidden': 'true', ...runColor(run.style) },
-    svg('line', { class: 'track', x1: 2, x2: PLOT.width - 2, y1: y, y2: y }),
-    hasInterval && svg('line', { class: 'whisker-line', x1: x(point.lower ?? 0), x2: x(point.upper ?? 0), y1: y, y2: y }),
-    known && svg('path', { class: 'run-marker', d: markerPath(run.style.marker, x(point.y ?? 0), y, 3.6) }),
+    { class: 'whisker', width: '100%', height: PLOT_HEIGHT, 'aria-hidden': 'true', ...runColor(run.style) },
+    svg('line', { class: 'track', x1: 0, x2: '100%', y1: y, y2: y }),
+    hasInterval && svg('line', { class: 'whisker-line', x1: at(point.lower), x2: at(point.upper), y1: y, y2: y }),
+    known && svg('svg', { x: at(point.y), y, overflow: 'visible' }, svg('path', { class: 'run-marker', d: markerPath(run.style.marker, 0, 0, 3.6) })),
   );
 }
 

@@ -1,0 +1,78 @@
+"""The command line: what it prints, what it writes, and its exit status."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from tbmetrics import ClassGroups, TBMetrics
+from tbmetrics.cli import main
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    groups = ClassGroups.from_counts({"digit": {"[bold]a": 900, "b": 50, "c": 3, "d": 2}})
+    for run, strength in (("weak", 0.2), ("strong", 3.0)):
+        generator = torch.Generator().manual_seed(0)
+        with TBMetrics(root / run, classes=groups) as tb:
+            labels = torch.arange(80) % 4
+            tb.update(torch.randn(80, 4, generator=generator) + strength * torch.eye(4)[labels], labels)
+    return root
+
+
+def test_export_writes_and_says_how_much(logdir, tmp_path, capsys):
+    assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json,csv"]) == 0
+    assert "exporting weak" in capsys.readouterr().out
+    assert (tmp_path / "strong" / "metrics.json").exists()
+    assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json", "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_compare_shows_groups_and_movers(logdir, capsys):
+    assert main(["compare", "weak", "strong", "--logdir", str(logdir), "--metric", "recall"]) == 0
+    out = capsys.readouterr().out
+    assert "digit: recall" in out
+    for word in ("head", "medium", "tail", "gap", "biggest gains of B", "[bold]a"):
+        assert word in out
+    assert "biggest losses" not in out
+
+
+def test_nothing_to_show_is_status_3_and_one_line(tmp_path, capsys):
+    assert main(["export", str(tmp_path), "--out", str(tmp_path / "out")]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("tbmetrics: nothing to show in")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["export", "/nowhere", "--out", "x"], "'/nowhere' does not exist"),
+        (["compare", "weak", "nowhere"], "does not exist"),
+        (["compare", "weak", "strong", "--step", "9"], "no validation at step 9; the nearest are [0]"),
+        (["compare", "weak", "strong", "--attribute", "x"], "no common attribute 'x': there are 'digit'"),
+    ],
+)
+def test_bad_input_is_status_2(logdir, monkeypatch, arguments, message, capsys):
+    monkeypatch.chdir(logdir)
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_log_is_status_1(logdir, tmp_path, capsys):
+    run = tmp_path / "runs" / "weak"
+    run.mkdir(parents=True)
+    (source,) = (logdir / "weak").iterdir()
+    (run / source.name).write_bytes(source.read_bytes() + b"garbage in place of the next record")
+    assert main(["export", str(tmp_path / "runs"), "--out", str(tmp_path / "out"), "--formats", "json"]) == 1
+    assert "damaged bytes" in capsys.readouterr().err
+
+
+def test_the_module_is_the_command_and_wrong_usage_is_status_2():
+    version = subprocess.run([sys.executable, "-m", "tbmetrics", "--version"], capture_output=True, text=True)
+    assert version.stdout.startswith("tbmetrics 0.")
+    usage = subprocess.run([sys.executable, "-m", "tbmetrics", "explode"], capture_output=True, text=True)
+    assert usage.returncode == 2
+    assert "invalid choice" in usage.stderr

@@ -1,0 +1,143 @@
+"""The exporter: the numbers of the history, the same bytes every time, safe names, a clear word where nothing is."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tbmetrics import ClassGroups, InputError, TBMetrics, read_run
+from tbmetrics.export import NothingToShowError, export, slug
+from tbmetrics.records import CLASS_COLUMNS, class_table_tag
+
+HOSTILE = "../<img src=x>/%2e Ünïcode 🦔"
+
+
+def _train(directory, *, attribute="digit", epochs=2, names=("a", "b", "c")):
+    groups = ClassGroups.from_counts({attribute: dict(zip(names, (900, 50, 3), strict=True))})
+    generator = torch.Generator().manual_seed(0)
+    with TBMetrics(directory, classes=groups, hparams={"lr": 0.1}) as tb:
+        for _ in tb.epochs(range(epochs)):
+            tb.update(torch.randn(30, 3, generator=generator), torch.arange(30) % 2)
+            tb.log_scalar("loss", 0.5)
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    _train(root / "one")
+    _train(root / "two", attribute=HOSTILE, names=(HOSTILE, "$b$", 'c,"d"\n'))
+    return root
+
+
+def _files(root):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_json_and_csv_hold_the_numbers_of_the_log(logdir, tmp_path):
+    report = export(logdir, tmp_path, formats=["json", "csv"])
+    assert sorted(p.name for p in report.files) == ["classes.csv", "classes.csv", "metrics.json", "metrics.json"]
+    metrics = json.loads((tmp_path / "one" / "metrics.json").read_text(encoding="utf-8"))
+    table = read_run(logdir / "one").tables[class_table_tag("digit")]
+    found = metrics["attributes"]["digit"]
+    assert (found["classes"], found["steps"], found["counts"]) == (["a", "b", "c"], [0, 1], [900, 50, 3])
+    for column in CLASS_COLUMNS:
+        expected = [t.column(column) for t in table]
+        values = np.array(found["class_metrics"][column], dtype=float)
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+    assert found["class_metrics"]["recall"][1][2] is None  # class c has no positives
+    assert found["group_metrics"]["tail"]["recall"] == [None, None]
+    assert metrics["scalars"]["loss"]["values"] == [0.5]
+    assert metrics["hparams"] == {"lr": 0.1}
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "one" / "classes.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 6
+    last = rows[4]
+    assert (last["class"], last["step"], last["training_count"], last["group"]) == ("b", "1", "50", "medium")
+    assert float(last["ap"]) == pytest.approx(float(table.at(1).column("ap")[1]), rel=1e-6)
+    assert rows[5]["recall"] == ""
+
+
+def test_figures_are_real_images_and_a_second_export_gives_the_same_bytes(logdir, tmp_path):
+    formats = ["png", "svg", "pdf", "json", "csv"]
+    export(logdir, tmp_path / "first", formats=formats, dpi=60)
+    export(logdir, tmp_path / "second", formats=formats, dpi=60)
+    first, second = _files(tmp_path / "first"), _files(tmp_path / "second")
+    assert first == second
+    pngs = [name for name in first if name.startswith("one/") and name.endswith(".png")]
+    assert len(pngs) == 6
+    for name in pngs:
+        assert Image.open(io.BytesIO(first[name])).width > 200
+
+
+def test_hostile_names_stay_inside_the_directory(logdir, tmp_path):
+    out = tmp_path / "deep" / "out"
+    export(logdir, out, formats=["json", "csv"], runs="two")
+    assert [p.name for p in tmp_path.iterdir()] == ["deep"]
+    metrics = json.loads((out / "two" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["attributes"][HOSTILE]["classes"] == [HOSTILE, "$b$", 'c,"d"\n']
+    rows = list(csv.DictReader(io.StringIO((out / "two" / "classes.csv").read_text(encoding="utf-8"), newline="")))
+    assert rows[2]["class"] == 'c,"d"\n'
+
+
+@given(st.text(max_size=200))
+def test_a_slug_is_a_plain_file_name(name):
+    found = slug(name)
+    assert found
+    assert len(found) <= 100
+    assert set(found) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+    assert not found.startswith(".")
+    assert not found.endswith(".")
+
+
+@given(st.lists(st.text(max_size=20), min_size=2, max_size=30, unique=True))
+def test_different_names_have_different_slugs(names):
+    assert len({slug(n) for n in names}) == len(names)
+
+
+def test_runs_and_attributes_are_chosen(logdir, tmp_path):
+    report = export(logdir, tmp_path, runs="^o", attributes=["digit"], formats=["json"])
+    assert [p.parent.name for p in report.files] == ["one"]
+
+
+def test_damage_is_reported_and_the_rest_exported(tmp_path):
+    _train(tmp_path / "runs" / "one", epochs=4)
+    (path,) = (tmp_path / "runs" / "one").iterdir()
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 255
+    path.write_bytes(data)
+    report = export(tmp_path / "runs", tmp_path / "out", formats=["json"])
+    assert "damaged bytes" in report.problems["one"][0]
+    assert len(report.files) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"runs": "zzz"}, NothingToShowError, "no run matches 'zzz'; there are 'one', 'two'"),
+        ({"attributes": ["colour"]}, NothingToShowError, "no run has an attribute in"),
+        ({"formats": ["gif"]}, InputError, "formats must be some of png, svg, pdf, json, csv; got 'gif'"),
+        ({"formats": []}, InputError, "got none"),
+        ({"dpi": 3}, InputError, "dpi must lie in"),
+        ({"runs": "("}, InputError, "must be a regular expression"),
+        ({"out": "/proc/none"}, InputError, "cannot write to '/proc/none'"),
+        ({"logdir": "/nowhere"}, InputError, "does not exist"),
+    ],
+)
+def test_mistakes_say_what_there_is(logdir, tmp_path, options, error, message):
+    arguments = {"logdir": logdir, "out": tmp_path / "out", **options}
+    with pytest.raises(error, match=message):
+        export(arguments.pop("logdir"), arguments.pop("out"), **arguments)
+
+
+def test_nothing_to_show_says_why(tmp_path):
+    with pytest.raises(NothingToShowError, match="holds no event files; train with"):
+        export(tmp_path, tmp_path / "out")
+    with TBMetrics(tmp_path / "run") as tb:
+        tb.log_scalar("loss", 1.0)
+    with pytest.raises(NothingToShowError, match="hold no class performance; give"):
+        export(tmp_path, tmp_path / "out")
