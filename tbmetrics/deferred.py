@@ -7,14 +7,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
 
 from tbmetrics.errors import InputError
-from tbmetrics.history import Stamped
 from tbmetrics.records import Scalar
+
+
+Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 
 @dataclass(slots=True)
@@ -34,7 +36,7 @@ class DeferredScalars:
     """
 
     def __init__(self) -> None:
-        self._ready: list[Stamped] = []
+        self._ready: list[Event] = []
         self._in_flight: deque[_Arrival] = deque()
 
     def put(self, scalars: Mapping[str, Any], step: int) -> None:
@@ -44,12 +46,17 @@ class DeferredScalars:
             InputError: a value is neither a number nor a tensor of one element.
         """
         now = time.time()
+        numbers: list[Scalar] = []
         on_device: dict[str, Tensor] = {}
         for tag, value in scalars.items():
-            if isinstance(value, Tensor) and value.is_cuda:
+            if type(value) is float:
+                numbers.append(Scalar(tag, value))
+            elif isinstance(value, Tensor) and value.is_cuda:
                 on_device[tag] = _one_element(tag, value)
             else:
-                self._ready.append(Stamped(step, now, Scalar(tag, _number(tag, value))))
+                numbers.append(Scalar(tag, _number(tag, value)))
+        if numbers:
+            self._ready.append((step, now, numbers))
         if on_device:
             self._send(on_device, step, now)
 
@@ -65,15 +72,15 @@ class DeferredScalars:
             copied.record(torch.cuda.current_stream(device))
             self._in_flight.append(_Arrival(step, wall_time, tuple(tag for tag, _ in pairs), host, copied))
 
-    def ready(self, *, wait: bool = False) -> Iterator[Stamped]:
-        """The records that have arrived, oldest first; with `wait` all of them (this synchronises)."""
+    def ready(self, *, wait: bool = False) -> Iterator[Event]:
+        """(step, wall time, scalars) of what has arrived, oldest first; with `wait` all of it (this synchronises)."""
         arrived, self._ready = self._ready, []
         yield from arrived
         while self._in_flight and (wait or self._in_flight[0].copied.query()):
             arrival = self._in_flight.popleft()
             arrival.copied.synchronize()
-            for tag, value in zip(arrival.tags, arrival.values.tolist(), strict=True):
-                yield Stamped(arrival.step, arrival.wall_time, Scalar(tag, value))
+            scalars = [Scalar(tag, value) for tag, value in zip(arrival.tags, arrival.values.tolist(), strict=True)]
+            yield arrival.step, arrival.wall_time, scalars
 
 
 def _number(tag: str, value: Any) -> float:

@@ -14,7 +14,7 @@ import torch
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
-from tbmetrics.deferred import DeferredScalars
+from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.errors import InputError
 from tbmetrics.events.writer import RecordWriter, open_writer
 from tbmetrics.history import History, Stamped
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DATA_LOADING = "data_loading"
+_MOST_UNFILED = 1000
 
 
 class TBMetrics:
@@ -95,7 +96,8 @@ class TBMetrics:
         enabled: bool = True,
     ) -> None:
         self.enabled = enabled
-        self.history = History()
+        self._history = History()
+        self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
         self.current_epoch: int | None = None
         self._target, self._policy = log_dir, policy
         self._hparams = dict(hparams or {})
@@ -113,6 +115,12 @@ class TBMetrics:
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
 
     # ---------------------------------------------------------------------------------------- start and end
+
+    @property
+    def history(self) -> History:
+        """Everything measured in this session."""
+        self._file()
+        return self._history
 
     @property
     def global_step(self) -> int:
@@ -212,7 +220,8 @@ class TBMetrics:
         stamped = [Stamped(epoch, time.time(), Scalar(OPTIMIZER_STEP_TAG, float(self.global_step)))]
         for tracker in self.trackers:
             stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
-        self._write([*self._deferred.ready(wait=True), *stamped])
+        self._write_scalars(wait=True)
+        self._write(stamped)
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too."""
@@ -319,7 +328,7 @@ class TBMetrics:
         """
         if self._running():
             self._deferred.put(scalars, self.global_step if step is None else step)
-            self._write(list(self._deferred.ready()))
+            self._write_scalars(wait=False)
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
@@ -337,7 +346,7 @@ class TBMetrics:
     def flush(self) -> None:
         """Waits until everything written so far is on disk."""
         if self._writer is not None:
-            self._write(list(self._deferred.ready(wait=True)))
+            self._write_scalars(wait=True)
             self._writing.call(self._writer.flush)
 
     # --------------------------------------------------------------------------------------------- internals
@@ -355,11 +364,26 @@ class TBMetrics:
             if self.resources is not None and self._state == "running":
                 self.resources.add_overhead(tracker.name, time.perf_counter_ns() - began)
 
+    def _write_scalars(self, *, wait: bool) -> None:
+        """Writes the logged scalars that have arrived; the history takes them in later, off the step path."""
+        for step, wall_time, scalars in self._deferred.ready(wait=wait):
+            self._unfiled.append((step, wall_time, scalars))
+            if self._writer is not None:
+                self._writing.call(partial(self._writer.write, scalars, step=step, wall_time=wall_time))
+        if len(self._unfiled) >= _MOST_UNFILED:
+            self._file()
+
+    def _file(self) -> None:
+        unfiled, self._unfiled = self._unfiled, []
+        for step, wall_time, scalars in unfiled:
+            for scalar in scalars:
+                self._history.add(Stamped(step, wall_time, scalar))
+
     def _write(self, stamped: Sequence[Stamped]) -> None:
         """Keeps records in the history and hands them to the writer, one event a step."""
         by_step: dict[int, list[Record]] = {}
         for item in stamped:
-            self.history.add(item)
+            self._history.add(item)
             by_step.setdefault(item.step, []).append(item.record)
         if self._writer is not None:
             for step, records in by_step.items():

@@ -328,10 +328,14 @@ def _confusion(classes: AttributeClasses, table: np.ndarray, rng: np.random.Gene
 
 @contextlib.contextmanager
 def tensorboard_server(
-    logdir: Path | str, *flags: str, load_fast: str = "false", timeout: float = 90.0
+    logdir: Path | str,
+    *flags: str,
+    load_fast: str = "false",
+    timeout: float = 90.0,
+    python: Path | str = sys.executable,
 ) -> Iterator[str]:
     """A `tensorboard` process on a free port of 127.0.0.1; yields its URL, ending in "/" (and `--path_prefix`)."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1", "--port", "0"]
+    command = [str(python), "-m", "tensorboard.main", "--logdir", str(logdir), "--host", "127.0.0.1", "--port", "0"]
     command += [f"--load_fast={load_fast}", "--reload_interval", "1", *flags]
     # Its output goes to a file: a pipe that nobody drains would stop it some day.
     with contextlib.ExitStack() as stack:

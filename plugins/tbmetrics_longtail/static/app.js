@@ -19,6 +19,7 @@ import { Tooltip } from './tooltip.js';
 /** @import { Resource, RunsAnswer, State, View } from './types.js' */
 
 const RELOAD_MS = 30_000;
+const SETTLED_MS = 200;
 
 export class App {
   /** @param {HTMLElement} root */
@@ -54,6 +55,7 @@ export class App {
     window.setInterval(() => this._refresh(), RELOAD_MS);
     onHostReload(() => this._refresh());
     document.addEventListener('visibilitychange', () => this._refreshIfOld());
+    window.addEventListener('pagehide', () => saveState(this._state));
     document.addEventListener('keydown', (event) => this._key(event));
     new ResizeObserver(() => {
       this._schedule();
@@ -65,9 +67,15 @@ export class App {
   set(patch) {
     const closes = this._state.open !== null && patch.open === null ? this._state.open : null;
     this._state = { ...this._state, ...patch };
-    saveState(this._state);
+    this._save();
     this._draw();
     if (closes !== null) this._table.focus(closes);
+  }
+
+  /** Writes the state once things have settled: browsers limit how often the address may change. */
+  _save() {
+    window.clearTimeout(this._saving);
+    this._saving = window.setTimeout(() => saveState(this._state), SETTLED_MS);
   }
 
   _layOut() {

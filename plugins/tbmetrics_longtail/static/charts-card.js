@@ -113,7 +113,7 @@ export class ChartsCard {
     this._tooltip.show(
       event.clientX,
       event.clientY,
-      el('p', { class: 'tooltip-title' }, group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)), ` step ${count(step)}`),
+      el('p', { class: 'tooltip-title' }, group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)), ` · step ${count(step)}`),
       el('table', {}, ...rows.slice(0, MOST_IN_TOOLTIP).map(({ series, point }) => tooltipRow(series, point))),
       rows.length > MOST_IN_TOOLTIP ? el('p', { class: 'muted' }, `and ${rows.length - MOST_IN_TOOLTIP} more`) : '',
       rows.length ? '' : el('p', { class: 'muted' }, 'no run was validated at this step'),

@@ -48,8 +48,10 @@ export class ClassTable {
   update(rows, options) {
     const sameOptions = JSON.stringify(options) === JSON.stringify(this._options);
     if (sameOptions && rows === this._rows) return;
+    const resorted = options.sort !== this._options?.sort || options.descending !== this._options.descending;
     Object.assign(this, { _rows: rows, _options: options });
     if (!sameOptions) this._drawHead(options);
+    if (resorted) this.element.scrollTop = 0;
     this._table.setAttribute('aria-rowcount', String(rows.length + 1));
     this._empty.hidden = rows.length > 0;
     this.element.style.height = `${HEADER_HEIGHT + 2 + ROW_HEIGHT * Math.min(MOST_ROWS_HIGH, Math.max(2, rows.length))}px`;

@@ -51,7 +51,7 @@ export const MEANS = Object.freeze(['f1', 'ap', 'recall', 'precision']);
 
 /** @param {string} metric @returns {MetricText} */
 export function metricText(metric) {
-  return METRICS[metric] ?? { label: metric.replaceAll('_', ' '), meaning: '' };
+  return Object.hasOwn(METRICS, metric) ? METRICS[metric] : { label: metric.replaceAll('_', ' '), meaning: '' };
 }
 
 /** @param {Maybe | undefined} value */
@@ -144,5 +144,5 @@ const RULES = Object.freeze({
 
 /** What a rule of groups says. @param {string} rule */
 export function ruleText(rule) {
-  return RULES[rule] ? `${RULES[rule]}${rule === 'given' ? '' : ` (“${rule}”)`}` : rule;
+  return Object.hasOwn(RULES, rule) ? `${RULES[rule]}${rule === 'given' ? '' : ` (“${rule}”)`}` : rule;
 }

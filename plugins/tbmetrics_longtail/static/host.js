@@ -89,6 +89,12 @@ function parsed(data) {
   }
 }
 
+/** Takes the keyboard, unless the user is at something of the host: so that the keys work without a click. */
+export function takeFocus() {
+  const focused = hostWindow().document.activeElement;
+  if (!focused || focused === hostWindow().document.body || focused === window.frameElement) window.focus();
+}
+
 /** Whether anyone can see the tab: TensorBoard hides the frames of other tabs, which leaves them without a width. */
 export function isVisible() {
   return !document.hidden && document.documentElement.clientWidth > 0;

@@ -3,7 +3,7 @@
 
 import { App } from './app.js';
 import { el } from './dom.js';
-import { followTheme } from './host.js';
+import { followTheme, takeFocus } from './host.js';
 
 /** Called by TensorBoard once the frame is there. */
 export function render() {
@@ -17,4 +17,5 @@ export function render() {
   style.addEventListener('error', () => new App(root).start(), { once: true });
   document.head.append(style);
   document.body.append(root);
+  takeFocus();
 }

@@ -19,7 +19,7 @@ export class TableCard {
   constructor({ data, set, retry }) {
     this._data = data;
     this._set = set;
-    this._card = new Card({ title: 'All classes', className: 'table-card', onRetry: retry });
+    this._card = new Card({ title: 'Classes', className: 'table-card', onRetry: retry });
     this.element = this._card.element;
     this.search = el('input', {
       type: 'search',
@@ -32,7 +32,8 @@ export class TableCard {
     });
     this._chips = el('div', { class: 'chips', role: 'group', 'aria-label': 'Groups in the table' });
     this._shown = el('span', { class: 'muted', role: 'status' });
-    fill(this._card.tools, this._chips, this.search, this._shown);
+    fill(this._card.title, 'Classes', this._shown);
+    fill(this._card.tools, this._chips, this.search);
     this._table = new ClassTable({
       onSort: (sort, descending) => set({ sort, descending }),
       onOpen: (name) => set({ open: name }),
@@ -111,7 +112,7 @@ export class TableCard {
   /** @param {View} view @param {State} state @param {number} n */
   _describe(view, state, n) {
     if (this.search.value !== state.search) this.search.value = state.search;
-    this._shown.textContent = n === this._rows.length ? plural(n, 'class', 'classes') : `${count(n)} of ${plural(this._rows.length, 'class', 'classes')}`;
+    this._shown.textContent = n === this._rows.length ? count(n) : `${count(n)} of ${count(this._rows.length)}`;
     this._card.caption(captionOf(view, this._rows));
     const counts = groupCounts(this._rows);
     const present = GROUPS.filter((group) => counts.get(group));

@@ -1,0 +1,115 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import {
+  filterRows,
+  firstDirection,
+  groupCounts,
+  joinClasses,
+  largestDifference,
+  onlyInOne,
+  sortRows,
+  visibleRows,
+} from '../../../plugins/tbmetrics_longtail/static/table-model.js';
+
+/**
+ * @param {[name: string, group: string, count: number | null, support: number, value: number][]} classes
+ * @returns {import('../../../plugins/tbmetrics_longtail/static/table-model.js').Side}
+ */
+function side(classes) {
+  return {
+    classes: {
+      names: classes.map(([name]) => name),
+      groups: classes.map(([, group]) => group),
+      counts: classes.map(([, , count]) => count),
+      rule: 'decoupling',
+      decision: 'multi_label',
+    },
+    support: Float32Array.from(classes, ([, , , support]) => support),
+    values: Float32Array.from(classes, ([, , , , value]) => value),
+  };
+}
+
+const A = side([
+  ['cat', 'head', 900, 30, 0.75],
+  ['lynx', 'tail', 9, 2, NaN],
+  ['otter', 'medium', null, 5, 0.5],
+]);
+const B = side([
+  ['otter', 'tail', 12, 5, 0.25],
+  ['cat', 'head', 900, 30, 1],
+  ['pangolin', 'tail', 4, 1, 0],
+]);
+
+test('runs are joined by class name, those that only B has last', () => {
+  const rows = joinClasses(A, B);
+  assert.deepEqual(rows.map(({ name, a, b, difference }) => [name, a, b, difference]), [
+    ['cat', 0.75, 1, 0.25],
+    ['lynx', null, null, null],
+    ['otter', 0.5, 0.25, -0.25],
+    ['pangolin', null, 0, null],
+  ]);
+  assert.deepEqual(rows.map(({ indexA, indexB }) => [indexA, indexB]), [[0, 1], [1, -1], [2, 0], [-1, 2]]);
+  assert.deepEqual(onlyInOne(rows), { a: 1, b: 1 });
+});
+
+test('the group is that in A; another in B is said; counts come from where they are known', () => {
+  const otter = joinClasses(A, B)[2];
+  assert.deepEqual([otter.group, otter.regrouped, otter.count], ['medium', 'tail', 12]);
+});
+
+test('one run alone makes a table too', () => {
+  assert.deepEqual(joinClasses(A, null).map(({ name, b, difference }) => [name, b, difference]), [
+    ['cat', null, null],
+    ['lynx', null, null],
+    ['otter', null, null],
+  ]);
+  assert.deepEqual(joinClasses(null, B).map(({ name, b }) => [name, b]), [['otter', 0.25], ['cat', 1], ['pangolin', 0]]);
+});
+
+test('undefined values come last in either direction', () => {
+  const rows = joinClasses(A, B);
+  assert.deepEqual(sortRows(rows, 'b', true).map((r) => r.name), ['cat', 'otter', 'pangolin', 'lynx']);
+  assert.deepEqual(sortRows(rows, 'b', false).map((r) => r.name), ['pangolin', 'otter', 'cat', 'lynx']);
+});
+
+test('names are sorted as people count, groups from head to unknown', () => {
+  const rows = joinClasses(side(['class 10', 'class 9', 'Class 1'].map((name, i) => [name, ['tail', 'head', 'medium'][i], 1, 1, 1])), null);
+  assert.deepEqual(sortRows(rows, 'name', false).map((r) => r.name), ['Class 1', 'class 9', 'class 10']);
+  assert.deepEqual(sortRows(rows, 'group', false).map((r) => r.group), ['head', 'medium', 'tail']);
+});
+
+test('sorting keeps the order of equals and leaves its input alone', () => {
+  const rows = joinClasses(side([1, 2, 3].map((i) => [`c${i}`, 'head', 5, 1, 0.5])), null);
+  assert.deepEqual(sortRows(rows, 'count', true).map((r) => r.name), ['c1', 'c2', 'c3']);
+  assert.deepEqual(rows.map((r) => r.name), ['c1', 'c2', 'c3']);
+});
+
+test('search is by any part of the name in any case; groups can be left out', () => {
+  const rows = joinClasses(A, B);
+  assert.deepEqual(filterRows(rows, ' OTT', []).map((r) => r.name), ['otter']);
+  assert.deepEqual(filterRows(rows, '', ['head', 'tail']).map((r) => r.name), ['otter']);
+  assert.deepEqual(filterRows(rows, 'cat', ['head']), []);
+});
+
+test('groups are counted, bars scaled to the largest difference', () => {
+  const rows = joinClasses(A, B);
+  assert.deepEqual([...groupCounts(rows)], [['head', 1], ['medium', 1], ['tail', 2], ['unknown', 0]]);
+  assert.equal(largestDifference(rows), 0.25);
+  assert.equal(largestDifference([]), 0.05);
+});
+
+test('names start from A, numbers from the largest', () => {
+  assert.equal(firstDirection('name'), false);
+  assert.equal(firstDirection('difference'), true);
+});
+
+test('of 8,142 rows a few dozen are drawn, and those in sight are among them', () => {
+  for (const scrollTop of [0, 1000, 36 * 4000, 36 * 8142]) {
+    const { first, last } = visibleRows(scrollTop, 504, 36, 8142);
+    assert.ok(last - first <= 32 && first >= 0 && last <= 8142);
+    assert.ok(first <= scrollTop / 36 && last >= Math.min(8142, (scrollTop + 504) / 36));
+  }
+  assert.deepEqual(visibleRows(500, 500, 36, 0), { first: 0, last: 0 });
+});

@@ -1,0 +1,494 @@
+"""The Long Tail tab as people see it: Chromium inside a real TensorBoard, compared with the numbers written to the log."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.plugin.logs import Truth, append_steps, get_json, tensorboard_server, until, wait_for_steps, write_log
+
+sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
+
+pytestmark = pytest.mark.browser
+
+ARTIFACTS = Path(__file__).parents[1] / "artifacts"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MANY = 8142
+STEPS = 5
+HOSTILE = [
+    "<img src=x onerror=\"document.title='owned'\">",
+    "</script><script>document.title='owned'</script>",
+    "שלום עולם \u202e reversed",
+    "🦦👩‍👩‍👧‍👦 otters",
+    "x" * 500,
+    "../../etc/passwd",
+    "\"quoted\" & 'single' % # ? +",
+]
+UNDEFINED = "–"
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Truth]]]:
+    """Two runs with a small, a large and a hostile attribute."""
+    directory = tmp_path_factory.mktemp("logs")
+    attributes = {"digit": 30, "few": ["red", "green", "blue"], "hostile": HOSTILE, "species": MANY}
+    truth = write_log(directory, runs=("baseline", "focal"), attributes=attributes, steps=STEPS)
+    # A third run whose classes are others in part, with other steps, and a name that is markup.
+    names = [f"class {i}" for i in range(20, 36)]
+    truth |= write_log(directory, runs=("other & <b>bold",), attributes={"digit": names}, steps=[1, 3, 9], seed=7)
+    return directory, truth
+
+
+@pytest.fixture(scope="module")
+def board(logs) -> Iterator[str]:
+    with tensorboard_server(logs[0]) as url:
+        wait_for_steps(url, 3, 3)
+        yield url
+
+
+@pytest.fixture(scope="module")
+def context(browser) -> Iterator[Any]:
+    """What the pages share, TensorBoard's own large script above all."""
+    shared = browser.new_context(viewport={"width": 1440, "height": 900})
+    yield shared
+    shared.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    chromium = shutil.which("chromium")
+    if not chromium:
+        message = "Chromium is missing: apt-get install chromium"
+        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def page(context) -> Iterator[Any]:
+    """A page that fails the test for any console error, uncaught exception, or request to another machine."""
+    faults: list[str] = []
+    opened = context.new_page()
+    opened.set_default_timeout(15_000)
+    opened.allowed_errors = []
+
+    def on_console(message):
+        if message.type == "error" and not any(allowed in message.text for allowed in opened.allowed_errors):
+            faults.append(f"console: {message.text}")
+
+    opened.on("console", on_console)
+    opened.on("pageerror", lambda error: faults.append(f"exception: {error}"))
+    opened.on("request", lambda request: faults.extend(_outside(request.url)))
+    yield opened
+    opened.close()
+    assert not faults
+
+
+def _outside(url: str) -> list[str]:
+    return [] if re.match(r"https?://127\.0\.0\.1[:/]|data:|blob:|about:", url) else [f"request: {url}"]
+
+
+def open_tab(page, url: str, **state: str) -> Any:
+    """The tab's frame, once its table is there."""
+    page.goto(url + "#longtail" + "".join(f"&p.longtail.{key}={value}" for key, value in state.items()))
+    tab = page.frame_locator("iframe")
+    expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_be_visible(timeout=20_000)
+    return tab
+
+
+def rows(tab) -> list[list[str]]:
+    """The texts of the rows in the page."""
+    script = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+    return tab.locator(".classes tbody:not(.spacer) tr").evaluate_all(script)
+
+
+def screenshot(page, name: str) -> None:
+    ARTIFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=str(ARTIFACTS / f"longtail-{name}.png"))
+
+
+def shown(value: float, signed: bool = False) -> str:
+    """A value as the tab writes it."""
+    if np.isnan(value):
+        return UNDEFINED
+    text = f"{abs(value):.3f}"
+    zero = float(text) == 0
+    return ("−" if value < 0 and not zero else "+" if signed and value > 0 and not zero else "") + text
+
+
+# ------------------------------------------------------------------------------------------------------ numbers
+
+
+def test_the_table_shows_the_numbers_of_both_runs(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline", "focal"))
+    tab = open_tab(page, board, attribute="digit", sort="name-asc")
+    seen = {row[0]: row[1:] for row in rows(tab)}
+    assert len(seen) >= 14
+    in_a, in_b = a.column("f1", STEPS - 1), b.column("f1", STEPS - 1)
+    for name, (group, count, support, value_a, value_b, difference) in seen.items():
+        i = a.classes.names.index(name)
+        assert group == a.classes.groups[i]
+        assert count == (UNDEFINED if a.classes.counts[i] < 0 else f"{a.classes.counts[i]:,}")
+        assert support == f"{a.column('support', STEPS - 1)[i]:,.0f}"
+        assert [value_a, value_b] == [shown(in_a[i]), shown(in_b[i])]
+        assert difference == shown(float(in_b[i]) - float(in_a[i]), signed=True)
+    screenshot(page, "light")
+
+
+def test_the_summary_shows_group_means_and_their_difference(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline", "focal"))
+    tab = open_tab(page, board, attribute="digit", metric="recall")
+    compared = get_json(
+        f"{board}data/plugin/longtail/compare?run_a=baseline&run_b=focal&step_a={STEPS - 1}&step_b={STEPS - 1}"
+        "&attribute=digit&metric=recall"
+    )["groups"]
+    for group in ("head", "medium", "tail", "all", "gap"):
+        tile = tab.locator(f".tile[data-group={group}]")
+        expect(tile.locator("[data-side=A]")).to_have_text(shown(a.group("recall", group)[-1]))
+        expect(tile.locator("[data-side=B]")).to_have_text(shown(b.group("recall", group)[-1]))
+        expect(tile.locator("[data-side=difference]")).to_have_text(shown(compared[group]["difference"], signed=True))
+
+
+def test_the_curves_lie_where_the_values_are(page, board, logs):
+    """The end of a line, read back through the axis that is drawn, is the value in the log."""
+    tab = open_tab(page, board, attribute="digit", metric="recall")
+    script = """chart => {
+      const ticks = [...chart.querySelectorAll('.tick')].map(tick => [
+        Number(tick.querySelector('text').textContent.replace('−', '-')), Number(tick.querySelector('line').getAttribute('y1'))]);
+      return {ticks, lines: [...chart.querySelectorAll('.run .run-line')].map(line => line.getAttribute('d'))};
+    }"""
+    for place, group in enumerate(("head", "medium", "tail", "gap")):
+        found = tab.locator(".line-chart").nth(place).evaluate(script)
+        (v0, y0), (v1, y1) = found["ticks"][0], found["ticks"][-1]
+        assert len(found["lines"]) == 3
+        drawn = []
+        for line in found["lines"]:
+            heights = [float(point.split(" ")[1]) for point in re.split("[ML]", line)[1:]]
+            drawn.append([v0 + (y - y0) / (y1 - y0) * (v1 - v0) for y in heights])
+        for run in logs[1]:
+            expected = logs[1][run]["digit"].group("recall", group)
+            assert any(len(line) == len(expected) and np.allclose(line, expected, atol=2e-3) for line in drawn), run
+
+
+def test_hovering_tells_the_values_of_every_run(page, board, logs):
+    tab = open_tab(page, board, attribute="digit")
+    chart = tab.locator(".line-chart").nth(2)
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + 43, box["y"] + 80)  # the left end: step 0
+    tooltip = tab.locator(".tooltip")
+    expect(tooltip).to_contain_text("Tail · step 0")
+    for run in ("baseline", "focal"):
+        expect(tooltip).to_contain_text(shown(logs[1][run]["digit"].group("f1", "tail")[0]))
+    page.mouse.move(box["x"] + 43, box["y"] - 200)
+    expect(tooltip).to_be_hidden()
+
+
+def test_the_confusion_shows_shares_of_each_true_group(page, board, logs):
+    tab = open_tab(page, board, attribute="few")
+    values = logs[1]["focal"]["few"].confusion[-1]
+    head = [cell.strip() for cell in tab.locator(".matrix[data-side=B] tbody tr").first.locator("td").all_inner_texts()]
+    share = values[0, 0] / values[0].sum()
+    assert head[0] == f"{round(100 * share)} %"
+
+
+# ---------------------------------------------------------------------------------------------------- the table
+
+
+def test_sorting_is_numpys_with_undefined_last(page, board, logs):
+    truth = logs[1]["baseline"]["species"]
+    tab = open_tab(page, board, attribute="species", b="")
+    values = truth.column("f1", STEPS - 1)
+    header = tab.get_by_role("columnheader", name="F1")
+    for direction, sign in (("descending", -1), ("ascending", 1)):
+        header.get_by_role("button").click()
+        expect(header).to_have_attribute("aria-sort", direction)
+        expected = np.argsort(np.where(np.isnan(values), np.inf, sign * values), kind="stable")
+        assert [row[0] for row in rows(tab)[:12]] == [truth.classes.names[i] for i in expected[:12]]
+    tab.locator(".table-scroll").evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    expect(tab.locator(".classes tbody:not(.spacer) tr").last.locator("td").last).to_have_text(UNDEFINED)
+
+
+def test_of_thousands_of_classes_only_those_in_sight_are_in_the_page(page, board, logs):
+    tab = open_tab(page, board, attribute="species")
+    table = tab.locator("table.classes")
+    expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
+    assert tab.locator("table.classes tr").count() < 60
+    order = np.argsort(-logs[1]["baseline"]["species"].classes.counts, kind="stable")
+    tab.locator(".table-scroll").evaluate("element => { element.scrollTop = 36 * 4000; }")
+    row = tab.locator("tr[aria-rowindex='4002']")
+    expect(row.locator(".class-name")).to_have_text(logs[1]["baseline"]["species"].classes.names[order[4000]])
+    assert tab.locator("table.classes tr").count() < 60
+    screenshot(page, "8142-classes")
+
+
+def test_search_and_groups_narrow_the_table(page, board, logs):
+    truth = logs[1]["baseline"]["digit"].classes
+    tab = open_tab(page, board, attribute="digit", b="")
+    page.keyboard.press("/")
+    search = tab.get_by_label("Search classes by name")
+    expect(search).to_be_focused()
+    page.keyboard.type("CLASS 1")
+    matching = [name for name in truth.names if "class 1" in name]
+    expect(tab.locator(".classes")).to_have_attribute("aria-rowcount", str(len(matching) + 1))
+    tab.get_by_role("button", name="tail", exact=False).and_(tab.locator(".chip")).click()
+    kept = [n for n, group in zip(truth.names, truth.groups, strict=True) if n in matching and group != "tail"]
+    expect(tab.locator(".classes")).to_have_attribute("aria-rowcount", str(len(kept) + 1))
+    assert sorted(row[0] for row in rows(tab)) == sorted(kept)
+    search.fill("no such class")
+    expect(tab.get_by_text("No class matches")).to_be_visible()
+
+
+def test_runs_with_other_classes_are_joined_by_name(page, board, logs):
+    a, b = logs[1]["baseline"]["digit"].classes, logs[1]["other & <b>bold"]["digit"].classes
+    tab = open_tab(page, board, attribute="digit", b="other%20%26%20%3Cb%3Ebold")
+    only_a, only_b = set(a.names) - set(b.names), set(b.names) - set(a.names)
+    expect(tab.locator(".table-card")).to_contain_text(f"{len(only_a)} only in A, {len(only_b)} only in B")
+    tab.get_by_label("Search classes by name").fill("class 35")
+    expect(tab.locator(".classes tbody:not(.spacer) tr")).to_have_count(1)
+    (row,) = rows(tab)
+    assert "only in B" in row[0]
+    assert row[4] == UNDEFINED
+    assert row[5] == shown(logs[1]["other & <b>bold"]["digit"].column("f1", 3)[15])
+
+
+# ------------------------------------------------------------------------------------------------------ controls
+
+
+def test_the_step_moves_everything_and_survives_a_reload_of_the_page(page, board, logs):
+    truth = logs[1]["baseline"]["digit"]
+    tab = open_tab(page, board, attribute="digit", a="baseline", b="focal", shown='["baseline","focal"]')
+    tile = tab.locator(".tile[data-group=tail] [data-side=A]")
+    expect(tile).to_have_text(shown(truth.group("f1", "tail")[-1]))
+    tab.locator("h1").click()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    expect(tile).to_have_text(shown(truth.group("f1", "tail")[STEPS - 3]))
+    tab.get_by_role("slider", name="Step").press("ArrowLeft")
+    expect(tile).to_have_text(shown(truth.group("f1", "tail")[STEPS - 4]))
+    name = truth.classes.names[int(np.argmax(truth.classes.counts))]
+    expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_contain_text(
+        shown(truth.column("f1", STEPS - 4)[truth.classes.names.index(name)])
+    )
+    page.wait_for_url("**p.longtail.step=1**")
+    page.reload()
+    expect(page.frame_locator("iframe").locator(".tile[data-group=tail] [data-side=A]")).to_have_text(
+        shown(truth.group("f1", "tail")[STEPS - 4])
+    )
+
+
+def test_runs_are_picked_filtered_and_compared(page, board, logs):
+    tab = open_tab(page, board, attribute="digit")
+    legend = tab.locator(".charts-card .legend li")
+    expect(legend).to_have_count(3)
+    tab.get_by_label("Filter runs by regular expression").fill("^(base|foc)")
+    expect(legend).to_have_count(2)
+    tab.get_by_role("checkbox", name="focal").uncheck()
+    expect(legend).to_have_count(1)
+    tab.get_by_label("Filter runs by regular expression").fill("(")
+    expect(tab.get_by_text("Not a regular expression")).to_be_visible()
+    tab.get_by_label("Run A").select_option("focal")
+    tile = tab.locator(".tile[data-group=head] [data-side=A]")
+    expect(tile).to_have_text(shown(logs[1]["focal"]["digit"].group("f1", "head")[-1]))
+    tab.get_by_label("Run B").select_option("")
+    expect(tab.get_by_role("columnheader", name="B − A")).to_have_count(0)
+    expect(tab.locator(".summary-card")).to_contain_text("Choose a run B")
+
+
+def test_a_run_has_its_colour_of_the_host(page, board):
+    """The first of the host's runs has the first colour of its palette, and so on."""
+    tab = open_tab(page, board, attribute="digit")
+    host = get_json(board + "data/runs")
+    for place, colour in enumerate(["rgb(66, 80, 102)", "rgb(18, 181, 203)", "rgb(229, 37, 146)"]):
+        item = tab.locator(".runs li", has=tab.get_by_role("checkbox", name=host[place], exact=True))
+        assert item.locator(".run-line").evaluate("line => getComputedStyle(line).stroke") == colour
+
+
+def test_a_class_opens_with_its_curves_and_closes_with_escape(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline", "focal"))
+    tab = open_tab(page, board, attribute="digit", metric="recall")
+    button = tab.locator(".class-name").first
+    name = button.inner_text()
+    index = a.classes.names.index(name)
+    button.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    drawer = tab.get_by_role("dialog", name=name)
+    expect(drawer).to_be_visible()
+    expect(tab.get_by_role("button", name="Close")).to_be_focused()
+    row = drawer.locator(".metric-table tbody tr", has_text="Recall")
+    for cell, truth in zip((0, 1), (a, b), strict=True):
+        expect(row.locator("td").nth(cell)).to_contain_text(shown(truth.column("recall", STEPS - 1)[index]))
+    expect(drawer.locator(".run-line")).to_have_count(2)
+    expect(drawer.locator(".band")).to_have_count(2)
+    screenshot(page, "drawer")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    expect(button).to_be_focused()
+
+
+# ------------------------------------------------------------------------------------------------------- states
+
+
+def test_names_are_only_ever_text(page, board):
+    tab = open_tab(page, board, attribute="hostile")
+    assert {row[0] for row in rows(tab)} == set(HOSTILE)
+    for name in (HOSTILE[0], HOSTILE[2], HOSTILE[4]):
+        tab.locator(f".class-name[data-name={json.dumps(name)}]").click()
+        expect(tab.locator(".drawer h2")).to_have_text(name)
+        page.keyboard.press("Escape")
+    tab.get_by_label("Attribute").select_option("digit")
+    expect(tab.get_by_role("checkbox", name="other & <b>bold")).to_be_visible()
+    for frame in page.frames:
+        assert frame.title() != "owned"
+        assert frame.locator("img[src=x], bdi b, bdi script").count() == 0
+    overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    tab.get_by_label("Attribute").select_option("hostile")
+    expect(tab.locator(".class-name").first).to_be_visible()
+    assert page.frames[-1].evaluate(overflow) == 0
+    screenshot(page, "hostile")
+
+
+def test_dark_mode_follows_the_host_live(page, board):
+    tab = open_tab(page, board, attribute="digit")
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
+    page.evaluate("document.body.classList.add('dark-mode')")
+    expect(tab.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(tab.locator(".card").first).to_have_css("background-color", "rgb(48, 48, 48)")
+    screenshot(page, "dark")
+    page.evaluate("document.body.classList.remove('dark-mode')")
+    expect(tab.locator("html")).to_have_attribute("data-theme", "light")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_has_the_contrast_that_wcag_asks_for(page, board, theme):
+    tab = open_tab(page, board, attribute="digit")
+    page.evaluate(f"document.body.classList.toggle('dark-mode', {json.dumps(theme == 'dark')})")
+    expect(tab.locator("html")).to_have_attribute("data-theme", theme)
+    tab.locator(".class-name").first.click()
+    expect(tab.locator(".drawer .metric-table tbody tr").first).to_be_visible()
+    assert tab.locator("#longtail").evaluate(CONTRAST) == []
+
+
+def test_a_part_that_fails_says_what_and_can_be_retried(page, board):
+    page.allowed_errors.append("500")
+    page.route("**/data/plugin/longtail/groups?**", lambda route: route.fulfill(status=500, body="boom"))
+    tab = open_tab(page, board, attribute="digit")
+    charts = tab.locator(".charts-card")
+    expect(charts.get_by_role("alert")).to_contain_text("TensorBoard answered with status 500")
+    expect(tab.locator(".class-name").first).to_be_visible()
+    screenshot(page, "error")
+    page.unroute("**/data/plugin/longtail/groups?**")
+    charts.get_by_role("button", name="Retry").click()
+    expect(charts.locator(".line-chart").first).to_be_visible()
+    expect(charts.get_by_role("alert")).to_be_hidden()
+
+
+def test_runs_that_cannot_be_listed_are_retried(page, board):
+    page.allowed_errors.append("500")
+    page.route("**/data/plugin/longtail/runs", lambda route: route.fulfill(status=500, body="{}"))
+    page.goto(board + "#longtail")
+    tab = page.frame_locator("iframe")
+    expect(tab.get_by_role("heading", name="The runs could not be read")).to_be_visible(timeout=15_000)
+    page.unroute("**/data/plugin/longtail/runs")
+    tab.get_by_role("button", name="Retry").click()
+    expect(tab.locator(".class-name").first).to_be_visible(timeout=15_000)
+
+
+def test_a_log_that_grows_is_followed_and_an_empty_one_explained(page, tmp_path):
+    with tensorboard_server(tmp_path, "--path_prefix", "/some/prefix") as url:
+        page.goto(url + "#longtail")
+        tab = page.frame_locator("iframe")
+        expect(tab.get_by_role("heading", name="No long-tail data yet")).to_be_visible(timeout=20_000)
+        expect(tab.locator(".page")).to_contain_text(str(tmp_path))
+        expect(tab.locator("pre")).to_contain_text("from tbmetrics import ClassGroups, TBMetrics")
+        screenshot(page, "empty")
+        truth = write_log(tmp_path, runs=("only",), attributes=("digit",), steps=2)["only"]["digit"]
+        wait_for_steps(url, 1, 2)
+        tab.get_by_role("button", name="Look again").click()
+        tile = tab.locator(".tile[data-group=head] [data-side=A]")
+        expect(tile).to_have_text(shown(truth.group("f1", "head")[-1]))
+        expect(tab.get_by_label("Run B")).to_have_value("")
+        screenshot(page, "one-run")
+        grown = append_steps(tmp_path, "only", truth, [2, 3])
+        until(
+            lambda: get_json(url + "data/plugin/longtail/runs")["runs"][0]["attributes"][0]["steps"], lambda s: 3 in s
+        )
+        tab.get_by_role("button", name="Reload").click()
+        expect(tile).to_have_text(shown(grown.group("f1", "head")[-1]))
+        expect(tab.locator(".step-text")).to_have_text("3 (latest)")
+
+
+def test_many_runs_stay_apart(page, tmp_path):
+    write_log(tmp_path, runs=[f"sweep/lr={i}" for i in range(10)], n_classes=40, steps=12)
+    with tensorboard_server(tmp_path) as url:
+        wait_for_steps(url, 10, 12)
+        tab = open_tab(page, url)
+        expect(tab.locator(".line-chart").first.locator(".run-line")).to_have_count(10)
+        expect(tab.locator(".line-chart").first.locator(".band")).to_have_count(2)
+        looks = tab.locator(".runs .swatch").evaluate_all(
+            "list => list.map(s => s.dataset.color + s.querySelector('line').getAttribute('stroke-dasharray')"
+            " + s.querySelector('path').getAttribute('d'))"
+        )
+        assert len(set(looks)) == 10
+        screenshot(page, "10-runs")
+        page.set_viewport_size({"width": 900, "height": 800})
+        expect(tab.locator(".line-chart").first).to_be_visible()
+        wide = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        assert page.frames[-1].evaluate(wide)
+        screenshot(page, "900-px")
+
+
+#: Texts in sight whose contrast with what is behind them is below WCAG's AA.
+CONTRAST = """root => {
+  const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const rgba = color => {
+    canvas.clearRect(0, 0, 1, 1);
+    canvas.fillStyle = color;
+    canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    return [r, g, b, a / 255];
+  };
+  const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3]));
+  const luminance = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
+  const behind = element => {
+    const layers = [];
+    for (let e = element; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
+    return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255]);
+  };
+  const faults = [];
+  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const element = walker.currentNode.parentElement;
+    const text = walker.currentNode.textContent.trim();
+    if (!text || !element.checkVisibility() || element.closest('option')) continue;
+    const style = getComputedStyle(element);
+    const ink = rgba(element instanceof SVGElement ? style.fill : style.color);
+    const ground = behind(element);
+    const [l, d] = [luminance(over(ink, ground)), luminance(ground)].sort((p, q) => q - p);
+    const ratio = (l + 0.05) / (d + 0.05);
+    if (ratio < 4.5) faults.push(`${text}: ${ratio.toFixed(2)}`);
+  }
+  return faults;
+}"""

@@ -1,0 +1,165 @@
+"""From the demo's training to the tab, the scalars, the JSON and `get_metrics()`: the same numbers, scikit-learn's."""
+
+import json
+import os
+import shutil
+import urllib.parse
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
+from examples import digits_longtail as example
+from tbmetrics.export import export
+from tbmetrics.records import scalar_tag
+from tests.plugin.logs import get, get_json, tensorboard_server, until
+
+EPOCHS = 3
+METRICS = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def results(logdir):
+    return {name: example.train(name, logdir / name, epochs=EPOCHS) for name in example.LOSSES}
+
+
+@pytest.fixture(scope="module")
+def truth(results):
+    """Per run, attribute and metric: one value per class from scikit-learn, NaN where undefined."""
+    return {run: {a: _scikit_learn(result, a) for a in example.CLASS_NAMES} for run, result in results.items()}
+
+
+def _scikit_learn(result, attribute):
+    logits, labels = result.logits[attribute], result.targets[attribute].numpy()
+    if attribute == "digit":
+        predicted, scores = logits.argmax(1).numpy(), logits.log_softmax(1).numpy()
+        relevant = labels[:, None] == np.arange(10)
+    else:
+        predicted, scores, relevant = logits.numpy() >= 0, logits.numpy(), labels > 0
+    found = {name: metric(labels, predicted, average=None, zero_division=np.nan) for name, metric in METRICS.items()}
+    found["ap"] = np.array([average_precision_score(relevant[:, c], scores[:, c]) for c in range(10)])
+    return found
+
+
+def _groups(attribute, results):
+    metrics = next(iter(results.values())).metrics["class_performance"]["class_metrics"][attribute]
+    return np.array([m["type"] for m in metrics.values()])
+
+
+def _query(**parameters):
+    return urllib.parse.urlencode(parameters)
+
+
+@pytest.mark.parametrize("load_fast", ["true", "false"])
+def test_the_tab_the_scalars_and_get_metrics_agree_with_scikit_learn(logdir, results, truth, load_fast):
+    with tensorboard_server(logdir, load_fast=load_fast) as base:
+        plugin = f"{base}data/plugin/longtail/"
+        until(
+            lambda: get_json(f"{plugin}runs")["runs"],
+            lambda runs: len(runs) == 2 and all(len(a["steps"]) == EPOCHS for r in runs for a in r["attributes"]),
+        )
+        for run, attributes in truth.items():
+            for attribute, expected in attributes.items():
+                _check_values(plugin, run, attribute, expected)
+                _check_groups(plugin, base, run, attribute, expected, _groups(attribute, results))
+                _check_get_metrics(results[run], attribute, expected)
+
+
+def _check_values(plugin, run, attribute, expected):
+    query = [("run", run), ("attribute", attribute), ("step", EPOCHS - 1), *(("column", m) for m in expected)]
+    _, _, body = get(f"{plugin}values?{urllib.parse.urlencode(query)}")
+    shown = np.frombuffer(body, "<f4").reshape(len(expected), 10)
+    np.testing.assert_allclose(shown, list(expected.values()), rtol=1e-6)
+
+
+def _check_groups(plugin, base, run, attribute, expected, groups):
+    shown = get_json(f"{plugin}groups?{_query(run=run, attribute=attribute)}")["groups"]
+    for group in ("head", "medium", "tail"):
+        for metric, values in expected.items():
+            members = values[groups == group]
+            mean = None if np.isnan(members).all() else np.nanmean(members)
+            assert shown[group][metric][-1] == (mean if mean is None else pytest.approx(mean, rel=1e-5))
+            if mean is not None:
+                tag = scalar_tag(attribute, metric, group)
+                points = get_json(f"{base}data/plugin/scalars/scalars?{_query(run=run, tag=tag)}")
+                assert points[-1][1] == EPOCHS - 1
+                assert points[-1][2] == pytest.approx(mean, rel=1e-5)
+
+
+def _check_get_metrics(result, attribute, expected):
+    metrics = result.metrics["class_performance"]["class_metrics"][attribute].values()
+    for metric, values in expected.items():
+        np.testing.assert_allclose([m[metric] for m in metrics], np.nan_to_num(values), rtol=1e-9)
+
+
+def test_the_exported_json_agrees_too(logdir, results, truth, tmp_path):
+    export(logdir, tmp_path, formats=["json"])
+    for run, attributes in truth.items():
+        exported = json.loads((tmp_path / run / "metrics.json").read_text(encoding="utf-8"))["attributes"]
+        for attribute, expected in attributes.items():
+            for metric, values in expected.items():
+                shown = np.array(exported[attribute]["class_metrics"][metric][-1], dtype=float)
+                np.testing.assert_allclose(shown, values, rtol=1e-6)
+
+
+@pytest.fixture
+def page():
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        if os.environ.get("CI"):
+            pytest.fail("Chromium is missing; install Debian's package chromium")
+        pytest.skip("Chromium is missing; install Debian's package chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1200})
+        page.faults = []
+        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: page.faults.append(str(error)))
+        page.on("request", lambda r: page.faults.append(r.url) if not _is_local(r.url) else None)
+        yield page
+        browser.close()
+
+
+def _is_local(url):
+    return url.startswith(("http://127.0.0.1:", "data:", "blob:", "about:"))
+
+
+@pytest.mark.browser
+def test_the_page_shows_these_numbers(logdir, results, truth, page):
+    from playwright.sync_api import expect
+
+    with tensorboard_server(logdir) as base:
+        page.goto(f"{base}#longtail")
+        tab = page.frame_locator("iframe")
+        expect(tab.locator("table.classes tbody button.class-name")).to_have_count(10, timeout=30_000)
+        tab.get_by_label("Metric").select_option("recall")
+        expect(tab.locator("table.classes th button[data-sort=a]")).to_contain_text("Recall")
+        a = tab.get_by_label("Run A").input_value()
+        b = tab.get_by_label("Run B").input_value()
+        shown = {
+            row.locator("button.class-name").inner_text(): [c.inner_text() for c in row.locator("td.number").all()]
+            for row in tab.locator("table.classes tbody tr[aria-rowindex]").all()
+        }
+        assert {a, b} == set(truth)
+        for c in range(10):
+            before, after = truth[a]["digit"]["recall"][c], truth[b]["digit"]["recall"][c]
+            assert shown[str(c)][2:4] == [f"{before:.3f}", f"{after:.3f}"]
+            assert float(shown[str(c)][4].replace("−", "-").replace("+", "")) == pytest.approx(after - before, abs=6e-4)
+    assert page.faults == []
