@@ -177,9 +177,8 @@ def _ratios(results: dict[str, dict[str, Any] | None]) -> None:
             print(f"- {peer} / ours: update {theirs['update'] / mine['update']:.1f}×, in all {whole:.1f}×")
     if exact and loop:
         apart = np.nanmax(np.abs(np.array(exact["ap"], dtype=float) - np.array(loop["ap"], dtype=float)))
-        print(
-            f"- scikit-learn loop / exact AP of all classes: {loop['compute'] / exact['compute']:.1f}×, apart by {apart:.1e}"
-        )
+        faster = loop["compute"] / exact["compute"]
+        print(f"- scikit-learn loop / exact AP of all classes: {faster:.1f}×, apart by {apart:.1e}")
 
 
 def main() -> None:

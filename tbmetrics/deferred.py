@@ -15,7 +15,6 @@ from torch import Tensor
 from tbmetrics.errors import InputError
 from tbmetrics.records import Scalar
 
-
 Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 

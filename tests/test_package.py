@@ -103,7 +103,8 @@ def test_every_module_says_what_it_is_for():
 
 
 @pytest.mark.slow
-def test_the_wheel_alone_gives_the_tab(tmp_path):
+def test_the_wheel_alone_gives_the_tab(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)],
         check=True,

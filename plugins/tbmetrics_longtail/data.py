@@ -52,7 +52,7 @@ class Experiment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One tag over steps: `steps` int64 and `wall_times` float64 (points,), `values` float32 (points, rows, columns)."""
+    """One tag over steps: `steps` int64, `wall_times` float64 (points,); `values` float32 (points, rows, columns)."""
 
     steps: NDArray[np.int64]
     wall_times: NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BINS = 2048
-ELEMENTS_AT_ONCE = 2**22  # scores looked at together: 16 MiB of float32
+CLASSES_AT_ONCE = 128
 
 
 class ScoreBlock(NamedTuple):
-    """The scores of the classes `first` … `first + len(scores) - 1`, on the host.
+    """The scores of the classes `first` … `first + len(scores) - 1`.
 
-    `scores` is float32 or float64 (classes, rows), -inf where the label is unknown; `labels` int8 of the same shape,
-    1, 0 or -1.
+    `scores` has shape (classes, samples), -inf where the label is unknown; `labels` the same shape, 1, 0 or -1.
     """
 
     first: int
@@ -26,181 +25,94 @@ class ScoreBlock(NamedTuple):
     labels: NDArray[np.int8]
 
 
-class Decisions(NamedTuple):
-    """Multi-label decisions of the rows `first_row` …: bool (rows, classes) each, False where the label is unknown."""
-
-    first_row: int
-    predicted: Tensor
-    positive: Tensor
-
-
 class ExactScores:
-    """Every score, in its own dtype, on the device it came from.
-
-    Args:
-        decide: which of a batch of scores count as predicted; None for single-label attributes.
-    """
+    """Every score, in its own dtype, on the device it came from."""
 
     exact = True
 
-    def __init__(self, decide: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.decide = decide
-        self.n_rows = 0
-        self.bytes = 0
+    def __init__(self) -> None:
         self._scores: list[Tensor] = []
         self._labels: list[Tensor] = []
+        self.bytes = 0
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
-        """Keeps a batch: scores (N, C); labels int32 (N,) of class indices or int8 (N, C) of 1, 0; -1 = unknown."""
+        """Keeps a batch: scores (N, C), labels (N,) of class indices or (N, C) of 1, 0, -1."""
+        kept = labels.to(torch.int8) if labels.ndim == 2 else labels.to(torch.int32)
         self._scores.append(scores)
-        self._labels.append(labels)
-        self.n_rows += len(scores)
-        self.bytes += scores.numel() * scores.element_size() + labels.numel() * labels.element_size()
+        self._labels.append(kept)
+        self.bytes += scores.numel() * scores.element_size() + kept.numel() * kept.element_size()
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches as they were added."""
         return zip(self._scores, self._labels, strict=True)
 
     def blocks(self, classes: int) -> Iterator[ScoreBlock]:
-        """All scores by class, a block of classes at a time."""
-        at_once = max(16, ELEMENTS_AT_ONCE // max(self.n_rows, 1))
-        for first in range(0, classes, at_once):
-            last = min(first + at_once, classes)
-            scores = torch.cat([chunk[:, first:last] for chunk in self._scores]).T
-            labels = torch.cat([_label_columns(chunk, first, last) for chunk in self._labels]).T
-            known = _wide(scores).masked_fill(labels < 0, -torch.inf).contiguous()
-            yield ScoreBlock(first, known.cpu().numpy(), labels.contiguous().cpu().numpy())
+        """All scores by class, a block of classes at a time, on the host."""
+        for first in range(0, classes, CLASSES_AT_ONCE):
+            last = min(first + CLASSES_AT_ONCE, classes)
+            scores = np.concatenate([_host(chunk[:, first:last]) for chunk in self._scores]).T
+            labels = np.concatenate([self._label_block(chunk, first, last) for chunk in self._labels]).T
+            contiguous = np.where(labels < 0, -np.inf, scores).astype(scores.dtype) if (labels < 0).any() else scores
+            yield ScoreBlock(first, np.ascontiguousarray(contiguous), np.ascontiguousarray(labels))
 
-    def decisions(self) -> Iterator[Decisions]:
-        """What was predicted and what was true, a few rows at a time; for multi-label attributes."""
-        if self.decide is None:
-            return
-        row = 0
-        for scores, labels in self.batches():
-            at_once = max(1, ELEMENTS_AT_ONCE // scores.shape[1])
-            for few, their_labels in zip(scores.split(at_once), labels.split(at_once), strict=True):
-                yield Decisions(row, self.decide(few), their_labels > 0)
-                row += len(few)
-
-
-class Positives(NamedTuple):
-    """The positives of one class: score, bin and row of each, (positives,) each."""
-
-    scores: NDArray[np.floating]
-    bins: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    @staticmethod
+    def _label_block(labels: Tensor, first: int, last: int) -> NDArray[np.int8]:
+        if labels.ndim == 2:
+            columns: NDArray[np.int8] = labels[:, first:last].cpu().numpy()
+            return columns
+        indices: NDArray[np.int32] = labels.cpu().numpy()
+        return (indices[:, None] == np.arange(first, last)).astype(np.int8)
 
 
 class BinnedScores:
-    """Positives exactly; negatives counted per class in bins over the range of the scores seen first.
-
-    Of multi-label decisions one bit a score is kept. Memory grows with the positives and those bits only.
-
-    Args:
-        first: the scores until now; they set the range of the bins.
-    """
+    """Positives exactly; negatives counted per class in bins over the range that the first scores had."""
 
     exact = False
 
     def __init__(self, first: ExactScores) -> None:
-        self.decide = first.decide
-        self.n_rows = 0
         batches = list(first.batches())
-        low = torch.stack([_finite(scores, torch.inf).amin(0) for scores, _ in batches]).amin(0)
-        high = torch.stack([_finite(scores, -torch.inf).amax(0) for scores, _ in batches]).amax(0)
-        low, high = low.nan_to_num(posinf=0.0), high.nan_to_num(neginf=0.0)
+        low = torch.stack([_finite_min(scores) for scores, _ in batches]).amin(0)
+        high = torch.stack([_finite_max(scores) for scores, _ in batches]).amax(0)
         margin = 0.25 * (high - low) + 1e-3
         self.low = low - margin
         self.width = (high - low + 2 * margin) / BINS
-        self._negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
-        self._positives: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []  # class, score, bin, row
-        self._bits: list[tuple[Tensor, Tensor]] = []
+        self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
+        self._positives: list[tuple[Tensor, Tensor]] = []
         for scores, labels in batches:
             self.add(scores, labels)
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Counts a batch; arguments as for `ExactScores.add`."""
-        bins = ((_wide(scores) - self.low) / self.width).floor_().clamp_(0, BINS - 1).long()
-        flat = bins + torch.arange(scores.shape[1], device=scores.device) * BINS
-        if labels.ndim == 1:
-            self._add_single(scores, labels, bins, flat)
-        else:
-            self._add_multi(scores, labels, bins, flat)
-        self.n_rows += len(scores)
+        dense = labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
+        positive = dense > 0
+        bins = ((scores.double() - self.low) / self.width).floor().clamp_(0, BINS - 1).long()
+        bins += torch.arange(scores.shape[1], device=scores.device) * BINS
+        negative = bins[dense == 0]
+        self.negatives.scatter_add_(0, negative, torch.ones_like(negative))
+        _, classes = positive.nonzero(as_tuple=True)
+        self._positives.append((classes, scores[positive]))
 
-    def _add_single(self, scores: Tensor, labels: Tensor, bins: Tensor, flat: Tensor) -> None:
-        known = (labels >= 0).long()
-        own = labels.long().clamp(min=0)[:, None]
-        self._negatives.scatter_add_(0, flat.flatten(), known[:, None].expand_as(flat).flatten())
-        self._negatives.scatter_add_(0, flat.gather(1, own).flatten(), -known)
-        rows = torch.arange(len(scores), device=scores.device) + self.n_rows
-        self._positives.append((labels, *(x.gather(1, own).flatten() for x in (scores, bins)), rows))
+    def positives(self, classes: int) -> list[NDArray[np.floating]]:
+        """The positives' scores of each class."""
+        of = torch.cat([c for c, _ in self._positives]).cpu().numpy()
+        scores = _host(torch.cat([s for _, s in self._positives]))
+        order = np.argsort(of, kind="stable")
+        return np.split(scores[order], np.searchsorted(of[order], np.arange(1, classes)))
 
-    def _add_multi(self, scores: Tensor, labels: Tensor, bins: Tensor, flat: Tensor) -> None:
-        self._negatives.scatter_add_(0, flat.flatten(), (labels == 0).long().flatten())
-        rows, classes = (labels > 0).nonzero(as_tuple=True)
-        self._positives.append((classes.int(), scores[rows, classes], bins[rows, classes], rows + self.n_rows))
-        if self.decide is not None:
-            self._bits.append((_pack(self.decide(scores)), _pack(labels > 0)))
-
-    def positives(self, classes: int) -> list[Positives]:
-        """The positives of each class."""
-        of, scores, bins, rows = (torch.cat(parts).cpu() for parts in zip(*self._positives, strict=True))
-        kept = np.flatnonzero(of.numpy() >= 0)
-        order = kept[np.argsort(of.numpy()[kept], kind="stable")]
-        cuts = np.searchsorted(of.numpy()[order], np.arange(1, classes))
-        columns = (np.split(x.numpy()[order], cuts) for x in (_wide(scores), bins, rows))
-        return [Positives(*of_class) for of_class in zip(*columns, strict=True)]
-
-    def negatives(self) -> NDArray[np.int64]:
+    def negative_bins(self) -> NDArray[np.int64]:
         """Negatives per class and bin, (classes, bins)."""
-        counts: NDArray[np.int64] = self._negatives.cpu().numpy().reshape(-1, BINS)
+        counts: NDArray[np.int64] = self.negatives.cpu().numpy().reshape(-1, BINS)
         return counts
 
-    def middles(self) -> NDArray[np.float64]:
-        """The score in the middle of each bin, float64 (classes, bins)."""
-        low, width = (x.double().cpu().numpy()[:, None] for x in (self.low, self.width))
-        middles: NDArray[np.float64] = low + width * (np.arange(BINS) + 0.5)
-        return middles
 
-    def decisions(self) -> Iterator[Decisions]:
-        """What was predicted and what was true, a few rows at a time; for multi-label attributes."""
-        row, classes = 0, len(self.low)
-        for predicted, positive in self._bits:
-            at_once = max(1, ELEMENTS_AT_ONCE // classes)
-            for few, theirs in zip(predicted.split(at_once), positive.split(at_once), strict=True):
-                yield Decisions(row, _unpack(few, classes), _unpack(theirs, classes))
-                row += len(few)
+def _finite_min(scores: Tensor) -> Tensor:
+    return scores.double().nan_to_num(posinf=1e4, neginf=-1e4).amin(0)
 
 
-def _label_columns(labels: Tensor, first: int, last: int) -> Tensor:
-    """Labels of the classes `first` … `last - 1`, int8 (rows, classes)."""
-    if labels.ndim == 2:
-        return labels[:, first:last]
-    hot = labels[:, None] == torch.arange(first, last, device=labels.device)
-    return hot.to(torch.int8).masked_fill_(labels[:, None] < 0, -1)
+def _finite_max(scores: Tensor) -> Tensor:
+    return scores.double().nan_to_num(posinf=1e4, neginf=-1e4).amax(0)
 
 
-def _wide(scores: Tensor) -> Tensor:
-    """At least float32: numpy lacks bfloat16, and the bins need the room."""
-    return scores if scores.dtype == torch.float64 else scores.float()
-
-
-def _finite(scores: Tensor, instead: float) -> Tensor:
-    """Scores with what is not finite (and what is unknown) set to `instead`."""
-    wide = _wide(scores)
-    return wide.masked_fill(~wide.isfinite(), instead)
-
-
-def _pack(bits: Tensor) -> Tensor:
-    """Bool (rows, classes) as uint8 (rows, classes / 8, rounded up)."""
-    padded = torch.nn.functional.pad(bits, (0, -bits.shape[1] % 8)).unflatten(1, (-1, 8))
-    return (padded * _powers(bits.device)).sum(-1, dtype=torch.uint8)
-
-
-def _unpack(packed: Tensor, classes: int) -> Tensor:
-    return (packed[:, :, None].bitwise_and(_powers(packed.device)) > 0).flatten(1)[:, :classes]
-
-
-def _powers(device: torch.device) -> Tensor:
-    return 2 ** torch.arange(8, dtype=torch.uint8, device=device)
+def _host(tensor: Tensor) -> NDArray[np.floating]:
+    """On the host as numpy; bfloat16, which numpy lacks, as float32 (exact)."""
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()

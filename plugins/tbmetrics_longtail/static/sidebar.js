@@ -116,7 +116,7 @@ export class Sidebar {
   /** @param {View} view @param {RunView} run */
   _run(view, run) {
     const badge = badgeOf(view, run.run);
-    const tick = el('input', { type: 'checkbox', value: run.run, checked: run.ticked, onchange: () => this._tick(run.run, tick.checked) });
+    const tick = el('input', { type: 'checkbox', 'aria-label': run.run, value: run.run, checked: run.ticked, onchange: () => this._tick(run.run, tick.checked) });
     return el('li', {}, el('label', {}, tick, runSwatch(run.style), nameOf(run.run), badge && sideBadge(badge)));
   }
 
