@@ -130,11 +130,15 @@ def page():
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
         page.faults = []
-        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" and _is_ours(m) else None)
         page.on("pageerror", lambda error: page.faults.append(str(error)))
         page.on("request", lambda r: page.faults.append(r.url) if not _is_local(r.url) else None)
         yield page
         browser.close()
+
+
+def _is_ours(message):
+    return not message.location["url"].endswith("/favicon.ico")  # TensorBoard has none
 
 
 def _is_local(url):
