@@ -5,7 +5,10 @@
 
 const PLUGIN = new URL('../', import.meta.url);
 
-/** The address of a route. @param {string} route @param {Record<string, string | number | readonly string[]>} [query] */
+/**
+ * The address of a route.
+ * @param {string} route @param {Record<string, string | number | readonly string[]>} [query]
+ */
 export function address(route, query = {}) {
   const url = new URL(route, PLUGIN);
   for (const [name, value] of Object.entries(query)) {
@@ -44,7 +47,10 @@ export async function floats(url) {
 /** @param {string} url */
 async function get(url) {
   const response = await fetch(url, { credentials: 'same-origin' }).catch(() => {
-    throw new ApiError({ error: 'TensorBoard does not answer', hint: 'Is it still running? Start it again, then retry.' });
+    throw new ApiError({
+      error: 'TensorBoard does not answer',
+      hint: 'Is it still running? Start it again, then retry.',
+    });
   });
   if (!response.ok) throw new ApiError(await faultOf(response));
   return response;

@@ -9,7 +9,7 @@ import { el, fill, nameOf } from './dom.js';
 import { Drawer } from './drawer.js';
 import { emptyPage, faultPage, loadingPage, problemList } from './empty.js';
 import { clock, plural, ruleText } from './format.js';
-import { isVisible, loadState, onHostReload, saveState } from './host.js';
+import { isVisible, loadState, onHostReload, onShown, saveState } from './host.js';
 import { movedStep, problemsOf, resolve, runOrder } from './model.js';
 import { Sidebar } from './sidebar.js';
 import { SummaryCard } from './summary-card.js';
@@ -42,7 +42,13 @@ export class App {
     this._sidebar = new Sidebar(page.set);
     this._table = new TableCard(page);
     this._drawer = new Drawer(page);
-    this._cards = [new ChartsCard(page), new SummaryCard(page), new DistributionCard(page), new ConfusionCard(page), this._table];
+    this._cards = [
+      new ChartsCard(page),
+      new SummaryCard(page),
+      new DistributionCard(page),
+      new ConfusionCard(page),
+      this._table,
+    ];
     this._tooltip = page.tooltip;
     this._bar = el('header', { class: 'bar' });
     this._problems = el('div', {});
@@ -54,13 +60,12 @@ export class App {
     this._draw();
     window.setInterval(() => this._refresh(), RELOAD_MS);
     onHostReload(() => this._refresh());
-    document.addEventListener('visibilitychange', () => this._refreshIfOld());
     window.addEventListener('pagehide', () => saveState(this._state));
     document.addEventListener('keydown', (event) => this._key(event));
-    new ResizeObserver(() => {
+    onShown(() => {
       this._schedule();
       this._refreshIfOld();
-    }).observe(document.documentElement);
+    });
   }
 
   /** @param {Partial<State>} patch */
@@ -81,7 +86,16 @@ export class App {
   _layOut() {
     const [charts, summary, distribution, confusion, table] = this._cards;
     const lower = el('div', { class: 'pair' }, distribution.element, confusion.element);
-    const main = el('main', { class: 'main' }, this._bar, this._problems, charts.element, summary.element, lower, table.element);
+    const main = el(
+      'main',
+      { class: 'main' },
+      this._bar,
+      this._problems,
+      charts.element,
+      summary.element,
+      lower,
+      table.element,
+    );
     return el('div', { class: 'layout' }, this._sidebar.element, main, this._drawer.element, this._tooltip.element);
   }
 
@@ -105,7 +119,10 @@ export class App {
     }
     if (runs.value !== this._lastRuns) this._loadedAt = Date.now();
     this._lastRuns = runs.value;
-    const order = runOrder(host.value ?? [], runs.value.runs.map((run) => run.run));
+    const order = runOrder(
+      host.value ?? [],
+      runs.value.runs.map((run) => run.run),
+    );
     this._view = resolve(this._state, runs.value.runs, order);
     if (!this._view) this._show(emptyPage(runs.value.logdir, runs.value.runs, () => this._retry()));
     else this._drawView(this._view, runs);
@@ -125,14 +142,37 @@ export class App {
   _drawBar(view, runs) {
     const { info } = view.a ?? view.runs[0];
     const decision = info.decision === 'single_label' ? 'one label per example' : 'several labels per example';
-    const status = runs.fault ? `Reloading failed: ${runs.fault.error}. Shown is the state of ${clock(new Date(this._loadedAt))}.` : `Updated ${clock(new Date(this._loadedAt))}`;
-    const key = JSON.stringify([view.attribute, info.n_classes, decision, info.rule, status, problemsOf(runs.value?.runs ?? [])]);
+    const status = runs.fault
+      ? `Reloading failed: ${runs.fault.error}. Shown is the state of ${clock(new Date(this._loadedAt))}.`
+      : `Updated ${clock(new Date(this._loadedAt))}`;
+    const key = JSON.stringify([
+      view.attribute,
+      info.n_classes,
+      decision,
+      info.rule,
+      status,
+      problemsOf(runs.value?.runs ?? []),
+    ]);
     if (this._bar.dataset.key === key) return;
     this._bar.dataset.key = key;
     fill(
       this._bar,
-      el('div', {}, el('h1', {}, nameOf(view.attribute)), el('p', { class: 'caption' }, `${plural(info.n_classes, 'class', 'classes')}, ${decision}. Groups: ${ruleText(info.rule)}.`)),
-      el('div', { class: 'tools' }, el('span', { class: runs.fault ? 'error' : 'muted', role: 'status' }, status), el('button', { type: 'button', class: 'button', onclick: () => this._reload() }, 'Reload')),
+      el(
+        'div',
+        {},
+        el('h1', {}, nameOf(view.attribute)),
+        el(
+          'p',
+          { class: 'caption' },
+          `${plural(info.n_classes, 'class', 'classes')}, ${decision}. Groups: ${ruleText(info.rule)}.`,
+        ),
+      ),
+      el(
+        'div',
+        { class: 'tools' },
+        el('span', { class: runs.fault ? 'error' : 'muted', role: 'status' }, status),
+        el('button', { type: 'button', class: 'button', onclick: () => this._reload() }, 'Reload'),
+      ),
     );
     const problems = (runs.value?.runs ?? []).filter((run) => run.problem);
     fill(this._problems, problems.length > 0 && problemList(problems));

@@ -41,7 +41,10 @@ export class Card {
     const failed = parts.filter(({ resource }) => resource.fault);
     const any = parts.length === 0 || parts.some(({ resource }) => resource.status === 'ready');
     const waits = !any && failed.length < parts.length;
-    this.element.classList.toggle('stale', parts.some(({ resource }) => resource.stale && !resource.fault));
+    this.element.classList.toggle(
+      'stale',
+      parts.some(({ resource }) => resource.stale && !resource.fault),
+    );
     this.element.classList.toggle('waits', waits);
     this.element.setAttribute('aria-busy', String(waits));
     this._report(failed);
@@ -67,7 +70,10 @@ function faultText(failed, onRetry) {
     return el('p', {}, el('strong', {}, name ? nameOf(name) : 'Not loaded'), `: ${error}. ${hint}${old}`);
   });
   const more = failed.length > 3 && el('p', {}, `and ${failed.length - 3} more`);
-  return [el('div', { class: 'faults' }, ...shown, more), el('button', { type: 'button', class: 'button', onclick: onRetry }, 'Retry')];
+  return [
+    el('div', { class: 'faults' }, ...shown, more),
+    el('button', { type: 'button', class: 'button', onclick: onRetry }, 'Retry'),
+  ];
 }
 
 /** A line in place of what cannot be shown for a reason that is no fault. @param {string} text */

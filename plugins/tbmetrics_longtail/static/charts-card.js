@@ -58,7 +58,10 @@ export class ChartsCard {
     this._draw(view, parts);
   }
 
-  /** The answer for `run`, or that for the step before while a longer one loads. @param {View} view @param {RunView} run */
+  /**
+   * The answer for `run`, or that for the step before while a longer one loads.
+   * @param {View} view @param {RunView} run
+   */
   _groups(view, run) {
     return this._data.groups(run, view.attribute, view.metric);
   }
@@ -67,17 +70,44 @@ export class ChartsCard {
   _draw(view, parts) {
     const width = this._chartWidth();
     const drawn = parts.filter(({ resource }) => resource.value);
-    const key = [view.attribute, view.metric, view.step, view.steps.length, view.a?.run, view.b?.run, width, ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale])].join('\n');
+    const key = [
+      view.attribute,
+      view.metric,
+      view.step,
+      view.steps.length,
+      view.a?.run,
+      view.b?.run,
+      width,
+      ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale]),
+    ].join('\n');
     if (key === this._key || !width) return;
     this._key = key;
-    this._series = Object.fromEntries(CHARTS.map((group) => [group, drawn.map(({ run, resource }) => seriesOf(view, run, /** @type {GroupsAnswer} */ (resource.value), group))]));
+    this._series = Object.fromEntries(
+      CHARTS.map((group) => [
+        group,
+        drawn.map(({ run, resource }) => seriesOf(view, run, /** @type {GroupsAnswer} */ (resource.value), group)),
+      ]),
+    );
     this._drawLegend(view);
-    const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), { bounds: [0, 1] });
+    const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), {
+      bounds: [0, 1],
+    });
     for (const { group, chart, heading } of this._charts) {
       const series = this._series[group];
       const yDomain = group === 'gap' ? niceDomain(rangeOf(series), { zero: true }) : shared;
       fill(heading, ...headingOf(group, view));
-      chart.draw({ series, steps: view.steps, step: view.step, yDomain, zeroLine: group === 'gap', label: describe(group, view, series) }, width, HEIGHT);
+      chart.draw(
+        {
+          series,
+          steps: view.steps,
+          step: view.step,
+          yDomain,
+          zeroLine: group === 'gap',
+          label: describe(group, view, series),
+        },
+        width,
+        HEIGHT,
+      );
     }
   }
 
@@ -89,7 +119,11 @@ export class ChartsCard {
       const badge = badgeOf(view, run.run);
       return el('li', {}, runSwatch(run.style), badge && sideBadge(badge), nameOf(run.run));
     });
-    fill(this._legend, ...entries, more > 0 && el('li', { class: 'muted' }, `and ${more} more, as in the list of runs`));
+    fill(
+      this._legend,
+      ...entries,
+      more > 0 && el('li', { class: 'muted' }, `and ${more} more, as in the list of runs`),
+    );
   }
 
   _chartWidth() {
@@ -113,7 +147,12 @@ export class ChartsCard {
     this._tooltip.show(
       event.clientX,
       event.clientY,
-      el('p', { class: 'tooltip-title' }, group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)), ` · step ${count(step)}`),
+      el(
+        'p',
+        { class: 'tooltip-title' },
+        group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)),
+        ` · step ${count(step)}`,
+      ),
       el('table', {}, ...rows.slice(0, MOST_IN_TOOLTIP).map(({ series, point }) => tooltipRow(series, point))),
       rows.length > MOST_IN_TOOLTIP ? el('p', { class: 'muted' }, `and ${rows.length - MOST_IN_TOOLTIP} more`) : '',
       rows.length ? '' : el('p', { class: 'muted' }, 'no run was validated at this step'),

@@ -40,7 +40,18 @@ export class ClassTable {
     this._body = el('tbody', { onkeydown: (/** @type {KeyboardEvent} */ event) => this._move(event) });
     this._table = el('table', { class: 'classes' }, el('thead', {}, this._head), this._above, this._body, this._below);
     this._empty = el('p', { class: 'nothing', hidden: true }, 'No class matches the search and the groups chosen.');
-    this.element = el('div', { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': 'All classes, scrollable', onscroll: () => this._drawRows(false) }, this._table, this._empty);
+    this.element = el(
+      'div',
+      {
+        class: 'table-scroll',
+        tabindex: 0,
+        role: 'region',
+        'aria-label': 'All classes, scrollable',
+        onscroll: () => this._drawRows(false),
+      },
+      this._table,
+      this._empty,
+    );
     new ResizeObserver(() => this._drawRows(false)).observe(this.element);
   }
 
@@ -68,7 +79,8 @@ export class ClassTable {
       ['support', 'Support', 'Positives in the validation set'],
       ['a', options.hasB ? `${options.metric} A` : options.metric, 'At the chosen step'],
     ];
-    if (options.hasB) columns.push(['b', `${options.metric} B`, 'At the chosen step'], ['difference', 'B − A', 'Difference']);
+    if (options.hasB)
+      columns.push(['b', `${options.metric} B`, 'At the chosen step'], ['difference', 'B − A', 'Difference']);
     const focused = /** @type {HTMLElement | null} */ (this._head.querySelector(':focus'))?.dataset.sort;
     fill(this._head, ...columns.map(([key, label, title]) => this._header(key, label, title, options)));
     if (focused) /** @type {HTMLElement | null} */ (this._head.querySelector(`[data-sort="${focused}"]`))?.focus();
@@ -82,14 +94,28 @@ export class ClassTable {
     const arrow = el('span', { class: 'arrow', 'aria-hidden': 'true' }, sorted ? (options.descending ? '↓' : '↑') : '');
     return el(
       'th',
-      { scope: 'col', class: `column-${key}`, 'aria-sort': sorted ? (options.descending ? 'descending' : 'ascending') : 'none' },
-      el('button', { type: 'button', title, 'data-sort': key, onclick: () => this._onSort(key, next) }, el('span', {}, label), arrow),
+      {
+        scope: 'col',
+        class: `column-${key}`,
+        'aria-sort': sorted ? (options.descending ? 'descending' : 'ascending') : 'none',
+      },
+      el(
+        'button',
+        { type: 'button', title, 'data-sort': key, onclick: () => this._onSort(key, next) },
+        el('span', {}, label),
+        arrow,
+      ),
     );
   }
 
   /** @param {boolean} anew whether rows already in the page may show other values now */
   _drawRows(anew) {
-    const { first, last } = visibleRows(this.element.scrollTop, this.element.clientHeight - HEADER_HEIGHT, ROW_HEIGHT, this._rows.length);
+    const { first, last } = visibleRows(
+      this.element.scrollTop,
+      this.element.clientHeight - HEADER_HEIGHT,
+      ROW_HEIGHT,
+      this._rows.length,
+    );
     const focused = anew ? this._focusedName() : undefined;
     for (const [index, row] of this._drawn) {
       if (anew || index < first || index >= last) {
@@ -112,18 +138,33 @@ export class ClassTable {
   /** @param {Row} row @param {number} index */
   _row(row, index) {
     const { hasB, scale, classMetric, open } = /** @type {TableOptions} */ (this._options);
-    const button = el('button', { type: 'button', class: 'class-name', 'data-name': row.name, 'data-index': index, 'aria-haspopup': 'dialog' }, nameOf(row.name));
+    const button = el(
+      'button',
+      { type: 'button', class: 'class-name', 'data-name': row.name, 'data-index': index, 'aria-haspopup': 'dialog' },
+      nameOf(row.name),
+    );
     const where = hasB && (row.indexA < 0 ? 'only in B' : row.indexB < 0 ? 'only in A' : null);
     return el(
       'tr',
       { 'aria-rowindex': index + 2, class: row.name === open ? 'open' : '', onclick: () => this._onOpen(row.name) },
       el('td', { class: 'column-name' }, button, where && el('span', { class: 'tag' }, where)),
-      el('td', { class: 'column-group' }, groupBadge(row.group), row.regrouped && el('span', { class: 'tag', title: `In B this class is in the group ${row.regrouped}` }, `B: ${row.regrouped}`)),
+      el(
+        'td',
+        { class: 'column-group' },
+        groupBadge(row.group),
+        row.regrouped &&
+          el(
+            'span',
+            { class: 'tag', title: `In B this class is in the group ${row.regrouped}` },
+            `B: ${row.regrouped}`,
+          ),
+      ),
       el('td', { class: 'number' }, count(row.count)),
       el('td', { class: 'number' }, count(row.support)),
       el('td', { class: 'number' }, number(row.a)),
       hasB && el('td', { class: 'number' }, number(row.b)),
-      hasB && el('td', { class: 'number difference' }, bar(row, scale, classMetric), el('span', {}, signed(row.difference))),
+      hasB &&
+        el('td', { class: 'number difference' }, bar(row, scale, classMetric), el('span', {}, signed(row.difference))),
     );
   }
 
@@ -136,7 +177,8 @@ export class ClassTable {
     event.preventDefault();
     const [top, bottom] = [to * ROW_HEIGHT, (to + 1) * ROW_HEIGHT + HEADER_HEIGHT];
     if (top < this.element.scrollTop) this.element.scrollTop = top;
-    else if (bottom > this.element.scrollTop + this.element.clientHeight) this.element.scrollTop = bottom - this.element.clientHeight;
+    else if (bottom > this.element.scrollTop + this.element.clientHeight)
+      this.element.scrollTop = bottom - this.element.clientHeight;
     this._drawRows(false);
     this._button(this._rows[to].name)?.focus({ preventScroll: true });
   }
@@ -163,7 +205,10 @@ function spacer(element, rows) {
   cell.style.height = `${rows * ROW_HEIGHT}px`;
 }
 
-/** The difference as a bar to the right or left of zero. @param {Row} row @param {number} scale @param {string} metric */
+/**
+ * The difference as a bar to the right or left of zero.
+ * @param {Row} row @param {number} scale @param {string} metric
+ */
 function bar(row, scale, metric) {
   const share = Math.min(1, Math.abs(row.difference ?? 0) / scale) * 50;
   const good = verdict(row.difference, metric);

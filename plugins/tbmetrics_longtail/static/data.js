@@ -4,7 +4,10 @@
 import { address, floats, hostRunsAddress, json } from './api.js';
 import { Resources } from './resources.js';
 
-/** @import { ClassesAnswer, CompareAnswer, ConfusionAnswer, GroupsAnswer, HistoryAnswer, Resource, RunsAnswer, RunView } from './types.js' */
+/**
+ * @import { ClassesAnswer, CompareAnswer, ConfusionAnswer, GroupsAnswer, HistoryAnswer, Resource, RunsAnswer, RunView
+ * } from './types.js'
+ */
 
 export class Data {
   /** @param {() => void} changed called after every arrival */
@@ -47,7 +50,10 @@ export class Data {
     return this._of(run, 'classes', { attribute });
   }
 
-  /** @param {RunView} run @param {string} attribute @param {number} classIndex @param {string} column @returns {Resource<HistoryAnswer>} */
+  /**
+   * @param {RunView} run @param {string} attribute @param {number} classIndex @param {string} column
+   * @returns {Resource<HistoryAnswer>}
+   */
   history(run, attribute, classIndex, column) {
     return this._of(run, 'history', { attribute, class_index: classIndex, column });
   }
@@ -57,19 +63,29 @@ export class Data {
     return this._of(run, 'confusion', { attribute, step: run.step ?? 0 });
   }
 
-  /** At the run's step, columns one after the other. @param {RunView} run @param {string} attribute @param {string[]} columns */
+  /**
+   * At the run's step, columns one after the other.
+   * @param {RunView} run @param {string} attribute @param {string[]} columns
+   */
   values(run, attribute, columns) {
     const url = address('values', { run: run.run, attribute, step: run.step ?? 0, column: columns });
     return this._resources.get(url, run.version, floats);
   }
 
-  /** B against A, each at its step. @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric @returns {Resource<CompareAnswer>} */
+  /**
+   * B against A, each at its step.
+   * @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric
+   * @returns {Resource<CompareAnswer>}
+   */
   compare(a, b, attribute, metric) {
     const of = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0 };
     return this._resources.get(address('compare', { ...of, attribute, metric }), `${a.version}|${b.version}`, json);
   }
 
-  /** @param {RunView} run @param {string} route @param {Record<string, string | number>} query @returns {Resource<any>} */
+  /**
+   * @param {RunView} run @param {string} route @param {Record<string, string | number>} query
+   * @returns {Resource<any>}
+   */
   _of(run, route, query) {
     return this._resources.get(address(route, { run: run.run, ...query }), run.version, json);
   }

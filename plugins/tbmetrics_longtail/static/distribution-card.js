@@ -31,7 +31,9 @@ export class DistributionCard {
     const key = [run.run, view.attribute, run.version, width].join('\n');
     if (key === this._key || !width) return;
     this._key = key;
-    this._card.caption(`From the most to the least frequent class of run A, log scale. Groups: ${ruleText(resource.value.rule)}.`);
+    this._card.caption(
+      `From the most to the least frequent class of run A, log scale. Groups: ${ruleText(resource.value.rule)}.`,
+    );
     fill(this._card.body, ...content(resource.value, width));
   }
 }
@@ -41,16 +43,24 @@ function content(classes, width) {
   const order = ranked(classes);
   const known = classes.counts.filter((n) => n !== null);
   const chart = known.length ? bars(classes, order, width) : null;
-  return [chart ?? el('p', { class: 'nothing' }, 'The training counts are not known; groups were given.'), strip(classes)];
+  return [
+    chart ?? el('p', { class: 'nothing' }, 'The training counts are not known; groups were given.'),
+    strip(classes),
+  ];
 }
 
 /** Places of the classes, by group, then by count descending. @param {ClassesAnswer} classes */
 function ranked({ counts, groups }) {
   const rank = (/** @type {string} */ group) => GROUPS.indexOf(/** @type {Group} */ (group));
-  return counts.map((_, i) => i).sort((i, j) => rank(groups[i]) - rank(groups[j]) || (counts[j] ?? -1) - (counts[i] ?? -1));
+  return counts
+    .map((_, i) => i)
+    .sort((i, j) => rank(groups[i]) - rank(groups[j]) || (counts[j] ?? -1) - (counts[i] ?? -1));
 }
 
-/** One bar a class, or the tallest of the classes that share a pixel. @param {ClassesAnswer} classes @param {number[]} order @param {number} width */
+/**
+ * One bar a class, or the tallest of the classes that share a pixel.
+ * @param {ClassesAnswer} classes @param {number[]} order @param {number} width
+ */
 function bars({ counts, groups }, order, width) {
   const [left, bottom, top] = [42, HEIGHT - 6, 6];
   const largest = Math.max(1, ...orderedCounts(counts, order));
@@ -68,9 +78,21 @@ function bars({ counts, groups }, order, width) {
   const marks = [1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((n) => n <= largest);
   return svg(
     'svg',
-    { class: 'distribution', width, height: HEIGHT, viewBox: `0 0 ${width} ${HEIGHT}`, role: 'img', 'aria-label': `Training examples by class, from ${count(largest)} down to ${count(Math.min(...orderedCounts(counts, order)))}` },
+    {
+      class: 'distribution',
+      width,
+      height: HEIGHT,
+      viewBox: `0 0 ${width} ${HEIGHT}`,
+      role: 'img',
+      'aria-label': `Training examples by class, from ${count(largest)} down to ${count(Math.min(...orderedCounts(counts, order)))}`,
+    },
     ...marks.map((n) =>
-      svg('g', { class: 'tick' }, svg('line', { x1: left, x2: width, y1: y(n), y2: y(n) }), svg('text', { x: left - 6, y: y(n), dy: '0.32em', 'text-anchor': 'end' }, count(n))),
+      svg(
+        'g',
+        { class: 'tick' },
+        svg('line', { x1: left, x2: width, y1: y(n), y2: y(n) }),
+        svg('text', { x: left - 6, y: y(n), dy: '0.32em', 'text-anchor': 'end' }, count(n)),
+      ),
     ),
     ...GROUPS.map((group) => svg('path', { class: 'bar', 'data-group': group, d: paths.get(group) })),
   );
@@ -89,7 +111,14 @@ function strip({ counts, groups }) {
     if (!members.length) return [];
     const examples = members.reduce((/** @type {number} */ sum, n) => sum + (n ?? 0), 0);
     const share = total && group !== 'unknown' ? `, ${((100 * examples) / total).toFixed(1)} % of the examples` : '';
-    return [el('li', {}, groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, `${plural(members.length, 'class', 'classes')}${share}`))];
+    return [
+      el(
+        'li',
+        {},
+        groupBadge(group, groupTitle(group)),
+        el('span', { class: 'muted' }, `${plural(members.length, 'class', 'classes')}${share}`),
+      ),
+    ];
   });
   return el('ul', { class: 'legend' }, ...entries);
 }

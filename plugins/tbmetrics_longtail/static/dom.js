@@ -60,7 +60,10 @@ export function fill(element, ...children) {
   append(element, children);
 }
 
-/** An untrusted name: isolated from the direction of what is around it, cut by CSS, whole in its title. @param {string} text */
+/**
+ * An untrusted name: isolated from the direction of what is around it, cut by CSS, whole in its title.
+ * @param {string} text
+ */
 export function nameOf(text) {
   return el('bdi', { class: 'name', dir: 'auto', title: text }, text || '(empty name)');
 }
@@ -86,7 +89,12 @@ export function groupBadge(group, word = group) {
   return el(
     'span',
     { class: 'group-badge', 'data-group': group },
-    marker && svg('svg', { width: 12, height: 12, viewBox: '0 0 12 12', 'aria-hidden': 'true' }, svg('path', { d: markerPath(marker, 6, 6, 4) })),
+    marker &&
+      svg(
+        'svg',
+        { width: 12, height: 12, viewBox: '0 0 12 12', 'aria-hidden': 'true' },
+        svg('path', { d: markerPath(marker, 6, 6, 4) }),
+      ),
     word,
   );
 }
@@ -96,12 +104,19 @@ export function sideBadge(letter) {
   return el('span', { class: `side side-${letter.toLowerCase()}` }, letter);
 }
 
-/** Options of a select, rebuilt only when they change; `value` chosen. @param {HTMLSelectElement} select @param {{value: string, label: string, title?: string}[]} options @param {string} value */
+/**
+ * Options of a select, rebuilt only when they change; `value` chosen.
+ * @param {HTMLSelectElement} select @param {{value: string, label: string, title?: string}[]} options
+ * @param {string} value
+ */
 export function setOptions(select, options, value) {
   const key = JSON.stringify(options);
   if (select.dataset.key !== key) {
     select.dataset.key = key;
-    fill(select, ...options.map((o) => el('option', { value: o.value, title: o.title ?? o.label, dir: 'auto' }, o.label)));
+    fill(
+      select,
+      ...options.map((o) => el('option', { value: o.value, title: o.title ?? o.label, dir: 'auto' }, o.label)),
+    );
   }
   select.value = value;
 }

@@ -24,7 +24,17 @@ export class Drawer {
     this._retry = retry;
     this._name = el('h2', { id: 'drawer-title' });
     this._body = el('div', { class: 'drawer-body' });
-    this._close = el('button', { type: 'button', class: 'icon-button', 'aria-label': 'Close', title: 'Close (Esc)', onclick: () => set({ open: null }) }, '✕');
+    this._close = el(
+      'button',
+      {
+        type: 'button',
+        class: 'icon-button',
+        'aria-label': 'Close',
+        title: 'Close (Esc)',
+        onclick: () => set({ open: null }),
+      },
+      '✕',
+    );
     /** @type {Series[]} */
     this._series = [];
     this._chart = new LineChart({
@@ -33,7 +43,12 @@ export class Drawer {
     });
     /** @type {number[]} */
     this._steps = [];
-    this.element = el('aside', { class: 'drawer', role: 'dialog', 'aria-labelledby': 'drawer-title', hidden: true }, el('header', {}, this._name, this._close), this._body);
+    this.element = el(
+      'aside',
+      { class: 'drawer', role: 'dialog', 'aria-labelledby': 'drawer-title', hidden: true },
+      el('header', {}, this._name, this._close),
+      this._body,
+    );
   }
 
   /** Whether it is open after the update. @param {View} view @param {Row | undefined} row */
@@ -69,28 +84,64 @@ export class Drawer {
     return el('dl', { class: 'facts' }, ...facts.flatMap(([term, value]) => [el('dt', {}, term), el('dd', {}, value)]));
   }
 
-  /** One metric of the class over steps, with its interval where there is one. @param {View} view @param {Side} side @param {string} metric */
+  /**
+   * One metric of the class over steps, with its interval where there is one.
+   * @param {View} view @param {Side} side @param {string} metric
+   */
   _points(view, side, metric) {
-    const columns = [metric, `${metric}_lower`, `${metric}_upper`].filter((column) => side.run.info.columns.includes(column));
+    const columns = [metric, `${metric}_lower`, `${metric}_upper`].filter((column) =>
+      side.run.info.columns.includes(column),
+    );
     const answers = columns.map((column) => this._data.history(side.run, view.attribute, side.index, column));
     return { side, fault: answers.find(({ fault }) => fault)?.fault ?? null, points: pointsOf(answers) };
   }
 
   /** @param {View} view @param {ReturnType<Drawer['_points']>[]} histories */
   _curves(view, histories) {
-    if (histories.some(({ points }) => points === null)) return el('div', { class: 'skeleton', 'aria-label': 'Loading' });
-    this._series = histories.map(({ side, points }) => ({ label: side.run.run, badge: side.letter, style: side.run.style, band: true, points: points ?? [] }));
+    if (histories.some(({ points }) => points === null))
+      return el('div', { class: 'skeleton', 'aria-label': 'Loading' });
+    this._series = histories.map(({ side, points }) => ({
+      label: side.run.run,
+      badge: side.letter,
+      style: side.run.style,
+      band: true,
+      points: points ?? [],
+    }));
     const values = this._series.flatMap(({ points }) => points.flatMap((p) => [p.y, p.lower, p.upper]));
-    if (!values.some((value) => value !== null)) return nothing('Undefined at every step: the class has no positives in the validation set.');
-    const content = { series: this._series, steps: view.steps, step: view.step, yDomain: niceDomain(extent(values), { bounds: [0, 1] }), zeroLine: false, label: `${metricText(view.classMetric).label} of this class over training` };
+    if (!values.some((value) => value !== null))
+      return nothing('Undefined at every step: the class has no positives in the validation set.');
+    const content = {
+      series: this._series,
+      steps: view.steps,
+      step: view.step,
+      yDomain: niceDomain(extent(values), { bounds: [0, 1] }),
+      zeroLine: false,
+      label: `${metricText(view.classMetric).label} of this class over training`,
+    };
     this._chart.draw(content, CHART.width, CHART.height);
     const banded = this._series.some(({ points }) => points.some((p) => p.lower !== null));
-    return el('div', {}, this._chart.element, el('p', { class: 'caption' }, banded ? 'Bands: 95 % interval from the number of validation examples.' : 'No interval is recorded for this metric.'));
+    return el(
+      'div',
+      {},
+      this._chart.element,
+      el(
+        'p',
+        { class: 'caption' },
+        banded
+          ? 'Bands: 95 % interval from the number of validation examples.'
+          : 'No interval is recorded for this metric.',
+      ),
+    );
   }
 
   /** @param {string} error */
   _fault(error) {
-    return el('div', { class: 'notice', role: 'alert' }, el('p', {}, error), el('button', { type: 'button', class: 'button', onclick: this._retry }, 'Retry'));
+    return el(
+      'div',
+      { class: 'notice', role: 'alert' },
+      el('p', {}, error),
+      el('button', { type: 'button', class: 'button', onclick: this._retry }, 'Retry'),
+    );
   }
 
   /** @param {Maybe} step @param {PointerEvent | null} event */
@@ -105,7 +156,19 @@ export class Drawer {
       event.clientX,
       event.clientY,
       el('p', { class: 'tooltip-title' }, `step ${count(step)}`),
-      el('table', {}, ...rows.map(({ badge, point }) => el('tr', {}, el('td', {}, badge && sideBadge(badge)), el('td', { class: 'number' }, number(point?.y)), el('td', { class: 'muted' }, interval(point?.lower, point?.upper))))),
+      el(
+        'table',
+        {},
+        ...rows.map(({ badge, point }) =>
+          el(
+            'tr',
+            {},
+            el('td', {}, badge && sideBadge(badge)),
+            el('td', { class: 'number' }, number(point?.y)),
+            el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
+          ),
+        ),
+      ),
     );
   }
 }
@@ -122,7 +185,13 @@ function sidesOf({ a, b }, row) {
 function pointsOf(answers) {
   const [value, lower, upper] = answers.map((answer) => answer.value);
   if (!value || answers.some((answer) => !answer.value)) return null;
-  return value.steps.map((x, i) => ({ x, y: value.values[i], lower: lower?.values[i] ?? null, upper: upper?.values[i] ?? null, n: null }));
+  return value.steps.map((x, i) => ({
+    x,
+    y: value.values[i],
+    lower: lower?.values[i] ?? null,
+    upper: upper?.values[i] ?? null,
+    n: null,
+  }));
 }
 
 /** @param {Map<string, ReturnType<Drawer['_points']>[]>} histories */
@@ -133,9 +202,27 @@ function metricTable(histories) {
     const points = found.map(({ side, points: p }) => (p ? pointAt(p, side.run.step) : null));
     const [a, b] = points.map((point) => point?.y ?? null);
     const difference = both && a !== null && b !== null ? b - a : null;
-    const cells = points.map((point) => el('td', { class: 'number' }, number(point?.y), el('span', { class: 'interval' }, interval(point?.lower, point?.upper))));
-    return el('tr', {}, el('th', { scope: 'row' }, metricText(metric).label), ...cells, both && el('td', { class: 'number' }, signed(difference)));
+    const cells = points.map((point) =>
+      el(
+        'td',
+        { class: 'number' },
+        number(point?.y),
+        el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
+      ),
+    );
+    return el(
+      'tr',
+      {},
+      el('th', { scope: 'row' }, metricText(metric).label),
+      ...cells,
+      both && el('td', { class: 'number' }, signed(difference)),
+    );
   });
   const head = sides.map(({ letter, run }) => el('th', { scope: 'col' }, sideBadge(letter), nameOf(run.run)));
-  return el('table', { class: 'metric-table' }, el('thead', {}, el('tr', {}, el('td', {}), ...head, both && el('th', { scope: 'col' }, 'B − A'))), el('tbody', {}, ...rows));
+  return el(
+    'table',
+    { class: 'metric-table' },
+    el('thead', {}, el('tr', {}, el('td', {}), ...head, both && el('th', { scope: 'col' }, 'B − A'))),
+    el('tbody', {}, ...rows),
+  );
 }

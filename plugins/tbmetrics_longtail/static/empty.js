@@ -15,19 +15,41 @@ with TBMetrics("runs/first", classes=groups) as tb:
             tb.update(model(images), labels)   # validation, streaming
 `;
 
-/** No run has long-tail data. @param {string} logdir @param {RunInfo[]} runs those with a problem @param {() => void} retry */
+/**
+ * No run has long-tail data.
+ * @param {string} logdir @param {RunInfo[]} runs those with a problem @param {() => void} retry
+ */
 export function emptyPage(logdir, runs, retry) {
   const code = el('code', {}, SNIPPET);
   const copied = el('span', { role: 'status', class: 'muted' });
-  const copy = el('button', { type: 'button', class: 'button', onclick: () => copyText(SNIPPET, code, copied) }, 'Copy');
+  const copy = el(
+    'button',
+    { type: 'button', class: 'button', onclick: () => copyText(SNIPPET, code, copied) },
+    'Copy',
+  );
   const problems = runs.filter((run) => run.problem);
   return el(
     'main',
     { class: 'page' },
     el('h1', {}, 'No long-tail data yet'),
-    el('p', {}, 'This tab compares head, medium and tail classes between runs. It shows what tbmetrics records at each validation:'),
-    el('div', { class: 'snippet' }, el('pre', { tabindex: 0, 'aria-label': 'Example' }, code), el('div', { class: 'row' }, copied, copy)),
-    el('p', {}, 'TensorBoard reads ', logdir ? el('code', {}, nameOf(logdir)) : 'no log directory', '. Runs that appear there show up here by themselves.'),
+    el(
+      'p',
+      {},
+      'This tab compares head, medium and tail classes between runs. It shows what tbmetrics records at each validation:',
+    ),
+    el(
+      'div',
+      { class: 'snippet' },
+      el('pre', { tabindex: 0, 'aria-label': 'Example' }, code),
+      el('div', { class: 'row' }, copied, copy),
+    ),
+    el(
+      'p',
+      {},
+      'TensorBoard reads ',
+      logdir ? el('code', {}, nameOf(logdir)) : 'no log directory',
+      '. Runs that appear there show up here by themselves.',
+    ),
     problems.length > 0 && problemList(problems),
     el('button', { type: 'button', class: 'button primary', onclick: retry }, 'Look again'),
   );
@@ -47,8 +69,13 @@ export function faultPage({ error, hint }, retry) {
 
 /** What is wrong with some runs. @param {RunInfo[]} runs */
 export function problemList(runs) {
-  const items = runs.map(({ run, problem }) => el('li', {}, el('strong', {}, nameOf(run)), el('span', { dir: 'auto' }, ` ${problem}`)));
-  const word = runs.length === 1 ? 'One run has records that could not be read' : `${runs.length} runs have records that could not be read`;
+  const items = runs.map(({ run, problem }) =>
+    el('li', {}, el('strong', {}, nameOf(run)), el('span', { dir: 'auto' }, ` ${problem}`)),
+  );
+  const word =
+    runs.length === 1
+      ? 'One run has records that could not be read'
+      : `${runs.length} runs have records that could not be read`;
   return el('details', { class: 'problems' }, el('summary', {}, word), el('ul', {}, ...items));
 }
 

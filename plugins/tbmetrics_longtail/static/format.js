@@ -20,7 +20,10 @@ const METRICS = Object.freeze({
   precision: { label: 'Precision', meaning: 'Share of the predictions of a class that are right.' },
   recall: { label: 'Recall', meaning: 'Share of the examples of a class that are found.' },
   f1: { label: 'F1', meaning: 'Harmonic mean of precision and recall at the decision rule.' },
-  ap: { label: 'Average precision', meaning: 'Area under the precision-recall curve, exact and free of any threshold.' },
+  ap: {
+    label: 'Average precision',
+    meaning: 'Area under the precision-recall curve, exact and free of any threshold.',
+  },
   recall_geometric_mean: {
     label: 'Recall, geometric mean',
     meaning: 'Geometric mean of the recalls: one class never found makes it zero.',
@@ -59,7 +62,10 @@ export function isDefined(value) {
   return value !== null && value !== undefined && Number.isFinite(value);
 }
 
-/** A metric's value with three decimals, `–` where undefined. @param {Maybe | undefined} value @param {number} [digits] */
+/**
+ * A metric's value with three decimals, `–` where undefined.
+ * @param {Maybe | undefined} value @param {number} [digits]
+ */
 export function number(value, digits = 3) {
   if (!isDefined(value)) return UNDEFINED;
   const text = Math.abs(/** @type {number} */ (value)).toFixed(digits);
@@ -97,13 +103,19 @@ export function percent(share) {
 /** A p-value; never shown as zero. @param {Maybe | undefined} p */
 export function pValue(p) {
   if (!isDefined(p)) return '';
-  return /** @type {number} */ (p) < 0.001 ? 'p < 0.001' : `p = ${/** @type {number} */ (p).toFixed(3)}`;
+  return /** @type {number} */ (p) < 0.001
+    ? 'p\u00a0<\u00a00.001'
+    : `p\u00a0=\u00a0${/** @type {number} */ (p).toFixed(3)}`;
 }
 
 /** An axis label for a step: 1,200,000 as 1.2M. @param {number} value */
 export function compact(value) {
   const size = Math.abs(value);
-  for (const [unit, suffix] of /** @type {[number, string][]} */ ([[1e9, 'G'], [1e6, 'M'], [1e4, 'k']])) {
+  for (const [unit, suffix] of /** @type {[number, string][]} */ ([
+    [1e9, 'G'],
+    [1e6, 'M'],
+    [1e4, 'k'],
+  ])) {
     const scale = suffix === 'k' ? 1e3 : unit;
     if (size >= unit) return `${trimmed(value / scale)}${suffix}`;
   }

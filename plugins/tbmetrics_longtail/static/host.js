@@ -74,7 +74,9 @@ export function onHostReload(reloaded) {
   port1.onmessage = (event) => {
     const message = parsed(event.data);
     if (!message || message.isReply) return;
-    port1.postMessage(JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }));
+    port1.postMessage(
+      JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }),
+    );
     if (message.type === RELOADED) reloaded();
   };
   window.parent.postMessage('experimental.bootstrap', '*', [port2]);
@@ -92,10 +94,30 @@ function parsed(data) {
 /** Takes the keyboard, unless the user is at something of the host: so that the keys work without a click. */
 export function takeFocus() {
   const focused = hostWindow().document.activeElement;
-  if (!focused || focused === hostWindow().document.body || focused === window.frameElement) window.focus();
+  if (!focused || focused === hostWindow().document.body || focused === ownFrame()) window.focus();
 }
 
-/** Whether anyone can see the tab: TensorBoard hides the frames of other tabs, which leaves them without a width. */
+/** Whether anyone can see the tab: TensorBoard does not lay out the frames of its other tabs. */
 export function isVisible() {
-  return !document.hidden && document.documentElement.clientWidth > 0;
+  const frame = ownFrame();
+  return !document.hidden && (!frame || frame.getClientRects().length > 0);
+}
+
+/** Calls `shown` whenever the tab may have come into sight or changed its size. @param {() => void} shown */
+export function onShown(shown) {
+  document.addEventListener('visibilitychange', shown);
+  new ResizeObserver(shown).observe(document.documentElement);
+  const frame = ownFrame();
+  // The host's own observer: ours would sleep while the frame is not laid out.
+  if (frame)
+    new /** @type {typeof globalThis} */ (/** @type {unknown} */ (hostWindow())).ResizeObserver(shown).observe(frame);
+}
+
+/** The frame we are in, as far as it can be seen. */
+function ownFrame() {
+  try {
+    return window.frameElement;
+  } catch {
+    return null;
+  }
 }

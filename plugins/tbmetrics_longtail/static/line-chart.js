@@ -1,5 +1,8 @@
 // @ts-check
-/** A line chart in SVG: lines with markers and bands over steps, a cursor at the chosen step, and the step under the pointer. */
+/**
+ * A line chart in SVG: lines with markers and bands over steps, a cursor at the chosen step, and the step under the
+ * pointer.
+ */
 
 import { fill, runColor, svg } from './dom.js';
 import { compact, number } from './format.js';
@@ -57,7 +60,9 @@ export class LineChart {
       ...this._axes(y),
       content.step !== null && this._vertical('step-line', x(content.step)),
       this._cursor,
-      ...ordered.filter((s) => s.band).map((s) => svg('path', { class: 'band', d: bandPath(s.points, x, y), ...runColor(s.style) })),
+      ...ordered
+        .filter((s) => s.band)
+        .map((s) => svg('path', { class: 'band', d: bandPath(s.points, x, y), ...runColor(s.style) })),
       ...ordered.map((s) => this._line(s, x, y)),
       ...this._endLabels(x, y),
     );
@@ -80,7 +85,12 @@ export class LineChart {
     const [left, right, bottom] = [MARGIN.left, this._width - MARGIN.right, this._height - MARGIN.bottom];
     const yTicks = ticks(yDomain[0], yDomain[1], 5);
     const digits = decimals(yTicks);
-    const xTicks = ticks(steps[0] ?? 0, steps[steps.length - 1] ?? 0, Math.max(2, Math.floor((right - left) / 48)), true);
+    const xTicks = ticks(
+      steps[0] ?? 0,
+      steps[steps.length - 1] ?? 0,
+      Math.max(2, Math.floor((right - left) / 48)),
+      true,
+    );
     return [
       ...yTicks.map((value) =>
         svg(
@@ -91,7 +101,11 @@ export class LineChart {
         ),
       ),
       ...xTicks.map((value) =>
-        svg('text', { class: 'tick-label', x: this._x?.(value), y: bottom + 16, 'text-anchor': 'middle' }, compact(value)),
+        svg(
+          'text',
+          { class: 'tick-label', x: this._x?.(value), y: bottom + 16, 'text-anchor': 'middle' },
+          compact(value),
+        ),
       ),
     ];
   }
@@ -108,7 +122,11 @@ export class LineChart {
     return svg(
       'g',
       { class: series.badge ? 'run compared' : 'run', ...runColor(series.style) },
-      svg('path', { class: 'run-line', d: linePath(series.points, x, y), 'stroke-dasharray': series.style.dash || null }),
+      svg('path', {
+        class: 'run-line',
+        d: linePath(series.points, x, y),
+        'stroke-dasharray': series.style.dash || null,
+      }),
       svg('path', {
         class: 'run-marker',
         d: marked.map((p) => markerPath(series.style.marker, x(p.x), y(/** @type {number} */ (p.y)), radius)).join(''),
@@ -116,15 +134,24 @@ export class LineChart {
     );
   }
 
-  /** The letters A and B where their lines end. @param {(value: number) => number} x @param {(value: number) => number} y */
+  /**
+   * The letters A and B where their lines end.
+   * @param {(value: number) => number} x @param {(value: number) => number} y
+   */
   _endLabels(x, y) {
     const { series } = /** @type {ChartContent} */ (this._content);
     const ends = series.flatMap((s) => {
       const last = s.badge ? s.points.filter((p) => p.y !== null).at(-1) : undefined;
       return last ? [{ badge: s.badge, style: s.style, x: x(last.x), y: y(/** @type {number} */ (last.y)) }] : [];
     });
-    const heights = spread(ends.map((end) => end.y), 14, [MARGIN.top + 6, this._height - MARGIN.bottom - 4]);
-    return ends.map((end, i) => svg('text', { class: 'end-label', x: end.x + 8, y: heights[i], dy: '0.35em', ...runColor(end.style) }, end.badge));
+    const heights = spread(
+      ends.map((end) => end.y),
+      14,
+      [MARGIN.top + 6, this._height - MARGIN.bottom - 4],
+    );
+    return ends.map((end, i) =>
+      svg('text', { class: 'end-label', x: end.x + 8, y: heights[i], dy: '0.35em', ...runColor(end.style) }, end.badge),
+    );
   }
 
   /** The step that can be chosen nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */

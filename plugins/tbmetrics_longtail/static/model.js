@@ -47,7 +47,10 @@ export function runFilter(filter) {
   }
 }
 
-/** The last of `steps` (ascending) that is not after `step`, or null. @param {readonly number[]} steps @param {Maybe} step */
+/**
+ * The last of `steps` (ascending) that is not after `step`, or null.
+ * @param {readonly number[]} steps @param {Maybe} step
+ */
 export function stepAt(steps, step) {
   if (step === null) return null;
   let low = 0;
@@ -86,7 +89,10 @@ export function resolve(state, runs, order) {
     ticked: state.shown ? state.shown.includes(run) : i < TICKED_AT_FIRST,
     matches: filter.matches(run),
   }));
-  const { a, b } = compared(state, all.map((r) => r.run));
+  const { a, b } = compared(
+    state,
+    all.map((r) => r.run),
+  );
   const relevant = all.filter((r) => (r.ticked && r.matches) || r.run === a || r.run === b);
   const steps = unionOfSteps(relevant.map((r) => r.info.steps));
   const newest = steps.length ? steps[steps.length - 1] : null;
@@ -129,7 +135,10 @@ function compared(state, runs) {
   return { a, b };
 }
 
-/** Metrics that any of the runs has; those that are means of a class column first. @param {readonly AttributeInfo[]} infos */
+/**
+ * Metrics that any of the runs has; those that are means of a class column first.
+ * @param {readonly AttributeInfo[]} infos
+ */
 function metricsOf(infos) {
   const all = [...new Set(infos.flatMap((info) => (info.metrics.length ? info.metrics : info.columns)))];
   const known = [...MEANS.filter((m) => all.includes(m)), ...all.filter((m) => !MEANS.includes(m))];
@@ -176,7 +185,10 @@ export function badgeOf(view, run) {
   return run === view.a?.run ? 'A' : run === view.b?.run ? 'B' : '';
 }
 
-/** The slider's neighbour of the current step: the state's `step` after moving by `by`. @param {View} view @param {number} by */
+/**
+ * The slider's neighbour of the current step: the state's `step` after moving by `by`.
+ * @param {View} view @param {number} by
+ */
 export function movedStep(view, by) {
   const at = view.step === null ? -1 : view.steps.indexOf(view.step);
   const to = Math.min(view.steps.length - 1, Math.max(0, at + by));

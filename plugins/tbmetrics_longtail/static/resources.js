@@ -55,11 +55,14 @@ export class Resources {
     const entry = this._entries.get(url) ?? { version: '', busy: false, value: undefined, filled: false, fault: null };
     this._entries.delete(url);
     this._entries.set(url, entry);
-    if (this._entries.size > MAX_ENTRIES) this._entries.delete(/** @type {string} */ (this._entries.keys().next().value));
+    if (this._entries.size > MAX_ENTRIES)
+      this._entries.delete(/** @type {string} */ (this._entries.keys().next().value));
     return entry;
   }
 
-  /** @param {string} url @param {Entry} entry @param {string} version @param {(url: string) => Promise<unknown>} read */
+  /**
+   * @param {string} url @param {Entry} entry @param {string} version @param {(url: string) => Promise<unknown>} read
+   */
   async _fetch(url, entry, version, read) {
     entry.version = version;
     entry.busy = true;

@@ -53,7 +53,9 @@ export function ticks(low, high, wanted = 4, whole = false) {
 
 /** Decimals that tell `values` apart. @param {number[]} values */
 export function decimals(values) {
-  return values.length < 2 ? 2 : Math.max(0, Math.min(4, Math.ceil(-Math.log10(Math.abs(values[1] - values[0])) - 1e-9)));
+  return values.length < 2
+    ? 2
+    : Math.max(0, Math.min(4, Math.ceil(-Math.log10(Math.abs(values[1] - values[0])) - 1e-9)));
 }
 
 /**
@@ -132,14 +134,41 @@ export function markedPoints(points, phase, limit = 24) {
 export function markerPath(marker, x, y, r) {
   switch (marker) {
     case 'diamond':
-      return polygon(x, y, [[0, -1.3 * r], [1.3 * r, 0], [0, 1.3 * r], [-1.3 * r, 0]]);
+      return polygon(x, y, [
+        [0, -1.3 * r],
+        [1.3 * r, 0],
+        [0, 1.3 * r],
+        [-1.3 * r, 0],
+      ]);
     case 'triangle':
-      return polygon(x, y, [[0, -1.25 * r], [1.2 * r, 0.95 * r], [-1.2 * r, 0.95 * r]]);
+      return polygon(x, y, [
+        [0, -1.25 * r],
+        [1.2 * r, 0.95 * r],
+        [-1.2 * r, 0.95 * r],
+      ]);
     case 'square':
-      return polygon(x, y, [[-r, -r], [r, -r], [r, r], [-r, r]]);
+      return polygon(x, y, [
+        [-r, -r],
+        [r, -r],
+        [r, r],
+        [-r, r],
+      ]);
     case 'cross': {
       const [o, i] = [1.25 * r, 0.42 * r];
-      return polygon(x, y, [[-i, -o], [i, -o], [i, -i], [o, -i], [o, i], [i, i], [i, o], [-i, o], [-i, i], [-o, i], [-o, -i], [-i, -i]]);
+      return polygon(x, y, [
+        [-i, -o],
+        [i, -o],
+        [i, -i],
+        [o, -i],
+        [o, i],
+        [i, i],
+        [i, o],
+        [-i, o],
+        [-i, i],
+        [-o, i],
+        [-o, -i],
+        [-i, -i],
+      ]);
     }
     default:
       return `M${round(x - r)} ${round(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;

@@ -35,7 +35,11 @@ export class Sidebar {
       oninput: () => set({ filter: this._filter.value }),
     });
     this._filterError = el('p', { class: 'hint error', role: 'status' });
-    this._all = el('input', { type: 'checkbox', 'aria-label': 'Draw all listed runs', onchange: () => this._tickAll(this._all.checked) });
+    this._all = el('input', {
+      type: 'checkbox',
+      'aria-label': 'Draw all listed runs',
+      onchange: () => this._tickAll(this._all.checked),
+    });
     this._runCount = el('span', { class: 'count' });
     this._runs = el('ul', { class: 'runs' });
     this.element = el('aside', { class: 'sidebar', 'aria-label': 'Settings' }, ...this._sections());
@@ -44,7 +48,13 @@ export class Sidebar {
   _sections() {
     return [
       el('section', {}, field('Attribute', this._attribute), field('Metric', this._metric), this._meaning),
-      el('section', {}, el('div', { class: 'row' }, el('label', { for: 'step' }, 'Step'), this._stepText), this._slider, this._stepsAB),
+      el(
+        'section',
+        {},
+        el('div', { class: 'row' }, el('label', { for: 'step' }, 'Step'), this._stepText),
+        this._slider,
+        this._stepsAB,
+      ),
       el('section', {}, el('h2', {}, 'Compare'), side('A', this._a), side('B', this._b)),
       el(
         'section',
@@ -60,8 +70,16 @@ export class Sidebar {
   /** @param {View} view @param {State} state */
   update(view, state) {
     this._view = view;
-    setOptions(this._attribute, view.attributes.map((a) => ({ value: a, label: shorten(a), title: a })), view.attribute);
-    setOptions(this._metric, view.metrics.map((m) => ({ value: m, label: metricText(m).label })), view.metric);
+    setOptions(
+      this._attribute,
+      view.attributes.map((a) => ({ value: a, label: shorten(a), title: a })),
+      view.attribute,
+    );
+    setOptions(
+      this._metric,
+      view.metrics.map((m) => ({ value: m, label: metricText(m).label })),
+      view.metric,
+    );
     this._meaning.textContent = metricText(view.metric).meaning;
     const runs = view.runs.map((r) => ({ value: r.run, label: shorten(r.run), title: r.run }));
     setOptions(this._a, runs, view.a?.run ?? '');
@@ -110,13 +128,20 @@ export class Sidebar {
     const focused = /** @type {HTMLInputElement | null} */ (this._runs.querySelector('input:focus'))?.value;
     fill(this._runs, ...listed.map((run) => this._run(view, run)));
     if (!listed.length) fill(this._runs, el('li', { class: 'hint' }, 'No run matches the filter.'));
-    if (focused !== undefined) [...this._runs.querySelectorAll('input')].find((input) => input.value === focused)?.focus();
+    if (focused !== undefined)
+      [...this._runs.querySelectorAll('input')].find((input) => input.value === focused)?.focus();
   }
 
   /** @param {View} view @param {RunView} run */
   _run(view, run) {
     const badge = badgeOf(view, run.run);
-    const tick = el('input', { type: 'checkbox', 'aria-label': run.run, value: run.run, checked: run.ticked, onchange: () => this._tick(run.run, tick.checked) });
+    const tick = el('input', {
+      type: 'checkbox',
+      'aria-label': run.run,
+      value: run.run,
+      checked: run.ticked,
+      onchange: () => this._tick(run.run, tick.checked),
+    });
     return el('li', {}, el('label', {}, tick, runSwatch(run.style), nameOf(run.run), badge && sideBadge(badge)));
   }
 
@@ -159,7 +184,9 @@ function side(letter, control) {
 function stepText(view, index) {
   const step = view.steps[index];
   if (step === undefined) return 'none yet';
-  return index === view.steps.length - 1 ? `${count(step)} (latest)` : `${count(step)} (${index + 1} of ${view.steps.length})`;
+  return index === view.steps.length - 1
+    ? `${count(step)} (latest)`
+    : `${count(step)} (${index + 1} of ${view.steps.length})`;
 }
 
 /** The steps of A and B, where they are not the chosen one. @param {View} view */

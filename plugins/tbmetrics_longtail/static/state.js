@@ -96,8 +96,13 @@ export function readHash(hash, prefix) {
  * @param {string} hash @param {string} prefix @param {Readonly<Record<string, string>>} texts
  */
 export function writeHash(hash, prefix, texts) {
-  const others = hash.replace(/^#/, '').split('&').filter((part) => part && !decoded(part).startsWith(prefix));
-  const ours = Object.entries(texts).map(([key, value]) => `${prefix}${encodeURIComponent(key)}=${encodeURIComponent(value)}`);
+  const others = hash
+    .replace(/^#/, '')
+    .split('&')
+    .filter((part) => part && !decoded(part).startsWith(prefix));
+  const ours = Object.entries(texts).map(
+    ([key, value]) => `${prefix}${encodeURIComponent(key)}=${encodeURIComponent(value)}`,
+  );
   return `#${[...others, ...ours].join('&')}`;
 }
 

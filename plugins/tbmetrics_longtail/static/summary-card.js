@@ -1,5 +1,8 @@
 // @ts-check
-/** A against B by group at the chosen step: values with their intervals, the difference, and how many classes agree with it. */
+/**
+ * A against B by group at the chosen step: values with their intervals, the difference, and how many classes agree
+ * with it.
+ */
 
 import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from './dom.js';
@@ -15,6 +18,9 @@ const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all'
 const PLOT_HEIGHT = 16;
 /** With fewer classes the sign-flip test cannot come out small, whatever the differences. */
 const LEAST_FOR_P = 6;
+const CLEAR = 0.05;
+
+/** @typedef {{run: RunView, point: Point | null, loaded: boolean}} SideValue one run's value of a group */
 
 export class SummaryCard {
   /** @param {{data: Data, retry: () => void}} page */
@@ -30,7 +36,11 @@ export class SummaryCard {
   /** @param {View} view */
   update(view) {
     const sides = [view.a, view.b].flatMap((run) => (run && run.step !== null ? [run] : []));
-    const answers = sides.map((run) => ({ name: run.run, run, resource: this._data.groups(run, view.attribute, view.metric) }));
+    const answers = sides.map((run) => ({
+      name: run.run,
+      run,
+      resource: this._data.groups(run, view.attribute, view.metric),
+    }));
     const compare = this._compare(view);
     this._describe(view);
     const parts = [...answers, ...(compare ? [{ name: 'Difference', resource: compare }] : [])];
@@ -40,8 +50,22 @@ export class SummaryCard {
       return;
     }
     const groups = GROUPS.filter((group) => group !== 'unknown' || sides.some((run) => run.info.group_sizes.unknown));
-    const points = groups.map((group) => answers.map(({ run, resource }) => ({ run, point: pointOf(resource, run, group, view) })));
-    const domain = niceDomain(extent(points.slice(0, -1).flat().flatMap(({ point }) => [point?.y ?? null, point?.lower ?? null, point?.upper ?? null])), { bounds: [0, 1] });
+    const points = groups.map((group) =>
+      answers.map(({ run, resource }) => ({
+        run,
+        loaded: resource.value !== undefined,
+        point: pointOf(resource, run, group, view),
+      })),
+    );
+    const domain = niceDomain(
+      extent(
+        points
+          .slice(0, -1)
+          .flat()
+          .flatMap(({ point }) => [point?.y ?? null, point?.lower ?? null, point?.upper ?? null]),
+      ),
+      { bounds: [0, 1] },
+    );
     fill(this._grid, ...groups.map((group, i) => tile(group, view, points[i], domain, compare?.value?.groups[group])));
     this._grid.classList.toggle('six', groups.length === 6);
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
@@ -68,7 +92,13 @@ export class SummaryCard {
 /** @param {'A' | 'B'} letter @param {RunView} run */
 function legendOf(letter, run) {
   const step = run.step === null ? 'nothing yet' : `step ${count(run.step)}`;
-  return el('span', { class: 'compared-run' }, sideBadge(letter), nameOf(run.run), el('span', { class: 'muted' }, step));
+  return el(
+    'span',
+    { class: 'compared-run' },
+    sideBadge(letter),
+    nameOf(run.run),
+    el('span', { class: 'muted' }, step),
+  );
 }
 
 /** @param {View} view */
@@ -85,21 +115,26 @@ function pointOf(resource, run, group, view) {
 }
 
 /**
- * @param {typeof GROUPS[number]} group @param {View} view @param {{run: RunView, point: Point | null}[]} sides
+ * @param {typeof GROUPS[number]} group @param {View} view @param {SideValue[]} sides
  * @param {[number, number]} domain @param {GroupComparison | undefined} comparison
  */
 function tile(group, view, sides, domain, comparison) {
-  const rows = sides.map(({ run, point }) => row(run === view.a ? 'A' : 'B', run, point, group === 'gap' ? null : domain));
+  const rows = sides.map((side) => row(side.run === view.a ? 'A' : 'B', side, group === 'gap' ? null : domain));
   return el(
     'article',
     { class: 'tile', 'data-group': group, 'aria-label': groupTitle(group) },
-    el('h3', {}, group === 'all' || group === 'gap' ? groupTitle(group) : groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(group, sides))),
+    el(
+      'h3',
+      {},
+      group === 'all' || group === 'gap' ? groupTitle(group) : groupBadge(group, groupTitle(group)),
+      el('span', { class: 'muted' }, sizeText(group, sides)),
+    ),
     el('div', {}, ...rows),
     view.b && difference(group, view, sides, comparison),
   );
 }
 
-/** @param {string} group @param {{run: RunView, point: Point | null}[]} sides */
+/** @param {string} group @param {SideValue[]} sides */
 function sizeText(group, sides) {
   if (group === 'gap') return 'head − tail';
   const { info } = sides[0].run;
@@ -108,19 +143,22 @@ function sizeText(group, sides) {
   return n === null || n === size ? plural(size, 'class', 'classes') : `${count(n)} of ${count(size)} classes`;
 }
 
-/** @param {'A' | 'B'} letter @param {RunView} run @param {Point | null} point @param {[number, number] | null} domain */
-function row(letter, run, point, domain) {
+/** @param {'A' | 'B'} letter @param {SideValue} side @param {[number, number] | null} domain */
+function row(letter, { run, point, loaded }, domain) {
   return el(
     'div',
     { class: 'tile-row' },
     sideBadge(letter),
-    el('span', { class: 'value', 'data-side': letter }, number(point?.y)),
+    el('span', { class: 'value', 'data-side': letter }, loaded ? number(point?.y) : '…'),
     domain && whisker(run, point, domain),
     el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
   );
 }
 
-/** The value as a marker on its interval; places are percentages, so that it fills any width. @param {RunView} run @param {Point | null} point @param {[number, number]} domain */
+/**
+ * The value as a marker on its interval; places are percentages, so that it fills any width.
+ * @param {RunView} run @param {Point | null} point @param {[number, number]} domain
+ */
 function whisker(run, point, domain) {
   const x = linear(domain, [3, 97]);
   const at = (/** @type {Maybe | undefined} */ value) => `${x(value ?? 0).toFixed(2)}%`;
@@ -132,32 +170,66 @@ function whisker(run, point, domain) {
     { class: 'whisker', width: '100%', height: PLOT_HEIGHT, 'aria-hidden': 'true', ...runColor(run.style) },
     svg('line', { class: 'track', x1: 0, x2: '100%', y1: y, y2: y }),
     hasInterval && svg('line', { class: 'whisker-line', x1: at(point.lower), x2: at(point.upper), y1: y, y2: y }),
-    known && svg('svg', { x: at(point.y), y, overflow: 'visible' }, svg('path', { class: 'run-marker', d: markerPath(run.style.marker, 0, 0, 3.6) })),
+    known &&
+      svg(
+        'svg',
+        { x: at(point.y), y, overflow: 'visible' },
+        svg('path', { class: 'run-marker', d: markerPath(run.style.marker, 0, 0, 3.6) }),
+      ),
   );
 }
 
 /**
- * @param {string} group @param {View} view @param {{run: RunView, point: Point | null}[]} sides
+ * @param {string} group @param {View} view @param {SideValue[]} sides
  * @param {GroupComparison | undefined} comparison
  */
 function difference(group, view, sides, comparison) {
   const [a, b] = [sides.find((s) => s.run === view.a)?.point?.y, sides.find((s) => s.run === view.b)?.point?.y];
   const plain = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
   const value = comparison ? comparison.difference : plain;
-  const good = verdict(value, view.metric, group);
+  const [good, word] = judged(value, view.metric, group, comparison);
   return el(
     'div',
     { class: 'tile-difference' },
     el('span', { class: 'muted' }, 'B − A'),
-    el('span', { class: `value ${good > 0 ? 'better' : good < 0 ? 'worse' : ''}`, 'data-side': 'difference' }, signed(value)),
-    el('span', {}, good > 0 ? '▲ better' : good < 0 ? '▼ worse' : isDefined(value) ? 'no difference' : 'undefined'),
+    el(
+      'span',
+      { class: `value ${good > 0 ? 'better' : good < 0 ? 'worse' : ''}`, 'data-side': 'difference' },
+      signed(value),
+    ),
+    el('span', {}, word),
     comparison && group !== 'gap' && el('p', { class: 'muted' }, agreement(comparison)),
   );
 }
 
+/**
+ * Better or worse only where the classes agree on it; else in which direction, without a judgement.
+ * @param {Maybe} value @param {string} metric @param {string} group @param {GroupComparison | undefined} comparison
+ * @returns {[-1 | 0 | 1, string]}
+ */
+function judged(value, metric, group, comparison) {
+  const good = verdict(value, metric, group);
+  if (good === 0) return [0, isDefined(value) ? 'no difference' : 'undefined'];
+  if (comparison && hasP(comparison) && Number(comparison.sign_flip_p) < CLEAR)
+    return [good, good > 0 ? '▲ better' : '▼ worse'];
+  if (group === 'gap') return [0, Number(value) > 0 ? '▲ wider' : '▼ narrower'];
+  return [0, Number(value) > 0 ? '▲ higher' : '▼ lower'];
+}
+
 /** @param {GroupComparison} comparison */
-function agreement({ n_higher, n_lower, n_defined, sign_flip_p }) {
+function hasP({ n_defined, sign_flip_p }) {
+  return n_defined >= LEAST_FOR_P && isDefined(sign_flip_p);
+}
+
+/** @param {GroupComparison} comparison */
+function agreement(comparison) {
+  const { n_higher, n_lower, n_defined, sign_flip_p } = comparison;
   const same = n_defined - n_higher - n_lower;
-  const parts = [`${count(n_higher)} higher`, `${count(n_lower)} lower`, same ? `${count(same)} equal` : '', n_defined < LEAST_FOR_P ? '' : pValue(sign_flip_p)];
+  const parts = [
+    `${count(n_higher)} higher`,
+    `${count(n_lower)} lower`,
+    same ? `${count(same)} equal` : '',
+    hasP(comparison) ? pValue(sign_flip_p) : '',
+  ];
   return parts.filter(Boolean).join(' · ');
 }

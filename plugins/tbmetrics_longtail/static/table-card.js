@@ -63,7 +63,12 @@ export class TableCard {
     if (!this._card.ready([...sides.a.parts, ...sides.b.parts])) return;
     if (!sides.a.side && !sides.b.side) {
       const waits = sides.a.parts.length + sides.b.parts.length > 0;
-      fill(this._card.body, waits ? el('div', { class: 'skeleton', 'aria-label': 'Loading' }) : nothing('No validation at or before this step.'));
+      fill(
+        this._card.body,
+        waits
+          ? el('div', { class: 'skeleton', 'aria-label': 'Loading' })
+          : nothing('No validation at or before this step.'),
+      );
       return;
     }
     this._join(sides.a.side, sides.b.side);
@@ -72,7 +77,15 @@ export class TableCard {
     if (this._table.element.parentElement !== this._card.body) fill(this._card.body, this._table.element);
     const metric = metricText(view.classMetric).label;
     const scale = largestDifference(this._rows);
-    this._table.update(rows, { metric, classMetric: view.classMetric, hasB: view.b !== null, scale, sort: state.sort, descending: state.descending, open: state.open });
+    this._table.update(rows, {
+      metric,
+      classMetric: view.classMetric,
+      hasB: view.b !== null,
+      scale,
+      sort: state.sort,
+      descending: state.descending,
+      open: state.open,
+    });
   }
 
   /**
@@ -86,14 +99,24 @@ export class TableCard {
     const latest = this._latest[letter];
     const classes = latest.classes.take(this._data.classes(run, view.attribute), scope);
     const values = latest.values.take(this._data.values(run, view.attribute, columnsOf(run, view)), scope);
-    const parts = [{ name: run.run, resource: classes }, { name: run.run, resource: values }];
-    if (!classes.value || !values.value || values.value.length < 2 * classes.value.names.length) return { parts, side: null };
+    const parts = [
+      { name: run.run, resource: classes },
+      { name: run.run, resource: values },
+    ];
+    if (!classes.value || !values.value || values.value.length < 2 * classes.value.names.length)
+      return { parts, side: null };
     const n = classes.value.names.length;
     const [support, metric] = [values.value.subarray(0, n), values.value.subarray(n, 2 * n)];
-    return { parts, side: { classes: classes.value, support, values: metric, key: identity(classes.value, values.value) } };
+    return {
+      parts,
+      side: { classes: classes.value, support, values: metric, key: identity(classes.value, values.value) },
+    };
   }
 
-  /** Joins anew only when one of the sides is another. @param {(Side & {key: string}) | null} a @param {(Side & {key: string}) | null} b */
+  /**
+   * Joins anew only when one of the sides is another.
+   * @param {(Side & {key: string}) | null} a @param {(Side & {key: string}) | null} b
+   */
   _join(a, b) {
     const key = `${a?.key}|${b?.key}`;
     if (key === this._joinedOf) return;
@@ -128,14 +151,22 @@ export class TableCard {
   _chip(group, n, leftOut) {
     const on = !leftOut.includes(group);
     const groups = on ? [...leftOut, group] : leftOut.filter((other) => other !== group);
-    const chip = el('button', { type: 'button', class: 'chip', 'data-chip': group, onclick: () => this._set({ groups }) }, groupBadge(group), el('span', { class: 'muted' }, count(n)));
+    const chip = el(
+      'button',
+      { type: 'button', class: 'chip', 'data-chip': group, onclick: () => this._set({ groups }) },
+      groupBadge(group),
+      el('span', { class: 'muted' }, count(n)),
+    );
     setAttributes(chip, { 'aria-pressed': String(on) });
     return chip;
   }
 }
 
 function latestSide() {
-  return { classes: /** @type {Latest<ClassesAnswer>} */ (new Latest()), values: /** @type {Latest<Float32Array>} */ (new Latest()) };
+  return {
+    classes: /** @type {Latest<ClassesAnswer>} */ (new Latest()),
+    values: /** @type {Latest<Float32Array>} */ (new Latest()),
+  };
 }
 
 /** @param {RunView} run @param {View} view */
@@ -160,12 +191,18 @@ function identity(...objects) {
 /** @param {View} view @param {readonly Row[]} rows */
 function captionOf(view, rows) {
   const texts = ['Open a class for its curves.'];
-  if (view.classMetric !== view.metric) texts.unshift(`${metricText(view.metric).label} has no value per class; shown is ${metricText(view.classMetric).label}.`);
+  if (view.classMetric !== view.metric)
+    texts.unshift(
+      `${metricText(view.metric).label} has no value per class; shown is ${metricText(view.classMetric).label}.`,
+    );
   if (view.b) {
     const only = onlyInOne(rows);
     const regrouped = rows.reduce((n, row) => n + Number(row.regrouped !== null), 0);
-    texts.push(`A and B are joined by class name${only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : ''}.`);
-    if (regrouped) texts.push(`${plural(regrouped, 'class is', 'classes are')} in another group in B; grouped as in A.`);
+    texts.push(
+      `A and B are joined by class name${only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : ''}.`,
+    );
+    if (regrouped)
+      texts.push(`${plural(regrouped, 'class is', 'classes are')} in another group in B; grouped as in A.`);
   }
   return texts.join(' ');
 }

@@ -1,5 +1,8 @@
 // @ts-check
-/** The table of all classes without a page: joining two runs by class name, sorting, filtering, and which rows to draw. */
+/**
+ * The table of all classes without a page: joining two runs by class name, sorting, filtering, and which rows to
+ * draw.
+ */
 
 import { GROUPS } from './model.js';
 
@@ -28,13 +31,17 @@ export function joinClasses(a, b) {
   return rows;
 }
 
-/** @param {string} name @param {Side | null} a @param {number} indexA @param {Side | null} b @param {number} indexB @returns {Row} */
+/**
+ * @param {string} name @param {Side | null} a @param {number} indexA @param {Side | null} b @param {number} indexB
+ * @returns {Row}
+ */
 function joined(name, a, indexA, b, indexB) {
   const groupB = b && indexB >= 0 ? asGroup(b.classes.groups[indexB]) : null;
   const group = a && indexA >= 0 ? asGroup(a.classes.groups[indexA]) : (groupB ?? 'unknown');
   const valueA = at(a?.values, indexA);
   const valueB = at(b?.values, indexB);
-  const countOf = (/** @type {Side | null} */ side, /** @type {number} */ i) => (i >= 0 ? (side?.classes.counts[i] ?? null) : null);
+  const countOf = (/** @type {Side | null} */ side, /** @type {number} */ i) =>
+    i >= 0 ? (side?.classes.counts[i] ?? null) : null;
   return {
     name,
     group,
@@ -66,7 +73,9 @@ function at(values, index) {
  */
 export function filterRows(rows, search, leftOut) {
   const wanted = search.trim().toLocaleLowerCase('en');
-  return rows.filter((row) => !leftOut.includes(row.group) && (!wanted || row.name.toLocaleLowerCase('en').includes(wanted)));
+  return rows.filter(
+    (row) => !leftOut.includes(row.group) && (!wanted || row.name.toLocaleLowerCase('en').includes(wanted)),
+  );
 }
 
 /**
