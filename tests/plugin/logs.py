@@ -289,6 +289,9 @@ def _wilson(share: np.ndarray, trials: np.ndarray, z: float = 1.96) -> tuple[np.
 def _group_table(classes: AttributeClasses, table: np.ndarray) -> np.ndarray:
     rows = {row: _group_row(classes, table, row) for row in GROUP_ROWS if row != GAP}
     rows[GAP] = {name: rows[HEAD][name] - rows[TAIL][name] for name in GROUP_COLUMNS}
+    for metric in MEAN_METRICS:  # the widest interval that the two allow
+        rows[GAP][f"{metric}_lower"] = rows[HEAD][f"{metric}_lower"] - rows[TAIL][f"{metric}_upper"]
+        rows[GAP][f"{metric}_upper"] = rows[HEAD][f"{metric}_upper"] - rows[TAIL][f"{metric}_lower"]
     return np.array([[rows[row][name] for name in GROUP_COLUMNS] for row in GROUP_ROWS], dtype=np.float32)
 
 

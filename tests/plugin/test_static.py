@@ -42,7 +42,7 @@ def test_the_style_sheet_loads_nothing():
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
 def test_every_module_is_type_checked_says_what_it_is_for_and_imports_only_its_neighbours(module):
     text = module.read_text(encoding="utf-8")
-    assert text.startswith("// @ts-check\n/** ")
+    assert re.match(r"// @ts-check\n/\*\* [A-Z].*\. \*/\n", text)
     for found in IMPORT.finditer(text):
         target = found[1] or found[2]
         assert target.startswith("./"), target

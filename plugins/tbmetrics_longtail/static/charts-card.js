@@ -27,10 +27,7 @@ export class ChartsCard {
     this.element = this._card.element;
     /** @type {View | null} */
     this._view = null;
-    /** @type {Map<string, Resource<GroupsAnswer>>} */
-    this._last = new Map();
     this._key = '';
-    this._scope = '';
     this._legend = el('ul', { class: 'legend' });
     this._charts = CHARTS.map((group) => {
       const chart = new LineChart({
@@ -48,7 +45,11 @@ export class ChartsCard {
     this._view = view;
     this._card.title.textContent = `${metricText(view.metric).label} over training`;
     this._card.caption(captionOf(view));
-    const parts = view.charted.map((run) => ({ name: run.run, run, resource: this._groups(view, run) }));
+    const parts = view.charted.map((run) => ({
+      name: run.run,
+      run,
+      resource: this._data.groups(run, view.attribute, view.metric),
+    }));
     if (!this._card.ready(parts)) return;
     if (!view.charted.length) {
       fill(this._card.body, nothing('No run is drawn: tick one in the list of runs.'));
@@ -56,14 +57,6 @@ export class ChartsCard {
     }
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._legend, this._grid);
     this._draw(view, parts);
-  }
-
-  /**
-   * The answer for `run`, or that for the step before while a longer one loads.
-   * @param {View} view @param {RunView} run
-   */
-  _groups(view, run) {
-    return this._data.groups(run, view.attribute, view.metric);
   }
 
   /** @param {View} view @param {{run: RunView, resource: Resource<GroupsAnswer>}[]} parts */
@@ -183,7 +176,8 @@ function headingOf(group, view) {
 function captionOf(view) {
   if (!MEANS.includes(view.metric)) return metricText(view.metric).meaning;
   const bands = view.charted.length > ALL_BANDS_UP_TO ? 'Bands (of A and B)' : 'Bands';
-  return `Mean over the group’s classes that have a value. ${bands}: 95 % interval of this validation set; other seeds may differ more.`;
+  const interval95 = '95 % interval of this validation set; other seeds may differ more';
+  return `Mean over the group’s classes that have a value. ${bands}: ${interval95}.`;
 }
 
 /** @param {string} group @param {View} view @param {Series[]} series */

@@ -65,7 +65,8 @@ export class ClassTable {
     if (resorted) this.element.scrollTop = 0;
     this._table.setAttribute('aria-rowcount', String(rows.length + 1));
     this._empty.hidden = rows.length > 0;
-    this.element.style.height = `${HEADER_HEIGHT + 2 + ROW_HEIGHT * Math.min(MOST_ROWS_HIGH, Math.max(2, rows.length))}px`;
+    const high = Math.min(MOST_ROWS_HIGH, Math.max(2, rows.length));
+    this.element.style.height = `${HEADER_HEIGHT + 2 + ROW_HEIGHT * high}px`;
     this._drawRows(true);
   }
 

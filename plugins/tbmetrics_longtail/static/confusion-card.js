@@ -75,8 +75,8 @@ function captionOf({ a, b }) {
 }
 
 /**
- * The names of the rows or columns to show: head, medium and tail always, others ("unknown", "none") where they hold any
- * example.
+ * The names of the rows or columns to show: head, medium and tail always, others ("unknown", "none") where they hold
+ * any example.
  * @param {ConfusionAnswer[]} answers @param {'rows' | 'columns'} axis
  */
 function namesOf(answers, axis) {

@@ -84,7 +84,7 @@ function bars({ counts, groups }, order, width) {
       height: HEIGHT,
       viewBox: `0 0 ${width} ${HEIGHT}`,
       role: 'img',
-      'aria-label': `Training examples by class, from ${count(largest)} down to ${count(Math.min(...orderedCounts(counts, order)))}`,
+      'aria-label': `Training examples by class, at most ${count(largest)}`,
     },
     ...marks.map((n) =>
       svg(

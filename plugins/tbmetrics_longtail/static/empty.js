@@ -35,7 +35,7 @@ export function emptyPage(logdir, runs, retry) {
     el(
       'p',
       {},
-      'This tab compares head, medium and tail classes between runs. It shows what tbmetrics records at each validation:',
+      'This tab compares head, medium and tail classes between runs. It shows what tbmetrics records when validating:',
     ),
     el(
       'div',

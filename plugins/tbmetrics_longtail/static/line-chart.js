@@ -1,8 +1,5 @@
 // @ts-check
-/**
- * A line chart in SVG: lines with markers and bands over steps, a cursor at the chosen step, and the step under the
- * pointer.
- */
+/** A line chart in SVG: lines with markers and bands over steps, and cursors at the chosen step and the pointer. */
 
 import { fill, runColor, svg } from './dom.js';
 import { compact, number } from './format.js';

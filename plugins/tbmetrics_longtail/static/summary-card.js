@@ -1,8 +1,5 @@
 // @ts-check
-/**
- * A against B by group at the chosen step: values with their intervals, the difference, and how many classes agree
- * with it.
- */
+/** A against B by group at the chosen step: values, intervals, the difference, and how many classes agree. */
 
 import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from './dom.js';
@@ -139,8 +136,9 @@ function sizeText(group, sides) {
   if (group === 'gap') return 'head − tail';
   const { info } = sides[0].run;
   const size = group === 'all' ? info.n_classes : (info.group_sizes[group] ?? 0);
-  const n = sides[0].point?.n ?? null;
-  return n === null || n === size ? plural(size, 'class', 'classes') : `${count(n)} of ${count(size)} classes`;
+  const defined = [...new Set(sides.map(({ point }) => point?.n ?? size))];
+  if (defined.every((n) => n === size)) return plural(size, 'class', 'classes');
+  return `${defined.map(count).join(' and ')} of ${plural(size, 'class', 'classes')}`;
 }
 
 /** @param {'A' | 'B'} letter @param {SideValue} side @param {[number, number] | null} domain */

@@ -197,10 +197,9 @@ function captionOf(view, rows) {
     );
   if (view.b) {
     const only = onlyInOne(rows);
+    const alone = only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : '';
     const regrouped = rows.reduce((n, row) => n + Number(row.regrouped !== null), 0);
-    texts.push(
-      `A and B are joined by class name${only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : ''}.`,
-    );
+    texts.push(`A and B are joined by class name${alone}.`);
     if (regrouped)
       texts.push(`${plural(regrouped, 'class is', 'classes are')} in another group in B; grouped as in A.`);
   }

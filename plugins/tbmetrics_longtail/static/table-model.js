@@ -1,8 +1,5 @@
 // @ts-check
-/**
- * The table of all classes without a page: joining two runs by class name, sorting, filtering, and which rows to
- * draw.
- */
+/** The table of all classes without a page: joining two runs, sorting, filtering, and which rows to draw. */
 
 import { GROUPS } from './model.js';
 

@@ -17,7 +17,8 @@ import {
 } from '../../../plugins/tbmetrics_longtail/static/format.js';
 
 test('undefined is a dash, never a zero', () => {
-  for (const text of [number(null), number(NaN), number(undefined), signed(null), count(null), percent(null)]) assert.equal(text, '–');
+  for (const text of [number(null), number(NaN), number(undefined), signed(null), count(null), percent(null)])
+    assert.equal(text, '–');
   assert.equal(pValue(null), '');
   assert.equal(interval(0.1, null), '');
 });
@@ -45,8 +46,8 @@ test('small shares and p-values are not rounded to zero', () => {
   assert.equal(percent(0.004), '<1 %');
   assert.equal(percent(0), '0 %');
   assert.equal(percent(0.256), '26 %');
-  assert.equal(pValue(0.0004), 'p < 0.001');
-  assert.equal(pValue(0.0321), 'p = 0.032');
+  assert.equal(pValue(0.0004), 'p\u00a0<\u00a00.001');
+  assert.equal(pValue(0.0321), 'p\u00a0=\u00a00.032');
 });
 
 test('large steps are short on an axis', () => {

@@ -41,7 +41,14 @@ function runs(given) {
 
 /** @param {RunInfo[]} list @param {Partial<State>} [state] @param {string[]} [host] @returns {View} */
 function view(list, state = {}, host = list.map(({ run }) => run)) {
-  const found = resolve({ ...INITIAL, ...state }, list, runOrder(host, list.map(({ run }) => run)));
+  const found = resolve(
+    { ...INITIAL, ...state },
+    list,
+    runOrder(
+      host,
+      list.map(({ run }) => run),
+    ),
+  );
   assert.ok(found);
   return found;
 }
@@ -55,7 +62,13 @@ test('the step of a run is the nearest that is not after the chosen one', () => 
 });
 
 test('steps of several runs are joined in ascending order', () => {
-  assert.deepEqual(unionOfSteps([[0, 10, 20], [5, 10]]), [0, 5, 10, 20]);
+  assert.deepEqual(
+    unionOfSteps([
+      [0, 10, 20],
+      [5, 10],
+    ]),
+    [0, 5, 10, 20],
+  );
 });
 
 test('without any attribute there is nothing to see', () => {
@@ -66,7 +79,10 @@ test('at first: the first two runs compared at the latest step, means before oth
   const found = view(runs({ a: [{}], b: [{ steps: [0, 1] }], c: [{}] }));
   assert.deepEqual([found.a?.run, found.b?.run, found.step, found.latest], ['a', 'b', 2, true]);
   assert.deepEqual(found.metrics, ['f1', 'precision', 'worst_f1', 'ece']);
-  assert.deepEqual(found.runs.map((run) => run.step), [2, 1, 2]);
+  assert.deepEqual(
+    found.runs.map((run) => run.step),
+    [2, 1, 2],
+  );
 });
 
 test('one run is compared with none', () => {
@@ -86,18 +102,33 @@ test('B can be switched off, and A and B chosen', () => {
 
 test('the order of the host gives the places, and so the colours; runs it does not name follow', () => {
   const found = view(runs({ a: [{}], b: [{}], new: [{}] }), {}, ['scalars only', 'b', 'a']);
-  assert.deepEqual(found.runs.map(({ run, style }) => [run, style.index]), [['b', 1], ['a', 2], ['new', 3]]);
+  assert.deepEqual(
+    found.runs.map(({ run, style }) => [run, style.index]),
+    [
+      ['b', 1],
+      ['a', 2],
+      ['new', 3],
+    ],
+  );
 });
 
 test('no two of 140 runs look alike', () => {
-  const looks = Array.from({ length: 140 }, (_, i) => runStyle(i)).map(({ index, marker, dash }) => `${index % 7} ${marker} ${dash}`);
+  const looks = Array.from({ length: 140 }, (_, i) => runStyle(i)).map(
+    ({ index, marker, dash }) => `${index % 7} ${marker} ${dash}`,
+  );
   assert.equal(new Set(looks).size, 140);
 });
 
 test('only runs that are ticked and let through by the filter are drawn', () => {
   const three = runs({ 'lr=1': [{}], 'lr=2': [{}], base: [{}] });
-  assert.deepEqual(view(three, { filter: 'LR' }).charted.map(({ run }) => run), ['lr=1', 'lr=2']);
-  assert.deepEqual(view(three, { shown: ['base'], filter: '' }).charted.map(({ run }) => run), ['base']);
+  assert.deepEqual(
+    view(three, { filter: 'LR' }).charted.map(({ run }) => run),
+    ['lr=1', 'lr=2'],
+  );
+  assert.deepEqual(
+    view(three, { shown: ['base'], filter: '' }).charted.map(({ run }) => run),
+    ['base'],
+  );
   assert.deepEqual(view(three, { shown: [] }).charted, []);
 });
 
@@ -114,7 +145,10 @@ test('of many runs only the first are ticked', () => {
 
 test('runs without the chosen attribute are left out', () => {
   const found = view(runs({ a: [{}], b: [{ attribute: 'colour' }] }), { attribute: 'colour' });
-  assert.deepEqual(found.runs.map(({ run }) => run), ['b']);
+  assert.deepEqual(
+    found.runs.map(({ run }) => run),
+    ['b'],
+  );
   assert.deepEqual(found.attributes, ['digit', 'colour']);
 });
 
@@ -158,7 +192,10 @@ test('points carry the interval and the number of classes where they are recorde
   assert.deepEqual(pointAt(points, 0), { x: 0, y: 0.25, lower: 0.125, upper: 0.5, n: 3 });
   assert.deepEqual(pointAt(points, 4), { x: 4, y: null, lower: null, upper: null, n: 0 });
   assert.equal(pointAt(points, 3), null);
-  assert.deepEqual(groupPoints(answer, 'head', 'f1').map((p) => p.y), [null, null]);
+  assert.deepEqual(
+    groupPoints(answer, 'head', 'f1').map((p) => p.y),
+    [null, null],
+  );
 });
 
 test('higher is better, except for the gap and for calibration error', () => {

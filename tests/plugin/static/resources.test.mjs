@@ -8,7 +8,8 @@ import { Latest, Resources } from '../../../plugins/tbmetrics_longtail/static/re
 function source() {
   /** @type {{resolve: (value: string) => void, reject: (error: Error) => void}[]} */
   const waiting = [];
-  const read = () => /** @type {Promise<string>} */ (new Promise((resolve, reject) => waiting.push({ resolve, reject })));
+  const read = () =>
+    /** @type {Promise<string>} */ (new Promise((resolve, reject) => waiting.push({ resolve, reject })));
   return { waiting, read };
 }
 

@@ -77,18 +77,46 @@ test('an axis with zero holds zero', () => {
 });
 
 test('a line is broken where a value is undefined', () => {
-  assert.equal(linePath(points([[0, 1], [1, 2], [2, null], [3, 4]]), same, same), 'M0 1L1 2M3 4');
+  assert.equal(
+    linePath(
+      points([
+        [0, 1],
+        [1, 2],
+        [2, null],
+        [3, 4],
+      ]),
+      same,
+      same,
+    ),
+    'M0 1L1 2M3 4',
+  );
   assert.equal(linePath(points([[0, null]]), same, same), '');
 });
 
 test('a band goes along the upper values and back along the lower, one for each stretch', () => {
-  const path = bandPath(points([[0, 1, 0, 2], [1, 1, 0, 2], [2, null], [3, 1, 0, 2]]), same, same);
+  const path = bandPath(
+    points([
+      [0, 1, 0, 2],
+      [1, 1, 0, 2],
+      [2, null],
+      [3, 1, 0, 2],
+    ]),
+    same,
+    same,
+  );
   assert.equal(path, 'M0 2L1 2L1 0L0 0Z');
 });
 
 test('few points are all marked; of many some, and the last', () => {
-  const few = points([[0, 1], [1, null], [2, 3]]);
-  assert.deepEqual(markedPoints(few, 0).map((p) => p.x), [0, 2]);
+  const few = points([
+    [0, 1],
+    [1, null],
+    [2, 3],
+  ]);
+  assert.deepEqual(
+    markedPoints(few, 0).map((p) => p.x),
+    [0, 2],
+  );
   const many = points(Array.from({ length: 1000 }, (_, i) => [i, 1]));
   const [first, second] = [markedPoints(many, 0), markedPoints(many, 1)];
   assert.ok(first.length <= 10 && first.at(-1)?.x === 999);

@@ -44,13 +44,24 @@ const B = side([
 
 test('runs are joined by class name, those that only B has last', () => {
   const rows = joinClasses(A, B);
-  assert.deepEqual(rows.map(({ name, a, b, difference }) => [name, a, b, difference]), [
-    ['cat', 0.75, 1, 0.25],
-    ['lynx', null, null, null],
-    ['otter', 0.5, 0.25, -0.25],
-    ['pangolin', null, 0, null],
-  ]);
-  assert.deepEqual(rows.map(({ indexA, indexB }) => [indexA, indexB]), [[0, 1], [1, -1], [2, 0], [-1, 2]]);
+  assert.deepEqual(
+    rows.map(({ name, a, b, difference }) => [name, a, b, difference]),
+    [
+      ['cat', 0.75, 1, 0.25],
+      ['lynx', null, null, null],
+      ['otter', 0.5, 0.25, -0.25],
+      ['pangolin', null, 0, null],
+    ],
+  );
+  assert.deepEqual(
+    rows.map(({ indexA, indexB }) => [indexA, indexB]),
+    [
+      [0, 1],
+      [1, -1],
+      [2, 0],
+      [-1, 2],
+    ],
+  );
   assert.deepEqual(onlyInOne(rows), { a: 1, b: 1 });
 });
 
@@ -60,42 +71,87 @@ test('the group is that in A; another in B is said; counts come from where they 
 });
 
 test('one run alone makes a table too', () => {
-  assert.deepEqual(joinClasses(A, null).map(({ name, b, difference }) => [name, b, difference]), [
-    ['cat', null, null],
-    ['lynx', null, null],
-    ['otter', null, null],
-  ]);
-  assert.deepEqual(joinClasses(null, B).map(({ name, b }) => [name, b]), [['otter', 0.25], ['cat', 1], ['pangolin', 0]]);
+  assert.deepEqual(
+    joinClasses(A, null).map(({ name, b, difference }) => [name, b, difference]),
+    [
+      ['cat', null, null],
+      ['lynx', null, null],
+      ['otter', null, null],
+    ],
+  );
+  assert.deepEqual(
+    joinClasses(null, B).map(({ name, b }) => [name, b]),
+    [
+      ['otter', 0.25],
+      ['cat', 1],
+      ['pangolin', 0],
+    ],
+  );
 });
 
 test('undefined values come last in either direction', () => {
   const rows = joinClasses(A, B);
-  assert.deepEqual(sortRows(rows, 'b', true).map((r) => r.name), ['cat', 'otter', 'pangolin', 'lynx']);
-  assert.deepEqual(sortRows(rows, 'b', false).map((r) => r.name), ['pangolin', 'otter', 'cat', 'lynx']);
+  assert.deepEqual(
+    sortRows(rows, 'b', true).map((r) => r.name),
+    ['cat', 'otter', 'pangolin', 'lynx'],
+  );
+  assert.deepEqual(
+    sortRows(rows, 'b', false).map((r) => r.name),
+    ['pangolin', 'otter', 'cat', 'lynx'],
+  );
 });
 
 test('names are sorted as people count, groups from head to unknown', () => {
-  const rows = joinClasses(side(['class 10', 'class 9', 'Class 1'].map((name, i) => [name, ['tail', 'head', 'medium'][i], 1, 1, 1])), null);
-  assert.deepEqual(sortRows(rows, 'name', false).map((r) => r.name), ['Class 1', 'class 9', 'class 10']);
-  assert.deepEqual(sortRows(rows, 'group', false).map((r) => r.group), ['head', 'medium', 'tail']);
+  const rows = joinClasses(
+    side(['class 10', 'class 9', 'Class 1'].map((name, i) => [name, ['tail', 'head', 'medium'][i], 1, 1, 1])),
+    null,
+  );
+  assert.deepEqual(
+    sortRows(rows, 'name', false).map((r) => r.name),
+    ['Class 1', 'class 9', 'class 10'],
+  );
+  assert.deepEqual(
+    sortRows(rows, 'group', false).map((r) => r.group),
+    ['head', 'medium', 'tail'],
+  );
 });
 
 test('sorting keeps the order of equals and leaves its input alone', () => {
   const rows = joinClasses(side([1, 2, 3].map((i) => [`c${i}`, 'head', 5, 1, 0.5])), null);
-  assert.deepEqual(sortRows(rows, 'count', true).map((r) => r.name), ['c1', 'c2', 'c3']);
-  assert.deepEqual(rows.map((r) => r.name), ['c1', 'c2', 'c3']);
+  assert.deepEqual(
+    sortRows(rows, 'count', true).map((r) => r.name),
+    ['c1', 'c2', 'c3'],
+  );
+  assert.deepEqual(
+    rows.map((r) => r.name),
+    ['c1', 'c2', 'c3'],
+  );
 });
 
 test('search is by any part of the name in any case; groups can be left out', () => {
   const rows = joinClasses(A, B);
-  assert.deepEqual(filterRows(rows, ' OTT', []).map((r) => r.name), ['otter']);
-  assert.deepEqual(filterRows(rows, '', ['head', 'tail']).map((r) => r.name), ['otter']);
+  assert.deepEqual(
+    filterRows(rows, ' OTT', []).map((r) => r.name),
+    ['otter'],
+  );
+  assert.deepEqual(
+    filterRows(rows, '', ['head', 'tail']).map((r) => r.name),
+    ['otter'],
+  );
   assert.deepEqual(filterRows(rows, 'cat', ['head']), []);
 });
 
 test('groups are counted, bars scaled to the largest difference', () => {
   const rows = joinClasses(A, B);
-  assert.deepEqual([...groupCounts(rows)], [['head', 1], ['medium', 1], ['tail', 2], ['unknown', 0]]);
+  assert.deepEqual(
+    [...groupCounts(rows)],
+    [
+      ['head', 1],
+      ['medium', 1],
+      ['tail', 2],
+      ['unknown', 0],
+    ],
+  );
   assert.equal(largestDifference(rows), 0.25);
   assert.equal(largestDifference([]), 0.05);
 });
