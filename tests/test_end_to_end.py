@@ -1,8 +1,6 @@
 """From the demo's training to the tab, the scalars, the JSON and `get_metrics()`: the same numbers, scikit-learn's."""
 
 import json
-import os
-import shutil
 import urllib.parse
 
 import numpy as np
@@ -12,20 +10,11 @@ from sklearn.metrics import average_precision_score, f1_score, precision_score, 
 from examples import digits_longtail as example
 from tbmetrics.export import export
 from tbmetrics.records import scalar_tag
+from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import get, get_json, tensorboard_server, until
 
 EPOCHS = 3
 METRICS = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
-CHROMIUM_FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +108,11 @@ def test_the_exported_json_agrees_too(logdir, results, truth, tmp_path):
 
 @pytest.fixture
 def page():
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        if os.environ.get("CI"):
-            pytest.fail("Chromium is missing; install Debian's package chromium")
-        pytest.skip("Chromium is missing; install Debian's package chromium")
+    executable = chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)
         page = browser.new_page(viewport={"width": 1400, "height": 1200})
         page.faults = []
         page.on("console", lambda m: page.faults.append(m.text) if m.type == "error" and _is_ours(m) else None)

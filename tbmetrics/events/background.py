@@ -13,7 +13,8 @@ from typing import Any
 from tensorboard.compat.proto.event_pb2 import Event
 
 from tbmetrics.events.encoding import values
-from tbmetrics.events.event_file import EventFile, frame
+from tbmetrics.events.event_file import EventFile
+from tbmetrics.events.framing import frame
 from tbmetrics.events.waiting import Waiting, WaitingRoom
 from tbmetrics.records import Scalar
 

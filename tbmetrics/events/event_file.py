@@ -1,29 +1,18 @@
-"""One event file, opened once and only ever holding whole records; framing with checksums in C."""
+"""One event file, opened once and only ever holding whole records."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import socket
-import struct
 import time
 from pathlib import Path
 
-import google_crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 
+from tbmetrics.events.framing import frame
+
 _numbers = itertools.count()
-
-
-def frame(record: bytes) -> bytes:
-    """`record` as event files hold it: length, checksum of the length, record, checksum of the record."""
-    header = struct.pack("<Q", len(record))
-    return b"".join((header, _masked_checksum(header), record, _masked_checksum(record)))
-
-
-def _masked_checksum(data: bytes) -> bytes:
-    checksum = google_crc32c.value(data)
-    return struct.pack("<I", (((checksum >> 15) | (checksum << 17)) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 class EventFile:

@@ -1,4 +1,4 @@
-"""Whole records of an event file, found by their checksums; damage is stepped over and reported."""
+"""How event files frame records, with checksums in C; damage is stepped over to the next whole record and reported."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import google_crc32c
 
@@ -14,8 +15,15 @@ from tbmetrics.errors import InputError
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
 _HEADER, _FOOTER = 12, 4
+_UPPER_LENGTH = b"\0\0\0\0"  # the upper half of every length that occurs
 MAX_RECORD_BYTES = 2**31  # protobuf's own limit
-_READ_BYTES = 8 * 2**20
+_PIECE = 8 * 2**20
+
+
+def frame(record: bytes) -> bytes:
+    """`record` as event files hold it: length, checksum of the length, record, checksum of the record."""
+    length = _LENGTH.pack(len(record))
+    return b"".join((length, _CHECKSUM.pack(_checksum(length)), record, _CHECKSUM.pack(_checksum(record))))
 
 
 @dataclass(slots=True)
@@ -31,60 +39,28 @@ class Framing:
     problems: list[str] = field(default_factory=list)
     torn_at: int | None = None
 
-    def records(self) -> Iterator[tuple[int, memoryview]]:
-        """(offset of the payload, payload) of each whole record, in order.
-
-        The file is read in pieces and not mapped: a writer that cuts its file back after a full disk would make a
-        mapping fault. A payload is valid until the next one is asked for.
-        """
+    def records(self) -> Iterator[tuple[int, bytes]]:
+        """(offset of the payload, payload) of each whole record, in order."""
         with self.path.open("rb") as file:
-            size = file.seek(0, 2)
-            start, data = 0, b""  # `data` holds the file from `start`
+            window = _Window(file)
             at = 0
-            while at < size:
-                if at + _HEADER > start + len(data) or at < start:
-                    start, data = at, _read(file, at, _READ_BYTES)
-                end = self._end_of_record(data, at - start)
-                if end is not None and end > len(data) and at + (end - (at - start)) <= size:
-                    start, data = at, _read(file, at, max(_READ_BYTES, end - (at - start)))
-                    end = self._end_of_record(data, 0)
-                if end is not None and end <= len(data) and _payload_holds(data, at - start, end):
-                    yield at + _HEADER, memoryview(data)[at - start + _HEADER : end - _FOOTER]
-                    at = start + end
+            while at < window.size:
+                end = _end_of_record(window, at)
+                payload = _payload(window, at, end) if end is not None and end <= window.size else None
+                if payload is not None and end is not None:
+                    yield at + _HEADER, payload
+                    at = end
                     continue
-                if (end is not None and start + end > size) or size - at < _HEADER:
-                    found = None if size - at < _HEADER else self._next_record(file, at + 1, size)
-                else:
-                    found = self._next_record(file, at + 1, size)
-                if found is None:
-                    self._end_of_file(at, size, torn=size - at < _HEADER or (end is not None and start + end > size))
+                following = _next_record(window, at + 1)
+                if following is None:
+                    unfinished = window.size - at < _HEADER or (end is not None and end > window.size)
+                    self._note_end(at, window.size, unfinished)
                     return
-                self.problems.append(f"{self.path.name}: {found - at} damaged bytes at {at} were skipped")
-                at = found
+                self.problems.append(f"{self.path.name}: {following - at} damaged bytes at {at} were skipped")
+                at = following
 
-    def _end_of_record(self, data: bytes, at: int) -> int | None:
-        """Where the record at `at` ends in `data`, by its length; None where the length's checksum does not hold."""
-        if len(data) - at < _HEADER:
-            return None
-        header = data[at : at + 8]
-        (length,) = _LENGTH.unpack(header)
-        if length > MAX_RECORD_BYTES or _checksum(header) != _CHECKSUM.unpack_from(data, at + 8)[0]:
-            return None
-        return int(at + _HEADER + length + _FOOTER)
-
-    def _next_record(self, file: object, at: int, size: int) -> int | None:
-        """The offset of the next whole record at or after `at`: one whose length and payload both hold."""
-        data = _read(file, at, size - at)
-        for offset in range(len(data) - _HEADER + 1):
-            if data[offset + 4 : offset + 8] != b"\0\0\0\0":  # lengths beyond 4 GiB do not occur
-                continue
-            end = self._end_of_record(data, offset)
-            if end is not None and end <= len(data) and _payload_holds(data, offset, end):
-                return at + offset
-        return None
-
-    def _end_of_file(self, at: int, size: int, torn: bool) -> None:
-        if torn:
+    def _note_end(self, at: int, size: int, unfinished: bool) -> None:
+        if unfinished:
             self.torn_at = at
         else:
             self.problems.append(f"{self.path.name}: {size - at} damaged bytes at {at} up to the end were skipped")
@@ -98,25 +74,69 @@ def payload_at(path: Path, offset: int, length: int) -> bytes:
     """
     try:
         with path.open("rb") as file:
-            data = _read(file, offset, length + _FOOTER)
+            file.seek(offset)
+            data = file.read(length + _FOOTER)
     except OSError as error:
         raise InputError(f"{path}: cannot be read any more ({error.strerror}); read the log again") from error
-    if len(data) < length + _FOOTER or _checksum(data[:length]) != _CHECKSUM.unpack_from(data, length)[0]:
+    if len(data) < length + _FOOTER or not _holds(data[:length], data[length:]):
         raise InputError(f"{path}: changed since it was indexed; read the log again")
     return data[:length]
 
 
-def _payload_holds(data: bytes, at: int, end: int) -> bool:
-    payload = data[at + _HEADER : end - _FOOTER]
-    return bool(_checksum(payload) == _CHECKSUM.unpack_from(data, end - _FOOTER)[0])
+class _Window:
+    """A file read in large pieces.
+
+    It is not mapped: a writer that cuts its file back after a full disk would make a mapping fault.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.size = file.seek(0, 2)
+        self._start, self._data = 0, b""
+
+    def read(self, at: int, length: int) -> bytes:
+        """The bytes from `at`; fewer than `length` only at the end of the file."""
+        if not self._start <= at <= at + length <= self._start + len(self._data):
+            self._file.seek(at)
+            self._start, self._data = at, self._file.read(max(_PIECE, length))
+        return self._data[at - self._start : at - self._start + length]
+
+
+def _end_of_record(window: _Window, at: int) -> int | None:
+    """Where the record at `at` ends by its length, perhaps beyond the file; None where the length does not hold."""
+    header = window.read(at, _HEADER)
+    if len(header) < _HEADER or not _holds(header[:8], header[8:]):
+        return None
+    (length,) = _LENGTH.unpack(header[:8])
+    return None if length > MAX_RECORD_BYTES else at + _HEADER + int(length) + _FOOTER
+
+
+def _payload(window: _Window, at: int, end: int) -> bytes | None:
+    """The payload of the record from `at` to `end`; None where its checksum does not hold."""
+    data = window.read(at + _HEADER, end - at - _HEADER)
+    return data[:-_FOOTER] if _holds(data[:-_FOOTER], data[-_FOOTER:]) else None
+
+
+def _next_record(window: _Window, at: int) -> int | None:
+    """Where the next whole record begins, at or after `at`."""
+    while at + _HEADER + _FOOTER <= window.size:
+        piece = window.read(at, min(_PIECE, window.size - at))
+        found = piece.find(_UPPER_LENGTH, 4)
+        while found >= 0:
+            candidate = at + found - 4
+            end = _end_of_record(window, candidate)
+            if end is not None and end <= window.size and _payload(window, candidate, end) is not None:
+                return candidate
+            found = piece.find(_UPPER_LENGTH, found + 1)
+        at += max(len(piece) - _HEADER, 1)
+    return None
+
+
+def _holds(data: bytes, checksum: bytes) -> bool:
+    return len(checksum) == _FOOTER and _checksum(data) == _CHECKSUM.unpack(checksum)[0]
 
 
 def _checksum(data: bytes) -> int:
+    """CRC-32C, masked as the format asks."""
     value: int = google_crc32c.value(data)
     return (((value >> 15) | (value << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _read(file: object, at: int, size: int) -> bytes:
-    file.seek(at)  # type: ignore[attr-defined]
-    data: bytes = file.read(size)  # type: ignore[attr-defined]
-    return data

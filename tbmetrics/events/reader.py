@@ -143,9 +143,9 @@ def _read_file(path: Path) -> _FilePart:
     return part
 
 
-def _read_event(part: _FilePart, offset: int, payload: memoryview) -> None:
+def _read_event(part: _FilePart, offset: int, payload: bytes) -> None:
     try:
-        event = Event.FromString(bytes(payload))
+        event = Event.FromString(payload)
     except Exception as error:  # protobuf's DecodeError has no public base but Exception
         part.problems.append(f"{part.path.name}: the record at {offset} is no event ({error})")
         return

@@ -14,8 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics import InputError, read_logdir, read_run
-from tbmetrics.events.event_file import frame
-from tbmetrics.events.framing import Framing
+from tbmetrics.events.framing import Framing, frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.history import History
 from tbmetrics.records import Scalar

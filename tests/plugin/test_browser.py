@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import Truth, append_steps, get_json, tensorboard_server, wait_for_steps, write_log
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -22,16 +21,6 @@ expect = sync_api.expect
 pytestmark = pytest.mark.browser
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MANY = 8142
 STEPS = 5
 HOSTILE = [
@@ -75,12 +64,8 @@ def context(browser) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    chromium = shutil.which("chromium")
-    if not chromium:
-        message = "Chromium is missing: apt-get install chromium"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
     with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
+        launched = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield launched
         launched.close()
 
