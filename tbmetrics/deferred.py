@@ -1,4 +1,4 @@
-"""Scalars that still live on a device: copied without synchronising, handed on once they have arrived."""
+"""Values that still live on a device: copied without synchronising, handed on once they have arrived."""
 
 from __future__ import annotations
 
@@ -18,13 +18,40 @@ from tbmetrics.records import Scalar
 Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 
+class HostCopy:
+    """A tensor on its way to the host, copied without waiting for it.
+
+    A CUDA tensor goes to pinned memory on the current stream, a CPU tensor is taken as it is (it must not change
+    afterwards), any other device's is copied at once.
+    """
+
+    def __init__(self, tensor: Tensor) -> None:
+        self._copied: torch.cuda.Event | None = None
+        if tensor.is_cuda:
+            self._host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            self._host.copy_(tensor.detach(), non_blocking=True)
+            self._copied = torch.cuda.Event()
+            self._copied.record(torch.cuda.current_stream(tensor.device))
+        else:
+            self._host = tensor.detach().cpu()
+
+    def arrived(self) -> bool:
+        """Whether the values are there; never waits."""
+        return self._copied is None or self._copied.query()
+
+    def get(self) -> Tensor:
+        """The values on the host; waits for them where they have not arrived."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._host
+
+
 @dataclass(slots=True)
 class _Arrival:
     step: int
     wall_time: float
     tags: tuple[str, ...]
-    values: Tensor  # on the host, float32 of shape (tags,)
-    copied: torch.cuda.Event
+    values: HostCopy  # float32 of shape (tags,)
 
 
 class DeferredScalars:
@@ -63,22 +90,18 @@ class DeferredScalars:
         by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
         for tag, value in on_device.items():
             by_device.setdefault(value.device, []).append((tag, value))
-        for device, pairs in by_device.items():
+        for pairs in by_device.values():
             stacked = torch.stack([value.detach().reshape(()).float() for _, value in pairs])
-            host = torch.empty(stacked.shape, dtype=torch.float32, pin_memory=True)
-            host.copy_(stacked, non_blocking=True)
-            copied = torch.cuda.Event()
-            copied.record(torch.cuda.current_stream(device))
-            self._in_flight.append(_Arrival(step, wall_time, tuple(tag for tag, _ in pairs), host, copied))
+            self._in_flight.append(_Arrival(step, wall_time, tuple(tag for tag, _ in pairs), HostCopy(stacked)))
 
     def ready(self, *, wait: bool = False) -> Iterator[Event]:
         """(step, wall time, scalars) of what has arrived, oldest first; with `wait` all of it (this synchronises)."""
         arrived, self._ready = self._ready, []
         yield from arrived
-        while self._in_flight and (wait or self._in_flight[0].copied.query()):
+        while self._in_flight and (wait or self._in_flight[0].values.arrived()):
             arrival = self._in_flight.popleft()
-            arrival.copied.synchronize()
-            scalars = [Scalar(tag, value) for tag, value in zip(arrival.tags, arrival.values.tolist(), strict=True)]
+            values = arrival.values.get().tolist()
+            scalars = [Scalar(tag, value) for tag, value in zip(arrival.tags, values, strict=True)]
             yield arrival.step, arrival.wall_time, scalars
 
 

@@ -111,6 +111,8 @@ class TBMetrics:
         self.resources = resource_monitor(resources)
         own = [t for t in (self.class_performance, self.resources) if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
+        for tracker in self.trackers:
+            tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
         self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
 

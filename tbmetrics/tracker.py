@@ -28,6 +28,16 @@ class Tracker:
 
     name = "tracker"
 
+    #: How often this tracker samples, for the overhead budget to stretch; empty for one that does not sample.
+    cadences: tuple[Cadence, ...] = ()
+
+    def guard(self, action: Callable[..., Any], *args: Any) -> Any:
+        """Runs `action(*args)`; hooks that torch calls go through it.
+
+        A session puts its own function in this place, which isolates faults and counts the time spent.
+        """
+        return action(*args)
+
     def start(self) -> None:
         """Sets hooks; called when the session starts."""
 
@@ -50,6 +60,39 @@ class Tracker:
 
     def stop(self) -> None:
         """Removes every hook; may be called more than once."""
+
+
+class Cadence:
+    """Every how many steps a tracker samples.
+
+    An overhead budget may stretch it by powers of two, so that the steps of a stretched cadence are steps of the one
+    asked for.
+
+    Args:
+        every: steps between samples, at least 1.
+        name: what it is the cadence of, for messages.
+
+    Raises:
+        InputError: `every` is no whole number of at least 1.
+    """
+
+    def __init__(self, every: int, name: str) -> None:
+        if not isinstance(every, int) or isinstance(every, bool) or every < 1:
+            raise InputError(f"{name} must be a whole number of steps, at least 1, got {every!r}")
+        self.every, self.name = every, name
+        self.factor = 1
+
+    def due(self, step: int) -> bool:
+        """Whether `step` is to be sampled; step 1 always is, so that a run shows something at once."""
+        return step == 1 or step % (self.every * self.factor) == 0
+
+    def stretch(self) -> None:
+        """Samples half as often."""
+        self.factor *= 2
+
+    def relax(self) -> None:
+        """Samples twice as often, up to what was asked for."""
+        self.factor = max(self.factor // 2, 1)
 
 
 class Isolation:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tbmetrics.deferred import DeferredScalars, _Arrival
+from tbmetrics.deferred import DeferredScalars, HostCopy, _Arrival
 from tbmetrics.errors import InputError
 
 
@@ -53,9 +53,15 @@ class _FakeEvent:
         self.waited = not self.reached
 
 
+def _in_flight(values, event):
+    copy = HostCopy(torch.tensor(values))
+    copy._copied = event
+    return copy
+
+
 def test_a_copy_in_flight_is_handed_out_when_its_event_is_reached_and_not_before():
     deferred, event = DeferredScalars(), _FakeEvent()
-    deferred._in_flight.append(_Arrival(3, 1.0, ("x", "y"), torch.tensor([1.0, 2.0]), event))
+    deferred._in_flight.append(_Arrival(3, 1.0, ("x", "y"), _in_flight([1.0, 2.0], event)))
     deferred.put({"later": 5.0}, step=4)
     assert _flat(deferred.ready()) == [(4, "later", 5.0)]
     event.reached = True
@@ -65,7 +71,7 @@ def test_a_copy_in_flight_is_handed_out_when_its_event_is_reached_and_not_before
 
 def test_wait_hands_out_everything():
     deferred, event = DeferredScalars(), _FakeEvent()
-    deferred._in_flight.append(_Arrival(3, 1.0, ("x",), torch.tensor([1.0]), event))
+    deferred._in_flight.append(_Arrival(3, 1.0, ("x",), _in_flight([1.0], event)))
     assert _flat(deferred.ready(wait=True)) == [(3, "x", 1.0)]
     assert event.waited
 

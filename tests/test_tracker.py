@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracker import FAULTS_BEFORE_STOP, Isolation, Tracker
+from tbmetrics.tracker import FAULTS_BEFORE_STOP, Cadence, Isolation, Tracker
 
 
 def _boom() -> None:
@@ -72,3 +72,23 @@ def test_the_base_tracker_measures_nothing_and_may_be_stopped_twice():
     assert tracker.get_metrics() == {}
     tracker.stop()
     tracker.stop()
+
+
+def test_a_cadence_samples_the_first_step_and_every_nth():
+    cadence = Cadence(10, "norms_every")
+    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 10, 20, 30, 40]
+
+
+def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back():
+    cadence = Cadence(10, "norms_every")
+    cadence.stretch()
+    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 20, 40]
+    cadence.relax()
+    cadence.relax()
+    assert cadence.due(10)
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, "10", None])
+def test_a_cadence_that_cannot_be_is_refused_by_name(every):
+    with pytest.raises(InputError, match="norms_every must be a whole number of steps, at least 1"):
+        Cadence(every, "norms_every")
