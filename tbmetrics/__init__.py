@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tbmetrics.class_groups import AttributeClasses, ClassGroups, GroupRule
     from tbmetrics.class_performance.tracker import ClassPerformanceTracker
-    from tbmetrics.errors import InputError, TBMetricsWarning
+    from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events.reader import read_logdir, read_run
     from tbmetrics.history import History
     from tbmetrics.resource_usage.monitor import ResourceMonitor
     from tbmetrics.session import TBMetrics
     from tbmetrics.tracker import Tracker
+    from tbmetrics.training_dynamics.gradients import GradientTracker
 
 __version__ = "0.1.0"
 
@@ -24,9 +25,11 @@ _HOMES = {
     "AttributeClasses": "class_groups",
     "ClassGroups": "class_groups",
     "ClassPerformanceTracker": "class_performance.tracker",
+    "GradientTracker": "training_dynamics.gradients",
     "GroupRule": "class_groups",
     "History": "history",
     "InputError": "errors",
+    "NonFiniteError": "errors",
     "ResourceMonitor": "resource_usage.monitor",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
@@ -39,9 +42,11 @@ __all__ = [
     "AttributeClasses",
     "ClassGroups",
     "ClassPerformanceTracker",
+    "GradientTracker",
     "GroupRule",
     "History",
     "InputError",
+    "NonFiniteError",
     "ResourceMonitor",
     "TBMetrics",
     "TBMetricsWarning",

@@ -19,7 +19,10 @@ from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_logdir
 from tbmetrics.history import History, Series, to_jsonable
 from tbmetrics.records import (
+    ACTIVATIONS_TAG,
     CLASS_COLUMNS,
+    DYNAMICS,
+    PARAMETERS_TAG,
     SCHEMA_VERSION,
     ClassList,
     PRCurve,
@@ -87,7 +90,7 @@ def export(
     pattern = _checked(runs, formats, dpi)
     histories = read_logdir(logdir)
     chosen = {run: h for run, h in histories.items() if pattern.search(run)}
-    report = ExportReport(skipped=[run for run, history in chosen.items() if not _attributes(history, attributes)])
+    report = ExportReport(skipped=[run for run, history in chosen.items() if not _has_data(history, attributes)])
     with_data = {run: history for run, history in chosen.items() if run not in report.skipped}
     if not with_data:
         raise NothingToShowError(_why_nothing(logdir, histories, chosen, runs, attributes))
@@ -124,6 +127,11 @@ def run_metrics(history: History, attributes: Sequence[str] | None = None) -> di
         "scalars": {
             tag: {"steps": s.steps.tolist(), "values": to_jsonable(s.values)} for tag, s in history.scalars.items()
         },
+        "training_dynamics": {
+            tag.partition("/")[2]: _table_json(history.tables[tag])
+            for tag in (PARAMETERS_TAG, ACTIVATIONS_TAG)
+            if tag in history.tables
+        },
         "hparams": to_jsonable(dict(history.hparams.hparams)) if history.hparams else None,
         "problems": list(history.problems),
     }
@@ -151,15 +159,24 @@ def _write_figures(
 ) -> Iterator[Path]:
     import matplotlib as mpl
 
-    from tbmetrics.figures.class_metrics import figures
-
-    for name, figure in figures(history, attributes=attributes):
-        attribute, _, kind = name.rpartition("/")
+    for path, figure in _figures(history, attributes):
         for fmt in formats:
             content = io.BytesIO()
             with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
                 figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
-            yield _write(folder / "class_performance" / slug(attribute) / f"{kind}.{fmt}", content.getvalue())
+            yield _write(folder / f"{path}.{fmt}", content.getvalue())
+
+
+def _figures(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
+    """(path without suffix, figure) of every figure of every area."""
+    from tbmetrics.figures import class_metrics, training_dynamics
+
+    for name, figure in class_metrics.figures(history, attributes=attributes):
+        attribute, _, kind = name.rpartition("/")
+        yield f"class_performance/{slug(attribute)}/{kind}", figure
+    if attributes is None:
+        for name, figure in training_dynamics.figures(history):
+            yield f"{DYNAMICS}/{name}", figure
 
 
 def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:
@@ -204,6 +221,17 @@ def _by_group(tables: Series[Table]) -> dict[str, Any]:
         group: {column: to_jsonable(stacked[:, row, i]) for i, column in enumerate(first.columns)}
         for row, group in enumerate(first.rows)
     }
+
+
+def _table_json(tables: Series[Table]) -> dict[str, Any]:
+    """Steps, and row → column → one value a step (None where it was not measured)."""
+    rows = max((table.rows for table in tables), key=len)
+    columns = tables[0].columns
+    found = np.full((len(tables), len(rows), len(columns)), np.nan, dtype=np.float32)
+    for i, table in enumerate(tables):
+        found[i, : len(table.values)] = table.values
+    values = {row: {c: to_jsonable(found[:, r, k]) for k, c in enumerate(columns)} for r, row in enumerate(rows)}
+    return {"steps": tables.steps.tolist(), "values": values}
 
 
 def _curves_of(history: History, attribute: str) -> dict[str, Series[PRCurve]]:
@@ -289,6 +317,11 @@ def _attributes(history: History, wanted: Sequence[str] | None) -> list[str]:
     return [a for a in sorted(history.class_lists) if wanted is None or a in wanted]
 
 
+def _has_data(history: History, wanted: Sequence[str] | None) -> bool:
+    """Whether there is anything to export: class performance, or, unless attributes are asked for, any other area."""
+    return bool(_attributes(history, wanted)) or (wanted is None and PARAMETERS_TAG in history.tables)
+
+
 def _why_nothing(
     logdir: str | os.PathLike[str],
     found: dict[str, History],
@@ -307,5 +340,5 @@ def _why_nothing(
         return f"{where}: no run has an attribute in {list(attributes or ())}; there are {there}"
     damage = "".join(f"; {p}" for history in chosen.values() for p in history.problems[:3])
     return (
-        f"{where}: its event files hold no class performance; give TBMetrics(..., classes=…) and call update(){damage}"
+        f"{where}: its event files hold nothing of tbmetrics; give TBMetrics(..., classes=…) and call update(){damage}"
     )

@@ -28,6 +28,10 @@ from tbmetrics.records import (
 R = TypeVar("R")
 
 
+#: Points that a bounded history keeps of each tag, by kind.
+MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
+
+
 class Stamped(NamedTuple):
     """A record with the step it belongs to (epoch or optimizer step) and the time it was measured (Unix seconds)."""
 
@@ -40,24 +44,44 @@ class Series(Generic[R]):
     """The values of one tag over steps, ascending; writing a step again replaces what it held.
 
     An item may be given as a function that loads it, so that a history read from disk holds offsets, not arrays.
+
+    Args:
+        most: points kept at most (at least 2); beyond it every second one is let go and only every second new one
+            kept, again and again, so that what stays is spread evenly. The latest point is always there. None = all.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
         self._steps: list[int] = []
         self._wall_times: list[float] = []
         self._items: list[R | Callable[[], R]] = []
+        self._most = most
+        self._stride = 1  # of the points put in order, every how manieth stays
+        self._count = 0  # points put in order
 
     def put(self, step: int, wall_time: float, item: R | Callable[[], R]) -> None:
         """Adds `item` at `step`, or replaces what was there."""
+        if self._most is not None and (not self._steps or step > self._steps[-1]):
+            self._make_room(self._most)
         at = bisect_left(self._steps, step)
         replace = at < len(self._steps) and self._steps[at] == step
         end = at + 1 if replace else at
         self._steps[at:end], self._wall_times[at:end], self._items[at:end] = [step], [wall_time], [item]
 
+    def _make_room(self, most: int) -> None:
+        """Lets the last point go if it was held only as the latest; thins all of them where there are too many."""
+        if self._steps and (self._count - 1) % self._stride:
+            del self._steps[-1], self._wall_times[-1], self._items[-1]
+        if len(self._steps) >= most:
+            for kept in (self._steps, self._wall_times, self._items):
+                del kept[1::2]
+            self._stride *= 2
+        self._count += 1
+
     def truncate(self, step: int) -> None:
         """Drops `step` and everything after it (what a resumed run supersedes)."""
         at = bisect_left(self._steps, step)
         del self._steps[at:], self._wall_times[at:], self._items[at:]
+        self._count = (at - 1) * self._stride + 1 if at else 0
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -109,10 +133,16 @@ class History:
         class_lists: `ClassList` by attribute (the latest written).
         hparams: the run's hyperparameters, or None.
         problems: what was wrong with the files it was read from, in words; empty for one kept in memory.
+
+    Args:
+        run: the run's name.
+        bounded: keep at most `MOST_POINTS` points of each tag, evenly spread and always the latest, so that memory
+            does not grow with the length of training. A history read from files is not bounded: it holds offsets.
     """
 
-    def __init__(self, run: str = "") -> None:
+    def __init__(self, run: str = "", *, bounded: bool = False) -> None:
         self.run = run
+        self._most = MOST_POINTS if bounded else {}
         self.scalars: dict[str, ScalarSeries] = {}
         self.pr_curves: dict[str, Series[PRCurve]] = {}
         self.histograms: dict[str, Series[Histogram]] = {}
@@ -127,13 +157,20 @@ class History:
         """Keeps one record. A layout is not kept: it says how to show, not what was measured."""
         step, wall_time, record = stamped
         if isinstance(record, Scalar):
-            self.scalars.setdefault(record.tag, ScalarSeries()).put(step, wall_time, record.value)
+            self._series(self.scalars, record, ScalarSeries).put(step, wall_time, record.value)
         elif isinstance(record, ClassList):
             self.class_lists[record.attribute] = record
         elif isinstance(record, HParams):
             self.hparams = record
         elif (kept := self._series_of(record)) is not None:
-            kept.setdefault(record.tag, Series()).put(step, wall_time, record)  # type: ignore[union-attr]
+            self._series(kept, record, Series).put(step, wall_time, record)
+
+    def _series(self, kept: dict[str, Any], record: Any, kind: type[Any]) -> Any:
+        """The series that `record` belongs to, made on first use."""
+        found = kept.get(record.tag)
+        if found is None:
+            found = kept[record.tag] = kind(self._most.get(type(record)))
+        return found
 
     def _series_of(self, record: Record) -> dict[str, Series[Any]] | None:
         by_kind: dict[type, dict[str, Series[Any]]] = {

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import torch
 
-T = TypeVar("T")
+from tbmetrics.records import OPTIMIZER_STEP_TAG
 
-OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
+T = TypeVar("T")
 
 
 class StepCounter:

@@ -82,6 +82,23 @@ def _group_columns() -> tuple[str, ...]:
 GROUP_COLUMNS = _group_columns()
 
 
+#: Columns of the "parameters" table, one row per parameter of the model; one table a sampled optimizer step.
+PARAMETER_COLUMNS = (
+    "gradient_norm",  # Euclidean norm of the gradient that the optimizer stepped with
+    "weight_norm",  # Euclidean norm of the parameter before the step
+    "update_ratio",  # norm of what the step changed, divided by `weight_norm`
+    "gradient_cosine",  # cosine between this gradient and the one at the detailed sample before
+)
+
+#: Columns of the "activations" table, one row per watched module; shares lie in 0..1.
+ACTIVATION_COLUMNS = (
+    "zero_share",  # values that are exactly zero
+    "dead_share",  # units (channels) that are zero for the whole batch
+    "saturated_share",  # values within 1 % of a bound of sigmoid, tanh and their like; NaN for other modules
+    "nonfinite_share",  # values that are NaN or infinite
+)
+
+
 class SchemaError(ValueError):
     """A record was written by a newer or foreign schema; the message names it and the version known here."""
 
@@ -260,6 +277,29 @@ def group_table_tag(attribute: str) -> str:
 def confusion_tag(attribute: str) -> str:
     """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
     return f"longtail/{tag_part(attribute)}/confusion"
+
+
+#: The optimizer steps done at the end of each epoch; joins the two kinds of step.
+OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
+
+#: What the tags of the Long Tail tab begin with.
+TAB_PREFIX = "longtail/"
+
+#: What every tag of gradients, weights and health begins with.
+DYNAMICS = "training_dynamics"
+PARAMETERS_TAG = f"{DYNAMICS}/parameters"
+ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
+HEALTH_TAG = f"{DYNAMICS}/health"
+
+
+def dynamics_tag(quantity: str, of: str = "") -> str:
+    """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
+    return f"{DYNAMICS}/{quantity}/{tag_part(of)}" if of else f"{DYNAMICS}/{quantity}"
+
+
+def histogram_tag(of: str, name: str) -> str:
+    """Tag of a histogram of "gradients", "weights" or "activations", e.g. `gradients/head.weight`."""
+    return f"{of}/{tag_part(name)}"
 
 
 # -------------------------------------------------------------------------------------- encoding for `longtail`

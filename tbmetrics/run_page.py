@@ -10,6 +10,7 @@ from typing import Any
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.records import (
     ALL,
+    DYNAMICS,
     GAP,
     GROUPS,
     MEAN_METRICS,
@@ -40,6 +41,12 @@ def layout(classes: ClassGroups | None) -> Layout:
     categories["resource usage"] = {
         "seconds by component": MultilineChart(("resource_usage/component_seconds/.*",)),
         "samples per second": MultilineChart(("resource_usage/throughput_samples_per_second",)),
+    }
+    categories["training dynamics"] = {
+        "gradient norms": MultilineChart((f"{DYNAMICS}/gradient_norm.*",)),
+        "update ratio": MultilineChart((f"^{DYNAMICS}/update_ratio$",)),
+        "gradient cosine": MultilineChart((f"^{DYNAMICS}/gradient_cosine$",)),
+        "weight norm": MultilineChart((f"^{DYNAMICS}/weight_norm$",)),
     }
     return Layout(categories)
 

@@ -18,19 +18,21 @@ from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.errors import InputError
 from tbmetrics.events.writer import RecordWriter, open_writer
 from tbmetrics.history import History, Stamped
-from tbmetrics.loops import OPTIMIZER_STEP_TAG, StepCounter, batch_size_of, with_progress
-from tbmetrics.records import HParams, Record, Scalar
+from tbmetrics.loops import StepCounter, batch_size_of, with_progress
+from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.run_page import layout, results_text, run_text
 from tbmetrics.session_parts import (
     class_performance_tracker,
     first_optimizer,
+    gradient_tracker,
     holds_events,
     is_rank_zero,
     resource_monitor,
     uniquely_named,
 )
 from tbmetrics.tracker import Isolation, Tracker
+from tbmetrics.training_dynamics.gradients import GradientTracker
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,12 +64,13 @@ class TBMetrics:
         log_dir: directory of this run, made if missing; or a `SummaryWriter` of your own, which is never closed here.
             An existing run is continued: the optimizer step goes on from the epoch before the first one seen, and
             what is written again wins.
-        model: the model, for its number of parameters.
+        model: the model. Turns training dynamics on.
         optimizer: one or several; steps are counted by a hook on the first. Without one, `batches` counts a step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`. Turns class performance on.
         hparams: hyperparameters for the HParams tab, written with the final group metrics.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
+        gradients: a configured `GradientTracker` instead of the default one; False switches it off.
         resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
         trackers: further trackers.
         initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
@@ -88,6 +91,7 @@ class TBMetrics:
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         hparams: Mapping[str, bool | str | float | int] | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
+        gradients: GradientTracker | bool = True,
         resources: ResourceMonitor | bool = True,
         trackers: Sequence[Tracker] = (),
         initial_step: int | None = None,
@@ -96,7 +100,7 @@ class TBMetrics:
         enabled: bool = True,
     ) -> None:
         self.enabled = enabled
-        self._history = History()
+        self._history = History(bounded=True)
         self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
         self.current_epoch: int | None = None
         self._target, self._policy = log_dir, policy
@@ -108,8 +112,9 @@ class TBMetrics:
         self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
         self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
+        self.gradients = gradient_tracker(gradients, model, optimizer)
         self.resources = resource_monitor(resources)
-        own = [t for t in (self.class_performance, self.resources) if t is not None]
+        own = [t for t in (self.class_performance, self.gradients, self.resources) if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
@@ -272,6 +277,8 @@ class TBMetrics:
     def _after_step(self, step: int) -> None:
         for tracker in self.trackers:
             self._call(tracker, tracker.after_step, step)
+            if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
+                self._write(arrived)
 
     def start_component(self, name: str) -> None:
         """Starts timing `name`; components nest."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.tracker import Tracker
+from tbmetrics.training_dynamics.gradients import GradientTracker, as_optimizers
 
 
 def class_performance_tracker(
@@ -25,6 +26,18 @@ def class_performance_tracker(
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
     return groups, ClassPerformanceTracker(classes=groups)
+
+
+def gradient_tracker(
+    wanted: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
+) -> GradientTracker | None:
+    """The tracker that TBMetrics' `gradients` asks for; a configured one without optimizer gets the session's."""
+    if isinstance(wanted, GradientTracker):
+        wanted.use_optimizers(as_optimizers(optimizer))
+        return wanted
+    if not wanted or model is None:
+        return None
+    return GradientTracker(model, optimizer)
 
 
 def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
@@ -42,10 +55,7 @@ def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
 
 def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
     """The optimizer whose steps are counted."""
-    first = optimizer[0] if isinstance(optimizer, Sequence) and optimizer else optimizer
-    if first is None or isinstance(first, torch.optim.Optimizer):
-        return first
-    raise InputError(f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(first).__name__}")
+    return next(iter(as_optimizers(optimizer)), None)
 
 
 def is_rank_zero() -> bool:

@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from tbmetrics.errors import InputError
+from tbmetrics.errors import InputError, NonFiniteError
 from tbmetrics.history import Stamped
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ FAULTS_BEFORE_STOP = 3
 class Tracker:
     """Base of all trackers: every call has a default that does nothing, so a tracker overrides what it needs.
 
-    The session calls, in this order: `start` once; per epoch `start_epoch`, any number of `after_step` and
-    `observe`, then `records` exactly once (the only place where measurements leave the tracker); `stop` once.
+    The session calls, in this order: `start` once; per epoch `start_epoch`, any number of `after_step` (each followed
+    by `arrived`) and `observe`, then `records` exactly once; `stop` once. Measurements leave the tracker in `records`,
+    those of a step that have reached the host already in `arrived`.
     Hooks that a tracker sets on a model or optimizer are set in `start` and removed in `stop`.
     """
 
@@ -46,6 +47,10 @@ class Tracker:
 
     def after_step(self, step: int) -> None:
         """One optimizer step is done; `step` counts from 1. On the training thread: no synchronisation here."""
+
+    def arrived(self) -> Iterable[Stamped]:
+        """Per-step records that are ready by now; called after every step, so it never waits."""
+        return ()
 
     def observe(self, logits: Tensor | dict[str, Tensor], labels: Tensor | dict[str, Tensor]) -> None:
         """A training batch, for trackers that look at training outputs."""
@@ -99,7 +104,8 @@ class Isolation:
     """Runs calls into one part of tbmetrics so that its faults never reach training.
 
     An exception is logged once with its traceback; after three the part is stopped for good (`stop` is called). With
-    `strict` the exception passes. An `InputError` is the caller's mistake and always passes.
+    `strict` the exception passes. An `InputError` (the caller's mistake) and a `NonFiniteError` (what the caller asked
+    for) always pass.
     """
 
     def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False) -> None:
@@ -119,7 +125,7 @@ class Isolation:
             return default
         try:
             return action(*args)
-        except InputError:
+        except (InputError, NonFiniteError):
             raise
         except Exception as error:
             if self._strict:

@@ -172,16 +172,14 @@ class ClassPerformanceTracker(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.class_metrics import figures
+        from tbmetrics.figures.saving import save_figures
 
         if self._unrecorded:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             list(self.records(last + 1))
         drawn = dict(figures(self.history))
         if self.save_dir is not None:
-            for stem, figure in drawn.items():
-                path = Path(self.save_dir, f"{stem}.png")
-                path.parent.mkdir(parents=True, exist_ok=True)
-                figure.savefig(path, dpi=150, metadata={"Software": None})
+            save_figures(drawn, self.save_dir)
         return drawn
 
 

@@ -1,0 +1,1 @@
+"""Training dynamics: gradients, weights, activations, and the health of training."""

@@ -1,0 +1,402 @@
+"""GradientTracker: gradients, weights and what steps change, measured where the optimizer steps, and their health."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from tbmetrics.errors import InputError, NonFiniteError
+from tbmetrics.history import History, Stamped, to_jsonable
+from tbmetrics.records import (
+    ACTIVATION_COLUMNS,
+    ACTIVATIONS_TAG,
+    PARAMETER_COLUMNS,
+    PARAMETERS_TAG,
+    Float32Array,
+    Record,
+    Scalar,
+    Table,
+    dynamics_tag,
+)
+from tbmetrics.tracker import Cadence, Tracker
+from tbmetrics.training_dynamics.activations import ForwardSample
+from tbmetrics.training_dynamics.health import EXPLODING_THRESHOLD, VANISHING_THRESHOLD
+from tbmetrics.training_dynamics.health_log import HealthLog
+from tbmetrics.training_dynamics.noise_scale import NoiseScale
+from tbmetrics.training_dynamics.nonfinite import Origin, find_origin
+from tbmetrics.training_dynamics.parameters import ParameterRows
+from tbmetrics.training_dynamics.sampling import StepSampler
+from tbmetrics.training_dynamics.step_sample import (
+    GRADIENT_COSINE,
+    GRADIENT_NORM,
+    UPDATE_RATIO,
+    WEIGHT_NORM,
+    StepSample,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_SCALARS = 12  # parameters with a scalar of their own: the largest
+DETAILS_BEFORE_THINNING = 200  # detailed samples, after which they come half as often, again and again
+
+
+class GradientTracker(Tracker):
+    """Measures gradients, weights, what steps change, and activations; usable alone or in a session.
+
+        tracker = GradientTracker(model, optimizer)
+        tracker.register_hooks()
+        ...                                   # training
+        tracker.update(epoch=0)
+        tracker.detect_gradient_issues()
+        tracker.remove_hooks()
+
+    Gradients are measured when the optimizer steps: after unscaling and clipping, reduced over ranks. Without an
+    optimizer they are measured when a backward pass finishes them, as they are. A step without a sample costs two calls
+    of empty hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
+
+    Args:
+        model: whose parameters are measured.
+        optimizer: one or several; None = measure at the end of backward passes.
+        save_dir: where `visualize` writes its figures.
+        every: steps between samples of the norms.
+        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations. After
+            200 of them they come half as often, and so on.
+        include, exclude: patterns of parameter names, e.g. `["blocks.*.attn"]`.
+        activations: True = outputs of all activation modules, patterns of module names, or False.
+        track_weights: also measure weights and what steps change; False saves the copy of the weights that a detailed
+            sample holds for one step.
+        histograms: write histograms in detailed samples.
+        on_nonfinite: "warn" says where the first NaN or infinity that a sample meets came from; "raise" looks at every
+            step, waits for the device to do so, and raises `NonFiniteError` before the optimizer steps; "ignore".
+        scaler: the `torch.amp.GradScaler` in use, so that skipped steps are counted.
+        vanishing_threshold, exploding_threshold: of the median gradient norm of a parameter.
+
+    Attributes:
+        history: what was measured, bounded.
+
+    Raises:
+        InputError: an argument that cannot work; the message says which and why.
+    """
+
+    name = "training_dynamics"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        save_dir: str | os.PathLike[str] | None = None,
+        every: int = 10,
+        detail_every: int = 100,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        activations: bool | Sequence[str] = True,
+        track_weights: bool = True,
+        histograms: bool = True,
+        on_nonfinite: str = "warn",
+        scaler: torch.amp.GradScaler | None = None,
+        vanishing_threshold: float = VANISHING_THRESHOLD,
+        exploding_threshold: float = EXPLODING_THRESHOLD,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        if on_nonfinite not in ("warn", "raise", "ignore"):
+            raise InputError(f"on_nonfinite must be 'warn', 'raise' or 'ignore', got {on_nonfinite!r}")
+        if not 0 <= vanishing_threshold < exploding_threshold:
+            given = f"{vanishing_threshold!r} and {exploding_threshold!r}"
+            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {given}")
+        self.save_dir = save_dir
+        self.history = History(bounded=True)
+        self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
+        self.cadences = (self._every, self._detail_every)
+        self._on_nonfinite = on_nonfinite
+        self._rows = ParameterRows(model, include, exclude)
+        self._sampler = StepSampler(
+            model,
+            as_optimizers(optimizer),
+            self._rows,
+            activations=activations,
+            every=self._every,
+            detail_every=self._detail_every,
+            track_weights=track_weights,
+            histograms=histograms,
+            on_nonfinite=on_nonfinite,
+            scaler=scaler,
+            guard=lambda action, *args: self.guard(action, *args),  # a session may still put its own in its place
+            refuse=self._raise_if_nonfinite,
+        )
+        self._health = HealthLog(vanishing_threshold, exploding_threshold)
+        self._noise = NoiseScale()
+        self._details = self._skips_written = 0
+        self._last_good: int | None = None
+        self._largest: list[str] | None = None
+        self._epoch_tables: list[Float32Array] = []
+        self._epochs: list[tuple[int, Float32Array]] = []
+        self._ready: list[Stamped] = []
+
+    # ------------------------------------------------------------------------------------------------- hooks
+
+    def use_optimizers(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Measures at the steps of these, where none was given at construction."""
+        if not self._sampler.optimizers and not self._sampler.attached:
+            self._sampler.optimizers = list(optimizers)
+
+    def register_hooks(self) -> None:
+        """Sets the hooks; idempotent."""
+        self._sampler.attach()
+
+    def remove_hooks(self) -> None:
+        """Removes every hook; idempotent. What is on its way from the device is still read."""
+        self._sampler.detach()
+
+    def start(self) -> None:
+        """Sets the hooks; the session says which step it is."""
+        self._sampler.own_clock = False
+        self._sampler.attach()
+
+    def stop(self) -> None:
+        """Removes every hook."""
+        self._sampler.detach()
+
+    def _raise_if_nonfinite(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
+        bad = [name for name, value in norms if not math.isfinite(value)]
+        if not bad:
+            return
+        step = self._sampler.step + 1
+        origin = self._origin(bad, len(norms), [], forward)
+        told = list(self._health.set_origin(step, origin)) if origin else []
+        self._ready += [Stamped(step, time.time(), text) for text in told]
+        raise NonFiniteError(
+            f"step {step}: {len(bad)} of {len(norms)} gradients are NaN or infinite: "
+            f"{origin.message if origin else ', '.join(bad[:5])}; the weights are as before this step"
+        )
+
+    # --------------------------------------------------------------------------------------------- arriving
+
+    def after_step(self, step: int) -> None:
+        """The session's number of the step just done."""
+        self._sampler.step = step
+
+    def arrived(self) -> list[Stamped]:
+        """Records of the samples that have reached the host."""
+        return self._hand_over(self._sampler.take())
+
+    def _hand_over(self, samples: list[StepSample]) -> list[Stamped]:
+        for sample in samples:
+            step = sample.step or 0
+            self._ready += [Stamped(step, sample.wall_time, record) for record in self._records(sample, step)]
+        ready, self._ready = self._ready, []
+        for stamped in ready:
+            self.history.add(stamped)
+        return ready
+
+    def _records(self, sample: StepSample, step: int) -> Iterator[Record]:
+        skips = self._sampler.skips
+        skips.count += sample.skipped()
+        if skips.count != self._skips_written:
+            self._skips_written = skips.count
+            yield Scalar(dynamics_tag("skipped_steps"), float(skips.count))
+        if sample.skipped():
+            return
+        table = sample.table(len(self._rows.names))
+        names = tuple(self._rows.names)
+        self._epoch_tables.append(table)
+        yield Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, table, names)
+        yield from self._scalars(sample, table)
+        yield from sample.histograms()
+        yield from self._activation_records(sample.forward)
+        yield from self._health.add(step, table, names, _global(table[:, GRADIENT_NORM]))
+        if self._on_nonfinite != "ignore":
+            yield from self._look_for_origin(sample, table, step)
+        if sample.detailed:
+            self._count_detail()
+            yield from self._health.news()
+
+    def _count_detail(self) -> None:
+        self._details += 1
+        if self._details % DETAILS_BEFORE_THINNING == 0:
+            self._detail_every.every *= 2
+
+    def _scalars(self, sample: StepSample, table: Float32Array) -> Iterator[Scalar]:
+        gradients, weights, ratios = table[:, GRADIENT_NORM], table[:, WEIGHT_NORM], table[:, UPDATE_RATIO]
+        yield Scalar(dynamics_tag("gradient_norm"), _global(gradients))
+        if self._largest is None:
+            self._largest = self._rows.largest(MOST_SCALARS)
+        for name in self._largest:
+            yield Scalar(dynamics_tag("gradient_norm", name), float(gradients[self._rows.names.index(name)]))
+        if np.isfinite(weights).any():
+            yield Scalar(dynamics_tag("weight_norm"), _global(weights))
+        both = np.isfinite(ratios)
+        if both.any():
+            changed = _global(ratios[both] * weights[both])
+            yield Scalar(dynamics_tag("update_ratio"), changed / _global(weights[both]))
+        cosines = table[:, GRADIENT_COSINE]
+        known = np.isfinite(cosines)
+        if known.any():
+            yield Scalar(dynamics_tag("gradient_cosine"), float(np.median(cosines[known])))
+        if sample.passes is not None:
+            passes, squares = sample.passes
+            first, total = squares.get().tolist()
+            self._noise.add(first, total, passes)
+            yield Scalar(dynamics_tag("noise_scale_passes"), self._noise.value)
+
+    def _activation_records(self, forward: ForwardSample | None) -> Iterator[Record]:
+        if forward is None or forward.shares is None:
+            return
+        found = dict(zip(forward.modules, forward.shares.get().numpy(), strict=True))
+        names = tuple(self._sampler.forward.names)
+        unseen = np.full(len(ACTIVATION_COLUMNS), np.nan, dtype=np.float32)
+        table = np.stack([found.get(name, unseen) for name in names])
+        self._health.add_activations({name: float(row[1]) for name, row in zip(names, table, strict=True)})
+        yield Table(ACTIVATIONS_TAG, "", "activations", ACTIVATION_COLUMNS, table, names)
+
+    def _look_for_origin(self, sample: StepSample, table: Float32Array, step: int) -> Iterator[Record]:
+        measured = ~np.isnan(table[:, GRADIENT_NORM])
+        bad = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, GRADIENT_NORM]))]
+        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, WEIGHT_NORM]))]
+        origin = self._origin(bad, int(measured.sum()), bad_weights, sample.forward)
+        if origin is None:
+            self._last_good = step
+        else:
+            yield from self._health.set_origin(step, origin)
+
+    def _origin(
+        self, bad: list[str], n_gradients: int, bad_weights: list[str], forward: ForwardSample | None
+    ) -> Origin | None:
+        order, finite = ([], []) if forward is None else forward.checked()
+        return find_origin(bad, n_gradients, bad_weights, order, finite, self._last_good)
+
+    # --------------------------------------------------------------------------------------------- epochs
+
+    def records(self, epoch: int) -> list[Stamped]:
+        """Ends `epoch`: waits for what is still on the device."""
+        handed = self._hand_over(self._sampler.take(wait=True))
+        self._end_epoch(epoch)
+        now = time.time()
+        news = [Stamped(self._sampler.step, now, text) for text in self._health.news()]
+        for stamped in news:
+            self.history.add(stamped)
+        return handed + news
+
+    def _end_epoch(self, epoch: int) -> None:
+        tables, self._epoch_tables = self._epoch_tables, []
+        if not tables:
+            return
+        mean = _mean_of([_padded(table, len(self._rows.names)) for table in tables])
+        if self._epochs and self._epochs[-1][0] == epoch:
+            self._epochs[-1] = (epoch, mean)
+        else:
+            self._epochs.append((epoch, mean))
+
+    def update(self, epoch: int, batch: int | None = None) -> None:
+        """Takes what was measured since the last call as belonging to `epoch`.
+
+        Args:
+            epoch: where the values go in `get_metrics()`; called again for the same epoch, the later values stand.
+            batch: index of the batch, for loops that call it after each; not needed.
+
+        Raises:
+            InputError: no hooks are set, so nothing can have been measured.
+        """
+        if not self._sampler.attached and not self._epoch_tables:
+            raise InputError("update() has nothing to take: call register_hooks() before training")
+        self.records(epoch)
+
+    # --------------------------------------------------------------------------------------------- results
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Means over each epoch's samples, and what is wrong; JSON-ready, one value an epoch.
+
+        Returns:
+            `{"epochs": [...], "gradient_norms": {parameter: [...]}, "weight_norms": {...}, "update_ratios": {...},
+            "gradient_cosines": {...}, "noise_scale_passes", "skipped_steps", "issues": {...}}`
+        """
+        names = self._rows.names
+        stacked = np.stack([_padded(table, len(names)) for _, table in self._epochs]) if self._epochs else None
+        column = partial(_column, names, stacked)
+        found: dict[str, Any] = to_jsonable(
+            {
+                "epochs": [epoch for epoch, _ in self._epochs],
+                "gradient_norms": column(GRADIENT_NORM),
+                "weight_norms": column(WEIGHT_NORM),
+                "update_ratios": column(UPDATE_RATIO),
+                "gradient_cosines": column(GRADIENT_COSINE),
+                "noise_scale_passes": self._noise.value,
+                "skipped_steps": self._sampler.skips.count,
+                "issues": self.detect_gradient_issues(),
+            }
+        )
+        return found
+
+    def detect_gradient_issues(self) -> dict[str, Any]:
+        """What is wrong with the last samples: `{kind: {"detected": bool, "layers": [{"name", "norm"}], …}}`.
+
+        Kinds: "vanishing_gradients", "exploding_gradients", "nonfinite" (with its "origin"), "gradients_by_depth",
+        "dead_layers", "frozen_layers", "dead_units", "spikes". See `health` for the rules.
+        """
+        return self._health.issues()
+
+    def visualize(self) -> dict[str, Figure]:
+        """The figures of what was measured so far, by name; written to `save_dir` as PNG where one was given.
+
+        Raises:
+            InputError: `save_dir` cannot be written.
+        """
+        from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.training_dynamics import figures
+
+        drawn = dict(figures(self.history))
+        if self.save_dir is not None:
+            save_figures(drawn, self.save_dir)
+        return drawn
+
+
+def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
+    """One, several or no optimizers as a list.
+
+    Raises:
+        InputError: something else.
+    """
+    found = [] if optimizer is None else list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    for one in found:
+        if not isinstance(one, torch.optim.Optimizer):
+            raise InputError(
+                f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(one).__name__}"
+            )
+    return found
+
+
+def _global(norms: Float32Array) -> float:
+    """The norm over all parameters; infinite where one is."""
+    known = norms[~np.isnan(norms)].astype(np.float64)
+    return float(np.sqrt((known**2).sum())) if known.size else math.nan
+
+
+def _mean_of(tables: list[Float32Array]) -> Float32Array:
+    """Mean over samples of what is finite."""
+    stacked = np.stack(tables).astype(np.float64)
+    finite = np.isfinite(stacked)
+    count = finite.sum(axis=0)
+    total = np.where(finite, stacked, 0).sum(axis=0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+
+
+def _padded(table: Float32Array, rows: int) -> Float32Array:
+    return np.pad(table, ((0, rows - len(table)), (0, 0)), constant_values=np.nan)
+
+
+def _column(names: list[str], stacked: Float32Array | None, column: int) -> dict[str, Any]:
+    if stacked is None:
+        return {}
+    return {
+        name: stacked[:, row, column] for row, name in enumerate(names) if not np.isnan(stacked[:, row, column]).all()
+    }

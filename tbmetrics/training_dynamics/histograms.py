@@ -1,0 +1,175 @@
+"""Histograms of tensors on their own device: exact counts in sub-octave buckets, read off the float bits.
+
+A float's bits, shifted right until sign, exponent and the first two mantissa bits are left, are the number of its
+bucket: four buckets an octave, edges at 2^e × {1, 1.25, 1.5, 1.75}. Counting is one shift and one scatter-add, needs no
+range beforehand, no synchronisation, and no sorting; every count is exact. NaN and infinity fall into buckets of their
+own and are reported beside the histogram.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tbmetrics.records import Histogram
+
+SUB_BITS = 2  # mantissa bits kept: 2**2 buckets an octave
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a float type's bits are laid out, and where its buckets lie."""
+
+    integer: torch.dtype
+    exponent_bits: int
+    mantissa_bits: int
+
+    @property
+    def shift(self) -> int:
+        return self.mantissa_bits - SUB_BITS
+
+    @property
+    def half(self) -> int:
+        """Buckets of one sign."""
+        return 1 << (self.exponent_bits + SUB_BITS)
+
+    @property
+    def buckets(self) -> int:
+        return 2 * self.half
+
+
+_LAYOUTS = {
+    torch.float64: _Layout(torch.int64, 11, 52),
+    torch.float32: _Layout(torch.int32, 8, 23),
+    torch.bfloat16: _Layout(torch.int16, 8, 7),
+    torch.float16: _Layout(torch.int16, 5, 10),
+}
+
+
+#: Float types that can be measured.
+MEASURABLE = frozenset(_LAYOUTS)
+
+
+@dataclass(slots=True)
+class TensorStatistics:
+    """What one pass over one tensor found, still on its device.
+
+    Attributes:
+        dtype: the tensor's float type; says how to read `counts`.
+        counts: int64 of shape (buckets,), by bit pattern.
+        moments: float32 (float64 for float64 tensors) of shape (4,): minimum, maximum, sum, sum of squares.
+    """
+
+    dtype: torch.dtype
+    counts: Tensor
+    moments: Tensor
+
+
+def measure(tensor: Tensor) -> TensorStatistics:
+    """Counts `tensor`'s values by bucket, without synchronising.
+
+    Args:
+        tensor: any shape, float64, float32, bfloat16 or float16.
+
+    Raises:
+        TypeError: not a float tensor of one of these types.
+    """
+    if tensor.dtype not in _LAYOUTS:
+        raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {tensor.dtype}")
+    flat = tensor.detach().reshape(-1)
+    layout = _LAYOUTS[tensor.dtype]
+    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(layout.buckets - 1)
+    return TensorStatistics(tensor.dtype, _count(indices, layout.buckets), _moments(flat))
+
+
+def _count(indices: Tensor, buckets: int) -> Tensor:
+    if indices.device.type == "cpu":
+        return torch.bincount(indices, minlength=buckets)
+    # bincount would synchronise to learn its output's size; a scatter into a given size does not.
+    counts = torch.zeros(buckets, dtype=torch.int64, device=indices.device)
+    wide = indices.to(torch.int64)
+    return counts.scatter_add_(0, wide, torch.ones_like(wide))
+
+
+def _moments(flat: Tensor) -> Tensor:
+    accumulate = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    if flat.numel() == 0:
+        return torch.full((4,), torch.nan, dtype=accumulate, device=flat.device)
+    low, high = torch.aminmax(flat)
+    total = flat.sum(dtype=accumulate)
+    squares = torch.linalg.vector_norm(flat, dtype=accumulate).square()
+    return torch.stack((low.to(accumulate), high.to(accumulate), total, squares))
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSummary:
+    """A finished histogram with what lies outside it.
+
+    Attributes:
+        histogram: finite values only.
+        n_nan, n_inf: values left out of it.
+        zero_share: share of values that are zero (or so small that the type stores them as subnormal in its lowest
+            bucket), NaN for an empty tensor.
+    """
+
+    histogram: Histogram
+    n_nan: int
+    n_inf: int
+    zero_share: float
+
+
+def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], moments: Sequence[float]) -> HistogramSummary:
+    """Reads the bucket counts that `measure` made, once they are on the host.
+
+    Moments of a tensor with non-finite values are taken from the buckets' midpoints instead.
+    """
+    layout = _LAYOUTS[dtype]
+    positive, negative = counts[: layout.half], counts[layout.half :]
+    per_octave = 1 << SUB_BITS
+    top = layout.half - per_octave
+    n_inf = int(positive[top] + negative[top])
+    n_nan = int(positive[top + 1 :].sum() + negative[top + 1 :].sum())
+    ordered = np.concatenate((negative[top - 1 :: -1], positive[:top]))
+    histogram = _trimmed(tag, _edges(dtype), ordered, moments if not n_inf + n_nan else None)
+    total = int(counts.sum())
+    zeros = int(positive[0] + negative[0])
+    return HistogramSummary(histogram, n_nan, n_inf, zeros / total if total else float("nan"))
+
+
+@lru_cache(maxsize=8)
+def _edges(dtype: torch.dtype) -> NDArray[np.float64]:
+    """Edges of the finite buckets in ascending order, shape (2 × finite + 1,)."""
+    layout = _LAYOUTS[dtype]
+    per_octave = 1 << SUB_BITS
+    bias = (1 << (layout.exponent_bits - 1)) - 1
+    number = np.arange(layout.half - per_octave + 1)
+    exponent, fraction = number // per_octave, (number % per_octave) / per_octave
+    normal = np.ldexp(1.0 + fraction, np.minimum(exponent - bias, 1023))
+    edges = np.where(exponent == 0, np.ldexp(fraction, 1 - bias), normal)
+    return np.concatenate((-edges[:0:-1], edges))
+
+
+def _trimmed(
+    tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], moments: Sequence[float] | None
+) -> Histogram:
+    """The occupied range of the buckets, with one empty bucket on the left as TensorBoard's own writer has it."""
+    occupied = np.flatnonzero(counts)
+    if occupied.size == 0:
+        nothing = np.zeros(1)
+        return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
+    first, last = int(occupied[0]), int(occupied[-1])
+    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2]))
+    kept = np.concatenate(([0.0], counts[first : last + 1].astype(np.float64)))
+    low, high, total, squares = moments if moments is not None else _from_midpoints(limits, kept)
+    return Histogram(tag, limits, kept, low, high, total, squares)
+
+
+def _from_midpoints(limits: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    middle = (limits[:-1] + limits[1:]) / 2
+    return float(limits[0]), float(limits[-1]), float(middle @ counts[1:]), float(middle**2 @ counts[1:])

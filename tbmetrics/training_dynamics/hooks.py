@@ -1,0 +1,44 @@
+"""Hooks that may be copied and pickled with what they hang on, and that the compiler does not see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+
+def _nothing(*_: Any, **__: Any) -> None:
+    """What a hook becomes in a copy of its module."""
+
+
+class Hook:
+    """Calls `action`; a copied or unpickled module has a hook that does nothing in its place.
+
+    While `torch.compile` traces, or a CUDA graph is being captured, it does nothing, so that neither holds any of it.
+    """
+
+    def __init__(self, action: Callable[..., Any]) -> None:
+        self._action = action
+
+    def __call__(self, *args: Any) -> None:
+        """What torch calls."""
+        if torch.compiler.is_compiling():
+            return
+        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+            return
+        self._action(*args)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
+        return _nothing
+
+    def __copy__(self) -> Callable[..., None]:
+        return _nothing
+
+    def __reduce__(self) -> str:
+        return "_nothing"
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether `module` or a part of it runs through `torch.compile`."""
+    return any(m._compiled_call_impl is not None or type(m).__name__ == "OptimizedModule" for m in module.modules())

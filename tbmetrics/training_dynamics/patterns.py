@@ -1,0 +1,43 @@
+"""Choosing parameters and modules by name, with shell patterns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+from tbmetrics.errors import InputError
+
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+
+
+def plain_name(name: str) -> str:
+    """`name` without the parts that DDP, FSDP, `torch.compile` and checkpoint wrappers put into it."""
+    parts = name.split(".")
+    kept = [part for i, part in enumerate(parts) if part not in _WRAPPERS or (part == "module" and i)]
+    return ".".join(kept)
+
+
+def matches(name: str, patterns: Iterable[str]) -> bool:
+    """Whether `name`, or a module that contains it, fits one of `patterns`.
+
+    `*` stands for anything, dots too: "blocks.*.attn" fits "blocks.0.attn.proj.weight".
+    """
+    parts = name.split(".")
+    prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+    return any(fnmatchcase(prefix, pattern) for pattern in patterns for prefix in prefixes)
+
+
+def chosen(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None, what: str) -> list[str]:
+    """Those of `names` that fit a pattern of `include` (None: all) and none of `exclude`, in their order.
+
+    Raises:
+        InputError: patterns that are no sequence of strings, or one of `include` that fits nothing.
+    """
+    for patterns, option in ((include, "include"), (exclude, "exclude")):
+        if patterns is not None and (isinstance(patterns, str) or not all(isinstance(p, str) for p in patterns)):
+            raise InputError(f"{option} must be a list of patterns such as ['blocks.*.attn'], got {patterns!r}")
+    idle = [p for p in include or () if not any(matches(name, [p]) for name in names)]
+    if idle:
+        some = ", ".join(map(repr, names[:8])) or "none"
+        raise InputError(f"no {what} fits {', '.join(map(repr, idle))}; the first {what}s are {some}")
+    return [n for n in names if (include is None or matches(n, include)) and not matches(n, exclude or ())]
