@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tbmetrics import ClassGroups, TBMetrics
+from tbmetrics import GradientTracker, ClassGroups, TBMetrics
 from tbmetrics.export import export
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -248,6 +248,7 @@ def train(
         model=model,
         optimizer=optimizer,
         classes=groups,
+        gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # short epochs: look more often
         hparams={"loss": loss_name, "lr": learning_rate, "batch_size": batch_size, "epochs": epochs, "seed": seed},
     ) as tb:
         for _ in tb.epochs(range(epochs)):

@@ -340,5 +340,6 @@ def _why_nothing(
         return f"{where}: no run has an attribute in {list(attributes or ())}; there are {there}"
     damage = "".join(f"; {p}" for history in chosen.values() for p in history.problems[:3])
     return (
-        f"{where}: its event files hold nothing of tbmetrics; give TBMetrics(..., classes=…) and call update(){damage}"
+        f"{where}: its event files hold no class performance or training dynamics; give TBMetrics(..., "
+        f"classes=…, model=…) and call update(){damage}"
     )

@@ -139,5 +139,5 @@ def test_nothing_to_show_says_why(tmp_path):
         export(tmp_path, tmp_path / "out")
     with TBMetrics(tmp_path / "run") as tb:
         tb.log_scalar("loss", 1.0)
-    with pytest.raises(NothingToShowError, match="hold no class performance; give"):
+    with pytest.raises(NothingToShowError, match="hold no class performance or training dynamics; give"):
         export(tmp_path, tmp_path / "out")

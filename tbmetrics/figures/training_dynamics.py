@@ -70,7 +70,7 @@ def gradient_by_depth(grid: Grid) -> Figure:
         ax.plot(depth, _positive(_medians(part)), style, marker=marker, ms=4, color=colour, lw=1.6, label=moment)
     _log(ax)
     _name_ticks(ax.xaxis, grid, rotation=60)
-    label(ax, x="layer, first to last", y="median gradient norm", title="each third of training")
+    label(ax, x="layer, first to last", y="median gradient norm", title="median over each third of training")
     legend(ax, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.06))
     return figure
 
@@ -148,7 +148,9 @@ def weight_distribution(history: History) -> Figure:
     rows = -(-len(tags) // columns)
     figure, _ = new_figure("Distribution of weights", width=3.0 * columns + 0.6, height=2.3 * rows + 0.9, panels=1)
     figure.clear()
-    plain(figure.suptitle("Distribution of weights", fontsize=NORMAL + 2))
+    times = times_of(history, history.histograms[tags[0]].steps.astype(np.float64))
+    span = f"start: {times.label} {times.x[0]:.3g}, end: {times.label} {times.x[-1]:.3g}"
+    plain(figure.suptitle(f"Distribution of weights ({span})", fontsize=NORMAL + 2))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, tag in zip(grid, tags, strict=False):
         _distribution(ax, history, tag)
@@ -177,7 +179,7 @@ def activation_shares(history: History) -> Figure:
         shares = 100 * table.column(column)[at]
         if np.isfinite(shares).any():
             ax.barh(y + 0.27 * (i - 1), np.nan_to_num(shares), 0.25, color=colour, hatch=hatch, ec="white", label=name)
-    ax.set_yticks(y, [short(table.rows[i]) for i in at], fontsize=SMALL)
+    ax.set_yticks(y, [_short(table.rows[i]) for i in at], fontsize=SMALL)
     ax.invert_yaxis()
     ax.set_xlim(0, 100)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -193,7 +195,6 @@ def activation_shares(history: History) -> Figure:
 
 def _distribution(ax: Axes, history: History, tag: str) -> None:
     series = history.histograms[tag]
-    times = times_of(history, series.steps.astype(np.float64))
     for (moment, colour, style), i in zip(_MOMENTS, (0, len(series) // 2, len(series) - 1), strict=True):
         if moment == "middle" and len(series) < 3:
             continue
@@ -204,8 +205,7 @@ def _distribution(ax: Axes, history: History, tag: str) -> None:
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_yticks([])
-    span = f"{times.label} {times.x[0]:.3g} to {times.x[-1]:.3g}"
-    label(ax, x=span, title=short(untag_part(tag.partition("/")[2])))
+    label(ax, x="weight", title=_short(untag_part(tag.partition("/")[2])))
 
 
 def _density(histogram: Histogram, bins: int = 60) -> tuple[FloatArray, FloatArray]:
@@ -235,7 +235,12 @@ def _picked(rank: FloatArray, most: int) -> Iterator[tuple[int, Any]]:
 
 
 def _name(grid: Grid, at: int) -> str:
-    return short(grid.names[at])
+    return _short(grid.names[at])
+
+
+def _short(name: str) -> str:
+    """A dotted name cut in its middle: both ends tell layers apart."""
+    return name if len(name) <= 28 else f"{short(name[:12]).rstrip('…')}…{short(name[-15:])}"
 
 
 def _name_ticks(axis: Any, grid: Grid, rotation: float = 0) -> None:
@@ -263,7 +268,7 @@ def _threshold(ax: Axes, value: float, text: str) -> None:
     low, high = ax.get_ylim()
     if low < value < high:
         ax.axhline(value, color="#3a3a3a", lw=0.9, ls=(0, (1, 3)))
-        plain(ax.text(0.005, value, text, fontsize=SMALL - 1, va="bottom", transform=ax.get_yaxis_transform()))
+        plain(ax.text(0.995, value, text, fontsize=SMALL - 1, ha="right", va="bottom", transform=ax.get_yaxis_transform()))
 
 
 def _positive(values: FloatArray) -> FloatArray:

@@ -97,7 +97,7 @@ class ForwardWatch:
         guard: Callable[..., Any],
     ) -> None:
         self._model, self._wants, self._done, self._guard = model, wants, done, guard
-        self._modules = {plain_name(name): module for name, module in model.named_modules() if name}
+        self._modules = {plain_name(name): module for name, module in model.named_modules() if plain_name(name)}
         self.names = self._watched(activations)
         self._root: list[Any] = []
         self._inner: list[Any] = []

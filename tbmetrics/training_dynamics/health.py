@@ -116,6 +116,7 @@ def is_spike(value: float, before: Sequence[float]) -> bool:
 
 def _medians(values: Array) -> Array:
     """Median over the samples of each column, of what is finite; NaN where nothing is."""
+    values = values.astype(np.float64)
     found = np.full(values.shape[1], np.nan)
     known = np.isfinite(values).any(axis=0)
     if known.any():

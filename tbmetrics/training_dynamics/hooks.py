@@ -12,6 +12,10 @@ def _nothing(*_: Any, **__: Any) -> None:
     """What a hook becomes in a copy of its module."""
 
 
+def _make_nothing() -> Callable[..., None]:
+    return _nothing
+
+
 class Hook:
     """Calls `action`; a copied or unpickled module has a hook that does nothing in its place.
 
@@ -35,8 +39,8 @@ class Hook:
     def __copy__(self) -> Callable[..., None]:
         return _nothing
 
-    def __reduce__(self) -> str:
-        return "_nothing"
+    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
+        return _make_nothing, ()
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

@@ -7,14 +7,13 @@ from fnmatch import fnmatchcase
 
 from tbmetrics.errors import InputError
 
-_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+_WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 
 
 def plain_name(name: str) -> str:
     """`name` without the parts that DDP, FSDP, `torch.compile` and checkpoint wrappers put into it."""
-    parts = name.split(".")
-    kept = [part for i, part in enumerate(parts) if part not in _WRAPPERS or (part == "module" and i)]
-    return ".".join(kept)
+    parts = [part for part in name.split(".") if part not in _WRAPPERS]
+    return ".".join(parts[1:] if parts[:1] == ["module"] and len(parts) > 1 else parts)
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
