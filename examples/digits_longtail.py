@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tbmetrics import GradientTracker, ClassGroups, TBMetrics
+from tbmetrics import ClassGroups, GradientTracker, TBMetrics
 from tbmetrics.export import export
 
 # ---------------------------------------------------------------------------------------------------- data

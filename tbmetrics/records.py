@@ -289,12 +289,16 @@ TAB_PREFIX = "longtail/"
 DYNAMICS = "training_dynamics"
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
 ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
-HEALTH_TAG = f"{DYNAMICS}/health"
 
 
 def dynamics_tag(quantity: str, of: str = "") -> str:
     """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
     return f"{DYNAMICS}/{quantity}/{tag_part(of)}" if of else f"{DYNAMICS}/{quantity}"
+
+
+def health_tag(kind: str) -> str:
+    """Tag of the text about one kind of trouble, e.g. `training_dynamics/health/vanishing_gradients`."""
+    return f"{DYNAMICS}/health/{kind}"
 
 
 def histogram_tag(of: str, name: str) -> str:

@@ -62,3 +62,38 @@ def test_a_newer_history_is_refused():
 def test_to_jsonable_walks_everything():
     value = {1: (np.float32(0.5), math.nan, [np.arange(2)]), "x": {"y": -math.inf}, "s": "text", "n": None}
     assert to_jsonable(value) == {"1": [0.5, None, [[0, 1]]], "x": {"y": None}, "s": "text", "n": None}
+
+
+@pytest.mark.parametrize(("most", "points"), [(2, 1), (10, 10), (10, 11), (10, 1000), (11, 4097), (5000, 100_000)])
+def test_a_bounded_series_keeps_few_points_evenly_spread_and_the_latest(most, points):
+    series = ScalarSeries(most)
+    for step in range(points):
+        series.put(step, 0.0, float(step))
+        assert len(series) <= most
+    steps = series.steps
+    assert steps[0] == 0
+    assert steps[-1] == points - 1
+    assert len(steps) >= min(points, most // 2)
+    assert len(set(np.diff(steps)[:-1])) <= 1
+    np.testing.assert_array_equal(series.values, steps)
+
+
+def test_a_bounded_series_still_replaces_and_truncates():
+    series = ScalarSeries(4)
+    for step in range(20):
+        series.put(step, 0.0, 0.0)
+    series.put(19, 0.0, 7.0)
+    assert series.at(19) == 7.0
+    series.truncate(9)
+    for step in range(9, 30):
+        series.put(step, 0.0, 1.0)
+    assert len(series) <= 4
+    assert series.steps[-1] == 29
+
+
+def test_only_a_bounded_history_forgets():
+    histories = History(), History(bounded=True)
+    for history in histories:
+        for step in range(6000):
+            history.add(Stamped(step, 0.0, Scalar("a", 1.0)))
+    assert [len(history.scalars["a"]) for history in histories] == [6000, 3001]

@@ -268,7 +268,9 @@ def _threshold(ax: Axes, value: float, text: str) -> None:
     low, high = ax.get_ylim()
     if low < value < high:
         ax.axhline(value, color="#3a3a3a", lw=0.9, ls=(0, (1, 3)))
-        plain(ax.text(0.995, value, text, fontsize=SMALL - 1, ha="right", va="bottom", transform=ax.get_yaxis_transform()))
+        plain(
+            ax.text(0.995, value, text, fontsize=SMALL - 1, ha="right", va="bottom", transform=ax.get_yaxis_transform())
+        )
 
 
 def _positive(values: FloatArray) -> FloatArray:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tbmetrics.records import HEALTH_TAG, Float32Array, Text
+from tbmetrics.records import Float32Array, Text, health_tag
 from tbmetrics.training_dynamics import health
 from tbmetrics.training_dynamics.health import Finding
 from tbmetrics.training_dynamics.nonfinite import Origin
@@ -51,7 +51,7 @@ class HealthLog:
         self._spikes: deque[tuple[int, float]] = deque(maxlen=MOST_SPIKES)
         self._nonfinite: dict[str, int] = {}  # parameter → samples
         self.origin: tuple[int, Origin] | None = None
-        self._said: set[str] = set()
+        self._told: set[str] = set()
         self._written: dict[str, frozenset[str]] = {}
 
     def add(self, step: int, table: Float32Array, names: Sequence[str], global_norm: float) -> Iterator[Text]:
@@ -78,22 +78,24 @@ class HealthLog:
             yield self._say("nonfinite", f"step {step}: NaN or infinity: {origin.message}")
 
     def _say(self, kind: str, message: str) -> Text:
-        if kind not in self._said:
-            self._said.add(kind)
+        self._tell(kind, message)
+        return _text(kind, message)
+
+    def _tell(self, kind: str, message: str) -> None:
+        """On the console, once for each kind."""
+        if kind not in self._told:
+            self._told.add(kind)
             logger.warning("tbmetrics: %s", message)
-        return Text(HEALTH_TAG, f"**{kind.replace('_', ' ')}**: {message}")
 
     def news(self) -> Iterator[Text]:
         """What has changed since it was last asked for."""
         for finding in self.findings():
-            layers = frozenset(name for name, _ in finding.layers)
-            if self._written.get(finding.kind, frozenset()) >= layers:
-                continue
-            self._written[finding.kind] = layers
             if len(self._tables) >= _ON_CONSOLE_AFTER:
-                yield self._say(finding.kind, finding.message)
-            else:
-                yield Text(HEALTH_TAG, f"**{finding.kind.replace('_', ' ')}**: {finding.message}")
+                self._tell(finding.kind, finding.message)
+            layers = frozenset(name for name, _ in finding.layers)
+            if not layers <= self._written.get(finding.kind, frozenset()):
+                self._written[finding.kind] = layers
+                yield _text(finding.kind, finding.message)
 
     def findings(self) -> list[Finding]:
         """What is wrong with the last samples."""
@@ -134,6 +136,11 @@ class HealthLog:
             return None
         step, origin = self.origin
         return {"step": step, "kind": origin.kind, "name": origin.name, "message": origin.message}
+
+
+def _text(kind: str, message: str) -> Text:
+    """One tag a kind: of two texts at one step and tag TensorBoard would show one."""
+    return Text(health_tag(kind), f"**{kind.replace('_', ' ')}**: {message}")
 
 
 def _padded(table: Float32Array, rows: int) -> Float32Array:

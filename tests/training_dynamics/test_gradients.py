@@ -368,7 +368,7 @@ def test_a_hooked_model_can_be_copied_and_pickled_and_its_copies_are_free():
     model = _model()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     tracker = _tracker(model, optimizer)
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):  # noqa: S301 - made here
+    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         twin(DATA).sum().backward()
     assert tracker._sampler._forward is None
     _train(model, optimizer, 1)
@@ -440,7 +440,14 @@ def test_a_resumed_run_goes_on_with_its_steps(tmp_path):
         with TBMetrics(tmp_path, model=model, optimizer=optimizer, strict=True) as tb:
             for _ in tb.epochs(epochs):
                 _train(model, optimizer, 10)
-    assert read_run(tmp_path).tables[PARAMETERS_TAG].steps.tolist() == [1, 10, 20, 21, 30, 40]  # the first of a session always
+    assert read_run(tmp_path).tables[PARAMETERS_TAG].steps.tolist() == [
+        1,
+        10,
+        20,
+        21,
+        30,
+        40,
+    ]  # the first of a session always
 
 
 def test_update_before_hooks_says_what_is_missing():
