@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbmetrics.figures.dynamics_data import Grid, activations, layer_norms, layer_update_ratios, times_of
+from tbmetrics.figures.dynamics_data import Grid, Times, activations, layer_norms, layer_update_ratios, times_of
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
 from tbmetrics.history import History
 from tbmetrics.records import FloatArray, Histogram, untag_part
@@ -20,6 +20,7 @@ LINES_SHOWN = 20  # layers with a line of their own
 CHANGES_SHOWN = 10
 NAMES_SHOWN = 40  # up to so many layers are named on an axis
 COLUMNS_SHOWN = 300  # of the heat map; further samples share one
+POINTS_SHOWN = 150  # of a line; further samples share one
 WEIGHTS_SHOWN = 6
 VANISHING, EXPLODING = 1e-3, 1e3
 _STYLES = ("-", "--", "-.", ":")
@@ -47,11 +48,11 @@ def figures(history: History) -> Iterator[tuple[str, Figure]]:
 def gradient_flow(grid: Grid) -> Figure:
     """Gradient norm over time, a line for each of the layers with the largest, and their common norm."""
     figure, (ax,) = new_figure("Gradient flow: norm of each layer's gradient", width=8.2, height=4.6)
+    grid, marker = _readable(grid)
     for line, (at, colour) in enumerate(_picked(_medians(grid.values), LINES_SHOWN)):
-        ax.plot(
-            grid.times.x, _positive(grid.values[:, at]), _STYLES[line % 4], color=colour, lw=1.2, label=_name(grid, at)
-        )
-    ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, label="all layers")
+        look = {"color": colour, "lw": 1.2, "label": _name(grid, at), **marker}
+        ax.plot(grid.times.x, _positive(grid.values[:, at]), _STYLES[line % 4], **look)
+    ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, label="all layers", **marker)
     _log(ax)
     _threshold(ax, VANISHING, "below: may be vanishing")
     _threshold(ax, EXPLODING, "above: may be exploding")
@@ -81,10 +82,10 @@ def gradient_heatmap(grid: Grid) -> Figure:
 
     height = float(np.clip(1.6 + 0.14 * len(grid.names), 3.6, 9.0))
     figure, (ax,) = new_figure("Gradient norm, layer by layer", width=8.2, height=height)
-    x, values = _condensed(grid, COLUMNS_SHOWN)
-    shown = np.ma.masked_invalid(np.where(values > 0, values, np.nan))
+    grid = _condensed(grid, COLUMNS_SHOWN)
+    shown = np.ma.masked_invalid(np.where(grid.values > 0, grid.values, np.nan))
     low, high = (float(shown.min()), float(shown.max())) if shown.count() else (1e-3, 1.0)
-    edges = _edges(x)
+    edges = _edges(grid.times.x)
     ax.set_facecolor("#f2dede")
     mesh = ax.pcolormesh(
         edges,
@@ -107,10 +108,11 @@ def gradient_heatmap(grid: Grid) -> Figure:
 def update_ratio(grid: Grid) -> Figure:
     """What a step changes, relative to the weights: the median over layers, their spread, and the extremes."""
     figure, (ax,) = new_figure("Update ratio: change by one step ÷ weights", width=8.2)
+    grid, marker = _readable(grid)
     x, values = grid.times.x, grid.values
     low, middle, high = (_quantile(values, q) for q in (0.1, 0.5, 0.9))
     ax.fill_between(x, _positive(low), _positive(high), color="#0072b2", alpha=0.18, lw=0, label="80 % of the layers")
-    ax.plot(x, _positive(middle), "-", color="#0072b2", lw=2, marker="o", ms=3, label="median layer")
+    ax.plot(x, _positive(middle), "-", color="#0072b2", lw=2, label="median layer", **marker)
     medians = _medians(values)
     known = np.flatnonzero(np.isfinite(medians))
     if known.size > 2:
@@ -118,7 +120,8 @@ def update_ratio(grid: Grid) -> Figure:
             (known[np.argmax(medians[known])], "#c8452b", "--", "largest"),
             (known[np.argmin(medians[known])], "#009e73", "-.", "smallest"),
         ):
-            ax.plot(x, _positive(values[:, at]), style, color=colour, lw=1.4, label=f"{what}: {_name(grid, int(at))}")
+            look = {"color": colour, "lw": 1.4, "label": f"{what}: {_name(grid, int(at))}", **marker}
+            ax.plot(x, _positive(values[:, at]), style, **look)
     _log(ax)
     _threshold(ax, 1e-3, "about 1e-3 is usual")
     label(ax, x=grid.times.label, y="‖change‖ ÷ ‖weights‖")
@@ -131,8 +134,11 @@ def weight_norm_change(grid: Grid) -> Figure:
     figure, (ax,) = new_figure("Change of weight norms since the first sample", width=8.2)
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(grid.values[0] > 0, 100 * (grid.values / grid.values[0] - 1), np.nan)
+    grid, marker = _readable(Grid(grid.times, grid.names, change))
+    change = grid.values
     for line, (at, colour) in enumerate(_picked(np.abs(change[-1]), CHANGES_SHOWN)):
-        ax.plot(grid.times.x, change[:, at], _STYLES[line % 4], color=colour, lw=1.4, label=_name(grid, at))
+        look = {"color": colour, "lw": 1.4, "label": _name(grid, at), **marker}
+        ax.plot(grid.times.x, change[:, at], _STYLES[line % 4], **look)
     ax.axhline(0, color="#3a3a3a", lw=0.8)
     known = int(np.isfinite(change[-1]).sum())
     more = f"the {CHANGES_SHOWN} that moved most, of {known} layers; " if known > CHANGES_SHOWN else ""
@@ -180,13 +186,13 @@ def activation_shares(history: History) -> Figure:
         if np.isfinite(shares).any():
             ax.barh(y + 0.27 * (i - 1), np.nan_to_num(shares), 0.25, color=colour, hatch=hatch, ec="white", label=name)
     ax.set_yticks(y, [_short(table.rows[i]) for i in at], fontsize=SMALL)
-    ax.invert_yaxis()
+    ax.set_ylim(len(at) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     ax.grid(axis="y", visible=False)
     more = f"the {NAMES_SHOWN} with most dead units, of {len(dead)}" if len(dead) > NAMES_SHOWN else ""
     label(ax, x="share of the module's outputs (%)", y="", title=more)
-    legend(ax, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0 if not more else 1.06))
+    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
 
 
@@ -194,6 +200,8 @@ def activation_shares(history: History) -> Figure:
 
 
 def _distribution(ax: Axes, history: History, tag: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     series = history.histograms[tag]
     for (moment, colour, style), i in zip(_MOMENTS, (0, len(series) // 2, len(series) - 1), strict=True):
         if moment == "middle" and len(series) < 3:
@@ -205,6 +213,7 @@ def _distribution(ax: Axes, history: History, tag: str) -> None:
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_yticks([])
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     label(ax, x="weight", title=_short(untag_part(tag.partition("/")[2])))
 
 
@@ -303,12 +312,18 @@ def _thirds(values: FloatArray) -> list[FloatArray]:
     return [values[:third], values[middle : max(n - third, middle + 1)], values[-third:]]
 
 
-def _condensed(grid: Grid, most: int) -> tuple[FloatArray, FloatArray]:
-    """At most `most` columns in time; further samples share one by their median."""
+def _condensed(grid: Grid, most: int) -> Grid:
+    """At most `most` points in time; further samples share one by their median."""
     if len(grid.values) <= most:
-        return grid.times.x, grid.values
+        return grid
     parts = np.array_split(np.arange(len(grid.values)), most)
-    return np.array([grid.times.x[p].mean() for p in parts]), np.array([_medians(grid.values[p]) for p in parts])
+    x = np.array([grid.times.x[part].mean() for part in parts])
+    return Grid(Times(x, grid.times.label), grid.names, np.array([_medians(grid.values[part]) for part in parts]))
+
+
+def _readable(grid: Grid) -> tuple[Grid, dict[str, Any]]:
+    """Few enough points for a line, and a marker where they are so few that a line alone would hide them."""
+    return _condensed(grid, POINTS_SHOWN), {"marker": "o", "ms": 3} if len(grid.values) <= 10 else {}
 
 
 def _edges(x: FloatArray) -> FloatArray:
