@@ -129,9 +129,9 @@ def wandb_watch(every: int) -> Callable[..., Variant] | None:
     def build(name: str, make: Callable[[], tuple[nn.Module, torch.optim.Optimizer]], folder: str) -> Variant:
         os.environ.update(WANDB_SILENT="true", WANDB_MODE="offline", WANDB_ERROR_REPORTING="false")
         model, optimizer = make()
-        run = wandb.init(project="bench", dir=folder, reinit="create_new", mode="offline")
-        run.watch(model, log="all", log_freq=every)
-        return Variant(name, model, optimizer, lambda step: run.log({"step": step}), run.finish)
+        run = wandb.run or wandb.init(project="bench", dir=folder, mode="offline")
+        run.watch(model, log="all", log_freq=every, idx=every)
+        return Variant(name, model, optimizer, lambda step: run.log({f"step {every}": step}), wandb.finish)
 
     return build
 

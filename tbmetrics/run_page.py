@@ -25,8 +25,13 @@ RUN_TEXT_TAG = "tbmetrics/run"
 RESULTS_TEXT_TAG = "tbmetrics/results"
 
 
-def layout(classes: ClassGroups | None) -> Layout:
-    """Charts for the Custom Scalars tab: per attribute the group means with their intervals, and the gap."""
+def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> Layout:
+    """Charts for the Custom Scalars tab: per attribute the group means with their intervals, and the gap.
+
+    Args:
+        classes: the run's classes.
+        training_dynamics: whether gradients are measured.
+    """
     categories: dict[str, dict[str, MultilineChart | MarginChart]] = {}
     for attribute, of_attribute in (classes or {}).items():
         groups = [*of_attribute.sizes(), ALL]
@@ -42,12 +47,13 @@ def layout(classes: ClassGroups | None) -> Layout:
         "seconds by component": MultilineChart(("resource_usage/component_seconds/.*",)),
         "samples per second": MultilineChart(("resource_usage/throughput_samples_per_second",)),
     }
-    categories["training dynamics"] = {
-        "gradient norms": MultilineChart((f"{DYNAMICS}/gradient_norm.*",)),
-        "update ratio": MultilineChart((f"^{DYNAMICS}/update_ratio$",)),
-        "gradient cosine": MultilineChart((f"^{DYNAMICS}/gradient_cosine$",)),
-        "weight norm": MultilineChart((f"^{DYNAMICS}/weight_norm$",)),
-    }
+    if training_dynamics:
+        categories["training dynamics"] = {
+            "gradient norms": MultilineChart((f"{DYNAMICS}/gradient_norm.*",)),
+            "update ratio": MultilineChart((f"^{DYNAMICS}/update_ratio$",)),
+            "gradient cosine": MultilineChart((f"^{DYNAMICS}/gradient_cosine$",)),
+            "weight norm": MultilineChart((f"^{DYNAMICS}/weight_norm$",)),
+        }
     return Layout(categories)
 
 

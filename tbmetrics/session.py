@@ -149,7 +149,10 @@ class TBMetrics:
             self._steps.attach(self.log_dir if resumed else None)
             for tracker in self.trackers:
                 self._call(tracker, tracker.start)
-            opening: list[Record] = [run_text(self.classes, self._hparams, self._parameters), layout(self.classes)]
+            opening: list[Record] = [
+                run_text(self.classes, self._hparams, self._parameters),
+                layout(self.classes, training_dynamics=self.gradients is not None),
+            ]
             self._write([Stamped(0, time.time(), record) for record in opening])
         elif self._state == "finished":
             raise InputError(

@@ -54,3 +54,9 @@ def test_results_show_undefined_as_such_and_name_what_failed():
     text = results_text(metrics, {"gradients": "RuntimeError: x"}).markdown
     assert "| tail | 3 | 0.500 | undefined | undefined | 0.250 |" in text
     assert "- gradients: RuntimeError: x" in text
+
+
+def test_training_dynamics_have_charts_where_they_are_measured():
+    assert "training dynamics" not in layout(None).categories
+    chart = layout(None, training_dynamics=True).categories["training dynamics"]["update ratio"]
+    assert re.fullmatch(chart.tags[0], "training_dynamics/update_ratio")

@@ -49,7 +49,7 @@ class ForwardSample:
 
     Attributes:
         order: names of the modules in the order in which they finished; "" is the model's input.
-        finite: largest magnitude of each of these outputs; NaN or infinite where the output holds such a value.
+        finite: sum of each of these outputs; NaN or infinite where the output holds such a value.
         modules: names of the watched activations.
         shares: float32 of shape (modules, 4), the columns of `records.ACTIVATION_COLUMNS`.
         histograms: by module.
@@ -65,7 +65,7 @@ class ForwardSample:
         """(modules in the order of their outputs, whether each was finite); waits for the values."""
         if self.finite is None:
             return [], []
-        return self.order, [math.isfinite(peak) for peak in self.finite.get().tolist()]
+        return self.order, [math.isfinite(total) for total in self.finite.get().tolist()]
 
 
 class ForwardWatch:
@@ -102,7 +102,7 @@ class ForwardWatch:
         self._root: list[Any] = []
         self._inner: list[Any] = []
         self._sample: ForwardSample | None = None
-        self._peaks: list[Tensor] = []
+        self._sums: list[Tensor] = []
         self._rows: dict[str, Tensor] = {}
 
     def _watched(self, activations: bool | Sequence[str]) -> list[str]:
@@ -138,7 +138,7 @@ class ForwardWatch:
         check, statistics = self._wants()
         if not (check or statistics):
             return
-        self._sample, self._peaks, self._rows = ForwardSample(), [], {}
+        self._sample, self._sums, self._rows = ForwardSample(), [], {}
         if check:
             self._check("", args)
         for name, part in self._modules.items():
@@ -159,8 +159,8 @@ class ForwardWatch:
         for tensor in _float_tensors(output):
             if self._sample is not None and tensor.numel():
                 self._sample.order.append(name)
-                # One pass, no copy, and NaN and infinity both come through a maximum.
-                self._peaks.append(torch.linalg.vector_norm(tensor.detach(), float("inf")).float())
+                # The cheapest pass there is; NaN and infinity both come through a sum.
+                self._sums.append(tensor.detach().sum(dtype=torch.float32))
 
     def _measure(self, name: str, part: nn.Module, output: Any) -> None:
         tensor = next(_float_tensors(output), None)
@@ -174,12 +174,12 @@ class ForwardWatch:
             return
         self._remove(self._inner)
         sample, self._sample = self._sample, None
-        if self._peaks:
-            sample.finite = HostCopy(_stacked(self._peaks))
+        if self._sums:
+            sample.finite = HostCopy(_stacked(self._sums))
         if self._rows:
             sample.modules = list(self._rows)
             sample.shares = HostCopy(_stacked(list(self._rows.values())))
-        self._peaks, self._rows = [], {}
+        self._sums, self._rows = [], {}
         self._done(sample)
 
 

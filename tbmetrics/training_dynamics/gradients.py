@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from tbmetrics.errors import InputError, NonFiniteError
+from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped, to_jsonable
 from tbmetrics.records import (
-    ACTIVATION_COLUMNS,
-    ACTIVATIONS_TAG,
-    PARAMETER_COLUMNS,
-    PARAMETERS_TAG,
-    Float32Array,
     Record,
     Scalar,
-    Table,
     dynamics_tag,
 )
 from tbmetrics.tracker import Cadence, Tracker
 from tbmetrics.training_dynamics.activations import ForwardSample
+from tbmetrics.training_dynamics.epoch_means import EpochMeans
 from tbmetrics.training_dynamics.health import EXPLODING_THRESHOLD, VANISHING_THRESHOLD
 from tbmetrics.training_dynamics.health_log import HealthLog
-from tbmetrics.training_dynamics.noise_scale import NoiseScale
-from tbmetrics.training_dynamics.nonfinite import Origin, find_origin
 from tbmetrics.training_dynamics.parameters import ParameterRows
+from tbmetrics.training_dynamics.sample_records import SampleRecords
 from tbmetrics.training_dynamics.sampling import StepSampler
 from tbmetrics.training_dynamics.step_sample import (
     GRADIENT_COSINE,
@@ -45,7 +37,6 @@ from tbmetrics.training_dynamics.step_sample import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_SCALARS = 12  # parameters with a scalar of their own: the largest
 DETAILS_BEFORE_THINNING = 200  # detailed samples, after which they come half as often, again and again
 
 
@@ -118,7 +109,6 @@ class GradientTracker(Tracker):
         self.history = History(bounded=True)
         self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
         self.cadences = (self._every, self._detail_every)
-        self._on_nonfinite = on_nonfinite
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(
             model,
@@ -132,15 +122,14 @@ class GradientTracker(Tracker):
             on_nonfinite=on_nonfinite,
             scaler=scaler,
             guard=lambda action, *args: self.guard(action, *args),  # a session may still put its own in its place
-            refuse=self._raise_if_nonfinite,
+            refuse=self._refuse,
         )
         self._health = HealthLog(vanishing_threshold, exploding_threshold)
-        self._noise = NoiseScale()
+        modules = self._sampler.forward.names
+        look = on_nonfinite != "ignore"
+        self._sample_records = SampleRecords(self._rows, modules, self._health, look_for_origin=look)
+        self._means = EpochMeans()
         self._details = self._skips_written = 0
-        self._last_good: int | None = None
-        self._largest: list[str] | None = None
-        self._epoch_tables: list[Float32Array] = []
-        self._epochs: list[tuple[int, Float32Array]] = []
         self._ready: list[Stamped] = []
 
     # ------------------------------------------------------------------------------------------------- hooks
@@ -167,18 +156,13 @@ class GradientTracker(Tracker):
         """Removes every hook."""
         self._sampler.detach()
 
-    def _raise_if_nonfinite(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
-        bad = [name for name, value in norms if not math.isfinite(value)]
-        if not bad:
-            return
+    def _refuse(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
         step = self._sampler.step + 1
-        origin = self._origin(bad, len(norms), [], forward)
-        told = list(self._health.set_origin(step, origin)) if origin else []
-        self._ready += [Stamped(step, time.time(), text) for text in told]
-        raise NonFiniteError(
-            f"step {step}: {len(bad)} of {len(norms)} gradients are NaN or infinite: "
-            f"{origin.message if origin else ', '.join(bad[:5])}; the weights are as before this step"
-        )
+        refused = self._sample_records.refusal(step, norms, forward)
+        if refused is not None:
+            error, texts = refused
+            self._ready += [Stamped(step, time.time(), text) for text in texts]
+            raise error
 
     # --------------------------------------------------------------------------------------------- arriving
 
@@ -208,94 +192,27 @@ class GradientTracker(Tracker):
         if sample.skipped():
             return
         table = sample.table(len(self._rows.names))
-        names = tuple(self._rows.names)
-        self._epoch_tables.append(table)
-        yield Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, table, names)
-        yield from self._scalars(sample, table)
-        yield from sample.histograms()
-        yield from self._activation_records(sample.forward)
-        yield from self._health.add(step, table, names, _global(table[:, GRADIENT_NORM]))
-        if self._on_nonfinite != "ignore":
-            yield from self._look_for_origin(sample, table, step)
+        self._means.add(table)
+        yield from self._sample_records.of(sample, table, step)
         if sample.detailed:
             self._count_detail()
-            yield from self._health.news()
 
     def _count_detail(self) -> None:
         self._details += 1
         if self._details % DETAILS_BEFORE_THINNING == 0:
             self._detail_every.every *= 2
 
-    def _scalars(self, sample: StepSample, table: Float32Array) -> Iterator[Scalar]:
-        gradients, weights, ratios = table[:, GRADIENT_NORM], table[:, WEIGHT_NORM], table[:, UPDATE_RATIO]
-        yield Scalar(dynamics_tag("gradient_norm"), _global(gradients))
-        if self._largest is None:
-            self._largest = self._rows.largest(MOST_SCALARS)
-        for name in self._largest:
-            yield Scalar(dynamics_tag("gradient_norm", name), float(gradients[self._rows.names.index(name)]))
-        if np.isfinite(weights).any():
-            yield Scalar(dynamics_tag("weight_norm"), _global(weights))
-        both = np.isfinite(ratios)
-        if both.any():
-            changed = _global(ratios[both] * weights[both])
-            yield Scalar(dynamics_tag("update_ratio"), changed / _global(weights[both]))
-        cosines = table[:, GRADIENT_COSINE]
-        known = np.isfinite(cosines)
-        if known.any():
-            yield Scalar(dynamics_tag("gradient_cosine"), float(np.median(cosines[known])))
-        if sample.passes is not None:
-            passes, squares = sample.passes
-            first, total = squares.get().tolist()
-            self._noise.add(first, total, passes)
-            yield Scalar(dynamics_tag("noise_scale_passes"), self._noise.value)
-
-    def _activation_records(self, forward: ForwardSample | None) -> Iterator[Record]:
-        if forward is None or forward.shares is None:
-            return
-        found = dict(zip(forward.modules, forward.shares.get().numpy(), strict=True))
-        names = tuple(self._sampler.forward.names)
-        unseen = np.full(len(ACTIVATION_COLUMNS), np.nan, dtype=np.float32)
-        table = np.stack([found.get(name, unseen) for name in names])
-        self._health.add_activations({name: float(row[1]) for name, row in zip(names, table, strict=True)})
-        yield Table(ACTIVATIONS_TAG, "", "activations", ACTIVATION_COLUMNS, table, names)
-
-    def _look_for_origin(self, sample: StepSample, table: Float32Array, step: int) -> Iterator[Record]:
-        measured = ~np.isnan(table[:, GRADIENT_NORM])
-        bad = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, GRADIENT_NORM]))]
-        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, WEIGHT_NORM]))]
-        origin = self._origin(bad, int(measured.sum()), bad_weights, sample.forward)
-        if origin is None:
-            self._last_good = step
-        else:
-            yield from self._health.set_origin(step, origin)
-
-    def _origin(
-        self, bad: list[str], n_gradients: int, bad_weights: list[str], forward: ForwardSample | None
-    ) -> Origin | None:
-        order, finite = ([], []) if forward is None else forward.checked()
-        return find_origin(bad, n_gradients, bad_weights, order, finite, self._last_good)
-
     # --------------------------------------------------------------------------------------------- epochs
 
     def records(self, epoch: int) -> list[Stamped]:
         """Ends `epoch`: waits for what is still on the device."""
         handed = self._hand_over(self._sampler.take(wait=True))
-        self._end_epoch(epoch)
+        self._means.end(epoch)
         now = time.time()
         news = [Stamped(self._sampler.step, now, text) for text in self._health.news()]
         for stamped in news:
             self.history.add(stamped)
         return handed + news
-
-    def _end_epoch(self, epoch: int) -> None:
-        tables, self._epoch_tables = self._epoch_tables, []
-        if not tables:
-            return
-        mean = _mean_of([_padded(table, len(self._rows.names)) for table in tables])
-        if self._epochs and self._epochs[-1][0] == epoch:
-            self._epochs[-1] = (epoch, mean)
-        else:
-            self._epochs.append((epoch, mean))
 
     def update(self, epoch: int, batch: int | None = None) -> None:
         """Takes what was measured since the last call as belonging to `epoch`.
@@ -307,7 +224,7 @@ class GradientTracker(Tracker):
         Raises:
             InputError: no hooks are set, so nothing can have been measured.
         """
-        if not self._sampler.attached and not self._epoch_tables:
+        if not self._sampler.attached and not len(self.history.tables):
             raise InputError("update() has nothing to take: call register_hooks() before training")
         self.records(epoch)
 
@@ -320,17 +237,15 @@ class GradientTracker(Tracker):
             `{"epochs": [...], "gradient_norms": {parameter: [...]}, "weight_norms": {...}, "update_ratios": {...},
             "gradient_cosines": {...}, "noise_scale_passes", "skipped_steps", "issues": {...}}`
         """
-        names = self._rows.names
-        stacked = np.stack([_padded(table, len(names)) for _, table in self._epochs]) if self._epochs else None
-        column = partial(_column, names, stacked)
+        column = partial(self._means.column, self._rows.names)
         found: dict[str, Any] = to_jsonable(
             {
-                "epochs": [epoch for epoch, _ in self._epochs],
+                "epochs": self._means.epochs,
                 "gradient_norms": column(GRADIENT_NORM),
                 "weight_norms": column(WEIGHT_NORM),
                 "update_ratios": column(UPDATE_RATIO),
                 "gradient_cosines": column(GRADIENT_COSINE),
-                "noise_scale_passes": self._noise.value,
+                "noise_scale_passes": self._sample_records.noise.value,
                 "skipped_steps": self._sampler.skips.count,
                 "issues": self.detect_gradient_issues(),
             }
@@ -373,30 +288,3 @@ def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
                 f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(one).__name__}"
             )
     return found
-
-
-def _global(norms: Float32Array) -> float:
-    """The norm over all parameters; infinite where one is."""
-    known = norms[~np.isnan(norms)].astype(np.float64)
-    return float(np.sqrt((known**2).sum())) if known.size else math.nan
-
-
-def _mean_of(tables: list[Float32Array]) -> Float32Array:
-    """Mean over samples of what is finite."""
-    stacked = np.stack(tables).astype(np.float64)
-    finite = np.isfinite(stacked)
-    count = finite.sum(axis=0)
-    total = np.where(finite, stacked, 0).sum(axis=0)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-
-
-def _padded(table: Float32Array, rows: int) -> Float32Array:
-    return np.pad(table, ((0, rows - len(table)), (0, 0)), constant_values=np.nan)
-
-
-def _column(names: list[str], stacked: Float32Array | None, column: int) -> dict[str, Any]:
-    if stacked is None:
-        return {}
-    return {
-        name: stacked[:, row, column] for row, name in enumerate(names) if not np.isnan(stacked[:, row, column]).all()
-    }
