@@ -84,7 +84,15 @@ def tracked(every: int, detail_every: int, **options: object) -> Callable[..., V
     def build(name: str, make: Callable[[], tuple[nn.Module, torch.optim.Optimizer]], folder: str) -> Variant:
         model, optimizer = make()
         tracker = GradientTracker(model, optimizer, every=every, detail_every=detail_every, **options)  # type: ignore[arg-type]
-        tb = TBMetrics(f"{folder}/{name}", model=model, optimizer=optimizer, gradients=tracker, resources=False)
+        tb = TBMetrics(
+            f"{folder}/{name}",
+            model=model,
+            optimizer=optimizer,
+            gradients=tracker,
+            resources=False,
+            profiler=False,
+            overhead_budget=None,
+        )
         tb.start_epoch(0)
         return Variant(name, model, optimizer, close=tb.finalize)
 
@@ -182,7 +190,7 @@ def main() -> None:
         "plain": plain,
         "plain again": plain,
         "(a) norms every step": tracked(1, 10**9, activations=False, on_nonfinite="ignore"),
-        "(b) and histograms every 100": tracked(1, HISTOGRAMS_EVERY),
+        "(b) and histograms every 100": tracked(1, HISTOGRAMS_EVERY, activations=False, on_nonfinite="ignore"),
         "tbmetrics' defaults": tracked(10, 100),
         "checked at every step": tracked(1, HISTOGRAMS_EVERY, on_nonfinite="raise"),
         "add_histogram every 100": add_histogram(HISTOGRAMS_EVERY),

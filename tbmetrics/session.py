@@ -17,10 +17,12 @@ from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.errors import InputError
 from tbmetrics.events.writer import RecordWriter, open_writer
+from tbmetrics.governor import OverheadGovernor
 from tbmetrics.history import History, Stamped
 from tbmetrics.loops import StepCounter, batch_size_of, with_progress
 from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.run_page import layout, results_text, run_text
 from tbmetrics.session_parts import (
     class_performance_tracker,
@@ -28,6 +30,7 @@ from tbmetrics.session_parts import (
     gradient_tracker,
     holds_events,
     is_rank_zero,
+    profiler_tracker,
     resource_monitor,
     uniquely_named,
 )
@@ -72,8 +75,12 @@ class TBMetrics:
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
         gradients: a configured `GradientTracker` instead of the default one; False switches it off.
         resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
+        profiler: True profiles a few early steps, or a configured `ProfilerTracker`; None profiles on demand only, by
+            `profile()` or a file named `PROFILE` in the run's directory; False never.
         trackers: further trackers.
         initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
+        overhead_budget: share of the training time that tbmetrics may take; where it takes more, sampling trackers
+            sample less often, and one line on the console says so. None = no limit.
         policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
         strict: raise exceptions of trackers instead of logging them and training on.
         enabled: False makes every call a no-op with the same results for your loop.
@@ -93,8 +100,10 @@ class TBMetrics:
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
         resources: ResourceMonitor | bool = True,
+        profiler: ProfilerTracker | bool | None = None,
         trackers: Sequence[Tracker] = (),
         initial_step: int | None = None,
+        overhead_budget: float | None = 0.01,
         policy: str = "drop",
         strict: bool = False,
         enabled: bool = True,
@@ -114,10 +123,13 @@ class TBMetrics:
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.resources = resource_monitor(resources)
-        own = [t for t in (self.class_performance, self.gradients, self.resources) if t is not None]
+        self.profiler = profiler_tracker(profiler, self.log_dir)
+        parts = (self.class_performance, self.gradients, self.resources, self.profiler)
+        own = [t for t in parts if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
+        self._governor = OverheadGovernor(overhead_budget, self.trackers)
         self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
 
@@ -225,6 +237,7 @@ class TBMetrics:
             return
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
+        self._governor.pause()
         if self.resources is not None:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
         stamped = [Stamped(epoch, time.time(), Scalar(OPTIMIZER_STEP_TAG, float(self.global_step)))]
@@ -282,6 +295,7 @@ class TBMetrics:
             self._call(tracker, tracker.after_step, step)
             if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
                 self._write(arrived)
+        self._governor.after_step(step)
 
     def start_component(self, name: str) -> None:
         """Starts timing `name`; components nest."""
@@ -328,6 +342,18 @@ class TBMetrics:
             for tracker in self.trackers:
                 self._call(tracker, tracker.observe, logits, labels)
 
+    def profile(self, steps: int = 5) -> None:
+        """Profiles the next `steps` optimizer steps; the trace goes to the run's directory.
+
+        Raises:
+            InputError: steps out of range, or `profiler=False`.
+        """
+        if not self._running():
+            return
+        if self.profiler is None:
+            raise InputError("profile() needs the profiler: leave profiler=False out of TBMetrics(...)")
+        self._call(self.profiler, self.profiler.profile, steps)
+
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
         """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
         self.log_scalars({tag: value}, step)
@@ -373,8 +399,10 @@ class TBMetrics:
         try:
             return self._isolation[tracker.name].call(action, *args, default=default)
         finally:
+            spent = time.perf_counter_ns() - began
+            self._governor.add(tracker.name, spent)
             if self.resources is not None and self._state == "running":
-                self.resources.add_overhead(tracker.name, time.perf_counter_ns() - began)
+                self.resources.add_overhead(tracker.name, spent)
 
     def _write_scalars(self, *, wait: bool) -> None:
         """Writes the logged scalars that have arrived; the history takes them in later, off the step path."""

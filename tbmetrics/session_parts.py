@@ -12,6 +12,7 @@ from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracker import Tracker
 from tbmetrics.training_dynamics.gradients import GradientTracker, as_optimizers
 
@@ -43,6 +44,15 @@ def gradient_tracker(
 def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
     """The monitor that TBMetrics' `resources` asks for."""
     return ResourceMonitor() if wanted is True else wanted or None
+
+
+def profiler_tracker(wanted: ProfilerTracker | bool | None, log_dir: str) -> ProfilerTracker | None:
+    """The profiler that TBMetrics' `profiler` asks for; None there means one that waits to be asked."""
+    if isinstance(wanted, ProfilerTracker):
+        return wanted
+    if wanted is False:
+        return None
+    return ProfilerTracker(log_dir) if wanted else ProfilerTracker(log_dir, at=())
 
 
 def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:

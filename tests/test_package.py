@@ -55,6 +55,7 @@ FLOORS = [
     {"class_groups"},
     {"history"},
     {"tracker", "deferred", "events", "figures", "run_page"},
+    {"governor"},
     {"class_performance", "resource_usage", "training_dynamics", "export", "comparison", "loops"},
     {"session_parts"},
     {"session"},

@@ -108,7 +108,6 @@ class GradientTracker(Tracker):
         self.save_dir = save_dir
         self.history = History(bounded=True)
         self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
-        self.cadences = (self._every, self._detail_every)
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(
             model,
@@ -131,6 +130,11 @@ class GradientTracker(Tracker):
         self._means = EpochMeans()
         self._details = self._skips_written = 0
         self._ready: list[Stamped] = []
+
+    @property
+    def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
+        """How often it samples; not to be changed while norms of sharded parameters need every rank at once."""
+        return () if self._rows.sharded else (self._every, self._detail_every)
 
     # ------------------------------------------------------------------------------------------------- hooks
 

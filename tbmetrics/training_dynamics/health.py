@@ -7,7 +7,7 @@ parameters' names; each returns what it found, worst first. Medians over the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,19 +33,28 @@ class Finding:
         kind: "vanishing_gradients", "exploding_gradients", … a key of `detect_gradient_issues()`.
         layers: (name, value) of the parameters or modules concerned, worst first.
         message: what was found and what it usually means, in words.
+        sure: whether it is trouble whatever the scale of the loss; only then it is said on the console.
     """
 
     kind: str
     layers: tuple[tuple[str, float], ...]
     message: str
+    sure: bool = True
 
 
 def vanishing(norms: Array, names: Sequence[str], threshold: float = VANISHING_THRESHOLD) -> Finding | None:
-    """Parameters whose median gradient norm is below `threshold` (those that are zero throughout included)."""
+    """Parameters whose median gradient norm is below `threshold` (those that are zero throughout included).
+
+    Small parameters of healthy models get there too, so it is sure only where one is below `threshold` times the
+    largest of all medians as well.
+    """
     middle = _medians(norms)
     at = np.flatnonzero(middle < threshold)
     what = f"median gradient norm below {threshold:g}: these parameters hardly learn"
-    return _finding("vanishing_gradients", names, middle, at[np.argsort(middle[at], kind="stable")], what)
+    found = _finding("vanishing_gradients", names, middle, at[np.argsort(middle[at], kind="stable")], what)
+    if found is None:
+        return None
+    return replace(found, sure=bool((middle[at] < threshold * np.nanmax(middle)).any()))
 
 
 def exploding(norms: Array, names: Sequence[str], threshold: float = EXPLODING_THRESHOLD) -> Finding | None:

@@ -90,7 +90,7 @@ class HealthLog:
     def news(self) -> Iterator[Text]:
         """What has changed since it was last asked for."""
         for finding in self.findings():
-            if len(self._tables) >= _ON_CONSOLE_AFTER:
+            if finding.sure and len(self._tables) >= _ON_CONSOLE_AFTER:
                 self._tell(finding.kind, finding.message)
             layers = frozenset(name for name, _ in finding.layers)
             if not layers <= self._written.get(finding.kind, frozenset()):

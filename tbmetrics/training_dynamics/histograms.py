@@ -63,12 +63,12 @@ class TensorStatistics:
     Attributes:
         dtype: the tensor's float type; says how to read `counts`.
         counts: int64 of shape (buckets,), by bit pattern.
-        moments: float32 (float64 for float64 tensors) of shape (4,): minimum, maximum, sum, sum of squares.
+        extremes: float32 (float64 for float64 tensors) of shape (2,): minimum and maximum.
     """
 
     dtype: torch.dtype
     counts: Tensor
-    moments: Tensor
+    extremes: Tensor
 
 
 def measure(tensor: Tensor) -> TensorStatistics:
@@ -85,7 +85,7 @@ def measure(tensor: Tensor) -> TensorStatistics:
     flat = tensor.detach().reshape(-1)
     layout = _LAYOUTS[tensor.dtype]
     indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(layout.buckets - 1)
-    return TensorStatistics(tensor.dtype, _count(indices, layout.buckets), _moments(flat))
+    return TensorStatistics(tensor.dtype, _count(indices, layout.buckets), _extremes(flat))
 
 
 def _count(indices: Tensor, buckets: int) -> Tensor:
@@ -97,14 +97,11 @@ def _count(indices: Tensor, buckets: int) -> Tensor:
     return counts.scatter_add_(0, wide, torch.ones_like(wide))
 
 
-def _moments(flat: Tensor) -> Tensor:
-    accumulate = torch.float64 if flat.dtype == torch.float64 else torch.float32
+def _extremes(flat: Tensor) -> Tensor:
+    kept = torch.float64 if flat.dtype == torch.float64 else torch.float32
     if flat.numel() == 0:
-        return torch.full((4,), torch.nan, dtype=accumulate, device=flat.device)
-    low, high = torch.aminmax(flat)
-    total = flat.sum(dtype=accumulate)
-    squares = torch.linalg.vector_norm(flat, dtype=accumulate).square()
-    return torch.stack((low.to(accumulate), high.to(accumulate), total, squares))
+        return torch.full((2,), torch.nan, dtype=kept, device=flat.device)
+    return torch.stack(torch.aminmax(flat)).to(kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +121,11 @@ class HistogramSummary:
     zero_share: float
 
 
-def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], moments: Sequence[float]) -> HistogramSummary:
+def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], extremes: Sequence[float]) -> HistogramSummary:
     """Reads the bucket counts that `measure` made, once they are on the host.
 
-    Moments of a tensor with non-finite values are taken from the buckets' midpoints instead.
+    Minimum and maximum are exact (those of a tensor with non-finite values are edges of buckets); sum and sum of
+    squares come from the buckets' midpoints.
     """
     layout = _LAYOUTS[dtype]
     positive, negative = counts[: layout.half], counts[layout.half :]
@@ -136,7 +134,7 @@ def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], moments: 
     n_inf = int(positive[top] + negative[top])
     n_nan = int(positive[top + 1 :].sum() + negative[top + 1 :].sum())
     ordered = np.concatenate((negative[top - 1 :: -1], positive[:top]))
-    histogram = _trimmed(tag, _edges(dtype), ordered, moments if not n_inf + n_nan else None)
+    histogram = _trimmed(tag, _edges(dtype), ordered, extremes if not n_inf + n_nan else None)
     total = int(counts.sum())
     zeros = int(positive[0] + negative[0])
     return HistogramSummary(histogram, n_nan, n_inf, zeros / total if total else float("nan"))
@@ -156,7 +154,7 @@ def _edges(dtype: torch.dtype) -> NDArray[np.float64]:
 
 
 def _trimmed(
-    tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], moments: Sequence[float] | None
+    tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], extremes: Sequence[float] | None
 ) -> Histogram:
     """The occupied range of the buckets, with one empty bucket on the left as TensorBoard's own writer has it."""
     occupied = np.flatnonzero(counts)
@@ -164,12 +162,9 @@ def _trimmed(
         nothing = np.zeros(1)
         return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     first, last = int(occupied[0]), int(occupied[-1])
-    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2]))
-    kept = np.concatenate(([0.0], counts[first : last + 1].astype(np.float64)))
-    low, high, total, squares = moments if moments is not None else _from_midpoints(limits, kept)
-    return Histogram(tag, limits, kept, low, high, total, squares)
-
-
-def _from_midpoints(limits: NDArray[np.float64], counts: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    limits = edges[first : last + 2].copy()
+    kept = np.zeros(len(limits))
+    kept[1:] = counts[first : last + 1]
     middle = (limits[:-1] + limits[1:]) / 2
-    return float(limits[0]), float(limits[-1]), float(middle @ counts[1:]), float(middle**2 @ counts[1:])
+    low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
+    return Histogram(tag, limits, kept, low, high, float(middle @ kept[1:]), float(middle**2 @ kept[1:]))

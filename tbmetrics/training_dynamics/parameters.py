@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tbmetrics.training_dynamics.patterns import chosen, matches, plain_name
 
@@ -66,6 +67,11 @@ class ParameterRows:
             for parameter, name in zip(group["params"], names, strict=False):
                 if parameter.grad is not None and (row := self.row(parameter, name)) is not None:
                     yield row, parameter
+
+    @property
+    def sharded(self) -> bool:
+        """Whether any parameter is spread over ranks."""
+        return any(isinstance(parameter, DTensor) for parameter in self._kept)
 
     def largest(self, most: int) -> list[str]:
         """Names of the `most` largest parameters, in the order of their rows."""

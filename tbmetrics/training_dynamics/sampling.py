@@ -165,8 +165,8 @@ class StepSampler:
             return
         self._sample.gradients += packets
         self._sample.take_found_inf(found_inf)
-        if self._track_weights:
-            self._sample.weights += norm_packets(rows, parameters)
+        if self._track_weights and (self._sample.detailed or self._on_nonfinite == "warn"):
+            self._sample.weights += norm_packets(rows, parameters)  # otherwise nobody asks for them
         if self._sample.detailed:
             self._take_details(self._sample, rows, parameters, gradients, id(optimizer))
 
@@ -212,7 +212,7 @@ class StepSampler:
         sample, self._sample = self._sample, None
         if sample is not None:
             sample.passes = passes
-            if not self.optimizers and self._track_weights:
+            if not self.optimizers and self._track_weights and (sample.detailed or self._on_nonfinite == "warn"):
                 pairs = list(self._rows.of_model())
                 sample.weights += norm_packets([row for row, _ in pairs], [p for _, p in pairs])
             sample.finish(self.step)

@@ -67,8 +67,8 @@ class StepSample:
             grouped.setdefault((statistics.dtype, statistics.counts.device), []).append(name)
         for (dtype, _), names in grouped.items():
             counts = HostCopy(torch.stack([found[name].counts for name in names]))
-            moments = HostCopy(torch.stack([found[name].moments for name in names]))
-            self.statistics.append(([(histogram_tag(of, name), dtype) for name in names], counts, moments))
+            extremes = HostCopy(torch.stack([found[name].extremes for name in names]))
+            self.statistics.append(([(histogram_tag(of, name), dtype) for name in names], counts, extremes))
 
     def take_found_inf(self, found_inf: Tensor | None) -> None:
         """What a `GradScaler` tells a fused optimizer: above 0 where it has to skip the step."""
@@ -94,8 +94,8 @@ class StepSample:
     def _copies(self) -> Iterator[HostCopy]:
         for packets in (self.gradients, self.weights, self.changes, self.cosines):
             yield from (packet.values for packet in packets)
-        for _, counts, moments in self.statistics:
-            yield from (counts, moments)
+        for _, counts, extremes in self.statistics:
+            yield from (counts, extremes)
         yield from self.found_inf
         if self.passes is not None:
             yield self.passes[1]
@@ -123,10 +123,10 @@ class StepSample:
 
     def histograms(self) -> Iterator[Histogram]:
         """The histograms, finite values only."""
-        for tags, counts, moments in self.statistics:
-            rows = zip(tags, counts.get().numpy(), moments.get().double().tolist(), strict=True)
-            for (tag, dtype), of_tensor, of_moments in rows:
-                yield summarise(tag, dtype, of_tensor, of_moments).histogram
+        for tags, counts, extremes in self.statistics:
+            rows = zip(tags, counts.get().numpy(), extremes.get().double().tolist(), strict=True)
+            for (tag, dtype), of_tensor, its_extremes in rows:
+                yield summarise(tag, dtype, of_tensor, its_extremes).histogram
 
     def skipped(self) -> bool:
         """Whether a fused optimizer found infinities in scaled gradients and left the weights alone."""

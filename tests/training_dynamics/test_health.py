@@ -77,3 +77,8 @@ def test_no_history_whatever_makes_a_rule_fail(norms):
     for rule in rules:
         finding = rule(norms, NAMES)
         assert finding is None or {name for name, _ in finding.layers} <= set(NAMES)
+
+
+def test_small_gradients_everywhere_are_no_sure_sign_of_vanishing():
+    assert not health.vanishing(_norms() * 1e-4, NAMES).sure
+    assert health.vanishing(_norms(c3=1e-5), NAMES).sure
