@@ -23,6 +23,7 @@ from tbmetrics.records import (
     CLASS_COLUMNS,
     DYNAMICS,
     PARAMETERS_TAG,
+    RESOURCES,
     SCHEMA_VERSION,
     ClassList,
     PRCurve,
@@ -169,14 +170,17 @@ def _write_figures(
 
 def _figures(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
     """(path without suffix, figure) of every figure of every area."""
-    from tbmetrics.figures import class_metrics, training_dynamics
+    from tbmetrics.figures import class_metrics, resource_usage, training_dynamics
 
     for name, figure in class_metrics.figures(history, attributes=attributes):
         attribute, _, kind = name.rpartition("/")
         yield f"class_performance/{slug(attribute)}/{kind}", figure
     if attributes is None:
-        for name, figure in training_dynamics.figures(history):
-            yield f"{DYNAMICS}/{name}", figure
+        for area, drawn in (
+            (DYNAMICS, training_dynamics.figures(history)),
+            (RESOURCES, resource_usage.figures(history)),
+        ):
+            yield from ((f"{area}/{name}", figure) for name, figure in drawn)
 
 
 def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:
@@ -319,7 +323,10 @@ def _attributes(history: History, wanted: Sequence[str] | None) -> list[str]:
 
 def _has_data(history: History, wanted: Sequence[str] | None) -> bool:
     """Whether there is anything to export: class performance, or, unless attributes are asked for, any other area."""
-    return bool(_attributes(history, wanted)) or (wanted is None and PARAMETERS_TAG in history.tables)
+    if _attributes(history, wanted):
+        return True
+    measured = PARAMETERS_TAG in history.tables or any(tag.startswith(f"{RESOURCES}/") for tag in history.scalars)
+    return wanted is None and measured
 
 
 def _why_nothing(
@@ -340,6 +347,6 @@ def _why_nothing(
         return f"{where}: no run has an attribute in {list(attributes or ())}; there are {there}"
     damage = "".join(f"; {p}" for history in chosen.values() for p in history.problems[:3])
     return (
-        f"{where}: its event files hold no class performance or training dynamics; give TBMetrics(..., "
-        f"classes=…, model=…) and call update(){damage}"
+        f"{where}: its event files hold nothing that tbmetrics measured; train with "
+        f"`with TBMetrics({os.fspath(logdir)!r}, classes=…, model=…)` first{damage}"
     )

@@ -285,6 +285,9 @@ OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
 #: What the tags of the Long Tail tab begin with.
 TAB_PREFIX = "longtail/"
 
+#: What every tag of time, memory and throughput begins with.
+RESOURCES = "resource_usage"
+
 #: What every tag of gradients, weights and health begins with.
 DYNAMICS = "training_dynamics"
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"

@@ -43,7 +43,7 @@ def gradient_tracker(
 
 def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
     """The monitor that TBMetrics' `resources` asks for."""
-    return ResourceMonitor() if wanted is True else wanted or None
+    return ResourceMonitor(images=True) if wanted is True else wanted or None
 
 
 def profiler_tracker(wanted: ProfilerTracker | bool | None, log_dir: str) -> ProfilerTracker | None:

@@ -68,7 +68,7 @@ def test_figures_are_real_images_and_a_second_export_gives_the_same_bytes(logdir
     export(logdir, tmp_path / "second", formats=formats, dpi=60)
     first, second = _files(tmp_path / "first"), _files(tmp_path / "second")
     assert first == second
-    pngs = [name for name in first if name.startswith("one/") and name.endswith(".png")]
+    pngs = [name for name in first if name.startswith("one/class_performance/") and name.endswith(".png")]
     assert len(pngs) == 6
     for name in pngs:
         assert Image.open(io.BytesIO(first[name])).width > 200
@@ -139,5 +139,5 @@ def test_nothing_to_show_says_why(tmp_path):
         export(tmp_path, tmp_path / "out")
     with TBMetrics(tmp_path / "run") as tb:
         tb.log_scalar("loss", 1.0)
-    with pytest.raises(NothingToShowError, match="hold no class performance or training dynamics; give"):
+    with pytest.raises(NothingToShowError, match="hold nothing that tbmetrics measured; train with"):
         export(tmp_path, tmp_path / "out")

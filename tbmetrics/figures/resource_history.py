@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tbmetrics.history import History, ScalarSeries
-from tbmetrics.records import FloatArray, IntArray, untag_part
+from tbmetrics.records import RESOURCES, FloatArray, IntArray, untag_part
 
-TAG = "resource_usage"
+TAG = RESOURCES
 OTHER = "other"
 #: Components shown by name; the rest is added to `other`.
 COMPONENTS_SHOWN = 8

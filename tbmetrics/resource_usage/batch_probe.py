@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,7 +69,9 @@ def probe_batch_sizes(step: ProbedStep, sizes: Sequence[int], *, device: Device 
     peaks: list[int] = []
     failed: int | None = None
     with _as_function(step, device) as run:
-        measure = _host_peak if device is None or device.memory is None else _device_peak
+        # Resident memory wanders between steps, so it is taken once: the line is about what the steps themselves hold.
+        before = host_rss_bytes() or 0
+        measure = partial(_host_peak, before) if device is None or device.memory is None else _device_peak
         try:
             run(ascending[0])  # libraries take their workspaces at the first call
             for size in ascending:
@@ -111,11 +114,10 @@ def _device_peak(run: Callable[[int], object], size: int, device: Device | None)
     return int(memory.read()["reserved_bytes"]) if peak is None else peak
 
 
-def _host_peak(run: Callable[[int], object], size: int, device: Device | None) -> int:
-    """Resident bytes before the step, and the most bytes of tensors that the step held at once."""
+def _host_peak(before: int, run: Callable[[int], object], size: int, device: Device | None) -> int:
+    """`before`, the resident bytes before all steps, and the most bytes of tensors that the step held at once."""
     from torch.profiler import ProfilerActivity, profile
 
-    before = host_rss_bytes() or 0
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run(size)
     with tempfile.TemporaryDirectory() as folder:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tbmetrics.records import Record, Scalar, Text, tag_part
+from tbmetrics.records import RESOURCES, Record, Scalar, Text, tag_part
 from tbmetrics.resource_usage.batch_probe import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
 from tbmetrics.resource_usage.timers import ComponentTotal
 
-TAG = "resource_usage"
+TAG = RESOURCES
 DATA_LOADING, OTHER = "data_loading", "other"
 
 #: Waiting for data this share of the epoch is called input-bound.

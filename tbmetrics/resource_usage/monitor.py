@@ -41,6 +41,8 @@ __all__ = ["DATA_LOADING", "OTHER", "ResourceMonitor"]
 
 #: Drawing may take this share of the time between two drawings.
 _DRAWING_SHARE = 0.01
+#: What the first drawing is taken to cost, loading matplotlib included: none in the first 100 seconds.
+_FIRST_DRAWING_NANOSECONDS = 1_000_000_000
 
 
 class ResourceMonitor(Tracker):
@@ -103,7 +105,7 @@ class ResourceMonitor(Tracker):
         self.total_epochs = total_epochs
         self.epoch_data: list[dict[str, Any]] = []
         self.component_data: dict[str, list[dict[str, Any]]] = {}
-        self.history = History()
+        self.history = History(bounded=True)
         folder = Path(save_dir) if snapshots and save_dir is not None else None
         self._meter = EpochMeter(device, clock, peak_flops, PeakSnapshots(folder) if folder is not None else None)
         self._timer = self._meter.timer
@@ -203,12 +205,11 @@ class ResourceMonitor(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.resource_usage import figures
+        from tbmetrics.figures.saving import save_figures
 
         drawn = dict(figures(self.history))
         if self.save_dir is not None:
-            Path(self.save_dir).mkdir(parents=True, exist_ok=True)
-            for name, figure in drawn.items():
-                figure.savefig(Path(self.save_dir, f"{name}.png"), dpi=150, metadata={"Software": None})
+            save_figures(drawn, self.save_dir)
         return drawn
 
     def probe_batch_sizes(self, step: ProbedStep, sizes: Sequence[int]) -> BatchMemory:
@@ -282,7 +283,7 @@ class _Drawing:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._took = 0
+        self._took = _FIRST_DRAWING_NANOSECONDS
         self._done_at = clock()
 
     def images(self, history: History, epoch: int) -> list[Image]:

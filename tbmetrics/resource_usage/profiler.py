@@ -14,11 +14,11 @@ import torch
 
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.history import History, Stamped
-from tbmetrics.records import Record, Scalar, Text
+from tbmetrics.records import RESOURCES, Record, Scalar, Text
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
 from tbmetrics.tracker import Tracker
 
-TAG = "resource_usage/profiler"
+TAG = f"{RESOURCES}/profiler"
 #: A file of this name in the run's folder asks for a profile; a number in it is the number of steps.
 REQUEST = "PROFILE"
 _PREFIX = "tbmetrics_"
@@ -83,7 +83,7 @@ class ProfilerTracker(Tracker):
             raise InputError(f"every must be more than steps + 1 (one step warms up), got {every} with steps={steps}")
         self.log_dir = Path(log_dir)
         self.traces: list[Path] = []
-        self.history = History()
+        self.history = History(bounded=True)
         self._steps = steps
         self._at = frozenset(at)
         self._every = every
