@@ -249,6 +249,7 @@ def train(
         optimizer=optimizer,
         classes=groups,
         gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # short epochs: look more often
+        overhead_budget=None,  # a step takes 10 ms here: measuring often is not cheap, but the point of the example
         hparams={"loss": loss_name, "lr": learning_rate, "batch_size": batch_size, "epochs": epochs, "seed": seed},
     ) as tb:
         for _ in tb.epochs(range(epochs)):

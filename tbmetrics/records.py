@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
 PLUGIN_NAME = "longtail"
+#: Of tables that are for figures and export only: no tab opens for a run that has nothing else.
+DATA_PLUGIN_NAME = "tbmetrics"
 
 FloatArray: TypeAlias = NDArray[np.float64]
 Float32Array: TypeAlias = NDArray[np.float32]
@@ -307,6 +309,11 @@ def health_tag(kind: str) -> str:
 def histogram_tag(of: str, name: str) -> str:
     """Tag of a histogram of "gradients", "weights" or "activations", e.g. `gradients/head.weight`."""
     return f"{of}/{tag_part(name)}"
+
+
+def plugin_of(tag: str) -> str:
+    """The TensorBoard plugin that a table's tag belongs to: the tab's, or one that shows nothing."""
+    return PLUGIN_NAME if tag.startswith(TAB_PREFIX) else DATA_PLUGIN_NAME
 
 
 # -------------------------------------------------------------------------------------- encoding for `longtail`

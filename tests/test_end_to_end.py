@@ -71,7 +71,8 @@ def test_the_tab_the_scalars_and_get_metrics_agree_with_scikit_learn(logdir, res
 
 def _check_values(plugin, run, attribute, expected):
     query = [("run", run), ("attribute", attribute), ("step", EPOCHS - 1), *(("column", m) for m in expected)]
-    _, _, body = get(f"{plugin}values?{urllib.parse.urlencode(query)}")
+    status, _, body = get(f"{plugin}values?{urllib.parse.urlencode(query)}")
+    assert status == 200, body
     shown = np.frombuffer(body, "<f4").reshape(len(expected), 10)
     np.testing.assert_allclose(shown, list(expected.values()), rtol=1e-6)
 

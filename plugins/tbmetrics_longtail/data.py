@@ -16,7 +16,6 @@ from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     PLUGIN_NAME,
-    TAB_PREFIX,
     ClassList,
     Float32Array,
     SchemaError,
@@ -285,8 +284,6 @@ def shown(text: str, limit: int = 120) -> str:
 def _sorted_out(run: str, tags: Mapping[str, Any]) -> RunTags:
     found = RunTags()
     for name, listed in sorted(tags.items()):
-        if not name.startswith(TAB_PREFIX):
-            continue  # another table of tbmetrics, which the tab does not show
         try:
             fields = decode_content(name, listed.plugin_content)
             attribute, kind = str(fields["attribute"]), str(fields["kind"])

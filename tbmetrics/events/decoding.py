@@ -12,6 +12,7 @@ from tensorboard.plugins.pr_curve.plugin_data_pb2 import PrCurvePluginData
 from tensorboard.util import tensor_util
 
 from tbmetrics.records import (
+    DATA_PLUGIN_NAME,
     PLUGIN_NAME,
     Histogram,
     HParams,
@@ -45,6 +46,8 @@ def kind_of(value: Any, metadata: Any) -> str | None:
     if field in ("simple_value", "image", "histo"):
         return {"simple_value": SCALARS, "image": IMAGES, "histo": HISTOGRAMS}[field]
     plugin = metadata.plugin_data.plugin_name if metadata is not None else ""
+    if plugin == DATA_PLUGIN_NAME:
+        return PLUGIN_NAME  # tables both
     return plugin if plugin in KINDS else None
 
 

@@ -34,6 +34,7 @@ from tbmetrics.records import (
     Text,
     class_list_content,
     class_list_payload,
+    plugin_of,
     table_content,
 )
 
@@ -96,7 +97,7 @@ def _text(record: Text) -> Any:
 
 
 def _table(record: Table) -> Any:
-    metadata = _metadata(PLUGIN_NAME, table_content(record), data_class=DATA_CLASS_TENSOR)
+    metadata = _metadata(plugin_of(record.tag), table_content(record), data_class=DATA_CLASS_TENSOR)
     return Summary.Value(tag=record.tag, tensor=_float_tensor(record.values), metadata=metadata)
 
 
