@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events.reader import read_logdir, read_run
     from tbmetrics.history import History
+    from tbmetrics.manager import MetricsManager
     from tbmetrics.resource_usage.monitor import ResourceMonitor
+    from tbmetrics.resource_usage.profiler import ProfilerTracker
     from tbmetrics.session import TBMetrics
     from tbmetrics.tracker import Tracker
     from tbmetrics.training_dynamics.gradients import GradientTracker
@@ -29,7 +31,9 @@ _HOMES = {
     "GroupRule": "class_groups",
     "History": "history",
     "InputError": "errors",
+    "MetricsManager": "manager",
     "NonFiniteError": "errors",
+    "ProfilerTracker": "resource_usage.profiler",
     "ResourceMonitor": "resource_usage.monitor",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
@@ -46,7 +50,9 @@ __all__ = [
     "GroupRule",
     "History",
     "InputError",
+    "MetricsManager",
     "NonFiniteError",
+    "ProfilerTracker",
     "ResourceMonitor",
     "TBMetrics",
     "TBMetricsWarning",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -17,6 +16,7 @@ import numpy as np
 
 from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_logdir
+from tbmetrics.file_names import slug
 from tbmetrics.history import History, Series, to_jsonable
 from tbmetrics.records import (
     ACTIVATIONS_TAG,
@@ -105,18 +105,6 @@ def export(
         except Exception as error:  # one odd run must not stop the others
             report.problems.setdefault(run, []).append(f"the export failed: {type(error).__name__}: {error}")
     return report
-
-
-def slug(name: str) -> str:
-    """`name` as a file name that is safe on every system; a short hash is added where it had to change.
-
-    A name kept as it is has only lower-case letters, digits, '-', '_' and inner dots, so names that differ in case
-    alone stay apart where files' names do not.
-    """
-    safe = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:80]
-    if safe and safe == name and safe not in {"con", "prn", "aux", "nul"}:
-        return safe
-    return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def run_metrics(history: History, attributes: Sequence[str] | None = None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tbmetrics.errors import InputError
+from tbmetrics.file_names import slug
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
 def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) -> None:
     """Writes each figure to `{save_dir}/{name}.png`; the same figure gives the same bytes.
 
+    A name may have a folder before its last "/"; what is no safe file name in it is changed.
+
     Raises:
         InputError: the directory cannot be made or written.
     """
     for name, figure in drawn.items():
-        path = Path(save_dir, f"{name}.png")
+        folder, _, kind = name.rpartition("/")
+        path = Path(save_dir, slug(folder) if folder else "", f"{kind}.png")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path, dpi=150, metadata={"Software": None})

@@ -1,1 +1,5 @@
 """Training dynamics: gradients, weights, activations, and the health of training."""
+
+from tbmetrics.training_dynamics.gradients import GradientTracker
+
+__all__ = ["GradientTracker"]

@@ -192,11 +192,20 @@ class StepSampler:
         if len(self._round) >= len(self.optimizers):
             self.close()
 
+    def _take_weights(self, sample: StepSample) -> None:
+        """Weights after backward passes without an optimizer; what a step changes is not known here."""
+        rows, parameters = zip(*self._rows.of_model(), strict=True)
+        sample.weights += norm_packets(rows, parameters)
+        if sample.detailed and self._histograms:
+            names = [self._rows.names[row] for row in rows]
+            sample.take_histograms("weights", zip(names, parameters, strict=True))
+
     def _gradient_finished(self, parameter: Tensor) -> None:
         if self._open(id(parameter)) and self._sample is not None and parameter.grad is not None:
             row = self._rows.row(parameter)
             if row is not None:
-                self._sample.take_gradient(row, parameter.grad)
+                named = self._rows.names[row] if self._histograms and self._sample.detailed else None
+                self._sample.take_gradient(row, parameter.grad, named)
 
     def close(self) -> None:
         """The step is done: its sample goes on its way."""
@@ -212,8 +221,7 @@ class StepSampler:
         sample, self._sample = self._sample, None
         if sample is not None:
             sample.passes = passes
-            if not self.optimizers and self._track_weights and (sample.detailed or self._on_nonfinite == "warn"):
-                pairs = list(self._rows.of_model())
-                sample.weights += norm_packets([row for row, _ in pairs], [p for _, p in pairs])
+            if not self.optimizers and self._track_weights:
+                self._take_weights(sample)
             sample.finish(self.step)
             self._in_flight.append(sample)

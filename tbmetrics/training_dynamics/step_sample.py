@@ -47,13 +47,16 @@ class StepSample:
     forward: ForwardSample | None = None
     found_inf: list[HostCopy] = field(default_factory=list)
     _single: tuple[list[int], list[Tensor]] = field(default_factory=lambda: ([], []))
+    _counted: dict[str, TensorStatistics] = field(default_factory=dict)
 
-    def take_gradient(self, row: int, gradient: Tensor) -> None:
-        """One gradient, as its backward pass finishes it."""
-        dense = gradient.coalesce().values() if gradient.is_sparse else gradient
+    def take_gradient(self, row: int, gradient: Tensor, histogram_of: str | None = None) -> None:
+        """One gradient, as its backward pass finishes it; with a histogram where its name is given."""
+        dense = _dense(gradient)
         rows, found = self._single
         rows.append(row)
-        found.append(torch.linalg.vector_norm(dense.detach(), dtype=torch.float32))
+        found.append(torch.linalg.vector_norm(dense, dtype=torch.float32))
+        if histogram_of is not None and dense.dtype in MEASURABLE and dense.numel():
+            self._counted[histogram_of] = measure(dense)
 
     def take_histograms(self, of: str, named: Iterable[tuple[str, Tensor]]) -> None:
         """Histograms of tensors `of` a kind ("gradients", …); of a sharded tensor its local shard."""
@@ -84,6 +87,7 @@ class StepSample:
                 Packet([rows[i] for i in at], HostCopy(torch.stack([found[i] for i in at]))) for at in _by_device(found)
             ]
             self._single = ([], [])
+        self.take_statistics("gradients", self._counted)
         if self.forward is not None:
             self.take_statistics("activations", self.forward.histograms)
 

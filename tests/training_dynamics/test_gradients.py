@@ -317,6 +317,8 @@ def test_without_an_optimizer_gradients_are_measured_as_backward_passes_finish()
     assert metrics["epochs"] == [0, 1, 2]
     assert metrics["gradient_norms"]["weight"][-1] == pytest.approx(expected, rel=1e-5)
     assert metrics["weight_norms"]["weight"][-1] == pytest.approx(model.weight.norm().item(), rel=1e-5)
+    for tag in ("gradients/weight", "weights/bias"):
+        assert tracker.history.histograms[tag].steps.tolist() == [1, 2, 3]
 
 
 # ------------------------------------------------------------------------------- nothing changed, nothing left
