@@ -5,172 +5,188 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import torch
+
+from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped, to_jsonable
-from tbmetrics.records import Scalar, tag_part
-from tbmetrics.resource_usage import memory
-from tbmetrics.resource_usage.timers import ComponentTimer, ComponentTotal
+from tbmetrics.records import Image, Record, Scalar
+from tbmetrics.resource_usage import batch_probe
+from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
+from tbmetrics.resource_usage.device import Device
+from tbmetrics.resource_usage.epoch import (
+    DATA_LOADING,
+    OTHER,
+    TAG,
+    Epoch,
+    batch_memory_records,
+    component_row,
+    epoch_records,
+    epoch_row,
+)
+from tbmetrics.resource_usage.epoch_meter import EpochMeter
+from tbmetrics.resource_usage.flops import FlopCount, count_flops
+from tbmetrics.resource_usage.snapshots import PeakSnapshots
+from tbmetrics.resource_usage.throughput import remaining_seconds
 from tbmetrics.tracker import Tracker
 
-DATA_LOADING = "data_loading"
-OTHER = "other"
-_TAG = "resource_usage"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["DATA_LOADING", "OTHER", "ResourceMonitor"]
+
+#: Drawing may take this share of the time between two drawings.
+_DRAWING_SHARE = 0.01
 
 
 class ResourceMonitor(Tracker):
     """Times epochs and their components, counts samples, and reads memory; usable alone or in a session.
 
-        monitor = ResourceMonitor()
+        monitor = ResourceMonitor("visualizations/resource_usage")
         monitor.start_epoch(0)
         with monitor.component("forward_pass"):
             ...
         monitor.end_epoch(batch_size=32, num_samples=1000)
+        monitor.visualize()
+
+    A step costs two reads of the clock per component. On CUDA, components are also timed by events on the current
+    stream, which are read when the device has come to them; only the end of an epoch waits for the last ones. In a few
+    sampled steps of an epoch the peak of memory is taken for each component (this resets
+    `torch.cuda.max_memory_allocated`) and the step's timeline is kept. Calls belong to one thread.
 
     Args:
+        save_dir: where `visualize` writes PNG files, and allocator snapshots go.
+        device: the device to measure; None = the accelerator in use, if there is one.
         clock: nanoseconds, monotonic.
+        total_epochs: how many epochs there will be, for the time left; may be set later.
+        peak_flops: peak of the device in FLOP/s, for the utilisation; None = from a table of known devices.
+        images: record the bar and the pie of component times as images, as often as drawing them stays below 1 % of
+            the time.
+        snapshots: write a snapshot of the CUDA allocator into `save_dir` when the peak rises.
 
     Attributes:
-        epoch_data: one dictionary an epoch: `epoch`, `time` (seconds), `memory` and `memory_change` (bytes; of the CUDA
-            device where one is in use, of the process on the host otherwise), `batch_size`, `num_samples`, `steps`,
-            `throughput` (samples per second, None without samples), `bottleneck`.
+        epoch_data: one dictionary an epoch: `epoch`, `time` (seconds), `memory`, `memory_change` and `peak_memory`
+            (bytes; of the device where one is in use, else of the process on the host, without a peak), `batch_size`,
+            `num_samples`, `batches`, `steps`, `throughput` (samples per second), `steps_per_second`,
+            `tokens_per_second`, `data_loading_share`, `bottleneck`, `mfu`, `remaining_seconds`, `tbmetrics_overhead`
+            (share); None where unknown.
         component_data: by component one dictionary an epoch: `epoch`, `time` and `self_time` (seconds), `count`,
-            `device_time` (seconds, None without CUDA). `other` is the rest of the epoch.
+            `device_time` (seconds, of `device_count` times; None without CUDA), `peak_memory` (bytes, None without
+            CUDA). `other` is the rest of the epoch.
+        history: all records of this monitor.
+        total_epochs: as given.
+
+    Raises:
+        InputError: a device that torch does not know or that is not there, or snapshots without `save_dir`.
     """
 
     name = "resource_usage"
 
-    def __init__(self, *, clock: Callable[[], int] = time.perf_counter_ns) -> None:
+    def __init__(
+        self,
+        save_dir: str | os.PathLike[str] | None = None,
+        *,
+        device: str | torch.device | Device | None = None,
+        clock: Callable[[], int] = time.perf_counter_ns,
+        total_epochs: int | None = None,
+        peak_flops: float | None = None,
+        images: bool = False,
+        snapshots: bool = False,
+    ) -> None:
+        if snapshots and save_dir is None:
+            raise InputError("snapshots=True needs a place for the files: give save_dir")
+        self.save_dir = save_dir
+        self.total_epochs = total_epochs
         self.epoch_data: list[dict[str, Any]] = []
         self.component_data: dict[str, list[dict[str, Any]]] = {}
         self.history = History()
-        self._clock = clock
-        self._timer = ComponentTimer(clock)
-        self._epoch: int | None = None
-        self._began = 0
-        self._outside = 0
-        self._samples = self._batches = self._steps = 0
-        self._overhead: dict[str, int] = {}
-        self._memory_before: dict[str, int] = {}
+        folder = Path(save_dir) if snapshots and save_dir is not None else None
+        self._meter = EpochMeter(device, clock, peak_flops, PeakSnapshots(folder) if folder is not None else None)
+        self._timer = self._meter.timer
+        self._blocks: dict[str, _Block] = {}
+        self._batch_points: list[tuple[float, float]] = []
+        self._drawing = _Drawing(clock) if images else None
         self._ready: list[Stamped] = []
+
+    # --------------------------------------------------------------------------------------- while training
 
     def start_epoch(self, epoch: int) -> None:
         """Begins `epoch`; one still open is ended first."""
         self.end_epoch()
-        self._epoch, self._began = epoch, self._clock()
-        self._samples = self._batches = self._steps = 0
-        self._overhead.clear()
-        self._timer.take()
-        memory.start_peak()
-        self._memory_before = memory.in_use()
+        self._meter.start_epoch(epoch)
 
     def start_component(self, name: str) -> None:
-        """Starts timing `name`; components nest."""
+        """Starts timing `name`; components nest, and may nest in themselves."""
+        if name == DATA_LOADING:
+            self._meter.boundary(DATA_LOADING)
         self._timer.start(name)
 
     def end_component(self, name: str) -> None:
         """Stops timing `name`."""
         self._timer.end(name)
 
-    @contextmanager
-    def component(self, name: str) -> Iterator[None]:
-        """Times the block as component `name`."""
-        self._timer.start(name)
-        try:
-            yield
-        finally:
-            self._timer.end(name)
+    def component(self, name: str) -> _Block:
+        """A context manager that times its block as component `name`."""
+        block = self._blocks.get(name)
+        if block is None:
+            block = self._blocks[name] = _Block(self, name)
+        return block
 
-    def count_samples(self, samples: int) -> None:
-        """Counts one batch of `samples` samples."""
-        self._samples += samples
-        self._batches += 1
+    def count_samples(self, samples: int, *, tokens: int = 0) -> None:
+        """Counts one batch of `samples` samples (and `tokens` tokens, where they are of interest)."""
+        self._meter.count_samples(samples, tokens)
 
     def after_step(self, step: int) -> None:
         """Counts one optimizer step."""
-        self._steps += 1
+        self._meter.after_step(step)
 
-    def add_overhead(self, name: str, nanoseconds: int) -> None:
+    def add_overhead(self, tracker_name: str, nanoseconds: int) -> None:
         """Adds to the time that tbmetrics itself took, by tracker."""
-        self._overhead[name] = self._overhead.get(name, 0) + nanoseconds
+        self._meter.add_overhead(tracker_name, nanoseconds)
+
+    @contextmanager
+    def measure_flops(self) -> Iterator[FlopCount]:
+        """Counts the floating-point operations of the block, which must be one whole step, for the utilisation."""
+        with count_flops() as count:
+            yield count
+        self._meter.flops_per_step = count.flops
 
     def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
         """Ends the open epoch; does nothing where none is open.
 
         Args:
             batch_size, num_samples: where the batches were not counted one by one with `count_samples`.
+
+        Raises:
+            InputError: a negative number.
         """
-        if self._epoch is None:
+        for argument, value in (("batch_size", batch_size), ("num_samples", num_samples)):
+            if value is not None and not value >= 0:
+                raise InputError(f"{argument} must be a number of at least 0, got {value!r}")
+        if not self._meter.is_open:
             return
-        elapsed = self._clock() - self._began
-        self._timer.close_all()
-        epoch, self._epoch = self._epoch, None
-        components = self._components(elapsed)
-        samples = self._samples if num_samples is None else num_samples
-        size = self._samples / self._batches if batch_size is None and self._batches else batch_size
-        used = memory.in_use()
-        self.epoch_data.append(self._epoch_row(epoch, elapsed, samples, size, used, components))
-        for name, total in components.items():
-            self.component_data.setdefault(name, []).append(_component_row(epoch, total))
-        now = time.time()
-        self._ready += [Stamped(epoch, now, scalar) for scalar in self._scalars(elapsed, samples, used, components)]
+        measured = self._meter.end_epoch(batch_size, num_samples)
+        self.epoch_data.append(epoch_row(measured, self._remaining(measured)))
+        for name, total in measured.components.items():
+            row = component_row(measured.number, total, measured.component_peaks.get(name))
+            self.component_data.setdefault(name, []).append(row)
+        self._keep(measured.number, epoch_records(measured, self._remaining(measured)))
+        for step, wall_time, rate in measured.rates:
+            self._put(Stamped(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
+        self._learn_batch_memory(measured)
+        if self._drawing is not None:
+            self._keep(measured.number, self._drawing.images(self.history, measured.number))
 
-    def _components(self, elapsed: int) -> dict[str, ComponentTotal]:
-        totals = self._timer.take()
-        rest = elapsed - sum(total.self_nanoseconds for total in totals.values())
-        return {**totals, OTHER: ComponentTotal(1, max(rest, 0), max(rest, 0))}
-
-    def _epoch_row(
-        self,
-        epoch: int,
-        elapsed: int,
-        samples: int,
-        batch_size: float | None,
-        used: dict[str, int],
-        components: dict[str, ComponentTotal],
-    ) -> dict[str, Any]:
-        key = "allocated_bytes" if "allocated_bytes" in used else "host_rss_bytes"
-        now, before = used.get(key), self._memory_before.get(key)
-        return {
-            "epoch": epoch,
-            "time": elapsed / 1e9,
-            "memory": now,
-            "memory_change": None if now is None or before is None else now - before,
-            "batch_size": batch_size,
-            "num_samples": samples,
-            "steps": self._steps,
-            "throughput": samples / elapsed * 1e9 if samples and elapsed else None,
-            "bottleneck": _bottleneck(components, elapsed),
-        }
-
-    def _scalars(
-        self, elapsed: int, samples: int, used: dict[str, int], components: dict[str, ComponentTotal]
-    ) -> Iterator[Scalar]:
-        yield Scalar(f"{_TAG}/epoch_time_seconds", elapsed / 1e9)
-        if samples and elapsed:
-            yield Scalar(f"{_TAG}/throughput_samples_per_second", samples / elapsed * 1e9)
-        for name, total in components.items():
-            yield Scalar(f"{_TAG}/component_seconds/{tag_part(name)}", total.self_nanoseconds / 1e9)
-            if total.device_milliseconds == total.device_milliseconds:
-                yield Scalar(f"{_TAG}/component_device_seconds/{tag_part(name)}", total.device_milliseconds / 1e3)
-        if DATA_LOADING in components and elapsed:
-            yield Scalar(f"{_TAG}/data_loading_share", components[DATA_LOADING].nanoseconds / elapsed)
-        for name, value in used.items():
-            yield Scalar(f"{_TAG}/memory/{name}", float(value))
-        if elapsed:
-            yield Scalar(f"{_TAG}/tbmetrics_overhead", sum(self._overhead.values()) / elapsed)
-            for name, spent in self._overhead.items():
-                yield Scalar(f"{_TAG}/tbmetrics_overhead/{tag_part(name)}", spent / elapsed)
+    # ---------------------------------------------------------------------------------------------- results
 
     def records(self, epoch: int) -> Iterable[Stamped]:
-        """The scalars of the epochs ended since the last call."""
+        """Everything recorded since the last call; ends `epoch` where it is still open."""
         self.end_epoch()
         ready, self._ready = self._ready, []
-        for stamped in ready:
-            self.history.add(stamped)
         return ready
 
     def get_metrics(self) -> dict[str, Any]:
@@ -179,23 +195,104 @@ class ResourceMonitor(Tracker):
         return found
 
     def save_metrics(self, path: str | os.PathLike[str]) -> None:
-        """Writes `get_metrics()` as JSON to `path`."""
-        Path(path).write_text(json.dumps(self.get_metrics(), indent=2, allow_nan=False), encoding="utf-8")
+        """Writes `get_metrics()` as JSON to `path`, making its directory where it is missing."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(self.get_metrics(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+    def visualize(self) -> dict[str, Figure]:
+        """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.resource_usage import figures
+
+        drawn = dict(figures(self.history))
+        if self.save_dir is not None:
+            Path(self.save_dir).mkdir(parents=True, exist_ok=True)
+            for name, figure in drawn.items():
+                figure.savefig(Path(self.save_dir, f"{name}.png"), dpi=150, metadata={"Software": None})
+        return drawn
+
+    def probe_batch_sizes(self, step: ProbedStep, sizes: Sequence[int]) -> BatchMemory:
+        """Runs `step` once per batch size, records its peak of memory and the largest batch predicted from it.
+
+        The peaks are scalars over the batch size (it stands where other records have the epoch).
+
+        Args:
+            step: a function that is given a size and does one step, or `(model, make_batch, loss)`; see
+                `tbmetrics.resource_usage.batch_probe.probe_batch_sizes`.
+            sizes: at least two.
+
+        Raises:
+            InputError: sizes that cannot be measured.
+        """
+        found = batch_probe.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
+        now = time.time()
+        for size, peak in zip(found.sizes, found.peak_bytes, strict=True):
+            self._put(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
+        self._keep(self._meter.epoch or 0, batch_memory_records(found))
+        return found
+
+    def stop(self) -> None:
+        """Ends the background thread and the recording of allocations; may be called more than once."""
+        self._meter.stop()
+
+    # -------------------------------------------------------------------------------------------- internals
+
+    def _remaining(self, measured: Epoch) -> float | None:
+        past = [row["time"] for row in self.epoch_data if row["epoch"] != measured.number]
+        return remaining_seconds([*past, measured.seconds], self.total_epochs)
+
+    def _learn_batch_memory(self, measured: Epoch) -> None:
+        """Fits memory over the batch size once epochs have had different ones."""
+        peak = measured.memory.get("peak_bytes")
+        if not measured.largest_batch or peak is None:
+            return
+        self._batch_points.append((measured.largest_batch, peak))
+        sizes, peaks = zip(*self._batch_points, strict=True)
+        found = batch_probe.summarise(sizes, peaks, None, self._meter.device_capacity())
+        self._keep(measured.number, batch_memory_records(found))
+
+    def _keep(self, step: int, records: Iterable[Record]) -> None:
+        now = time.time()
+        for record in records:
+            self._put(Stamped(step, now, record))
+
+    def _put(self, stamped: Stamped) -> None:
+        self.history.add(stamped)
+        self._ready.append(stamped)
 
 
-def _component_row(epoch: int, total: ComponentTotal) -> dict[str, Any]:
-    device = total.device_milliseconds / 1e3
-    return {
-        "epoch": epoch,
-        "time": total.nanoseconds / 1e9,
-        "self_time": total.self_nanoseconds / 1e9,
-        "count": total.count,
-        "device_time": device if device == device else None,
-    }
+class _Block:
+    """Times its block as one component; holds no state of its own, so it nests in itself."""
+
+    __slots__ = ("_monitor", "_name")
+
+    def __init__(self, monitor: ResourceMonitor, name: str) -> None:
+        self._monitor = monitor
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._monitor.start_component(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._monitor.end_component(self._name)
 
 
-def _bottleneck(components: dict[str, ComponentTotal], elapsed: int) -> str | None:
-    """What bounds the epoch: "input" where a third or more of it waits for data, else "compute"; None if unknown."""
-    if DATA_LOADING not in components or not elapsed:
-        return None
-    return "input" if components[DATA_LOADING].nanoseconds / elapsed >= 1 / 3 else "compute"
+class _Drawing:
+    """Draws the component times of an epoch as images while that stays a small share of the time."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._took = 0
+        self._done_at = clock()
+
+    def images(self, history: History, epoch: int) -> list[Image]:
+        """The images of `epoch`; none where the last drawing is too short ago for what it took."""
+        began = self._clock()
+        if self._took > _DRAWING_SHARE * (began - self._done_at):
+            return []
+        from tbmetrics.figures.resource_usage import component_images
+
+        drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
+        self._done_at = self._clock()
+        self._took = self._done_at - began
+        return drawn

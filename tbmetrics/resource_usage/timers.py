@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from pathlib import Path
+from typing import Any, Protocol
 
 from tbmetrics.errors import TBMetricsWarning
+from tbmetrics.resource_usage.device_clock import DeviceClock
+
+#: Code that a warning does not point at: this package, and the context managers in between.
+_OURS = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 
 @dataclass(slots=True)
@@ -22,102 +28,215 @@ class ComponentTotal:
         count: how often it was entered from outside itself.
         nanoseconds: host time from entering to leaving, nested components included, each moment counted once.
         self_nanoseconds: host time without nested components.
-        device_milliseconds: time between CUDA events on the current stream, NaN without CUDA.
+        device_milliseconds: time between the device's marks at entering and leaving; NaN without a device.
+        device_count: how many of the `count` times have a device time.
+        device_behind: how many of those left before the device had even come to where they entered.
+        device_lag_milliseconds: by how much the device fell behind the host inside the component, in sum.
     """
 
     count: int = 0
     nanoseconds: int = 0
     self_nanoseconds: int = 0
-    device_milliseconds: float = float("nan")
+    device_milliseconds: float = math.nan
+    device_count: int = 0
+    device_behind: int = 0
+    device_lag_milliseconds: float = 0.0
+
+    def add_device_time(self, device_milliseconds: float, host_milliseconds: float, behind: bool) -> None:
+        """Adds one pair of marks."""
+        before = 0.0 if math.isnan(self.device_milliseconds) else self.device_milliseconds
+        self.device_milliseconds = before + device_milliseconds
+        self.device_count += 1
+        self.device_behind += behind
+        self.device_lag_milliseconds += max(0.0, device_milliseconds - host_milliseconds)
+
+
+class Observer(Protocol):
+    """Sees every component of a sampled step."""
+
+    def entered(self, name: str) -> None:
+        """A component was entered."""
+
+    def left(self, name: str, began: int, ended: int) -> None:
+        """A component was left; nanoseconds of the timer's clock."""
+
+
+class _Component:
+    """A name, how deep it is open, and its totals in this epoch."""
+
+    __slots__ = ("depth", "ended_for_it", "name", "total")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.depth = 0
+        self.ended_for_it = 0
+        self.total = ComponentTotal()
+
+
+class _Frame:
+    """One open component. Frames are made once per depth and used again."""
+
+    __slots__ = ("began", "component", "mark", "nested")
+
+    def __init__(self) -> None:
+        self.component = _Component("")
+        self.began = 0
+        self.nested = 0
+        self.mark: Any = None
 
 
 @dataclass(slots=True)
-class _Open:
-    name: str
-    began: int
-    nested: int = 0
-    event: Any = None
+class _Pair:
+    total: ComponentTotal
+    began: Any
+    ended: Any
+    host_milliseconds: float
+    behind: bool
 
 
 class ComponentTimer:
-    """The stack of open components and their totals in this epoch.
+    """The stack of open components and their totals in this epoch; for one thread.
 
     Args:
-        clock: nanoseconds.
-        cuda: record CUDA events too; they are read later, without synchronising.
+        clock: nanoseconds, monotonic.
+        device: marks on a device's stream, read later without waiting for it; None = host time only.
+
+    Attributes:
+        observer: sees every component entered and left while it is set.
     """
 
-    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns, *, cuda: bool | None = None) -> None:
-        self.totals: dict[str, ComponentTotal] = {}
+    def __init__(self, clock: Callable[[], int] = time.perf_counter_ns, device: DeviceClock | None = None) -> None:
+        self.observer: Observer | None = None
+        self.device = device
         self._clock = clock
-        self._cuda = torch.cuda.is_available() if cuda is None else cuda
-        self._stack: list[_Open] = []
-        self._depth: dict[str, int] = {}
-        self._pending: deque[tuple[str, Any, Any]] = deque()
+        self._components: dict[str, _Component] = {}
+        self._frames = [_Frame()]
+        self._depth = -1
+        self._pending: deque[_Pair] = deque()
         self._warned: set[tuple[str, str]] = set()
 
     def start(self, name: str) -> None:
         """Enters `name`."""
-        self._depth[name] = self._depth.get(name, 0) + 1
-        self._stack.append(_Open(name, self._clock(), 0, self._event()))
+        component = self._components.get(name)
+        if component is None:
+            component = self._components[name] = _Component(name)
+        depth = self._depth = self._depth + 1
+        if depth == len(self._frames):
+            self._frames.append(_Frame())
+        frame = self._frames[depth]
+        frame.component = component
+        frame.nested = 0
+        component.depth += 1
+        component.ended_for_it = 0
+        if self.device is not None and component.depth == 1:
+            frame.mark = self.device.mark()
+        if self.observer is not None:
+            self.observer.entered(name)
+        frame.began = self._clock()
 
     def end(self, name: str) -> None:
-        """Leaves `name`; components left open inside it are closed with a warning."""
+        """Leaves `name`; components left open inside it are ended with it, with a warning."""
         now = self._clock()
-        if not self._depth.get(name):
-            self._warn("ended", name, "was ended without being started; the call is ignored")
+        depth = self._depth
+        if (depth < 0 or self._frames[depth].component.name != name) and not self._unwind_to(name, now):
             return
-        while self._stack[-1].name != name:
-            inner = self._stack[-1].name
-            self._warn("open", inner, f"was still open when {name!r} ended; it is ended there")
-            self._close(now)
-        self._close(now)
+        self._leave(now)
 
     def close_all(self) -> None:
         """Ends whatever is open, with a warning: components do not cross epochs."""
         now = self._clock()
-        while self._stack:
-            self._warn("epoch", self._stack[-1].name, "was still open when the epoch ended; it is ended there")
-            self._close(now)
+        while self._depth >= 0:
+            self._end_for_it("epoch", "was still open when the epoch ended; it is ended there", now)
+
+    def drop_all(self) -> None:
+        """Forgets the totals and whatever is open: an epoch begins."""
+        while self._depth >= 0:
+            self._end_for_it("before", "was open before the epoch began; it is ended there", self._clock())
+        self.take()
 
     def take(self) -> dict[str, ComponentTotal]:
-        """The totals of the epoch, and starts new ones."""
+        """The totals of the epoch, in the order of first use, and starts new ones. Waits for marks in flight."""
         self._collect(wait=True)
-        totals, self.totals = self.totals, {}
+        totals = {name: c.total for name, c in self._components.items() if c.total.count}
+        for component in self._components.values():
+            component.total = ComponentTotal()
         return totals
 
-    def _close(self, now: int) -> None:
-        opened = self._stack.pop()
-        elapsed = now - opened.began
-        self._depth[opened.name] -= 1
-        total = self.totals.setdefault(opened.name, ComponentTotal())
-        total.self_nanoseconds += elapsed - opened.nested
-        if self._stack:
-            self._stack[-1].nested += elapsed
-        if self._depth[opened.name] == 0:  # the outermost of itself: each moment counts once
+    # --------------------------------------------------------------------------------------------- internals
+
+    def _leave(self, now: int) -> None:
+        frame = self._frames[self._depth]
+        self._depth -= 1
+        component = frame.component
+        elapsed = now - frame.began
+        total = component.total
+        total.self_nanoseconds += elapsed - frame.nested
+        if self._depth >= 0:
+            self._frames[self._depth].nested += elapsed
+        component.depth -= 1
+        if component.depth == 0:  # the outermost of itself: each moment counts once
             total.count += 1
             total.nanoseconds += elapsed
-            if opened.event is not None:
-                self._pending.append((opened.name, opened.event, self._event()))
-                self._collect(wait=False)
+            if frame.mark is not None:
+                self._keep_pair(frame, elapsed)
+        if self.observer is not None:
+            self.observer.left(component.name, frame.began, now)
 
-    def _event(self) -> Any:
-        if not self._cuda:
-            return None
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
+    def _keep_pair(self, frame: _Frame, elapsed: int) -> None:
+        device = self.device
+        began, frame.mark = frame.mark, None
+        if device is None:
+            return
+        behind = not device.reached(began)
+        ended = device.mark()
+        if ended is None:
+            device.release(began)
+            return
+        self._pending.append(_Pair(frame.component.total, began, ended, elapsed / 1e6, behind))
+        self._collect(wait=False)
 
-    def _collect(self, wait: bool) -> None:
-        while self._pending and (wait or self._pending[0][2].query()):
-            name, began, ended = self._pending.popleft()
+    def _collect(self, *, wait: bool) -> None:
+        device = self.device
+        if device is None:
+            return
+        while self._pending and (wait or device.reached(self._pending[0].ended)):
+            pair = self._pending.popleft()
             if wait:
-                ended.synchronize()
-            total = self.totals.setdefault(name, ComponentTotal())
-            before = total.device_milliseconds
-            total.device_milliseconds = (before if before == before else 0.0) + began.elapsed_time(ended)
+                device.wait(pair.ended)
+            taken = device.milliseconds(pair.began, pair.ended)
+            pair.total.add_device_time(taken, pair.host_milliseconds, pair.behind)
+            device.release(pair.began)
+            device.release(pair.ended)
+
+    def _unwind_to(self, name: str, now: int) -> bool:
+        """Ends what is open inside `name`; False where `name` is not open."""
+        component = self._components.get(name)
+        if component is None or component.depth == 0:
+            if component is not None and component.ended_for_it:
+                component.ended_for_it -= 1
+            else:
+                self._warn("ended", name, "was ended without being started; the call is ignored")
+            return False
+        while self._frames[self._depth].component is not component:
+            self._end_for_it("open", f"was still open when {name!r} ended; it is ended there", now)
+        return True
+
+    def _end_for_it(self, kind: str, what: str, now: int) -> None:
+        component = self._frames[self._depth].component
+        self._leave(now)
+        component.ended_for_it += 1
+        self._warn(kind, component.name, what)
 
     def _warn(self, kind: str, name: str, what: str) -> None:
         if (kind, name) not in self._warned:
             self._warned.add((kind, name))
-            warnings.warn(f"component {name!r} {what}; this is said once", TBMetricsWarning, stacklevel=4)
+            message = f"component {name!r} {what}; pair start_component and end_component (said once)"
+            warnings.warn(message, TBMetricsWarning, stacklevel=caller_level())
+
+
+def caller_level() -> int:
+    """The `stacklevel` that names the line outside this package, as seen from the function that calls this one."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    return level

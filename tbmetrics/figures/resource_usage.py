@@ -1,0 +1,294 @@
+"""The figures of resource usage, drawn from a history: where time goes, how fast training is, what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.figures.resource_history import (
+    OTHER,
+    TAG,
+    Components,
+    batch_points,
+    last_value,
+    length_of_typical_step,
+    memory_series,
+    read_components,
+    spans_of_typical_step,
+)
+from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
+from tbmetrics.history import History, ScalarSeries
+from tbmetrics.records import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BARS_SHOWN = 60  # more epochs than this are drawn as areas
+LABELLED_SHARE = 0.05  # smaller slices of the pie are named in the bars beside it only
+
+#: Okabe and Ito (2008), in an order that keeps neighbours apart; black and the lightest are left out.
+_COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4ea3", "#a08f1f")
+_HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "++", "--")
+_REST_COLOUR = "#b5b5b5"
+_MEMORY_LINES = {
+    "allocated_bytes": ("allocated at the end", _COLOURS[0], "-", "o"),
+    "peak_bytes": ("peak", _COLOURS[5], "--", "^"),
+    "reserved_bytes": ("reserved", _COLOURS[2], "-.", "s"),
+    "host_rss_bytes": ("host, resident", _COLOURS[3], "-", "D"),
+    "host_peak_rss_bytes": ("host, most so far", _REST_COLOUR, ":", "v"),
+}
+_BYTE_UNITS = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+
+
+def figures(history: History, *, step: int | None = None) -> Iterator[tuple[str, Figure]]:
+    """(name, figure) of every figure that `history` has the data for.
+
+    Args:
+        history: kept in memory or read from disk.
+        step: the epoch shown where a figure shows one; None = the last.
+
+    Raises:
+        KeyError: nothing was recorded at that epoch.
+    """
+    components = read_components(history)
+    if components is not None:
+        yield "component_times", component_times(components)
+        yield "component_shares", component_shares(components, step)
+    if f"{TAG}/throughput_samples_per_second" in history.scalars:
+        yield "throughput", throughput(history)
+    if memory_series(history):
+        yield "memory", memory(history)
+    sizes, peaks = batch_points(history)
+    if len(sizes):
+        yield "memory_by_batch_size", memory_by_batch_size(history, sizes, peaks)
+    if spans := spans_of_typical_step(history, step):
+        length = max(length_of_typical_step(history, step), max(ended for _, _, ended in spans))
+        yield "typical_step", typical_step(spans, length, components)
+
+
+def component_images(history: History, step: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+    """(name, pixels) of the bars and the pie of component times, for the Images tab; RGB, uint8."""
+    components = read_components(history)
+    if components is None:
+        return
+    for name, figure in (
+        ("component_times", component_times(components)),
+        ("component_shares", component_shares(components, step)),
+    ):
+        figure.set_dpi(80)
+        canvas: Any = figure.canvas
+        canvas.draw()
+        yield name, np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+
+
+def component_times(components: Components) -> Figure:
+    """Seconds of each epoch, stacked by component; they add up to the wall clock."""
+    figure, (ax,) = new_figure("Time by component", width=7.2)
+    below = np.zeros(len(components.epochs))
+    for i, name in enumerate(components.names):
+        seconds = components.seconds[i]
+        options = {**_style(components, components.names[i]), "linewidth": 0.5, "label": short(name)}
+        if len(components.epochs) <= BARS_SHOWN:
+            ax.bar(components.epochs, seconds, 0.8, bottom=below, **options)
+        else:
+            ax.fill_between(components.epochs, below, below + seconds, **options)
+        below = below + seconds
+    label(ax, x="Epoch", y="Seconds")
+    _epoch_axis(ax, components.epochs, below.max(initial=0.0))
+    _legend_beside(ax, reverse=True)
+    return figure
+
+
+def component_shares(components: Components, step: int | None) -> Figure:
+    """Share of each component in one epoch, as a pie and, to be compared, as bars."""
+    at = components.index_of(step)
+    seconds = components.seconds[:, at]
+    shares = seconds / seconds.sum() if seconds.sum() > 0 else np.zeros(len(seconds))
+    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=8.4, height=3.6, panels=2)
+    if shares.any():
+        _draw_pie(pie, components, shares)
+    else:
+        pie.set_axis_off()
+    positions = np.arange(len(shares))
+    for i in positions:
+        bars.barh(i, shares[i], 0.7, linewidth=0.5, **_style(components, components.names[i]))
+        text = f"{shares[i]:.1%}  {_seconds(seconds[i])}"
+        plain(bars.annotate(text, (shares[i], i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
+    _name_rows(bars, components.names)
+    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.45, 0.01))
+    bars.xaxis.set_major_formatter(_percent())
+    label(bars, x="Share of the epoch")
+    return figure
+
+
+def _draw_pie(ax: Axes, components: Components, shares: FloatArray) -> None:
+    shown = [i for i in range(len(shares)) if shares[i] > 0]
+    names = [short(components.names[i]) if shares[i] >= LABELLED_SHARE else "" for i in shown]
+    wedges, texts = ax.pie(
+        shares[shown], labels=names, startangle=90, counterclock=False, textprops={"fontsize": SMALL}
+    )  # fmt: skip
+    for i, wedge in zip(shown, wedges, strict=True):
+        wedge.set(linewidth=0.8, **_style(components, components.names[i]))
+    for text in texts:
+        plain(text)
+
+
+def throughput(history: History) -> Figure:
+    """Samples per second over epochs."""
+    figure, (ax,) = new_figure("Throughput")
+    series = history.scalars[f"{TAG}/throughput_samples_per_second"]
+    ax.plot(series.steps, series.values, color=_COLOURS[0], marker=_marker(series, "o"), markersize=4)
+    label(ax, x="Epoch", y="Samples per second")
+    _epoch_axis(ax, series.steps, float(np.nanmax(series.values)))
+    ax.yaxis.set_major_formatter(_thousands())
+    return figure
+
+
+def memory(history: History) -> Figure:
+    """Memory over epochs: the device's allocator where there is one, and the process on the host."""
+    figure, (ax,) = new_figure("Memory", width=7.2)
+    found = memory_series(history)
+    most = max(float(np.nanmax(series.values)) for series in found.values())
+    unit, name = _byte_unit(most)
+    for key, series in found.items():
+        title, colour, line, marker = _MEMORY_LINES[key]
+        ax.plot(
+            series.steps, series.values / unit, line, color=colour, marker=_marker(series, marker), markersize=4,
+            label=title,
+        )  # fmt: skip
+    label(ax, x="Epoch", y=f"Memory ({name})")
+    _epoch_axis(ax, np.concatenate([series.steps for series in found.values()]), most / unit)
+    _legend_beside(ax)
+    return figure
+
+
+def memory_by_batch_size(history: History, sizes: FloatArray, peaks: FloatArray) -> Figure:
+    """Memory against the batch size as measured, with the fitted line and what fits, where they are known."""
+    figure, (ax,) = new_figure("Memory by batch size", width=7.2)
+    fit = {name: last_value(history, f"{TAG}/batch_memory/{name}") for name in _FIT}
+    unit, name = _byte_unit(float(peaks.max()))
+    ax.scatter(sizes, peaks / unit, color=_COLOURS[0], s=28, zorder=3, label="measured")
+    if not np.isnan(fit["bytes_per_sample"]):
+        reach = np.array([0.0, sizes.max() * 1.1])
+        values = (fit["fixed_bytes"] + fit["bytes_per_sample"] * reach) / unit
+        per_sample, unit_of_sample = _in_bytes(fit["bytes_per_sample"])
+        title = f"line: {fit['fixed_bytes'] / unit:,.3g} {name} + {per_sample:,.3g} {unit_of_sample} a sample"
+        ax.plot(reach, values, "--", color=_COLOURS[5], label=title)
+    capacity = fit["capacity_bytes"]
+    if capacity <= 1.15 * peaks.max():
+        ax.axhline(capacity / unit, color=_REST_COLOUR, linestyle=":", label="what fits")
+    label(ax, x="Batch size", y=f"Memory ({name})", title=_largest_batch(fit))
+    ax.set_ylim(0, peaks.max() / unit * 1.2)
+    ax.set_xlim(0, sizes.max() * 1.1)
+    legend(ax, loc="lower right")
+    return figure
+
+
+_FIT = (
+    "fixed_bytes", "bytes_per_sample", "largest_batch", "largest_batch_lower", "largest_batch_upper", "capacity_bytes",
+)  # fmt: skip
+
+
+def _largest_batch(fit: dict[str, float]) -> str:
+    if np.isnan(fit["largest_batch"]):
+        return ""
+    text = f"largest batch predicted: {fit['largest_batch']:,.0f}"
+    if np.isnan(fit["largest_batch_lower"]) or np.isnan(fit["largest_batch_upper"]):
+        return text
+    return f"{text} ({fit['largest_batch_lower']:,.0f} to {fit['largest_batch_upper']:,.0f})"
+
+
+def typical_step(spans: Sequence[tuple[str, float, float]], seconds: float, components: Components | None) -> Figure:
+    """What happens when in a step of middle length: one bar for each time that a component ran.
+
+    Args:
+        spans: (component, began, ended), in seconds since the step began.
+        seconds: length of the step.
+        components: for the same colours as in the other figures.
+    """
+    names = list(dict.fromkeys(name for name, _, _ in spans))
+    figure, (ax,) = new_figure(f"A typical step: {_seconds(seconds)}", width=7.2, height=1.6 + 0.34 * len(names))
+    scale, unit = (1.0, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+    for name, began, ended in spans:
+        style = {"linewidth": 0.5, **_style(components, name)}
+        ax.barh(names.index(name), (ended - began) * scale, 0.6, began * scale, **style)
+    for row, name in enumerate(names):
+        of_name = [(began, ended) for n, began, ended in spans if n == name]
+        taken, last = sum(ended - began for began, ended in of_name), max(ended for _, ended in of_name)
+        at = (last * scale, row)
+        text = f"{taken * scale:,.3g} {unit}"
+        plain(ax.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
+    _name_rows(ax, names)
+    ax.set_xlim(0, seconds * scale * 1.14)
+    ax.axvline(seconds * scale, color=_REST_COLOUR, linestyle=":")
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    label(ax, x=f"Time since the step began ({unit})")
+    return figure
+
+
+# ---------------------------------------------------------------------------------------------------- details
+
+
+def _byte_unit(most: float) -> tuple[float, str]:
+    return next(((float(size), name) for size, name in _BYTE_UNITS if most >= size), (1.0, "bytes"))
+
+
+def _in_bytes(value: float) -> tuple[float, str]:
+    unit, name = _byte_unit(abs(value))
+    return value / unit, name
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.1f} s" if value >= 1 else f"{value * 1e3:,.3g} ms"
+
+
+def _marker(series: Sequence[Any] | ScalarSeries, marker: str) -> str:
+    return marker if len(series) <= BARS_SHOWN else ""
+
+
+def _style(components: Components | None, name: str) -> dict[str, Any]:
+    """Colour and hatch of a component, the same in every figure; what has no place of its own is grey."""
+    names = components.names if components is not None else ()
+    if name == OTHER or name not in names:
+        return {"facecolor": _REST_COLOUR, "hatch": "", "edgecolor": "white"}
+    at = names.index(name) % len(_COLOURS)
+    return {"facecolor": _COLOURS[at], "hatch": _HATCHES[at], "edgecolor": "white"}
+
+
+def _legend_beside(ax: Axes, *, reverse: bool = False) -> None:
+    legend(ax, loc="center left", bbox_to_anchor=(1.0, 0.5), reverse=reverse)
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Names the rows of horizontal bars, the first on top."""
+    ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=NORMAL)
+    for tick in ax.get_yticklabels():
+        plain(tick)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.grid(visible=False, axis="y")
+
+
+def _epoch_axis(ax: Axes, epochs: IntArray, most: float) -> None:
+    """Whole epochs, a little air around few of them, and values from zero up."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    air = 1.2 if np.ptp(epochs) < 3 else 0.6
+    ax.set_xlim(epochs.min() - air, epochs.max() + air)
+    ax.set_ylim(0, most * 1.1 or 1)
+
+
+def _percent() -> Any:
+    from matplotlib.ticker import PercentFormatter
+
+    return PercentFormatter(xmax=1)
+
+
+def _thousands() -> Any:
+    from matplotlib.ticker import StrMethodFormatter
+
+    return StrMethodFormatter("{x:,.4g}")

@@ -1,0 +1,225 @@
+"""ProfilerTracker: torch's profiler on a few steps, at set times or on demand, its trace where TensorBoard finds it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.history import History, Stamped
+from tbmetrics.records import Record, Scalar, Text
+from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
+from tbmetrics.tracker import Tracker
+
+TAG = "resource_usage/profiler"
+#: A file of this name in the run's folder asks for a profile; a number in it is the number of steps.
+REQUEST = "PROFILE"
+_PREFIX = "tbmetrics_"
+_SUFFIX = ".pt.trace.json.gz"
+_LOOK_EVERY_SECONDS = 1.0
+_MOST_STEPS = 1000
+
+
+class ProfilerTracker(Tracker):
+    """Profiles a few optimizer steps and writes the trace into the run's folder.
+
+        profiler = ProfilerTracker("runs/focal", at=(100,))
+        with TBMetrics("runs/focal", model=model, optimizer=optimizer, trackers=[profiler]) as tb:
+            ...
+
+    A profile is made after the steps in `at`, every `every` steps, when `profile()` is called, and when a file named
+    `PROFILE` appears in the folder (`touch runs/focal/PROFILE`). One step warms up, the next `steps` are recorded.
+    The trace `tbmetrics_{host}_{pid}.{time}.pt.trace.json.gz` opens in the PyTorch Profiler tab of TensorBoard
+    (`torch-tb-profiler`) and at https://ui.perfetto.dev; the Text tab has the top operators, and scalars say where the
+    time of a step goes. While no profile is made, a step costs one read of the clock.
+
+    Args:
+        log_dir: the run's folder.
+        steps: optimizer steps in a profile.
+        at: optimizer steps after which a profile begins.
+        every: and then every so many; None = never.
+        keep: traces kept in the folder; the oldest go.
+        max_bytes: a trace larger than this is deleted, with a warning.
+        profile_memory: record allocations too.
+        record_shapes: record shapes of the operators' inputs.
+
+    Attributes:
+        traces: the files written, those that were kept.
+        history: all records of this tracker.
+
+    Raises:
+        InputError: an option out of range.
+    """
+
+    name = "profiler"
+
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str],
+        *,
+        steps: int = 5,
+        at: Collection[int] = (10,),
+        every: int | None = None,
+        keep: int = 3,
+        max_bytes: int = 256 * 2**20,
+        profile_memory: bool = False,
+        record_shapes: bool = False,
+    ) -> None:
+        for option, value, most in (
+            ("steps", steps, _MOST_STEPS),
+            ("keep", keep, None),
+            ("max_bytes", max_bytes, None),
+        ):
+            if value < 1 or (most is not None and value > most):
+                raise InputError(f"{option} must be at least 1{f' and at most {most}' if most else ''}, got {value}")
+        if every is not None and every <= steps + 1:
+            raise InputError(f"every must be more than steps + 1 (one step warms up), got {every} with steps={steps}")
+        self.log_dir = Path(log_dir)
+        self.traces: list[Path] = []
+        self.history = History()
+        self._steps = steps
+        self._at = frozenset(at)
+        self._every = every
+        self._keep = keep
+        self._max_bytes = max_bytes
+        self._options: dict[str, Any] = {"profile_memory": profile_memory, "record_shapes": record_shapes}
+        self._requested = 0
+        self._looked = 0.0
+        self._profiler: Any = None
+        self._ready: list[Stamped] = []
+        self._step = 0
+        self._finished = False
+
+    def profile(self, steps: int | None = None) -> None:
+        """Asks for a profile of the next `steps` steps; one that is being made goes on and this one is dropped.
+
+        Raises:
+            InputError: steps out of 1..1000.
+        """
+        wanted = self._steps if steps is None else steps
+        if not 1 <= wanted <= _MOST_STEPS:
+            raise InputError(f"steps must lie in 1..{_MOST_STEPS}, got {wanted}")
+        self._requested = wanted
+
+    def after_step(self, step: int) -> None:
+        """Drives the profile that is being made, or begins one that is due."""
+        self._step = step
+        if self._profiler is not None:
+            self._profiler.step()
+            if self._finished:
+                self._end()
+            return
+        self._look_for_request()
+        if step in self._at or (self._every is not None and step % self._every == 0):
+            self._requested = self._requested or self._steps
+        if self._requested:
+            steps, self._requested = self._requested, 0
+            self._begin(steps)
+
+    def records(self, epoch: int) -> Iterable[Stamped]:
+        """Table and step times of the profiles made since the last call, at their optimizer steps."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def get_metrics(self) -> dict[str, Any]:
+        """`{"traces": [file names], "step_seconds": {category: last value}}`."""
+        place = f"{TAG}/step_seconds/"
+        scalars = {t.removeprefix(place): s for t, s in self.history.scalars.items() if t.startswith(place)}
+        return {
+            "traces": [str(path) for path in self.traces],
+            "step_seconds": {name: float(series.values[-1]) for name, series in scalars.items()},
+        }
+
+    def stop(self) -> None:
+        """Ends a profile that is being made; what it has recorded is written. May be called more than once."""
+        if self._profiler is not None:
+            self._end()
+
+    # --------------------------------------------------------------------------------------------- internals
+
+    def _look_for_request(self) -> None:
+        now = time.monotonic()
+        if now - self._looked < _LOOK_EVERY_SECONDS:
+            return
+        self._looked = now
+        path = self.log_dir / REQUEST
+        if not path.exists():
+            return
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace").strip()
+            path.unlink()
+        except OSError:  # another process took it, or the folder cannot be written
+            return
+        self._requested = (
+            min(int(text), _MOST_STEPS) if text.isascii() and text.isdigit() and int(text) else self._steps
+        )
+
+    def _begin(self, steps: int) -> None:
+        if getattr(torch.autograd, "_profiler_enabled", bool)():
+            message = "another profiler is running; tbmetrics' profile is left out. Stop it, and call profile() again"
+            warnings.warn(message, TBMetricsWarning, stacklevel=3)
+            return
+        self._finished = False
+        self._profiler = torch.profiler.profile(
+            schedule=torch.profiler.schedule(wait=0, warmup=1, active=steps, repeat=1),
+            on_trace_ready=self._write,
+            **self._options,
+        )
+        self._profiler.start()
+
+    def _end(self) -> None:
+        profiler, self._profiler = self._profiler, None
+        profiler.stop()
+
+    def _write(self, profiler: Any) -> None:
+        self._finished = True
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        worker = f"{_PREFIX}{socket.gethostname()}_{os.getpid()}"
+        path = self.log_dir / f"{worker}.{time.time_ns()}{_SUFFIX}"
+        temporary = path.with_name(f".{path.name}")
+        try:
+            profiler.export_chrome_trace(str(temporary))
+            kept = self._file_trace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        self._report(profiler, path if kept else None)
+
+    def _file_trace(self, temporary: Path, path: Path) -> bool:
+        size = temporary.stat().st_size
+        if size > self._max_bytes:
+            message = (
+                f"the trace has {size:,} bytes, more than max_bytes={self._max_bytes:,}, and is deleted; "
+                "profile fewer steps, or raise max_bytes"
+            )
+            warnings.warn(message, TBMetricsWarning, stacklevel=3)
+            return False
+        temporary.replace(path)
+        ours = sorted(self.log_dir.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
+        for old in ours[: -self._keep]:
+            old.unlink(missing_ok=True)
+        self.traces = [kept for kept in (*self.traces, path) if kept.exists()]
+        return True
+
+    def _report(self, profiler: Any, path: Path | None) -> None:
+        seconds = step_breakdown(profiler.events())
+        where = (
+            f"Trace: `{path.name}` in the run's folder. Drag it into [Perfetto](https://ui.perfetto.dev), or open "
+            "TensorBoard's PyTorch Profiler tab (`pip install 'tbmetrics[profiler]'`)."
+            if path is not None
+            else "The trace was larger than `max_bytes` and was deleted."
+        )
+        table = top_operators(profiler.key_averages())
+        records: list[Record] = [Text(f"{TAG}/top_operators", f"{where}\n\n{table}")]
+        records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in seconds.items()]
+        now = time.time()
+        for record in records:
+            stamped = Stamped(self._step, now, record)
+            self.history.add(stamped)
+            self._ready.append(stamped)
