@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tbmetrics.events.reader import read_logdir, read_run
     from tbmetrics.history import History
     from tbmetrics.resource_usage.monitor import ResourceMonitor
+    from tbmetrics.resource_usage.profiler import ProfilerTracker
     from tbmetrics.session import TBMetrics
     from tbmetrics.tracker import Tracker
 
@@ -27,6 +28,7 @@ _HOMES = {
     "GroupRule": "class_groups",
     "History": "history",
     "InputError": "errors",
+    "ProfilerTracker": "resource_usage.profiler",
     "ResourceMonitor": "resource_usage.monitor",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
@@ -42,6 +44,7 @@ __all__ = [
     "GroupRule",
     "History",
     "InputError",
+    "ProfilerTracker",
     "ResourceMonitor",
     "TBMetrics",
     "TBMetricsWarning",

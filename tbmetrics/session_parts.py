@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracker import Tracker
 
 
@@ -29,7 +31,17 @@ def class_performance_tracker(
 
 def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
     """The monitor that TBMetrics' `resources` asks for."""
-    return ResourceMonitor() if wanted is True else wanted or None
+    return ResourceMonitor(images=True) if wanted is True else wanted or None
+
+
+def profiler_tracker(wanted: ProfilerTracker | bool | None, log_dir: str) -> ProfilerTracker | None:
+    """The profiler that TBMetrics' `profiler` asks for; one without a folder of its own writes to `log_dir`."""
+    if wanted is False:
+        return None
+    tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
+    if tracker.log_dir is None:
+        tracker.log_dir = Path(log_dir)
+    return tracker
 
 
 def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
@@ -46,12 +58,6 @@ def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
     if first is None or isinstance(first, torch.optim.Optimizer):
         return first
     raise InputError(f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(first).__name__}")
-
-
-def is_rank_zero() -> bool:
-    """Whether this process writes: rank 0, or no distributed job."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def holds_events(log_dir: str) -> bool:

@@ -55,7 +55,7 @@ FLOORS = [
     {"class_groups"},
     {"history"},
     {"tracker", "deferred", "events", "figures", "run_page"},
-    {"class_performance", "resource_usage", "export", "comparison", "loops"},
+    {"class_performance", "resource_usage", "export", "comparison", "loops", "overhead"},
     {"session_parts"},
     {"session"},
     {"cli", "__main__", "__init__"},

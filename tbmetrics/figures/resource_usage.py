@@ -14,11 +14,11 @@ from tbmetrics.figures.resource_history import (
     Components,
     batch_points,
     last_value,
-    length_of_typical_step,
     memory_series,
     read_components,
-    spans_of_typical_step,
+    read_typical_step,
 )
+from tbmetrics.figures.step_timeline import Span
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
 from tbmetrics.history import History, ScalarSeries
 from tbmetrics.records import FloatArray, IntArray
@@ -65,9 +65,9 @@ def figures(history: History, *, step: int | None = None) -> Iterator[tuple[str,
     sizes, peaks = batch_points(history)
     if len(sizes):
         yield "memory_by_batch_size", memory_by_batch_size(history, sizes, peaks)
-    if spans := spans_of_typical_step(history, step):
-        length = max(length_of_typical_step(history, step), max(ended for _, _, ended in spans))
-        yield "typical_step", typical_step(spans, length, components)
+    seconds, spans = read_typical_step(history, step)
+    if spans:
+        yield "typical_step", typical_step(spans, seconds, components)
 
 
 def component_images(history: History, step: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -202,11 +202,11 @@ def _largest_batch(fit: dict[str, float]) -> str:
     return f"{text} ({fit['largest_batch_lower']:,.0f} to {fit['largest_batch_upper']:,.0f})"
 
 
-def typical_step(spans: Sequence[tuple[str, float, float]], seconds: float, components: Components | None) -> Figure:
+def typical_step(spans: Sequence[Span], seconds: float, components: Components | None) -> Figure:
     """What happens when in a step of middle length: one bar for each time that a component ran.
 
     Args:
-        spans: (component, began, ended), in seconds since the step began.
+        spans: components that ran, at least one.
         seconds: length of the step.
         components: for the same colours as in the other figures.
     """
