@@ -50,9 +50,21 @@ def count_flops() -> Iterator[FlopCount]:
     from torch.utils.flop_counter import FlopCounterMode
 
     count = FlopCount()
-    with _uncompiled(), FlopCounterMode(display=False) as mode:
+    mode = FlopCounterMode(display=False)
+    mode.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with _uncompiled(), mode:
         yield count
     count.flops = int(mode.get_total_flops())
+
+
+class _NoModules:
+    """Stands for the counter's tracker of modules, whose hooks on every module of the process are not needed."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 def _uncompiled() -> AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ from tests.resource_usage.fakes import CUDA, FakeClock, FakeCuda
 def test_mistakes_say_what_is_possible():
     with pytest.raises(InputError, match="device must be one of torch's, such as 'cuda:0' or 'cpu', got 'gpu'"):
         checked_device("gpu")
-    with pytest.raises(InputError, match="got 1.5"):
+    with pytest.raises(InputError, match=r"got 1\.5"):
         checked_device(1.5)
 
 
