@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from tbmetrics.records import (
     group_table_tag,
     untag_part,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DATA_FORMATS = ("json", "csv")
@@ -87,7 +90,7 @@ def export(
     pattern = _checked(runs, formats, dpi)
     histories = read_logdir(logdir)
     chosen = {run: h for run, h in histories.items() if pattern.search(run)}
-    report = ExportReport(skipped=[run for run, history in chosen.items() if not _attributes(history, attributes)])
+    report = ExportReport(skipped=[run for run, history in chosen.items() if not _has_data(history, attributes)])
     with_data = {run: history for run, history in chosen.items() if run not in report.skipped}
     if not with_data:
         raise NothingToShowError(_why_nothing(logdir, histories, chosen, runs, attributes))
@@ -139,7 +142,7 @@ def _export_run(
     if "json" in formats:
         text = json.dumps(metrics, allow_nan=False, sort_keys=True, ensure_ascii=False, indent=1)
         yield _write(folder / "metrics.json", (text + "\n").encode())
-    if "csv" in formats:
+    if "csv" in formats and metrics["attributes"]:
         yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
     wanted = [f for f in formats if f in FIGURE_FORMATS]
     if wanted:
@@ -151,15 +154,37 @@ def _write_figures(
 ) -> Iterator[Path]:
     import matplotlib as mpl
 
+    for area, figures in _FIGURES:
+        for name, figure in figures(history, attributes):
+            *inner, kind = name.rsplit("/", 1)
+            target = folder.joinpath(area, *map(slug, inner))
+            for fmt in formats:
+                content = io.BytesIO()
+                with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
+                    figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
+                yield _write(target / f"{kind}.{fmt}", content.getvalue())
+
+
+_Figures: TypeAlias = "Callable[[History, Sequence[str] | None], Iterator[tuple[str, Figure]]]"
+
+
+def _class_performance(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
     from tbmetrics.figures.class_metrics import figures
 
-    for name, figure in figures(history, attributes=attributes):
-        attribute, _, kind = name.rpartition("/")
-        for fmt in formats:
-            content = io.BytesIO()
-            with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
-                figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
-            yield _write(folder / "class_performance" / slug(attribute) / f"{kind}.{fmt}", content.getvalue())
+    return figures(history, attributes=attributes)
+
+
+def _resource_usage(history: History, _: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
+    from tbmetrics.figures.resource_usage import figures
+
+    return figures(history)
+
+
+#: Folder of a run → the figures in it, each with its name: a file's, below a folder of its own where it has a "/".
+_FIGURES: tuple[tuple[str, _Figures], ...] = (
+    ("class_performance", _class_performance),
+    ("resource_usage", _resource_usage),
+)
 
 
 def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:
@@ -285,6 +310,13 @@ def _checked(runs: str | None, formats: Sequence[str], dpi: int) -> re.Pattern[s
         raise InputError(f"runs must be a regular expression, got {runs!r}: {error}") from error
 
 
+def _has_data(history: History, attributes: Sequence[str] | None) -> bool:
+    """Whether a run has one of the attributes; where none are named, anything that a figure is drawn from does too."""
+    areas = tuple(f"{area}/" for area, _ in _FIGURES)
+    measured = attributes is None and any(tag.startswith(areas) for tag in history.scalars)
+    return measured or bool(_attributes(history, attributes))
+
+
 def _attributes(history: History, wanted: Sequence[str] | None) -> list[str]:
     return [a for a in sorted(history.class_lists) if wanted is None or a in wanted]
 
@@ -307,5 +339,6 @@ def _why_nothing(
         return f"{where}: no run has an attribute in {list(attributes or ())}; there are {there}"
     damage = "".join(f"; {p}" for history in chosen.values() for p in history.problems[:3])
     return (
-        f"{where}: its event files hold no class performance; give TBMetrics(..., classes=…) and call update(){damage}"
+        f"{where}: its event files hold no measurements; give TBMetrics(..., classes=…) and call update(), or train "
+        f"between start_epoch and end_epoch{damage}"
     )
