@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+EPOCHS_NAMED = 12  # more epochs than this have ticks at some of them only
 BARS_SHOWN = 60  # more epochs than this are drawn as areas
-LABELLED_SHARE = 0.05  # smaller slices of the pie are named in the bars beside it only
+LABELLED_SHARE = 0.1  # smaller slices of the pie are named in the bars beside it only
 
 #: Okabe and Ito (2008), in an order that keeps neighbours apart; black and the lightest are left out.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4ea3", "#a08f1f")
@@ -108,7 +109,7 @@ def component_shares(components: Components, step: int | None) -> Figure:
     at = components.index_of(step)
     seconds = components.seconds[:, at]
     shares = seconds / seconds.sum() if seconds.sum() > 0 else np.zeros(len(seconds))
-    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=8.4, height=3.6, panels=2)
+    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=9.6, height=3.6, panels=2)
     if shares.any():
         _draw_pie(pie, components, shares)
     else:
@@ -119,7 +120,7 @@ def component_shares(components: Components, step: int | None) -> Figure:
         text = f"{shares[i]:.1%}  {_seconds(seconds[i])}"
         plain(bars.annotate(text, (shares[i], i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
     _name_rows(bars, components.names)
-    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.45, 0.01))
+    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.7, 0.01))
     bars.xaxis.set_major_formatter(_percent())
     label(bars, x="Share of the epoch")
     return figure
@@ -276,7 +277,10 @@ def _epoch_axis(ax: Axes, epochs: IntArray, most: float) -> None:
     """Whole epochs, a little air around few of them, and values from zero up."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(epochs) <= EPOCHS_NAMED:
+        ax.set_xticks(np.unique(epochs))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     air = 1.2 if np.ptp(epochs) < 3 else 0.6
     ax.set_xlim(epochs.min() - air, epochs.max() + air)
     ax.set_ylim(0, most * 1.1 or 1)
