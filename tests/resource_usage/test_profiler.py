@@ -9,6 +9,7 @@ import urllib.parse
 import pytest
 import torch
 
+from examples import digits_longtail
 from tbmetrics import InputError, ProfilerTracker, TBMetrics, TBMetricsWarning, read_run
 from tbmetrics.resource_usage import profiler as profiler_module
 from tests.plugin.logs import get_json, tensorboard_server, until
@@ -211,22 +212,24 @@ def test_switched_off_it_says_so(tmp_path, work):
     TBMetrics(tmp_path, enabled=False).profile()  # a no-op, as everything is
 
 
-def test_the_profiler_tab_serves_the_trace(tmp_path, work):
+def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     if importlib.util.find_spec("torch_tb_profiler") is None:
         report = pytest.fail if os.environ.get("CI") else pytest.skip
         report("torch-tb-profiler is missing; install tbmetrics[profiler]")
-    with TBMetrics(tmp_path / "demo") as tb:
-        _train(tb, work, 8, at_step=3)
+    run = tmp_path / "balanced_softmax"
+    run.mkdir()
+    (run / "PROFILE").write_text("2")
+    digits_longtail.main(["--log-dir", str(tmp_path), "--epochs", "1", "--loss", run.name])
     with tensorboard_server(tmp_path) as url:
         base = url + "data/plugin/pytorch_profiler/"
         runs = until(lambda: get_json(base + "runs"), lambda found: bool(found["runs"]) and not found["loading"])
-        assert runs["runs"] == ["demo"]
-        views = get_json(base + "views?run=demo")
+        assert runs["runs"] == [run.name]
+        views = get_json(f"{base}views?run={run.name}")
         assert {"Overview", "Operator", "Trace"} <= set(views)
-        (worker,) = get_json(base + "workers?run=demo&view=Overview")
+        (worker,) = get_json(f"{base}workers?run={run.name}&view=Overview")
         assert worker.startswith("tbmetrics_")
-        (span,) = get_json(f"{base}spans?run=demo&worker={worker}")
-        query = urllib.parse.urlencode({"run": "demo", "worker": worker, "span": span})
+        (span,) = get_json(f"{base}spans?run={run.name}&worker={worker}")
+        query = urllib.parse.urlencode({"run": run.name, "worker": worker, "span": span})
         overview = get_json(f"{base}overview?{query}")
         assert len(overview["steps"]["rows"]) == 2
         operators = get_json(f"{base}operation/table?{query}&group_by=Operation")
