@@ -74,7 +74,7 @@ class TBMetrics:
         profiler: None profiles on request only (`profile()`, or a file named PROFILE in `log_dir`), True also the steps
             after step 10; or a configured `ProfilerTracker`; False never.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            until it holds. None switches that off.
+            until it holds. A profile does not count. None switches that off.
         trackers: further trackers.
         initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
         policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
@@ -117,9 +117,9 @@ class TBMetrics:
         self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.resources = resource_monitor(resources)
-        self.profiler = profiler_tracker(profiler, self.log_dir)
+        self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
         own = [t for t in (self.class_performance, self.resources, self.profiler) if t is not None]
-        self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
+        self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
         self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
@@ -409,7 +409,8 @@ class TBMetrics:
     def _count_cost(self, tracker_name: str, nanoseconds: int) -> None:
         if self.resources is not None:
             self.resources.add_overhead(tracker_name, nanoseconds)
-        if self._budget is not None:
+        asked_for = self.profiler is not None and tracker_name == self.profiler.name
+        if self._budget is not None and not asked_for:
             self._budget.add(tracker_name, nanoseconds)
 
     def _write_scalars(self, *, wait: bool) -> None:

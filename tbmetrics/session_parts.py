@@ -34,10 +34,14 @@ def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
     return ResourceMonitor(images=True) if wanted is True else wanted or None
 
 
-def profiler_tracker(wanted: ProfilerTracker | bool | None, log_dir: str) -> ProfilerTracker | None:
-    """The profiler that TBMetrics' `profiler` asks for; one without a folder of its own writes to `log_dir`."""
+def profiler_tracker(
+    wanted: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
+) -> ProfilerTracker | None:
+    """The profiler that TBMetrics' `profiler` or `trackers` ask for; without a folder of its own it uses `log_dir`."""
     if wanted is False:
         return None
+    if wanted is None:
+        wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
     tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
     if tracker.log_dir is None:
         tracker.log_dir = Path(log_dir)

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DATA_LOADING", "OTHER", "ResourceMonitor"]
 
-#: Drawing may take this share of the time between two drawings; the first is taken to need so many nanoseconds.
-_DRAWING_SHARE = 0.01
-_FIRST_DRAWING = 500_000_000
+#: Drawing may take this share of the time between two drawings; the first is taken to need so many nanoseconds. From
+#: one drawing to the next the run grows by this factor, so that images stay few however long it is.
+_DRAWING_SHARE, _FIRST_DRAWING, _GROWTH = 0.01, 500_000_000, 1.25
 
 
 class ResourceMonitor(Tracker):
@@ -66,8 +66,8 @@ class ResourceMonitor(Tracker):
         clock: nanoseconds, monotonic.
         total_epochs: how many epochs there will be, for the time left.
         peak_flops: peak of the device in FLOP/s, for the utilisation; None = from a table of known devices.
-        images: record the bar and the pie of component times as images, as often as drawing them stays below 1 % of
-            the time.
+        images: record the bar and the pie of component times as images, less and less often, and below 1 % of the
+            time.
         snapshots: write a snapshot of the CUDA allocator into `save_dir` when the peak rises.
         flops: count the floating-point operations of the third optimizer step, which runs slower for it (and a
             compiled model uncompiled), for `mfu`.
@@ -282,18 +282,20 @@ class ResourceMonitor(Tracker):
 
 
 class _Drawing:
-    """Draws the component times of an epoch as images while that stays a small share of the time."""
+    """Draws the component times of an epoch as images, at ever longer distances and a small share of the time."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._took = _FIRST_DRAWING
-        self._done_at = clock()
+        self._began = self._done_at = clock()
         self._epoch: int | None = None
 
     def images(self, history: History, epoch: int) -> list[Image]:
-        """The images of `epoch`; none where the last drawing is too short ago for what it took."""
-        affordable = self._took <= _DRAWING_SHARE * (self._clock() - self._done_at)
-        return self.draw(history, epoch) if affordable else []
+        """The images of `epoch`; none where the last drawing is too short ago."""
+        now = self._clock()
+        affordable = self._took <= _DRAWING_SHARE * (now - self._done_at)
+        due = now - self._began >= _GROWTH * (self._done_at - self._began)
+        return self.draw(history, epoch) if affordable and due else []
 
     def draw(self, history: History, epoch: int) -> list[Image]:
         """The images of `epoch`; none where they were drawn before."""

@@ -268,6 +268,20 @@ def test_drawing_images_stays_a_small_share_of_the_time():
     assert monitor.closing_images() == []  # of the last epoch already
 
 
+def test_images_stay_few_in_a_long_run():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, images=True)
+    for epoch in range(1000):
+        monitor.start_epoch(epoch)
+        with monitor.component("forward_pass"):
+            clock.pass_ms(60_000)
+        monitor.end_epoch()
+    drawn = monitor.history.images[f"{TAG}/component_times"].steps
+    assert 20 < len(drawn) < 40
+    assert drawn[0] == 0
+    assert drawn[-1] > 700
+
+
 def test_the_last_epoch_is_drawn_when_training_is_over():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)

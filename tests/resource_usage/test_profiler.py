@@ -199,6 +199,22 @@ def test_a_configured_profiler_writes_to_the_folder_of_the_session(tmp_path, wor
     assert len(list((tmp_path / "run").glob("*.pt.trace.json.gz"))) == 1
 
 
+def test_passed_among_the_trackers_it_is_the_one_that_is_asked(tmp_path, work):
+    tracker = ProfilerTracker()
+    with TBMetrics(tmp_path / "run", trackers=[tracker]) as tb:
+        _train(tb, work, 6, at_step=1)
+    assert tb.profiler is tracker
+    assert [path.parent for path in tracker.traces] == [tmp_path / "run"]
+
+
+def test_a_profile_does_not_count_in_the_budget(tmp_path, work):
+    with TBMetrics(tmp_path) as tb:
+        _train(tb, work, 6, at_step=1)
+        assert tb._budget._spent["resource_usage"] > 0
+        assert "profiler" not in tb._budget._spent
+        assert tb.history.scalars["resource_usage/tbmetrics_overhead/profiler"].values[-1] > 0
+
+
 def test_on_a_schedule_by_keyword(tmp_path, work):
     with TBMetrics(tmp_path, profiler=True) as tb:
         _train(tb, work, 17)
