@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from tbmetrics.records import (
     group_table_tag,
     untag_part,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
 DATA_FORMATS = ("json", "csv")
@@ -136,7 +139,7 @@ def _export_run(
     if "json" in formats:
         text = json.dumps(metrics, allow_nan=False, sort_keys=True, ensure_ascii=False, indent=1)
         yield _write(folder / "metrics.json", (text + "\n").encode())
-    if "csv" in formats:
+    if "csv" in formats and metrics["attributes"]:
         yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
     wanted = [f for f in formats if f in FIGURE_FORMATS]
     if wanted:
@@ -148,27 +151,44 @@ def _write_figures(
 ) -> Iterator[Path]:
     import matplotlib as mpl
 
-    for path, figure in _figures(history, attributes):
-        for fmt in formats:
-            content = io.BytesIO()
-            with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
-                figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
-            yield _write(folder / f"{path}.{fmt}", content.getvalue())
+    for area, figures in _FIGURES:
+        for name, figure in figures(history, attributes):
+            *inner, kind = name.rsplit("/", 1)
+            target = folder.joinpath(area, *map(slug, inner))
+            for fmt in formats:
+                content = io.BytesIO()
+                with mpl.rc_context({"svg.hashsalt": "tbmetrics"}):
+                    figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
+                yield _write(target / f"{kind}.{fmt}", content.getvalue())
 
 
-def _figures(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Any]]:
-    """(path without suffix, figure) of every figure of every area."""
-    from tbmetrics.figures import class_metrics, resource_usage, training_dynamics
+_Figures: TypeAlias = "Callable[[History, Sequence[str] | None], Iterator[tuple[str, Figure]]]"
 
-    for name, figure in class_metrics.figures(history, attributes=attributes):
-        attribute, _, kind = name.rpartition("/")
-        yield f"class_performance/{slug(attribute)}/{kind}", figure
-    if attributes is None:
-        for area, drawn in (
-            (DYNAMICS, training_dynamics.figures(history)),
-            (RESOURCES, resource_usage.figures(history)),
-        ):
-            yield from ((f"{area}/{name}", figure) for name, figure in drawn)
+
+def _class_performance(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
+    from tbmetrics.figures.class_metrics import figures
+
+    return figures(history, attributes=attributes)
+
+
+def _resource_usage(history: History, _: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
+    from tbmetrics.figures.resource_usage import figures
+
+    return figures(history)
+
+
+def _training_dynamics(history: History, _: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
+    from tbmetrics.figures.training_dynamics import figures
+
+    return figures(history)
+
+
+#: Folder of a run → the figures in it, each with its name: a file's, below a folder of its own where it has a "/".
+_FIGURES: tuple[tuple[str, _Figures], ...] = (
+    ("class_performance", _class_performance),
+    (DYNAMICS, _training_dynamics),
+    (RESOURCES, _resource_usage),
+)
 
 
 def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:

@@ -46,6 +46,8 @@ def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> L
     categories["resource usage"] = {
         "seconds by component": MultilineChart(("resource_usage/component_seconds/.*",)),
         "samples per second": MultilineChart(("resource_usage/throughput_samples_per_second",)),
+        "bytes of memory": MultilineChart(("resource_usage/memory/[a-z_]*bytes$",)),
+        "share of time that tbmetrics takes": MultilineChart(("resource_usage/tbmetrics_overhead.*",)),
     }
     if training_dynamics:
         categories["training dynamics"] = {

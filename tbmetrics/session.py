@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,19 +16,19 @@ from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.errors import InputError
 from tbmetrics.events.writer import RecordWriter, open_writer
-from tbmetrics.governor import OverheadGovernor
 from tbmetrics.history import History, Stamped
-from tbmetrics.loops import StepCounter, batch_size_of, with_progress
+from tbmetrics.loops import StepCounter, batch_size_of, is_rank_zero, with_progress
+from tbmetrics.overhead import OverheadBudget
 from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.run_page import layout, results_text, run_text
 from tbmetrics.session_parts import (
     class_performance_tracker,
     first_optimizer,
     gradient_tracker,
     holds_events,
-    is_rank_zero,
     profiler_tracker,
     resource_monitor,
     uniquely_named,
@@ -75,12 +74,12 @@ class TBMetrics:
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
         gradients: a configured `GradientTracker` instead of the default one; False switches it off.
         resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
-        profiler: True profiles a few early steps, or a configured `ProfilerTracker`; None profiles on demand only, by
-            `profile()` or a file named `PROFILE` in the run's directory; False never.
+        profiler: None profiles on request only (`profile()`, or a file named PROFILE in `log_dir`), True also the steps
+            after step 10; or a configured `ProfilerTracker`; False never.
+        overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
+            until it holds. A profile does not count. None switches that off.
         trackers: further trackers.
         initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
-        overhead_budget: share of the training time that tbmetrics may take; where it takes more, sampling trackers
-            sample less often, and one line on the console says so. None = no limit.
         policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
         strict: raise exceptions of trackers instead of logging them and training on.
         enabled: False makes every call a no-op with the same results for your loop.
@@ -101,9 +100,9 @@ class TBMetrics:
         gradients: GradientTracker | bool = True,
         resources: ResourceMonitor | bool = True,
         profiler: ProfilerTracker | bool | None = None,
+        overhead_budget: float | None = 0.01,
         trackers: Sequence[Tracker] = (),
         initial_step: int | None = None,
-        overhead_budget: float | None = 0.01,
         policy: str = "drop",
         strict: bool = False,
         enabled: bool = True,
@@ -123,15 +122,17 @@ class TBMetrics:
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.resources = resource_monitor(resources)
-        self.profiler = profiler_tracker(profiler, self.log_dir)
+        self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
         parts = (self.class_performance, self.gradients, self.resources, self.profiler)
         own = [t for t in parts if t is not None]
-        self.trackers: tuple[Tracker, ...] = uniquely_named((*own, *trackers)) if enabled else ()
+        self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
-        self._governor = OverheadGovernor(overhead_budget, self.trackers)
         self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
+        self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+        self._inner_nanoseconds = 0  # of calls within the tracker call that is going on
+        self._blocks: dict[str, ComponentBlock] = {}
 
     # ---------------------------------------------------------------------------------------- start and end
 
@@ -205,6 +206,8 @@ class TBMetrics:
             yield results_text(
                 self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={}), faults
             )
+        if self.resources is not None:
+            yield from self._call(self.resources, self.resources.closing_images, default=())
         if self._hparams:
             yield HParams(self._hparams, self._final_metrics())
 
@@ -237,10 +240,12 @@ class TBMetrics:
             return
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
-        self._governor.pause()
         if self.resources is not None:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
-        stamped = [Stamped(epoch, time.time(), Scalar(OPTIMIZER_STEP_TAG, float(self.global_step)))]
+        of_session: list[Record] = [Scalar(OPTIMIZER_STEP_TAG, float(self.global_step))]
+        if self._budget is not None:
+            of_session += self._budget.records()
+        stamped = [Stamped(epoch, time.time(), record) for record in of_session]
         for tracker in self.trackers:
             stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
         self._write_scalars(wait=True)
@@ -248,6 +253,8 @@ class TBMetrics:
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too."""
+        if self.resources is not None and isinstance(epochs, Sized):
+            self.resources.expect_epochs(len(epochs))
         for epoch in epochs:
             self.start_epoch(epoch)
             try:
@@ -257,12 +264,15 @@ class TBMetrics:
 
     # ---------------------------------------------------------------------------------- steps and components
 
-    def batches(self, loader: Iterable[T], *, progress: bool = False) -> Iterator[T]:
+    def batches(
+        self, loader: Iterable[T], *, progress: bool = False, tokens: Callable[[T], int] | None = None
+    ) -> Iterator[T]:
         """Yields the loader's batches; measures data-loading time, samples and steps.
 
         Args:
             loader: any iterable of batches. The batch size is the first dimension of the first tensor in a batch.
             progress: show a progress bar on stderr.
+            tokens: gives the number of tokens in a batch, for tokens per second.
         """
         if not self._running():
             yield from loader
@@ -276,14 +286,14 @@ class TBMetrics:
                 return
             finally:
                 self.end_component(DATA_LOADING)
-            self._count_samples(batch)
+            self._count_samples(batch, tokens(batch) if tokens is not None else 0)
             with self._steps.one_per_batch():
                 yield batch
 
-    def _count_samples(self, batch: Any) -> None:
+    def _count_samples(self, batch: Any, tokens: int) -> None:
         size = batch_size_of(batch)
         if self.resources is not None and size is not None:
-            self._call(self.resources, self.resources.count_samples, size)
+            self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
 
     def step(self) -> None:
         """Counts one optimizer step; only needed without `optimizer` and without `batches`."""
@@ -295,26 +305,39 @@ class TBMetrics:
             self._call(tracker, tracker.after_step, step)
             if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
                 self._write(arrived)
-        self._governor.after_step(step)
+        if self._budget is not None:
+            self._budget.after_step()
 
     def start_component(self, name: str) -> None:
         """Starts timing `name`; components nest."""
         if self.resources is not None and self._running():
-            self._call(self.resources, self.resources.start_component, name)
+            self._isolation[self.resources.name].call(self.resources.start_component, name)
 
     def end_component(self, name: str) -> None:
         """Stops timing `name`."""
         if self.resources is not None and self._running():
-            self._call(self.resources, self.resources.end_component, name)
+            self._isolation[self.resources.name].call(self.resources.end_component, name)
 
-    @contextmanager
-    def component(self, name: str) -> Iterator[None]:
-        """Times the block as component `name`."""
-        self.start_component(name)
-        try:
-            yield
-        finally:
-            self.end_component(name)
+    def component(self, name: str) -> ComponentBlock:
+        """A context manager that times its block as component `name`."""
+        block = self._blocks.get(name)
+        if block is None:
+            block = self._blocks[name] = ComponentBlock(self, name)
+        return block
+
+    def profile(self, steps: int | None = None) -> None:
+        """Profiles the next `steps` optimizer steps (default: as the profiler was configured, else 5).
+
+        The trace goes to `log_dir`, for TensorBoard's PyTorch Profiler tab and for Perfetto.
+
+        Raises:
+            InputError: a number out of 1..1000, or the session has `profiler=False`.
+        """
+        if not self._running():
+            return
+        if self.profiler is None:
+            raise InputError("profile() needs the profiler: leave profiler=False out of TBMetrics(...)")
+        self._call(self.profiler, self.profiler.profile, steps)
 
     # ------------------------------------------------------------------------------------------ measurements
 
@@ -341,18 +364,6 @@ class TBMetrics:
         if self._running():
             for tracker in self.trackers:
                 self._call(tracker, tracker.observe, logits, labels)
-
-    def profile(self, steps: int = 5) -> None:
-        """Profiles the next `steps` optimizer steps; the trace goes to the run's directory.
-
-        Raises:
-            InputError: steps out of range, or `profiler=False`.
-        """
-        if not self._running():
-            return
-        if self.profiler is None:
-            raise InputError("profile() needs the profiler: leave profiler=False out of TBMetrics(...)")
-        self._call(self.profiler, self.profiler.profile, steps)
 
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
         """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
@@ -395,14 +406,23 @@ class TBMetrics:
         return self._state == "running"
 
     def _call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
+        """`action(*args)`, isolated; the time it takes is the tracker's own, without that of calls within it."""
+        outer, self._inner_nanoseconds = self._inner_nanoseconds, 0
         began = time.perf_counter_ns()
         try:
             return self._isolation[tracker.name].call(action, *args, default=default)
         finally:
-            spent = time.perf_counter_ns() - began
-            self._governor.add(tracker.name, spent)
-            if self.resources is not None and self._state == "running":
-                self.resources.add_overhead(tracker.name, spent)
+            elapsed = time.perf_counter_ns() - began
+            own, self._inner_nanoseconds = elapsed - self._inner_nanoseconds, outer + elapsed
+            if self._state == "running":
+                self._count_cost(tracker.name, own)
+
+    def _count_cost(self, tracker_name: str, nanoseconds: int) -> None:
+        if self.resources is not None:
+            self.resources.add_overhead(tracker_name, nanoseconds)
+        asked_for = self.profiler is not None and tracker_name == self.profiler.name
+        if self._budget is not None and not asked_for:
+            self._budget.add(tracker_name, nanoseconds)
 
     def _write_scalars(self, *, wait: bool) -> None:
         """Writes the logged scalars that have arrived; the history takes them in later, off the step path."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -46,13 +47,18 @@ def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
     return ResourceMonitor(images=True) if wanted is True else wanted or None
 
 
-def profiler_tracker(wanted: ProfilerTracker | bool | None, log_dir: str) -> ProfilerTracker | None:
-    """The profiler that TBMetrics' `profiler` asks for; None there means one that waits to be asked."""
-    if isinstance(wanted, ProfilerTracker):
-        return wanted
+def profiler_tracker(
+    wanted: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
+) -> ProfilerTracker | None:
+    """The profiler that TBMetrics' `profiler` or `trackers` ask for; without a folder of its own it uses `log_dir`."""
     if wanted is False:
         return None
-    return ProfilerTracker(log_dir) if wanted else ProfilerTracker(log_dir, at=())
+    if wanted is None:
+        wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
+    tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
+    if tracker.log_dir is None:
+        tracker.log_dir = Path(log_dir)
+    return tracker
 
 
 def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
@@ -66,12 +72,6 @@ def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
 def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
     """The optimizer whose steps are counted."""
     return next(iter(as_optimizers(optimizer)), None)
-
-
-def is_rank_zero() -> bool:
-    """Whether this process writes: rank 0, or no distributed job."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def holds_events(log_dir: str) -> bool:

@@ -106,18 +106,18 @@ class Isolation:
     An exception is logged once with its traceback; after three the part is stopped for good (`stop` is called). With
     `strict` the exception passes. An `InputError` (the caller's mistake) and a `NonFiniteError` (what the caller asked
     for) always pass.
+
+    Attributes:
+        faults: the exceptions so far, in words.
+        stopped: whether the part was switched off after too many of them.
     """
 
     def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False) -> None:
         self.name = name
         self.faults: list[str] = []
+        self.stopped = False
         self._stop = stop
         self._strict = strict
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the part was switched off after too many faults."""
-        return len(self.faults) >= FAULTS_BEFORE_STOP
 
     def call(self, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """`action(*args)`, or `default` where it raised or the part is stopped."""
@@ -135,6 +135,7 @@ class Isolation:
 
     def _note(self, error: Exception) -> None:
         self.faults.append(f"{type(error).__name__}: {error}")
+        self.stopped = len(self.faults) >= FAULTS_BEFORE_STOP
         if len(self.faults) == 1:
             trace = "".join(traceback.format_exception(error))
             logger.warning("tbmetrics: %s failed; training goes on without this measurement.\n%s", self.name, trace)

@@ -68,10 +68,26 @@ def test_figures_are_real_images_and_a_second_export_gives_the_same_bytes(logdir
     export(logdir, tmp_path / "second", formats=formats, dpi=60)
     first, second = _files(tmp_path / "first"), _files(tmp_path / "second")
     assert first == second
-    pngs = [name for name in first if name.startswith("one/class_performance/") and name.endswith(".png")]
-    assert len(pngs) == 6
+    pngs = [name for name in first if name.startswith("one/") and name.endswith(".png")]
+    assert len([name for name in pngs if name.startswith("one/class_performance/digit/")]) == 6
+    assert "one/resource_usage/memory.png" in pngs
     for name in pngs:
         assert Image.open(io.BytesIO(first[name])).width > 200
+
+
+def test_a_run_without_classes_has_its_resource_usage(tmp_path):
+    with TBMetrics(tmp_path / "runs" / "plain") as tb:
+        for _ in tb.epochs(range(2)):
+            for _ in tb.batches([torch.zeros(4, 2)] * 5):
+                with tb.component("../$x$ <b>"):
+                    pass
+    report = export(tmp_path / "runs", tmp_path / "out")
+    assert report.problems == {}
+    written = {p.relative_to(tmp_path / "out" / "plain").as_posix() for p in report.files}
+    figures = ("component_times", "component_shares", "throughput", "memory", "typical_step")
+    assert written == {"metrics.json", *(f"resource_usage/{name}.png" for name in figures)}
+    with pytest.raises(NothingToShowError, match="hold nothing that tbmetrics measured"):
+        export(tmp_path / "runs", tmp_path / "out", attributes=["digit"])
 
 
 def test_hostile_names_stay_inside_the_directory(logdir, tmp_path):

@@ -81,7 +81,7 @@ class ClassPerformanceTracker(Tracker):
         self.classes = classes or _classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = _chosen(attributes, self.classes)
         self.save_dir = save_dir
-        self.history = History()
+        self.history = History(bounded=True)
         self._pr_classes = _checked_pr_classes(pr_classes or {}, self.classes)
         self._n_bootstrap = n_bootstrap
         self._states = {

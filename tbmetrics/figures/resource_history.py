@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbmetrics.history import History, ScalarSeries
+from tbmetrics.figures.step_timeline import Span, read_timeline
+from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import RESOURCES, FloatArray, IntArray, untag_part
 
 TAG = RESOURCES
@@ -47,9 +48,12 @@ def _by_name(history: History, folder: str) -> dict[str, ScalarSeries]:
 
 
 def read_components(history: History) -> Components | None:
-    """Component times, the largest first and `other` last; those beyond `COMPONENTS_SHOWN` are added to `other`."""
+    """Component times, the largest first and `other` last; those beyond `COMPONENTS_SHOWN` are added to `other`.
+
+    None where no component was timed: `other` alone is the epoch.
+    """
     by_name = _by_name(history, "component_seconds")
-    if not by_name:
+    if not by_name.keys() - {OTHER}:
         return None
     epochs = np.unique(np.concatenate([series.steps for series in by_name.values()]))
     seconds = {name: np.zeros(len(epochs)) for name in by_name}
@@ -82,27 +86,12 @@ def batch_points(history: History) -> tuple[FloatArray, FloatArray]:
     return np.concatenate([sizes, chosen.values[left]]), np.concatenate([peaks, used.values[right]])
 
 
-def spans_of_typical_step(history: History, step: int | None) -> list[tuple[str, float, float]]:
-    """(component, began, ended) of the typical step of an epoch, in seconds, in the order of their beginning."""
-    total = history.scalars.get(f"{TAG}/typical_step/seconds")
-    if total is None or not len(total):
-        return []
-    epoch = int(total.steps[-1]) if step is None else step
-    place, found = f"{TAG}/typical_step/", []
-    for tag, series in sorted(history.scalars.items()):
-        if not (tag.startswith(place) and tag.endswith("/began_seconds") and epoch in series.steps):
-            continue
-        ended = history.scalars.get(tag.replace("/began_seconds", "/ended_seconds"))
-        if ended is not None and epoch in ended.steps:
-            name = untag_part(tag.removeprefix(place).split("/")[1])
-            found.append((name, series.at(epoch), ended.at(epoch)))
-    return found
-
-
-def length_of_typical_step(history: History, step: int | None) -> float:
-    """Seconds of the typical step of an epoch; of the last for None."""
-    series = history.scalars[f"{TAG}/typical_step/seconds"]
-    return series[-1] if step is None else series.at(step)
+def read_typical_step(history: History, step: int | None) -> tuple[float, list[Span]]:
+    """Length in seconds and components of the typical step of an epoch (None = the last); (NaN, []) without one."""
+    texts = history.texts.get(f"{TAG}/typical_step", Series())
+    if not len(texts) or (step is not None and step not in texts.steps):
+        return float("nan"), []
+    return read_timeline((texts[-1] if step is None else texts.at(step)).markdown)
 
 
 def last_value(history: History, tag: str) -> float:

@@ -14,11 +14,11 @@ from tbmetrics.figures.resource_history import (
     Components,
     batch_points,
     last_value,
-    length_of_typical_step,
     memory_series,
     read_components,
-    spans_of_typical_step,
+    read_typical_step,
 )
+from tbmetrics.figures.step_timeline import Span
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
 from tbmetrics.history import History, ScalarSeries
 from tbmetrics.records import FloatArray, IntArray
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+EPOCHS_NAMED = 12  # more epochs than this have ticks at some of them only
 BARS_SHOWN = 60  # more epochs than this are drawn as areas
-LABELLED_SHARE = 0.05  # smaller slices of the pie are named in the bars beside it only
+LABELLED_SHARE = 0.1  # smaller slices of the pie are named in the bars beside it only
 
 #: Okabe and Ito (2008), in an order that keeps neighbours apart; black and the lightest are left out.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4ea3", "#a08f1f")
@@ -65,9 +66,9 @@ def figures(history: History, *, step: int | None = None) -> Iterator[tuple[str,
     sizes, peaks = batch_points(history)
     if len(sizes):
         yield "memory_by_batch_size", memory_by_batch_size(history, sizes, peaks)
-    if spans := spans_of_typical_step(history, step):
-        length = max(length_of_typical_step(history, step), max(ended for _, _, ended in spans))
-        yield "typical_step", typical_step(spans, length, components)
+    seconds, spans = read_typical_step(history, step)
+    if spans:
+        yield "typical_step", typical_step(spans, seconds, components)
 
 
 def component_images(history: History, step: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -108,7 +109,7 @@ def component_shares(components: Components, step: int | None) -> Figure:
     at = components.index_of(step)
     seconds = components.seconds[:, at]
     shares = seconds / seconds.sum() if seconds.sum() > 0 else np.zeros(len(seconds))
-    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=8.4, height=3.6, panels=2)
+    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=9.6, height=3.6, panels=2)
     if shares.any():
         _draw_pie(pie, components, shares)
     else:
@@ -119,7 +120,7 @@ def component_shares(components: Components, step: int | None) -> Figure:
         text = f"{shares[i]:.1%}  {_seconds(seconds[i])}"
         plain(bars.annotate(text, (shares[i], i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
     _name_rows(bars, components.names)
-    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.45, 0.01))
+    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.7, 0.01))
     bars.xaxis.set_major_formatter(_percent())
     label(bars, x="Share of the epoch")
     return figure
@@ -202,11 +203,11 @@ def _largest_batch(fit: dict[str, float]) -> str:
     return f"{text} ({fit['largest_batch_lower']:,.0f} to {fit['largest_batch_upper']:,.0f})"
 
 
-def typical_step(spans: Sequence[tuple[str, float, float]], seconds: float, components: Components | None) -> Figure:
+def typical_step(spans: Sequence[Span], seconds: float, components: Components | None) -> Figure:
     """What happens when in a step of middle length: one bar for each time that a component ran.
 
     Args:
-        spans: (component, began, ended), in seconds since the step began.
+        spans: components that ran, at least one.
         seconds: length of the step.
         components: for the same colours as in the other figures.
     """
@@ -276,7 +277,10 @@ def _epoch_axis(ax: Axes, epochs: IntArray, most: float) -> None:
     """Whole epochs, a little air around few of them, and values from zero up."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    if len(epochs) <= EPOCHS_NAMED:
+        ax.set_xticks(np.unique(epochs))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     air = 1.2 if np.ptp(epochs) < 3 else 0.6
     ax.set_xlim(epochs.min() - air, epochs.max() + air)
     ax.set_ylim(0, most * 1.1 or 1)

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -17,7 +16,7 @@ from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.device import Device
-from tbmetrics.resource_usage.memory import host_available_bytes, host_rss_bytes
+from tbmetrics.resource_usage.memory import DeviceMemory, host_available_bytes, host_rss_bytes
 from tbmetrics.resource_usage.memory_fit import MemoryLine, fit_memory
 
 #: One step with a batch of the given size: a function, or (model, make_batch, loss) as `probe_batch_sizes` says.
@@ -50,8 +49,8 @@ class BatchMemory:
 def probe_batch_sizes(step: ProbedStep, sizes: Sequence[int], *, device: Device | None = None) -> BatchMemory:
     """Runs one step per batch size and measures its peak of memory.
 
-    On CUDA the peak is the allocator's. On the CPU it is what the process holds and, on top, the most that the
-    tensors made in the step hold at once (torch's profiler counts them), so it does not depend on what the system
+    On CUDA the peak is the allocator's. On the CPU it is what the process holds before and, on top, the most that the
+    tensors made in the step hold at once (torch's profiler counts them), so it does not depend on what the C library
     keeps back. A size that does not fit ends the probe and bounds the prediction.
 
     Args:
@@ -69,14 +68,15 @@ def probe_batch_sizes(step: ProbedStep, sizes: Sequence[int], *, device: Device 
     peaks: list[int] = []
     failed: int | None = None
     with _as_function(step, device) as run:
-        # Resident memory wanders between steps, so it is taken once: the line is about what the steps themselves hold.
-        before = host_rss_bytes() or 0
-        measure = partial(_host_peak, before) if device is None or device.memory is None else _device_peak
         try:
             run(ascending[0])  # libraries take their workspaces at the first call
+            held = host_rss_bytes() or 0
             for size in ascending:
                 failed = size
-                peaks.append(measure(run, size, device))
+                if device is not None and device.memory is not None:
+                    peaks.append(_device_peak(run, size, device.memory))
+                else:
+                    peaks.append(held + _most_in_tensors(run, size))
                 failed = None
         except torch.OutOfMemoryError:
             failed = failed or ascending[0]
@@ -104,18 +104,15 @@ def _checked(sizes: Sequence[int]) -> list[int]:
     return sorted(set(whole))
 
 
-def _device_peak(run: Callable[[int], object], size: int, device: Device | None) -> int:
-    memory = device.memory if device is not None else None
-    if memory is None:
-        raise InputError("the device tells nothing about its memory; leave `device` out")
+def _device_peak(run: Callable[[int], object], size: int, memory: DeviceMemory) -> int:
     memory.reset_peak()
     run(size)
     peak = memory.peak()
     return int(memory.read()["reserved_bytes"]) if peak is None else peak
 
 
-def _host_peak(before: int, run: Callable[[int], object], size: int, device: Device | None) -> int:
-    """`before`, the resident bytes before all steps, and the most bytes of tensors that the step held at once."""
+def _most_in_tensors(run: Callable[[int], object], size: int) -> int:
+    """The most bytes of tensors that a step on the CPU held at once."""
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
@@ -131,7 +128,7 @@ def _host_peak(before: int, run: Callable[[int], object], size: int, device: Dev
     for _, change in sorted(changes, key=lambda pair: pair[0]):
         held += change
         highest = max(highest, held)
-    return before + highest
+    return highest
 
 
 def _capacity(device: Device | None) -> int | None:

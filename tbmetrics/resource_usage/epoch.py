@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tbmetrics.figures.step_timeline import cell, timeline_text
 from tbmetrics.records import RESOURCES, Record, Scalar, Text, tag_part
 from tbmetrics.resource_usage.batch_probe import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
@@ -186,7 +187,8 @@ def epoch_records(epoch: Epoch, remaining_seconds: float | None) -> Iterator[Rec
         found |= {f"tbmetrics_overhead/{tag_part(name)}": spent / of for name, spent in epoch.overhead.items()}
     yield from (Scalar(f"{TAG}/{name}", float(value)) for name, value in found.items() if value is not None)
     if epoch.typical_step is not None:
-        yield from typical_step_scalars(epoch.typical_step)
+        step = epoch.typical_step
+        yield Text(f"{TAG}/typical_step", timeline_text(step.seconds, step.spans))
     yield Text(f"{TAG}/summary", summary(epoch))
 
 
@@ -201,15 +203,6 @@ def _component_values(epoch: Epoch) -> dict[str, float]:
     if DATA_LOADING in epoch.components and epoch.nanoseconds > 0:
         found["data_loading_share"] = epoch.components[DATA_LOADING].nanoseconds / epoch.nanoseconds
     return found
-
-
-def typical_step_scalars(step: SampledStep) -> Iterator[Scalar]:
-    """A step's components as scalars: when each began and ended, in seconds since the step began."""
-    yield Scalar(f"{TAG}/typical_step/seconds", step.seconds)
-    for i, span in enumerate(sorted(step.spans, key=lambda s: (s.began, -s.ended))):
-        place = f"{TAG}/typical_step/{i:02d}/{tag_part(span.name)}"
-        yield Scalar(f"{place}/began_seconds", span.began)
-        yield Scalar(f"{place}/ended_seconds", span.ended)
 
 
 def batch_memory_records(found: BatchMemory) -> Iterator[Record]:
@@ -241,11 +234,5 @@ def summary(epoch: Epoch) -> str:
     lines += ["", "| component | times | seconds | share |", "|---|---:|---:|---:|"]
     for name, total in sorted(epoch.components.items(), key=lambda item: -item[1].self_nanoseconds):
         share = total.self_nanoseconds / epoch.nanoseconds if epoch.nanoseconds > 0 else math.nan
-        lines.append(f"| {_cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
+        lines.append(f"| {cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
     return "\n".join(lines)
-
-
-def _cell(name: str) -> str:
-    """A name in a Markdown table: never markup."""
-    printable = "".join(c if c.isprintable() else " " for c in name)
-    return "".join(f"\\{c}" if c in "\\`*_{}[]<>()#+-.!|~&" else c for c in printable)

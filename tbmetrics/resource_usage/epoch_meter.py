@@ -11,12 +11,16 @@ import torch
 from tbmetrics.resource_usage import memory
 from tbmetrics.resource_usage.device import Device, checked_device, open_device
 from tbmetrics.resource_usage.epoch import Epoch, with_rest
+from tbmetrics.resource_usage.flops import StepFlops
 from tbmetrics.resource_usage.flops import peak_flops as known_peak_flops
 from tbmetrics.resource_usage.memory import PeakByComponent
 from tbmetrics.resource_usage.snapshots import PeakSnapshots
 from tbmetrics.resource_usage.steps import StepRecorder
 from tbmetrics.resource_usage.throughput import SmoothedRate, ThinnedPoints
 from tbmetrics.resource_usage.timers import ComponentTimer
+
+#: Under this name timing's own cost is counted: the tracker's.
+NAME = "resource_usage"
 
 
 class EpochMeter:
@@ -27,6 +31,7 @@ class EpochMeter:
         clock: nanoseconds, monotonic.
         peak_flops: peak of the device in FLOP/s; None = from the table of known devices.
         snapshots: takes allocator snapshots when the peak rises.
+        flops: count the floating-point operations of one step.
 
     Attributes:
         timer: times the components.
@@ -41,6 +46,7 @@ class EpochMeter:
         clock: Callable[[], int],
         peak_flops: float | None,
         snapshots: PeakSnapshots | None,
+        flops: bool,
     ) -> None:
         self.timer = ComponentTimer(clock)
         self.epoch: int | None = None
@@ -51,6 +57,8 @@ class EpochMeter:
         self._clock = clock
         self._peak_flops = peak_flops
         self._snapshots = snapshots
+        self._step_flops = StepFlops() if flops else None
+        self._waited = 0
         self._peaks: PeakByComponent | None = None
         self._steps = StepRecorder()
         self._rate = SmoothedRate()
@@ -95,6 +103,9 @@ class EpochMeter:
     def after_step(self, step: int) -> None:
         """One optimizer step is done."""
         self._optimizer_steps += 1
+        if self._step_flops is not None and not self.flops_per_step:
+            self._step_flops.step_ended()
+            self.flops_per_step = self._step_flops.flops
         if self._rates.wanted() and not math.isnan(self._rate.value):
             self._rates.put(step, time.time(), self._rate.value)
         self.boundary("after_step")
@@ -124,19 +135,29 @@ class EpochMeter:
         """tbmetrics itself took this long."""
         self._overhead[tracker_name] = self._overhead.get(tracker_name, 0) + nanoseconds
 
+    def take_wait(self) -> int:
+        """Nanoseconds that the last end of an epoch waited for the device, once: they are the device's, not ours."""
+        waited, self._waited = self._waited, 0
+        return waited
+
     def end_epoch(self, batch_size: int | None, num_samples: int | None) -> Epoch:
         """Ends the open epoch, and says what it was; the last marks on the device are waited for."""
         self.timer.close_all()
-        self.timer.observer = None
+        self._stop_observing()
+        came = self._clock()
+        totals = self.timer.take()  # an epoch is over when the device is through with it
         now = self._clock()
+        self._waited = now - came
         self.is_open = False
         elapsed = now - self._began
+        own, self.timer.own_nanoseconds = self.timer.own_nanoseconds, 0
+        self.add_overhead(NAME, own)
         mean_size = self._samples / self._batches if self._batches else None
         meters = self._device.meters if self._device is not None else None
         measured = Epoch(
             number=self.epoch or 0,
             nanoseconds=elapsed,
-            components=with_rest(self.timer.take(), elapsed),
+            components=with_rest(totals, elapsed),
             samples=self._samples if num_samples is None else num_samples,
             batches=self._batches,
             steps=self._optimizer_steps,
@@ -187,11 +208,16 @@ class EpochMeter:
 
     def stop(self) -> None:
         """Ends the background thread and the recording of allocations; may be called more than once."""
-        self.timer.observer = None
+        self._stop_observing()
         if self._device is not None and self._device.meters is not None:
             self._device.meters.stop()
         if self._snapshots is not None:
             self._snapshots.stop()
+
+    def _stop_observing(self) -> None:
+        self.timer.observer = None
+        if self._step_flops is not None:
+            self._step_flops.drop()
 
     def _memory(self) -> dict[str, float]:
         found: dict[str, float] = {name: float(value) for name, value in memory.host_bytes().items()}

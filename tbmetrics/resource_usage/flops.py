@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
+
+#: The step after this one is counted: the first ones still set things up.
+_STEP_BEFORE = 2
 
 #: Dense matrix-product peak with 16-bit inputs (bfloat16, or float16 where that is all), in FLOP/s, by a part of the
 #: name that CUDA gives the device; from the vendor's data sheets. The first match counts.
@@ -39,15 +44,67 @@ class FlopCount:
 def count_flops() -> Iterator[FlopCount]:
     """Counts the floating-point operations of the block with `torch.utils.flop_counter`.
 
-    Matrix products, convolutions and attention are counted, each multiply-add as two. The block runs slower, and an
-    operator that a compiled model hides is not seen: count on the model before `torch.compile`.
+    Matrix products, convolutions and attention are counted, each multiply-add as two. The block runs slower. A compiled
+    model runs uncompiled in it, since its kernels hide their operators; its compiled code is kept.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     count = FlopCount()
-    with FlopCounterMode(display=False) as mode:
+    mode = FlopCounterMode(display=False)
+    mode.mod_tracker = _NoModules()  # type: ignore[assignment]
+    with _uncompiled(), mode:
         yield count
     count.flops = int(mode.get_total_flops())
+
+
+class _NoModules:
+    """Stands for the counter's tracker of modules, whose hooks on every module of the process are not needed."""
+
+    parents = frozenset({"Global"})
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Compiled models run eagerly within; nothing is loaded for a process that has compiled nothing."""
+    if "torch._dynamo" not in sys.modules:
+        return nullcontext()
+    import torch
+
+    return torch.compiler.set_stance("force_eager")
+
+
+class StepFlops:
+    """Counts the operations of one whole step: from the end of the second step of the run to the end of the third.
+
+    Attributes:
+        flops: of that step; 0 until it is over.
+    """
+
+    def __init__(self) -> None:
+        self.flops = 0
+        self._steps = 0
+        self._counting: AbstractContextManager[FlopCount] | None = None
+        self._count = FlopCount()
+
+    def step_ended(self) -> None:
+        """An optimizer step is done."""
+        if self._counting is not None:
+            self.drop()
+            self.flops = self._count.flops
+            return
+        self._steps += 1
+        if self._steps >= _STEP_BEFORE and not self.flops:
+            self._counting = count_flops()
+            self._count = self._counting.__enter__()
+
+    def drop(self) -> None:
+        """Stops counting; a step that is not over does not count. Idempotent."""
+        counting, self._counting = self._counting, None
+        if counting is not None:
+            counting.__exit__(None, None, None)
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -32,6 +32,7 @@ from tbmetrics.resource_usage.epoch_meter import EpochMeter
 from tbmetrics.resource_usage.flops import FlopCount, count_flops
 from tbmetrics.resource_usage.snapshots import PeakSnapshots
 from tbmetrics.resource_usage.throughput import remaining_seconds
+from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -39,10 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DATA_LOADING", "OTHER", "ResourceMonitor"]
 
-#: Drawing may take this share of the time between two drawings.
-_DRAWING_SHARE = 0.01
-#: What the first drawing is taken to cost, loading matplotlib included: none in the first 100 seconds.
-_FIRST_DRAWING_NANOSECONDS = 1_000_000_000
+#: Drawing may take this share of the time between two drawings; the first is taken to need so many nanoseconds. From
+#: one drawing to the next the run grows by this factor, so that images stay few however long it is.
+_DRAWING_SHARE, _FIRST_DRAWING, _GROWTH = 0.01, 500_000_000, 1.25
 
 
 class ResourceMonitor(Tracker):
@@ -64,11 +64,13 @@ class ResourceMonitor(Tracker):
         save_dir: where `visualize` writes PNG files, and allocator snapshots go.
         device: the device to measure; None = the accelerator in use, if there is one.
         clock: nanoseconds, monotonic.
-        total_epochs: how many epochs there will be, for the time left; may be set later.
+        total_epochs: how many epochs there will be, for the time left.
         peak_flops: peak of the device in FLOP/s, for the utilisation; None = from a table of known devices.
-        images: record the bar and the pie of component times as images, as often as drawing them stays below 1 % of
-            the time.
+        images: record the bar and the pie of component times as images, less and less often, and below 1 % of the
+            time.
         snapshots: write a snapshot of the CUDA allocator into `save_dir` when the peak rises.
+        flops: count the floating-point operations of the third optimizer step, which runs slower for it (and a
+            compiled model uncompiled), for `mfu`.
 
     Attributes:
         epoch_data: one dictionary an epoch: `epoch`, `time` (seconds), `memory`, `memory_change` and `peak_memory`
@@ -80,7 +82,7 @@ class ResourceMonitor(Tracker):
             `device_time` (seconds, of `device_count` times; None without CUDA), `peak_memory` (bytes, None without
             CUDA). `other` is the rest of the epoch.
         history: all records of this monitor.
-        total_epochs: as given.
+        total_epochs: as given or expected; None if unknown.
 
     Raises:
         InputError: a device that torch does not know or that is not there, or snapshots without `save_dir`.
@@ -98,23 +100,31 @@ class ResourceMonitor(Tracker):
         peak_flops: float | None = None,
         images: bool = False,
         snapshots: bool = False,
+        flops: bool = False,
     ) -> None:
         if snapshots and save_dir is None:
             raise InputError("snapshots=True needs a place for the files: give save_dir")
         self.save_dir = save_dir
         self.total_epochs = total_epochs
+        self._total_given = total_epochs is not None
         self.epoch_data: list[dict[str, Any]] = []
         self.component_data: dict[str, list[dict[str, Any]]] = {}
         self.history = History(bounded=True)
         folder = Path(save_dir) if snapshots and save_dir is not None else None
-        self._meter = EpochMeter(device, clock, peak_flops, PeakSnapshots(folder) if folder is not None else None)
+        watched = PeakSnapshots(folder) if folder is not None else None
+        self._meter = EpochMeter(device, clock, peak_flops, watched, flops)
         self._timer = self._meter.timer
-        self._blocks: dict[str, _Block] = {}
+        self._blocks: dict[str, ComponentBlock] = {}
         self._batch_points: list[tuple[float, float]] = []
         self._drawing = _Drawing(clock) if images else None
         self._ready: list[Stamped] = []
 
     # --------------------------------------------------------------------------------------- while training
+
+    def expect_epochs(self, epochs: int) -> None:
+        """So many epochs are about to be made, for the time left; without effect where `total_epochs` was given."""
+        if not self._total_given:
+            self.total_epochs = len(self.epoch_data) + epochs
 
     def start_epoch(self, epoch: int) -> None:
         """Begins `epoch`; one still open is ended first."""
@@ -131,11 +141,11 @@ class ResourceMonitor(Tracker):
         """Stops timing `name`."""
         self._timer.end(name)
 
-    def component(self, name: str) -> _Block:
+    def component(self, name: str) -> ComponentBlock:
         """A context manager that times its block as component `name`."""
         block = self._blocks.get(name)
         if block is None:
-            block = self._blocks[name] = _Block(self, name)
+            block = self._blocks[name] = ComponentBlock(self, name)
         return block
 
     def count_samples(self, samples: int, *, tokens: int = 0) -> None:
@@ -147,7 +157,9 @@ class ResourceMonitor(Tracker):
         self._meter.after_step(step)
 
     def add_overhead(self, tracker_name: str, nanoseconds: int) -> None:
-        """Adds to the time that tbmetrics itself took, by tracker."""
+        """Adds to the time that tbmetrics itself took, by tracker; timing components is counted already."""
+        if tracker_name == self.name:
+            nanoseconds = max(0, nanoseconds - self._meter.take_wait())
         self._meter.add_overhead(tracker_name, nanoseconds)
 
     @contextmanager
@@ -182,6 +194,12 @@ class ResourceMonitor(Tracker):
         self._learn_batch_memory(measured)
         if self._drawing is not None:
             self._keep(measured.number, self._drawing.images(self.history, measured.number))
+
+    def closing_images(self) -> list[Image]:
+        """The images of the last epoch, where `images` asks for them and they were not drawn yet."""
+        if self._drawing is None or not self.epoch_data:
+            return []
+        return self._drawing.draw(self.history, self.epoch_data[-1]["epoch"])
 
     # ---------------------------------------------------------------------------------------------- results
 
@@ -262,38 +280,30 @@ class ResourceMonitor(Tracker):
         self._ready.append(stamped)
 
 
-class _Block:
-    """Times its block as one component; holds no state of its own, so it nests in itself."""
-
-    __slots__ = ("_monitor", "_name")
-
-    def __init__(self, monitor: ResourceMonitor, name: str) -> None:
-        self._monitor = monitor
-        self._name = name
-
-    def __enter__(self) -> None:
-        self._monitor.start_component(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        self._monitor.end_component(self._name)
-
-
 class _Drawing:
-    """Draws the component times of an epoch as images while that stays a small share of the time."""
+    """Draws the component times of an epoch as images, at ever longer distances and a small share of the time."""
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._took = _FIRST_DRAWING_NANOSECONDS
-        self._done_at = clock()
+        self._took = _FIRST_DRAWING
+        self._began = self._done_at = clock()
+        self._epoch: int | None = None
 
     def images(self, history: History, epoch: int) -> list[Image]:
-        """The images of `epoch`; none where the last drawing is too short ago for what it took."""
-        began = self._clock()
-        if self._took > _DRAWING_SHARE * (began - self._done_at):
+        """The images of `epoch`; none where the last drawing is too short ago."""
+        now = self._clock()
+        affordable = self._took <= _DRAWING_SHARE * (now - self._done_at)
+        due = now - self._began >= _GROWTH * (self._done_at - self._began)
+        return self.draw(history, epoch) if affordable and due else []
+
+    def draw(self, history: History, epoch: int) -> list[Image]:
+        """The images of `epoch`; none where they were drawn before."""
+        if epoch == self._epoch:
             return []
         from tbmetrics.figures.resource_usage import component_images
 
+        began = self._clock()
         drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
-        self._done_at = self._clock()
+        self._epoch, self._done_at = epoch, self._clock()
         self._took = self._done_at - began
         return drawn

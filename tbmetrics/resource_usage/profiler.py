@@ -14,11 +14,12 @@ import torch
 
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.history import History, Stamped
-from tbmetrics.records import RESOURCES, Record, Scalar, Text
+from tbmetrics.loops import is_rank_zero
+from tbmetrics.records import Record, Scalar, Text
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
 from tbmetrics.tracker import Tracker
 
-TAG = f"{RESOURCES}/profiler"
+TAG = "resource_usage/profiler"
 #: A file of this name in the run's folder asks for a profile; a number in it is the number of steps.
 REQUEST = "PROFILE"
 _PREFIX = "tbmetrics_"
@@ -30,18 +31,19 @@ _MOST_STEPS = 1000
 class ProfilerTracker(Tracker):
     """Profiles a few optimizer steps and writes the trace into the run's folder.
 
-        profiler = ProfilerTracker("runs/focal", at=(100,))
-        with TBMetrics("runs/focal", model=model, optimizer=optimizer, trackers=[profiler]) as tb:
+        profiler = ProfilerTracker(at=(100,))
+        with TBMetrics("runs/focal", model=model, optimizer=optimizer, profiler=profiler) as tb:
             ...
 
     A profile is made after the steps in `at`, every `every` steps, when `profile()` is called, and when a file named
-    `PROFILE` appears in the folder (`touch runs/focal/PROFILE`). One step warms up, the next `steps` are recorded.
+    `PROFILE` appears in the folder (`touch runs/focal/PROFILE`; rank 0 looks for it, once a second). One step warms up,
+    the next `steps` are recorded.
     The trace `tbmetrics_{host}_{pid}.{time}.pt.trace.json.gz` opens in the PyTorch Profiler tab of TensorBoard
     (`torch-tb-profiler`) and at https://ui.perfetto.dev; the Text tab has the top operators, and scalars say where the
     time of a step goes. While no profile is made, a step costs one read of the clock.
 
     Args:
-        log_dir: the run's folder.
+        log_dir: where traces go; None = the folder of the session.
         steps: optimizer steps in a profile.
         at: optimizer steps after which a profile begins.
         every: and then every so many; None = never.
@@ -51,6 +53,7 @@ class ProfilerTracker(Tracker):
         record_shapes: record shapes of the operators' inputs.
 
     Attributes:
+        log_dir: as given, or that of the session.
         traces: the files written, those that were kept.
         history: all records of this tracker.
 
@@ -62,10 +65,10 @@ class ProfilerTracker(Tracker):
 
     def __init__(
         self,
-        log_dir: str | os.PathLike[str],
+        log_dir: str | os.PathLike[str] | None = None,
         *,
         steps: int = 5,
-        at: Collection[int] = (10,),
+        at: Collection[int] = (),
         every: int | None = None,
         keep: int = 3,
         max_bytes: int = 256 * 2**20,
@@ -81,7 +84,7 @@ class ProfilerTracker(Tracker):
                 raise InputError(f"{option} must be at least 1{f' and at most {most}' if most else ''}, got {value}")
         if every is not None and every <= steps + 1:
             raise InputError(f"every must be more than steps + 1 (one step warms up), got {every} with steps={steps}")
-        self.log_dir = Path(log_dir)
+        self.log_dir = None if log_dir is None else Path(log_dir)
         self.traces: list[Path] = []
         self.history = History(bounded=True)
         self._steps = steps
@@ -149,8 +152,8 @@ class ProfilerTracker(Tracker):
         if now - self._looked < _LOOK_EVERY_SECONDS:
             return
         self._looked = now
-        path = self.log_dir / REQUEST
-        if not path.exists():
+        path = self._folder() / REQUEST
+        if not is_rank_zero() or not path.exists():
             return
         try:
             text = path.read_text(encoding="utf-8", errors="replace").strip()
@@ -160,6 +163,11 @@ class ProfilerTracker(Tracker):
         self._requested = (
             min(int(text), _MOST_STEPS) if text.isascii() and text.isdigit() and int(text) else self._steps
         )
+
+    def _folder(self) -> Path:
+        if self.log_dir is None:
+            raise InputError("a profiler outside of a session needs a folder: ProfilerTracker(log_dir)")
+        return self.log_dir
 
     def _begin(self, steps: int) -> None:
         if getattr(torch.autograd, "_profiler_enabled", bool)():
@@ -180,10 +188,10 @@ class ProfilerTracker(Tracker):
 
     def _write(self, profiler: Any) -> None:
         self._finished = True
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        worker = f"{_PREFIX}{socket.gethostname()}_{os.getpid()}"
-        path = self.log_dir / f"{worker}.{time.time_ns()}{_SUFFIX}"
-        temporary = path.with_name(f".{path.name}")
+        folder = self._folder()
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{_PREFIX}{socket.gethostname()}_{os.getpid()}.{time.time_ns()}{_SUFFIX}"
+        temporary = path.with_name(f".{path.name.removesuffix(_SUFFIX)}.tmp.gz")  # no trace to TensorBoard yet
         try:
             profiler.export_chrome_trace(str(temporary))
             kept = self._file_trace(temporary, path)
@@ -201,7 +209,7 @@ class ProfilerTracker(Tracker):
             warnings.warn(message, TBMetricsWarning, stacklevel=3)
             return False
         temporary.replace(path)
-        ours = sorted(self.log_dir.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
+        ours = sorted(path.parent.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
         for old in ours[: -self._keep]:
             old.unlink(missing_ok=True)
         self.traces = [kept for kept in (*self.traces, path) if kept.exists()]

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from tbmetrics.figures.step_timeline import Span
+
 #: Step times are kept of so many steps, the last of an epoch.
 STEPS_KEPT = 1024
-#: Steps looked into: not the first ones, which warm up; then every step for a while; then every so many.
-WARM_UP, EVERY_STEP_UNTIL, THEN_EVERY = 3, 11, 50
+#: Steps looked into: not the first, which waits for the loader to start; then all for a while, then every so many.
+WARM_UP, EVERY_STEP_UNTIL, THEN_EVERY = 1, 9, 50
 SAMPLES_KEPT = 32
 MOST_SPANS = 32
 
@@ -19,17 +21,8 @@ BOUNDARIES = ("data_loading", "count_samples", "after_step")
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """One component in a step; seconds since the step began."""
-
-    name: str
-    began: float
-    ended: float
-
-
-@dataclass(frozen=True, slots=True)
 class SampledStep:
-    """A step that was looked into: its length in seconds, and its components in the order of their ends."""
+    """A step that was looked into: its length in seconds, and its components in the order of their beginnings."""
 
     seconds: float
     spans: tuple[Span, ...]
@@ -77,9 +70,6 @@ class StepRecorder:
             self._open = _Open(now)
         return True
 
-    def entered(self, name: str) -> None:
-        """A component was entered; only its end is recorded."""
-
     def left(self, name: str, began: int, ended: int) -> None:
         """A component of the sampled step was left."""
         if self._open is not None and began >= self._open.began and len(self._open.spans) < MOST_SPANS:
@@ -89,7 +79,8 @@ class StepRecorder:
         opened, self._open = self._open, None
         if opened is not None:
             began = opened.began
-            spans = tuple(Span(name, (a - began) / 1e9, (b - began) / 1e9) for name, a, b in opened.spans)
+            ordered = sorted(opened.spans, key=lambda span: (span[1], -span[2]))
+            spans = tuple(Span(name, (a - began) / 1e9, (b - began) / 1e9) for name, a, b in ordered)
             self._sampled.append(SampledStep((now - began) / 1e9, spans))
 
     def times(self) -> dict[str, float]:

@@ -103,11 +103,13 @@ class ComponentTimer:
 
     Attributes:
         observer: sees every component entered and left while it is set.
+        own_nanoseconds: what timing itself took, since it was last set to 0.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns, device: DeviceClock | None = None) -> None:
         self.observer: Observer | None = None
         self.device = device
+        self.own_nanoseconds = 0
         self._clock = clock
         self._components: dict[str, _Component] = {}
         self._frames = [_Frame()]
@@ -117,6 +119,7 @@ class ComponentTimer:
 
     def start(self, name: str) -> None:
         """Enters `name`."""
+        called = self._clock()
         component = self._components.get(name)
         if component is None:
             component = self._components[name] = _Component(name)
@@ -132,7 +135,8 @@ class ComponentTimer:
             frame.mark = self.device.mark()
         if self.observer is not None:
             self.observer.entered(name)
-        frame.began = self._clock()
+        frame.began = began = self._clock()
+        self.own_nanoseconds += began - called
 
     def end(self, name: str) -> None:
         """Leaves `name`; components left open inside it are ended with it, with a warning."""
@@ -141,6 +145,7 @@ class ComponentTimer:
         if (depth < 0 or self._frames[depth].component.name != name) and not self._unwind_to(name, now):
             return
         self._leave(now)
+        self.own_nanoseconds += self._clock() - now
 
     def close_all(self) -> None:
         """Ends whatever is open, with a warning: components do not cross epochs."""
@@ -187,11 +192,11 @@ class ComponentTimer:
         began, frame.mark = frame.mark, None
         if device is None:
             return
-        behind = not device.reached(began)
         ended = device.mark()
-        if ended is None:
+        if ended is None:  # nothing may be asked of the device now
             device.release(began)
             return
+        behind = not device.reached(began)
         self._pending.append(_Pair(frame.component.total, began, ended, elapsed / 1e6, behind))
         self._collect(wait=False)
 
@@ -240,3 +245,29 @@ def caller_level() -> int:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back
     return level
+
+
+class Components(Protocol):
+    """What times components by name."""
+
+    def start_component(self, name: str) -> None:
+        """Starts timing `name`."""
+
+    def end_component(self, name: str) -> None:
+        """Stops timing `name`."""
+
+
+class ComponentBlock:
+    """Times its block as one component; holds no state of its own, so it nests in itself."""
+
+    __slots__ = ("_components", "_name")
+
+    def __init__(self, components: Components, name: str) -> None:
+        self._components = components
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._components.start_component(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._components.end_component(self._name)

@@ -1,92 +1,130 @@
-"""Stands for clocks and for what CUDA and NVML give, so that their paths run without a GPU."""
+"""A clock that is set by hand, and a CUDA device that runs behind it: the parts of `torch.cuda` that are measured."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from tbmetrics.resource_usage.device import Device
+from tbmetrics.resource_usage.device_clock import CudaClock
+from tbmetrics.resource_usage.memory import CudaMemory
+
+CUDA = torch.device("cuda", 0)
+MIB = 2**20
 
 
-class Clock:
-    """Nanoseconds that pass when told."""
+class FakeClock:
+    """Nanoseconds that pass when `pass_ms` says so."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.now = 0
 
-    def __call__(self):
+    def __call__(self) -> int:
         return self.now
 
-    def pass_ms(self, milliseconds):
-        self.now += int(milliseconds * 1_000_000)
+    def pass_ms(self, milliseconds: float) -> None:
+        self.now += round(milliseconds * 1e6)
 
 
 class FakeEvent:
-    """A CUDA event on the stream of `FakeCuda`."""
+    """A CUDA event: reached when the device has done what was in its stream."""
 
-    def __init__(self, cuda):
-        self.cuda = cuda
-        self.at = None
+    def __init__(self, cuda: FakeCuda) -> None:
+        self._cuda = cuda
+        self.at: int | None = None
 
-    def record(self, stream):
-        assert stream == self.cuda.stream
-        self.at = max(self.cuda.work_done_at, self.cuda.clock.now)
+    def record(self, stream: object) -> None:
+        assert stream is self._cuda.stream
+        self.at = max(self._cuda.free_at, self._cuda.clock.now)
 
-    def query(self):
-        return self.cuda.clock.now >= self.at
+    def query(self) -> bool:
+        assert not self._cuda.capturing, "cudaEventQuery is not allowed while a graph is captured"
+        assert self.at is not None
+        return self._cuda.clock.now >= self.at
 
-    def synchronize(self):
-        self.cuda.waited += 1
-        self.cuda.clock.now = max(self.cuda.clock.now, self.at)
+    def synchronize(self) -> None:
+        assert self.at is not None
+        self._cuda.waits += self._cuda.clock.now < self.at
+        self._cuda.clock.now = max(self._cuda.clock.now, self.at)
 
-    def elapsed_time(self, other):
+    def elapsed_time(self, other: FakeEvent) -> float:
+        assert self.at is not None
+        assert other.at is not None
         return (other.at - self.at) / 1e6
 
 
 class FakeCuda:
-    """`torch.cuda` with one device whose work is queued by `launch` and takes time on its own clock."""
+    """One stream and one allocator.
 
-    stream = "stream 0"
+    Attributes:
+        free_at: nanoseconds of the clock at which the device has done all that it was given.
+        waits: how often the host really waited for an event.
+        events: how many were made.
+    """
 
-    def __init__(self, clock):
+    def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
-        self.work_done_at = 0
-        self.waited = 0
+        self.stream = object()
+        self.free_at = 0
+        self.waits = self.events = 0
         self.capturing = False
-        self.allocated = self.peak = 0
-        self.reserved = 1000
-        self.split = 100
-        self.events = 0
+        self.allocated = self.peak = self.reserved = self.split = self.retries = self.ooms = 0
+        self.total = 1000 * MIB
 
-    def launch(self, milliseconds):
-        self.work_done_at = max(self.work_done_at, self.clock.now) + int(milliseconds * 1e6)
+    def launch(self, milliseconds: float) -> None:
+        """The host gives the device this much work, at no cost of its own."""
+        self.free_at = max(self.free_at, self.clock.now) + round(milliseconds * 1e6)
 
-    def Event(self, *, enable_timing):
+    def allocate(self, size: int) -> None:
+        self.allocated += size
+        self.peak = max(self.peak, self.allocated)
+        self.reserved = max(self.reserved, self.allocated)
+
+    # The parts of `torch.cuda`:
+
+    def Event(self, *, enable_timing: bool) -> FakeEvent:
         assert enable_timing
         self.events += 1
         return FakeEvent(self)
 
-    def current_stream(self, device):
+    def current_stream(self, device: torch.device) -> object:
+        assert device == CUDA
         return self.stream
 
-    def is_current_stream_capturing(self):
+    def is_current_stream_capturing(self) -> bool:
         return self.capturing
 
-    def allocate(self, number):
-        self.allocated += number
-        self.peak = max(self.peak, self.allocated)
-
-    def memory_stats(self, device):
+    def memory_stats(self, device: torch.device) -> dict[str, int]:
+        assert device == CUDA
         return {
             "allocated_bytes.all.current": self.allocated,
             "allocated_bytes.all.peak": self.peak,
             "reserved_bytes.all.current": self.reserved,
             "inactive_split_bytes.all.current": self.split,
-            "num_alloc_retries": 3,
-            "num_ooms": 1,
+            "num_alloc_retries": self.retries,
+            "num_ooms": self.ooms,
         }
 
-    def max_memory_allocated(self, device):
-        return self.peak
+    def max_memory_allocated(self, device: torch.device) -> int:
+        return self.memory_stats(device)["allocated_bytes.all.peak"]
 
-    def reset_peak_memory_stats(self, device):
+    def reset_peak_memory_stats(self, device: torch.device) -> None:
+        assert device == CUDA
         self.peak = self.allocated
 
-    def memory_reserved(self, device):
-        return self.reserved
+    def mem_get_info(self, device: torch.device) -> tuple[int, int]:
+        assert device == CUDA
+        return self.total - self.reserved, self.total
 
-    def mem_get_info(self, device):
-        return 5000, 9000
+    def memory_reserved(self, device: torch.device) -> int:
+        return self.memory_stats(device)["reserved_bytes.all.current"]
+
+    def get_device_properties(self, device: torch.device) -> Any:
+        assert device == CUDA
+        return SimpleNamespace(uuid="1234-ab")
+
+    def device(self, name: str = "Fake A100") -> Device:
+        """This device as the monitor sees it."""
+        return Device(name, CUDA, CudaClock(CUDA, cuda=self), CudaMemory(CUDA, cuda=self))

@@ -1,82 +1,144 @@
-"""Memory of the host, and of devices through stands-in for torch's modules."""
+"""What memory is told: the fake allocator's numbers by name, peaks by component, the host's against psutil."""
 
-import numpy as np
+import math
+
 import psutil
 import pytest
 import torch
 
-from tbmetrics.resource_usage.memory import (
-    CudaMemory,
-    MpsMemory,
-    PeakByComponent,
-    host_available_bytes,
-    host_bytes,
-)
-from tests.resource_usage.fakes import Clock, FakeCuda
-
-DEVICE = torch.device("cuda", 0)
+from tbmetrics.resource_usage import memory
+from tbmetrics.resource_usage.memory import CudaMemory, MpsMemory, PeakByComponent
+from tests.resource_usage.fakes import CUDA, MIB, FakeClock, FakeCuda
 
 
-def test_the_hosts_memory_is_what_psutil_says():
-    found = host_bytes()
-    assert found["host_rss_bytes"] == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
-    assert found["host_peak_rss_bytes"] >= 0.9 * found["host_rss_bytes"]
-    available = host_available_bytes()
-    assert available is None or 0 < available <= psutil.virtual_memory().total
+@pytest.fixture
+def cuda():
+    return FakeCuda(FakeClock())
 
 
-def test_cudas_allocator_is_read_by_name():
-    cuda = FakeCuda(Clock())
-    cuda.allocate(700)
-    cuda.allocate(-300)
-    memory = CudaMemory(DEVICE, cuda)
-    assert memory.read() == {
-        "allocated_bytes": 400,
-        "reserved_bytes": 1000,
-        "peak_bytes": 700,
-        "fragmentation_share": 0.1,
-        "alloc_retries": 3,
+def test_the_host_is_what_psutil_says():
+    held = memory.host_rss_bytes()
+    assert held == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+    assert memory.host_peak_rss_bytes() >= held * 0.95
+    assert set(memory.host_bytes()) == {"host_rss_bytes", "host_peak_rss_bytes"}
+
+
+def test_without_proc_psutil_tells(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_STATM", tmp_path / "none")
+    assert memory.host_rss_bytes() == pytest.approx(psutil.Process().memory_info().rss, rel=0.05)
+
+
+def test_what_nothing_tells_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_STATM", tmp_path / "none")
+    monkeypatch.setattr(memory, "import_module", _missing)
+    monkeypatch.setattr(memory.sys, "platform", "win32")
+    assert memory.host_bytes() == {}
+
+
+def _missing(name):
+    raise ImportError(name)
+
+
+def test_free_memory_is_within_the_control_group(monkeypatch, tmp_path):
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 900 kB\nMemAvailable: 500 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", meminfo)
+    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
+    assert memory.host_available_bytes() == 500 * 1024
+    (tmp_path / "memory.current").write_text("1000")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.host_available_bytes() == 500 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    assert memory.host_available_bytes() == 4000
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
+    assert memory.host_available_bytes() is None
+
+
+def test_the_allocator_is_read_by_name(cuda):
+    device = CudaMemory(CUDA, cuda=cuda)
+    assert math.isnan(device.read()["fragmentation_share"])
+    cuda.allocate(300 * MIB)
+    cuda.allocate(-100 * MIB)
+    cuda.split, cuda.retries, cuda.ooms = 75 * MIB, 2, 1
+    assert device.read() == {
+        "allocated_bytes": 200 * MIB,
+        "reserved_bytes": 300 * MIB,
+        "peak_bytes": 300 * MIB,
+        "fragmentation_share": 0.25,
+        "alloc_retries": 2,
         "out_of_memory": 1,
     }
-    assert memory.capacity() == 6000
-    memory.reset_peak()
-    assert memory.peak() == 400
+    assert device.capacity() == 1000 * MIB
+    device.reset_peak()
+    assert device.peak() == 200 * MIB
 
 
-def test_fragmentation_of_nothing_is_undefined():
-    cuda = FakeCuda(Clock())
-    cuda.reserved = 0
-    assert np.isnan(CudaMemory(DEVICE, cuda).read()["fragmentation_share"])
-
-
-def test_mps_tells_what_it_holds_and_no_peak():
+def test_mps_tells_no_peak():
     class Mps:
-        current_allocated_memory = staticmethod(lambda: 5)
-        driver_allocated_memory = staticmethod(lambda: 8)
-        recommended_max_memory = staticmethod(lambda: 99)
+        current_allocated_memory = staticmethod(lambda: 10)
+        driver_allocated_memory = staticmethod(lambda: 20)
+        recommended_max_memory = staticmethod(lambda: 30)
 
-    memory = MpsMemory(Mps)
-    assert memory.read() == {"allocated_bytes": 5, "reserved_bytes": 8}
-    assert memory.peak() is None
-    assert memory.capacity() == 99
+    device = MpsMemory(mps=Mps())
+    device.reset_peak()
+    assert device.read() == {"allocated_bytes": 10, "reserved_bytes": 20}
+    assert device.peak() is None
+    assert device.capacity() == 30
 
 
-def test_peaks_belong_to_every_component_open_at_the_moment():
-    cuda = FakeCuda(Clock())
-    peaks = PeakByComponent(CudaMemory(DEVICE, cuda))
-    peaks.start_epoch()
+def test_peaks_are_of_the_components_that_were_open(cuda):
+    peaks = PeakByComponent(CudaMemory(CUDA, cuda=cuda))
     cuda.allocate(100)
-    peaks.entered("outer")
-    cuda.allocate(50)
-    peaks.entered("inner")
-    cuda.allocate(500)
-    cuda.allocate(-500)
-    peaks.left("inner")
-    cuda.allocate(20)
-    peaks.left("outer")
-    cuda.allocate(-100)
-    assert peaks.by_component == {"inner": 650, "outer": 650}
-    assert peaks.epoch_peak() == 650
-    peaks.left("never entered")
     peaks.start_epoch()
-    assert peaks.epoch_peak() == 70
+    peaks.entered("step")
+    cuda.allocate(50)
+    peaks.entered("forward")
+    cuda.allocate(500)
+    cuda.allocate(-450)
+    peaks.left("forward")
+    peaks.entered("backward")
+    cuda.allocate(20)
+    peaks.left("backward")
+    peaks.left("step")
+    cuda.allocate(-200)
+    assert peaks.by_component == {"forward": 650, "backward": 220, "step": 650}
+    assert peaks.epoch_peak() == 650
+    peaks.start_epoch()
+    assert peaks.epoch_peak() == 20
+    assert peaks.by_component == {}
+
+
+def test_a_peak_outside_of_components_is_the_epochs_alone(cuda):
+    peaks = PeakByComponent(CudaMemory(CUDA, cuda=cuda))
+    peaks.start_epoch()
+    cuda.allocate(900)
+    cuda.allocate(-800)
+    peaks.entered("forward")
+    cuda.allocate(10)
+    peaks.left("forward")
+    assert peaks.by_component == {"forward": 110}
+    assert peaks.epoch_peak() == 900
+
+
+def test_components_that_began_before_the_sampled_step_are_passed_over(cuda):
+    peaks = PeakByComponent(CudaMemory(CUDA, cuda=cuda))
+    peaks.start_epoch()
+    peaks.left("epoch")
+    peaks.entered("forward")
+    peaks.end_step()
+    peaks.left("forward")
+    assert peaks.by_component == {}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_real_allocator():
+    device = torch.device("cuda", torch.cuda.current_device())
+    held = CudaMemory(device)
+    torch.zeros(1, device=device)
+    held.reset_peak()
+    before = held.read()["allocated_bytes"]
+    block = torch.empty(64 * MIB, dtype=torch.uint8, device=device)
+    assert held.read()["allocated_bytes"] - before == pytest.approx(64 * MIB, rel=0.05)
+    del block
+    assert held.peak() - before == pytest.approx(64 * MIB, rel=0.05)
+    assert held.capacity() > 64 * MIB

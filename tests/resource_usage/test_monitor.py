@@ -1,169 +1,377 @@
-"""ResourceMonitor: totals that add up, verdicts, the session, and loops without one."""
+"""ResourceMonitor alone: whole epochs on a clock set by hand, on the CPU and on a stand-in for a CUDA device."""
 
 import json
+import random
 import time
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from tbmetrics import InputError, ResourceMonitor, TBMetrics, read_run
-from tbmetrics.resource_usage.device import Device
-from tbmetrics.resource_usage.device_clock import CudaClock
-from tbmetrics.resource_usage.memory import CudaMemory
-from tests.resource_usage.fakes import Clock, FakeCuda
+from tbmetrics import InputError, ResourceMonitor, TBMetricsWarning
+from tests.resource_usage.fakes import MIB, FakeClock, FakeCuda
+
+TAG = "resource_usage"
 
 
-@pytest.fixture
-def clock():
-    return Clock()
+def _value(monitor, name, index=-1):
+    return monitor.history.scalars[f"{TAG}/{name}"][index]
 
 
-def _epoch(monitor, clock, number=0, steps=10, loading=1, forward=3, backward=4, between=2):
-    monitor.start_epoch(number)
-    for step in range(1, steps + 1):
-        for name, milliseconds in (("data_loading", loading), ("forward_pass", forward), ("backward_pass", backward)):
-            with monitor.component(name):
-                clock.pass_ms(milliseconds)
-            if name == "data_loading":
-                monitor.count_samples(32)
-        clock.pass_ms(between)
-        monitor.after_step(step)
-    monitor.end_epoch()
-
-
-def test_components_and_other_add_up_to_the_wall_clock(clock):
-    monitor = ResourceMonitor(clock=clock)
-    _epoch(monitor, clock)
-    seconds = {name: rows[0]["self_time"] for name, rows in monitor.component_data.items()}
-    assert seconds == {"data_loading": 0.01, "forward_pass": 0.03, "backward_pass": 0.04, "other": 0.02}
-    assert sum(seconds.values()) == pytest.approx(monitor.epoch_data[0]["time"])
-
-
-def test_an_epochs_row_says_what_it_was(clock):
-    monitor = ResourceMonitor(clock=clock, total_epochs=5)
-    _epoch(monitor, clock)
-    row = monitor.epoch_data[0]
-    assert row["throughput"] == pytest.approx(3200)
-    assert row["steps_per_second"] == pytest.approx(100)
-    assert (row["steps"], row["batches"], row["num_samples"], row["batch_size"]) == (10, 10, 320, 32)
-    assert row["remaining_seconds"] == pytest.approx(0.4)
-    assert row["memory"] > 0
-    assert row["peak_memory"] is None
-
-
-@pytest.mark.parametrize(("loading", "verdict"), [(1, "compute-bound"), (9, "input-bound")])
-def test_the_bottleneck_on_the_cpu(clock, loading, verdict):
-    monitor = ResourceMonitor(clock=clock)
-    _epoch(monitor, clock, loading=loading)
-    assert monitor.epoch_data[0]["bottleneck"] == verdict
-    assert verdict in monitor.history.texts["resource_usage/summary"][-1].markdown
-
-
-def _gpu(clock):
-    cuda = FakeCuda(clock)
-    device = torch.device("cuda", 0)
-    return cuda, Device("NVIDIA H100", device, CudaClock(device, cuda), CudaMemory(device, cuda))
-
-
-@pytest.mark.parametrize(("work", "verdict"), [(9, "compute-bound"), (0.2, "host-bound")])
-def test_the_bottleneck_with_a_device(clock, work, verdict):
-    cuda, device = _gpu(clock)
-    monitor = ResourceMonitor(device=device, clock=clock)
-    monitor.start_epoch(0)
-    for _ in range(20):
-        with monitor.component("forward_pass"):
-            cuda.launch(work)
-            clock.pass_ms(1)
-    monitor.end_epoch()
-    assert monitor.epoch_data[0]["bottleneck"] == verdict
-    # between the marks; a device that waits for the host is idle inside them
-    assert monitor.component_data["forward_pass"][0]["device_time"] == pytest.approx(20 * max(work, 1) / 1e3, rel=0.1)
-
-
-def test_device_memory_by_component_and_epoch(clock):
-    cuda, device = _gpu(clock)
-    monitor = ResourceMonitor(device=device, clock=clock)
-    monitor.start_epoch(0)
-    for step in range(1, 21):
-        monitor.count_samples(8)
-        with monitor.component("forward_pass"):
-            cuda.allocate(500)
-            clock.pass_ms(1)
-            cuda.allocate(-500)
-        monitor.after_step(step)
-    monitor.end_epoch()
-    assert monitor.epoch_data[0]["peak_memory"] == 500
-    assert monitor.component_data["forward_pass"][0]["peak_memory"] == 500
-    assert monitor.history.scalars["resource_usage/memory/fragmentation_share"].values.tolist() == [0.1]
-    assert monitor.history.scalars["resource_usage/memory/alloc_retries"].values.tolist() == [0]  # none in this epoch
-
-
-def test_batch_sizes_of_epochs_predict_the_largest_one(clock):
-    cuda, device = _gpu(clock)
-    monitor = ResourceMonitor(device=device, clock=clock)
-    for epoch, size in enumerate((8, 16, 32)):
+def _train(monitor, clock, *, epochs=1, steps=10, batch=32, cuda=None, device_ms=0.0):
+    for epoch in range(epochs):
         monitor.start_epoch(epoch)
-        monitor.count_samples(size)
-        cuda.allocate(1000 + 10 * size)
-        cuda.allocate(-1000 - 10 * size)
+        for step in range(steps):
+            with monitor.component("data_loading"):
+                clock.pass_ms(2)
+            monitor.count_samples(batch, tokens=100)
+            with monitor.component("forward_pass"):
+                if cuda is not None:
+                    cuda.allocate(batch * MIB)
+                    cuda.launch(device_ms)
+                clock.pass_ms(5)
+            with monitor.component("backward_pass"):
+                clock.pass_ms(6)
+                if cuda is not None:
+                    cuda.allocate(-batch * MIB)
+            clock.pass_ms(1)
+            monitor.after_step(epoch * steps + step + 1)
+        clock.pass_ms(60)
+        monitor.end_epoch()
+
+
+def test_the_guides_calls_work_and_time_adds_up(tmp_path):
+    clock = FakeClock()
+    monitor = ResourceMonitor(save_dir=tmp_path / "figures", clock=clock)
+    for epoch in range(2):
+        monitor.start_epoch(epoch)
+        for _ in range(4):
+            monitor.start_component("forward_pass")
+            clock.pass_ms(30)
+            monitor.start_component("loss")
+            clock.pass_ms(10)
+            monitor.end_component("loss")
+            monitor.end_component("forward_pass")
+            clock.pass_ms(10)
+        monitor.end_epoch(batch_size=16, num_samples=64)
+        monitor.end_epoch(batch_size=16, num_samples=64)  # again: nothing
+    assert len(monitor.epoch_data) == 2
+    row = monitor.epoch_data[1]
+    assert (row["epoch"], row["time"], row["batch_size"], row["num_samples"]) == (1, 0.2, 16, 64)
+    assert row["throughput"] == pytest.approx(320)
+    assert row["memory"] > 0
+    assert isinstance(row["memory_change"], int)
+    times = {name: rows[1]["time"] for name, rows in monitor.component_data.items()}
+    assert times == pytest.approx({"forward_pass": 0.16, "loss": 0.04, "other": 0.04})
+    own = {name: rows[1]["self_time"] for name, rows in monitor.component_data.items()}
+    assert sum(own.values()) == pytest.approx(row["time"])
+    assert monitor.component_data["loss"][0]["count"] == 4
+
+    drawn = monitor.visualize()
+    written = {path.stem for path in (tmp_path / "figures").glob("*.png")}
+    assert written == set(drawn) == {"component_times", "component_shares", "throughput", "memory"}
+    monitor.save_metrics(tmp_path / "made" / "metrics.json")
+    assert json.loads((tmp_path / "made" / "metrics.json").read_text()) == monitor.get_metrics()
+
+
+def test_totals_add_up_to_the_wall_clock():
+    rng = random.Random(0)
+    monitor = ResourceMonitor()
+    began = time.perf_counter()
+    monitor.start_epoch(0)
+    for _ in range(300):
+        with monitor.component(rng.choice("abc")), monitor.component(rng.choice("abc")):
+            sum(range(rng.randrange(60_000)))
+    monitor.end_epoch()
+    wall = time.perf_counter() - began
+    own = sum(rows[0]["self_time"] for rows in monitor.component_data.values())
+    assert own == pytest.approx(monitor.epoch_data[0]["time"], rel=1e-9)
+    assert own == pytest.approx(wall, rel=0.05)
+
+
+def test_rates_steps_and_the_time_left():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, total_epochs=5)
+    _train(monitor, clock, epochs=2)
+    row = monitor.epoch_data[-1]
+    seconds = 10 * 0.014 + 0.06
+    assert row["time"] == pytest.approx(seconds)
+    assert (row["batches"], row["steps"], row["num_samples"], row["batch_size"]) == (10, 10, 320, 32)
+    assert row["throughput"] == pytest.approx(320 / seconds)
+    assert row["steps_per_second"] == pytest.approx(10 / seconds)
+    assert row["tokens_per_second"] == pytest.approx(1000 / seconds)
+    assert row["remaining_seconds"] == pytest.approx(3 * seconds)
+    assert _value(monitor, "step_seconds/median") == pytest.approx(0.014)
+    smoothed = monitor.history.scalars[f"{TAG}/smoothed_samples_per_second"]
+    assert smoothed.steps.tolist() == list(range(2, 21))  # per step; known once the first batch is done
+    assert smoothed.values == pytest.approx([32 / 0.014] * 19)
+    assert row["bottleneck"] == "compute-bound"
+    assert _value(monitor, "data_loading_share") == pytest.approx(0.02 / seconds)
+
+
+def test_a_given_number_of_epochs_rules():
+    monitor = ResourceMonitor(total_epochs=7)
+    monitor.expect_epochs(3)
+    assert monitor.total_epochs == 7
+    monitor = ResourceMonitor()
+    monitor.expect_epochs(3)
+    assert monitor.total_epochs == 3
+
+
+def test_the_cpu_reports_what_exists_and_nothing_else():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, device="cpu")
+    _train(monitor, clock)
+    names = {tag.removeprefix(f"{TAG}/memory/") for tag in monitor.history.scalars if tag.startswith(f"{TAG}/memory/")}
+    assert names == {"host_rss_bytes", "host_peak_rss_bytes"}
+    assert not [tag for tag in monitor.history.scalars if "device" in tag or "flops" in tag]
+    assert monitor.epoch_data[0]["peak_memory"] is None
+    assert monitor.component_data["forward_pass"][0]["device_time"] is None
+
+
+def test_a_cuda_device_gives_device_times_peaks_and_a_verdict():
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    monitor = ResourceMonitor(clock=clock, device=cuda.device())
+    cuda.allocate(100 * MIB)
+    _train(monitor, clock, cuda=cuda, device_ms=40.0)
+    row = monitor.epoch_data[0]
+    assert row["bottleneck"] == "compute-bound"
+    assert row["time"] == pytest.approx(0.402)  # over when the device is: ten times 40 ms after the first 2
+    forward = monitor.component_data["forward_pass"][0]
+    assert (forward["count"], forward["device_count"]) == (10, 10)
+    assert forward["device_time"] == pytest.approx(0.4)
+    assert forward["peak_memory"] == 132 * MIB
+    assert (row["memory"], row["memory_change"], row["peak_memory"]) == (100 * MIB, 0, 132 * MIB)
+    assert _value(monitor, "memory/peak_bytes") == 132 * MIB
+    assert _value(monitor, "memory/component_peak_bytes/backward_pass") == 132 * MIB
+    assert _value(monitor, "memory/fragmentation_share") == 0
+    own = sum(rows[0]["self_time"] for rows in monitor.component_data.values())
+    assert own == pytest.approx(row["time"])
+
+
+def test_counters_of_the_allocator_are_by_epoch():
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    cuda.retries = 5
+    monitor = ResourceMonitor(clock=clock, device=cuda.device())
+    for added in (2, 0):
+        monitor.start_epoch(added)
+        cuda.retries += added
         clock.pass_ms(1)
         monitor.end_epoch()
-    scalars = monitor.history.scalars
-    assert scalars["resource_usage/batch_memory/bytes_per_sample"].values[-1] == pytest.approx(10)
-    assert scalars["resource_usage/batch_memory/largest_batch"].values[-1] == 500
+        assert _value(monitor, "memory/alloc_retries", [0, -1][added == 2]) == added
 
 
-def test_a_plain_loop_with_the_batch_given_at_the_end_writes_figures_and_json(tmp_path):
-    monitor = ResourceMonitor(save_dir=tmp_path / "figures")
-    for epoch in (1, 2):
+def test_epochs_of_different_batch_sizes_give_the_largest_that_fits():
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    cuda.allocate(100 * MIB)
+    monitor = ResourceMonitor(clock=clock, device=cuda.device())
+    for epoch, batch in enumerate((8, 16, 32)):
         monitor.start_epoch(epoch)
-        monitor.start_component("forward_pass")
-        time.perf_counter()
-        monitor.end_component("forward_pass")
-        monitor.end_epoch(batch_size=16, num_samples=160)
-    drawn = monitor.visualize()
-    assert {"component_times", "component_shares", "throughput", "memory"} <= set(drawn)
-    assert {path.stem for path in (tmp_path / "figures").glob("*.png")} == set(drawn)
-    monitor.save_metrics(tmp_path / "deep" / "resources.json")
-    saved = json.loads((tmp_path / "deep" / "resources.json").read_text())
-    assert [row["batch_size"] for row in saved["epoch_data"]] == [16, 16]
-    assert [row["epoch"] for row in saved["component_data"]["other"]] == [1, 2]
+        cuda.allocate(batch * 10 * MIB)
+        cuda.allocate(-batch * 10 * MIB)
+        clock.pass_ms(1)
+        monitor.end_epoch(batch_size=batch, num_samples=batch)
+    assert _value(monitor, "batch_memory/fixed_bytes") == pytest.approx(100 * MIB)
+    assert _value(monitor, "batch_memory/bytes_per_sample") == pytest.approx(10 * MIB)
+    assert _value(monitor, "batch_memory/largest_batch") == 90
+    assert "memory_by_batch_size" in monitor.visualize()
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: ResourceMonitor(snapshots=True), "give save_dir"),
-        (
-            lambda: ResourceMonitor(device="gpu7"),
-            "device must be one of torch's, such as 'cuda:0' .* got 'gpu7'",
-        ),
-        (lambda: ResourceMonitor().end_epoch(batch_size=-1), "batch_size must be a number of at least 0, got -1"),
-    ],
-)
-def test_bad_arguments_are_refused(call, message):
-    with pytest.raises(InputError, match=message):
-        call()
+def test_probed_sizes_are_recorded_over_the_batch_size():
+    monitor = ResourceMonitor(device="cpu")
+    found = monitor.probe_batch_sizes(lambda size: torch.zeros(size, 2**18), [2, 4, 8])
+    series = monitor.history.scalars[f"{TAG}/memory_by_batch_size/peak_bytes"]
+    assert series.steps.tolist() == [2, 4, 8]
+    assert series.values.tolist() == list(found.peak_bytes)
+    assert _value(monitor, "batch_memory/largest_batch") == found.largest_batch
+    assert list(monitor.visualize()) == ["memory_by_batch_size"]
 
 
-def test_a_session_records_it_all_and_counts_its_own_cost(tmp_path):
-    model = nn.Linear(4, 2)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    batches = [(torch.randn(8, 4), torch.zeros(8, dtype=torch.long))] * 12
-    with TBMetrics(tmp_path, model=model, optimizer=optimizer, strict=True) as tb:
-        for _ in tb.epochs(range(2)):
-            for images, labels in tb.batches(batches):
-                with tb.component("forward_pass"):
-                    loss = nn.functional.cross_entropy(model(images), labels)
-                loss.backward()
-                optimizer.step()
-    scalars = read_run(tmp_path).scalars
-    assert scalars["resource_usage/throughput_samples_per_second"].steps.tolist() == [0, 1]
-    times = [tag for tag in scalars if tag.startswith("resource_usage/component_seconds/")]
-    total = np.sum([scalars[tag].values for tag in times], axis=0)
-    np.testing.assert_allclose(total, scalars["resource_usage/epoch_time_seconds"].values, rtol=1e-5)
-    assert 0 < scalars["resource_usage/tbmetrics_overhead"].values[-1] < 1
-    assert "resource_usage/tbmetrics_overhead/training_dynamics" in scalars
-    assert "resource_usage/typical_step/seconds" in scalars
+def test_flops_of_one_step_give_the_utilisation():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, peak_flops=1e6)
+    with monitor.measure_flops() as count:
+        torch.randn(10, 10) @ torch.randn(10, 10)
+    assert count.flops == 2000
+    _train(monitor, clock)
+    assert monitor.epoch_data[0]["mfu"] == pytest.approx(2000 * 10 / 0.2 / 1e6)
+    assert _value(monitor, "model_flops_utilisation") == pytest.approx(0.1)
+
+
+def test_flops_are_counted_in_one_step_where_asked_for():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, flops=True, peak_flops=1e6)
+    monitor.start_epoch(0)
+    for step in range(1, 5):
+        torch.randn(10, 10) @ torch.randn(10, 10)
+        clock.pass_ms(10)
+        monitor.after_step(step)
+    monitor.end_epoch()
+    assert _value(monitor, "flops_per_second") == pytest.approx(2000 * 4 / 0.04)
+
+
+def test_an_epoch_that_ends_within_the_counted_step_leaves_no_mode_behind():
+    from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+    monitor = ResourceMonitor(flops=True)
+    monitor.start_epoch(0)
+    monitor.after_step(1)
+    monitor.after_step(2)
+    assert _get_current_dispatch_mode() is not None
+    monitor.end_epoch()
+    assert _get_current_dispatch_mode() is None
+    monitor.start_epoch(1)
+    monitor.after_step(3)
+    monitor.stop()
+    assert _get_current_dispatch_mode() is None
+
+
+def test_components_do_not_cross_epochs():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock)
+    monitor.start_epoch(0)
+    monitor.start_component("a")
+    clock.pass_ms(10)
+    with pytest.warns(TBMetricsWarning, match="'a' was still open when the epoch ended"):
+        monitor.start_epoch(1)
+    clock.pass_ms(5)
+    monitor.end_component("a")
+    monitor.end_epoch()
+    assert [rows[0]["time"] for rows in monitor.component_data.values()] == [0.01, 0.0]
+    assert monitor.component_data["other"][1]["time"] == 0.005
+
+
+def test_records_hand_over_once():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock)
+    _train(monitor, clock, steps=3)
+    first = list(monitor.records(0))
+    assert {stamped.step for stamped in first} == {0, 2, 3}
+    assert list(monitor.records(0)) == []
+    monitor.start_epoch(1)
+    assert list(monitor.records(1))  # ends the open epoch
+
+
+def test_drawing_images_stays_a_small_share_of_the_time():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, images=True)
+    _train(monitor, clock)
+    assert not monitor.history.images  # a first drawing would be too dear so early
+    clock.pass_ms(60_000)
+    monitor.start_epoch(1)
+    with monitor.component("forward_pass"):
+        clock.pass_ms(10)
+    monitor.end_epoch()
+    assert set(monitor.history.images) == {f"{TAG}/component_times", f"{TAG}/component_shares"}
+    assert monitor.closing_images() == []  # of the last epoch already
+
+
+def test_images_stay_few_in_a_long_run():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, images=True)
+    for epoch in range(1000):
+        monitor.start_epoch(epoch)
+        with monitor.component("forward_pass"):
+            clock.pass_ms(60_000)
+        monitor.end_epoch()
+    drawn = monitor.history.images[f"{TAG}/component_times"].steps
+    assert 20 < len(drawn) < 40
+    assert drawn[0] == 0
+    assert drawn[-1] > 700
+
+
+def test_the_last_epoch_is_drawn_when_training_is_over():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, images=True)
+    assert monitor.closing_images() == []
+    _train(monitor, clock)
+    (times, _) = monitor.closing_images()
+    assert times.pixels.dtype == "uint8"
+    assert times.pixels.shape[2] == 3
+    assert times.pixels.std() > 10
+    assert ResourceMonitor().closing_images() == []
+
+
+def test_waiting_for_the_device_is_not_our_cost():
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    monitor = ResourceMonitor(clock=clock, device=cuda.device())
+    for epoch in range(2):
+        monitor.start_epoch(epoch)
+        with monitor.component("forward_pass"):
+            cuda.launch(500)
+        before = clock.now
+        monitor.end_epoch()
+        monitor.add_overhead("resource_usage", clock.now - before + 1_000_000)  # as the session does
+    assert _value(monitor, "tbmetrics_overhead/resource_usage") == pytest.approx(0.001 / 0.5, rel=0.01)
+
+
+def test_snapshots_of_the_peak(tmp_path):
+    with pytest.raises(InputError, match="snapshots=True needs a place for the files: give save_dir"):
+        ResourceMonitor(snapshots=True)
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    monitor = ResourceMonitor(tmp_path, clock=clock, device=cuda.device(), snapshots=True)
+
+    class Memory:
+        def __init__(self):
+            self.calls = []
+
+        def _record_memory_history(self, **options):
+            self.calls.append(options)
+
+        def _dump_snapshot(self, path):
+            self.calls.append(path)
+            open(path, "w").close()
+
+    memory = monitor._meter._snapshots._memory = Memory()
+    _train(monitor, clock, cuda=cuda)
+    monitor.stop()
+    (written,) = tmp_path.glob("*.pickle")
+    assert written.name == f"memory-{32 * MIB}.pickle"
+    assert memory.calls[-1] == {"enabled": None}
+
+
+@pytest.mark.parametrize(("argument", "value"), [("batch_size", -1), ("num_samples", float("nan"))])
+def test_numbers_that_cannot_be(argument, value):
+    monitor = ResourceMonitor()
+    monitor.start_epoch(0)
+    with pytest.raises(InputError, match=f"{argument} must be a number of at least 0, got"):
+        monitor.end_epoch(**{argument: value})
+
+
+def test_what_is_kept_does_not_grow_with_the_steps():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock)
+    sizes = []
+    for epoch, steps in enumerate((200, 2000)):
+        monitor.start_epoch(epoch)
+        for step in range(steps):
+            with monitor.component("forward_pass"):
+                clock.pass_ms(1)
+            monitor.after_step(step)
+        monitor.end_epoch()
+        sizes.append(len(list(monitor.records(epoch))))
+    assert sizes[0] == sizes[1] < 150
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_real_device_from_end_to_end():
+    model = torch.nn.Linear(1024, 1024, device="cuda")
+    x = torch.randn(512, 1024, device="cuda")
+    monitor = ResourceMonitor()
+    monitor.start_epoch(0)
+    for step in range(20):
+        with monitor.component("forward_pass"):
+            loss = model(x).square().mean()
+        with monitor.component("backward_pass"):
+            loss.backward()
+        monitor.after_step(step + 1)
+    monitor.end_epoch(batch_size=512, num_samples=20 * 512)
+    monitor.stop()
+    row = monitor.epoch_data[0]
+    assert row["peak_memory"] >= 2 * 1024 * 1024 * 4
+    assert monitor.component_data["forward_pass"][0]["device_time"] > 0
+    assert monitor.component_data["forward_pass"][0]["peak_memory"] > 0

@@ -1,81 +1,100 @@
-"""The GPU's meters through a stand-in for pynvml."""
+"""The GPU's meters, from a stand-in for NVML: means, what is missing, the thread's end."""
 
-from types import SimpleNamespace
+import threading
 
 import pytest
-import torch
 
 from tbmetrics import TBMetricsWarning
+from tbmetrics.resource_usage import nvml as nvml_module
 from tbmetrics.resource_usage.nvml import DeviceMeters, open_meters
+from tests.resource_usage.fakes import CUDA, FakeClock, FakeCuda
 
-DEVICE = torch.device("cuda", 0)
+
+class NVMLError(Exception):
+    pass
 
 
 class FakeNvml:
-    class NVMLError(Exception):
-        pass
+    """A device without a temperature sensor; each reading of the power is 100 W higher."""
 
-    NVML_TEMPERATURE_GPU = NVML_CLOCK_SM = 0
+    NVMLError = NVMLError
+    NVML_TEMPERATURE_GPU, NVML_CLOCK_SM = 0, 1
 
-    def __init__(self, broken=False):
-        self.broken = broken
-        self.power = 100_000
+    def __init__(self, *, refuses=False):
+        self.refuses, self.milliwatts, self.temperature_asked, self.enough = refuses, 0, 0, threading.Event()
 
     def nvmlInit(self):
-        if self.broken:
-            raise self.NVMLError("Driver Not Loaded")
+        if self.refuses:
+            raise NVMLError("driver not loaded")
 
     def nvmlDeviceGetHandleByUUID(self, uuid):
-        assert uuid == "GPU-abc"
+        assert uuid == "GPU-1234-ab"
         return "handle"
 
     def nvmlDeviceGetUtilizationRates(self, handle):
-        return SimpleNamespace(gpu=80, memory=40)
+        assert handle == "handle"
+
+        class Rates:
+            gpu, memory = 80, 30
+
+        return Rates
 
     def nvmlDeviceGetPowerUsage(self, handle):
-        self.power += 50_000
-        return self.power
+        self.milliwatts += 100_000
+        if self.milliwatts >= 300_000:
+            self.enough.set()
+        return self.milliwatts
 
     def nvmlDeviceGetTemperature(self, handle, sensor):
-        return 65
+        self.temperature_asked += 1
+        raise NVMLError("not supported")
 
     def nvmlDeviceGetClockInfo(self, handle, kind):
-        raise self.NVMLError("Not Supported")
+        return 1410
 
 
-CUDA = SimpleNamespace(get_device_properties=lambda device: SimpleNamespace(uuid="abc"))
+def _open(nvml):
+    return open_meters(CUDA, cuda=FakeCuda(FakeClock()), nvml=nvml)
 
 
-def test_readings_are_averaged_and_a_meter_that_is_not_there_is_left_out():
-    meters = open_meters(DEVICE, CUDA, FakeNvml())
+def test_means_since_the_last_call_without_what_the_device_lacks():
+    nvml = FakeNvml()
+    meters = _open(nvml)
     assert meters.take() == {}
     meters.read()
     meters.read()
     assert meters.take() == {
         "utilisation_percent": 80,
-        "memory_utilisation_percent": 40,
-        "power_watts": 175,
-        "temperature_celsius": 65,
+        "memory_utilisation_percent": 30,
+        "power_watts": 150,
+        "sm_clock_mhz": 1410,
     }
-    assert meters.take() == {}
+    meters.read()
+    assert meters.take()["power_watts"] == 300
+    assert nvml.temperature_asked == 1
 
 
-def test_the_thread_starts_once_reads_and_ends():
-    meters = DeviceMeters(FakeNvml(), "handle", interval_seconds=0.001)
+def test_the_thread_reads_until_it_is_stopped():
+    nvml = FakeNvml()
+    meters = DeviceMeters(nvml, "handle", interval_seconds=0.001)
     meters.start()
-    thread = meters._thread
     meters.start()
-    assert meters._thread is thread
-    for _ in range(5000):
-        if found := meters.take():
-            break
-        thread.join(0.001)
-    assert found["temperature_celsius"] == 65
+    assert [t.name for t in threading.enumerate()].count("tbmetrics-nvml") == 1
+    assert nvml.enough.wait(30)
     meters.stop()
     meters.stop()
-    assert not thread.is_alive()
+    assert "tbmetrics-nvml" not in [t.name for t in threading.enumerate()]
+    assert meters.take()["power_watts"] >= 200
 
 
-def test_a_driver_that_refuses_is_said_once_and_training_goes_on():
-    with pytest.warns(TBMetricsWarning, match=r"NVML does not tell about cuda:0 \(Driver Not Loaded\)"):
-        assert open_meters(DEVICE, CUDA, FakeNvml(broken=True)) is None
+def test_a_driver_that_refuses_is_said():
+    with pytest.warns(TBMetricsWarning, match=r"does not tell about cuda:0 \(driver not loaded\)"):
+        assert _open(FakeNvml(refuses=True)) is None
+
+
+def test_without_the_extra_nothing_is_said(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(nvml_module, "import_module", missing)
+    assert _open(None) is None

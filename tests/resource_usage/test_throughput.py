@@ -1,51 +1,59 @@
-"""Rates over time, with a clock that the test sets."""
+"""Rates and the time left, against sums over the same counts."""
 
 import math
-from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from tbmetrics.resource_usage.throughput import SmoothedRate, ThinnedPoints, remaining_seconds
+from tbmetrics.resource_usage.throughput import POINTS_KEPT, SmoothedRate, ThinnedPoints, remaining_seconds
 
 
-def test_a_steady_rate_is_found_from_the_second_batch_on():
+def test_a_constant_rate_is_found_from_the_first_batch():
     rate = SmoothedRate()
     assert math.isnan(rate.value)
     for i in range(5):
-        rate.count(32, int(i * 0.1e9))
-        assert i == 0 or rate.value == pytest.approx(320)
+        rate.count(32, i * 500_000_000)
+        assert math.isnan(rate.value) if i == 0 else rate.value == pytest.approx(64)
 
 
-def test_a_change_is_followed_within_the_memory():
-    rate, now = SmoothedRate(memory_seconds=10), 0
-    for speed in [100] * 1000 + [200] * 3000:
-        rate.count(10, now)
-        now += int(10 / speed * 1e9)
-    assert rate.value == pytest.approx(200, rel=0.01)
+def test_the_smoothed_rate_is_the_weighted_mean_over_time():
+    rng = np.random.default_rng(0)
+    sizes, lengths = rng.integers(1, 64, 50), rng.uniform(0.1, 2.0, 50)
+    rate, now = SmoothedRate(memory_seconds=3.0), 0.0
+    for size, length in zip(sizes, lengths, strict=True):
+        rate.count(float(size), round(now * 1e9))
+        now += length
+    rate.count(1, round(now * 1e9))
+    ends = np.cumsum(lengths)
+    weights = np.exp(-(now - ends) / 3.0)
+    assert rate.value == pytest.approx((weights * sizes).sum() / (weights * lengths).sum(), rel=1e-6)
 
 
-def test_a_pause_does_not_count():
+def test_time_between_epochs_does_not_count():
     rate = SmoothedRate()
     rate.count(10, 0)
-    rate.count(10, 10**9)
+    rate.count(10, 1_000_000_000)
     rate.pause()
-    rate.count(10, 500 * 10**9)
-    rate.count(10, 501 * 10**9)
+    rate.count(10, 500_000_000_000)
+    rate.count(10, 501_000_000_000)
     assert rate.value == pytest.approx(10)
 
 
-def test_points_stay_few_and_even():
-    points = ThinnedPoints(most=8)
-    for step in range(1000):
+def test_points_thin_out_evenly():
+    points = ThinnedPoints()
+    for step in range(10_000):
         if points.wanted():
-            points.put(step, 0.0, 1.0)
+            points.put(step, 0.0, float(step))
     steps = [step for step, _, _ in points.points]
-    assert 4 <= len(steps) <= 8
-    assert len({b - a for a, b in pairwise(steps)}) == 1
+    assert POINTS_KEPT / 2 <= len(steps) <= POINTS_KEPT
+    assert len(set(np.diff(steps))) == 1
+    assert steps[0] == 0
+    assert steps[-1] > 9_000
 
 
-def test_time_left_goes_by_the_median_of_the_last_epochs():
-    assert remaining_seconds([100, 10, 10, 12, 10, 10], 10) == 40
-    assert remaining_seconds([10], None) is None
-    assert remaining_seconds([], 5) is None
+def test_the_time_left_is_of_the_median_epoch():
+    assert remaining_seconds([100, 10, 12, 11, 10, 60], 10) == 4 * 11
+    assert remaining_seconds([10], 1) == 0
     assert remaining_seconds([10, 10], 1) == 0
+    assert remaining_seconds([10], None) is None
+    assert remaining_seconds([], 3) is None

@@ -1,158 +1,244 @@
-"""Component times: nested, re-entrant, misused, on the host and on a (fake) device."""
+"""Component times: against the clock around the same work, nested, re-entrant, and with mistakes in the calls."""
 
-import math
+import random
 import time
-import warnings
+import tracemalloc
 
 import pytest
 import torch
 
 from tbmetrics import TBMetricsWarning
 from tbmetrics.resource_usage.device_clock import MOST_MARKS, CudaClock
-from tbmetrics.resource_usage.timers import ComponentTimer
-from tests.resource_usage.fakes import Clock, FakeCuda
+from tbmetrics.resource_usage.timers import ComponentBlock, ComponentTimer
+from tests.resource_usage.fakes import CUDA, FakeClock, FakeCuda
 
 
-@pytest.fixture
-def clock():
-    return Clock()
+def _work():
+    return sum(i * i for i in range(20_000))
 
 
-def _ms(totals):
-    return {name: (t.count, t.nanoseconds / 1e6, t.self_nanoseconds / 1e6) for name, t in totals.items()}
-
-
-def test_nested_components_count_each_moment_once(clock):
-    timer = ComponentTimer(clock)
-    timer.start("a")
-    clock.pass_ms(1)
-    timer.start("b")
-    clock.pass_ms(2)
-    timer.start("a")  # again, inside itself
-    clock.pass_ms(4)
-    timer.end("a")
-    timer.end("b")
-    clock.pass_ms(8)
-    timer.end("a")
+def test_times_agree_with_perf_counter_around_the_same_work():
+    timer, truth = ComponentTimer(), {"outer": 0.0, "inner": 0.0}
+    for _ in range(20):
+        began = time.perf_counter()
+        timer.start("outer")
+        _work()
+        inner_began = time.perf_counter()
+        timer.start("inner")
+        timer.start("inner")  # enters itself: each moment counts once
+        _work()
+        timer.end("inner")
+        timer.end("inner")
+        truth["inner"] += time.perf_counter() - inner_began
+        timer.end("outer")
+        truth["outer"] += time.perf_counter() - began
     totals = timer.take()
-    assert _ms(totals) == {"a": (1, 15, 13), "b": (1, 6, 2)}
-    assert sum(t.self_nanoseconds for t in totals.values()) == clock.now
+    for name, seconds in truth.items():
+        assert totals[name].nanoseconds / 1e9 == pytest.approx(seconds, rel=0.05)
+        assert totals[name].count == 20
+    inner, outer = totals["inner"], totals["outer"]
+    assert outer.self_nanoseconds == pytest.approx(outer.nanoseconds - inner.nanoseconds, abs=1)
+    assert inner.self_nanoseconds == inner.nanoseconds
 
 
-def test_a_component_left_open_is_ended_by_the_one_around_it_and_its_own_end_is_forgiven(clock):
+def test_self_times_of_random_nesting_add_up_to_the_time_inside():
+    rng, clock = random.Random(0), FakeClock()
+    timer = ComponentTimer(clock)
+    inside, stack, exclusive = 0, [], {}
+    for _ in range(2000):
+        passed = rng.randrange(1, 9)
+        clock.now += passed
+        if stack:
+            inside += passed
+            exclusive[stack[-1]] = exclusive.get(stack[-1], 0) + passed
+        if stack and (len(stack) > 6 or rng.random() < 0.5):
+            timer.end(stack.pop())
+        else:
+            stack.append(rng.choice("abc"))
+            timer.start(stack[-1])
+    while stack:
+        timer.end(stack.pop())
+    totals = timer.take()
+    assert {name: total.self_nanoseconds for name, total in totals.items()} == exclusive
+    assert sum(total.self_nanoseconds for total in totals.values()) == inside
+
+
+def test_a_component_left_open_inside_another_ends_with_it():
+    clock = FakeClock()
     timer = ComponentTimer(clock)
     timer.start("outer")
     timer.start("inner")
-    clock.pass_ms(3)
-    with pytest.warns(TBMetricsWarning, match="'inner' was still open when 'outer' ended") as caught:
+    clock.pass_ms(5)
+    with pytest.warns(TBMetricsWarning, match=r"'inner' was still open when 'outer' ended; .*said once") as caught:
         timer.end("outer")
     assert caught[0].filename == __file__
-    timer.end("inner")
-    assert _ms(timer.take()) == {"outer": (1, 3, 0), "inner": (1, 3, 3)}
+    timer.end("inner")  # what that warning was about: no second one
+    for _ in range(2):
+        timer.start("outer")
+        timer.start("inner")
+        clock.pass_ms(5)
+        timer.end("outer")  # said once
+        timer.end("inner")
+    totals = timer.take()
+    assert {name: (t.count, t.nanoseconds, t.self_nanoseconds) for name, t in totals.items()} == {
+        "outer": (3, 15_000_000, 0),
+        "inner": (3, 15_000_000, 15_000_000),
+    }
 
 
-def test_ending_what_is_not_open_is_said_once(clock):
+def test_ending_what_is_not_open_is_ignored_with_a_warning():
+    clock = FakeClock()
     timer = ComponentTimer(clock)
     with pytest.warns(TBMetricsWarning, match="'a' was ended without being started; the call is ignored"):
         timer.end("a")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        timer.end("a")
-    assert timer.take() == {}
+    timer.start("a")
+    clock.pass_ms(2)
+    timer.end("a")
+    timer.end("a")  # said once
+    timer.start("b")
+    timer.end("b")
+    assert {name: total.count for name, total in timer.take().items()} == {"a": 1, "b": 1}
 
 
-def test_an_epochs_end_closes_what_is_open(clock):
+def test_components_do_not_cross_epochs():
+    clock = FakeClock()
     timer = ComponentTimer(clock)
     timer.start("a")
-    clock.pass_ms(5)
+    clock.pass_ms(3)
     with pytest.warns(TBMetricsWarning, match="'a' was still open when the epoch ended"):
         timer.close_all()
-    assert _ms(timer.take()) == {"a": (1, 5, 5)}
-    timer.end("a")  # its own end comes in the next epoch, and is forgiven
-    assert timer.take() == {}
-
-
-def test_times_agree_with_the_clock_around_the_same_work():
-    timer = ComponentTimer()
-
-    def work():
-        until = time.perf_counter_ns() + 20_000_000
-        while time.perf_counter_ns() < until:
-            math.sqrt(2)
-
-    outer = inner = 0
-    for _ in range(3):
-        began = time.perf_counter_ns()
-        timer.start("outer")
-        work()
-        began_inner = time.perf_counter_ns()
-        timer.start("inner")
-        work()
-        timer.end("inner")
-        inner += time.perf_counter_ns() - began_inner
-        timer.end("outer")
-        outer += time.perf_counter_ns() - began
-    totals = timer.take()
-    assert totals["outer"].nanoseconds == pytest.approx(outer, rel=0.05)
-    assert totals["inner"].nanoseconds == pytest.approx(inner, rel=0.05)
-    assert totals["outer"].self_nanoseconds == pytest.approx(outer - inner, rel=0.05)
-
-
-def test_device_times_are_read_without_waiting_until_the_epochs_end(clock):
-    cuda = FakeCuda(clock)
-    timer = ComponentTimer(clock, CudaClock(torch.device("cuda", 0), cuda))
-    for _ in range(10):
-        timer.start("forward")
-        cuda.launch(5)
-        clock.pass_ms(1)
-        timer.end("forward")
-    assert cuda.waited == 0
-    total = timer.take()["forward"]
-    assert cuda.waited > 0
-    assert total.device_count == total.count == 10
-    assert total.device_milliseconds == pytest.approx(50)
-    assert total.nanoseconds == 10_000_000
-    assert total.device_behind == 9  # all but the first began while the device was still busy
-
-
-def test_events_are_used_again_and_bounded(clock):
-    cuda = FakeCuda(clock)
-    timer = ComponentTimer(clock, CudaClock(torch.device("cuda", 0), cuda))
-    for _ in range(1000):
-        timer.start("a")
-        clock.pass_ms(1)
-        timer.end("a")
-    assert cuda.events <= 4
-    cuda.launch(1e9)  # the device hangs behind for good
-    for _ in range(MOST_MARKS):
-        timer.start("a")
-        clock.pass_ms(1)
-        timer.end("a")
-    assert cuda.events <= MOST_MARKS
-
-
-def test_nothing_is_recorded_while_a_graph_is_captured(clock):
-    cuda = FakeCuda(clock)
-    cuda.capturing = True
-    timer = ComponentTimer(clock, CudaClock(torch.device("cuda", 0), cuda))
+    assert timer.take()["a"].nanoseconds == 3_000_000
+    clock.pass_ms(100)
+    timer.end("a")  # was ended for it
     timer.start("a")
     clock.pass_ms(1)
     timer.end("a")
+    assert timer.take()["a"].nanoseconds == 1_000_000
+    timer.start("b")
+    with pytest.warns(TBMetricsWarning, match="'b' was open before the epoch began"):
+        timer.drop_all()
+    assert timer.take() == {}
+
+
+def test_an_exception_ends_its_component():
+    timer = ComponentTimer()
+
+    class Owner:
+        start_component, end_component = timer.start, timer.end
+
+    block = ComponentBlock(Owner(), "a")
+    with pytest.raises(KeyError), block, block:
+        raise KeyError
+    assert timer.take()["a"].count == 1
+
+
+def test_memory_does_not_grow_with_the_number_of_calls():
+    timer = ComponentTimer()
+
+    def run(times):
+        for _ in range(times):
+            timer.start("a")
+            timer.start("b")
+            timer.end("b")
+            timer.end("a")
+
+    run(100)
+    tracemalloc.start()
+    run(5000)
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 10_000
+
+
+def test_own_cost_is_the_time_between_call_and_return():
+    class Ticking(FakeClock):
+        def __call__(self):
+            self.now += 100
+            return self.now
+
+    timer = ComponentTimer(Ticking())
+    timer.start("a")
+    timer.end("a")
+    assert timer.own_nanoseconds == 200  # one tick in `start`, one in `end`
+    assert timer.take()["a"].nanoseconds == 100
+
+
+# ------------------------------------------------------------------------------------------------ with a device
+
+
+def _cuda_timer():
+    clock = FakeClock()
+    cuda = FakeCuda(clock)
+    return clock, cuda, ComponentTimer(clock, CudaClock(CUDA, cuda=cuda))
+
+
+def test_device_times_come_from_events_and_steps_never_wait_for_them():
+    clock, cuda, timer = _cuda_timer()
+    for _ in range(10):
+        timer.start("forward")
+        cuda.launch(8)
+        clock.pass_ms(1)
+        timer.end("forward")
+    assert cuda.waits == 0
+    total = timer.take()["forward"]
+    assert cuda.waits >= 1
+    assert (total.count, total.device_count) == (10, 10)
+    assert total.nanoseconds == 10_000_000
+    assert total.device_milliseconds == pytest.approx(80)
+    assert total.device_lag_milliseconds == pytest.approx(70)
+    assert total.device_behind == 9  # all but the first began while the device still worked
+
+
+def test_events_are_used_again_and_bounded():
+    clock, cuda, timer = _cuda_timer()
+    for _ in range(200):
+        timer.start("a")
+        cuda.launch(1)
+        clock.pass_ms(1)
+        timer.end("a")
+    assert cuda.events <= 6
+    cuda.launch(1e9)
+    for _ in range(MOST_MARKS):
+        timer.start("a")
+        timer.end("a")
+    assert cuda.events == MOST_MARKS
     total = timer.take()["a"]
-    assert (cuda.events, total.device_count, total.nanoseconds) == (0, 0, 1_000_000)
+    assert total.count == 200 + MOST_MARKS
+    assert 200 < total.device_count < total.count
+
+
+def test_nothing_is_asked_of_a_device_that_captures_a_graph():
+    clock, cuda, timer = _cuda_timer()
+    timer.start("before")
+    cuda.launch(5)
+    timer.end("before")  # its marks are not reached yet
+    timer.start("around")
+    cuda.capturing = True
+    for _ in range(3):
+        timer.start("captured")
+        clock.pass_ms(1)
+        timer.end("captured")
+    timer.end("around")
+    cuda.capturing = False
+    totals = timer.take()
+    assert totals["captured"].nanoseconds == 3_000_000
+    assert totals["captured"].device_count == totals["around"].device_count == 0
+    assert totals["before"].device_milliseconds == pytest.approx(5)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_components_do_not_synchronise():
-    timer = ComponentTimer(device=CudaClock(torch.device("cuda", 0)))
-    a = torch.randn(512, 512, device="cuda")
+def test_device_times_on_a_real_device():
+    device = torch.device("cuda", torch.cuda.current_device())
+    timer = ComponentTimer(device=CudaClock(device))
+    x = torch.randn(2048, 2048, device=device)
     torch.cuda.synchronize()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        for _ in range(20):
-            timer.start("matmul")
-            a = a @ a / 512
-            timer.end("matmul")
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
-    assert timer.take()["matmul"].device_milliseconds > 0
+    began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    began.record()
+    timer.start("matmul")
+    for _ in range(50):
+        x = x @ x / 2048
+    timer.end("matmul")
+    ended.record()
+    ended.synchronize()
+    total = timer.take()["matmul"]
+    assert total.device_milliseconds == pytest.approx(began.elapsed_time(ended), rel=0.05)
