@@ -128,6 +128,24 @@ def test_the_line_over_the_batch_size_says_what_fits():
     np.testing.assert_allclose(points.get_offsets()[:, 0], [8, 16, 32])
 
 
+def test_what_fits_is_drawn_where_it_is_near():
+    history = _history()
+    assert "what fits" not in _texts(dict(figures(history))["memory_by_batch_size"])
+    history.add(Stamped(1, 0.0, Scalar(f"{TAG}/batch_memory/capacity_bytes", 1.4 * 2**30)))
+    assert "what fits" in _texts(dict(figures(history))["memory_by_batch_size"])
+
+
+def test_two_sizes_have_no_interval_and_one_no_line():
+    history = History()
+    for size in (8, 16):
+        history.add(Stamped(size, 0.0, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", size * 2.0**20)))
+        texts = _texts(dict(figures(history))["memory_by_batch_size"])
+        assert not [text for text in texts if text.startswith(("line", "largest"))]
+    for name, value in {"fixed_bytes": 0.0, "bytes_per_sample": 2.0**20, "largest_batch": 99.0}.items():
+        history.add(Stamped(0, 0.0, Scalar(f"{TAG}/batch_memory/{name}", value)))
+    assert "largest batch predicted: 99" in _texts(dict(figures(history))["memory_by_batch_size"])
+
+
 def test_points_of_real_runs_are_epochs_of_different_batch_sizes():
     history = History()
     for epoch, (size, peak) in enumerate([(8, 100.0), (16, 180.0), (16, 181.0)]):

@@ -2,13 +2,17 @@
 
 import json
 import random
+import threading
 import time
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tbmetrics import InputError, ResourceMonitor, TBMetricsWarning
+from tbmetrics.resource_usage.nvml import DeviceMeters
 from tests.resource_usage.fakes import MIB, FakeClock, FakeCuda
+from tests.resource_usage.test_nvml import FakeNvml
 
 TAG = "resource_usage"
 
@@ -39,7 +43,7 @@ def _train(monitor, clock, *, epochs=1, steps=10, batch=32, cuda=None, device_ms
         monitor.end_epoch()
 
 
-def test_the_guides_calls_work_and_time_adds_up(tmp_path):
+def test_the_plain_calls_work_and_time_adds_up(tmp_path):
     clock = FakeClock()
     monitor = ResourceMonitor(save_dir=tmp_path / "figures", clock=clock)
     for epoch in range(2):
@@ -306,6 +310,32 @@ def test_waiting_for_the_device_is_not_our_cost():
         monitor.end_epoch()
         monitor.add_overhead("resource_usage", clock.now - before + 1_000_000)  # as the session does
     assert _value(monitor, "tbmetrics_overhead/resource_usage") == pytest.approx(0.001 / 0.5, rel=0.01)
+
+
+def test_the_meters_of_a_device_run_until_the_monitor_stops():
+    nvml = FakeNvml()
+    clock = FakeClock()
+    device = replace(FakeCuda(clock).device(), meters=DeviceMeters(nvml, "handle", interval_seconds=0.001))
+    monitor = ResourceMonitor(clock=clock, device=device)
+    monitor.start_epoch(0)
+    assert nvml.enough.wait(30)
+    clock.pass_ms(1)
+    monitor.end_epoch()
+    monitor.stop()
+    monitor.stop()
+    assert _value(monitor, "device/utilisation_percent") == 80
+    assert _value(monitor, "device/power_watts") >= 200
+    assert f"{TAG}/device/temperature_celsius" not in monitor.history.scalars
+    assert "tbmetrics-nvml" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_the_peak_of_a_known_device_gives_the_utilisation():
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, device=FakeCuda(clock).device("NVIDIA A100-SXM4-80GB"))
+    with monitor.measure_flops():
+        torch.randn(10, 10) @ torch.randn(10, 10)
+    _train(monitor, clock)
+    assert monitor.epoch_data[0]["mfu"] == pytest.approx(2000 * 10 / 0.2 / 312e12)
 
 
 def test_snapshots_of_the_peak(tmp_path):
