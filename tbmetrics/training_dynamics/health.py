@@ -45,8 +45,7 @@ class Finding:
 def vanishing(norms: Array, names: Sequence[str], threshold: float = VANISHING_THRESHOLD) -> Finding | None:
     """Parameters whose median gradient norm is below `threshold` (those that are zero throughout included).
 
-    Small parameters of healthy models get there too, so it is sure only where one is below `threshold` times the
-    largest of all medians as well.
+    Small parameters of healthy models get there too, so it is sure only where gradients shrink with depth as well.
     """
     middle = _medians(norms)
     at = np.flatnonzero(middle < threshold)
@@ -54,7 +53,7 @@ def vanishing(norms: Array, names: Sequence[str], threshold: float = VANISHING_T
     found = _finding("vanishing_gradients", names, middle, at[np.argsort(middle[at], kind="stable")], what)
     if found is None:
         return None
-    return replace(found, sure=bool((middle[at] < threshold * np.nanmax(middle)).any()))
+    return replace(found, sure=by_depth(norms, names) is not None)
 
 
 def exploding(norms: Array, names: Sequence[str], threshold: float = EXPLODING_THRESHOLD) -> Finding | None:
