@@ -212,7 +212,7 @@ def main() -> None:
         for variant in variants:
             variant.close()
         report(variants, device)
-        ours, theirs = histogram_pass(variants[0].model, folder, 5)
+        ours, theirs = histogram_pass(variants[0].model, folder, 15)
         print(f"\none pass of histograms over all parameters: add_histogram / ours = {theirs / ours:.0f}x")
 
 

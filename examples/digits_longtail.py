@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tbmetrics import ClassGroups, GradientTracker, TBMetrics
+from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, TBMetrics
 from tbmetrics.export import export
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -218,6 +218,20 @@ def make_loss(name: str, groups: ClassGroups, num_images: int) -> Loss:
 # ------------------------------------------------------------------------------------------------ training
 
 
+def attention_of(model: nn.Module, validation_set: LabelledDigits, groups: ClassGroups) -> AttentionVisualizer:
+    """Watches what the class prompts look at, always on the same six digits: two of head, of medium and of tail."""
+    digits = groups["digit"]
+    chosen = [int(digit) for group in ("head", "medium", "tail") for digit in digits.members(group)[:2]]
+    rows = [int((validation_set.targets["digit"] == digit).nonzero()[0]) for digit in chosen]
+    return AttentionVisualizer(
+        model,
+        probe=validation_set.images[rows],
+        sample_names=[f"{digit} ({digits.groups[digit]})" for digit in chosen],
+        query_labels={f"heads.{attribute}": names for attribute, names in CLASS_NAMES.items()},
+        max_samples=len(chosen),
+    )
+
+
 @dataclass(frozen=True)
 class Result:
     """What a run ends with: tbmetrics' numbers, and the logits and targets of the last validation they come from."""
@@ -249,6 +263,7 @@ def train(
         optimizer=optimizer,
         classes=groups,
         gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # short epochs: look more often
+        attention=attention_of(model, validation_set, groups),
         overhead_budget=None,  # a step takes 10 ms here: measuring often is not cheap, but the point of the example
         hparams={"loss": loss_name, "lr": learning_rate, "batch_size": batch_size, "epochs": epochs, "seed": seed},
     ) as tb:

@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from tbmetrics.resource_usage.profiler import ProfilerTracker
     from tbmetrics.session import TBMetrics
     from tbmetrics.tracker import Tracker
+    from tbmetrics.training_dynamics.attention import AttentionVisualizer
     from tbmetrics.training_dynamics.gradients import GradientTracker
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AttentionVisualizer": "training_dynamics.attention",
     "AttributeClasses": "class_groups",
     "ClassGroups": "class_groups",
     "ClassPerformanceTracker": "class_performance.tracker",
@@ -43,6 +45,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AttentionVisualizer",
     "AttributeClasses",
     "ClassGroups",
     "ClassPerformanceTracker",

@@ -25,6 +25,7 @@ from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.run_page import layout, results_text, run_text
 from tbmetrics.session_parts import (
+    attention_visualizer,
     class_performance_tracker,
     first_optimizer,
     gradient_tracker,
@@ -34,6 +35,7 @@ from tbmetrics.session_parts import (
     uniquely_named,
 )
 from tbmetrics.tracker import Isolation, Tracker
+from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker
 
 if TYPE_CHECKING:
@@ -73,6 +75,8 @@ class TBMetrics:
         hparams: hyperparameters for the HParams tab, written with the final group metrics.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
         gradients: a configured `GradientTracker` instead of the default one; False switches it off.
+        attention: a configured `AttentionVisualizer`, best with a probe; True watches the first training pass of each
+            epoch of `model`.
         resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
         profiler: None profiles on request only (`profile()`, or a file named PROFILE in `log_dir`), True also the steps
             after step 10; or a configured `ProfilerTracker`; False never.
@@ -98,6 +102,7 @@ class TBMetrics:
         hparams: Mapping[str, bool | str | float | int] | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
+        attention: AttentionVisualizer | bool = False,
         resources: ResourceMonitor | bool = True,
         profiler: ProfilerTracker | bool | None = None,
         overhead_budget: float | None = 0.01,
@@ -121,9 +126,10 @@ class TBMetrics:
         self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
+        self.attention = attention_visualizer(attention, model)
         self.resources = resource_monitor(resources)
         self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
-        parts = (self.class_performance, self.gradients, self.resources, self.profiler)
+        parts = (self.class_performance, self.gradients, self.attention, self.resources, self.profiler)
         own = [t for t in parts if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
         for tracker in self.trackers:
@@ -206,8 +212,8 @@ class TBMetrics:
             yield results_text(
                 self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={}), faults
             )
-        if self.resources is not None:
-            yield from self._call(self.resources, self.resources.closing_images, default=())
+        for tracker in self.trackers:
+            yield from self._call(tracker, lambda t=tracker: list(t.closing()), default=())
         if self._hparams:
             yield HParams(self._hparams, self._final_metrics())
 

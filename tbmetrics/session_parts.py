@@ -15,6 +15,7 @@ from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracker import Tracker
+from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker, as_optimizers
 
 
@@ -40,6 +41,17 @@ def gradient_tracker(
     if not wanted or model is None:
         return None
     return GradientTracker(model, optimizer)
+
+
+def attention_visualizer(
+    wanted: AttentionVisualizer | bool, model: torch.nn.Module | None
+) -> AttentionVisualizer | None:
+    """The tracker that TBMetrics' `attention` asks for."""
+    if isinstance(wanted, AttentionVisualizer):
+        return wanted
+    if wanted and model is None:
+        raise InputError("attention=True needs a model: give TBMetrics(..., model=model)")
+    return AttentionVisualizer(model) if wanted and model is not None else None
 
 
 def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:

@@ -13,6 +13,8 @@ from tbmetrics.history import Stamped
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from tbmetrics.records import Record
+
 logger = logging.getLogger("tbmetrics")
 
 FAULTS_BEFORE_STOP = 3
@@ -57,6 +59,10 @@ class Tracker:
 
     def records(self, epoch: int) -> Iterable[Stamped]:
         """What was measured since the last call, ready to be written; resets what is per epoch."""
+        return ()
+
+    def closing(self) -> Iterable[Record]:
+        """Records at the end of the session, written at the last epoch."""
         return ()
 
     def get_metrics(self) -> dict[str, Any]:

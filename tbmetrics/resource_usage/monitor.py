@@ -195,7 +195,7 @@ class ResourceMonitor(Tracker):
         if self._drawing is not None:
             self._keep(measured.number, self._drawing.images(self.history, measured.number))
 
-    def closing_images(self) -> list[Image]:
+    def closing(self) -> list[Image]:
         """The images of the last epoch, where `images` asks for them and they were not drawn yet."""
         if self._drawing is None or not self.epoch_data:
             return []

@@ -269,7 +269,7 @@ def test_drawing_images_stays_a_small_share_of_the_time():
         clock.pass_ms(10)
     monitor.end_epoch()
     assert set(monitor.history.images) == {f"{TAG}/component_times", f"{TAG}/component_shares"}
-    assert monitor.closing_images() == []  # of the last epoch already
+    assert monitor.closing() == []  # of the last epoch already
 
 
 def test_images_stay_few_in_a_long_run():
@@ -289,13 +289,13 @@ def test_images_stay_few_in_a_long_run():
 def test_the_last_epoch_is_drawn_when_training_is_over():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)
-    assert monitor.closing_images() == []
+    assert monitor.closing() == []
     _train(monitor, clock)
-    (times, _) = monitor.closing_images()
+    (times, _) = monitor.closing()
     assert times.pixels.dtype == "uint8"
     assert times.pixels.shape[2] == 3
     assert times.pixels.std() > 10
-    assert ResourceMonitor().closing_images() == []
+    assert ResourceMonitor().closing() == []
 
 
 def test_waiting_for_the_device_is_not_our_cost():
