@@ -20,6 +20,7 @@ from tbmetrics.file_names import slug
 from tbmetrics.history import History, Series, to_jsonable
 from tbmetrics.records import (
     ACTIVATIONS_TAG,
+    ATTENTION,
     CLASS_COLUMNS,
     DYNAMICS,
     PARAMETERS_TAG,
@@ -141,9 +142,23 @@ def _export_run(
         yield _write(folder / "metrics.json", (text + "\n").encode())
     if "csv" in formats and metrics["attributes"]:
         yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
+    if "png" in formats:
+        yield from _write_images(history, folder)
     wanted = [f for f in formats if f in FIGURE_FORMATS]
     if wanted:
         yield from _write_figures(history, folder, attributes, wanted, dpi)
+
+
+def _write_images(history: History, folder: Path) -> Iterator[Path]:
+    """The last image of every tag of attention: they were drawn from maps that the log does not hold."""
+    from PIL import Image as Picture
+
+    for tag, series in history.images.items():
+        area, *inner, kind = map(untag_part, tag.split("/"))
+        if area == ATTENTION and len(series):
+            content = io.BytesIO()
+            Picture.fromarray(series[-1].pixels).save(content, format="PNG")
+            yield _write(folder.joinpath(area, *map(slug, inner)) / f"{slug(kind)}.png", content.getvalue())
 
 
 def _write_figures(

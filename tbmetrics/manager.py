@@ -52,7 +52,7 @@ class MetricsManager:
             Without, gradients are taken as backward passes finish them, and a batch is a step.
         track_weights: also track weights and what steps change; False saves a copy of the weights for one step in a
             hundred.
-        options: further options of `TBMetrics`.
+        options: further options of `TBMetrics`, e.g. `attention`, whose figures go to `training_dynamics/attention/`.
 
     Attributes:
         tb: the session.
@@ -166,6 +166,9 @@ class MetricsManager:
         self.resources.visualize()
         if self.gradients is not None:
             self.gradients.visualize()
+        if self.tb.attention is not None:
+            self.tb.attention.save_dir = self.tb.attention.save_dir or self.save_dir / TRAINING_DYNAMICS / "attention"
+            self.tb.attention.visualize()
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything measured so far, JSON-ready.

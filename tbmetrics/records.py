@@ -290,6 +290,9 @@ TAB_PREFIX = "longtail/"
 #: What every tag of time, memory and throughput begins with.
 RESOURCES = "resource_usage"
 
+#: What every tag of attention's images begins with.
+ATTENTION = "attention"
+
 #: What every tag of gradients, weights and health begins with.
 DYNAMICS = "training_dynamics"
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"

@@ -184,6 +184,45 @@ def test_gradients_alone(world):
     assert world["tracker"].get_metrics()["epochs"] == [1]
 
 
+class _Attending(nn.Module):
+    """Class prompts that look at the rows of a digit."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.vsi = nn.MultiheadAttention(8, 2, batch_first=True)
+        self.prompts = nn.Parameter(torch.randn(10, 8))
+
+    def forward(self, images):
+        rows = self.encoder(images.unflatten(-1, (8, 8)))
+        seen, _ = self.vsi(self.prompts.expand(len(rows), -1, -1), rows, rows, need_weights=False)
+        return {"digit": seen.mean(-1)}
+
+
+def test_attention_alone(world):
+    world["model"] = _Attending()
+    before, after = SAMPLES["Attention"].split("# Forward pass happens here\n# ...\n")
+    exec(before, world)
+    world["model"](world["train_dataloader"].images[:8])
+    exec(after, world)
+    maps = world["visualizer"].attention_maps
+    assert [(m["epoch"], m["module"]) for m in maps] == [(1, "encoder.self_attn"), (1, "vsi")]
+    assert maps[1]["attention"].shape == (4, 2, 10, 8)
+    assert Path("visualizations/training_dynamics/vsi/heads.png").exists()
+
+
+def test_the_manager_draws_attention_where_it_is_asked_for(world):
+    model = _Attending()
+    manager = MetricsManager(
+        model=model, label_to_idx_dict=world["label_to_idx_dict"], attributes=["digit"], attention=True
+    )
+    manager.start_epoch(1)
+    loss = model(world["train_dataloader"].images[:8])["digit"].sum()
+    loss.backward()
+    manager.finalize()
+    assert Path("visualizations/training_dynamics/attention/vsi/heads.png").exists()
+
+
 def test_resources_alone(world):
     monitor = _run("Resources", world)["monitor"]
     assert monitor.epoch_data[0]["num_samples"] == 1200

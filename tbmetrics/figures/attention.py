@@ -74,6 +74,8 @@ def overlay(
 ) -> Figure:
     """What is looked at in images: each image as it is, and below it with the weights of its patches laid over.
 
+    Colours say how many times the even share a patch gets, so that little and much attention show alike.
+
     Args:
         images: (height, width) or (height, width, 3), any range.
         patches: for each row below the images: for each image the weights of its patches, (side, side).
@@ -83,7 +85,8 @@ def overlay(
     """
     images = images[:IMAGES_SHOWN]
     figure, panels = _grid(title, 1 + len(patches), len(images), 1.7)
-    high = max((float(p.max()) for row in patches for p in row[: len(images)]), default=1.0) or 1.0
+    ratios = [[p * p.size / max(float(p.sum()), 1e-12) for p in row[: len(images)]] for row in patches]
+    reach = max((float(np.abs(r - 1).max()) for row in ratios for r in row), default=1.0) or 1.0
     for i, ax in enumerate(panels):
         row, column = divmod(i, len(images))
         picture = _grey(images[column])
@@ -92,16 +95,15 @@ def overlay(
         ax.set_xticks([])
         ax.set_yticks([])
         if row:
-            seen = patches[row - 1][column]
-            image = ax.imshow(
-                seen, cmap=_MAP, alpha=0.65, vmin=0, vmax=high, extent=(0, width, height, 0), interpolation="nearest"
-            )
+            seen = ratios[row - 1][column]
+            frame = (0, width, height, 0)
+            image = ax.imshow(seen, cmap="PuOr_r", alpha=0.6, extent=frame, vmin=1 - reach, vmax=1 + reach)
         if column == 0:
             label(ax, y=rows[row - 1] if row else "image")
         if row == 0:
             plain(ax.set_title(titles[column], fontsize=SMALL))
     if patches:
-        _bar(figure, image, panels, "attention weight of the patch")
+        _bar(figure, image, panels, "attention ÷ even share")
     return figure
 
 
@@ -150,7 +152,12 @@ def _grid(title: str, rows: int, columns: int, size: float) -> tuple[Figure, lis
 
 
 def _heat(ax: Axes, weights: Array, high: float) -> Any:
+    from matplotlib.ticker import MaxNLocator
+
     ax.tick_params(labelsize=SMALL - 1)
+    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
+    ax.grid(visible=False)
     return ax.imshow(weights, cmap=_MAP, vmin=0, vmax=high, aspect="auto", interpolation="nearest")
 
 

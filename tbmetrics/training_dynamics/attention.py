@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped, to_jsonable
-from tbmetrics.records import Image, Record, Scalar, dynamics_tag, tag_part
+from tbmetrics.records import ATTENTION, Image, Record, Scalar, dynamics_tag, tag_part
 from tbmetrics.tracker import Cadence, Tracker
 from tbmetrics.training_dynamics import attention_statistics as statistics
 from tbmetrics.training_dynamics.attention_capture import AttentionCapture, CapturedMap, CaptureReport
@@ -359,7 +359,7 @@ def _image(name: str, figure: Figure) -> Image:
     from tbmetrics.figures.attention import pixels
 
     module, _, kind = name.rpartition("/")
-    return Image(f"attention/{tag_part(module)}/{kind}" if module else f"attention/{kind}", pixels(figure))
+    return Image(f"{ATTENTION}/{tag_part(module)}/{kind}" if module else f"{ATTENTION}/{kind}", pixels(figure))
 
 
 def _inner(model: nn.Module) -> nn.Module:

@@ -80,6 +80,8 @@ class AttentionViews:
                 title = f"{module}: {self._sample(0)}, mean of the heads"
                 yield f"{module}/evolution", pictures.evolution(means, title, queries, keys)
             yield from self._overlays(module, by_epoch, queries)
+        if rolled := _rolled_out(maps):
+            yield from self._overlays("rollout", rolled, ())
         if entropies:
             yield "entropy", pictures.entropy_over_epochs(entropies, "Entropy of attention")
 
@@ -114,11 +116,11 @@ class AttentionViews:
         extra, side = grid
         epochs = sorted({min(by_epoch), max(by_epoch)})
         chosen = self._queries_shown(last, extra, queries)
-        patches = [
-            [by_epoch[e][i, :, q, extra:].mean(axis=0).reshape(side, side) for i, q in enumerate(chosen)]
-            for e in epochs
+        patches = [[_row(by_epoch[e][i], q)[extra:].reshape(side, side) for i, q in enumerate(chosen)] for e in epochs]
+        titles = [
+            self._sample(i) + (f"\nprompt: {queries[q]}" if queries and q is not None else "")
+            for i, q in enumerate(chosen)
         ]
-        titles = [self._sample(i) + (f"\nprompt: {queries[q]}" if queries else "") for i, q in enumerate(chosen)]
         rows = [f"epoch {epoch}" for epoch in epochs]
         what = "class prompt → patches" if queries else "class token → patches" if extra else "mean query → patches"
         yield (
@@ -132,15 +134,35 @@ class AttentionViews:
             ),
         )
 
-    def _queries_shown(self, weights: NDArray[Any], extra: int, queries: Sequence[str]) -> list[int]:
-        """For each sample the query that is shown: the prompt that its name begins with, else the first."""
+    def _queries_shown(self, weights: NDArray[Any], extra: int, queries: Sequence[str]) -> list[int | None]:
+        """For each sample the query that is shown; None = the mean of all.
+
+        With prompts the one that the sample's name begins with, else the first; the class token; else the mean.
+        """
         names = [self._sample(i) for i in range(len(weights))]
         if not queries:
-            return [0] * len(weights)
+            return [0 if extra else None] * len(weights)
         return [next((q for q, query in enumerate(queries) if n.split(" ")[0] == query), 0) for n in names]
 
     def _sample(self, index: int) -> str:
         return self._sample_names[index] if index < len(self._sample_names) else f"sample {index}"
+
+
+def _rolled_out(maps: Maps) -> dict[int, NDArray[Any]]:
+    """Rollout of each epoch through the self-attentions, where there are several of one number of tokens."""
+    shape_of = {module: next(iter(by_epoch.values()))[:, 0].shape for module, by_epoch in maps.items()}
+    square = [by_epoch for module, by_epoch in maps.items() if shape_of[module][1] == shape_of[module][2]]
+    shapes = {shape for shape in shape_of.values() if shape[1] == shape[2]}
+    if len(square) < 2 or len(shapes) > 1:
+        return {}
+    epochs = set.intersection(*(set(by_epoch) for by_epoch in square))
+    return {e: statistics.rollout([by_epoch[e] for by_epoch in square])[:, None] for e in sorted(epochs)}
+
+
+def _row(weights: NDArray[Any], query: int | None) -> NDArray[Any]:
+    """Weights of one query, or of all on the mean; heads averaged."""
+    row: NDArray[Any] = (weights.mean(axis=1) if query is None else weights[:, query]).mean(axis=0)
+    return row
 
 
 def of_module(by_pattern: Mapping[str, Sequence[str]], module: str) -> Sequence[str]:
