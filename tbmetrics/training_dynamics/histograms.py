@@ -156,15 +156,19 @@ def _edges(dtype: torch.dtype) -> NDArray[np.float64]:
 def _trimmed(
     tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], extremes: Sequence[float] | None
 ) -> Histogram:
-    """The occupied range of the buckets, with one empty bucket on the left as TensorBoard's own writer has it."""
+    """The occupied buckets, each run of empty ones between them as one, and one empty bucket on the left.
+
+    Around zero a float has hundreds of octaves that hold nothing; they would be most of the record.
+    """
     occupied = np.flatnonzero(counts)
     if occupied.size == 0:
         nothing = np.zeros(1)
         return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     first, last = int(occupied[0]), int(occupied[-1])
-    limits = edges[first : last + 2].copy()
-    kept = np.zeros(len(limits))
-    kept[1:] = counts[first : last + 1]
+    of_range = counts[first : last + 1]
+    needed = (of_range > 0) | np.append(of_range[1:] > 0, True)  # an empty one before an occupied one gives its edge
+    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][needed]))
+    kept = np.concatenate(([0.0], of_range[needed]))
     middle = (limits[:-1] + limits[1:]) / 2
     low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
     return Histogram(tag, limits, kept, low, high, float(middle @ kept[1:]), float(middle**2 @ kept[1:]))

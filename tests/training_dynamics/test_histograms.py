@@ -61,3 +61,12 @@ def test_strided_and_scalar_tensors_are_measured_whole():
     base = torch.arange(1.0, 13.0).reshape(3, 4)
     assert _summary(base.t()).histogram.counts.sum() == 12
     assert _summary(torch.tensor(3.0)).histogram.counts.sum() == 1
+
+
+def test_a_record_holds_few_buckets_however_far_apart_the_values_are():
+    values = torch.randn(100_000, generator=torch.Generator().manual_seed(2))
+    assert len(_summary(values).histogram.counts) < 220
+    apart = _summary(torch.tensor([-1e30, -1e-30, 0.0, 1e-30, 1e30])).histogram
+    assert len(apart.counts) <= 11
+    assert apart.counts.sum() == 5
+    assert (np.diff(apart.limits) > 0).all()
