@@ -292,6 +292,7 @@ RESOURCES = "resource_usage"
 
 #: What every tag of attention's images begins with.
 ATTENTION = "attention"
+COLLAPSED_HEADS_TAG = f"{ATTENTION}/collapsed_heads"
 
 #: What every tag of gradients, weights and health begins with.
 DYNAMICS = "training_dynamics"

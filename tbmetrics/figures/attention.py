@@ -58,7 +58,7 @@ def evolution(maps: Mapping[int, Array], title: str, queries: Sequence[str] = ()
         title: of the figure.
         queries, keys: names, where known.
     """
-    epochs = _spread(list(maps), EPOCHS_SHOWN)
+    epochs = spread(list(maps), EPOCHS_SHOWN)
     figure, panels = _grid(title, 1, len(epochs), 2.3)
     high = max(float(maps[e].max()) for e in epochs) or 1.0
     for i, (ax, epoch) in enumerate(zip(panels, epochs, strict=True)):
@@ -180,7 +180,7 @@ def _grey(image: Array) -> Array:
     return (image - low) / (high - low) if high > low else np.zeros_like(image)
 
 
-def _spread(values: list[int], most: int) -> list[int]:
+def spread(values: list[int], most: int) -> list[int]:
     """At most `most` of `values`, evenly spread, first and last among them."""
     if len(values) <= most:
         return values

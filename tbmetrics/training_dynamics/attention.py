@@ -6,22 +6,28 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.history import History, Stamped, to_jsonable
-from tbmetrics.records import ATTENTION, Image, Record, Scalar, dynamics_tag, tag_part
+from tbmetrics.history import History, Stamped
+from tbmetrics.records import ATTENTION, Image, Record, tag_part
 from tbmetrics.tracker import Cadence, Tracker
-from tbmetrics.training_dynamics import attention_statistics as statistics
+from tbmetrics.training_dynamics import attention_probe
 from tbmetrics.training_dynamics.attention_capture import AttentionCapture, CapturedMap, CaptureReport
-from tbmetrics.training_dynamics.attention_views import AttentionViews, DrawingTime, Maps, as_images, of_module
-from tbmetrics.training_dynamics.attention_weights import Bounds
+from tbmetrics.training_dynamics.attention_store import MapStore, StoredMap
+from tbmetrics.training_dynamics.attention_views import (
+    AttentionViews,
+    DrawingTime,
+    Plan,
+    as_images,
+    drawn,
+    images_of_probe,
+)
+from tbmetrics.training_dynamics.attention_weights import Bounds, keep_explicit
 from tbmetrics.training_dynamics.hooks import Hook, is_compiled
 
 if TYPE_CHECKING:
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tbmetrics")
 
-EPOCHS_KEPT = 12  # of maps, evenly spread; the latest always
+_SHARE_OF_A_PASS = 4  # of the bytes a pass gets a quarter, so that a few epochs always fit
 
 
 class AttentionVisualizer(Tracker):
@@ -40,8 +46,8 @@ class AttentionVisualizer(Tracker):
             ...
 
     With a `probe` the model is run on it at the end of every `every`-th epoch: uncompiled, in evaluation mode, without
-    gradients, random state and modes restored. The same samples are seen each time, so maps compare. Without a probe
-    the first training pass of each such epoch is watched as it happens; compiled models need a probe.
+    gradients; modes, buffers and random states are restored. The same samples are seen each time, so maps compare.
+    Without a probe the first pass of each such epoch is watched as it happens; compiled models need a probe.
 
     Args:
         model: the model.
@@ -50,13 +56,18 @@ class AttentionVisualizer(Tracker):
         images: the probe's images (samples, height, width[, channels]) or (samples, channels, height, width), for
             overlays; None = the probe itself where it has that shape.
         sample_names: of the probe's samples, e.g. their class and its group.
-        modules: patterns of the modules to keep; None = all.
+        grid: (rows, columns) of the patches in an image; None = found from their number.
+        modules: patterns of the modules to keep; None = all. In a module named exactly, without wildcards, a softmax
+            that feeds a matrix product is taken for attention whatever its scores come from.
         query_labels, key_labels: `{pattern of modules: names}` of queries and keys, e.g. class prompts.
         key_groups: `{pattern of modules: group of each key}`: the mass on each group becomes a scalar.
         every: epochs between samples.
         max_samples: first samples kept.
-        max_tokens: queries and keys kept; of more, evenly spaced ones.
-        max_bytes: of all maps of one pass.
+        max_tokens: queries and keys kept of a map; of more, every 2nd, 4th, …. Overlays and masses use all keys.
+        max_bytes: of all maps kept; one pass gets a quarter. Where that is too little, fewer tokens, then fewer samples
+            are kept, then fewer epochs.
+        max_images: pictures written to the log at a time; class prompts and overlays come first.
+        quiet: no message where there is no attention, and a model without any is watched for one pass only.
 
     Attributes:
         attention_maps: `{"epoch", "batch", "module", "attention": float32 (samples, heads, queries, keys)}`; of at most
@@ -76,6 +87,7 @@ class AttentionVisualizer(Tracker):
         *,
         probe: Any = None,
         images: Tensor | NDArray[Any] | None = None,
+        grid: tuple[int, int] | None = None,
         sample_names: Sequence[str] | None = None,
         modules: Sequence[str] | None = None,
         query_labels: Mapping[str, Sequence[str]] | None = None,
@@ -84,36 +96,45 @@ class AttentionVisualizer(Tracker):
         every: int = 1,
         max_samples: int = 4,
         max_tokens: int = 256,
-        max_bytes: int = 64 * 2**20,
+        max_bytes: int = 256 * 2**20,
+        max_images: int = 8,
+        quiet: bool = False,
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        for option, value in (("max_samples", max_samples), ("max_tokens", max_tokens), ("max_bytes", max_bytes)):
-            if not isinstance(value, int) or value < 1:
-                raise InputError(f"{option} must be a whole number of at least 1, got {value!r}")
+        limits = {"max_samples": max_samples, "max_tokens": max_tokens, "max_bytes": max_bytes}
+        _check(limits, 1)
+        _check({"max_images": max_images}, 0)
+        _check_names(grid, sample_names, probe)
         self.save_dir = save_dir
-        self.attention_maps: list[dict[str, Any]] = []
         self.history = History(bounded=True)
-        self._model = _inner(model)
+        self._model = attention_probe.inner_module(model)
         self._hooked = model
         self._probe = probe
         self._views = AttentionViews(
-            as_images(probe if images is None and isinstance(probe, Tensor) else images),
+            images_of_probe(probe) if images is None else as_images(images),
             tuple(sample_names or ()),
             query_labels or {},
             key_labels or {},
+            grid,
         )
-        self._modules, self._key_groups = modules, key_groups or {}
+        self._modules = modules
         self._drawing = DrawingTime()
         self._epochs = Cadence(every, "every")
         self._bounds, self._max_bytes = Bounds(max_samples, max_tokens), max_bytes
-        self._statistics: dict[str, list[tuple[int, NDArray[np.floating[Any]], NDArray[np.floating[Any]]]]] = {}
+        self._max_images, self._quiet = max_images, quiet
+        self._store = MapStore(max_bytes, key_groups or {})
         self._logged: list[CapturedMap] = []
         self._report: CaptureReport | None = None
         self._wanted = False
         self._capture: AttentionCapture | None = None
         self._handles: list[Any] = []
-        self._told = False
+        self._told = self._found_nothing = False
+
+    @property
+    def attention_maps(self) -> list[dict[str, Any]]:
+        """`{"epoch", "batch", "module", "attention": float32 (samples, heads, queries, keys)}`, oldest first."""
+        return self._store.attention_maps
 
     # ------------------------------------------------------------------------------------------------- hooks
 
@@ -151,14 +172,14 @@ class AttentionVisualizer(Tracker):
 
     def start_epoch(self, epoch: int) -> None:
         """Arms the watch for the first training pass of a sampled epoch."""
-        self._wanted = epoch % self._epochs.every == 0
+        self._wanted = epoch % self._epochs.every == 0 and not (self._quiet and self._found_nothing)
 
     def _begin(self, module: nn.Module) -> None:
         self._leave()
         if not self._wanted or module is not self._hooked:
             return
         self._wanted = False
-        self._capture = AttentionCapture(self._model, self._bounds, self._max_bytes, self._modules)
+        self._capture = self._new_capture()
         self._capture.__enter__()  # type: ignore[no-untyped-call]
 
     def _end(self, module: nn.Module) -> None:
@@ -172,8 +193,11 @@ class AttentionVisualizer(Tracker):
         capture.__exit__(None, None, None)  # type: ignore[no-untyped-call]
         return capture.report()
 
+    def _new_capture(self) -> AttentionCapture:
+        return AttentionCapture(self._model, self._bounds, self._max_bytes // _SHARE_OF_A_PASS, self._modules)
+
     def log_attention(self, name: str, weights: Tensor) -> None:
-        """Takes weights that cannot be captured, from inside the model; they belong to the epoch that is open.
+        """Takes weights that cannot be captured, from inside the model, in passes that are sampled; free in all others.
 
         Args:
             name: of the module.
@@ -186,23 +210,29 @@ class AttentionVisualizer(Tracker):
             raise InputError(
                 f"attention {name!r}: expected (samples, [heads,] queries, keys), got {tuple(weights.shape)}"
             )
-        whole = weights.detach()[:, None] if weights.dim() == 3 else weights.detach()
-        self._logged = [m for m in self._logged if m.module != name]
-        self._logged.append(CapturedMap(name, self._bounds.cut(whole), (whole.shape[2], whole.shape[3])))
+        sampled = self._capture is not None or (self._probe is None and self._wanted)
+        if not sampled or any(logged.module == name for logged in self._logged):
+            return
+        whole = weights[:, None] if weights.dim() == 3 else weights
+        with torch.no_grad():
+            self._logged.append(CapturedMap(name, keep_explicit(whole, self._bounds)))
 
     # ----------------------------------------------------------------------------------------------- probing
 
     def run_probe(self) -> CaptureReport:
-        """Runs the model on the probe; modes, random state and everything else come back as they were.
+        """Runs the model on the probe; modes, buffers and random states come back as they were.
 
         Raises:
             InputError: there is no probe.
         """
         if self._probe is None:
             raise InputError("run_probe() needs a probe: give AttentionVisualizer(..., probe=batch)")
-        capture = AttentionCapture(self._model, self._bounds, self._max_bytes, self._modules)
-        with _undisturbed(self._model), torch.no_grad(), capture:
-            _call(self._model, self._probe)
+        self._capture = capture = self._new_capture()
+        try:
+            with attention_probe.undisturbed(self._model), capture:
+                attention_probe.run(self._model, self._probe)
+        finally:
+            self._capture = None
         return capture.report()
 
     # --------------------------------------------------------------------------------------------- results
@@ -229,62 +259,50 @@ class AttentionVisualizer(Tracker):
 
     def _take(self, epoch: int, batch: int | None) -> Iterator[Stamped]:
         report = self.run_probe() if self._probe is not None else self._report
-        self._report = None
-        maps = [*(report.maps if report is not None else []), *self._logged]
-        self._logged = []
-        if report is not None:
-            self._explain(report, maps)
+        logged, self._logged, self._report = self._logged, [], None
+        maps = [*(report.maps if report is not None else []), *logged]
+        if report is not None and report.fault is not None:
+            raise RuntimeError("attention could not be captured; the pass itself went on") from report.fault
+        self._explain(report, maps)
         now = time.time()
         for found in maps:
-            weights = found.weights.cpu()
-            self._keep(epoch, batch, found.module, weights)
-            for record in self._scalars(epoch, found.module, weights.numpy()):
-                yield Stamped(epoch, now, record)
+            stored = StoredMap.of(found.kept)
+            self._store.put(epoch, batch, found.module, stored)
+            yield from (Stamped(epoch, now, record) for record in self._store.scalars(epoch, found.module, stored))
+        self._store.thin()
+        yield from (Stamped(epoch, now, record) for record in self._store.collapses())
         if maps and self._drawing.affordable():
             yield from (Stamped(epoch, now, image) for image in self._images())
 
     def _images(self) -> list[Image]:
+        """The pictures that are worth most, drawn now."""
         with self._drawing:
-            return [_image(name, figure) for name, figure in self.figures()]
+            return [_image(*pair) for pair in drawn(sorted(self._plans(), key=lambda p: p.rank)[: self._max_images])]
 
     def closing(self) -> list[Record]:
         """The figures as they are at the end."""
-        return list(self._images()) if self.attention_maps else []
+        return list(self._images()) if self._store.maps else []
 
-    def _keep(self, epoch: int, batch: int | None, module: str, weights: Tensor) -> None:
-        entry = {"epoch": epoch, "batch": batch, "module": module, "attention": weights}
-        self.attention_maps = [m for m in self.attention_maps if (m["epoch"], m["module"]) != (epoch, module)]
-        self.attention_maps.append(entry)
-        epochs = sorted({m["epoch"] for m in self.attention_maps})
-        if len(epochs) > EPOCHS_KEPT:  # the one whose neighbours are closest goes; first and latest stay
-            gaps = {e: epochs[i + 1] - epochs[i - 1] for i, e in enumerate(epochs) if 0 < i < len(epochs) - 1}
-            dropped = min(gaps, key=lambda e: (gaps[e], e))
-            self.attention_maps = [m for m in self.attention_maps if m["epoch"] != dropped]
-
-    def _scalars(self, epoch: int, module: str, weights: NDArray[Any]) -> Iterator[Record]:
-        entropies, sparsities = statistics.entropy(weights), statistics.sparsity(weights)
-        kept = self._statistics.setdefault(module, [])
-        kept[:] = [row for row in kept if row[0] != epoch] + [(epoch, entropies, sparsities)]
-        yield Scalar(dynamics_tag("attention_entropy", module), float(np.nanmean(entropies)))
-        yield Scalar(dynamics_tag("attention_keys_for_90_percent", module), float(np.nanmean(sparsities)))
-        collapsed = int((entropies < statistics.COLLAPSED_ENTROPY).sum())
-        yield Scalar(dynamics_tag("attention_collapsed_heads", module), float(collapsed))
-        groups = of_module(self._key_groups, module)
-        if groups and len(groups) == weights.shape[-1]:
-            for group, mass in statistics.mass_by_group(weights, groups).items():
-                yield Scalar(f"{dynamics_tag('attention_mass', module)}/{tag_part(group)}", mass)
-
-    def _explain(self, report: CaptureReport, maps: list[CapturedMap]) -> None:
+    def _explain(self, report: CaptureReport | None, maps: list[CapturedMap]) -> None:
         """One message where nothing, or not all, could be captured."""
-        if report.over_budget:
+        if report is not None and report.over_budget:
             names = ", ".join(dict.fromkeys(report.over_budget))
-            self._say(f"attention of {names} did not fit into max_bytes; choose modules=[…], or lower max_tokens")
+            self._say(f"attention of {names} did not fit into max_bytes; choose modules=[…], or raise max_bytes")
         if maps:
             return
-        if report.rejected:
+        if report is not None:
+            self._found_nothing = not report.rejected
+        if report is None:
+            if self._wanted:
+                self._say(
+                    "no forward pass of the model was seen, so no attention: give AttentionVisualizer the module that "
+                    "is called, or a probe if it runs compiled"
+                )
+        elif report.rejected:
             seen = "; ".join(f"{name}: {why}" for name, why in list(report.rejected.items())[:5])
             self._say(
-                f"softmaxes were seen, but none is attention ({seen}); use log_attention(name, weights) for yours"
+                f"attention was looked for, but nothing that was seen is taken for it ({seen}); if one of them is, "
+                "name its module exactly, modules=['…'], or give its weights with log_attention(name, weights)"
             )
         else:
             self._say(
@@ -293,29 +311,17 @@ class AttentionVisualizer(Tracker):
             )
 
     def _say(self, message: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._told and not self._quiet:
             logger.warning("tbmetrics: %s", message)
+        self._told = True
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"maps": [{"epoch", "batch", "module", "attention"}], "statistics": {module: {"epochs", "entropy", …}}}`.
 
-        The maps are nested lists, entropy and sparsity one list of heads an epoch.
+        Entropy and sparsity are one list of heads an epoch, `collapsed_heads` those of the latest. Maps are nested
+        lists, the latest first, up to a million numbers; all of them are in `attention_maps`, as tensors.
         """
-        found: dict[str, Any] = to_jsonable(
-            {
-                "maps": [{**m, "attention": m["attention"].numpy()} for m in self.attention_maps],
-                "statistics": {
-                    module: {
-                        "epochs": [epoch for epoch, _, _ in rows],
-                        "entropy": [e for _, e, _ in rows],
-                        "keys_for_90_percent": [s for _, _, s in rows],
-                    }
-                    for module, rows in self._statistics.items()
-                },
-            }
-        )
-        return found
+        return self._store.as_json()
 
     # -------------------------------------------------------------------------------------------- figures
 
@@ -327,7 +333,7 @@ class AttentionVisualizer(Tracker):
         Raises:
             InputError: a sample or head that was not captured.
         """
-        return self._saved(dict(self._views.heads(self._by_module(), sample_idx, head_idx)))
+        return self._saved(dict(self._views.heads(self._store.maps, sample_idx, head_idx)))
 
     def visualize(self) -> dict[str, Figure]:
         """All figures, by name; written to `save_dir` as PNG where one was given."""
@@ -335,11 +341,10 @@ class AttentionVisualizer(Tracker):
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """(name, figure) of everything that can be drawn: `{module}/heads`, `…/evolution`, `…/overlay`, `entropy`."""
-        entropies = {
-            module: ([epoch for epoch, _, _ in rows], np.array([values for _, values, _ in rows]))
-            for module, rows in self._statistics.items()
-        }
-        yield from self._views.figures(self._by_module(), entropies)
+        return drawn(self._plans())
+
+    def _plans(self) -> Iterator[Plan]:
+        return self._views.plans(self._store.maps, self._store.entropies())
 
     def _saved(self, drawn: dict[str, Figure]) -> dict[str, Figure]:
         if self.save_dir is not None:
@@ -347,12 +352,6 @@ class AttentionVisualizer(Tracker):
 
             save_figures(drawn, self.save_dir)
         return drawn
-
-    def _by_module(self) -> Maps:
-        found: Maps = {}
-        for entry in self.attention_maps:
-            found.setdefault(entry["module"], {})[entry["epoch"]] = entry["attention"].numpy()
-        return found
 
 
 def _image(name: str, figure: Figure) -> Image:
@@ -362,31 +361,16 @@ def _image(name: str, figure: Figure) -> Image:
     return Image(f"{ATTENTION}/{tag_part(module)}/{kind}" if module else f"{ATTENTION}/{kind}", pixels(figure))
 
 
-def _inner(model: nn.Module) -> nn.Module:
-    """The module itself: uncompiled, and without the wrapper of data-parallel training, whose forward is collective."""
-    inner = getattr(model, "_orig_mod", model)
-    return inner.module if isinstance(inner, nn.parallel.DistributedDataParallel) else inner
+def _check(limits: Mapping[str, Any], least: int) -> None:
+    for option, value in limits.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"{option} must be a whole number of at least {least}, got {value!r}")
 
 
-def _call(model: nn.Module, probe: Any) -> None:
-    if isinstance(probe, Mapping):
-        model(**probe)
-    elif isinstance(probe, tuple | list):
-        model(*probe)
-    else:
-        model(probe)
-
-
-@contextmanager
-def _undisturbed(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, uncompiled, random state and modes restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    with ExitStack() as stack:
-        stack.enter_context(torch.random.fork_rng())
-        stack.enter_context(torch.compiler.set_stance("force_eager"))
-        model.eval()
-        try:
-            yield
-        finally:
-            for module, mode in modes:
-                module.training = mode
+def _check_names(grid: Any, sample_names: Any, probe: Any) -> None:
+    if grid is not None and not (len(grid) == 2 and all(isinstance(n, int) and n > 0 for n in grid)):
+        raise InputError(f"grid must be (rows, columns) of the patches, got {grid!r}")
+    if isinstance(sample_names, str):
+        raise InputError(f"sample_names must be one name a sample, got the string {sample_names!r}")
+    if isinstance(probe, Tensor) and sample_names is not None and len(sample_names) > len(probe):
+        raise InputError(f"sample_names has {len(sample_names)} names for a probe of {len(probe)} samples")

@@ -4,8 +4,7 @@ What counts as attention:
 
 - every fused scaled-dot-product operator, flex attention, and the fused inference path of `nn.MultiheadAttention` and
   `nn.TransformerEncoderLayer`; their weights are recomputed from queries, keys and mask;
-- an explicit softmax over the last dimension whose scores come from a batched matrix product and whose result goes
-  into a matrix product. A classifier, a gate or a loss is none of these, whatever its shape.
+- an explicit softmax that is attention by the data that flows through it; see `attention_flow` for the rule.
 
 Not seen: attention written with `exp` and a sum, linear attention, and anything inside a compiled graph.
 """
@@ -14,31 +13,22 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tbmetrics.training_dynamics.attention_flow import (
-    BATCHED_PRODUCTS,
-    PRODUCTS,
-    SOFTMAXES,
-    Tags,
-    passes_on,
-    tensors_of,
-)
-from tbmetrics.training_dynamics.attention_weights import Bounds, attention_weights, encoder_weights
+from tbmetrics.training_dynamics.attention_flow import PRODUCTS, SOFTMAXES, Flow, Softmax, tensors_of
+from tbmetrics.training_dynamics.attention_kernels import Handler, handler_of, unknown_kernel
+from tbmetrics.training_dynamics.attention_weights import Bounds, Kept, keep_explicit
 from tbmetrics.training_dynamics.patterns import matches, plain_name
 
-aten = torch.ops.aten
-
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
-_FLEX = "flex_attention"
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 @dataclass(slots=True)
@@ -47,24 +37,16 @@ class CapturedMap:
 
     Attributes:
         module: name of the module that attended; of one that attends several times in a pass `name#0`, `name#1`, ….
-        weights: float32 of shape (samples, heads, queries, keys), on its device.
-        tokens: queries and keys before they were cut to the bounds.
+        kept: its weights.
     """
 
     module: str
-    weights: Tensor
-    tokens: tuple[int, int]
+    kept: Kept
 
-
-@dataclass(slots=True)
-class _Candidate:
-    """A softmax whose scores are attention's, until a matrix product takes it."""
-
-    order: int
-    module: str
-    weights: Tensor
-    tokens: tuple[int, int]
-    taken: bool = False
+    @property
+    def weights(self) -> Tensor:
+        """Float32 of shape (samples, heads, queries, keys), on its device."""
+        return self.kept.weights
 
 
 @dataclass(slots=True)
@@ -73,26 +55,29 @@ class CaptureReport:
 
     Attributes:
         maps: in the order of the calls.
-        rejected: softmaxes that were seen and not taken for attention: module → why.
-        over_budget: modules whose maps did not fit into the byte budget.
+        rejected: what was seen and not taken for attention: module → why.
+        over_budget: modules whose maps did not fit into the byte budget even at their smallest.
+        fault: what failed inside the capture; the pass itself went on.
     """
 
     maps: list[CapturedMap] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
     over_budget: list[str] = field(default_factory=list)
+    fault: Exception | None = None
 
 
 class AttentionCapture(TorchDispatchMode):
     """Sees every operator while it is entered, and keeps the attention weights among them.
 
-    Outputs, gradients and random state are those of the same pass without it. To be left before the backward pass:
-    activation checkpointing would show its recomputation as well.
+    Outputs, gradients and random state are those of the same pass without it; what fails in here never reaches the
+    pass. To be left before the backward pass: activation checkpointing would show its recomputation as well.
 
     Args:
         model: whose modules give the names.
-        bounds: what is kept of a map.
+        bounds: what is kept of a map; narrowed where the maps of the pass would exceed `max_bytes`.
         max_bytes: of all maps of a pass together.
-        modules: patterns of module names; None = all.
+        modules: patterns of module names; None = all. In a module named exactly, without wildcards, a softmax is
+            taken whatever its scores come from.
     """
 
     supports_higher_order_operators = True
@@ -100,9 +85,9 @@ class AttentionCapture(TorchDispatchMode):
     def __init__(self, model: nn.Module, bounds: Bounds, max_bytes: int, modules: Sequence[str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._names = {id(module): plain_name(name) for name, module in model.named_modules()}
-        self._bounds, self._room, self._patterns = bounds, max_bytes, modules
-        self._scores, self._weights = Tags(), Tags()
-        self._found: list[_Candidate] = []
+        self._bounds, self._max_bytes, self._patterns = bounds, max_bytes, modules
+        self._flow = Flow(chain(model.parameters(), model.buffers()))
+        self._found: list[tuple[str, Kept, Softmax | None]] = []
         self._report = CaptureReport()
 
     @classmethod
@@ -112,17 +97,15 @@ class AttentionCapture(TorchDispatchMode):
 
     def report(self) -> CaptureReport:
         """What was captured; modules that attend several times are numbered."""
-        kept = [c for c in sorted(self._found, key=lambda c: c.order) if c.taken]
-        for c in self._found:
-            if not c.taken:
-                self._report.rejected.setdefault(c.module, "no matrix product took its result")
-        calls = Counter(c.module for c in kept)
-        seen: Counter[str] = Counter()
-        for c in kept:
-            name = f"{c.module}#{seen[c.module]}" if calls[c.module] > 1 else c.module
-            seen[c.module] += 1
-            self._report.maps.append(CapturedMap(name, c.weights, c.tokens))
-        self._found = []
+        found, self._found = self._found, []
+        for name, _, softmax in found:
+            if softmax is not None and not softmax.taken:
+                self._report.rejected.setdefault(name, softmax.why_not())
+        kept = [(name, weights) for name, weights, softmax in found if softmax is None or softmax.taken]
+        calls, seen = Counter(name for name, _ in kept), Counter[str]()
+        for name, weights in kept:
+            self._report.maps.append(CapturedMap(f"{name}#{seen[name]}" if calls[name] > 1 else name, weights))
+            seen[name] += 1
         return self._report
 
     # -------------------------------------------------------------------------------------------- operators
@@ -130,72 +113,65 @@ class AttentionCapture(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs the operator as it is, and looks at what it was given and gave."""
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and _is_composite(func):  # else autograd takes them apart before us
+            with self:
+                return func.decompose(*args, **kwargs)
         result = func(*args, **kwargs)
-        packet = getattr(func, "overloadpacket", func)
-        handler = _FUSED.get(packet)
-        if handler is not None:
-            with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
-                weights, tokens = handler(self._bounds, args, kwargs)
-            self._keep(weights, tokens, taken=True)
-        elif getattr(packet, "__name__", "") == _FLEX:
-            with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
-                weights, tokens = _flex(self._bounds, args, kwargs)
-            self._keep(weights, tokens, taken=True)
-        else:
-            self._follow(packet, args, kwargs, result)
+        if self._report.fault is None:
+            try:
+                self._look(func, args, kwargs, result)
+            except Exception as error:  # the pass is the user's: it goes on, unwatched
+                self._report.fault = error
+                self._found.clear()
         return result
 
-    def _follow(self, packet: Any, args: Any, kwargs: Any, result: Any) -> None:
-        given, gave = tensors_of((args, kwargs)), tensors_of(result)
-        if packet in PRODUCTS:
-            for tensor in given:
-                if (candidate := self._weights.of(tensor)) is not None:
-                    candidate.taken = True
-        if packet in BATCHED_PRODUCTS:
-            for tensor in gave:
-                self._scores.put(tensor, True)
+    def _look(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        packet = getattr(func, "overloadpacket", func)
+        handler = handler_of(packet)
+        if handler is not None:
+            self._fused(handler, args, kwargs)
         elif packet in SOFTMAXES:
-            self._softmax(given[0], args[1], gave[0])
-        elif packet not in PRODUCTS:
-            self._pass_on(given, gave)
+            self._softmax(args[0], args[1], result)
+        elif packet in PRODUCTS:
+            self._flow.product(packet, args, tensors_of(result))
+        elif (kernel := unknown_kernel(packet)) is not None:
+            self._report.rejected.setdefault(self._owner()[1], f"the weights of {kernel} cannot be recomputed")
+        else:
+            self._flow.pass_on(func, packet, tensors_of((args, kwargs)), tensors_of(result))
 
-    def _pass_on(self, given: list[Tensor], gave: list[Tensor]) -> None:
-        """Masks, scales, casts and dropout keep what a tensor is."""
-        for source in given:
-            for tags in (self._scores, self._weights):
-                mark = tags.of(source)
-                if mark is not None:
-                    for output in gave:
-                        if passes_on(source, output):
-                            tags.put(output, mark)
+    def _fused(self, handler: Handler, args: Any, kwargs: Any) -> None:
+        _, name = self._owner()
+        if self._is_wanted(name):
+            with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
+                self._keep(name, handler(self._bounds, args, kwargs), None)
 
     def _softmax(self, scores: Tensor, dim: int, result: Tensor) -> None:
-        if scores.dim() < 2:
+        if scores.dim() < 2 or not tensors_of(scores):
             return
         owner, name = self._owner()
-        if self._scores.of(scores) is None:
-            self._report.rejected.setdefault(name, "its scores do not come from a batched matrix product")
-        elif dim % scores.dim() != scores.dim() - 1:
-            self._report.rejected.setdefault(name, "it is not over the last dimension")
-        else:
-            weights = _with_heads(result.detach(), owner)
-            with torch.no_grad():
-                candidate = self._keep(self._bounds.cut(weights), (weights.shape[-2], weights.shape[-1]), taken=False)
-            if candidate is not None:
-                self._weights.put(result, candidate)
+        if not self._is_wanted(name):
+            return
+        softmax = self._flow.softmax(scores, dim, trusted=name in (self._patterns or ()))
+        if isinstance(softmax, str):
+            self._report.rejected.setdefault(name, softmax)
+            return
+        with torch.no_grad():
+            self._keep(name, keep_explicit(_with_heads(result.detach(), owner), self._bounds), softmax)
+        self._flow.follow(result, softmax)
 
-    def _keep(self, weights: Tensor, tokens: tuple[int, int], *, taken: bool) -> _Candidate | None:
-        _, name = self._owner()
-        if self._patterns is not None and not matches(name, self._patterns):
-            return None
-        size = weights.numel() * weights.element_size()
-        if size > self._room:
-            self._report.over_budget.append(name)
-            return None
-        self._room -= size
-        candidate = _Candidate(len(self._found), name, weights.detach(), tokens, taken)
-        self._found.append(candidate)
-        return candidate
+    def _is_wanted(self, name: str) -> bool:
+        return self._patterns is None or matches(name, self._patterns)
+
+    def _keep(self, name: str, kept: Kept, softmax: Softmax | None) -> None:
+        """Keeps a map; where the pass would exceed its bytes, all its maps are cut further."""
+        self._found.append((name, kept, softmax))
+        while sum(weights.size for _, weights, _ in self._found) > self._max_bytes:
+            if not self._bounds.narrow():
+                self._report.over_budget.append(name)
+                self._found.pop()
+                return
+            for _, weights, _ in self._found:
+                weights.cut(self._bounds)
 
     def _owner(self) -> tuple[nn.Module | None, str]:
         """The innermost module that is running, by walking the frames up; hooks would switch fused paths off."""
@@ -208,6 +184,10 @@ class AttentionCapture(TorchDispatchMode):
                 return owner, (f"{name}.self_attn" if name else "self_attn") if inner else name or "model"
             frame = frame.f_back  # type: ignore[assignment]
         return None, "model"
+
+
+def _is_composite(func: Any) -> bool:
+    return isinstance(func, torch._ops.OpOverload) and func.has_kernel_for_dispatch_key(_COMPOSITE)
 
 
 def _device_of(args: Any) -> str:
@@ -223,76 +203,3 @@ def _with_heads(weights: Tensor, owner: nn.Module | None) -> Tensor:
         heads = heads if weights.shape[0] % heads == 0 else 1
         return weights.reshape(-1, heads, *weights.shape[1:])
     return weights.reshape(-1, *weights.shape[-3:])
-
-
-# ------------------------------------------------------------------------------------------- fused operators
-
-_Weights = tuple[Tensor, tuple[int, int]]
-
-
-def _argument(args: Any, kwargs: Any, position: int | None, name: str, default: Any = None) -> Any:
-    if name in kwargs:
-        return kwargs[name]
-    return args[position] if position is not None and len(args) > position else default
-
-
-def _sdpa(bounds: Bounds, args: Any, kwargs: Any, *, mask: tuple[int | None, str] | None, is_causal: int) -> _Weights:
-    query, key = args[0], args[1]
-    given = _argument(args, kwargs, *mask) if mask is not None else None
-    weights = attention_weights(
-        query,
-        key,
-        bounds,
-        mask=given,
-        is_causal=bool(_argument(args, kwargs, is_causal, "is_causal", False)),
-        scale=kwargs.get("scale"),
-    )
-    return weights, (query.shape[2], key.shape[2])
-
-
-def _multi_head(bounds: Bounds, args: Any, kwargs: Any) -> _Weights:
-    source, heads, in_weight, in_bias = args[0], args[4], args[5], args[6]
-    mask, kind = _argument(args, kwargs, 9, "mask"), _argument(args, kwargs, 12, "mask_type")
-    weights = encoder_weights(source, heads, in_weight, in_bias, mask, kind, bounds)
-    return weights, (weights.shape[2], weights.shape[3]) if source.is_nested else (source.shape[1], args[1].shape[1])
-
-
-def _encoder_layer(bounds: Bounds, args: Any, kwargs: Any) -> _Weights:
-    source, width, heads, in_weight, in_bias = args[:5]
-    norm_first, eps, norm_weight, norm_bias = args[8], args[9], args[10], args[11]
-    mask, kind = _argument(args, kwargs, 18, "mask"), _argument(args, kwargs, 19, "mask_type")
-    norm: Callable[[Tensor], Tensor] | None = None
-    if norm_first:
-        norm = partial(F.layer_norm, normalized_shape=(width,), weight=norm_weight, bias=norm_bias, eps=eps)
-    weights = encoder_weights(source, heads, in_weight, in_bias, mask, kind, bounds, norm)
-    tokens = weights.shape[2] if source.is_nested else source.shape[1]
-    return weights, (tokens, tokens)
-
-
-def _flex(bounds: Bounds, args: Any, kwargs: Any) -> _Weights:
-    query, key, _, score_mod, block_mask, scale = args[:6]
-    mask_mod = block_mask[-1]
-    extra_score, extra_mask = (args[7] if len(args) > 7 else ()), (args[8] if len(args) > 8 else ())
-    batch, heads, keys = min(query.shape[0], bounds.max_samples), query.shape[1], key.shape[2]
-
-    def modify(scores: Tensor, at: Tensor) -> Tensor:
-        b = torch.arange(batch, device=at.device)[:, None, None, None]
-        h = torch.arange(heads, device=at.device)[None, :, None, None]
-        k = torch.arange(keys, device=at.device)[None, None, None, :]
-        q = at[None, None, :, None]
-        changed = score_mod(scores, b, h, q, k, *extra_score)
-        seen = mask_mod(b, h, q, k, *extra_mask)
-        return changed.masked_fill(~seen.expand(changed.shape), -torch.inf)
-
-    return attention_weights(query, key, bounds, scale=scale, modify=modify), (query.shape[2], keys)
-
-
-_FUSED: dict[Any, Callable[[Bounds, Any, Any], _Weights]] = {
-    aten._scaled_dot_product_flash_attention: partial(_sdpa, mask=None, is_causal=4),
-    aten._scaled_dot_product_flash_attention_for_cpu: partial(_sdpa, mask=(None, "attn_mask"), is_causal=4),
-    aten._scaled_dot_product_efficient_attention: partial(_sdpa, mask=(3, "attn_bias"), is_causal=6),
-    aten._scaled_dot_product_cudnn_attention: partial(_sdpa, mask=(3, "attn_bias"), is_causal=6),
-    aten._scaled_dot_product_fused_attention_overrideable: partial(_sdpa, mask=(3, "attn_bias"), is_causal=5),
-    aten._native_multi_head_attention: _multi_head,
-    aten._transformer_encoder_layer_fwd: _encoder_layer,
-}

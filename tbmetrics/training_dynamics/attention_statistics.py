@@ -10,23 +10,23 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating]
 
 COLLAPSED_ENTROPY = 0.05  # of the largest possible; a head below looks at one key
+_EXTRA_TOKENS = (0, 1, 2, 5)  # none; a class token; and one of distillation; or four registers
 
 
 def entropy(weights: FloatArray) -> FloatArray:
-    """Normalised entropy by head, shape (heads,): 0 = every query looks at one key, 1 = at all alike.
+    """Normalised entropy by head, shape (heads,): 0 = every query looks at one key, 1 = at all that it sees alike.
+
+    What a query sees is what any head or sample gives it weight for, so causal masks count as what they are.
 
     Args:
         weights: (samples, heads, queries, keys), rows that sum to 1; others (cut, or of padding) are scaled to.
     """
-    keys = weights.shape[-1]
-    if keys < 2:
-        return np.zeros(weights.shape[1])
     total = weights.sum(axis=-1, keepdims=True, dtype=np.float64)
     p = np.divide(weights, total, out=np.zeros(weights.shape), where=total > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        bits = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=-1) / np.log(keys)
-    seen = total[..., 0] > 0
-    return _mean_where(bits, seen)
+        nats = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=-1)
+    visible = (weights > 0).any(axis=(0, 1)).sum(axis=-1)
+    return _mean_where(np.abs(nats) / np.log(np.maximum(visible, 2)), total[..., 0] > 0)
 
 
 def sparsity(weights: FloatArray, share: float = 0.9) -> FloatArray:
@@ -38,15 +38,15 @@ def sparsity(weights: FloatArray, share: float = 0.9) -> FloatArray:
     return _mean_where(needed, total[..., 0] > 0)
 
 
-def mass_by_group(weights: FloatArray, groups: Sequence[str]) -> Mapping[str, float]:
+def mass_by_group(mean: FloatArray, groups: Sequence[str]) -> Mapping[str, float]:
     """Mean share of attention that goes to the keys of each group.
 
     Args:
-        weights: (samples, heads, queries, keys).
+        mean: (samples, keys): the mean over heads and queries.
         groups: of each key.
     """
     named = np.asarray(groups)
-    return {group: float(weights[..., named == group].sum(axis=-1).mean()) for group in dict.fromkeys(groups)}
+    return {group: float(mean[..., named == group].sum(axis=-1).mean()) for group in dict.fromkeys(groups)}
 
 
 def rollout(maps: Sequence[FloatArray]) -> FloatArray:
@@ -72,13 +72,28 @@ def rollout(maps: Sequence[FloatArray]) -> FloatArray:
     return product
 
 
-def patch_grid(tokens: int) -> tuple[int, int] | None:
-    """(tokens that are no patches, side) where the rest is a square grid: none or one class token; None otherwise."""
-    for extra in (0, 1):
-        side = int(np.sqrt(tokens - extra))
-        if side > 1 and side * side == tokens - extra:
-            return extra, side
+def patch_grid(
+    tokens: int, image: tuple[int, ...] = (1, 1), given: tuple[int, int] | None = None
+) -> tuple[int, tuple[int, int]] | None:
+    """(tokens before the patches, (rows, columns) of the patches) in an image; None where tokens are no patches.
+
+    Args:
+        tokens: the patches, and before them none or a few that are none: a class token, registers.
+        image: its height and width; patches are taken to be square.
+        given: rows and columns, where they are known.
+    """
+    for extra in _EXTRA_TOKENS if given is None else (tokens - given[0] * given[1],):
+        patches = tokens - extra
+        rows, columns = given or _rectangle(patches, image[0] / image[1])
+        if extra >= 0 and rows * columns == patches > 1:
+            return extra, (rows, columns)
     return None
+
+
+def _rectangle(patches: int, ratio: float) -> tuple[int, int]:
+    """Rows and columns of about so many patches whose ratio is the image's."""
+    rows = max(round((max(patches, 0) * ratio) ** 0.5), 1)
+    return rows, round(rows / ratio)
 
 
 def _mean_where(values: FloatArray, where: NDArray[np.bool_]) -> FloatArray:

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import random
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
-from tbmetrics.training_dynamics.attention import EPOCHS_KEPT
+from tbmetrics.training_dynamics import attention_capture
+from tbmetrics.training_dynamics.attention_store import EPOCHS_KEPT
 
 
 class _Classifier(nn.Module):
@@ -138,6 +140,67 @@ def test_a_plain_loop_and_its_figures(tmp_path):
         visualizer.visualize_attention(sample_idx=9)
 
 
+def test_a_probe_leaves_buffers_and_every_random_state_alone():
+    class Restless(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+            self.register_buffer("calls", torch.zeros(()))
+            self.register_buffer("last", torch.zeros(2))
+
+        def forward(self, x):
+            self.calls += 1
+            self.last = torch.rand(2) + random.random() + np.random.rand()
+            return self.attention(x, x, x)[0]
+
+    model, probe = Restless(), torch.randn(2, 4, 8)
+    model.attention.eval()  # frozen, as fine-tuning does it
+    calls, last = model.calls, model.last
+    before = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
+    AttentionVisualizer(model, probe=probe).update(epoch=0)
+    after = (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state())
+    assert before[:2] == after[:2]
+    assert torch.equal(before[2], after[2])
+    assert model.calls is calls
+    assert model.last is last
+    assert (calls.item(), last.tolist()) == (0, [0, 0])
+    assert (model.training, model.attention.training) == (True, False)
+
+
+def test_a_probe_that_raises_leaves_everything_as_it_was():
+    model = _Classifier()
+    visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 8, 8))
+    with pytest.raises(RuntimeError):
+        visualizer.update(epoch=0)
+    assert model.training
+    assert torch.is_grad_enabled()
+    assert torch._C._len_torch_dispatch_stack() == 0
+
+
+def test_a_fault_of_ours_is_survived_in_training_and_named(tmp_path, monkeypatch, caplog):
+    def broken(*_):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr(attention_capture, "handler_of", broken)
+    model = _Classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=True) as tb:
+        for _ in tb.epochs(range(2)):
+            _train(model, optimizer)
+    assert "attention could not be captured" in caplog.text
+    assert "of ours" in caplog.text
+
+
+def test_a_model_trained_through_another_wrapper_is_told_about(tmp_path, caplog):
+    model = _Classifier()
+    compiled = torch.compile(model, backend="eager")
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=True) as tb:
+        for _ in tb.epochs(range(2)):
+            _train(compiled, optimizer)
+    assert caplog.text.count("no forward pass of the model was seen") == 1
+
+
 def test_a_pass_that_raises_leaves_no_mode_behind():
     model = _Classifier()
     visualizer = AttentionVisualizer(model)
@@ -173,7 +236,7 @@ def test_the_mass_on_groups_of_keys_is_a_scalar(tmp_path):
     ("model", "message"),
     [
         (nn.Linear(8, 3), "no attention was found in this model"),
-        (nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1)), "none is attention (1: its scores do not come from a batched"),
+        (nn.Sequential(nn.Linear(8, 3), nn.Softmax(-1)), "(1: its scores come from a layer's own weights"),
     ],
 )
 def test_a_model_without_attention_is_told_from_one_whose_softmax_is_none(model, message, caplog):
@@ -183,6 +246,180 @@ def test_a_model_without_attention_is_told_from_one_whose_softmax_is_none(model,
         visualizer.update(epoch=1)
     assert len(caplog.records) == 1
     assert message in caplog.text
+
+
+def test_the_mass_of_more_prompts_than_a_map_holds():
+    class Prompts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.prompts = nn.Parameter(torch.randn(600, 8))
+
+        def forward(self, x):
+            return (x @ self.prompts.T).softmax(-1) @ self.prompts
+
+    model, x = Prompts(), torch.randn(2, 5, 8)
+    groups = ["head"] * 100 + ["tail"] * 500
+    visualizer = AttentionVisualizer(model, probe=x, key_groups={"*": groups})
+    visualizer.update(epoch=0)
+    assert visualizer.attention_maps[0]["attention"].shape == (2, 1, 5, 150)
+    mass = visualizer.history.scalars["training_dynamics/attention_mass/model/tail"].values[0]
+    expected = (x @ model.prompts.T).softmax(-1)[..., 100:].sum(-1).mean().item()
+    assert mass == pytest.approx(expected, rel=1e-5)
+
+
+def test_every_head_has_its_numbers_and_collapsed_ones_are_named():
+    class Sharp(nn.Module):
+        """Head 1 looks at one key, whatever it is given."""
+
+        def forward(self, x):
+            q = torch.stack([x, x * 1e4], 1)
+            return F.scaled_dot_product_attention(q, q, q)
+
+    visualizer = AttentionVisualizer(nn.Sequential(Sharp()), probe=torch.randn(2, 6, 8))
+    visualizer.update(epoch=0)
+    scalars = visualizer.history.scalars
+    by_head = [scalars[f"training_dynamics/attention_entropy/0/head_{h}"].values[0] for h in (0, 1)]
+    assert by_head[0] > 0.2
+    assert by_head[1] < 1e-3
+    assert scalars["training_dynamics/attention_entropy/0"].values[0] == pytest.approx(np.mean(by_head))
+    assert "training_dynamics/attention_keys_for_90_percent/0/head_1" in scalars
+    assert scalars["training_dynamics/attention_collapsed_heads/0"].values[0] == 1
+    assert "- `0`: 1" in visualizer.history.texts["attention/collapsed_heads"][-1].markdown
+    assert visualizer.get_metrics()["statistics"]["0"]["collapsed_heads"] == [1]
+
+
+class _Patches(nn.Module):
+    """`layers` self-attentions over a class token and patches of 4×4, or over windows of 16 patches."""
+
+    def __init__(self, layers=2, windows=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.windows = nn.Conv2d(3, 8, 4, 4), windows
+        self.layers = nn.ModuleList(nn.MultiheadAttention(8, 2, batch_first=True) for _ in range(layers))
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        tokens = tokens.reshape(-1, 16, 8) if self.windows else torch.cat([tokens[:, :1], tokens], 1)
+        for layer in self.layers:
+            tokens = tokens + layer(tokens, tokens, tokens, need_weights=False)[0]
+        return tokens
+
+
+def _figures(model, images, **options):
+    visualizer = AttentionVisualizer(model, probe=images, **options)
+    visualizer.update(epoch=0)
+    return dict(visualizer.figures())
+
+
+def test_an_overlay_shows_every_patch_also_where_the_map_was_cut():
+    model, images = _Patches(), torch.rand(2, 3, 96, 96)
+    drawn = _figures(model, images)
+    tokens = model.embed(images).flatten(2).transpose(1, 2)
+    tokens = torch.cat([tokens[:, :1], tokens], 1)
+    weights = model.layers[0](tokens, tokens, tokens)[1][:, 0, 1:].detach().reshape(2, 24, 24).numpy()
+    shown = [ax.images[-1].get_array() for ax in drawn["layers.0/overlay"].axes if len(ax.images) == 2]
+    assert len(shown) == 2
+    for ratio, expected in zip(shown, weights, strict=True):
+        np.testing.assert_allclose(ratio, expected * expected.size / expected.sum(), rtol=1e-4)
+    assert "one query in 4, one key in 4" in drawn["layers.0/heads"].get_suptitle()
+
+
+def test_rollout_goes_through_all_layers_or_is_not_drawn():
+    assert "rollout/overlay" in _figures(_Patches(), torch.rand(2, 3, 32, 32))
+    assert "rollout/overlay" in _figures(_Patches(), torch.rand(2, 3, 32, 32), max_tokens=16)
+    assert "rollout/overlay" not in _figures(_Patches(layers=1), torch.rand(2, 3, 32, 32))
+
+
+def test_windows_of_images_have_no_overlay_and_no_rollout():
+    assert set(_figures(_Patches(windows=True), torch.rand(2, 3, 32, 32))) == {
+        "layers.0/heads", "layers.1/heads", "entropy"
+    }  # fmt: skip
+
+
+def test_tokens_are_no_images_and_a_grid_can_be_given():
+    encoder = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+    assert set(_figures(encoder, torch.randn(4, 16, 16))) == {"self_attn/heads", "entropy"}
+    drawn = _figures(_Patches(), torch.rand(2, 3, 16, 20), grid=(4, 5))
+    assert [ax for ax in drawn["layers.1/overlay"].axes if len(ax.images) == 2]
+
+
+def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
+    model = _Patches(layers=12)
+    visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 32, 32), max_images=5)
+    with TBMetrics(tmp_path, model=model, attention=visualizer, strict=True) as tb:
+        for _ in tb.epochs(range(2)):
+            pass
+    assert set(read_run(tmp_path).images) == {
+        "attention/layers.11/overlay",
+        "attention/layers.0/overlay",
+        "attention/rollout/overlay",
+        "attention/layers.11/heads",
+        "attention/layers.0/heads",
+    }
+    assert len(set(visualizer.visualize())) == 12 * 3 + 2
+
+
+def test_memory_is_bounded_over_epochs_and_metrics_are_small():
+    model = _Patches(layers=4)
+    most = 2 * 2**20
+    visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 96, 96), max_bytes=most, max_tokens=128)
+    for epoch in range(15):
+        visualizer.update(epoch=epoch)
+    epochs = sorted({m["epoch"] for m in visualizer.attention_maps})
+    assert (epochs[0], epochs[-1]) == (0, 14)
+    assert 2 <= len(epochs) < EPOCHS_KEPT
+    held = sum(m["attention"].numel() * 4 for m in visualizer.attention_maps)
+    assert held <= most
+    visualizer = AttentionVisualizer(_Patches(layers=4), probe=torch.rand(4, 3, 60, 60))
+    visualizer.update(epoch=0)
+    listed = visualizer.get_metrics()["maps"]
+    assert len(visualizer.attention_maps) == 4
+    assert [m["module"] for m in listed] == ["layers.3", "layers.2"]
+    np.testing.assert_allclose(listed[0]["attention"], visualizer.attention_maps[-1]["attention"])
+
+
+def test_a_quiet_one_says_nothing_and_stops_looking(caplog):
+    model = nn.Linear(8, 3)
+    visualizer = AttentionVisualizer(model, quiet=True)
+    visualizer.start()
+    for epoch in range(3):
+        visualizer.start_epoch(epoch)
+        assert visualizer._wanted == (epoch == 0)
+        model(torch.randn(2, 8))
+        visualizer.records(epoch)
+    assert caplog.text == ""
+    visualizer.stop()
+
+
+def test_a_probe_may_be_arguments_by_place_or_by_name():
+    class Two(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, query, context):
+            return self.attention(query, context, context)[0]
+
+    query, context = torch.randn(2, 3, 8), torch.randn(2, 5, 8)
+    for probe in ((query, context), {"context": context, "query": query}):
+        visualizer = AttentionVisualizer(Two(), probe=probe)
+        visualizer.update(epoch=0)
+        assert visualizer.attention_maps[0]["attention"].shape == (2, 2, 3, 5)
+
+
+def test_logging_weights_costs_nothing_in_passes_that_are_not_sampled():
+    class Own(nn.Module):
+        def forward(self, x):
+            visualizer.log_attention("own", x.exp() / x.exp().sum(-1, keepdim=True))
+            return x
+
+    model, x = Own(), torch.randn(2, 3, 5)
+    visualizer = AttentionVisualizer(model, probe=x)
+    model(torch.randn(2, 3, 5))
+    visualizer.update(epoch=0)
+    model(torch.randn(2, 3, 5))
+    assert visualizer._logged == []
+    torch.testing.assert_close(visualizer.attention_maps[0]["attention"][:, 0], x.softmax(-1))
 
 
 def test_attention_that_cannot_be_captured_can_be_given():
@@ -212,6 +449,11 @@ def test_maps_are_kept_of_few_epochs_evenly_spread():
         ({"model": 3}, "model must be a torch.nn.Module, got int"),
         ({"max_samples": 0}, "max_samples must be a whole number of at least 1, got 0"),
         ({"every": -1}, "every must be a whole number of steps, at least 1"),
+        ({"max_bytes": True}, "max_bytes must be a whole number of at least 1, got True"),
+        ({"max_images": -1}, "max_images must be a whole number of at least 0, got -1"),
+        ({"grid": (3,)}, r"grid must be \(rows, columns\) of the patches, got \(3,\)"),
+        ({"sample_names": "abc"}, "sample_names must be one name a sample, got the string 'abc'"),
+        ({"probe": torch.rand(2, 8), "sample_names": ["a", "b", "c"]}, "3 names for a probe of 2 samples"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):

@@ -23,7 +23,7 @@ def test_extremes_and_rows_of_padding():
     weights = np.zeros((1, 2, 3, 4))
     weights[:, 0, :2] = 0.25
     weights[:, 1, :2, 1] = 1
-    np.testing.assert_allclose(statistics.entropy(weights), [1, 0], atol=1e-12)
+    np.testing.assert_allclose(statistics.entropy(weights), [1, 0], atol=1e-12)  # four keys are seen, by head 0
     np.testing.assert_allclose(statistics.sparsity(weights), [1, 0.25])
     assert np.isnan(statistics.entropy(np.zeros((1, 1, 2, 3)))).all()
 
@@ -44,7 +44,7 @@ def test_sparsity_counts_the_fewest_keys_that_hold_the_share(keys, share):
 
 def test_mass_adds_up_over_groups():
     weights = _weights()
-    mass = statistics.mass_by_group(weights, ["head", "tail", "head", "medium", "tail"])
+    mass = statistics.mass_by_group(weights.mean((1, 2)), ["head", "tail", "head", "medium", "tail"])
     assert sum(mass.values()) == pytest.approx(1)
     assert mass["head"] == pytest.approx(weights[..., [0, 2]].sum(-1).mean())
 
@@ -59,6 +59,28 @@ def test_rollout_multiplies_layers_with_their_residuals():
         statistics.rollout([_weights()])
 
 
-@pytest.mark.parametrize(("tokens", "grid"), [(16, (0, 4)), (197, (1, 14)), (17, (1, 4)), (3, None), (12, None)])
-def test_patch_grids(tokens, grid):
-    assert statistics.patch_grid(tokens) == grid
+def test_a_causal_mask_is_no_focus():
+    weights = np.tril(np.ones((6, 6))) / np.arange(1, 7)[:, None]
+    entropies = statistics.entropy(np.broadcast_to(weights, (2, 3, 6, 6)))
+    np.testing.assert_allclose(entropies, 5 / 6)  # all but the first query, which sees one key, look at all alike
+    collapsed = np.broadcast_to(np.eye(6), (2, 3, 6, 6))
+    np.testing.assert_allclose(statistics.entropy(collapsed), 0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "image", "given", "grid"),
+    [
+        (16, (8, 8), None, (0, (4, 4))),
+        (197, (224, 224), None, (1, (14, 14))),
+        (198, (224, 224), None, (2, (14, 14))),
+        (261, (224, 224), None, (5, (16, 16))),
+        (129, (64, 128), None, (1, (8, 16))),
+        (3, (8, 8), None, None),
+        (12, (8, 8), None, None),
+        (12, (8, 8), (3, 4), (0, (3, 4))),
+        (20, (8, 8), (3, 4), (8, (3, 4))),
+        (10, (8, 8), (3, 4), None),
+    ],
+)
+def test_patch_grids(tokens, image, given, grid):
+    assert statistics.patch_grid(tokens, image, given) == grid
