@@ -250,6 +250,41 @@ def test_windowed_attention_keeps_its_windows_as_samples():
     assert report.maps[0].weights.shape == (2, 2, 4, 4)
 
 
+class _Block(nn.Module):
+    """A transformer block as vision libraries write it: one projection to q, k and v; fused or written out."""
+
+    def __init__(self, fused, width=16, heads=4):
+        super().__init__()
+        self.fused, self.heads = fused, heads
+        self.qkv, self.proj, self.norm = nn.Linear(width, 3 * width), nn.Linear(width, width), nn.LayerNorm(width)
+
+    def scores(self, x):
+        q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return q * q.shape[-1] ** -0.5, k, v
+
+    def forward(self, x):
+        q, k, v = self.scores(x)
+        if self.fused:
+            seen = F.scaled_dot_product_attention(q, k, v, scale=1.0)
+        else:
+            weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)
+            seen = F.dropout(weights, 0.1, self.training) @ v
+        return x + self.proj(seen.transpose(1, 2).flatten(2))
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_vision_transformer_in_the_usual_style(fused, training):
+    torch.manual_seed(0)
+    model = nn.Sequential(_Block(fused), _Block(fused)).train(training)
+    x = torch.randn(2, 17, 16)
+    _, report = _capture(model, x)
+    maps = _maps(report)
+    assert list(maps) == ["0", "1"]
+    q, k, _ = model[0].scores(x)
+    torch.testing.assert_close(maps["0"].double(), _softmax64(q, k, scale=1.0), rtol=0, atol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_with_a_modified_score_and_a_block_mask():
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention
