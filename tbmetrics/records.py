@@ -221,7 +221,11 @@ class MarginChart:
 
 @dataclass(frozen=True, slots=True)
 class HParams:
-    """Hyperparameters and final metrics of the run, for the HParams tab."""
+    """Hyperparameters and final metrics of the run, for the HParams tab.
+
+    The tab takes the values of metrics from the run's scalars of these tags; a second point at one step would break
+    the margin charts of the Custom Scalars tab, so they are not written again.
+    """
 
     hparams: Mapping[str, bool | str | float | int]
     metrics: Mapping[str, float]
