@@ -29,6 +29,7 @@ from tbmetrics.session_parts import (
     first_optimizer,
     gradient_tracker,
     holds_events,
+    number_of_parameters,
     profiler_tracker,
     resource_monitor,
     uniquely_named,
@@ -117,7 +118,7 @@ class TBMetrics:
         self._state = "new"
         self._last_epoch = -1
         self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
-        self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
+        self._parameters = number_of_parameters(model)
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.attention = attention_visualizer(attention, model)
