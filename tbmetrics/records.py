@@ -299,6 +299,9 @@ ATTENTION = "attention"
 
 #: What every tag of gradients, weights and health begins with.
 DYNAMICS = "training_dynamics"
+#: What can be measured of a run, each a folder of its export and the beginning of its tags.
+AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
+
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
 ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
 
