@@ -232,6 +232,8 @@ class AttentionVisualizer(Tracker):
         self._report = None
         maps = [*(report.maps if report is not None else []), *self._logged]
         self._logged = []
+        if report is not None and report.fault is not None:
+            raise RuntimeError("attention could not be captured; the pass itself was not touched") from report.fault
         if report is not None:
             self._explain(report, maps)
         now = time.time()

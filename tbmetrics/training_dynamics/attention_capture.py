@@ -75,11 +75,13 @@ class CaptureReport:
         maps: in the order of the calls.
         rejected: softmaxes that were seen and not taken for attention: module → why.
         over_budget: modules whose maps did not fit into the byte budget.
+        fault: what went wrong in the capture itself, which then stopped; the pass was not touched.
     """
 
     maps: list[CapturedMap] = field(default_factory=list)
     rejected: dict[str, str] = field(default_factory=dict)
     over_budget: list[str] = field(default_factory=list)
+    fault: Exception | None = None
 
 
 class AttentionCapture(TorchDispatchMode):
@@ -128,22 +130,24 @@ class AttentionCapture(TorchDispatchMode):
     # -------------------------------------------------------------------------------------------- operators
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs the operator as it is, and looks at what it was given and gave."""
+        """Runs the operator as it is, and looks at what it was given and gave; a fault in looking stops it."""
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
-        packet = getattr(func, "overloadpacket", func)
-        handler = _FUSED.get(packet)
-        if handler is not None:
-            with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
-                weights, tokens = handler(self._bounds, args, kwargs)
-            self._keep(weights, tokens, taken=True)
-        elif getattr(packet, "__name__", "") == _FLEX:
-            with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
-                weights, tokens = _flex(self._bounds, args, kwargs)
-            self._keep(weights, tokens, taken=True)
-        else:
-            self._follow(packet, args, kwargs, result)
+        if self._report.fault is None:
+            try:
+                self._look(getattr(func, "overloadpacket", func), args, kwargs, result)
+            except Exception as error:
+                self._report.fault = error
         return result
+
+    def _look(self, packet: Any, args: Any, kwargs: Any, result: Any) -> None:
+        handler = _FUSED.get(packet) or (_flex if getattr(packet, "__name__", "") == _FLEX else None)
+        if handler is None:
+            self._follow(packet, args, kwargs, result)
+            return
+        with torch.no_grad(), torch.autocast(_device_of(args), enabled=False):
+            weights, tokens = handler(self._bounds, args, kwargs)
+        self._keep(weights, tokens, taken=True)
 
     def _follow(self, packet: Any, args: Any, kwargs: Any, result: Any) -> None:
         given, gave = tensors_of((args, kwargs)), tensors_of(result)

@@ -217,3 +217,23 @@ def test_maps_are_kept_of_few_epochs_evenly_spread():
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         AttentionVisualizer(**{"model": nn.Linear(2, 2), **options})
+
+
+def test_a_fault_of_the_capture_never_reaches_the_users_pass(tmp_path, monkeypatch, caplog):
+    def broken(*_, **__):
+        raise ZeroDivisionError("of ours")
+
+    monkeypatch.setattr("tbmetrics.training_dynamics.attention_capture.Bounds.cut", broken)
+    model = _Classifier()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    visualizer = AttentionVisualizer(model)
+    with (
+        caplog.at_level(logging.WARNING, logger="tbmetrics"),
+        TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=visualizer) as tb,
+    ):
+        for _ in tb.epochs(range(2)):
+            _train(model, optimizer)
+    assert "tracker 'attention' failed; training goes on without this measurement" in caplog.text
+    assert "of ours" in caplog.text
+    assert visualizer.attention_maps == []
+    assert _hooks(model) == 0
