@@ -49,6 +49,7 @@ class AttentionVisualizer(Tracker):
         probe: input of the model: a tensor, a tuple of arguments, or a dictionary of keyword arguments.
         images: the probe's images (samples, height, width[, channels]) or (samples, channels, height, width), for
             overlays; None = the probe itself where it has that shape.
+        grid: (rows, columns) of the patches in an image; None = found from their number.
         sample_names: of the probe's samples, e.g. their class and its group.
         modules: patterns of the modules to keep; None = all.
         query_labels, key_labels: `{pattern of modules: names}` of queries and keys, e.g. class prompts.
@@ -76,6 +77,7 @@ class AttentionVisualizer(Tracker):
         *,
         probe: Any = None,
         images: Tensor | NDArray[Any] | None = None,
+        grid: tuple[int, int] | None = None,
         sample_names: Sequence[str] | None = None,
         modules: Sequence[str] | None = None,
         query_labels: Mapping[str, Sequence[str]] | None = None,
@@ -91,6 +93,8 @@ class AttentionVisualizer(Tracker):
         for option, value in (("max_samples", max_samples), ("max_tokens", max_tokens), ("max_bytes", max_bytes)):
             if not isinstance(value, int) or value < 1:
                 raise InputError(f"{option} must be a whole number of at least 1, got {value!r}")
+        if grid is not None and (len(grid) != 2 or min(grid) < 1):
+            raise InputError(f"grid must be (rows, columns) of the patches, got {grid!r}")
         self.save_dir = save_dir
         self.attention_maps: list[dict[str, Any]] = []
         self.history = History(bounded=True)
@@ -102,6 +106,7 @@ class AttentionVisualizer(Tracker):
             tuple(sample_names or ()),
             query_labels or {},
             key_labels or {},
+            grid,
         )
         self._modules, self._key_groups = modules, key_groups or {}
         self._drawing = DrawingTime()

@@ -72,12 +72,19 @@ def rollout(maps: Sequence[FloatArray]) -> FloatArray:
     return product
 
 
-def patch_grid(tokens: int) -> tuple[int, int] | None:
-    """(tokens that are no patches, side) where the rest is a square grid: none or one class token; None otherwise."""
+def patch_grid(tokens: int, given: tuple[int, int] | None = None) -> tuple[int, int, int] | None:
+    """(tokens that are no patches, rows, columns) of a grid of patches; None where there is none.
+
+    Without a given grid (rows, columns) the patches are a square, alone or after one class token; with one, what is
+    more than the grid comes before it.
+    """
+    if given is not None:
+        extra = tokens - given[0] * given[1]
+        return (extra, *given) if extra >= 0 else None
     for extra in (0, 1):
         side = int(np.sqrt(tokens - extra))
         if side > 1 and side * side == tokens - extra:
-            return extra, side
+            return extra, side, side
     return None
 
 

@@ -49,6 +49,7 @@ class AttentionViews:
         images: of the samples, for overlays; None = none.
         sample_names: in their order.
         query_labels, key_labels: names by pattern of modules.
+        grid: (rows, columns) of the patches; None = found from their number.
     """
 
     def __init__(
@@ -57,9 +58,11 @@ class AttentionViews:
         sample_names: Sequence[str],
         query_labels: Mapping[str, Sequence[str]],
         key_labels: Mapping[str, Sequence[str]],
+        grid: tuple[int, int] | None = None,
     ) -> None:
         self._images, self._sample_names = images, sample_names
         self._query_labels, self._key_labels = query_labels, key_labels
+        self._grid = grid
 
     def figures(
         self, maps: Maps, entropies: Mapping[str, tuple[Sequence[int], NDArray[Any]]]
@@ -110,29 +113,22 @@ class AttentionViews:
         from tbmetrics.figures import attention as pictures
 
         last = by_epoch[max(by_epoch)]
-        grid = statistics.patch_grid(last.shape[-1])
+        grid = statistics.patch_grid(last.shape[-1], self._grid)
         if self._images is None or grid is None or len(self._images) < len(last):
             return
-        extra, side = grid
+        extra, height, width = grid
         epochs = sorted({min(by_epoch), max(by_epoch)})
         chosen = self._queries_shown(last, extra, queries)
-        patches = [[_row(by_epoch[e][i], q)[extra:].reshape(side, side) for i, q in enumerate(chosen)] for e in epochs]
-        titles = [
-            self._sample(i) + (f"\nprompt: {queries[q]}" if queries and q is not None else "")
-            for i, q in enumerate(chosen)
+        patches = [
+            [_row(by_epoch[epoch][i], q)[extra:].reshape(height, width) for i, q in enumerate(chosen)]
+            for epoch in epochs
         ]
-        rows = [f"epoch {epoch}" for epoch in epochs]
+        prompts = [f"\nprompt: {queries[q]}" if queries and q is not None else "" for q in chosen]
+        titles = [self._sample(i) + prompt for i, prompt in enumerate(prompts)]
         what = "class prompt → patches" if queries else "class token → patches" if extra else "mean query → patches"
-        yield (
-            f"{module}/overlay",
-            pictures.overlay(
-                [np.asarray(image, dtype=np.float64) for image in self._images],
-                patches,
-                titles,
-                rows,
-                f"{module}: {what}, mean of heads",
-            ),
-        )
+        images = [np.asarray(image, dtype=np.float64) for image in self._images]
+        title = f"{module}: {what}, mean of heads"
+        yield f"{module}/overlay", pictures.overlay(images, patches, titles, [f"epoch {e}" for e in epochs], title)
 
     def _queries_shown(self, weights: NDArray[Any], extra: int, queries: Sequence[str]) -> list[int | None]:
         """For each sample the query that is shown; None = the mean of all.

@@ -210,6 +210,7 @@ def test_maps_are_kept_of_few_epochs_evenly_spread():
     ("options", "message"),
     [
         ({"model": 3}, "model must be a torch.nn.Module, got int"),
+        ({"grid": (4,)}, r"grid must be \(rows, columns\) of the patches, got \(4,\)"),
         ({"max_samples": 0}, "max_samples must be a whole number of at least 1, got 0"),
         ({"every": -1}, "every must be a whole number of steps, at least 1"),
     ],

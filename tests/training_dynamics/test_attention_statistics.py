@@ -59,6 +59,18 @@ def test_rollout_multiplies_layers_with_their_residuals():
         statistics.rollout([_weights()])
 
 
-@pytest.mark.parametrize(("tokens", "grid"), [(16, (0, 4)), (197, (1, 14)), (17, (1, 4)), (3, None), (12, None)])
-def test_patch_grids(tokens, grid):
-    assert statistics.patch_grid(tokens) == grid
+@pytest.mark.parametrize(
+    ("tokens", "given", "grid"),
+    [
+        (16, None, (0, 4, 4)),
+        (197, None, (1, 14, 14)),
+        (17, None, (1, 4, 4)),
+        (3, None, None),
+        (12, None, None),
+        (12, (3, 4), (0, 3, 4)),
+        (14, (3, 4), (2, 3, 4)),
+        (11, (3, 4), None),
+    ],
+)
+def test_patch_grids(tokens, given, grid):
+    assert statistics.patch_grid(tokens, given) == grid
