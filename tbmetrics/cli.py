@@ -4,7 +4,7 @@
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
 
 Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was); 2 wrong usage or bad
-input; 3 there was nothing to show.
+input; 3 there was nothing to show; 4 a condition of `compare --fail-if` holds or cannot be judged.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tbmetrics.conditions import Condition
 from tbmetrics.errors import InputError
-from tbmetrics.records import MEAN_METRICS
+from tbmetrics.records import AREAS, MEAN_METRICS
 
 if TYPE_CHECKING:
     from tbmetrics.comparison import RunComparison
+    from tbmetrics.history import History
 
-OK, PARTLY, USAGE, NOTHING = 0, 1, 2, 3
+OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,6 +63,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
+    parser.add_argument("--only", metavar="LIST", help=f"some of {','.join(AREAS)} (default: all)")
     parser.add_argument(
         "--formats", default="png,json,csv", metavar="LIST", help="some of png,svg,pdf,json,csv (default: %(default)s)"
     )
@@ -81,12 +84,13 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.out,
         runs=arguments.runs,
         attributes=arguments.attributes,
+        only=None if arguments.only is None else [a.strip() for a in arguments.only.split(",") if a.strip()],
         formats=[f.strip() for f in arguments.formats.split(",") if f.strip()],
         dpi=arguments.dpi,
         progress=lambda run: say(f"exporting {run}"),
     )
     for run in report.skipped:
-        say(f"skipped {run}: no class performance in it")
+        say(f"skipped {run}: nothing of what was asked for in it")
     for run, problems in report.problems.items():
         for problem in problems:
             print(f"tbmetrics: run {run}: {problem}", file=sys.stderr)
@@ -102,6 +106,13 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
     parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
+    parser.add_argument(
+        "--fail-if",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="exit with status 4 where it holds for RUN_B, e.g. 'tail.f1 < baseline - 0.02'; may be given again",
+    )
     parser.set_defaults(run=_compare)
 
 
@@ -109,13 +120,29 @@ def _compare(arguments: argparse.Namespace) -> int:
     from tbmetrics.comparison import compare_runs
     from tbmetrics.events.reader import read_run
 
+    conditions = [Condition.parse(text) for text in arguments.fail_if]
     runs = [read_run(Path(arguments.logdir, run), run=run) for run in (arguments.run_a, arguments.run_b)]
     result = compare_runs(*runs, attribute=arguments.attribute, metric=arguments.metric, step=arguments.step)
     _print_comparison(result, arguments.run_a, arguments.run_b, arguments.top)
     problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
     for problem in problems:
         print(f"tbmetrics: {problem}", file=sys.stderr)
-    return PARTLY if problems else OK
+    failed = [message for c in conditions if (message := _failure(c, runs, arguments)) is not None]
+    for message in failed:
+        print(f"tbmetrics: {message}", file=sys.stderr)
+    return FAILED if failed else PARTLY if problems else OK
+
+
+def _failure(condition: Condition, runs: Sequence[History], arguments: argparse.Namespace) -> str | None:
+    """Why the comparison fails by `condition`, or None."""
+    from tbmetrics.comparison import compare_runs
+
+    result = compare_runs(*runs, attribute=arguments.attribute, metric=condition.metric, step=arguments.step)
+    group = next((g for g in result.groups if g.group == condition.group), None)
+    a, b = (group.a[0], group.b[0]) if group is not None else (float("nan"), float("nan"))
+    if b != b or (condition.from_baseline and a != a):
+        return f"cannot judge {condition.text!r}: {condition.group}.{condition.metric} is undefined"
+    return f"{condition.text} holds: {b:.4f}, baseline {a:.4f}" if condition.holds(a, b) else None
 
 
 def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -> None:

@@ -16,10 +16,11 @@ import numpy as np
 
 from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_logdir
-from tbmetrics.file_names import slug
+from tbmetrics.file_names import slug, writable_directory
 from tbmetrics.history import History, Series, to_jsonable
 from tbmetrics.records import (
     ACTIVATIONS_TAG,
+    AREAS,
     ATTENTION,
     CLASS_COLUMNS,
     DYNAMICS,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
+CLASS_PERFORMANCE = AREAS[0]
 DATA_FORMATS = ("json", "csv")
 FORMATS = (*FIGURE_FORMATS, *DATA_FORMATS)
 
@@ -70,6 +72,7 @@ def export(
     *,
     runs: str | None = None,
     attributes: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
     formats: Sequence[str] = ("png", "json", "csv"),
     dpi: int = 150,
     progress: Callable[[str], None] = lambda run: None,
@@ -84,6 +87,7 @@ def export(
         out: made if missing.
         runs: regular expression; only runs in whose name it is found.
         attributes: only these.
+        only: areas, any of "class_performance", "training_dynamics", "resource_usage", "attention"; None = all.
         formats: any of "png", "svg", "pdf", "json", "csv".
         dpi: dots per inch of the PNG files.
         progress: called with each run's name before it is exported.
@@ -93,37 +97,44 @@ def export(
         InputError: `logdir` is missing, `out` cannot be written, or an option is not known.
     """
     pattern = _checked(runs, formats, dpi)
+    areas = _areas(only)
     histories = read_logdir(logdir)
     chosen = {run: h for run, h in histories.items() if pattern.search(run)}
-    report = ExportReport(skipped=[run for run, history in chosen.items() if not _has_data(history, attributes)])
+    report = ExportReport(skipped=[run for run, history in chosen.items() if not _has_data(history, attributes, areas)])
     with_data = {run: history for run, history in chosen.items() if run not in report.skipped}
     if not with_data:
         raise NothingToShowError(_why_nothing(logdir, histories, chosen, runs, attributes))
-    target = _made(Path(out))
+    target = writable_directory(out, "out")
     for run, history in with_data.items():
         progress(run)
         if history.problems:
             report.problems[run] = list(history.problems)
         try:
-            report.files += _export_run(history, target / slug(run), attributes, formats, dpi)
+            report.files += _export_run(history, target / slug(run), attributes, areas, formats, dpi)
         except Exception as error:  # one odd run must not stop the others
             report.problems.setdefault(run, []).append(f"the export failed: {type(error).__name__}: {error}")
     return report
 
 
-def run_metrics(history: History, attributes: Sequence[str] | None = None) -> dict[str, Any]:
+def run_metrics(
+    history: History, attributes: Sequence[str] | None = None, areas: Sequence[str] = AREAS
+) -> dict[str, Any]:
     """The content of `metrics.json`: every step and class of one run, non-finite numbers as None."""
+    chosen = _attributes(history, attributes) if CLASS_PERFORMANCE in areas else []
+    left_out = set(AREAS) - set(areas)
     return {
         "schema_version": SCHEMA_VERSION,
         "run": history.run,
-        "attributes": {a: _attribute_json(history, history.class_lists[a]) for a in _attributes(history, attributes)},
+        "attributes": {a: _attribute_json(history, history.class_lists[a]) for a in chosen},
         "scalars": {
-            tag: {"steps": s.steps.tolist(), "values": to_jsonable(s.values)} for tag, s in history.scalars.items()
+            tag: {"steps": s.steps.tolist(), "values": to_jsonable(s.values)}
+            for tag, s in history.scalars.items()
+            if tag.partition("/")[0] not in left_out
         },
         "training_dynamics": {
             tag.partition("/")[2]: _table_json(history.tables[tag])
             for tag in (PARAMETERS_TAG, ACTIVATIONS_TAG)
-            if tag in history.tables
+            if tag in history.tables and DYNAMICS in areas
         },
         "hparams": to_jsonable(dict(history.hparams.hparams)) if history.hparams else None,
         "problems": list(history.problems),
@@ -134,19 +145,24 @@ def run_metrics(history: History, attributes: Sequence[str] | None = None) -> di
 
 
 def _export_run(
-    history: History, folder: Path, attributes: Sequence[str] | None, formats: Sequence[str], dpi: int
+    history: History,
+    folder: Path,
+    attributes: Sequence[str] | None,
+    areas: Sequence[str],
+    formats: Sequence[str],
+    dpi: int,
 ) -> Iterator[Path]:
-    metrics = run_metrics(history, attributes)
+    metrics = run_metrics(history, attributes, areas)
     if "json" in formats:
         text = json.dumps(metrics, allow_nan=False, sort_keys=True, ensure_ascii=False, indent=1)
         yield _write(folder / "metrics.json", (text + "\n").encode())
     if "csv" in formats and metrics["attributes"]:
         yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
-    if "png" in formats:
+    if "png" in formats and ATTENTION in areas:
         yield from _write_images(history, folder)
     wanted = [f for f in formats if f in FIGURE_FORMATS]
     if wanted:
-        yield from _write_figures(history, folder, attributes, wanted, dpi)
+        yield from _write_figures(history, folder, attributes, areas, wanted, dpi)
 
 
 def _write_images(history: History, folder: Path) -> Iterator[Path]:
@@ -162,11 +178,16 @@ def _write_images(history: History, folder: Path) -> Iterator[Path]:
 
 
 def _write_figures(
-    history: History, folder: Path, attributes: Sequence[str] | None, formats: Sequence[str], dpi: int
+    history: History,
+    folder: Path,
+    attributes: Sequence[str] | None,
+    areas: Sequence[str],
+    formats: Sequence[str],
+    dpi: int,
 ) -> Iterator[Path]:
     import matplotlib as mpl
 
-    for area, figures in _FIGURES:
+    for area, figures in ((area, figures) for area, figures in _FIGURES if area in areas):
         for name, figure in figures(history, attributes):
             *inner, kind = name.rsplit("/", 1)
             target = folder.joinpath(area, *map(slug, inner))
@@ -200,7 +221,7 @@ def _training_dynamics(history: History, _: Sequence[str] | None) -> Iterator[tu
 
 #: Folder of a run → the figures in it, each with its name: a file's, below a folder of its own where it has a "/".
 _FIGURES: tuple[tuple[str, _Figures], ...] = (
-    ("class_performance", _class_performance),
+    (CLASS_PERFORMANCE, _class_performance),
     (DYNAMICS, _training_dynamics),
     (RESOURCES, _resource_usage),
 )
@@ -317,17 +338,6 @@ def _write(path: Path, content: bytes) -> Path:
     return path
 
 
-def _made(out: Path) -> Path:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".tbmetrics.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write to {str(out)!r} ({error.strerror}); choose another directory") from error
-    return out
-
-
 def _checked(runs: str | None, formats: Sequence[str], dpi: int) -> re.Pattern[str]:
     unknown = [f for f in formats if f not in FORMATS]
     if unknown or not formats:
@@ -344,12 +354,21 @@ def _attributes(history: History, wanted: Sequence[str] | None) -> list[str]:
     return [a for a in sorted(history.class_lists) if wanted is None or a in wanted]
 
 
-def _has_data(history: History, wanted: Sequence[str] | None) -> bool:
+def _areas(only: Sequence[str] | None) -> Sequence[str]:
+    unknown = [area for area in only or () if area not in AREAS]
+    if unknown or (only is not None and not only):
+        came = ", ".join(map(repr, unknown)) or "none"
+        raise InputError(f"only must be some of {', '.join(AREAS)}; got {came}")
+    return AREAS if only is None else tuple(only)
+
+
+def _has_data(history: History, wanted: Sequence[str] | None, areas: Sequence[str]) -> bool:
     """Whether there is anything to export: class performance, or, unless attributes are asked for, any other area."""
-    if _attributes(history, wanted):
+    if CLASS_PERFORMANCE in areas and _attributes(history, wanted):
         return True
-    measured = PARAMETERS_TAG in history.tables or any(tag.startswith(f"{RESOURCES}/") for tag in history.scalars)
-    return wanted is None and measured
+    begins = tuple(f"{area}/" for area in areas if area != CLASS_PERFORMANCE)
+    tags = (*history.scalars, *history.tables, *history.images)
+    return wanted is None and any(tag.startswith(begins) for tag in tags)
 
 
 def _why_nothing(

@@ -1,9 +1,13 @@
-"""File names from names of runs, attributes and classes, which are untrusted text."""
+"""File names from names of runs, attributes and classes, which are untrusted text; directories to write to."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
+from pathlib import Path
+
+from tbmetrics.errors import InputError
 
 
 def slug(name: str) -> str:
@@ -16,3 +20,24 @@ def slug(name: str) -> str:
     if safe and safe == name and safe not in {"con", "prn", "aux", "nul"}:
         return safe
     return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def writable_directory(path: str | os.PathLike[str], option: str) -> Path:
+    """The directory, made if missing.
+
+    Args:
+        path: of the directory.
+        option: the option that it was given with, for the message.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".tbmetrics.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {option} {str(folder)!r} ({error.strerror}); choose another one") from error
+    return folder

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from operator import lt
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -66,6 +67,16 @@ class Series(Generic[R]):
         replace = at < len(self._steps) and self._steps[at] == step
         end = at + 1 if replace else at
         self._steps[at:end], self._wall_times[at:end], self._items[at:end] = [step], [wall_time], [item]
+
+    def extend(self, steps: list[int], wall_times: list[float], items: list[R | Callable[[], R]]) -> None:
+        """As `put` for each point; fast where the steps ascend and nothing has to be thinned."""
+        if self._most is None and (not self._steps or steps[:1] > self._steps[-1:]) and all(map(lt, steps, steps[1:])):
+            self._steps += steps
+            self._wall_times += wall_times
+            self._items += items
+            return
+        for step, wall_time, item in zip(steps, wall_times, items, strict=True):
+            self.put(step, wall_time, item)
 
     def _make_room(self, most: int) -> None:
         """Lets the last point go if it was held only as the latest; thins all of them where there are too many."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
-from tbmetrics.errors import InputError
+from tbmetrics.file_names import writable_directory
 from tbmetrics.history import to_jsonable
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.session import TBMetrics
@@ -75,7 +74,7 @@ class MetricsManager:
         track_weights: bool = True,
         **options: Any,
     ) -> None:
-        self.save_dir = _writable(Path(save_dir))
+        self.save_dir = writable_directory(save_dir, "save_dir")
         self.class_performance = ClassPerformanceTracker(
             attributes, label_to_idx_dict, idx_to_label_dict, hmt_info, self.save_dir / CLASS_METRICS
         )
@@ -197,14 +196,3 @@ class MetricsManager:
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(to_jsonable(content), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
         path.write_text(text + "\n", encoding="utf-8")
-
-
-def _writable(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".tbmetrics.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"cannot write to save_dir {str(folder)!r} ({error.strerror}); choose another one") from error
-    return folder

@@ -221,7 +221,11 @@ class MarginChart:
 
 @dataclass(frozen=True, slots=True)
 class HParams:
-    """Hyperparameters and final metrics of the run, for the HParams tab."""
+    """Hyperparameters and final metrics of the run, for the HParams tab.
+
+    The tab takes the values of metrics from the run's scalars of these tags; a second point at one step would break
+    the margin charts of the Custom Scalars tab, so they are not written again.
+    """
 
     hparams: Mapping[str, bool | str | float | int]
     metrics: Mapping[str, float]
@@ -296,6 +300,9 @@ COLLAPSED_HEADS_TAG = f"{ATTENTION}/collapsed_heads"
 
 #: What every tag of gradients, weights and health begins with.
 DYNAMICS = "training_dynamics"
+#: What can be measured of a run, each a folder of its export and the beginning of its tags.
+AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
+
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
 ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
 

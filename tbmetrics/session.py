@@ -13,9 +13,7 @@ import torch
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
-from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.errors import InputError
-from tbmetrics.events.writer import RecordWriter, open_writer
 from tbmetrics.history import History, Stamped
 from tbmetrics.loops import StepCounter, batch_size_of, is_rank_zero, with_progress
 from tbmetrics.overhead import OverheadBudget
@@ -23,6 +21,7 @@ from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.resource_usage.timers import ComponentBlock
+from tbmetrics.run_log import RunLog
 from tbmetrics.run_page import layout, results_text, run_text
 from tbmetrics.session_parts import (
     attention_visualizer,
@@ -30,6 +29,7 @@ from tbmetrics.session_parts import (
     first_optimizer,
     gradient_tracker,
     holds_events,
+    number_of_parameters,
     profiler_tracker,
     resource_monitor,
     uniquely_named,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DATA_LOADING = "data_loading"
-_MOST_UNFILED = 1000
 
 
 class TBMetrics:
@@ -113,17 +112,13 @@ class TBMetrics:
         enabled: bool = True,
     ) -> None:
         self.enabled = enabled
-        self._history = History(bounded=True)
-        self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
+        self._log = RunLog(log_dir, policy, strict=strict)
         self.current_epoch: int | None = None
-        self._target, self._policy = log_dir, policy
         self._hparams = dict(hparams or {})
         self._state = "new"
-        self._writer: RecordWriter | None = None
         self._last_epoch = -1
-        self._deferred = DeferredScalars()
         self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
-        self._parameters = sum(p.numel() for p in model.parameters()) if model is not None else None
+        self._parameters = number_of_parameters(model)
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.attention = attention_visualizer(attention, model)
@@ -135,7 +130,6 @@ class TBMetrics:
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
         self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
-        self._writing = Isolation("the event writer", lambda: None, strict=strict)
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
         self._inner_nanoseconds = 0  # of calls within the tracker call that is going on
         self._blocks: dict[str, ComponentBlock] = {}
@@ -145,8 +139,7 @@ class TBMetrics:
     @property
     def history(self) -> History:
         """Everything measured in this session."""
-        self._file()
-        return self._history
+        return self._log.history
 
     @property
     def global_step(self) -> int:
@@ -156,7 +149,7 @@ class TBMetrics:
     @property
     def log_dir(self) -> str:
         """The run's directory."""
-        return str(getattr(self._target, "log_dir", self._target))
+        return self._log.directory
 
     def start(self) -> TBMetrics:
         """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
@@ -164,7 +157,7 @@ class TBMetrics:
             self._state = "running"
             resumed = holds_events(self.log_dir)
             if is_rank_zero():
-                self._writer = open_writer(self._target, policy=self._policy)
+                self._log.open()
             self._steps.attach(self.log_dir if resumed else None)
             for tracker in self.trackers:
                 self._call(tracker, tracker.start)
@@ -172,7 +165,7 @@ class TBMetrics:
                 run_text(self.classes, self._hparams, self._parameters),
                 layout(self.classes, training_dynamics=self.gradients is not None),
             ]
-            self._write([Stamped(0, time.time(), record) for record in opening])
+            self._log.write([Stamped(0, time.time(), record) for record in opening])
         elif self._state == "finished":
             raise InputError(
                 "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
@@ -186,10 +179,8 @@ class TBMetrics:
         self.end_epoch()
         self._detach()
         self._state = "finished"
-        self._write([Stamped(max(self._last_epoch, 0), time.time(), r) for r in self._closing_records()])
-        if self._writer is not None:
-            self._writing.call(self._writer.flush)
-            self._writing.call(self._writer.close)
+        self._log.write([Stamped(max(self._last_epoch, 0), time.time(), r) for r in self._closing_records()])
+        self._log.close()
 
     def __enter__(self) -> TBMetrics:
         return self.start()
@@ -231,8 +222,8 @@ class TBMetrics:
             return
         self.end_epoch()
         self.current_epoch = epoch
-        if (resumed_at := self._steps.resume(epoch)) is not None and self._writer is not None:
-            self._writing.call(self._writer.mark_restart, resumed_at)
+        if (resumed_at := self._steps.resume(epoch)) is not None:
+            self._log.mark_restart(resumed_at)
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
 
@@ -254,8 +245,8 @@ class TBMetrics:
         stamped = [Stamped(epoch, time.time(), record) for record in of_session]
         for tracker in self.trackers:
             stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
-        self._write_scalars(wait=True)
-        self._write(stamped)
+        self._log.write_scalars(wait=True)
+        self._log.write(stamped)
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too."""
@@ -310,7 +301,7 @@ class TBMetrics:
         for tracker in self.trackers:
             self._call(tracker, tracker.after_step, step)
             if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
-                self._write(arrived)
+                self._log.write(arrived)
         if self._budget is not None:
             self._budget.after_step()
 
@@ -382,8 +373,7 @@ class TBMetrics:
             InputError: a value that is neither a number nor a tensor of one element.
         """
         if self._running():
-            self._deferred.put(scalars, self.global_step if step is None else step)
-            self._write_scalars(wait=False)
+            self._log.put_scalars(scalars, self.global_step if step is None else step)
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
@@ -400,9 +390,7 @@ class TBMetrics:
 
     def flush(self) -> None:
         """Waits until everything written so far is on disk."""
-        if self._writer is not None:
-            self._write_scalars(wait=True)
-            self._writing.call(self._writer.flush)
+        self._log.flush()
 
     # --------------------------------------------------------------------------------------------- internals
 
@@ -429,28 +417,3 @@ class TBMetrics:
         asked_for = self.profiler is not None and tracker_name == self.profiler.name
         if self._budget is not None and not asked_for:
             self._budget.add(tracker_name, nanoseconds)
-
-    def _write_scalars(self, *, wait: bool) -> None:
-        """Writes the logged scalars that have arrived; the history takes them in later, off the step path."""
-        for step, wall_time, scalars in self._deferred.ready(wait=wait):
-            self._unfiled.append((step, wall_time, scalars))
-            if self._writer is not None:
-                self._writing.call(partial(self._writer.write, scalars, step=step, wall_time=wall_time))
-        if len(self._unfiled) >= _MOST_UNFILED:
-            self._file()
-
-    def _file(self) -> None:
-        unfiled, self._unfiled = self._unfiled, []
-        for step, wall_time, scalars in unfiled:
-            for scalar in scalars:
-                self._history.add(Stamped(step, wall_time, scalar))
-
-    def _write(self, stamped: Sequence[Stamped]) -> None:
-        """Keeps records in the history and hands them to the writer, one event a step."""
-        by_step: dict[int, list[Record]] = {}
-        for item in stamped:
-            self._history.add(item)
-            by_step.setdefault(item.step, []).append(item.record)
-        if self._writer is not None:
-            for step, records in by_step.items():
-                self._writing.call(partial(self._writer.write, records, step=step))

@@ -81,6 +81,13 @@ def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
     return trackers
 
 
+def number_of_parameters(model: torch.nn.Module | None) -> int | None:
+    """Values in all parameters of `model`; None without one, and where lazy modules do not know theirs yet."""
+    if model is None or any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
+        return None
+    return sum(p.numel() for p in model.parameters())
+
+
 def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
     """The optimizer whose steps are counted."""
     return next(iter(as_optimizers(optimizer)), None)

@@ -76,3 +76,19 @@ def test_the_module_is_the_command_and_wrong_usage_is_status_2():
     usage = subprocess.run([sys.executable, "-m", "tbmetrics", "explode"], capture_output=True, text=True)
     assert usage.returncode == 2
     assert "invalid choice" in usage.stderr
+
+
+@pytest.mark.parametrize(
+    ("condition", "status", "said"),
+    [
+        ("all.f1 < baseline", 0, ""),
+        ("all.f1 <= baseline", 4, "all.f1 <= baseline holds"),
+        ("all.recall < 2", 4, "all.recall < 2 holds"),
+        ("unknown.f1 < 1", 4, "cannot judge"),
+        ("tail.f1 is low", 2, "expected GROUP.METRIC"),
+    ],
+)
+def test_a_condition_decides_the_status_of_a_comparison(logdir, condition, status, said, capsys):
+    run = str(next(p for p in logdir.iterdir() if p.is_dir()))
+    assert main(["compare", run, run, "--fail-if", condition]) == status
+    assert said in capsys.readouterr().err

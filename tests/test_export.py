@@ -140,7 +140,7 @@ def test_damage_is_reported_and_the_rest_exported(tmp_path):
         ({"formats": []}, InputError, "got none"),
         ({"dpi": 3}, InputError, "dpi must lie in"),
         ({"runs": "("}, InputError, "must be a regular expression"),
-        ({"out": "/proc/none"}, InputError, "cannot write to '/proc/none'"),
+        ({"out": "/proc/none"}, InputError, "cannot write to out '/proc/none'"),
         ({"logdir": "/nowhere"}, InputError, "does not exist"),
     ],
 )
@@ -157,3 +157,34 @@ def test_nothing_to_show_says_why(tmp_path):
         tb.log_scalar("loss", 1.0)
     with pytest.raises(NothingToShowError, match="hold nothing that tbmetrics measured; train with"):
         export(tmp_path, tmp_path / "out")
+
+
+def test_only_some_areas_are_exported(tmp_path):
+    model = torch.nn.Linear(3, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    groups = ClassGroups.from_counts({"digit": {"a": 900, "b": 50, "c": 3}})
+    with TBMetrics(tmp_path / "runs" / "r", model=model, optimizer=optimizer, classes=groups) as tb:
+        for _ in tb.epochs(range(2)):
+            model(torch.eye(3)).sum().backward()
+            optimizer.step()
+            tb.update(model(torch.eye(3)), torch.arange(3))
+            tb.log_scalar("loss", 1.0)
+
+    def exported(name, only):
+        export(tmp_path / "runs", tmp_path / name, only=only, dpi=40)
+        metrics = json.loads((tmp_path / name / "r" / "metrics.json").read_text(encoding="utf-8"))
+        return {p.name for p in (tmp_path / name / "r").iterdir()}, metrics
+
+    folders, metrics = exported("a", ["training_dynamics"])
+    assert folders == {"training_dynamics", "metrics.json"}
+    assert metrics["attributes"] == {}
+    assert metrics["training_dynamics"]["parameters"]["values"]["weight"]["gradient_norm"]
+    assert not any(tag.startswith(("class_performance/", "resource_usage/")) for tag in metrics["scalars"])
+    assert "loss" in metrics["scalars"]
+    folders, metrics = exported("b", ["class_performance", "resource_usage"])
+    assert folders == {"class_performance", "resource_usage", "classes.csv", "metrics.json"}
+    assert metrics["training_dynamics"] == {}
+    with pytest.raises(InputError, match=r"only must be some of class_performance, .*; got 'gradients'"):
+        export(tmp_path / "runs", tmp_path / "c", only=["gradients"])
+    with pytest.raises(NothingToShowError):
+        export(tmp_path / "runs", tmp_path / "c", only=["attention"])

@@ -97,3 +97,17 @@ def test_only_a_bounded_history_forgets():
         for step in range(6000):
             history.add(Stamped(step, 0.0, Scalar("a", 1.0)))
     assert [len(history.scalars["a"]) for history in histories] == [6000, 3001]
+
+
+@pytest.mark.parametrize("steps", [[1, 2, 3], [1, 3, 2], [2, 2, 5], [], [9]])
+@pytest.mark.parametrize("before", [[], [0], [2], [7, 8]])
+def test_extending_is_putting_each(before, steps):
+    one, other = ScalarSeries(), ScalarSeries()
+    for step in before:
+        one.put(step, 0.0, -1.0)
+        other.put(step, 0.0, -1.0)
+    one.extend(steps, [float(s) for s in steps], [float(s) for s in steps])
+    for step in steps:
+        other.put(step, float(step), float(step))
+    assert (one.steps.tolist(), one.values.tolist()) == (other.steps.tolist(), other.values.tolist())
+    np.testing.assert_array_equal(one.wall_times, other.wall_times)

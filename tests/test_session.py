@@ -313,3 +313,13 @@ def test_nothing_is_written_for_an_epoch_without_validation(tmp_path):
         for _ in tb.epochs(range(2)):
             pass
     assert not [tag for tag in tb.history.scalars if tag.startswith("class_performance")]
+
+
+def test_every_tag_has_one_point_a_step(tmp_path):
+    with TBMetrics(tmp_path, classes=GROUPS, hparams={"lr": 0.1}) as tb:
+        for _ in tb.epochs(range(3)):
+            tb.update(torch.eye(len(GROUPS["digit"])), torch.arange(len(GROUPS["digit"])))
+    seen = _accumulator(tmp_path)
+    for tag in seen.Tags()["scalars"]:
+        steps = [event.step for event in seen.Scalars(tag)]
+        assert len(steps) == len(set(steps)), tag

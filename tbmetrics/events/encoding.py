@@ -127,7 +127,6 @@ def _hparams(record: HParams) -> Iterator[Any]:
     configured = hparams_summary.hparams_config_pb([hparams_summary.HParam(name) for name in record.hparams], infos)
     yield from configured.value
     yield from hparams_summary.hparams_pb(dict(record.hparams)).value
-    yield from (Summary.Value(tag=tag, simple_value=value) for tag, value in record.metrics.items())
 
 
 _ENCODERS: dict[type, Any] = {

@@ -9,7 +9,6 @@ step on, and per-step tags lose everything from the resumed step on. Within one 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -116,8 +115,7 @@ class _FilePart:
         name = decoding.text_tag(tag) if points.kind == decoding.TEXTS else tag
         by_tag = _series_of(history)[points.kind]
         series = by_tag.setdefault(name, ScalarSeries() if points.kind == decoding.SCALARS else Series())
-        for step, wall_time, item in zip(points.steps, points.wall_times, points.items, strict=True):
-            series.put(step, wall_time, item)
+        series.extend(points.steps, points.wall_times, points.items)
 
 
 def _series_of(history: History) -> dict[str, dict[str, Any]]:
@@ -152,26 +150,33 @@ def _read_event(part: _FilePart, offset: int, payload: bytes) -> None:
     part.began = min(part.began, event.wall_time)
     if event.HasField("session_log") and event.session_log.status == SessionLog.START:
         part.restart = event.step
+    step, wall_time = event.step, event.wall_time
     seen: dict[str, int] = {}
     for value in event.summary.value:
-        occurrence = seen[value.tag] = seen.get(value.tag, -1) + 1
-        _read_value(part, event, value, partial(_load, part.path, offset, len(payload), value.tag, occurrence))
+        tag = value.tag
+        points = part.points.get(tag) or _begin_tag(part, value)
+        if points is None:
+            continue
+        points.steps.append(step)
+        points.wall_times.append(wall_time)
+        if points.kind == decoding.SCALARS:
+            points.items.append(decoding.scalar(value))
+        else:
+            occurrence = seen[tag] = seen.get(tag, -1) + 1
+            points.items.append(partial(_load, part.path, offset, len(payload), tag, occurrence, points.metadata))
 
 
-def _read_value(part: _FilePart, event: Any, value: Any, load: Callable[[Any], Any]) -> None:
-    points = part.points.get(value.tag)
-    if points is None:
-        metadata = value.metadata if value.HasField("metadata") else None
-        kind = decoding.kind_of(value, metadata)
-        if kind is None:
-            return
-        if kind == decoding.HPARAMS:
-            part.hparams = decoding.hparams(metadata) or part.hparams
-            return
-        points = part.points[value.tag] = _Points(kind, metadata)
-    points.steps.append(event.step)
-    points.wall_times.append(event.wall_time)
-    points.items.append(decoding.scalar(value) if points.kind == decoding.SCALARS else partial(load, points.metadata))
+def _begin_tag(part: _FilePart, value: Any) -> _Points | None:
+    """The points of a tag met for the first time; None for what is not read, or read whole at once."""
+    metadata = value.metadata if value.HasField("metadata") else None
+    kind = decoding.kind_of(value, metadata)
+    if kind is None:
+        return None
+    if kind == decoding.HPARAMS:
+        part.hparams = decoding.hparams(metadata) or part.hparams
+        return None
+    points = part.points[value.tag] = _Points(kind, metadata)
+    return points
 
 
 def _load(path: Path, offset: int, length: int, tag: str, occurrence: int, metadata: Any) -> Any:

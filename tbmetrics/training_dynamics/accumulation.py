@@ -34,7 +34,7 @@ class PassWatch:
 
     def attach(self) -> None:
         """Sets the counting hook."""
-        counted = next((p for _, p in self._rows.of_model() if p.requires_grad and p.is_leaf), None)
+        counted = next(self._rows.hookable(), None)
         if counted is not None:
             hook = Hook(lambda parameter: self._guard(self._count))
             self._counting.append(counted.register_post_accumulate_grad_hook(hook))
@@ -53,9 +53,7 @@ class PassWatch:
         """The next step's passes are measured, if there were several in the last one."""
         if self.passes_before > 1 and not self._measuring:
             hook = Hook(lambda parameter: self._guard(self._take, parameter))
-            self._measuring = [
-                p.register_post_accumulate_grad_hook(hook) for _, p in self._rows.of_model() if p.requires_grad
-            ]
+            self._measuring = [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
 
     def _take(self, parameter: Tensor) -> None:
         if parameter.grad is None or parameter.grad.is_sparse:

@@ -65,7 +65,7 @@ class ParameterRows:
         for group in optimizer.param_groups:
             names: Iterable[str | None] = group.get("param_names") or [None] * len(group["params"])
             for parameter, name in zip(group["params"], names, strict=False):
-                if parameter.grad is not None and (row := self.row(parameter, name)) is not None:
+                if parameter.grad is not None and parameter.numel() and (row := self.row(parameter, name)) is not None:
                     yield row, parameter
 
     @property
@@ -78,6 +78,12 @@ class ParameterRows:
         sizes = {row: parameter.numel() for row, parameter in self.of_model()}
         rows = sorted(sorted(sizes, key=lambda row: (-sizes[row], row))[:most])
         return [self.names[row] for row in rows]
+
+    def hookable(self) -> Iterator[Tensor]:
+        """The chosen parameters that gradients accumulate in; those of lazy modules only once they have a shape."""
+        for _, parameter in self.of_model():
+            if parameter.requires_grad and parameter.is_leaf and not torch.nn.parameter.is_lazy(parameter):
+                yield parameter
 
     def of_model(self) -> Iterator[tuple[int, Tensor]]:
         """(row, parameter) of each chosen parameter known so far."""

@@ -89,9 +89,7 @@ class StepSampler:
             self._handles += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
         if not self.optimizers:
             finished = Hook(lambda parameter: self._guard(self._gradient_finished, parameter))
-            for _, parameter in self._rows.of_model():
-                if parameter.requires_grad and parameter.is_leaf:
-                    self._handles.append(parameter.register_post_accumulate_grad_hook(finished))
+            self._handles += [p.register_post_accumulate_grad_hook(finished) for p in self._rows.hookable()]
         elif not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             self._passes.attach()
         if not is_compiled(self.model):

@@ -287,6 +287,32 @@ def test_autocast_bfloat16_weights_and_checkpointing():
     assert tracker.history.histograms["activations/body.1"][-1].counts.sum() == 32 * 16  # once, not twice
 
 
+def test_lazy_sparse_complex_and_empty_parameters(tmp_path):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(10, 3, sparse=True)
+            self.lazy = nn.LazyLinear(2)
+            self.turn = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+            self.nothing = nn.Parameter(torch.empty(0))
+
+        def forward(self, tokens):
+            return (self.lazy(self.embedding(tokens)) * self.turn).abs().sum() + self.nothing.sum()
+
+    model = Odd()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    tracker = GradientTracker(model, optimizer, every=1, detail_every=1)
+    with TBMetrics(tmp_path, model=model, optimizer=optimizer, gradients=tracker, strict=True) as tb:
+        tb.start_epoch(0)
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.tensor([1, 2, 2])).backward()
+            optimizer.step()
+    norms = read_run(tmp_path).tables[PARAMETERS_TAG][-1]
+    known = dict(zip(norms.rows, np.isfinite(norms.column("gradient_norm")).tolist(), strict=True))
+    assert known == {"turn": True, "nothing": False, "embedding.weight": True, "lazy.weight": True, "lazy.bias": True}
+
+
 def test_a_compiled_model_is_neither_broken_up_nor_compiled_again():
     torch._dynamo.reset()
     model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
