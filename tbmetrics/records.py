@@ -47,6 +47,22 @@ CLASS_COLUMNS = (
     "best_f1",  # F1 at that threshold
 )
 
+#: Columns of the "curves" table, one row per class: precision where recall first reaches each level, as float16.
+RECALL_LEVELS = tuple(level / 20 for level in range(1, 21))
+CURVE_COLUMNS = tuple(f"precision_at_recall_{level:.2f}" for level in RECALL_LEVELS)
+
+#: Columns of the "confusions" table, one row per pair of classes confused, by count descending; NaN = row not needed.
+PAIR_COLUMNS = ("true_class", "predicted_class", "count")
+#: Stands for a predicted class where nothing was predicted.
+NO_CLASS = -1
+
+#: Equal-width bins of the confidence behind every calibration error.
+CALIBRATION_BINS = 15
+#: Columns of the "calibration" table, one row per bucket of training counts: sums over the examples in each bin.
+CALIBRATION_COLUMNS = tuple(
+    f"{what}_{bin_}" for what in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)
+)
+
 #: Metrics whose macro mean over a group's classes is recorded, with `_lower`, `_upper` and `_n_classes` beside each.
 MEAN_METRICS = ("precision", "recall", "f1", "ap")
 
@@ -163,18 +179,19 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A float32 table `values` of shape (rows, columns), for the Long Tail tab.
+    """A table `values` of shape (rows, columns), float32 (float16 where that is enough), for the Long Tail tab.
 
-    `kind` says what its rows are: "classes" (rows in the order of the attribute's `ClassList`, `rows` empty),
-    "groups" (`rows` is `GROUP_ROWS`) or "confusion" (true group × predicted group; `rows` and `columns` name them).
-    Everything but `values` is written once per tag and must not change during a run.
+    `kind` says what its rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
+    empty), "groups" (`rows` is `GROUP_ROWS`), "confusion" (true group × predicted group; `rows` and `columns` name
+    them), "confusions" (pairs of classes), "flow" and "calibration" (buckets of training counts, described in
+    `details`). Everything but `values` is written once per tag and must not change during a run.
     """
 
     tag: str
     attribute: str
     kind: str
     columns: tuple[str, ...]
-    values: Float32Array
+    values: Float32Array  # or float16, where written with less precision; read back as float32
     rows: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
@@ -283,6 +300,26 @@ def group_table_tag(attribute: str) -> str:
 def confusion_tag(attribute: str) -> str:
     """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
     return f"longtail/{tag_part(attribute)}/confusion"
+
+
+def curves_tag(attribute: str) -> str:
+    """Tag of every class's precision-recall curve, e.g. `longtail/digit/curves`."""
+    return f"longtail/{tag_part(attribute)}/curves"
+
+
+def confusions_tag(attribute: str) -> str:
+    """Tag of the pairs of classes confused, e.g. `longtail/digit/confusions`."""
+    return f"longtail/{tag_part(attribute)}/confusions"
+
+
+def flow_tag(attribute: str) -> str:
+    """Tag of the confusion between buckets of training counts, e.g. `longtail/digit/flow`."""
+    return f"longtail/{tag_part(attribute)}/flow"
+
+
+def calibration_tag(attribute: str) -> str:
+    """Tag of the calibration by bucket of training counts, e.g. `longtail/digit/calibration`."""
+    return f"longtail/{tag_part(attribute)}/calibration"
 
 
 #: The optimizer steps done at the end of each epoch; joins the two kinds of step.

@@ -6,7 +6,8 @@ above it. In a long tail positives are few, so few numbers are needed, and no cu
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +85,24 @@ def best_threshold(counts: CountsAtPositives) -> BestThreshold:
     f1 = 2 * counts.true_positives / (counts.predicted + positives)
     best = positives - 1 - int(np.argmax(f1[::-1]))
     return BestThreshold(float(counts.scores[best]), float(f1[best]))
+
+
+def precision_at_recalls(
+    true_positives: NDArray[Any], predicted: NDArray[Any], levels: Sequence[float]
+) -> NDArray[np.float64]:
+    """Precision at the highest threshold where recall reaches each of `levels`, (levels,); NaN without positives.
+
+    Args:
+        true_positives, predicted: counts at or above ascending thresholds, the lowest of which finds every positive.
+        levels: recalls in (0, 1].
+    """
+    positives = true_positives[0] if true_positives.size else 0
+    if not positives:
+        return np.full(len(levels), np.nan)
+    wanted = np.ceil(np.asarray(levels) * positives - 1e-9)
+    at = len(true_positives) - 1 - np.searchsorted(true_positives[::-1], wanted, side="left")
+    precision: NDArray[np.float64] = true_positives[at] / predicted[at]
+    return precision
 
 
 class APBounds(NamedTuple):

@@ -9,11 +9,14 @@ import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_groups import AttributeClasses, macro_mean
+from tbmetrics.class_performance import flows
+from tbmetrics.class_performance.calibration import calibration_error, reliability
 from tbmetrics.class_performance.curves import (
     average_precision,
     average_precision_bounds,
     best_threshold,
     counts_at_positives,
+    precision_at_recalls,
     resampled_average_precision,
 )
 from tbmetrics.class_performance.intervals import (
@@ -23,25 +26,27 @@ from tbmetrics.class_performance.intervals import (
     wilson,
 )
 from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState
+from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.count_buckets import CountBuckets, count_buckets
 from tbmetrics.records import (
     ALL,
+    CALIBRATION_BINS,
     CLASS_COLUMNS,
     GAP,
     GROUP_COLUMNS,
     GROUPS,
     HEAD,
     MEAN_METRICS,
+    RECALL_LEVELS,
     TAIL,
     UNKNOWN,
     FloatArray,
 )
 
-CALIBRATION_BINS = 15
+#: Buckets of training counts, for what is recorded between and by groups.
+BUCKETS = 48
 #: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
 THRESHOLDS = CALIBRATION_BINS * 14 + 1
-CONFUSION_ROWS = (*GROUPS, UNKNOWN)
-CONFUSION_COLUMNS = (*GROUPS, UNKNOWN, "none")
 
 
 @dataclass(slots=True)
@@ -51,27 +56,47 @@ class Evaluation:
     Attributes:
         columns: `CLASS_COLUMNS` → float64 (classes,).
         groups: `GROUP_ROWS` → {`GROUP_COLUMNS` → value}.
-        confusion: float64 (true group, predicted group), in the order of `CONFUSION_ROWS` × `CONFUSION_COLUMNS`.
+        buckets: classes of like training count.
+        flow: positives by true and predicted bucket, float64 (buckets, buckets + 1), see `flows.flow`.
+        pairs: the classes confused most, float64 (rows, 3), see `flows.confused_pairs`.
+        reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
+        precision_at_recall: precision where recall first reaches each of `RECALL_LEVELS`, float64 (classes, levels).
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
     """
 
     classes: AttributeClasses
     decision: str
     columns: dict[str, FloatArray]
+    buckets: CountBuckets
+    flow: FloatArray
+    pairs: FloatArray
+    reliability: FloatArray
+    precision_at_recall: FloatArray
+    positives_above: FloatArray
+    predicted_above: FloatArray
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
-    confusion: FloatArray = field(default_factory=lambda: np.zeros((len(CONFUSION_ROWS), len(CONFUSION_COLUMNS))))
-    positives_above: FloatArray = field(default_factory=lambda: np.zeros((0, THRESHOLDS)))
-    predicted_above: FloatArray = field(default_factory=lambda: np.zeros((0, THRESHOLDS)))
-    n_samples: int = 0
+
+    @property
+    def confusion(self) -> FloatArray:
+        """The flow between groups, in the order of `flows.ROWS` × `flows.COLUMNS`."""
+        return flows.by_group(self.flow, self.buckets)
 
 
 @dataclass(slots=True)
 class _Along:
-    """Per class: all and positive samples, and the sum of probabilities, by fine bin of the probability."""
+    """Per class: all and positive samples, and the sum of probabilities, by fine bin of the probability; and the
+    precision at each of `RECALL_LEVELS`."""
 
     everything: FloatArray
     positives: FloatArray
     probability: FloatArray
+    precision_at_recall: FloatArray
+
+    @classmethod
+    def empty(cls, classes: int) -> _Along:
+        """Nothing counted yet."""
+        everything, positives, probability = np.zeros((3, classes, THRESHOLDS))
+        return cls(everything, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
 
 
 def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int) -> Evaluation:
@@ -81,15 +106,23 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
     weights = bootstrap_weights(state.n_samples, n_bootstrap)
     along, ap_replicates = _rank(state, columns, weights)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
-    result = Evaluation(classes, decision, {name: columns[name] for name in CLASS_COLUMNS}, n_samples=state.n_samples)
-    result.positives_above, result.predicted_above = _from_above(along.positives), _from_above(along.everything)
+    buckets = count_buckets(classes, BUCKETS)
+    result = Evaluation(
+        classes,
+        decision,
+        {name: columns[name] for name in CLASS_COLUMNS},
+        buckets,
+        flow=flows.flow(state, buckets),
+        pairs=flows.confused_pairs(state),
+        reliability=reliability(state, buckets, along.everything, along.positives, along.probability),
+        precision_at_recall=along.precision_at_recall,
+        positives_above=_from_above(along.positives),
+        predicted_above=_from_above(along.everything),
+    )
     replicates = {"ap": ap_replicates, **_replicates(state, weights)}
     for group in (*GROUPS, UNKNOWN, ALL):
-        result.groups[group] = _group(state, classes, group, columns, replicates, along)
+        result.groups[group] = _group(state, result, group, replicates)
     result.groups[GAP] = _gap(result.groups, classes, replicates)
-    result.confusion = (
-        _single_confusion(state, classes) if decision == SINGLE_LABEL else _multi_confusion(state, classes)
-    )
     return result
 
 
@@ -129,7 +162,7 @@ def _rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatA
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
-    along = _Along(*(np.zeros((classes, THRESHOLDS)) for _ in range(3)))
+    along = _Along.empty(classes)
     if state.n_samples and isinstance(state.scores, ExactScores):
         return along, _rank_exact(state, state.scores, columns, along, weights)
     if isinstance(state.scores, BinnedScores):
@@ -145,6 +178,9 @@ def _rank_exact(
         for row in range(len(block)):
             counts = counts_at_positives(block[row], labels[row] > 0)
             columns["ap"][first + row] = average_precision(counts)
+            along.precision_at_recall[first + row] = precision_at_recalls(
+                counts.true_positives, counts.predicted, RECALL_LEVELS
+            )
             resampled[:, first + row] = resampled_average_precision(counts, weights)
             best = best_threshold(counts)
             columns["best_threshold"][first + row] = _probability(np.float64(best.score), state.decision)
@@ -174,6 +210,8 @@ def _rank_binned(state: AttributeState, scores: BinnedScores, columns: dict[str,
         along.probability[c] = _by_bin(p_own, np.ones_like(p_own, dtype=bool), weigh=True)[0]
         along.probability[c] += _weighted_bins(p_negative[0], negatives[c] * p_negative[0])
         columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(along.positives[c], along.everything[c])
+        true_positives, predicted = _from_above(np.stack((along.positives[c], along.everything[c])))
+        along.precision_at_recall[c] = precision_at_recalls(true_positives, predicted, RECALL_LEVELS)
 
 
 def _best_of_grid(positives: FloatArray, everything: FloatArray) -> tuple[float, float]:
@@ -253,14 +291,9 @@ def _resampled_multi(
 
 
 def _group(
-    state: AttributeState,
-    classes: AttributeClasses,
-    group: str,
-    columns: dict[str, FloatArray],
-    replicates: dict[str, FloatArray],
-    along: _Along,
+    state: AttributeState, result: Evaluation, group: str, replicates: dict[str, FloatArray]
 ) -> dict[str, float]:
-    members = classes.members(group)
+    members, columns = result.classes.members(group), result.columns
     found = dict.fromkeys(GROUP_COLUMNS, float("nan"))
     for metric in MEAN_METRICS:
         mean, count = macro_mean(columns[metric], members)
@@ -271,7 +304,7 @@ def _group(
             )
     found |= _recall_means(columns["recall"][members])
     found["worst_f1"], found["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
-    found |= _sample_metrics(state, classes, group, members, along)
+    found |= _sample_metrics(state, result, group, members)
     found["n_classes"] = float(len(members))
     found["n_skipped"], found["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
     if group == ALL and state.decision == SINGLE_LABEL:
@@ -304,31 +337,15 @@ def _nanmin(values: FloatArray) -> float:
 
 
 def _sample_metrics(
-    state: AttributeState, classes: AttributeClasses, group: str, members: NDArray[np.int64], along: _Along
+    state: AttributeState, result: Evaluation, group: str, members: NDArray[np.int64]
 ) -> dict[str, float]:
+    inside = [group in (own, ALL) for own in result.buckets.groups]
+    ece = calibration_error(result.reliability[inside])
     if state.decision != SINGLE_LABEL:
-        ece = _calibration_error(
-            *(a[members].sum(axis=0) for a in (along.everything, along.positives, along.probability))
-        )
         return {"n_samples": float(state.n_samples), "ece": ece}
-    labels, predicted, confidence = per_sample(state)
-    inside = np.isin(labels, members)
-    hit = (labels == predicted)[inside]
-    if not hit.size:
-        return {"n_samples": 0.0}
-    bins = np.clip(np.ceil(confidence[inside] * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=hit - confidence[inside], minlength=CALIBRATION_BINS)
-    return {"n_samples": float(hit.size), "accuracy": float(hit.mean()), "ece": float(np.abs(gaps).sum() / hit.size)}
-
-
-def _calibration_error(everything: FloatArray, positives: FloatArray, probability: FloatArray) -> float:
-    total = everything.sum()
-    if not total:
-        return float("nan")
-    # p = 1 sits in the last fine bin alone; it belongs to the last calibration bin.
-    gaps = positives - probability
-    gaps[-2] += gaps[-1]
-    return float(np.abs(gaps[:-1].reshape(CALIBRATION_BINS, -1).sum(axis=1)).sum() / total)
+    support, right = (result.columns[name][members].sum() for name in ("support", "true_positives"))
+    accuracy = right / support if support else float("nan")
+    return {"n_samples": float(support), "accuracy": float(accuracy), "ece": ece}
 
 
 def _gap(
@@ -344,47 +361,3 @@ def _gap(
             head, tail = (_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
             gap[f"{metric}_lower"], gap[f"{metric}_upper"] = percentile_interval(head - tail)
     return gap
-
-
-# ------------------------------------------------------------------------------------------ between groups
-
-
-def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
-    """Label, prediction and confidence of each sample of a single-label attribute, each (samples,)."""
-    if not state.per_sample:
-        nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing, np.zeros(0)
-    labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
-    return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)
-
-
-def _group_numbers(classes: AttributeClasses) -> NDArray[np.int64]:
-    return np.array([CONFUSION_ROWS.index(group) for group in classes.groups])
-
-
-def _single_confusion(state: AttributeState, classes: AttributeClasses) -> FloatArray:
-    """Samples by true and predicted group; wrong predictions within a group count on the diagonal too."""
-    labels, predicted, _ = per_sample(state)
-    number = _group_numbers(classes)
-    size = len(CONFUSION_COLUMNS)
-    flat = np.bincount(number[labels] * size + number[predicted], minlength=len(CONFUSION_ROWS) * size)
-    return flat.reshape(len(CONFUSION_ROWS), size).astype(np.float64)
-
-
-def _multi_confusion(state: AttributeState, classes: AttributeClasses) -> FloatArray:
-    """Positives by group and where they went: found (diagonal), or missed, and then shared evenly among the groups of
-    the labels falsely predicted in the same row ("none" where there was no false prediction)."""
-    if not isinstance(state.scores, ExactScores):
-        return np.full((len(CONFUSION_ROWS), len(CONFUSION_COLUMNS)), np.nan)
-    member = torch.nn.functional.one_hot(torch.from_numpy(_group_numbers(classes)), len(CONFUSION_ROWS)).float()
-    total = np.zeros((len(CONFUSION_ROWS), len(CONFUSION_COLUMNS)))
-    for logits, labels in state.scores.batches():
-        to = member.to(logits.device)
-        predicted, positive = logits >= state.score_thresholds(logits), labels > 0
-        found, missed = ((x.float() @ to) for x in (positive & predicted, positive & ~predicted))
-        wrong = (predicted & (labels == 0)).float() @ to
-        count = wrong.sum(1, keepdim=True)
-        went = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
-        total += (missed.double().T @ went.double()).cpu().numpy()
-        total[:, :-1] += np.diag(found.double().sum(0).cpu().numpy())
-    return total

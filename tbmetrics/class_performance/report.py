@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from tbmetrics.class_groups import AttributeClasses
+from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.evaluation import (
-    CONFUSION_COLUMNS,
-    CONFUSION_ROWS,
     THRESHOLDS,
     Evaluation,
     scores_of,
@@ -18,23 +17,30 @@ from tbmetrics.class_performance.evaluation import (
 from tbmetrics.history import to_jsonable
 from tbmetrics.records import (
     ALL,
+    CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
+    CURVE_COLUMNS,
     GAP,
     GROUP_COLUMNS,
     GROUP_METRICS,
     GROUP_ROWS,
     GROUPS,
     MEAN_METRICS,
+    PAIR_COLUMNS,
     UNKNOWN,
     ClassList,
     PRCurve,
     Record,
     Scalar,
     Table,
+    calibration_tag,
     class_list_tag,
     class_pr_curve_tag,
     class_table_tag,
     confusion_tag,
+    confusions_tag,
+    curves_tag,
+    flow_tag,
     group_table_tag,
     pr_curve_tag,
     scalar_tag,
@@ -55,9 +61,24 @@ def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
     rows = np.array([[result.groups[g][c] for c in GROUP_COLUMNS] for g in GROUP_ROWS], dtype=np.float32)
     yield Table(group_table_tag(attribute), attribute, "groups", GROUP_COLUMNS, rows, GROUP_ROWS)
     confusion = result.confusion.astype(np.float32)
-    yield Table(confusion_tag(attribute), attribute, "confusion", CONFUSION_COLUMNS, confusion, CONFUSION_ROWS)
+    yield Table(confusion_tag(attribute), attribute, "confusion", flows.COLUMNS, confusion, flows.ROWS)
+    yield from _details(result)
     yield from _scalars(result)
     yield from _curves(result, pr_classes)
+
+
+def _details(result: Evaluation) -> Iterator[Table]:
+    """What the tab needs to draw groups anew, and to show single classes."""
+    attribute, buckets = result.classes.attribute, result.buckets
+    curves: Any = result.precision_at_recall.astype(np.float16)  # a curve needs no more, and there are many
+    yield Table(curves_tag(attribute), attribute, "curves", CURVE_COLUMNS, curves)
+    pairs = result.pairs.astype(np.float32)
+    yield Table(confusions_tag(attribute), attribute, "confusions", PAIR_COLUMNS, pairs)
+    names, about = buckets.names(), {"buckets": buckets.to_json()}
+    flow = result.flow.astype(np.float32)
+    yield Table(flow_tag(attribute), attribute, "flow", (*names, "none"), flow, names, about)
+    sums = result.reliability.reshape(len(buckets), -1).astype(np.float32)
+    yield Table(calibration_tag(attribute), attribute, "calibration", CALIBRATION_COLUMNS, sums, names, about)
 
 
 def _scalars(result: Evaluation) -> Iterator[Scalar]:

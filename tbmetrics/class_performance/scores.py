@@ -12,6 +12,7 @@ from torch import Tensor
 
 BINS = 2048
 CLASSES_AT_ONCE = 128
+_LARGE = 1e300
 
 
 class ScoreBlock(NamedTuple):
@@ -73,6 +74,7 @@ class BinnedScores:
         batches = list(first.batches())
         low = torch.stack([_finite_min(scores) for scores, _ in batches]).amin(0)
         high = torch.stack([_finite_max(scores) for scores, _ in batches]).amax(0)
+        low, high = low.where(low <= high, 0.0), high.where(low <= high, 0.0)  # no finite score at all
         margin = 0.25 * (high - low) + 1e-3
         self.low = low - margin
         self.width = (high - low + 2 * margin) / BINS
@@ -106,11 +108,14 @@ class BinnedScores:
 
 
 def _finite_min(scores: Tensor) -> Tensor:
-    return scores.double().nan_to_num(posinf=1e4, neginf=-1e4).amin(0)
+    """Smallest finite score of each class (-inf: the label is unknown); a large number where there is none."""
+    wide = scores.double()
+    return wide.masked_fill(~wide.isfinite(), _LARGE).amin(0)
 
 
 def _finite_max(scores: Tensor) -> Tensor:
-    return scores.double().nan_to_num(posinf=1e4, neginf=-1e4).amax(0)
+    wide = scores.double()
+    return wide.masked_fill(~wide.isfinite(), -_LARGE).amax(0)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:

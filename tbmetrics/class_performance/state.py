@@ -162,3 +162,12 @@ class AttributeState:
         elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
             odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
             raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")
+
+
+def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """Label, prediction and confidence of each sample of a single-label attribute, each (samples,)."""
+    if not state.per_sample:
+        nothing = np.zeros(0, dtype=np.int64)
+        return nothing, nothing, np.zeros(0)
+    labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
+    return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)

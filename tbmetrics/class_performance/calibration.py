@@ -1,0 +1,60 @@
+"""Confidence against how often the model is right: reliability by bucket of training counts, and its error by group."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.count_buckets import CountBuckets
+from tbmetrics.records import CALIBRATION_BINS, FloatArray
+
+
+def reliability(
+    state: AttributeState,
+    buckets: CountBuckets,
+    everything: FloatArray,
+    positives: FloatArray,
+    probability: FloatArray,
+) -> FloatArray:
+    """Sums by bucket and confidence bin: float64 (buckets, 3, `CALIBRATION_BINS`): examples, confidence, right ones.
+
+    Single-label: samples by the bucket of their true class, the confidence of the prediction, whether it is right; bin
+    k holds confidences in (k, k + 1] / 15. Multi-label: every decision about a class, its probability, whether it is a
+    positive; bin k holds [k, k + 1) / 15, the last one also 1.
+
+    Args:
+        state: the validation.
+        buckets: of the classes.
+        everything, positives, probability: per class and fine bin of the probability; used for multi-label only.
+    """
+    if state.decision == SINGLE_LABEL:
+        return _of_samples(state, buckets)
+    found = np.zeros((len(buckets), 3, CALIBRATION_BINS))
+    for i, fine in enumerate((everything, probability, positives)):
+        np.add.at(found[:, i], buckets.of_class, _coarse(fine))
+    return found
+
+
+def _of_samples(state: AttributeState, buckets: CountBuckets) -> FloatArray:
+    labels, predicted, confidence = per_sample(state)
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
+    at = buckets.of_class[labels] * CALIBRATION_BINS + bins
+    sums = [
+        np.bincount(at, weights=weights, minlength=len(buckets) * CALIBRATION_BINS)
+        for weights in (np.ones(len(at)), confidence, (labels == predicted).astype(np.float64))
+    ]
+    return np.stack(sums).reshape(3, len(buckets), CALIBRATION_BINS).transpose(1, 0, 2)
+
+
+def _coarse(fine: FloatArray) -> FloatArray:
+    """Fine bins added up into calibration bins; p = 1 sits in the last fine bin alone and joins the last one."""
+    inner = fine[:, :-1].copy()
+    inner[:, -1] += fine[:, -1]
+    return inner.reshape(len(fine), CALIBRATION_BINS, -1).sum(axis=2)
+
+
+def calibration_error(sums: FloatArray) -> float:
+    """Expected calibration error (Guo et al., 2017) of reliability sums (..., 3, bins); NaN without examples."""
+    n, confidence, right = sums.reshape(-1, 3, CALIBRATION_BINS).sum(axis=0)
+    total = n.sum()
+    return float(np.abs(right - confidence).sum() / total) if total else float("nan")

@@ -1,0 +1,116 @@
+"""Where examples go: true class against predicted class, by group, by bucket of training counts, and the top pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tbmetrics.class_performance.scores import ExactScores
+from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.count_buckets import CountBuckets
+from tbmetrics.records import GROUPS, NO_CLASS, UNKNOWN, FloatArray
+
+ROWS = (*GROUPS, UNKNOWN)
+COLUMNS = (*GROUPS, UNKNOWN, "none")
+
+PAIRS_OF_EVERY_CLASS = 3  # kept before the most frequent ones of all
+
+
+def flow(state: AttributeState, buckets: CountBuckets) -> FloatArray:
+    """Positives by true and predicted bucket, float64 (buckets, buckets + 1); the last column is "none".
+
+    Single-label: samples; a wrong class of the right bucket counts on the diagonal too. Multi-label: positives found
+    stay in their bucket; those missed are shared evenly among the buckets of the labels falsely predicted in the same
+    row. NaN where single rows are no longer known.
+    """
+    size = len(buckets)
+    if state.decision == SINGLE_LABEL:
+        labels, predicted, _ = per_sample(state)
+        flat = np.bincount(
+            buckets.of_class[labels] * (size + 1) + buckets.of_class[predicted], minlength=size * (size + 1)
+        )
+        return flat.reshape(size, size + 1).astype(np.float64)
+    if not isinstance(state.scores, ExactScores):
+        return np.full((size, size + 1), np.nan)
+    return _multi_flow(state, state.scores, buckets)
+
+
+def _multi_flow(state: AttributeState, scores: ExactScores, buckets: CountBuckets) -> FloatArray:
+    size = len(buckets)
+    member = torch.nn.functional.one_hot(torch.from_numpy(buckets.of_class), size).float()
+    total = np.zeros((size, size + 1))
+    for logits, labels in scores.batches():
+        to = member.to(logits.device)
+        predicted, positive = logits >= state.score_thresholds(logits), labels > 0
+        found, missed = ((x.float() @ to) for x in (positive & predicted, positive & ~predicted))
+        wrong = (predicted & (labels == 0)).float() @ to
+        count = wrong.sum(1, keepdim=True)
+        went = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
+        total += (missed.double().T @ went.double()).cpu().numpy()
+        total[:, :-1] += np.diag(found.double().sum(0).cpu().numpy())
+    return total
+
+
+def by_group(flows: FloatArray, buckets: CountBuckets) -> FloatArray:
+    """The flow between buckets added up between groups, in the order of `ROWS` × `COLUMNS`."""
+    rows = np.zeros((len(ROWS), flows.shape[1]))
+    number = [ROWS.index(group) for group in buckets.groups]
+    np.add.at(rows, number, flows)
+    summed = np.zeros((len(ROWS), len(COLUMNS)))
+    np.add.at(summed.T, [*number, len(COLUMNS) - 1], rows.T)
+    return summed
+
+
+def most_pairs(num_classes: int) -> int:
+    """Rows of the "confusions" table: all pairs of few classes, four a class of many."""
+    return min(num_classes * num_classes, max(1024, 4 * num_classes))
+
+
+def confused_pairs(state: AttributeState) -> FloatArray:
+    """(true class, predicted class, count), by count descending, float64 (`most_pairs`, 3); NaN in rows not needed.
+
+    Single-label: wrong predictions. Multi-label: a positive that was missed went to the false prediction with the
+    highest score in the same row, or to none (`NO_CLASS`). Where there are more pairs than rows, the first three of
+    every true class stay before the most frequent of all.
+    """
+    rows = np.full((most_pairs(state.num_classes), 3), np.nan)
+    true, went = _mistakes(state)
+    codes, counts = np.unique(true * (state.num_classes + 1) + (went + 1), return_counts=True)
+    true, went = np.divmod(codes, state.num_classes + 1)
+    order = np.lexsort((codes, -counts))
+    if len(order) > len(rows):
+        order = order[_kept(true[order], len(rows))]
+    rows[: len(order)] = np.stack((true[order], went[order] - 1, counts[order]), axis=1)
+    return rows
+
+
+def _kept(true: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Of pairs by count descending, those to keep, in the same order."""
+    by_class = np.argsort(true, kind="stable")
+    first = np.searchsorted(true[by_class], true[by_class], side="left")
+    rank = np.empty(len(true), dtype=np.int64)
+    rank[by_class] = np.arange(len(true)) - first
+    return np.sort(np.lexsort((np.arange(len(true)), rank >= PAIRS_OF_EVERY_CLASS))[:most])
+
+
+def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """True class of each mistake, and the class it went to."""
+    if state.decision == SINGLE_LABEL:
+        labels, predicted, _ = per_sample(state)
+        wrong = labels != predicted
+        return labels[wrong], predicted[wrong]
+    if not isinstance(state.scores, ExactScores):
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+    parts = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
+    true, went = (torch.cat(of).cpu().numpy() for of in zip(*parts, strict=True))
+    return true, went
+
+
+def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    predicted = logits >= state.score_thresholds(logits)
+    wrong = predicted & (labels == 0)
+    strongest = logits.masked_fill(~wrong, -torch.inf).argmax(dim=1)
+    strongest[~wrong.any(dim=1)] = NO_CLASS
+    rows, true = ((labels > 0) & ~predicted).nonzero(as_tuple=True)
+    return true, strongest[rows]

@@ -1,0 +1,178 @@
+"""Flow between buckets, confused pairs, reliability and curves against numpy, scikit-learn and plain loops."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix, precision_recall_curve
+
+from tbmetrics import ClassGroups, ClassPerformanceTracker
+from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
+from tbmetrics.class_performance.flows import confused_pairs, most_pairs
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.count_buckets import buckets_from_json, count_buckets
+from tbmetrics.records import (
+    CALIBRATION_BINS,
+    RECALL_LEVELS,
+    calibration_tag,
+    confusion_tag,
+    confusions_tag,
+    curves_tag,
+    flow_tag,
+    group_table_tag,
+)
+
+COUNTS = {"a": 900, "b": 300, "c": 60, "d": 60, "e": 9, "f": -1}
+CLASSES = ClassGroups.from_counts({"x": COUNTS})
+
+
+def _tables(logits, labels, **options):
+    tracker = ClassPerformanceTracker(classes=CLASSES, **options)
+    for rows in torch.arange(len(logits)).split(37):
+        tracker.update(logits[rows], labels[rows])
+    list(tracker.records(0))
+    return {tag: series[-1] for tag, series in tracker.history.tables.items()}
+
+
+def _single(n=400):
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(0, 6, (n,), generator=generator)
+    return torch.randn(n, 6, generator=generator) + torch.nn.functional.one_hot(labels, 6), labels
+
+
+def _multi(n=300):
+    generator = torch.Generator().manual_seed(4)
+    labels = (torch.rand(n, 6, generator=generator) < 0.3).long()
+    labels[torch.rand(n, 6, generator=generator) < 0.02] = -1
+    return torch.randn(n, 6, generator=generator) + labels - 0.5, labels
+
+
+def _pairs(table):
+    rows = table.values[~np.isnan(table.values[:, 0])].astype(int)
+    return {(true, went): n for true, went, n in rows.tolist()}
+
+
+def test_single_label_pairs_and_flow_equal_the_confusion_matrix():
+    logits, labels = _single()
+    tables = _tables(logits, labels)
+    matrix = confusion_matrix(labels, logits.argmax(1), labels=range(6))
+    expected = {(i, j): n for (i, j), n in np.ndenumerate(matrix) if i != j and n}
+    assert _pairs(tables[confusions_tag("x")]) == expected
+    counts = tables[confusions_tag("x")].values[: len(expected), 2]
+    assert (np.diff(counts) <= 0).all()
+    flow = tables[flow_tag("x")]
+    member = np.eye(len(flow.rows))[count_buckets(CLASSES["x"], 48).of_class]
+    np.testing.assert_array_equal(flow.values[:, :-1], member.T @ matrix @ member)
+    assert not flow.values[:, -1].any()
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_the_flow_adds_up_to_the_confusion_of_groups(single):
+    tables = _tables(*(_single() if single else _multi()))
+    flow, confusion = tables[flow_tag("x")], tables[confusion_tag("x")]
+    groups = [bucket["group"] for bucket in flow.details["buckets"]]
+    for r, true in enumerate(confusion.rows):
+        for c, predicted in enumerate(confusion.columns):
+            rows = [i for i, g in enumerate(groups) if g == true]
+            columns = [i for i, g in enumerate([*groups, "none"]) if g == predicted]
+            assert confusion.values[r, c] == pytest.approx(flow.values[np.ix_(rows, columns)].sum(), rel=1e-5)
+
+
+def test_multi_label_pairs_go_to_the_strongest_false_prediction():
+    logits, labels = _multi()
+    expected: dict[tuple[int, int], int] = {}
+    for scores, truth in zip(logits.numpy(), labels.numpy(), strict=True):
+        wrong = [c for c in range(6) if scores[c] >= 0 and truth[c] == 0]
+        went = max(wrong, key=lambda c: scores[c]) if wrong else -1
+        for c in range(6):
+            if truth[c] == 1 and scores[c] < 0:
+                expected[c, went] = expected.get((c, went), 0) + 1
+    assert _pairs(_tables(logits, labels)[confusions_tag("x")]) == expected
+
+
+def test_of_too_many_pairs_every_class_keeps_its_first_three():
+    n = 2000
+    state = AttributeState("x", n, np.full(n, 0.5), "exact", 2**30)
+    labels = torch.arange(n).repeat_interleave(8)
+    predicted = (labels + 1 + torch.arange(8).repeat(n)) % n  # eight pairs a class, once each
+    common = torch.full((500,), 7), torch.arange(500) % 100 + 900
+    state.decision, state.n_samples = "single_label", 8 * n + 500
+    state.per_sample = [(torch.cat((labels, common[0])), torch.cat((predicted, common[1])), torch.ones(8 * n + 500))]
+    rows = confused_pairs(state)
+    assert len(rows) == most_pairs(n) == 8000
+    kept = np.bincount(rows[:, 0].astype(int), minlength=n)
+    assert kept.min() == 3
+    assert kept[7] >= 100  # the frequent ones come first: each was seen five times
+    assert (np.diff(rows[:, 2]) <= 0).all()
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_reliability_by_bucket_gives_the_calibration_error_of_each_group(single):
+    logits, labels = _single() if single else _multi()
+    tables = _tables(logits, labels)
+    table, groups = tables[calibration_tag("x")], tables[group_table_tag("x")]
+    sums = table.values.astype(np.float64).reshape(len(table.rows), 3, CALIBRATION_BINS)
+    own = np.array([bucket["group"] for bucket in table.details["buckets"]])
+    if single:
+        probability, at = logits.double().softmax(1).max(1)
+        right, of = (at == labels).numpy(), np.array(CLASSES["x"].groups)[labels]
+        confidence = probability.numpy()
+    else:
+        known = (labels >= 0).numpy()
+        confidence, right = logits.double().sigmoid().numpy()[known], (labels == 1).numpy()[known]
+        of = np.broadcast_to(np.array(CLASSES["x"].groups), known.shape)[known]
+    for group in ("head", "medium", "tail", "unknown"):
+        inside = of == group
+        assert sums[own == group, 0].sum() == inside.sum()
+        assert sums[own == group, 1].sum() == pytest.approx(confidence[inside].sum(), rel=1e-5)
+        assert sums[own == group, 2].sum() == right[inside].sum()
+        bins = np.clip(np.ceil(confidence[inside] * 15) - 1, 0, 14).astype(int)
+        gaps = np.bincount(bins, weights=right[inside] - confidence[inside], minlength=15)
+        row = groups.rows.index(group)
+        assert groups.column("ece")[row] == pytest.approx(np.abs(gaps).sum() / inside.sum(), abs=2e-3)
+
+
+def test_curves_lie_on_the_curve_of_scikit_learn():
+    logits, labels = _multi()
+    labels = labels.clamp(min=0)
+    table = _tables(logits, labels)[curves_tag("x")]
+    assert table.values.shape == (6, len(RECALL_LEVELS))
+    for c in range(6):
+        precision, recall, _ = precision_recall_curve(labels[:, c], logits[:, c].double())
+        expected = [precision[np.flatnonzero(recall >= level - 1e-9)[-1]] for level in RECALL_LEVELS]
+        np.testing.assert_allclose(table.values[c].astype(np.float64), expected, atol=5e-4)
+
+
+def test_binned_curves_are_close_to_the_exact_ones():
+    logits, labels = _multi()
+    exact, binned = (_tables(logits, labels, scores=mode)[curves_tag("x")].values for mode in ("exact", "binned"))
+    assert np.abs(exact.astype(float) - binned.astype(float)).mean() < 0.02
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60))
+def test_precision_at_recalls_by_trying_every_threshold(samples):
+    scores = np.array([s for s, _ in samples], dtype=float)
+    positive = np.array([p for _, p in samples])
+    counts = counts_at_positives(scores, positive)
+    found = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
+    for level, value in zip(RECALL_LEVELS, found, strict=True):
+        reaching = [t for t in np.unique(scores) if positive[scores >= t].sum() >= level * positive.sum() - 1e-9]
+        expected = positive[scores >= max(reaching)].mean() if positive.any() else np.nan
+        assert value == pytest.approx(expected, nan_ok=True)
+
+
+def test_without_single_rows_flow_and_pairs_are_unknown():
+    logits, labels = _multi()
+    tables = _tables(logits, labels, scores="binned")
+    assert np.isnan(tables[flow_tag("x")].values).all()
+    assert np.isnan(tables[confusions_tag("x")].values).all()
+    assert not np.isnan(tables[calibration_tag("x")].values).any()
+
+
+def test_buckets_come_back_from_the_details_of_a_table():
+    buckets = count_buckets(CLASSES["x"], 48)
+    assert buckets_from_json({"buckets": buckets.to_json()}) == buckets.to_json()
+    assert buckets_from_json({}) == []
+    assert buckets_from_json({"buckets": "?"}) == []
