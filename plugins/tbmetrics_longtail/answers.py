@@ -5,17 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import UNKNOWN_COUNT
-from tbmetrics.records import GROUP_COUNTS, GROUPS, SCHEMA_VERSION, UNKNOWN, SchemaError
+from tbmetrics.class_groups import UNKNOWN_COUNT, macro_mean
+from tbmetrics.count_buckets import count_buckets
+from tbmetrics.records import ALL, GROUP_COUNTS, GROUPS, SCHEMA_VERSION, UNKNOWN, SchemaError
 from tbmetrics_longtail.comparison import ClassValues, compare
 from tbmetrics_longtail.data import (
+    CALIBRATION,
     CLASSES,
     CONFUSION,
+    CONFUSIONS,
+    CURVES,
+    FLOW,
     GROUP_TABLE,
     Attribute,
     Experiment,
@@ -24,8 +29,20 @@ from tbmetrics_longtail.data import (
     RunTags,
     shown,
 )
+from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 Json: TypeAlias = dict[str, Any]
+
+#: Pairs of classes in one answer.
+MOST_PAIRS = 200
+
+
+class Packed(NamedTuple):
+    """Numbers with a few words about them: JSON, and float32 values."""
+
+    about: Json
+    values: NDArray[np.floating]
+
 
 #: Columns that stand beside a mean `metric` and come along with it.
 COMPANIONS = ("_lower", "_upper", "_n_classes")
@@ -91,6 +108,117 @@ class Answers:
             "values": _nullable(series.values[:, index, at]),
         }
 
+    def histories(
+        self, experiment: Experiment, run: str, attribute: str, classes: Sequence[int], column: str
+    ) -> Packed:
+        """One column of several classes over all steps: values (classes, steps)."""
+        found = self._data.attribute(experiment, run, attribute)
+        at = found.tag(CLASSES).column_index(column)
+        indices = [_class_index(found, class_) for class_ in classes]
+        series = found.series(CLASSES)
+        return Packed({"steps": series.steps.tolist(), "classes": indices}, series.values[:, indices, at].T)
+
+    def bucket_sums(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
+        """What classes of like training count add to a group's metric: values (3, steps, buckets)."""
+        found = self._data.attribute(experiment, run, attribute)
+        if metric not in COMBINATIONS:
+            raise RequestError(
+                f"metric {shown(metric)} is no sum over classes", f"use one of {', '.join(COMBINATIONS)}"
+            )
+        columns = found.tag(CLASSES).columns
+        buckets = count_buckets(found.classes, FINE_BUCKETS)
+        try:
+            sums = found.derived(
+                CLASSES,
+                ("bucket_sums", metric, *found.classes.counts.tolist()),
+                lambda series: bucket_sums(series.values, columns, metric, buckets),
+            )
+        except ValueError as error:
+            raise RequestError(f"metric {shown(metric)} needs a column that the run lacks: {error}", "") from error
+        about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
+        return Packed({"steps": found.series(CLASSES).steps.tolist(), **about}, sums)
+
+    def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: Bounds | None) -> Json:
+        """Mean precision-recall curve and operating point of each group at one step."""
+        found = self._data.attribute(experiment, run, attribute)
+        levels, precision = _levels(found), found.series(CURVES).at(step)
+        points = {m: self._column(found, m, step) for m in ("precision", "recall")}
+        groups = np.array(regrouped(found.classes, bounds), dtype=object)
+        return {
+            "recall": levels,
+            "groups": {
+                group: _group_curve(precision, points, np.flatnonzero((groups == group) | (group == ALL)))
+                for group in (*GROUPS, UNKNOWN, ALL)
+            },
+        }
+
+    def class_curve(self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int) -> Json:
+        """Precision-recall curve of one class at one step, with its operating point and its best threshold."""
+        found = self._data.attribute(experiment, run, attribute)
+        index = _class_index(found, class_)
+        named = ("precision", "recall", "threshold", "best_threshold", "best_f1", "support")
+        return {
+            "class": found.list.names[index],
+            "class_index": index,
+            "recall": _levels(found),
+            "precision": _nullable(found.series(CURVES).at(step)[index]),
+            "at": {name: _null(float(self._column(found, name, step)[index])) for name in named},
+        }
+
+    def confusions(
+        self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int | None = None
+    ) -> Json:
+        """The pairs of classes confused most, `[true, predicted, count]` by index (-1 = none); of one class, all."""
+        found = self._data.attribute(experiment, run, attribute)
+        table = found.series(CONFUSIONS).at(step)
+        known = table[~np.isnan(table[:, 0])].astype(np.int64)
+        mistakes = self._column(found, "false_negatives", step)
+        if class_ is None:
+            chosen = known[:MOST_PAIRS]
+        else:
+            index = _class_index(found, class_)
+            chosen = known[(known[:, 0] == index) | (known[:, 1] == index)][:MOST_PAIRS]
+        return {
+            "pairs": chosen.tolist(),
+            "n_pairs": len(known),
+            "n_mistakes": _null(float(np.nansum(mistakes))),
+            "n_recorded": int(known[:, 2].sum()),
+        }
+
+    def flow(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
+        """Where positives go between buckets of training counts at one step; the last column is "none"."""
+        found = self._data.attribute(experiment, run, attribute)
+        values = found.series(FLOW).at(step)
+        return {"buckets": found.tag(FLOW).details.get("buckets", []), "values": _nullable(values)}
+
+    def calibration(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
+        """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""
+        found = self._data.attribute(experiment, run, attribute)
+        table = found.series(CALIBRATION).at(step).astype(np.float64)
+        n, confidence, right = np.split(table, 3, axis=1)
+        sums = {"n": _nullable(n), "confidence": _nullable(confidence), "right": _nullable(right)}
+        return {"buckets": found.tag(CALIBRATION).details.get("buckets", []), **sums}
+
+    def overview(self, experiment: Experiment, run: str, metric: str, step: int) -> Json:
+        """Every attribute's groups at its last step up to `step`."""
+        found = self._data.run_tags(experiment, [run]).get(run)
+        if found is None:
+            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
+        rows = (self._overview_row(experiment, run, name, metric, step) for name in found.attributes)
+        return {"run": run, "attributes": [row for row in rows if row is not None]}
+
+    def _overview_row(self, experiment: Experiment, run: str, name: str, metric: str, step: int) -> Json | None:
+        found = self._data.attribute(experiment, run, name)
+        if GROUP_TABLE not in found.tags or metric not in found.tag(GROUP_TABLE).columns:
+            return None
+        tag, series = found.tag(GROUP_TABLE), found.series(GROUP_TABLE)
+        at = int(np.searchsorted(series.steps, step, side="right")) - 1
+        if at < 0:
+            return None
+        _check_rows(tag.name, tag.rows, series.values.shape[1])
+        values = _nullable(series.values[at, :, tag.column_index(metric)])
+        return {"attribute": name, "step": int(series.steps[at]), "groups": dict(zip(tag.rows, values, strict=True))}
+
     def confusion(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """True group × predicted group at one step."""
         found = self._data.attribute(experiment, run, attribute)
@@ -100,10 +228,16 @@ class Answers:
         return {"rows": list(tag.rows), "columns": list(tag.columns), "values": _nullable(values)}
 
     def compare(
-        self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
+        self,
+        experiment: Experiment,
+        a: tuple[str, int],
+        b: tuple[str, int],
+        attribute: str,
+        metric: str,
+        bounds: Bounds | None = None,
     ) -> Json:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
-        result = compare(*(self._class_values(experiment, *chosen, attribute, metric) for chosen in (a, b)))
+        result = compare(*(self._class_values(experiment, *chosen, attribute, metric, bounds) for chosen in (a, b)))
         groups = {group: {k: _null(v) for k, v in asdict(of).items()} for group, of in result.groups.items()}
         return {
             "attribute": attribute,
@@ -124,11 +258,17 @@ class Answers:
                 problems.append(str(error))
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
 
-    def _class_values(self, experiment: Experiment, run: str, step: int, attribute: str, metric: str) -> ClassValues:
+    def _class_values(
+        self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: Bounds | None
+    ) -> ClassValues:
         found = self._data.attribute(experiment, run, attribute)
-        column = found.tag(CLASSES).column_index(metric, "metric")
-        values = found.series(CLASSES).at(step)[:, column].astype(np.float64)
-        return ClassValues(found.list.names, found.list.groups, values)
+        values = self._column(found, metric, step, "metric")
+        return ClassValues(found.list.names, regrouped(found.classes, bounds), values)
+
+    def _column(self, found: Attribute, name: str, step: int, word: str = "column") -> NDArray[np.float64]:
+        """One column of the per-class table at `step`, float64 (classes,)."""
+        index = found.tag(CLASSES).column_index(name, word)
+        return found.series(CLASSES).at(step)[:, index].astype(np.float64)
 
 
 def natural_order(name: str) -> list[tuple[int, float, str]]:
@@ -157,12 +297,29 @@ def _described(found: Attribute) -> Json:
         "steps": found.main_series().steps.tolist(),
         "columns": list(found.tag(CLASSES).columns),
         "metrics": base_metrics(found.tag(GROUP_TABLE).columns) if GROUP_TABLE in found.tags else [],
+        "kinds": sorted(found.tags),
     }
 
 
 def _with_companions(columns: Sequence[str], metrics: Sequence[str]) -> list[str]:
     wanted = [m + suffix for m in metrics for suffix in ("", *COMPANIONS) if not suffix or m + suffix in columns]
     return list(dict.fromkeys(wanted))
+
+
+def _levels(found: Attribute) -> list[float]:
+    """The recalls behind the columns of the curves."""
+    return [float(column.rpartition("_")[2]) for column in found.tag(CURVES).columns]
+
+
+def _group_curve(precision: NDArray[Any], points: Json, members: NDArray[np.int64]) -> Json:
+    chosen = precision[members].astype(np.float64)
+    defined = ~np.isnan(chosen).all(axis=1) if len(chosen) else np.zeros(0, dtype=bool)
+    means = chosen[defined].mean(axis=0) if defined.any() else np.full(precision.shape[1], np.nan)
+    return {
+        "n_classes": int(defined.sum()),
+        "precision": _nullable(means),
+        "at": {name: _null(macro_mean(values, members)[0]) for name, values in points.items()},
+    }
 
 
 def _class_index(found: Attribute, class_: str | int) -> int:

@@ -27,6 +27,7 @@ from tbmetrics.records import (
 T = TypeVar("T")
 
 CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups", "confusion"
+CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
 
 #: Steps asked of the data provider per tag; as many as the loaders are told to keep.
 MAX_STEPS = 10_000
@@ -93,6 +94,12 @@ class Tag:
         """The names of the table's rows; empty for the per-class table."""
         return tuple(self.fields.get("rows", ()))
 
+    @property
+    def details(self) -> Mapping[str, Any]:
+        """What else was written about the table."""
+        found = self.fields.get("details", {})
+        return found if isinstance(found, Mapping) else {}
+
     def column_index(self, column: str, word: str = "column") -> int:
         """Where `column` stands in the table.
 
@@ -122,7 +129,7 @@ class SeriesCache:
         self.max_bytes = max_bytes
         self.bytes = 0
         self._items: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], int, Any]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # what is derived loads what it is derived from
 
     def get(self, key: tuple[Any, ...], version: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
         """What is kept under `key` at `version`, else what `load` returns together with its size in bytes."""
@@ -166,7 +173,7 @@ class Attribute:
         if kind not in self.tags:
             raise RequestError(
                 f"attribute {shown(self.name)} has no {kind.replace('_', ' ')} yet",
-                f"it has {', '.join(sorted(self.tags))}; a run writes all of them with its first validation",
+                f"it has {', '.join(sorted(self.tags))}; runs of older versions lack some",
             )
         return self.tags[kind]
 
@@ -176,15 +183,27 @@ class Attribute:
         All tables of an attribute are thinned alike, should its per-class table exceed `MAX_READ_BYTES`: TensorBoard
         chooses the steps by their number alone, so they stay the same from table to table.
         """
-        columns = len(self.tags[CLASSES].columns) if CLASSES in self.tags else 1
-        points = max(1, min(MAX_STEPS, self._source.max_read_bytes // (4 * max(1, columns * len(self.classes)))))
-        series = self._source.series(self._experiment, self.tag(kind), points)
-        if kind == CLASSES and series.values.shape[1] != len(self.classes):
+        series = self._source.series(self._experiment, self.tag(kind), self._points())
+        if kind in (CLASSES, CURVES) and series.values.shape[1] != len(self.classes):
             raise SchemaError(
                 f"tag {self.tag(kind).name!r} has {series.values.shape[1]} rows for {len(self.classes)} classes: "
                 "two different problems were written into one directory; give each run its own"
             )
         return series
+
+    def _points(self) -> int:
+        columns = len(self.tags[CLASSES].columns) if CLASSES in self.tags else 1
+        return max(1, min(MAX_STEPS, self._source.max_read_bytes // (4 * max(1, columns * len(self.classes)))))
+
+    def derived(self, kind: str, name: tuple[Any, ...], work_out: Callable[[Series], NDArray[Any]]) -> NDArray[Any]:
+        """What `work_out` makes of the table of `kind` over steps, kept under `name` until that table grows."""
+        tag = self.tag(kind)
+
+        def load() -> tuple[NDArray[Any], int]:
+            found = work_out(self._source.series(self._experiment, tag, self._points()))
+            return found, found.nbytes
+
+        return self._source.derived(self._experiment, tag, name, load)
 
     def main_series(self) -> Series:
         """The series whose steps stand for the attribute: the small table of groups, or else the per-class table."""
@@ -253,6 +272,10 @@ class LongTailData:
             return series, series.values.nbytes + 16 * len(ordered)
 
         return self._cache.get((experiment.id, tag.run, tag.name, points), tag.version, load)
+
+    def derived(self, experiment: Experiment, tag: Tag, name: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
+        """What `load` returns, kept under `name` until the tag grows."""
+        return self._cache.get((experiment.id, tag.run, tag.name, *name), tag.version, load)
 
     def _list(self, experiment: Experiment, runs: Iterable[str] | None) -> Mapping[str, Mapping[str, Any]]:
         chosen = None if runs is None else provider.RunTagFilter(runs=list(runs))

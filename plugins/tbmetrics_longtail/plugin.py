@@ -11,7 +11,7 @@ from tensorboard.plugins import base_plugin
 from tbmetrics.records import PLUGIN_NAME
 from tbmetrics_longtail.answers import Answers
 from tbmetrics_longtail.data import MAX_STEPS, Experiment, LongTailData
-from tbmetrics_longtail.routes import Routes
+from tbmetrics_longtail.routes import BUNDLE, Routes
 
 
 class TBPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard is not annotated
@@ -34,7 +34,7 @@ class TBPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard is no
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
         """The tab's name and its ES module."""
-        return base_plugin.FrontendMetadata(es_module_path="/static/index.js", tab_name="Long Tail")
+        return base_plugin.FrontendMetadata(es_module_path=f"/static/{BUNDLE}", tab_name="Long Tail")
 
     def data_plugin_names(self) -> tuple[str, ...]:
         """The plugins whose data this one reads: its own."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
+import struct
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 from types import MappingProxyType
@@ -14,8 +16,10 @@ from tensorboard.backend import http_util
 from werkzeug import wrappers
 
 from tbmetrics.records import SchemaError
-from tbmetrics_longtail.answers import Answers
+from tbmetrics_longtail.answers import Answers, Packed
+from tbmetrics_longtail.bundle import bundle
 from tbmetrics_longtail.data import Experiment, RequestError, shown
+from tbmetrics_longtail.regrouping import Bounds
 
 WsgiApp: TypeAlias = Callable[..., Any]
 
@@ -23,6 +27,9 @@ WsgiApp: TypeAlias = Callable[..., Any]
 MEDIA_TYPES = MappingProxyType({".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"})
 
 _STATIC = files("tbmetrics_longtail").joinpath("static")
+#: Classes whose curves one request may ask for.
+MOST_CLASSES = 100
+
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 
 
@@ -32,8 +39,16 @@ def _list_static() -> Mapping[str, str]:
     return MappingProxyType({name: media_type for name, media_type in types.items() if media_type})
 
 
-#: The files that are served, with their media types; nothing else is.
+#: The files that are served, with their media types; nothing else is but `BUNDLE`.
 STATIC_FILES = _list_static()
+#: All modules in one.
+BUNDLE = "bundle.js"
+
+
+@functools.cache
+def _bundled() -> str:
+    texts = {name: _STATIC.joinpath(name).read_text(encoding="utf-8") for name in STATIC_FILES if name.endswith(".js")}
+    return bundle(texts, "index.js")
 
 
 class Parameters:
@@ -70,6 +85,29 @@ class Parameters:
             )
         return int(text)
 
+    def integers(self, name: str, most: int) -> list[int]:
+        """The values of `name`, one to `most` whole numbers."""
+        texts = self.texts(name)
+        if not 1 <= len(texts) <= most or not all(map(_INTEGER.fullmatch, texts)):
+            raise RequestError(
+                f"parameter {name!r} must be given 1 to {most} times as a whole number, got {shown(', '.join(texts))}",
+                f"write each in digits, as in ?{name}=3&{name}=5",
+            )
+        return [int(text) for text in texts]
+
+    def bounds(self) -> Bounds | None:
+        """`head_min` and `tail_max`, where they are given; both or neither."""
+        if not self.has("head_min") and not self.has("tail_max"):
+            return None
+        texts = [self.text(name) for name in ("head_min", "tail_max")]
+        try:
+            return Bounds(*map(float, texts))
+        except ValueError as error:
+            raise RequestError(
+                f"head_min={shown(texts[0])} and tail_max={shown(texts[1])} are no bounds: {error}",
+                "give two finite numbers, head_min above tail_max, as in ?head_min=101&tail_max=19",
+            ) from error
+
 
 class Routes:
     """The WSGI applications of the plugin."""
@@ -85,7 +123,15 @@ class Routes:
             "/classes": self._classes,
             "/values": self._values,
             "/history": self._history,
-            "/confusion": self._confusion,
+            "/histories": self._histories,
+            "/bucket_sums": self._bucket_sums,
+            "/curves": self._curves,
+            "/class_curve": self._class_curve,
+            "/confusions": self._confusions,
+            "/confusion": self._at_step(self._answers.confusion),
+            "/flow": self._at_step(self._answers.flow),
+            "/calibration": self._at_step(self._answers.calibration),
+            "/overview": self._overview,
             "/compare": self._compare,
         }
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
@@ -103,17 +149,42 @@ class Routes:
         return self._answers.values(experiment, *_run_and_attribute(query), query.integer("step"), columns)
 
     def _history(self, experiment: Experiment, query: Parameters) -> Any:
-        if query.has("class") == query.has("class_index"):
-            raise RequestError("which class?", "give either class=NAME or class_index=NUMBER")
-        class_ = query.text("class") if query.has("class") else query.integer("class_index")
-        return self._answers.history(experiment, *_run_and_attribute(query), class_, query.text("column"))
+        return self._answers.history(experiment, *_run_and_attribute(query), _class(query), query.text("column"))
 
-    def _confusion(self, experiment: Experiment, query: Parameters) -> Any:
-        return self._answers.confusion(experiment, *_run_and_attribute(query), query.integer("step"))
+    def _histories(self, experiment: Experiment, query: Parameters) -> Any:
+        classes = query.integers("class_index", MOST_CLASSES)
+        return self._answers.histories(experiment, *_run_and_attribute(query), classes, query.text("column"))
+
+    def _bucket_sums(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.bucket_sums(experiment, *_run_and_attribute(query), query.text("metric"))
+
+    def _curves(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.curves(experiment, *_run_and_attribute(query), query.integer("step"), query.bounds())
+
+    def _class_curve(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.class_curve(experiment, *_run_and_attribute(query), query.integer("step"), _class(query))
+
+    def _confusions(self, experiment: Experiment, query: Parameters) -> Any:
+        class_ = _class(query) if query.has("class") or query.has("class_index") else None
+        return self._answers.confusions(experiment, *_run_and_attribute(query), query.integer("step"), class_)
+
+    def _overview(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.overview(experiment, query.text("run"), query.text("metric"), query.integer("step"))
 
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
         a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
-        return self._answers.compare(experiment, a, b, query.text("attribute"), query.text("metric"))
+        of = query.text("attribute"), query.text("metric")
+        return self._answers.compare(experiment, a, b, *of, query.bounds())
+
+    @staticmethod
+    def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:
+        return lambda experiment, query: answer(experiment, *_run_and_attribute(query), query.integer("step"))
+
+
+def _class(query: Parameters) -> str | int:
+    if query.has("class") == query.has("class_index"):
+        raise RequestError("which class?", "give either class=NAME or class_index=NUMBER")
+    return query.text("class") if query.has("class") else query.integer("class_index")
 
 
 def _run_and_attribute(query: Parameters) -> tuple[str, str]:
@@ -135,6 +206,8 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
             return _fault(
                 request, 400, str(error), "the log is damaged, or was written by another version of tbmetrics"
             )
+        if isinstance(content, Packed):
+            return http_util.Respond(request, packed(content), "application/octet-stream")
         if isinstance(content, bytes):
             return http_util.Respond(request, content, "application/octet-stream")
         return _json(request, content)
@@ -143,10 +216,19 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
     return app
 
 
+def packed(content: Packed) -> bytes:
+    """Length of the JSON (uint32), the JSON padded with spaces to a multiple of 4 bytes, the values; little-endian."""
+    about = json.dumps({**content.about, "shape": content.values.shape}, allow_nan=False).encode()
+    about += b" " * (-len(about) % 4)
+    return struct.pack("<I", len(about)) + about + content.values.astype("<f4").tobytes()
+
+
 def _serve_static(request: wrappers.Request) -> Any:
     if request.method != "GET":
         return _not_allowed(request)
     name = request.path.rpartition("/static/")[2]
+    if name == BUNDLE:
+        return http_util.Respond(request, _bundled(), MEDIA_TYPES[".js"])
     if name not in STATIC_FILES:
         return _fault(request, 404, f"there is no file {shown(name)}", f"there are {', '.join(STATIC_FILES)}")
     return http_util.Respond(request, _STATIC.joinpath(name).read_bytes(), STATIC_FILES[name])

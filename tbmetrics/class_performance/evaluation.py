@@ -19,15 +19,15 @@ from tbmetrics.class_performance.curves import (
     precision_at_recalls,
     resampled_average_precision,
 )
-from tbmetrics.class_performance.intervals import (
+from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
+from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.count_buckets import CountBuckets, count_buckets
+from tbmetrics.intervals import (
     bootstrap_weights,
     logit_binomial,
     percentile_interval,
     wilson,
 )
-from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
-from tbmetrics.count_buckets import CountBuckets, count_buckets
 from tbmetrics.records import (
     ALL,
     CALIBRATION_BINS,

@@ -21,24 +21,36 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 
 from tbmetrics.class_groups import AttributeClasses, ClassGroups
+from tbmetrics.class_performance.evaluation import BUCKETS
+from tbmetrics.class_performance.flows import most_pairs
+from tbmetrics.count_buckets import CountBuckets, count_buckets
 from tbmetrics.records import (
+    CALIBRATION_BINS,
+    CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
+    CURVE_COLUMNS,
     GAP,
     GROUP_COLUMNS,
     GROUP_ROWS,
     GROUPS,
     HEAD,
     MEAN_METRICS,
+    PAIR_COLUMNS,
     PLUGIN_NAME,
+    RECALL_LEVELS,
     TAIL,
     UNKNOWN,
     ClassList,
     Table,
+    calibration_tag,
     class_list_content,
     class_list_payload,
     class_list_tag,
     class_table_tag,
     confusion_tag,
+    confusions_tag,
+    curves_tag,
+    flow_tag,
     group_table_tag,
     table_content,
 )
@@ -64,6 +76,11 @@ class Truth:
     class_values: np.ndarray
     group_values: np.ndarray
     confusion: np.ndarray
+    buckets: CountBuckets
+    curves: np.ndarray  # float16 (steps, classes, RECALL_LEVELS)
+    pairs: np.ndarray  # float32 (steps, rows, 3)
+    flow: np.ndarray  # float32 (steps, buckets, buckets + 1)
+    calibration: np.ndarray  # float32 (steps, buckets, CALIBRATION_COLUMNS)
 
     def column(self, name: str, step: int) -> np.ndarray:
         """One column of the per-class table at `step`, float32 of shape (classes,)."""
@@ -124,8 +141,9 @@ class EventFile:
 def float_tensor(values: np.ndarray) -> Any:
     """`values` as a float32 tensor message."""
     tensor = event_pb2.Event().summary.value.add().tensor
-    tensor.dtype = types_pb2.DT_FLOAT
-    tensor.tensor_content = np.ascontiguousarray(values, dtype="<f4").tobytes()
+    half = values.dtype == np.float16
+    tensor.dtype = types_pb2.DT_HALF if half else types_pb2.DT_FLOAT
+    tensor.tensor_content = np.ascontiguousarray(values, dtype="<f2" if half else "<f4").tobytes()
     for size in values.shape:
         tensor.tensor_shape.dim.add(size=size)
     return tensor
@@ -194,13 +212,20 @@ def append_steps(directory: Path, run: str, truth: Truth, steps: Sequence[int], 
 
 
 def tables(truth: Truth, index: int) -> list[Table]:
-    """The three tables of one validation."""
+    """The tables of one validation."""
     name = truth.classes.attribute
     group_rows = (name, "groups", GROUP_COLUMNS, truth.group_values[index], GROUP_ROWS)
+    buckets, about = truth.buckets.names(), {"buckets": truth.buckets.to_json()}
     return [
         Table(class_table_tag(name), name, "classes", CLASS_COLUMNS, truth.class_values[index]),
         Table(group_table_tag(name), *group_rows),
         Table(confusion_tag(name), name, "confusion", CONFUSION_GROUPS, truth.confusion[index], CONFUSION_GROUPS),
+        Table(curves_tag(name), name, "curves", CURVE_COLUMNS, truth.curves[index]),
+        Table(confusions_tag(name), name, "confusions", PAIR_COLUMNS, truth.pairs[index]),
+        Table(flow_tag(name), name, "flow", (*buckets, "none"), truth.flow[index], buckets, about),
+        Table(
+            calibration_tag(name), name, "calibration", CALIBRATION_COLUMNS, truth.calibration[index], buckets, about
+        ),
     ]
 
 
@@ -247,8 +272,14 @@ def _results(
         classes.rule,
         decision,
     )
+    buckets = count_buckets(classes, BUCKETS)
     return Truth(
         classes=found,
+        buckets=buckets,
+        curves=np.stack([_curves(table) for table in class_values]),
+        pairs=np.stack([_pairs(table, rng) for table in class_values]),
+        flow=np.stack([_flow(buckets, table, rng) for table in class_values]),
+        calibration=np.stack([_calibration(buckets, table, rng) for table in class_values]),
         steps=np.array(steps, dtype=np.int64),
         wall_times=START_TIME + SECONDS_PER_EPOCH * (1 + np.array(steps, dtype=np.float64)),
         class_values=class_values,
@@ -324,6 +355,45 @@ def _confusion(classes: AttributeClasses, table: np.ndarray, rng: np.random.Gene
         row[g] += hits[members].sum()
         rows.append(row)
     return np.array(rows, dtype=np.float32)
+
+
+def _curves(table: np.ndarray) -> np.ndarray:
+    """Precision falls with recall, and lies at AP in the middle."""
+    ap = table[:, CLASS_COLUMNS.index("ap"), None].astype(np.float64)
+    slope = np.linspace(0.15, -0.15, len(RECALL_LEVELS))
+    return np.clip(ap + slope, 0, 1).astype(np.float16)
+
+
+def _pairs(table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Every class's missed positives go to one other class."""
+    missed = table[:, CLASS_COLUMNS.index("false_negatives")].astype(np.int64)
+    n = len(missed)
+    rows = np.full((most_pairs(n), 3), np.nan, dtype=np.float32)
+    true = np.flatnonzero(missed)
+    true = true[np.argsort(-missed[true], kind="stable")]
+    went = (true + rng.integers(1, max(2, n), len(true))) % n
+    rows[: len(true)] = np.stack((true, went, missed[true]), axis=1)
+    return rows
+
+
+def _flow(buckets: CountBuckets, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    size = len(buckets)
+    values = np.zeros((size, size + 1), dtype=np.float32)
+    hits, misses = (table[:, CLASS_COLUMNS.index(name)] for name in ("true_positives", "false_negatives"))
+    for bucket in range(size):
+        inside = buckets.of_class == bucket
+        values[bucket] = rng.multinomial(int(misses[inside].sum()), np.full(size + 1, 1 / (size + 1)))
+        values[bucket, bucket] += hits[inside].sum()
+    return values
+
+
+def _calibration(buckets: CountBuckets, table: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Confidence above how often it is right."""
+    bins = np.arange(CALIBRATION_BINS)
+    n = rng.poisson(3 + 10 * buckets.n_classes[:, None], size=(len(buckets), CALIBRATION_BINS))
+    confidence = n * (bins + 0.5) / CALIBRATION_BINS
+    right = rng.binomial(n, np.clip((bins + 0.5) / CALIBRATION_BINS - 0.1, 0, 1))
+    return np.concatenate((n, confidence, right), axis=1).astype(np.float32)
 
 
 # ------------------------------------------------------------------------------------------------ a real TensorBoard

@@ -1,6 +1,7 @@
 """The plugin in a real TensorBoard: every validation kept, answers that are the log's, a clear 400 for the rest."""
 
 import json
+import struct
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -10,7 +11,7 @@ import pytest
 
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, class_table_tag
-from tests.plugin.logs import get, get_json, tensorboard_server, until
+from tests.plugin.logs import get, get_json, tensorboard_server, until, wait_for_steps, write_log
 
 STEPS = 1000
 NAMES = ("a", "<img src=x onerror=alert(1)>", "../../etc/passwd")
@@ -99,6 +100,27 @@ def test_answers_under_a_path_prefix(base):
         ("history", {"run": "long", "attribute": "x", "class_index": 3, "column": "f1"}, "class"),
         ("history", {"run": "long", "attribute": "x", "column": "f1"}, "which class?"),
         ("groups", {"run": "long", "attribute": "x", "metric": "mood"}, "has no groups yet"),
+        ("histories", {"run": "long", "attribute": "x", "column": "f1"}, "must be given 1 to 100 times"),
+        ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": ["0", "x"]}, "whole number"),
+        ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": range(200)}, "1 to 100 times"),
+        ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": [0, 7]}, "out of range"),
+        ("bucket_sums", {"run": "long", "attribute": "x", "metric": "ece"}, "is no sum over classes"),
+        ("curves", {"run": "long", "attribute": "x", "step": 7}, "has no curves yet"),
+        ("curves", {"run": "long", "attribute": "x", "step": 7, "head_min": 5}, "'tail_max' is missing"),
+        ("class_curve", {"run": "long", "attribute": "x", "step": 7}, "which class?"),
+        ("flow", {"run": "long", "attribute": "x", "step": 7}, "has no flow yet"),
+        ("calibration", {"run": "long", "attribute": "x"}, "'step' is missing"),
+        ("confusions", {"run": "long", "attribute": "x", "step": 7, "class": "a", "class_index": 0}, "which class?"),
+        ("overview", {"run": "nope", "metric": "f1", "step": 1}, "run 'nope' is unknown"),
+        *(
+            (
+                "compare",
+                {"run_a": "long", "step_a": 1, "run_b": "long", "step_b": 1, "attribute": "x", "metric": "f1"}
+                | {"head_min": head, "tail_max": tail},
+                "are no bounds",
+            )
+            for head, tail in (("nan", 3), (10, "NaN"), ("1e999", 3), (3, 10), ("x", 1))
+        ),
     ],
 )
 def test_bad_requests_get_a_400_that_says_what_is_wrong(base, route, parameters, words):
@@ -123,3 +145,70 @@ def test_modules_are_served_as_javascript_and_only_to_get(base):
     request = urllib.request.Request(url, data=b"x", method="POST")
     with pytest.raises(urllib.error.HTTPError, match="405"):
         urllib.request.urlopen(request)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A log with every kind of table, and what is in it."""
+    root = tmp_path_factory.mktemp("made")
+    truth = write_log(root, runs=("r",), attributes={"x": 40, "y": 7}, steps=3)["r"]
+    with tensorboard_server(root) as base:
+        wait_for_steps(base, 1, 3)
+        yield base, truth
+
+
+def _packed(url):
+    status, headers, body = get(url)
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "application/octet-stream")
+    (length,) = struct.unpack("<I", body[:4])
+    about = json.loads(body[4 : 4 + length])
+    return about, np.frombuffer(body[4 + length :], "<f4").reshape(about["shape"])
+
+
+def test_histories_are_the_columns_of_the_classes_asked_for(made):
+    base, truth = made
+    about, values = _packed(_url(base, "histories", run="r", attribute="x", column="recall", class_index=[7, 2, 30]))
+    assert (about["steps"], about["classes"]) == ([0, 1, 2], [7, 2, 30])
+    expected = truth["x"].class_values[:, [7, 2, 30], CLASS_COLUMNS.index("recall")].T
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_bucket_sums_are_the_means_of_the_groups(made):
+    base, truth = made
+    about, (sums, _, weights) = _packed(_url(base, "bucket_sums", run="r", attribute="x", metric="f1"))
+    for group in ("head", "medium", "tail"):
+        inside = [i for i, bucket in enumerate(about["buckets"]) if bucket["group"] == group]
+        means = sums[:, inside].sum(axis=1) / weights[:, inside].sum(axis=1)
+        np.testing.assert_allclose(means, truth["x"].group("f1", group), rtol=1e-5)
+
+
+def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
+    base, truth = made
+    at = {"run": "r", "attribute": "x", "step": 2}
+    x = truth["x"]
+    curve = get_json(_url(base, "class_curve", **at, class_index=4))
+    np.testing.assert_allclose(np.array(curve["precision"], float), x.curves[2, 4].astype(float))
+    assert curve["at"]["support"] == x.column("support", 2)[4]
+    tail = np.array(x.classes.groups) == "tail"
+    groups = get_json(_url(base, "curves", **at))["groups"]
+    np.testing.assert_allclose(groups["tail"]["precision"], np.nanmean(x.curves[2][tail].astype(float), axis=0))
+    assert groups["all"]["n_classes"] == (~np.isnan(x.curves[2].astype(float)).all(axis=1)).sum()
+    pairs = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int).tolist()
+    found = get_json(_url(base, "confusions", **at))
+    assert (found["pairs"], found["n_pairs"]) == (pairs[:200], len(pairs))
+    one = get_json(_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
+    assert one == [p for p in pairs if pairs[0][0] in p[:2]]
+    np.testing.assert_allclose(np.array(get_json(_url(base, "flow", **at))["values"], float), x.flow[2])
+    sums = get_json(_url(base, "calibration", **at))
+    np.testing.assert_allclose(np.hstack([sums["n"], sums["confidence"], sums["right"]]), x.calibration[2], rtol=1e-6)
+    overview = get_json(_url(base, "overview", run="r", metric="f1", step=1))["attributes"]
+    rows = {row["attribute"]: row for row in overview}
+    assert rows["y"]["step"] == 1
+    assert rows["y"]["groups"]["head"] == pytest.approx(float(truth["y"].group("f1", "head")[1]), nan_ok=True)
+
+
+def test_the_bundle_is_served_and_kept_apart_from_other_files(made):
+    base, _ = made
+    status, headers, body = get(f"{base}data/plugin/longtail/static/bundle.js")
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/javascript")
+    assert body.rstrip().endswith(b"export const { render } = $index;")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from tbmetrics.class_performance.intervals import bootstrap_weights, logit_binomial, percentile_interval, wilson
+from tbmetrics.intervals import bootstrap_weights, logit_binomial, percentile_interval, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))

@@ -27,6 +27,21 @@ def wilson(successes: ArrayLike, trials: ArrayLike, z: float = Z95) -> Interval:
     return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
 
 
+def f1_interval(true_positives: ArrayLike, predicted: ArrayLike, support: ArrayLike, z: float = Z95) -> Interval:
+    """Interval of an F1 from counts; NaN where nothing is predicted and there are no positives.
+
+    F1 is an increasing function of TP / (TP + FP + FN), a share of the examples that are positive or predicted:
+    Wilson's interval of that share, carried over. Given the number of such examples it is as exact as Wilson's.
+
+    Args:
+        true_positives, predicted, support: counts, any equal shape; `predicted` = TP + FP, `support` = TP + FN.
+        z: normal quantile; the default is 95 %, two-sided.
+    """
+    tp = np.asarray(true_positives, dtype=np.float64)
+    lower, upper = wilson(tp, np.asarray(predicted) + np.asarray(support) - tp, z)
+    return 2 * lower / (1 + lower), 2 * upper / (1 + upper)
+
+
 def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Interval:
     """Interval of an average precision on the logit scale, with the number of positives as its sample size.
 

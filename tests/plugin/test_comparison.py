@@ -1,0 +1,104 @@
+"""The comparison of two runs: against exhaustive tests, and by simulation where classes and positives are few."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import permutation_test
+
+from tbmetrics_longtail.comparison import EXACT_FLIPS_UP_TO, FLIPS, ClassValues, SignFlipTest, compare
+
+
+def _values(values, groups=None, names=None):
+    n = len(values)
+    return ClassValues(
+        tuple(names or map(str, range(n))), tuple(groups or ["tail"] * n), np.array(values, dtype=np.float64)
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(-8, 8), min_size=1, max_size=9))
+def test_few_classes_are_tested_exactly(differences):
+    """Against all sign patterns, tried one by one; ties and zeros included."""
+    d = np.array(differences) / 8
+    sums = [abs((np.array(signs) * d).sum()) for signs in itertools.product((-1, 1), repeat=len(d))]
+    expected = np.mean([s >= abs(d.sum()) - 1e-9 for s in sums])
+    assert SignFlipTest(d).p() == pytest.approx(expected)
+
+
+def test_it_is_scipys_paired_permutation_test():
+    d = np.random.default_rng(1).normal(0.3, 1, 10)
+    found = permutation_test(
+        (d, np.zeros(10)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
+    )
+    assert SignFlipTest(d).p() == pytest.approx(found.pvalue)
+
+
+def test_many_classes_are_tested_at_random_close_to_scipy():
+    d = np.random.default_rng(2).normal(0.12, 0.5, 60)
+    found = permutation_test(
+        (d, np.zeros(60)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=9999, rng=3
+    )
+    assert SignFlipTest(d).p() == pytest.approx(found.pvalue, abs=0.02)
+    assert SignFlipTest(np.full(400, 0.1)).p() == pytest.approx(1 / (1 + FLIPS))  # never zero
+
+
+@pytest.mark.parametrize(("classes", "positives"), [(6, 2), (8, 5), (30, 1), (60, 3)])
+def test_equal_runs_are_told_apart_no_oftener_than_promised(classes, positives):
+    """Two runs that find each positive with the same chance, the classes' chances all different."""
+    rng = np.random.default_rng(classes)
+    chance = rng.uniform(0.1, 0.9, classes)
+    rejected = 0
+    for _ in range(400):
+        a, b = (rng.binomial(positives, chance) / positives for _ in range(2))
+        rejected += SignFlipTest(b - a).p() < 0.05
+    assert rejected / 400 <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.parametrize("classes", [8, 40])
+def test_the_interval_holds_the_true_difference(classes):
+    rng = np.random.default_rng(5)
+    held = 0
+    for _ in range(300):
+        d = 0.1 + rng.normal(0, 0.2, classes)
+        low, high = SignFlipTest(d).interval()
+        held += low <= 0.1 <= high
+    assert held / 300 >= 0.95 - 3 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_the_interval_is_where_the_test_does_not_reject():
+    test = SignFlipTest(np.random.default_rng(6).normal(0.2, 0.3, 20))
+    low, high = test.interval()
+    assert low < 0.2 < high or test.p(0.2) < 0.05
+    for inside in np.linspace(low + 1e-6, high - 1e-6, 9):
+        assert test.p(float(inside)) > 0.05
+    assert test.p(low - 1e-3) <= 0.05
+    assert test.p(high + 1e-3) <= 0.05
+
+
+def test_too_few_classes_have_no_interval_and_say_why():
+    result = compare(_values([0.1] * 5), _values([0.9] * 5)).groups["tail"]
+    assert (result.n_defined, result.n_higher) == (5, 5)
+    assert result.least_p == pytest.approx(2 / 2**5)
+    assert result.least_p > 0.05
+    assert np.isnan([result.lower, result.upper]).all()
+    assert EXACT_FLIPS_UP_TO >= 6
+
+
+def test_equal_values_everywhere_are_no_difference():
+    result = compare(_values([0.5] * 8), _values([0.5] * 8)).groups["tail"]
+    assert (result.difference, result.sign_flip_p) == (0, 1)
+    assert (result.lower, result.upper) == pytest.approx((0, 0), abs=2e-3)
+
+
+def test_undefined_classes_and_missing_names_are_left_out():
+    a = _values([0.1, np.nan, 0.5, 0.6], ["head", "head", "tail", "tail"], "wxyz")
+    b = _values([0.9, 0.2, 0.4, 0.3], ["head", "head", "tail", "head"], "zxyv")
+    result = compare(a, b)
+    assert (result.n_joined, result.n_regrouped) == (3, 1)
+    assert (result.only_in_a, result.only_in_b) == (("w",), ("v",))
+    assert result.groups["head"].n_defined == 0
+    assert np.isnan(result.groups["head"].difference)
+    assert result.groups["tail"].difference == pytest.approx(((0.4 - 0.5) + (0.9 - 0.6)) / 2)
