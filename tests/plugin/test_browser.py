@@ -6,33 +6,18 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pytest
 
-from tests.plugin.chromium import FLAGS, chromium
+from tbmetrics.records import GROUPS, UNKNOWN
 from tests.plugin.logs import Truth, append_steps, get_json, tensorboard_server, wait_for_steps, write_log
-
-sync_api = pytest.importorskip("playwright.sync_api")
-expect = sync_api.expect
+from tests.plugin.tab import CONTRAST, HOSTILE, UNDEFINED, card, expect, open_frame, open_tab, rows, screenshot, shown
 
 pytestmark = pytest.mark.browser
 
-ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 MANY = 8142
 STEPS = 5
-HOSTILE = [
-    "<img src=x onerror=\"document.title='owned'\">",
-    "</script><script>document.title='owned'</script>",
-    "שלום עולם \u202e reversed",
-    "🦦👩‍👩‍👧‍👦 otters",
-    "x" * 500,
-    "../../etc/passwd",
-    "\"quoted\" & 'single' % # ? +",
-]
-UNDEFINED = "–"
 
 
 @pytest.fixture(scope="module")
@@ -52,89 +37,6 @@ def board(logs) -> Iterator[str]:
     with tensorboard_server(logs[0]) as url:
         wait_for_steps(url, 3, 3)
         yield url
-
-
-@pytest.fixture(scope="module")
-def context(browser) -> Iterator[Any]:
-    """What the pages share, TensorBoard's own large script above all."""
-    shared = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield shared
-    shared.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def page(context) -> Iterator[Any]:
-    """A page that fails the test for any console error, uncaught exception, or request to another machine."""
-    faults: list[str] = []
-    opened = context.new_page()
-    opened.set_default_timeout(15_000)
-    opened.allowed_errors = []
-
-    def on_console(message):
-        # Not ours: the icon of a frame opened alone, and TensorBoard's fonts, which it misses under a prefix.
-        ours = not message.location["url"].endswith((".woff2", "/favicon.ico"))
-        if message.type == "error" and ours and not any(text in message.text for text in opened.allowed_errors):
-            faults.append(f"console: {message.text} {message.location}")
-
-    opened.on("console", on_console)
-    opened.on("pageerror", lambda error: faults.append(f"exception: {error}"))
-    opened.on("request", lambda request: faults.extend(_outside(request.url)))
-    yield opened
-    opened.close()
-    assert not faults
-
-
-def _outside(url: str) -> list[str]:
-    return [] if re.match(r"https?://127\.0\.0\.1[:/]|data:|blob:|about:", url) else [f"request: {url}"]
-
-
-def open_tab(page, url: str, **state: str) -> Any:
-    """The tab's frame inside TensorBoard, once its table is there."""
-    page.goto(f"{url}#longtail&{_hash(state)}")
-    return _once_there(page.frame_locator("iframe"))
-
-
-def open_frame(page, url: str, **state: str) -> Any:
-    """What TensorBoard puts into the tab's frame, alone: faster, and the same but for TensorBoard around it."""
-    page.goto(f"{url}data/plugin_entry.html?name=longtail#{_hash(state)}")
-    return _once_there(page)
-
-
-def _hash(state: dict[str, str]) -> str:
-    return "&".join(f"p.longtail.{key}={quote(value)}" for key, value in state.items())
-
-
-def _once_there(tab):
-    expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_be_visible(timeout=20_000)
-    return tab
-
-
-def rows(tab) -> list[list[str]]:
-    """The texts of the rows in the page."""
-    script = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
-    return tab.locator(".classes tbody:not(.spacer) tr").evaluate_all(script)
-
-
-def screenshot(page, name: str) -> None:
-    ARTIFACTS.mkdir(exist_ok=True)
-    page.screenshot(path=str(ARTIFACTS / f"longtail-{name}.png"))
-
-
-def shown(value: float, signed: bool = False) -> str:
-    """A value as the tab writes it."""
-    if np.isnan(value):
-        return UNDEFINED
-    text = f"{abs(value):.3f}"
-    zero = float(text) == 0
-    return ("−" if value < 0 and not zero else "+" if signed and value > 0 and not zero else "") + text
 
 
 # ------------------------------------------------------------------------------------------------------ numbers
@@ -207,8 +109,12 @@ def test_hovering_tells_the_values_of_every_run(page, board, logs):
 
 def test_the_confusion_shows_shares_of_each_true_group(page, board, logs):
     tab = open_frame(page, board, attribute="few")
-    values = logs[1]["focal"]["few"].confusion[-1]
-    head = tab.locator(".matrix[data-side=B] tbody tr").first.locator("td").all_inner_texts()
+    truth = logs[1]["focal"]["few"]
+    values = np.zeros((4, 5))
+    place = [(*GROUPS, UNKNOWN).index(group) for group in truth.buckets.groups]
+    for (i, j), n in np.ndenumerate(truth.flow[-1]):
+        values[place[i], place[j] if j < len(place) else 4] += n
+    head = card(tab, "flow").locator(".matrix[data-side=B] tbody tr").first.locator("td").all_inner_texts()
     shares = 100 * values[0] / values[0].sum()
     assert head[:3] == ["<1 %" if 0 < share < 1 else f"{share:.0f} %" for share in shares[:3]]
 
@@ -226,8 +132,8 @@ def test_sorting_is_numpys_with_undefined_last(page, board, logs):
         expect(header).to_have_attribute("aria-sort", direction)
         expected = np.argsort(np.where(np.isnan(values), np.inf, sign * values), kind="stable")
         assert [row[0] for row in rows(tab)[:12]] == [truth.classes.names[i] for i in expected[:12]]
-    tab.locator(".table-scroll").evaluate("element => { element.scrollTop = element.scrollHeight; }")
-    expect(tab.locator(".classes tbody:not(.spacer) tr").last.locator("td").last).to_have_text(UNDEFINED)
+    tab.locator(".table-card .table-scroll").evaluate("element => { element.scrollTop = element.scrollHeight; }")
+    expect(tab.locator(".classes tbody:not(.spacer) tr").last.locator("td").nth(-2)).to_have_text(UNDEFINED)
 
 
 def test_of_thousands_of_classes_only_those_in_sight_are_in_the_page(page, board, logs):
@@ -236,7 +142,7 @@ def test_of_thousands_of_classes_only_those_in_sight_are_in_the_page(page, board
     expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
     assert tab.locator("table.classes tr").count() < 60
     order = np.argsort(-logs[1]["baseline"]["species"].classes.counts, kind="stable")
-    tab.locator(".table-scroll").evaluate("element => { element.scrollTop = 36 * 4000; }")
+    tab.locator(".table-card .table-scroll").evaluate("element => { element.scrollTop = 36 * 4000; }")
     row = tab.locator("tr[aria-rowindex='4002']")
     expect(row.locator(".class-name")).to_have_text(logs[1]["baseline"]["species"].classes.names[order[4000]])
     assert tab.locator("table.classes tr").count() < 60
@@ -341,7 +247,7 @@ def test_a_class_opens_with_its_curves_and_closes_with_escape(page, board, logs)
     row = drawer.locator(".metric-table tbody tr", has_text="Recall")
     for cell, truth in zip((0, 1), (a, b), strict=True):
         expect(row.locator("td").nth(cell)).to_contain_text(shown(truth.column("recall", STEPS - 1)[index]))
-    expect(drawer.locator(".run-line")).to_have_count(2)
+    expect(drawer.locator(".line-chart .run-line")).to_have_count(2)
     expect(drawer.locator(".band")).to_have_count(2)
     screenshot(page, "drawer")
     page.keyboard.press("Escape")
@@ -359,13 +265,13 @@ def test_names_are_only_ever_text(page, board):
         tab.locator(".class-name").filter(has_text=name).click()
         expect(tab.locator(".drawer h2")).to_have_text(name)
         page.keyboard.press("Escape")
-    tab.get_by_label("Attribute").select_option("digit")
+    tab.get_by_role("combobox", name="Attribute").select_option("digit")
     expect(tab.get_by_role("checkbox", name="other & <b>bold")).to_be_visible()
     for frame in page.frames:
         assert frame.title() != "owned"
         assert frame.locator("img[src=x], bdi b, bdi script").count() == 0
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-    tab.get_by_label("Attribute").select_option("hostile")
+    tab.get_by_role("combobox", name="Attribute").select_option("hostile")
     expect(tab.locator(".class-name").first).to_be_visible()
     assert page.frames[-1].evaluate(overflow) == 0
     screenshot(page, "hostile")
@@ -440,6 +346,7 @@ def test_a_log_that_grows_is_followed_and_an_empty_one_explained(page, tmp_path)
             button.click()
             expect(tab.locator(".step-text")).to_have_text(f"{step} (latest)")
             expect(tile).to_have_text(shown(grown.group("f1", "head")[-1]))
+        page.goto("about:blank")  # nothing is asked of a server that stops
 
 
 def test_a_tab_in_sight_reloads_by_itself_and_a_hidden_one_rests(page, board):
@@ -479,38 +386,4 @@ def test_many_runs_stay_apart(page, tmp_path):
         wide = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
         assert page.frames[-1].evaluate(wide)
         screenshot(page, "900-px")
-
-
-#: Texts in sight whose contrast with what is behind them is below WCAG's AA.
-CONTRAST = """root => {
-  const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
-  const canvas = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
-  const rgba = color => {
-    canvas.clearRect(0, 0, 1, 1);
-    canvas.fillStyle = color;
-    canvas.fillRect(0, 0, 1, 1);
-    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
-    return [r, g, b, a / 255];
-  };
-  const over = (top, below) => top.slice(0, 3).map((v, i) => v * top[3] + below[i] * (1 - top[3]));
-  const luminance = c => 0.2126 * channel(c[0]) + 0.7152 * channel(c[1]) + 0.0722 * channel(c[2]);
-  const behind = element => {
-    const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
-    return layers.reduceRight((below, layer) => over(layer, below), [255, 255, 255]);
-  };
-  const faults = [];
-  const walker = document.createTreeWalker(root, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const element = walker.currentNode.parentElement;
-    const text = walker.currentNode.textContent.trim();
-    if (!text || !element.checkVisibility() || element.closest('option')) continue;
-    const style = getComputedStyle(element);
-    const ink = rgba(element instanceof SVGElement ? style.fill : style.color);
-    const ground = behind(element);
-    const [l, d] = [luminance(over(ink, ground)), luminance(ground)].sort((p, q) => q - p);
-    const ratio = (l + 0.05) / (d + 0.05);
-    if (ratio < 4.5) faults.push(`${text}: ${ratio.toFixed(2)}`);
-  }
-  return faults;
-}"""
+        page.goto("about:blank")

@@ -1,22 +1,39 @@
 // @ts-check
 /** The tab: holds the state, draws the view that follows from it, reloads while someone looks. */
 
-import { ChartsCard } from './charts-card.js';
-import { ConfusionCard } from './confusion-card.js';
+import { Cards } from './cards.js';
+import { ClassRows } from './class-rows.js';
 import { Data } from './data.js';
-import { DistributionCard } from './distribution-card.js';
-import { el, fill, nameOf } from './dom.js';
+import { el, fill } from './dom.js';
 import { Drawer } from './drawer.js';
-import { emptyPage, faultPage, loadingPage, problemList } from './empty.js';
-import { clock, plural, ruleText } from './format.js';
-import { isVisible, loadState, onHostReload, onShown, saveState } from './host.js';
-import { movedStep, problemsOf, resolve, runOrder } from './model.js';
+import { emptyPage, faultPage, loadingPage } from './empty.js';
+import { groupingOf, groupsOfClasses, recordedBounds } from './grouping.js';
+import { Help } from './help.js';
+import { isVisible, linkedCard, linkTo, loadState, onHostReload, onNavigated, onShown, saveState } from './host.js';
+import { movedStep, resolve, runOrder, sizesOfGroups } from './model.js';
 import { Sidebar } from './sidebar.js';
-import { SummaryCard } from './summary-card.js';
-import { TableCard } from './table-card.js';
+import { TopBar } from './top-bar.js';
 import { Tooltip } from './tooltip.js';
 
-/** @import { Resource, RunsAnswer, State, View } from './types.js' */
+/** @import { Maybe, Resource, RunsAnswer, State, View } from './types.js' */
+
+/**
+ * @typedef {object} How a state is changed
+ * @property {boolean} [replace] no step of its own in the browser's history
+ * @property {boolean} [moving] more of it follows at once
+ */
+
+/**
+ * @typedef {object} Page what every part of the tab shares
+ * @property {Data} data
+ * @property {Tooltip} tooltip
+ * @property {(patch: Partial<State>, how?: How) => void} set
+ * @property {() => State} state
+ * @property {() => void} retry
+ * @property {() => void} redraw in the next frame
+ * @property {(card: string) => string} linkTo
+ * @property {(card: string) => Record<string, string | number | null>} about what a download was made of
+ */
 
 const RELOAD_MS = 30_000;
 const SETTLED_MS = 200;
@@ -27,39 +44,43 @@ export class App {
     this._root = root;
     this._state = loadState();
     this._scheduled = false;
+    this._moving = false;
     this._loadedAt = Date.now();
     /** @type {View | null} */
     this._view = null;
     /** @type {RunsAnswer | undefined} */
     this._lastRuns = undefined;
     this._data = new Data(() => this._schedule());
+    /** @type {Page} */
     const page = {
       data: this._data,
       tooltip: new Tooltip(),
-      set: (/** @type {Partial<State>} */ patch) => this.set(patch),
+      set: (patch, how) => this.set(patch, how),
+      state: () => this._state,
       retry: () => this._retry(),
+      redraw: () => this._schedule(),
+      linkTo: (card) => linkTo(this._state, card),
+      about: (card) => this._about(card),
     };
     this._sidebar = new Sidebar(page.set);
-    this._table = new TableCard(page);
+    this._rows = new ClassRows(this._data);
+    this._cards = new Cards(page, this._rows, () => this._schedule());
     this._drawer = new Drawer(page);
-    this._cards = [
-      new ChartsCard(page),
-      new SummaryCard(page),
-      new DistributionCard(page),
-      new ConfusionCard(page),
-      this._table,
-    ];
+    this._help = new Help();
     this._tooltip = page.tooltip;
-    this._bar = el('header', { class: 'bar' });
-    this._problems = el('div', {});
+    this._bar = new TopBar({ onHelp: () => this._help.open(), onReload: () => this._reload() });
     this._layout = this._layOut();
+    /** @type {string | null} */
+    this._linked = linkedCard();
   }
 
   start() {
     fill(this._root, loadingPage());
+    saveState(this._state);
     this._draw();
     window.setInterval(() => this._refresh(), RELOAD_MS);
     onHostReload(() => this._refresh());
+    onNavigated((state) => this._navigated(state));
     window.addEventListener('pagehide', () => saveState(this._state));
     document.addEventListener('keydown', (event) => this._key(event));
     onShown(() => {
@@ -68,35 +89,68 @@ export class App {
     });
   }
 
-  /** @param {Partial<State>} patch */
-  set(patch) {
+  /** @param {Partial<State>} patch @param {How} [how] */
+  set(patch, { replace = false, moving = false } = {}) {
     const closes = this._state.open !== null && patch.open === null ? this._state.open : null;
     this._state = { ...this._state, ...patch };
-    this._save();
-    this._draw();
-    if (closes !== null) this._table.focus(closes);
+    this._save(!replace && !moving);
+    if (moving) {
+      this._movesOn();
+      this._schedule();
+    } else this._draw();
+    if (closes !== null) this._cards.table.focus(closes);
   }
 
-  /** Writes the state once things have settled: browsers limit how often the address may change. */
-  _save() {
+  /**
+   * A deliberate change becomes a step of the browser's history at once; the rest is written once it has settled, as
+   * browsers limit how often the address may change.
+   * @param {boolean} push
+   */
+  _save(push) {
     window.clearTimeout(this._saving);
-    this._saving = window.setTimeout(() => saveState(this._state), SETTLED_MS);
+    if (push) saveState(this._state, true);
+    else this._saving = window.setTimeout(() => saveState(this._state), SETTLED_MS);
+  }
+
+  _movesOn() {
+    this._moving = true;
+    window.clearTimeout(this._stopping);
+    this._stopping = window.setTimeout(() => {
+      this._moving = false;
+      this._schedule();
+    }, SETTLED_MS);
+  }
+
+  /** Back or forward in the browser's history. @param {State} state */
+  _navigated(state) {
+    window.clearTimeout(this._saving);
+    this._state = state;
+    this._draw();
+  }
+
+  /** @param {string} card */
+  _about(card) {
+    const view = this._view;
+    return {
+      card,
+      attribute: view?.attribute ?? null,
+      metric: view?.metric ?? null,
+      class_metric: view?.classMetric ?? null,
+      step: view?.step ?? null,
+      a: view?.a?.run ?? null,
+      b: view?.b?.run ?? null,
+      head_min: view?.grouping?.headMin ?? null,
+      tail_max: view?.grouping?.tailMax ?? null,
+      rule: view?.grouping?.rule ?? view?.a?.info.rule ?? null,
+      log_directory: this._lastRuns?.logdir ?? null,
+      link: linkTo(this._state, card),
+    };
   }
 
   _layOut() {
-    const [charts, summary, distribution, confusion, table] = this._cards;
-    const lower = el('div', { class: 'pair' }, distribution.element, confusion.element);
-    const main = el(
-      'main',
-      { class: 'main' },
-      this._bar,
-      this._problems,
-      charts.element,
-      summary.element,
-      lower,
-      table.element,
-    );
-    return el('div', { class: 'layout' }, this._sidebar.element, main, this._drawer.element, this._tooltip.element);
+    const main = this._cards.layOut(this._bar.element, this._bar.problems);
+    const floating = [this._drawer.element, this._tooltip.element, this._help.element];
+    return el('div', { class: 'layout' }, this._sidebar.element, main, ...floating);
   }
 
   /** Draws once in the next frame, however many answers arrive before. */
@@ -123,59 +177,45 @@ export class App {
       host.value ?? [],
       runs.value.runs.map((run) => run.run),
     );
-    this._view = resolve(this._state, runs.value.runs, order);
+    this._view = this._grouped(resolve(this._state, runs.value.runs, order));
     if (!this._view) this._show(emptyPage(runs.value.logdir, runs.value.runs, () => this._retry()));
     else this._drawView(this._view, runs);
+  }
+
+  /** The view with the groups that the state asks for, once the training counts are there. @param {View | null} view */
+  _grouped(view) {
+    if (!view) return null;
+    const run = view.a ?? view.runs[0];
+    const classes = this._data.classes(run, view.attribute).value;
+    /** @type {readonly Maybe[]} */
+    this._counts = classes?.counts ?? [];
+    this._recorded = classes ? recordedBounds(classes) : null;
+    const grouping = groupingOf(this._state, this._counts);
+    const sizes = grouping && classes ? sizesOfGroups(groupsOfClasses(classes, grouping)) : view.sizes;
+    return { ...view, grouping, sizes, moving: this._moving };
   }
 
   /** @param {View} view @param {Resource<RunsAnswer>} runs */
   _drawView(view, runs) {
     if (this._layout.parentElement !== this._root) fill(this._root, this._layout);
-    this._drawBar(view, runs);
-    this._sidebar.update(view, this._state);
-    for (const card of this._cards) card.update(view, this._state);
-    const row = this._state.open === null ? undefined : this._table.rows.find(({ name }) => name === this._state.open);
-    this._layout.classList.toggle('with-drawer', this._drawer.update(view, row));
+    this._bar.update(view, runs, this._loadedAt);
+    this._sidebar.update(view, this._state, this._counts ?? [], this._recorded ?? null);
+    if (!this._cards.updateFirst(view)) return;
+    this._rows.update(view);
+    this._cards.update(view, this._state);
+    const open = this._drawer.update(view, this._rows.find(this._state.open));
+    if (open !== this._layout.classList.contains('with-drawer')) {
+      this._layout.classList.toggle('with-drawer', open);
+      this._schedule(); // the cards have another width now
+    }
+    this._showLinked();
   }
 
-  /** @param {View} view @param {Resource<RunsAnswer>} runs */
-  _drawBar(view, runs) {
-    const { info } = view.a ?? view.runs[0];
-    const decision = info.decision === 'single_label' ? 'one label per example' : 'several labels per example';
-    const status = runs.fault
-      ? `Reloading failed: ${runs.fault.error}. Shown is the state of ${clock(new Date(this._loadedAt))}.`
-      : `Updated ${clock(new Date(this._loadedAt))}`;
-    const key = JSON.stringify([
-      view.attribute,
-      info.n_classes,
-      decision,
-      info.rule,
-      status,
-      problemsOf(runs.value?.runs ?? []),
-    ]);
-    if (this._bar.dataset.key === key) return;
-    this._bar.dataset.key = key;
-    fill(
-      this._bar,
-      el(
-        'div',
-        {},
-        el('h1', {}, nameOf(view.attribute)),
-        el(
-          'p',
-          { class: 'caption' },
-          `${plural(info.n_classes, 'class', 'classes')}, ${decision}. Groups: ${ruleText(info.rule)}.`,
-        ),
-      ),
-      el(
-        'div',
-        { class: 'tools' },
-        el('span', { class: runs.fault ? 'error' : 'muted', role: 'status' }, status),
-        el('button', { type: 'button', class: 'button', onclick: () => this._reload() }, 'Reload'),
-      ),
-    );
-    const problems = (runs.value?.runs ?? []).filter((run) => run.problem);
-    fill(this._problems, problems.length > 0 && problemList(problems));
+  /** Once, what the address points to. */
+  _showLinked() {
+    if (this._linked === null) return;
+    this._cards.scrollTo(this._linked);
+    this._linked = null;
   }
 
   /** @param {HTMLElement} page */
@@ -208,16 +248,27 @@ export class App {
 
   /** @param {KeyboardEvent} event */
   _key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || !this._view) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || !this._view || this._help.element.open) return;
     const typing = event.target instanceof Element && event.target.matches('input, select, textarea');
-    if (event.key === 'Escape' && this._state.open !== null) this.set({ open: null });
+    if (event.key === 'Escape') this._escape();
     else if (typing) return;
     else if (event.key === '/') {
       event.preventDefault();
-      this._table.search.focus();
-    } else if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') {
+      this._cards.table.search.focus();
+    } else if (event.key === 'a' || event.key === 'b') {
       event.preventDefault();
-      this.set({ step: movedStep(this._view, event.key === 'ArrowLeft' ? -1 : 1) });
+      this._sidebar.focusRun(event.key);
+    } else if (event.key === '?') this._help.open();
+    else if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') {
+      event.preventDefault();
+      this.set({ step: movedStep(this._view, event.key === 'ArrowLeft' ? -1 : 1) }, { replace: true });
     }
+  }
+
+  /** Closes the innermost of what is open. */
+  _escape() {
+    if (this._state.open !== null) this.set({ open: null });
+    else if (this._state.full !== null) this.set({ full: null });
+    else if (this._state.brush !== null) this.set({ brush: null });
   }
 }

@@ -1,28 +1,39 @@
 // @ts-check
-/** The frame of each part of the page: heading, explanation, and what stands there while there is nothing to show. */
+/** The frame of each part of the page: heading, explanation, menu, and what stands there while there is nothing to show. */
 
+import { CardMenu } from './card-menu.js';
 import { el, fill, nameOf } from './dom.js';
+import { Width } from './width.js';
 
-/** @import { ApiFault, Resource } from './types.js' */
+/** @import { Page } from './app.js' */
+/** @import { ApiFault, Resource, Table } from './types.js' */
 
 /** @typedef {{name: string, resource: Resource<unknown>}} Part what a card waits for, and whose it is */
 
-let cards = 0;
+const SAID_MS = 8000;
 
 export class Card {
-  /** @param {{title: string, className: string, onRetry: () => void}} options */
-  constructor({ title, className, onRetry }) {
-    const id = `card-${(cards += 1)}`;
-    this._onRetry = onRetry;
+  /**
+   * `id` names the card in links; `table` gives its numbers for downloads.
+   * @param {{id: string, title: string, className: string, page: Page, table: () => Table | null}} options
+   */
+  constructor({ id, title, className, page, table }) {
+    this.id = id;
+    this._page = page;
     this._caption = el('p', { class: 'caption' });
     this._notice = el('div', { class: 'notice', role: 'alert', hidden: true });
-    this.title = el('h2', { id }, title);
+    this._said = el('div', { class: 'said', role: 'status', hidden: true, 'data-no-picture': true });
+    this.title = el('h2', { id: `card-${id}` }, title);
     this.tools = el('div', { class: 'tools' });
     this.body = el('div', { class: 'body' });
+    this.waits = false;
+    this._width = new Width(this.body, page.redraw);
+    this._menu = new CardMenu(this, page, table);
     this.element = el(
       'section',
-      { class: `card ${className}`, 'aria-labelledby': id },
-      el('header', {}, el('div', {}, this.title, this._caption), this.tools),
+      { class: `card ${className}`, 'data-card': id, 'aria-labelledby': `card-${id}` },
+      el('header', {}, el('div', {}, this.title, this._caption), this.tools, this._menu.element),
+      this._said,
       this._notice,
       this.body,
     );
@@ -31,6 +42,37 @@ export class Card {
   /** @param {...(Node | string)} content */
   caption(...content) {
     fill(this._caption, ...content);
+  }
+
+  captionText() {
+    return this._caption.textContent ?? '';
+  }
+
+  /** Shows that the card is, or is not, in full size. @param {boolean} full */
+  setFull(full) {
+    this.element.classList.toggle('full', full);
+    this._menu.update(full);
+  }
+
+  /** The width of the body. */
+  get width() {
+    return this._width.value;
+  }
+
+  /** The height of a chart: `normal`, or what there is in full size. @param {number} normal */
+  height(normal) {
+    if (!this.element.classList.contains('full')) return normal;
+    return Math.max(normal, document.documentElement.clientHeight - 190);
+  }
+
+  /** Words for a moment, below the heading. @param {...(Node | string)} content */
+  say(...content) {
+    window.clearTimeout(this._saying);
+    fill(this._said, ...content);
+    this._said.hidden = false;
+    this._saying = window.setTimeout(() => {
+      this._said.hidden = true;
+    }, SAID_MS);
   }
 
   /**
@@ -45,10 +87,11 @@ export class Card {
       'stale',
       parts.some(({ resource }) => resource.stale && !resource.fault),
     );
+    this.waits = waits;
     this.element.classList.toggle('waits', waits);
     this.element.setAttribute('aria-busy', String(waits));
     this._report(failed);
-    if (!any) fill(this.body, waits && el('div', { class: 'skeleton', 'aria-label': 'Loading' }));
+    if (!any) fill(this.body, waits && el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' }));
     return any;
   }
 
@@ -58,7 +101,7 @@ export class Card {
     if (this._notice.dataset.key === key) return;
     this._notice.dataset.key = key;
     this._notice.hidden = failed.length === 0;
-    fill(this._notice, ...(failed.length ? faultText(failed, this._onRetry) : []));
+    fill(this._notice, ...(failed.length ? faultText(failed, this._page.retry) : []));
   }
 }
 

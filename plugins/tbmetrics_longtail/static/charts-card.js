@@ -5,12 +5,14 @@ import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from './dom.js';
 import { count, interval, MEANS, metricText, number, plural } from './format.js';
 import { LineChart } from './line-chart.js';
+import { canRegroup, groupsOf } from './group-series.js';
 import { badgeOf, groupPoints, pointAt } from './model.js';
 import { extent, niceDomain } from './scale.js';
+import { meanLine } from './seeds.js';
+import { Width } from './width.js';
 
-/** @import { Data } from './data.js' */
-/** @import { Tooltip } from './tooltip.js' */
-/** @import { GroupsAnswer, Maybe, Resource, RunView, Series, State, View } from './types.js' */
+/** @import { Page } from './app.js' */
+/** @import { Experiment, GroupsAnswer, Maybe, Resource, RunView, Series, Table, View } from './types.js' */
 
 const CHARTS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
 const HEIGHT = 190;
@@ -19,11 +21,18 @@ const MOST_IN_LEGEND = 8;
 const MOST_IN_TOOLTIP = 14;
 
 export class ChartsCard {
-  /** @param {{data: Data, tooltip: Tooltip, set: (patch: Partial<State>) => void, retry: () => void}} page */
-  constructor({ data, tooltip, set, retry }) {
+  /** @param {Page} page */
+  constructor(page) {
+    const { data, tooltip, set } = page;
     this._data = data;
     this._tooltip = tooltip;
-    this._card = new Card({ title: 'Over training', className: 'charts-card', onRetry: retry });
+    this._card = this.frame = new Card({
+      id: 'training',
+      title: 'Over training',
+      className: 'charts-card',
+      page,
+      table: () => this._table(),
+    });
     this.element = this._card.element;
     /** @type {View | null} */
     this._view = null;
@@ -37,6 +46,7 @@ export class ChartsCard {
       const heading = el('h3', {});
       return { group, chart, heading, box: el('figure', { class: 'chart' }, heading, chart.element) };
     });
+    this._chart = new Width(this._charts[0].box, page.redraw);
     this._grid = el('div', { class: 'chart-grid' }, ...this._charts.map(({ box }) => box));
   }
 
@@ -48,7 +58,7 @@ export class ChartsCard {
     const parts = view.charted.map((run) => ({
       name: run.run,
       run,
-      resource: this._data.groups(run, view.attribute, view.metric),
+      resource: groupsOf(this._data, run, view),
     }));
     if (!this._card.ready(parts)) return;
     if (!view.charted.length) {
@@ -70,7 +80,10 @@ export class ChartsCard {
       view.steps.length,
       view.a?.run,
       view.b?.run,
+      view.grouping?.key,
+      view.experiments?.map((e) => `${e.label}:${e.runs.length}`).join(),
       width,
+      this._card.height(HEIGHT),
       ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale]),
     ].join('\n');
     if (key === this._key || !width) return;
@@ -78,10 +91,14 @@ export class ChartsCard {
     this._series = Object.fromEntries(
       CHARTS.map((group) => [
         group,
-        drawn.map(({ run, resource }) => seriesOf(view, run, /** @type {GroupsAnswer} */ (resource.value), group)),
+        seriesOf(
+          view,
+          drawn.map(({ run, resource }) => ({ run, answer: /** @type {GroupsAnswer} */ (resource.value) })),
+          group,
+        ),
       ]),
     );
-    this._drawLegend(view);
+    this._drawLegend();
     const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), {
       bounds: [0, 1],
     });
@@ -99,19 +116,25 @@ export class ChartsCard {
           label: describe(group, view, series),
         },
         width,
-        HEIGHT,
+        this._card.height(2 * HEIGHT + 60) > 2 * HEIGHT + 60 ? Math.floor(this._card.height(HEIGHT) / 2) - 40 : HEIGHT,
       );
     }
   }
 
-  /** @param {View} view */
-  _drawLegend(view) {
-    const shown = view.charted.slice(0, MOST_IN_LEGEND);
-    const more = view.charted.length - shown.length;
-    const entries = shown.map((run) => {
-      const badge = badgeOf(view, run.run);
-      return el('li', {}, runSwatch(run.style), badge && sideBadge(badge), nameOf(run.run));
-    });
+  _drawLegend() {
+    const lines = this._series?.head ?? [];
+    const shown = lines.slice(0, MOST_IN_LEGEND);
+    const more = lines.length - shown.length;
+    const entries = shown.map(({ label, badge, style, of }) =>
+      el(
+        'li',
+        {},
+        runSwatch(style),
+        badge && sideBadge(badge),
+        nameOf(label),
+        of > 1 && el('span', { class: 'muted' }, plural(of, 'seed')),
+      ),
+    );
     fill(
       this._legend,
       ...entries,
@@ -119,11 +142,18 @@ export class ChartsCard {
     );
   }
 
+  /** @returns {Table} */
+  _table() {
+    const rows = CHARTS.flatMap((group) =>
+      (this._series?.[group] ?? []).flatMap(({ label, badge, points }) =>
+        points.map((p) => [label, badge, group, p.x, p.y, p.lower, p.upper, p.n]),
+      ),
+    );
+    return { columns: ['run', 'side', 'group', 'step', 'value', 'lower', 'upper', 'n'], rows };
+  }
+
   _chartWidth() {
-    const styles = window.getComputedStyle(this._grid);
-    const columns = styles.gridTemplateColumns.split(' ').length;
-    const gap = Number.parseFloat(styles.columnGap) || 0;
-    return Math.max(0, Math.floor((this._grid.clientWidth - gap * (columns - 1)) / columns));
+    return this._chart.value;
   }
 
   /** @param {typeof CHARTS[number]} group @param {Maybe} step @param {PointerEvent | null} event */
@@ -153,11 +183,32 @@ export class ChartsCard {
   }
 }
 
-/** @param {View} view @param {RunView} run @param {GroupsAnswer} answer @param {string} group @returns {Series} */
-function seriesOf(view, run, answer, group) {
-  const badge = badgeOf(view, run.run);
-  const band = view.charted.length <= ALL_BANDS_UP_TO || badge !== '';
-  return { label: run.run, badge, style: run.style, band, points: groupPoints(answer, group, view.metric) };
+/**
+ * One line a run, or one an experiment: the mean of its seeds.
+ * @param {View} view @param {{run: RunView, answer: GroupsAnswer}[]} drawn @param {string} group @returns {Series[]}
+ */
+function seriesOf(view, drawn, group) {
+  const lineOf = (/** @type {GroupsAnswer} */ answer) => groupPoints(answer, group, view.metric);
+  if (!view.experiments) {
+    return drawn.map(({ run, answer }) => {
+      const badge = badgeOf(view, run.run);
+      const band = view.charted.length <= ALL_BANDS_UP_TO || badge !== '';
+      return { label: run.run, badge, style: run.style, band, points: lineOf(answer), of: 1 };
+    });
+  }
+  return view.experiments.flatMap((experiment) => {
+    const lines = drawn.filter(({ run }) => experiment.runs.includes(run)).map(({ answer }) => lineOf(answer));
+    if (!lines.length) return [];
+    const badge = badgeOfExperiment(view, experiment);
+    const { label, style } = experiment;
+    return [{ label, badge, style, band: true, points: meanLine(lines), of: lines.length }];
+  });
+}
+
+/** @param {View} view @param {Experiment} experiment @returns {'A' | 'B' | ''} */
+function badgeOfExperiment(view, { runs }) {
+  const has = (/** @type {RunView | null} */ run) => run !== null && runs.some((r) => r.run === run.run);
+  return has(view.a) ? 'A' : has(view.b) ? 'B' : '';
 }
 
 /** @param {Series[]} series */
@@ -168,16 +219,20 @@ function rangeOf(series) {
 /** @param {typeof CHARTS[number]} group @param {View} view */
 function headingOf(group, view) {
   if (group === 'gap') return ['Gap', el('span', { class: 'muted' }, 'head − tail')];
-  const size = (view.a ?? view.charted[0]).info.group_sizes[group] ?? 0;
+  const size = view.sizes.get(group) ?? 0;
   return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, plural(size, 'class', 'classes'))];
 }
 
 /** @param {View} view */
 function captionOf(view) {
+  if (view.grouping && !canRegroup(view.metric))
+    return `${metricText(view.metric).meaning} Recorded for the run’s own groups only, so not by these thresholds.`;
   if (!MEANS.includes(view.metric)) return metricText(view.metric).meaning;
+  const mean = 'Mean over the group’s classes that have a value.';
+  if (view.experiments) return `${mean} Lines: mean of the seeds of an experiment; bands: their standard deviation.`;
   const bands = view.charted.length > ALL_BANDS_UP_TO ? 'Bands (of A and B)' : 'Bands';
-  const interval95 = '95 % interval of this validation set; other seeds may differ more';
-  return `Mean over the group’s classes that have a value. ${bands}: ${interval95}.`;
+  const how = view.grouping ? ', from the classes’ own intervals, as if independent' : '';
+  return `${mean} ${bands}: 95 % interval of this validation set${how}; other seeds may differ more.`;
 }
 
 /** @param {string} group @param {View} view @param {Series[]} series */
@@ -207,6 +262,6 @@ function tooltipRow(series, point) {
     el('td', { class: 'tooltip-name' }, nameOf(series.label)),
     el('td', { class: 'number' }, number(point?.y)),
     el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
-    el('td', { class: 'muted' }, n !== null && plural(n, 'class', 'classes')),
+    el('td', { class: 'muted' }, n !== null && (series.of > 1 ? plural(n, 'seed') : plural(n, 'class', 'classes'))),
   );
 }

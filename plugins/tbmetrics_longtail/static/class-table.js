@@ -2,15 +2,16 @@
 /** The table itself: only the rows in sight are in the page. */
 
 import { el, fill, groupBadge, nameOf } from './dom.js';
+import { sparkline } from './sparkline.js';
 import { count, number, signed } from './format.js';
 import { verdict } from './model.js';
 import { firstDirection, visibleRows } from './table-model.js';
 
-/** @import { Row, SortKey } from './types.js' */
+/** @import { Trends } from './trends.js' */
+/** @import { Row, RunStyle, SortKey } from './types.js' */
 
 const ROW_HEIGHT = 36;
 const HEADER_HEIGHT = 40;
-const MOST_ROWS_HIGH = 14;
 
 /**
  * @typedef {object} TableOptions
@@ -21,13 +22,20 @@ const MOST_ROWS_HIGH = 14;
  * @property {SortKey} sort
  * @property {boolean} descending
  * @property {string | null} open the class whose drawer is open
+ * @property {number} high pixels for rows at most
+ * @property {RunStyle[]} sides how the trend lines of A and B look
  */
 
 export class ClassTable {
-  /** @param {{onSort: (key: SortKey, descending: boolean) => void, onOpen: (name: string) => void}} actions */
-  constructor({ onSort, onOpen }) {
+  /**
+   * `trendOf` is told which rows are in sight.
+   * @param {{onSort: (key: SortKey, descending: boolean) => void, onOpen: (name: string) => void,
+   *   trendOf: (rows: readonly Row[]) => void}} actions
+   */
+  constructor({ onSort, onOpen, trendOf }) {
     this._onSort = onSort;
     this._onOpen = onOpen;
+    this._trendOf = trendOf;
     /** @type {readonly Row[]} */
     this._rows = [];
     /** @type {TableOptions | null} */
@@ -65,8 +73,8 @@ export class ClassTable {
     if (resorted) this.element.scrollTop = 0;
     this._table.setAttribute('aria-rowcount', String(rows.length + 1));
     this._empty.hidden = rows.length > 0;
-    const high = Math.min(MOST_ROWS_HIGH, Math.max(2, rows.length));
-    this.element.style.height = `${HEADER_HEIGHT + 2 + ROW_HEIGHT * high}px`;
+    const high = Math.min(options.high, ROW_HEIGHT * Math.max(2, rows.length));
+    this.element.style.height = `${HEADER_HEIGHT + 2 + high}px`;
     this._drawRows(true);
   }
 
@@ -83,7 +91,8 @@ export class ClassTable {
     if (options.hasB)
       columns.push(['b', `${options.metric} B`, 'At the chosen step'], ['difference', 'B − A', 'Difference']);
     const focused = /** @type {HTMLElement | null} */ (this._head.querySelector(':focus'))?.dataset.sort;
-    fill(this._head, ...columns.map(([key, label, title]) => this._header(key, label, title, options)));
+    const trend = el('th', { scope: 'col', class: 'column-trend', title: 'Over all steps' }, el('span', {}, 'Trend'));
+    fill(this._head, ...columns.map(([key, label, title]) => this._header(key, label, title, options)), trend);
     if (focused) /** @type {HTMLElement | null} */ (this._head.querySelector(`[data-sort="${focused}"]`))?.focus();
     this._table.classList.toggle('has-b', options.hasB);
   }
@@ -131,6 +140,7 @@ export class ClassTable {
       this._drawn.set(index, row);
       after = row;
     }
+    this._trendOf(this._rows.slice(first, last));
     spacer(this._above, first);
     spacer(this._below, this._rows.length - last);
     if (focused !== undefined) this._button(focused)?.focus({ preventScroll: true });
@@ -166,7 +176,21 @@ export class ClassTable {
       hasB && el('td', { class: 'number' }, number(row.b)),
       hasB &&
         el('td', { class: 'number difference' }, bar(row, scale, classMetric), el('span', {}, signed(row.difference))),
+      el('td', { class: 'column-trend' }),
     );
+  }
+
+  /** Puts the trend lines that have arrived into the rows in sight. @param {Trends} trends */
+  drawTrends(trends) {
+    const styles = this._options?.sides ?? [];
+    for (const [index, element] of this._drawn) {
+      const row = this._rows[index];
+      const lines = row ? trends.of(row) : null;
+      const cell = /** @type {HTMLElement} */ (element.lastElementChild);
+      if (!lines || cell.dataset.of === lines.key) continue;
+      cell.dataset.of = lines.key;
+      fill(cell, sparkline(lines.lines, styles));
+    }
   }
 
   /** The arrow keys go from row to row. @param {KeyboardEvent} event */

@@ -11,7 +11,7 @@ import { markerPath } from './scale.js';
 const SVG = 'http://www.w3.org/2000/svg';
 
 /** The host's palette has this many colours. */
-const HOST_COLORS = 7;
+export const HOST_COLORS = 7;
 
 /** @type {Readonly<Record<string, Marker>>} */
 const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'diamond', tail: 'triangle', unknown: 'square' });

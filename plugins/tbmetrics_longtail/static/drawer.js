@@ -4,21 +4,26 @@
 import { nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { count, interval, MEANS, metricText, number, signed } from './format.js';
+import { groupsOfClasses } from './grouping.js';
 import { LineChart } from './line-chart.js';
 import { pointAt } from './model.js';
+import { classLine } from './pr-card.js';
+import { PrChart } from './pr-chart.js';
 import { extent, niceDomain } from './scale.js';
 
-/** @import { Data } from './data.js' */
-/** @import { HistoryAnswer, Maybe, Point, Resource, Row, RunView, Series, State, View } from './types.js' */
-/** @import { Tooltip } from './tooltip.js' */
+/** @import { Page } from './app.js' */
+/** @import { HistoryAnswer, Maybe, Point, Resource, Row, RunView, Series, View } from './types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, index: number}} Side */
 
 const CHART = { width: 396, height: 200 };
+const CONFUSED = 5;
 
 export class Drawer {
-  /** @param {{data: Data, tooltip: Tooltip, set: (patch: Partial<State>) => void, retry: () => void}} page */
-  constructor({ data, tooltip, set, retry }) {
+  /** @param {Page} page */
+  constructor(page) {
+    const { data, tooltip, set, retry } = page;
+    this._page = page;
     this._data = data;
     this._tooltip = tooltip;
     this._retry = retry;
@@ -41,10 +46,11 @@ export class Drawer {
       onHover: (step, event) => this._hover(step, event),
       onPick: (step) => set({ step: step === this._steps.at(-1) ? null : step }),
     });
+    this._pr = new PrChart(tooltip);
     /** @type {number[]} */
     this._steps = [];
     this.element = el(
-      'aside',
+      'div',
       { class: 'drawer', role: 'dialog', 'aria-labelledby': 'drawer-title', hidden: true },
       el('header', {}, this._name, this._close),
       this._body,
@@ -67,6 +73,8 @@ export class Drawer {
       this._facts(row),
       el('h3', {}, `${metricText(view.classMetric).label} over training`),
       faults.length ? this._fault(faults[0].error) : this._curves(view, histories.get(view.classMetric) ?? []),
+      ...this._prCurve(view, sides, row.name),
+      ...this._confusions(view, sides),
       el('h3', {}, `At ${view.step === null ? 'no step' : `step ${count(view.step)}`}`),
       metricTable(histories),
     );
@@ -106,6 +114,7 @@ export class Drawer {
       style: side.run.style,
       band: true,
       points: points ?? [],
+      of: 1,
     }));
     const values = this._series.flatMap(({ points }) => points.flatMap((p) => [p.y, p.lower, p.upper]));
     if (!values.some((value) => value !== null))
@@ -132,6 +141,86 @@ export class Drawer {
           : 'No interval is recorded for this metric.',
       ),
     );
+  }
+
+  /** @param {View} view @param {Side[]} sides @param {string} name */
+  _prCurve(view, sides, name) {
+    const known = sides.filter(({ run }) => run.info.kinds.includes('curves') && run.step !== null);
+    if (!known.length) return [];
+    const answers = known.map((side) => ({
+      side,
+      answer: this._data.classCurve(side.run, view.attribute, side.index),
+    }));
+    const heading = el('h3', {}, 'Precision-recall curve');
+    if (answers.some(({ answer }) => answer.status === 'loading'))
+      return [heading, el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' })];
+    const lines = answers
+      .flatMap(({ side, answer }) => classLine(side.letter, side.run, answer.value, name))
+      .map((line) => ({ ...line, dotted: false }));
+    if (!lines.length) return [];
+    this._pr.draw(lines, CHART.width, 230, 'Precision-recall curve of this class');
+    const notes = answers.flatMap(({ side, answer }) => {
+      const at = answer.value?.at;
+      if (!at || at.best_f1 === null) return [];
+      const used =
+        at.threshold === null ? 'the most likely class is predicted' : `threshold in use ${number(at.threshold)}`;
+      const text = ` best F1 ${number(at.best_f1)} at threshold ${number(at.best_threshold)}; ${used}`;
+      return [el('li', {}, sideBadge(side.letter), text)];
+    });
+    return [
+      heading,
+      el(
+        'div',
+        {},
+        this._pr.element,
+        el('p', { class: 'caption' }, '● the decision rule in use, ◆ best F1.'),
+        el('ul', { class: 'notes' }, ...notes),
+      ),
+    ];
+  }
+
+  /** The classes it is mistaken for, and those mistaken for it. @param {View} view @param {Side[]} sides */
+  _confusions(view, sides) {
+    const lists = sides.flatMap((side) => {
+      if (!side.run.info.kinds.includes('confusions') || side.run.step === null) return [];
+      const found = this._data.confusions(side.run, view.attribute, side.index).value;
+      const classes = this._data.classes(side.run, view.attribute).value;
+      if (!found || !classes) return [];
+      const groups = groupsOfClasses(classes, view.grouping);
+      const item = (/** @type {number} */ other, /** @type {number} */ n) =>
+        el(
+          'li',
+          {},
+          other < 0
+            ? 'nothing predicted'
+            : el(
+                'button',
+                { type: 'button', class: 'class-link', onclick: () => this._page.set({ open: classes.names[other] }) },
+                groupBadge(groups[other], ''),
+                nameOf(classes.names[other]),
+              ),
+          el('span', { class: 'number' }, count(n)),
+        );
+      const away = found.pairs.filter(([true_]) => true_ === side.index).slice(0, CONFUSED);
+      const here = found.pairs
+        .filter(([true_, went]) => went === side.index && true_ !== side.index)
+        .slice(0, CONFUSED);
+      return [
+        el(
+          'div',
+          { class: 'confused', 'data-side': side.letter },
+          el('h4', {}, sideBadge(side.letter), ' mistaken for'),
+          away.length
+            ? el('ol', {}, ...away.map(([, went, n]) => item(went, n)))
+            : el('p', { class: 'hint' }, 'nothing'),
+          el('h4', {}, sideBadge(side.letter), ' predicted, but was'),
+          here.length
+            ? el('ol', {}, ...here.map(([true_, , n]) => item(true_, n)))
+            : el('p', { class: 'hint' }, 'nothing'),
+        ),
+      ];
+    });
+    return lists.length ? [el('h3', {}, 'Confusions'), el('div', { class: 'confused-lists' }, ...lists)] : [];
   }
 
   /** @param {string} error */

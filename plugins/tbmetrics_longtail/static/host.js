@@ -1,12 +1,15 @@
 // @ts-check
 /** TensorBoard around the tab: its dark mode, its address bar, its reloads. Everything works without it too. */
 
-import { fromTexts, readHash, toTexts, writeHash } from './state.js';
+import { fromTexts, HABITS, readHash, toTexts, writeHash } from './state.js';
 
 /** @import { State } from './types.js' */
 
 const PREFIX = 'p.longtail.'; // TensorBoard keeps what begins with `p.` and a plugin's name
-const STORED = 'tbmetrics.longtail.state';
+const MARK = 'v';
+const CARD = 'card';
+const STATE_KEY = 'tbmetrics.longtail.state';
+const HABITS_KEY = 'tbmetrics.longtail.habits';
 const RELOADED = 'experimental.DataReloaded';
 
 /** The window of TensorBoard, or our own where the module was opened alone. */
@@ -34,33 +37,79 @@ export function followTheme() {
 /** The state in the host's address bar, else the one remembered. @returns {State} */
 export function loadState() {
   const texts = readHash(hostWindow().location.hash, PREFIX);
-  return fromTexts(Object.keys(texts).length ? texts : remembered());
+  return fromTexts(
+    Object.keys(texts).length ? texts : { ...kept(localStore, HABITS_KEY), ...kept(sessionStore, STATE_KEY) },
+  );
 }
 
-/** Puts the state into the host's address bar, without a step of its history; and remembers it. @param {State} state */
-export function saveState(state) {
+/**
+ * Puts the state into the host's address bar, as a step of its history or in place of the last; and remembers it.
+ * @param {State} state @param {boolean} [push]
+ */
+export function saveState(state, push = false) {
   const texts = toTexts(state);
   const host = hostWindow();
-  const hash = writeHash(host.location.hash, PREFIX, texts);
+  // The mark tells an address of ours at its defaults from one that TensorBoard made.
+  const hash = writeHash(host.location.hash, PREFIX, { ...texts, [MARK]: '1' });
   try {
-    if (hash !== host.location.hash) host.history.replaceState(host.history.state, '', hash);
+    if (hash !== host.location.hash) host.history[push ? 'pushState' : 'replaceState'](host.history.state, '', hash);
   } catch {
     // Too many changes a second for this browser: the next one will do.
   }
-  try {
-    window.sessionStorage.setItem(STORED, JSON.stringify(texts));
-  } catch {
-    // Storage is off or full: the address bar has it.
-  }
+  keep(sessionStore, STATE_KEY, texts);
+  keep(localStore, HABITS_KEY, Object.fromEntries(HABITS.flatMap((key) => (texts[key] ? [[key, texts[key]]] : []))));
 }
 
-/** @returns {Record<string, string>} */
-function remembered() {
+/** Whether there is an address to copy: a frame within a file has none. */
+export function hasAddress() {
+  return hostWindow().location.protocol !== 'about:';
+}
+
+/** The address of this state, scrolled to a card. @param {State} state @param {string} card */
+export function linkTo(state, card) {
+  const url = new URL(hostWindow().location.href);
+  url.hash = writeHash(url.hash, PREFIX, { ...toTexts(state), [MARK]: '1', [CARD]: card });
+  return url.href;
+}
+
+/** The card that the address points to. */
+export function linkedCard() {
+  return readHash(hostWindow().location.hash, PREFIX)[CARD] ?? null;
+}
+
+/**
+ * Calls `navigated` with the state of the address whenever the browser goes back or forward to one of ours.
+ * @param {(state: State) => void} navigated
+ */
+export function onNavigated(navigated) {
+  const host = hostWindow();
+  const follow = () => {
+    const texts = readHash(host.location.hash, PREFIX);
+    if (texts[MARK]) navigated(fromTexts(texts));
+  };
+  host.addEventListener('popstate', follow);
+  window.addEventListener('pagehide', () => host.removeEventListener('popstate', follow));
+}
+
+const localStore = () => window.localStorage;
+const sessionStore = () => window.sessionStorage;
+
+/** @param {() => Storage} store @param {string} key @returns {Record<string, string>} */
+function kept(store, key) {
   try {
-    const texts = JSON.parse(window.sessionStorage.getItem(STORED) ?? '{}');
+    const texts = JSON.parse(store().getItem(key) ?? '{}');
     return texts && typeof texts === 'object' ? texts : {};
   } catch {
     return {};
+  }
+}
+
+/** @param {() => Storage} store @param {string} key @param {Record<string, string>} texts */
+function keep(store, key, texts) {
+  try {
+    store().setItem(key, JSON.stringify(texts));
+  } catch {
+    // Storage is off or full: the address bar has it.
   }
 }
 

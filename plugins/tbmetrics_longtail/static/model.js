@@ -2,6 +2,7 @@
 /** What is to be shown, worked out from the user's state and from what there is: no page, no network. */
 
 import { MEANS, metricText } from './format.js';
+import { experimentsOf, seedPattern } from './seeds.js';
 
 /** @import { AttributeInfo, Group, GroupsAnswer, Maybe, Point, RunInfo, RunStyle, State, View } from './types.js' */
 
@@ -89,9 +90,11 @@ export function resolve(state, runs, order) {
     ticked: state.shown ? state.shown.includes(run) : i < TICKED_AT_FIRST,
     matches: filter.matches(run),
   }));
+  const { experimentOf, error: seedsError } = seedPattern(state.seeds);
   const { a, b } = compared(
     state,
     all.map((r) => r.run),
+    experimentOf,
   );
   const relevant = all.filter((r) => (r.ticked && r.matches) || r.run === a || r.run === b);
   const steps = unionOfSteps(relevant.map((r) => r.info.steps));
@@ -99,6 +102,7 @@ export function resolve(state, runs, order) {
   const step = state.step === null ? newest : (stepAt(steps, state.step) ?? steps[0] ?? null);
   const views = all.map((r) => ({ ...r, step: stepAt(r.info.steps, step), version: versionOf(r.info) }));
   const metric = chosen(state.metric, metrics);
+  const charted = views.filter((r) => r.ticked && r.matches);
   return {
     attribute,
     attributes,
@@ -106,14 +110,27 @@ export function resolve(state, runs, order) {
     metrics,
     classMetric: classMetricOf(metric, found[0].info.columns),
     runs: views,
-    charted: views.filter((r) => r.ticked && r.matches),
+    charted,
     a: views.find((r) => r.run === a) ?? null,
     b: views.find((r) => r.run === b) ?? null,
     steps,
     step,
     latest: step === newest,
     filterError: filter.error,
+    grouping: null,
+    sizes: new Map(Object.entries((views.find((r) => r.run === a) ?? views[0]).info.group_sizes)),
+    moving: false,
+    experiments: experimentOf && experimentsOf(charted, experimentOf),
+    experimentOf,
+    seedsError,
   };
+}
+
+/** How many classes are in each group. @param {readonly Group[]} groups */
+export function sizesOfGroups(groups) {
+  const sizes = new Map(GROUPS.map((group) => [/** @type {string} */ (group), 0]));
+  for (const group of groups) sizes.set(group, (sizes.get(group) ?? 0) + 1);
+  return sizes;
 }
 
 /** @param {string | null} wanted @param {readonly string[]} known */
@@ -126,12 +143,16 @@ function place(order, run) {
   return order.get(run) ?? order.size;
 }
 
-/** The runs compared: as chosen, else the first two. @param {State} state @param {readonly string[]} runs */
-function compared(state, runs) {
+/**
+ * The runs compared: as chosen, else the first two, of different experiments if there are any.
+ * @param {State} state @param {readonly string[]} runs @param {((run: string) => string) | null} experimentOf
+ */
+function compared(state, runs, experimentOf) {
   const known = (/** @type {string | null} */ run) => run !== null && runs.includes(run);
   const wantedB = known(state.b) ? state.b : null;
   const a = known(state.a) ? /** @type {string} */ (state.a) : (runs.find((run) => run !== wantedB) ?? runs[0]);
-  const b = state.b === '' ? null : (wantedB ?? runs.find((run) => run !== a) ?? null);
+  const other = experimentOf && runs.find((run) => experimentOf(run) !== experimentOf(a));
+  const b = state.b === '' ? null : (wantedB ?? other ?? runs.find((run) => run !== a) ?? null);
   return { a, b };
 }
 
@@ -165,13 +186,13 @@ function versionOf(info) {
  */
 export function groupPoints(answer, group, metric) {
   const columns = answer.groups[group] ?? {};
-  const at = (/** @type {string} */ suffix, /** @type {number} */ i) => columns[`${metric}${suffix}`]?.[i] ?? null;
+  const [y, lower, upper, n] = ['', '_lower', '_upper', '_n_classes'].map((end) => columns[`${metric}${end}`] ?? []);
   return answer.steps.map((x, i) => ({
     x,
-    y: at('', i),
-    lower: at('_lower', i),
-    upper: at('_upper', i),
-    n: at('_n_classes', i),
+    y: y[i] ?? null,
+    lower: lower[i] ?? null,
+    upper: upper[i] ?? null,
+    n: n[i] ?? null,
   }));
 }
 

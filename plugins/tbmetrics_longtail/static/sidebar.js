@@ -2,22 +2,26 @@
 /** The left side: which attribute, metric and step, which two runs are compared, which runs are drawn. */
 
 import { el, fill, nameOf, runSwatch, setOptions, sideBadge } from './dom.js';
-import { count, metricText, shorten } from './format.js';
+import { count, metricText, plural, shorten } from './format.js';
+import { GroupsControl } from './groups-control.js';
 import { badgeOf, movedStep } from './model.js';
+import { USUAL_PATTERN } from './seeds.js';
 
-/** @import { RunView, State, View } from './types.js' */
+/** @import { SetState } from './groups-control.js' */
+/** @import { Grouping, Maybe, RunView, State, View } from './types.js' */
 
 const SETTLE_MS = 80; // a slider on the move asks for nothing until it rests this long
 
 export class Sidebar {
-  /** @param {(patch: Partial<State>) => void} set */
+  /** @param {SetState} set */
   constructor(set) {
     this._set = set;
     /** @type {View | null} */
     this._view = null;
     /** @type {number | undefined} */
     this._sliding = undefined;
-    this._attribute = picker((value) => set({ attribute: value, step: null, open: null }));
+    this._groups = new GroupsControl(set);
+    this._attribute = picker((value) => set({ attribute: value, step: null, open: null, brush: null }));
     this._metric = picker((value) => set({ metric: value }));
     this._a = picker((value) => set({ a: value }));
     this._b = picker((value) => set({ b: value }));
@@ -32,8 +36,23 @@ export class Sidebar {
       'aria-label': 'Filter runs by regular expression',
       autocomplete: 'off',
       spellcheck: 'false',
-      oninput: () => set({ filter: this._filter.value }),
+      oninput: () => set({ filter: this._filter.value }, { replace: true }),
     });
+    this._seeds = el('input', {
+      type: 'search',
+      id: 'seeds',
+      placeholder: 'off',
+      autocomplete: 'off',
+      spellcheck: 'false',
+      'aria-describedby': 'seeds-hint',
+      oninput: () => set({ seeds: this._seeds.value }, { replace: true }),
+    });
+    this._seedsHint = el('p', { class: 'hint', id: 'seeds-hint', role: 'status' });
+    this._usual = el(
+      'button',
+      { type: 'button', class: 'button small', onclick: () => set({ seeds: this._seeds.value ? '' : USUAL_PATTERN }) },
+      'Use “seed1”, “s2”, …',
+    );
     this._filterError = el('p', { class: 'hint error', role: 'status' });
     this._all = el('input', {
       type: 'checkbox',
@@ -56,6 +75,7 @@ export class Sidebar {
         this._stepsAB,
       ),
       el('section', {}, el('h2', {}, 'Compare'), side('A', this._a), side('B', this._b)),
+      this._groups.element,
       el(
         'section',
         { class: 'run-section' },
@@ -63,13 +83,28 @@ export class Sidebar {
         el('div', { class: 'filter' }, this._all, this._filter),
         this._filterError,
         this._runs,
+        el(
+          'div',
+          { class: 'field' },
+          el('label', { for: 'seeds' }, 'Seeds: what differs in their names (regex)'),
+          this._seeds,
+        ),
+        el('div', { class: 'row' }, this._usual),
+        this._seedsHint,
       ),
     ];
   }
 
-  /** @param {View} view @param {State} state */
-  update(view, state) {
+  /** Puts the keyboard on the choice of a run. @param {'a' | 'b'} letter */
+  focusRun(letter) {
+    (letter === 'a' ? this._a : this._b).focus();
+  }
+
+  /** @param {View} view @param {State} state @param {readonly Maybe[]} counts @param {Grouping | null} recorded */
+  update(view, state, counts, recorded) {
     this._view = view;
+    this._groups.update(view, state, counts, view.sizes, recorded);
+    this._updateSeeds(view, state);
     setOptions(
       this._attribute,
       view.attributes.map((a) => ({ value: a, label: shorten(a), title: a })),
@@ -86,6 +121,20 @@ export class Sidebar {
     setOptions(this._b, [{ value: '', label: 'none' }, ...runs], view.b?.run ?? '');
     this._updateStep(view);
     this._updateRuns(view, state);
+  }
+
+  /** @param {View} view @param {State} state */
+  _updateSeeds(view, state) {
+    if (this._seeds.value !== state.seeds) this._seeds.value = state.seeds;
+    this._seeds.setAttribute('aria-invalid', String(view.seedsError !== null));
+    this._seedsHint.classList.toggle('error', view.seedsError !== null);
+    this._usual.textContent = state.seeds ? 'Each run for itself' : 'Use “seed1”, “s2”, …';
+    const many = view.experiments?.filter((e) => e.runs.length > 1).length ?? 0;
+    this._seedsHint.textContent =
+      view.seedsError ??
+      (view.experiments
+        ? `${plural(view.experiments.length, 'experiment')}, ${count(many)} with several seeds.`
+        : 'Runs whose names are the same without the match become one line: mean and spread.');
   }
 
   /** @param {View} view */

@@ -17,11 +17,22 @@ export const INITIAL = Object.freeze({
   sort: 'count',
   descending: true,
   open: null,
+  rule: null,
+  head: null,
+  tail: null,
+  seeds: '',
+  brush: null,
+  pairs: '',
+  full: null,
 });
+
+/** What a new window starts with: habits, nothing that belongs to certain runs. */
+export const HABITS = Object.freeze(/** @type {const} */ (['metric', 'sort', 'rule', 'head', 'tail', 'seeds']));
 
 /** @type {readonly SortKey[]} */
 const SORT_KEYS = ['name', 'group', 'count', 'support', 'a', 'b', 'difference'];
 const GROUPS = ['head', 'medium', 'tail', 'unknown'];
+const RULES = ['decoupling', 'oltr', 'dbl', 'lvis', 'terciles', 'custom'];
 
 /**
  * The state as key-value texts, without what stands at its default.
@@ -30,11 +41,17 @@ const GROUPS = ['head', 'medium', 'tail', 'unknown'];
 export function toTexts(state) {
   /** @type {Record<string, string>} */
   const texts = {};
-  for (const key of /** @type {const} */ (['attribute', 'metric', 'a', 'b', 'open'])) {
+  for (const key of /** @type {const} */ (['attribute', 'metric', 'a', 'b', 'open', 'rule', 'full'])) {
     const value = state[key];
     if (value !== null) texts[key] = value;
   }
-  if (state.step !== null) texts.step = String(state.step);
+  for (const key of /** @type {const} */ (['step', 'head', 'tail'])) {
+    const value = state[key];
+    if (value !== null) texts[key] = String(value);
+  }
+  if (state.seeds) texts.seeds = state.seeds;
+  if (state.pairs) texts.pairs = state.pairs;
+  if (state.brush) texts.ranks = state.brush.join('-');
   if (state.shown !== null) texts.shown = JSON.stringify(state.shown);
   if (state.filter) texts.filter = state.filter;
   if (state.search) texts.search = state.search;
@@ -55,7 +72,7 @@ export function fromTexts(texts) {
   return {
     attribute: texts.attribute ?? null,
     metric: texts.metric ?? null,
-    step: /^-?\d{1,15}$/.test(texts.step ?? '') ? Number(texts.step) : null,
+    step: whole(texts.step),
     a: texts.a ?? null,
     b: texts.b ?? null,
     shown: strings(texts.shown),
@@ -65,7 +82,25 @@ export function fromTexts(texts) {
     sort: key ?? INITIAL.sort,
     descending: key ? order === 'desc' : INITIAL.descending,
     open: texts.open ?? null,
+    rule: RULES.includes(texts.rule ?? '') ? (texts.rule ?? null) : null,
+    head: whole(texts.head),
+    tail: whole(texts.tail),
+    seeds: texts.seeds ?? '',
+    brush: ranks(texts.ranks),
+    pairs: GROUPS.includes(texts.pairs ?? '') ? (texts.pairs ?? '') : '',
+    full: /^[a-z]{1,20}$/.test(texts.full ?? '') ? (texts.full ?? null) : null,
   };
+}
+
+/** @param {string | undefined} text @returns {number | null} */
+function whole(text) {
+  return /^-?\d{1,15}$/.test(text ?? '') ? Number(text) : null;
+}
+
+/** @param {string | undefined} text @returns {[number, number] | null} */
+function ranks(text) {
+  const found = /^(\d{1,9})-(\d{1,9})$/.exec(text ?? '');
+  return found && Number(found[1]) <= Number(found[2]) ? [Number(found[1]), Number(found[2])] : null;
 }
 
 /** @param {string | undefined} json @returns {string[] | null} */

@@ -4,26 +4,39 @@
 import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from './dom.js';
 import { count, interval, isDefined, MEANS, metricText, number, plural, pValue, signed } from './format.js';
+import { groupsOf } from './group-series.js';
 import { groupPoints, pointAt, verdict } from './model.js';
 import { extent, linear, markerPath, niceDomain } from './scale.js';
 import { Latest } from './resources.js';
+import { seedsText } from './seeds-text.js';
 
-/** @import { Data } from './data.js' */
-/** @import { CompareAnswer, GroupComparison, GroupsAnswer, Maybe, Point, Resource, RunView, View } from './types.js' */
+/** @import { Page } from './app.js' */
+/**
+ * @import { CompareAnswer, GroupComparison, GroupsAnswer, Maybe, Point, Resource, RunView, Table, View
+ * } from './types.js'
+ */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all', 'gap']);
 const PLOT_HEIGHT = 16;
 /** With fewer classes the sign-flip test cannot come out small, whatever the differences. */
 const LEAST_FOR_P = 6;
 const CLEAR = 0.05;
+/** Half an interval wider than this says too little. */
+const TOO_WIDE = 0.1;
 
 /** @typedef {{run: RunView, point: Point | null, loaded: boolean}} SideValue one run's value of a group */
 
 export class SummaryCard {
-  /** @param {{data: Data, retry: () => void}} page */
-  constructor({ data, retry }) {
-    this._data = data;
-    this._card = new Card({ title: 'By group', className: 'summary-card', onRetry: retry });
+  /** @param {Page} page */
+  constructor(page) {
+    this._data = page.data;
+    this._card = this.frame = new Card({
+      id: 'summary',
+      title: 'By group',
+      className: 'summary-card',
+      page,
+      table: () => this._table(),
+    });
     this.element = this._card.element;
     this._grid = el('div', { class: 'summary-grid' });
     /** @type {Latest<CompareAnswer>} */
@@ -36,8 +49,9 @@ export class SummaryCard {
     const answers = sides.map((run) => ({
       name: run.run,
       run,
-      resource: this._data.groups(run, view.attribute, view.metric),
+      resource: groupsOf(this._data, run, view),
     }));
+    const seeds = this._seeds(view);
     const compare = this._compare(view);
     this._describe(view);
     const parts = [...answers, ...(compare ? [{ name: 'Difference', resource: compare }] : [])];
@@ -46,7 +60,7 @@ export class SummaryCard {
       fill(this._card.body, nothing('No validation at or before this step.'));
       return;
     }
-    const groups = GROUPS.filter((group) => group !== 'unknown' || sides.some((run) => run.info.group_sizes.unknown));
+    const groups = GROUPS.filter((group) => group !== 'unknown' || view.sizes.get('unknown'));
     const points = groups.map((group) =>
       answers.map(({ run, resource }) => ({
         run,
@@ -63,7 +77,13 @@ export class SummaryCard {
       ),
       { bounds: [0, 1] },
     );
-    fill(this._grid, ...groups.map((group, i) => tile(group, view, points[i], domain, compare?.value?.groups[group])));
+    this._shown = groups.map((group, i) => ({ group, sides: points[i], comparison: compare?.value?.groups[group] }));
+    fill(
+      this._grid,
+      ...this._shown.map((shown) =>
+        tile(shown.group, view, shown.sides, domain, shown.comparison, seeds && seedsText(seeds, shown.group, view)),
+      ),
+    );
     this._grid.classList.toggle('six', groups.length === 6);
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
   }
@@ -71,9 +91,41 @@ export class SummaryCard {
   /** The class-by-class comparison, where the metric is a mean of a class column. @param {View} view */
   _compare(view) {
     const { a, b, attribute, metric } = view;
-    if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric)) return null;
-    const scope = JSON.stringify([a.run, b.run, attribute, metric]);
-    return this._latest.take(this._data.compare(a, b, attribute, metric), scope);
+    if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric) || view.moving) return null;
+    const scope = JSON.stringify([a.run, b.run, attribute, metric, view.grouping?.key]);
+    return this._latest.take(this._data.compare(a, b, attribute, metric, view.grouping), scope);
+  }
+
+  /** The seeds of the experiments that A and B belong to, as far as their groups are there. @param {View} view */
+  _seeds(view) {
+    const { experimentOf } = view;
+    if (!experimentOf) return null;
+    const of = (/** @type {RunView | null} */ run) =>
+      run ? view.runs.filter((r) => experimentOf(r.run) === experimentOf(run.run) && r.step !== null) : [];
+    const answers = (/** @type {RunView[]} */ runs) =>
+      runs.flatMap((run) => {
+        const answer = groupsOf(this._data, run, view).value;
+        return answer ? [{ run, answer }] : [];
+      });
+    return { a: answers(of(view.a)), b: answers(of(view.b)) };
+  }
+
+  /** @returns {Table} */
+  _table() {
+    const rows = (this._shown ?? []).flatMap(({ group, sides, comparison: c }) => [
+      ...sides.map(({ run, point }) => [
+        group,
+        run.run,
+        run.step,
+        point?.y ?? null,
+        point?.lower ?? null,
+        point?.upper ?? null,
+        point?.n ?? null,
+        null,
+      ]),
+      ...(c ? [[group, 'B - A', null, c.difference, c.lower, c.upper, c.n_defined, c.sign_flip_p]] : []),
+    ]);
+    return { columns: ['group', 'run', 'step', 'value', 'lower', 'upper', 'n_classes', 'sign_flip_p'], rows };
   }
 
   /** @param {View} view */
@@ -103,7 +155,10 @@ function captionOf({ b, metric }) {
   const values = MEANS.includes(metric) ? 'Mean and 95 % interval of this validation set.' : metricText(metric).meaning;
   if (!b) return `${values} Choose a run B to compare.`;
   if (!MEANS.includes(metric)) return `${values} Difference: B minus A.`;
-  return `${values} Difference: B minus A over the classes defined in both; p: sign-flip test over these classes.`;
+  return (
+    `${values} Difference: B minus A over the classes defined in both, with the interval that a sign-flip test over ` +
+    'these classes leaves; p: of that test. It says how consistent the classes are, not what another seed would give.'
+  );
 }
 
 /** @param {Resource<GroupsAnswer>} resource @param {RunView} run @param {string} group @param {View} view */
@@ -113,9 +168,9 @@ function pointOf(resource, run, group, view) {
 
 /**
  * @param {typeof GROUPS[number]} group @param {View} view @param {SideValue[]} sides
- * @param {[number, number]} domain @param {GroupComparison | undefined} comparison
+ * @param {[number, number]} domain @param {GroupComparison | undefined} comparison @param {HTMLElement | null} seeds
  */
-function tile(group, view, sides, domain, comparison) {
+function tile(group, view, sides, domain, comparison, seeds) {
   const rows = sides.map((side) => row(side.run === view.a ? 'A' : 'B', side, group === 'gap' ? null : domain));
   return el(
     'article',
@@ -124,18 +179,19 @@ function tile(group, view, sides, domain, comparison) {
       'h3',
       {},
       group === 'all' || group === 'gap' ? groupTitle(group) : groupBadge(group, groupTitle(group)),
-      el('span', { class: 'muted' }, sizeText(group, sides)),
+      el('span', { class: 'muted' }, sizeText(group, sides, view)),
     ),
     el('div', {}, ...rows),
     view.b && difference(group, view, sides, comparison),
+    seeds,
   );
 }
 
-/** @param {string} group @param {SideValue[]} sides */
-function sizeText(group, sides) {
+/** @param {string} group @param {SideValue[]} sides @param {View} view */
+function sizeText(group, sides, view) {
   if (group === 'gap') return 'head − tail';
   const { info } = sides[0].run;
-  const size = group === 'all' ? info.n_classes : (info.group_sizes[group] ?? 0);
+  const size = group === 'all' ? info.n_classes : (view.sizes.get(group) ?? 0);
   const defined = [...new Set(sides.map(({ point }) => point?.n ?? size))];
   if (defined.every((n) => n === size)) return plural(size, 'class', 'classes');
   return `${defined.map(count).join(' and ')} of ${plural(size, 'class', 'classes')}`;
@@ -197,6 +253,7 @@ function difference(group, view, sides, comparison) {
     ),
     el('span', {}, word),
     comparison && group !== 'gap' && el('p', { class: 'muted' }, agreement(comparison)),
+    comparison && group !== 'gap' && el('p', { class: 'tells' }, tells(comparison)),
   );
 }
 
@@ -230,4 +287,16 @@ function agreement(comparison) {
     hasP(comparison) ? pValue(sign_flip_p) : '',
   ];
   return parts.filter(Boolean).join(' · ');
+}
+
+/** What the comparison can, and cannot, tell. @param {GroupComparison} comparison */
+function tells({ n_defined, least_p, lower, upper, sign_flip_p }) {
+  if (!n_defined) return 'No class has a value in both.';
+  if (!isDefined(least_p)) return 'Tested in TensorBoard only.';
+  if (Number(least_p) > CLEAR) return `Too few classes to tell: ${count(n_defined)} of at least ${LEAST_FOR_P}.`;
+  if (!isDefined(lower) || !isDefined(upper)) return '';
+  const range = `${signed(lower)} to ${signed(upper)}`;
+  if (Number(sign_flip_p) < CLEAR) return `95 %: ${range}`;
+  if (Number(upper) - Number(lower) > 2 * TOO_WIDE) return `Too little data to tell: 95 % ${range}`;
+  return `No clear difference: 95 % ${range}`;
 }

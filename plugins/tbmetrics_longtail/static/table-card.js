@@ -1,25 +1,32 @@
 // @ts-check
-/** The table of all classes: search, groups, and which classes only one of the runs has. */
+/** The card around the table of all classes: search, groups, order, trend lines, and what A and B have in common. */
 
 import { Card, nothing } from './card.js';
 import { ClassTable } from './class-table.js';
 import { el, fill, groupBadge, set as setAttributes } from './dom.js';
 import { count, metricText, plural } from './format.js';
 import { GROUPS } from './model.js';
-import { Latest } from './resources.js';
-import { filterRows, groupCounts, joinClasses, largestDifference, onlyInOne, sortRows } from './table-model.js';
+import { filterRows, groupCounts, largestDifference, onlyInOne, sortRows } from './table-model.js';
+import { Trends } from './trends.js';
 
-/** @import { Part } from './card.js' */
-/** @import { Data } from './data.js' */
-/** @import { Side } from './table-model.js' */
-/** @import { ClassesAnswer, Row, RunView, State, View } from './types.js' */
+/** @import { Page } from './app.js' */
+/** @import { ClassRows } from './class-rows.js' */
+/** @import { Row, State, Table, View } from './types.js' */
+
+const NO_ROWS = /** @type {readonly Row[]} */ (Object.freeze([]));
 
 export class TableCard {
-  /** @param {{data: Data, set: (patch: Partial<State>) => void, retry: () => void}} page */
-  constructor({ data, set, retry }) {
-    this._data = data;
-    this._set = set;
-    this._card = new Card({ title: 'Classes', className: 'table-card', onRetry: retry });
+  /** @param {Page} page @param {ClassRows} rows */
+  constructor(page, rows) {
+    this._page = page;
+    this._source = rows;
+    this._card = this.frame = new Card({
+      id: 'classes',
+      title: 'Classes',
+      className: 'table-card',
+      page,
+      table: () => this._numbers(),
+    });
     this.element = this._card.element;
     this.search = el('input', {
       type: 'search',
@@ -28,20 +35,18 @@ export class TableCard {
       autocomplete: 'off',
       spellcheck: 'false',
       dir: 'auto',
-      oninput: () => set({ search: this.search.value }),
+      oninput: () => page.set({ search: this.search.value }, { replace: true }),
     });
     this._chips = el('div', { class: 'chips', role: 'group', 'aria-label': 'Groups in the table' });
     this._shown = el('span', { class: 'muted', role: 'status' });
     fill(this._card.title, 'Classes', this._shown);
     fill(this._card.tools, this._chips, this.search);
+    this._trends = new Trends(page.data);
     this._table = new ClassTable({
-      onSort: (sort, descending) => set({ sort, descending }),
-      onOpen: (name) => set({ open: name }),
+      onSort: (sort, descending) => page.set({ sort, descending }),
+      onOpen: (name) => page.set({ open: name }),
+      trendOf: (visible) => this._trends.want(visible),
     });
-    this._latest = { a: latestSide(), b: latestSide() };
-    /** @type {Row[]} */
-    this._rows = [];
-    this._joinedOf = '';
     /** @type {readonly Row[]} */
     this._list = [];
     this._orderedOf = '';
@@ -52,92 +57,51 @@ export class TableCard {
     this._table.focus(name);
   }
 
-  /** All classes, joined. @returns {readonly Row[]} */
-  get rows() {
-    return this._rows;
-  }
-
   /** @param {View} view @param {State} state */
   update(view, state) {
-    const sides = { a: this._side('a', view), b: this._side('b', view) };
-    if (!this._card.ready([...sides.a.parts, ...sides.b.parts])) return;
-    if (!sides.a.side && !sides.b.side) {
-      const waits = sides.a.parts.length + sides.b.parts.length > 0;
+    if (!this._card.ready(this._source.parts)) return;
+    if (!this._source.rows) {
+      const text = nothing('No validation at or before this step.');
       fill(
         this._card.body,
-        waits
-          ? el('div', { class: 'skeleton', 'aria-label': 'Loading' })
-          : nothing('No validation at or before this step.'),
+        this._source.expected ? el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' }) : text,
       );
       return;
     }
-    this._join(sides.a.side, sides.b.side);
-    const rows = this._ordered(state);
+    const rows = this._ordered(this._source.rows, state);
     this._describe(view, state, rows.length);
     if (this._table.element.parentElement !== this._card.body) fill(this._card.body, this._table.element);
     const metric = metricText(view.classMetric).label;
-    const scale = largestDifference(this._rows);
+    this._trends.update(view);
     this._table.update(rows, {
       metric,
       classMetric: view.classMetric,
       hasB: view.b !== null,
-      scale,
+      scale: largestDifference(this._source.rows),
       sort: state.sort,
       descending: state.descending,
       open: state.open,
+      high: this._card.height(14 * 36),
+      sides: [view.a, view.b].flatMap((run) => (run ? [run.style] : [])),
     });
+    this._table.drawTrends(this._trends);
   }
 
-  /**
-   * One run's class list and values; `side` is null until both are there.
-   * @param {'a' | 'b'} letter @param {View} view @returns {{parts: Part[], side: (Side & {key: string}) | null}}
-   */
-  _side(letter, view) {
-    const run = view[letter];
-    if (!run || run.step === null) return { parts: [], side: null };
-    const scope = JSON.stringify([run.run, view.attribute, view.classMetric]);
-    const latest = this._latest[letter];
-    const classes = latest.classes.take(this._data.classes(run, view.attribute), scope);
-    const values = latest.values.take(this._data.values(run, view.attribute, columnsOf(run, view)), scope);
-    const parts = [
-      { name: run.run, resource: classes },
-      { name: run.run, resource: values },
-    ];
-    if (!classes.value || !values.value || values.value.length < 2 * classes.value.names.length)
-      return { parts, side: null };
-    const n = classes.value.names.length;
-    const [support, metric] = [values.value.subarray(0, n), values.value.subarray(n, 2 * n)];
-    return {
-      parts,
-      side: { classes: classes.value, support, values: metric, key: identity(classes.value, values.value) },
-    };
-  }
-
-  /**
-   * Joins anew only when one of the sides is another.
-   * @param {(Side & {key: string}) | null} a @param {(Side & {key: string}) | null} b
-   */
-  _join(a, b) {
-    const key = `${a?.key}|${b?.key}`;
-    if (key === this._joinedOf) return;
-    this._joinedOf = key;
-    this._rows = joinClasses(a, b);
-  }
-
-  /** The rows to list, worked out anew only when something has changed. @param {State} state */
-  _ordered({ search, groups, sort, descending }) {
-    const key = JSON.stringify([this._joinedOf, search, groups, sort, descending]);
-    if (key !== this._orderedOf) this._list = sortRows(filterRows(this._rows, search, groups), sort, descending);
+  /** The rows to list, worked out anew only when something has changed. @param {readonly Row[]} rows @param {State} state */
+  _ordered(rows, { search, groups, sort, descending, brush }) {
+    const key = JSON.stringify([this._source.key, search, groups, sort, descending, brush]);
+    if (key !== this._orderedOf) this._list = sortRows(filterRows(rows, search, groups, brush), sort, descending);
     this._orderedOf = key;
     return this._list;
   }
 
   /** @param {View} view @param {State} state @param {number} n */
   _describe(view, state, n) {
+    const rows = this._source.rows ?? NO_ROWS;
     if (this.search.value !== state.search) this.search.value = state.search;
-    this._shown.textContent = n === this._rows.length ? count(n) : `${count(n)} of ${count(this._rows.length)}`;
-    this._card.caption(captionOf(view, this._rows));
-    const counts = groupCounts(this._rows);
+    this._shown.textContent = n === rows.length ? count(n) : `${count(n)} of ${count(rows.length)}`;
+    this._card.caption(captionOf(view, rows, state));
+    const counts = groupCounts(rows);
     const present = GROUPS.filter((group) => counts.get(group));
     const key = JSON.stringify([present.map((group) => counts.get(group)), state.groups]);
     if (this._chips.dataset.key === key) return;
@@ -153,43 +117,32 @@ export class TableCard {
     const groups = on ? [...leftOut, group] : leftOut.filter((other) => other !== group);
     const chip = el(
       'button',
-      { type: 'button', class: 'chip', 'data-chip': group, onclick: () => this._set({ groups }) },
+      { type: 'button', class: 'chip', 'data-chip': group, onclick: () => this._page.set({ groups }) },
       groupBadge(group),
       el('span', { class: 'muted' }, count(n)),
     );
     setAttributes(chip, { 'aria-pressed': String(on) });
     return chip;
   }
+
+  /** @returns {Table} */
+  _numbers() {
+    const rows = this._list.map((row) => [
+      row.name,
+      row.group,
+      row.count,
+      row.rank || null,
+      row.support,
+      row.a,
+      row.b,
+      row.difference,
+    ]);
+    return { columns: ['class', 'group', 'training_count', 'rank', 'support', 'a', 'b', 'difference'], rows };
+  }
 }
 
-function latestSide() {
-  return {
-    classes: /** @type {Latest<ClassesAnswer>} */ (new Latest()),
-    values: /** @type {Latest<Float32Array>} */ (new Latest()),
-  };
-}
-
-/** @param {RunView} run @param {View} view */
-function columnsOf(run, view) {
-  return ['support', view.classMetric].filter((column) => run.info.columns.includes(column));
-}
-
-/** @type {WeakMap<object, number>} */
-const numbers = new WeakMap();
-let last = 0;
-
-/** A text that is the same for the same objects only. @param {...object} objects */
-function identity(...objects) {
-  return objects
-    .map((object) => {
-      if (!numbers.has(object)) numbers.set(object, (last += 1));
-      return numbers.get(object);
-    })
-    .join('.');
-}
-
-/** @param {View} view @param {readonly Row[]} rows */
-function captionOf(view, rows) {
+/** @param {View} view @param {readonly Row[]} rows @param {State} state */
+function captionOf(view, rows, state) {
   const texts = ['Open a class for its curves.'];
   if (view.classMetric !== view.metric)
     texts.unshift(
@@ -203,5 +156,6 @@ function captionOf(view, rows) {
     if (regrouped)
       texts.push(`${plural(regrouped, 'class is', 'classes are')} in another group in B; grouped as in A.`);
   }
+  if (state.brush) texts.push(`Only frequency ranks ${count(state.brush[0])} to ${count(state.brush[1])} are listed.`);
   return texts.join(' ');
 }

@@ -48,9 +48,59 @@ function joined(name, a, indexA, b, indexB) {
     a: valueA,
     b: valueB,
     difference: valueA !== null && valueB !== null ? valueB - valueA : null,
+    rank: 0,
     indexA,
     indexB,
   };
+}
+
+/**
+ * The rows with their rank by training count: 1 = the most frequent, 0 = unknown; ties in the order given.
+ * @param {Row[]} rows
+ */
+export function ranked(rows) {
+  const known = rows.filter((row) => row.count !== null).sort((p, q) => Number(q.count) - Number(p.count));
+  known.forEach((row, i) => {
+    row.rank = i + 1;
+  });
+  return rows;
+}
+
+/**
+ * The classes that gained and lost most from A to B, and the worst of each; of equal ones those with more positives.
+ * @param {readonly Row[]} rows @param {boolean} lowerIsBetter @param {number} most in each list
+ */
+export function movers(rows, lowerIsBetter, most) {
+  const sign = lowerIsBetter ? -1 : 1;
+  const best = (/** @type {(row: Row) => Maybe} */ worthOf, /** @type {boolean} */ positive) =>
+    topOf(rows, (row) => (positive && Number(worthOf(row)) <= 0 ? null : worthOf(row)), most);
+  const times = (/** @type {Maybe} */ value, /** @type {number} */ factor) => (value === null ? null : factor * value);
+  return {
+    gains: best((row) => times(row.difference, sign), true),
+    losses: best((row) => times(row.difference, -sign), true),
+    worstA: best((row) => times(row.a, -sign), false),
+    worstB: best((row) => times(row.b, -sign), false),
+  };
+}
+
+/**
+ * The `most` rows of largest worth, of equal ones those with more positives, then as they come; in one pass.
+ * @param {readonly Row[]} rows @param {(row: Row) => Maybe} worthOf @param {number} most @returns {Row[]}
+ */
+function topOf(rows, worthOf, most) {
+  /** @type {{row: Row, worth: number}[]} */
+  const top = [];
+  for (const row of rows) {
+    const worth = worthOf(row);
+    if (worth === null) continue;
+    const beats = (/** @type {{row: Row, worth: number}} */ other) =>
+      worth > other.worth || (worth === other.worth && (row.support ?? 0) > (other.row.support ?? 0));
+    if (top.length === most && !beats(top[most - 1])) continue;
+    const place = top.findIndex(beats);
+    top.splice(place < 0 ? top.length : place, 0, { row, worth });
+    if (top.length > most) top.pop();
+  }
+  return top.map(({ row }) => row);
 }
 
 /** @param {string} group @returns {Group} */
@@ -65,13 +115,17 @@ function at(values, index) {
 }
 
 /**
- * The rows whose name holds `search` and whose group is not left out.
+ * The rows whose name holds `search`, whose group is not left out, and whose frequency rank lies within `brush`.
  * @param {readonly Row[]} rows @param {string} search @param {readonly string[]} leftOut
+ * @param {readonly [number, number] | null} [brush]
  */
-export function filterRows(rows, search, leftOut) {
+export function filterRows(rows, search, leftOut, brush = null) {
   const wanted = search.trim().toLocaleLowerCase('en');
   return rows.filter(
-    (row) => !leftOut.includes(row.group) && (!wanted || row.name.toLocaleLowerCase('en').includes(wanted)),
+    (row) =>
+      !leftOut.includes(row.group) &&
+      (!wanted || row.name.toLocaleLowerCase('en').includes(wanted)) &&
+      (!brush || (row.rank >= brush[0] && row.rank <= brush[1])),
   );
 }
 

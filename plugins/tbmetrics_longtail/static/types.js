@@ -15,6 +15,7 @@
  * @property {number[]} steps ascending
  * @property {string[]} columns of the per-class table
  * @property {string[]} metrics of the groups
+ * @property {string[]} kinds the tables that were recorded
  */
 
 /**
@@ -63,6 +64,77 @@
  */
 
 /**
+ * @typedef {object} Bucket classes of like training count
+ * @property {string} group by the run's own rule
+ * @property {number} lowest training count, −1 = unknown
+ * @property {number} highest
+ * @property {number} n_classes
+ */
+
+/**
+ * @typedef {object} BucketSums what each bucket adds to its group's metric
+ * @property {number[]} steps
+ * @property {Bucket[]} buckets
+ * @property {string} combine how sums become the metric
+ * @property {Float32Array} values (3, steps, buckets): sum, its variance, weight
+ */
+
+/**
+ * @typedef {object} Histories one column of several classes over steps
+ * @property {number[]} steps
+ * @property {number[]} classes
+ * @property {Float32Array} values (classes, steps)
+ */
+
+/**
+ * @typedef {object} OperatingPoint
+ * @property {Maybe} precision
+ * @property {Maybe} recall
+ */
+
+/**
+ * @typedef {object} CurvesAnswer
+ * @property {number[]} recall
+ * @property {Record<string, {n_classes: number, precision: Maybe[], at: OperatingPoint}>} groups
+ */
+
+/**
+ * @typedef {object} ClassCurveAnswer
+ * @property {string} class
+ * @property {number[]} recall
+ * @property {Maybe[]} precision
+ * @property {OperatingPoint & {threshold: Maybe, best_threshold: Maybe, best_f1: Maybe, support: Maybe}} at
+ */
+
+/**
+ * @typedef {object} ConfusionsAnswer
+ * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count
+ * @property {number} n_pairs
+ * @property {Maybe} n_mistakes
+ * @property {number} n_recorded
+ */
+
+/**
+ * @typedef {object} FlowAnswer
+ * @property {Bucket[]} buckets
+ * @property {Maybe[][]} values (buckets, buckets + 1), the last column "none"
+ */
+
+/**
+ * @typedef {object} CalibrationAnswer sums by bucket and confidence bin
+ * @property {Bucket[]} buckets
+ * @property {Maybe[][]} n
+ * @property {Maybe[][]} confidence
+ * @property {Maybe[][]} right
+ */
+
+/**
+ * @typedef {object} OverviewAnswer
+ * @property {string} run
+ * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes
+ */
+
+/**
  * @typedef {object} GroupComparison
  * @property {number} n_classes
  * @property {number} n_defined
@@ -72,6 +144,9 @@
  * @property {number} n_higher
  * @property {number} n_lower
  * @property {Maybe} sign_flip_p
+ * @property {Maybe} least_p
+ * @property {Maybe} lower
+ * @property {Maybe} upper
  */
 
 /**
@@ -99,6 +174,34 @@
  * @property {SortKey} sort
  * @property {boolean} descending
  * @property {string | null} open the class in the drawer
+ * @property {string | null} rule of the groups; null = as recorded
+ * @property {Maybe} head with the rule "custom": head from so many training examples on
+ * @property {Maybe} tail with the rule "custom": tail up to so many
+ * @property {string} seeds regular expression over run names: what tells the seeds of one experiment apart
+ * @property {[number, number] | null} brush frequency ranks chosen, first and last
+ * @property {string} pairs group whose mistakes are listed, an empty string = all
+ * @property {string | null} full the card shown in full size
+ */
+
+/**
+ * @typedef {object} Grouping bounds other than the recorded ones
+ * @property {string} rule
+ * @property {number} headMin
+ * @property {number} tailMax
+ * @property {string} key
+ */
+
+/**
+ * @typedef {object} Experiment runs that differ in their seed only
+ * @property {string} label
+ * @property {RunStyle} style
+ * @property {RunView[]} runs
+ */
+
+/**
+ * @typedef {object} Table a card's numbers, for downloads
+ * @property {string[]} columns
+ * @property {(string | number | null)[][]} rows
  */
 
 /**
@@ -134,6 +237,12 @@
  * @property {Maybe} step
  * @property {boolean} latest whether the step follows the newest
  * @property {string | null} filterError
+ * @property {Grouping | null} grouping null = as recorded
+ * @property {ReadonlyMap<string, number>} sizes classes of A in each group, as shown
+ * @property {boolean} moving while a threshold is being dragged: nothing is asked of the server
+ * @property {Experiment[] | null} experiments the charted runs by experiment; null = each for itself
+ * @property {((run: string) => string) | null} experimentOf
+ * @property {string | null} seedsError
  */
 
 /**
@@ -146,6 +255,7 @@
  * @property {Maybe} a
  * @property {Maybe} b
  * @property {Maybe} difference b − a
+ * @property {number} rank by training count, 1 = the most frequent; 0 = count unknown
  * @property {number} indexA place in A's class list, −1 = not there
  * @property {number} indexB
  */
@@ -165,6 +275,7 @@
  * @property {'A' | 'B' | ''} badge
  * @property {RunStyle} style
  * @property {boolean} band whether its interval is drawn
+ * @property {number} of how many runs it is the mean of
  * @property {Point[]} points
  */
 

@@ -30,6 +30,7 @@ function info(given = {}) {
     steps: [0, 1, 2],
     columns: ['support', 'precision', 'recall', 'f1', 'ap'],
     metrics: ['precision', 'f1', 'worst_f1', 'ece'],
+    kinds: ['classes', 'groups'],
     ...given,
   };
 }

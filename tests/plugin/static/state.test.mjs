@@ -20,6 +20,13 @@ const CHOSEN = {
   sort: 'difference',
   descending: false,
   open: 'שלום',
+  rule: 'custom',
+  head: 300,
+  tail: 12,
+  seeds: 's\\d+ & (?<name>x)',
+  brush: [3, 120],
+  pairs: 'tail',
+  full: 'tradeoff',
 };
 
 test('the initial state needs no texts', () => {

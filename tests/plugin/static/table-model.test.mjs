@@ -8,7 +8,9 @@ import {
   groupCounts,
   joinClasses,
   largestDifference,
+  movers,
   onlyInOne,
+  ranked,
   sortRows,
   visibleRows,
 } from '../../../plugins/tbmetrics_longtail/static/table-model.js';
@@ -168,4 +170,60 @@ test('of 8,142 rows a few dozen are drawn, and those in sight are among them', (
     assert.ok(first <= scrollTop / 36 && last >= Math.min(8142, (scrollTop + 504) / 36));
   }
   assert.deepEqual(visibleRows(500, 500, 36, 0), { first: 0, last: 0 });
+});
+
+test('ranks follow the training counts; unknown ones have none', () => {
+  const rows = ranked(
+    joinClasses(
+      {
+        classes: { names: ['a', 'b', 'c', 'd'], counts: [5, null, 9, 5], groups: [], rule: '', decision: '' },
+        support: null,
+        values: null,
+      },
+      null,
+    ),
+  );
+  assert.deepEqual(
+    rows.map((row) => row.rank),
+    [2, 0, 1, 3],
+  );
+  assert.deepEqual(
+    filterRows(rows, '', [], [1, 2]).map((row) => row.name),
+    ['a', 'c'],
+  );
+});
+
+test('movers: gains, losses and worst, of equal ones those with more positives first', () => {
+  const row = (
+    /** @type {string} */ name,
+    /** @type {number | null} */ a,
+    /** @type {number | null} */ b,
+    /** @type {number} */ support,
+  ) => ({
+    name,
+    group: /** @type {const} */ ('tail'),
+    regrouped: null,
+    count: 1,
+    support,
+    a,
+    b,
+    difference: a === null || b === null ? null : b - a,
+    rank: 1,
+    indexA: 0,
+    indexB: 0,
+  });
+  const rows = [
+    row('up', 0, 0.5, 1),
+    row('UP', 0, 0.5, 9),
+    row('down', 0.9, 0.25, 2),
+    row('same', 0.5, 0.5, 3),
+    row('new', null, 0.1, 4),
+  ];
+  const names = (/** @type {readonly {name: string}[]} */ list) => list.map(({ name }) => name);
+  const found = movers(rows, false, 3);
+  assert.deepEqual(names(found.gains), ['UP', 'up']);
+  assert.deepEqual(names(found.losses), ['down']);
+  assert.deepEqual(names(found.worstA), ['UP', 'up', 'same']);
+  assert.deepEqual(names(found.worstB), ['new', 'down', 'UP']);
+  assert.deepEqual(names(movers(rows, true, 3).gains), ['down']);
 });

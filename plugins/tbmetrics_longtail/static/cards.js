@@ -1,0 +1,105 @@
+// @ts-check
+/** All cards: laid out, and drawn as far as they are in sight. */
+
+import { CalibrationCard } from './calibration-card.js';
+import { ChartsCard } from './charts-card.js';
+import { FlowCard } from './flow-card.js';
+import { FrequencyCard } from './frequency-card.js';
+import { MoversCard } from './movers-card.js';
+import { OverviewCard } from './overview-card.js';
+import { PrCard } from './pr-card.js';
+import { SummaryCard } from './summary-card.js';
+import { TableCard } from './table-card.js';
+import { TradeoffCard } from './tradeoff-card.js';
+import { el } from './dom.js';
+
+/** @import { Page } from './app.js' */
+/** @import { ClassRows } from './class-rows.js' */
+/** @import { State, View } from './types.js' */
+
+/** Cards this far outside the window are drawn already. */
+const AHEAD = '500px 0px';
+
+export class Cards {
+  /** @param {Page} page @param {ClassRows} rows @param {() => void} seen called when other cards have come into sight */
+  constructor(page, rows, seen) {
+    this.table = new TableCard(page, rows);
+    this._seenNow = seen;
+    this._cards = {
+      training: new ChartsCard(page),
+      summary: new SummaryCard(page),
+      tradeoff: new TradeoffCard(page),
+      movers: new MoversCard(page, rows),
+      frequency: new FrequencyCard(page, rows),
+      pr: new PrCard(page, rows),
+      calibration: new CalibrationCard(page),
+      flow: new FlowCard(page),
+      overview: new OverviewCard(page),
+      classes: this.table,
+    };
+    this.drawn = false;
+    /** @type {Set<Element>} */
+    this._inSight = new Set();
+    /** @type {Set<Element>} */
+    this._near = new Set();
+  }
+
+  /** The cards in their places below `top`. @param {...HTMLElement} top */
+  layOut(...top) {
+    const { tradeoff, movers, ...alone } = this._cards;
+    const { training, summary, frequency, pr, calibration, flow, overview, classes } = alone;
+    const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
+    const below = [frequency, pr, calibration, flow, overview, classes].map(({ element }) => element);
+    const main = el('main', { class: 'main' }, ...top, training.element, summary.element, pair, ...below);
+    const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
+      root: main,
+      rootMargin: AHEAD,
+    });
+    const inSight = new IntersectionObserver((entries) => this._note(entries, this._inSight), { root: main });
+    for (const card of Object.values(this._cards)) {
+      near.observe(card.element);
+      inSight.observe(card.element);
+    }
+    return main;
+  }
+
+  /**
+   * The charts before anything else: what they need is small. Whether they are there, or have failed.
+   * @param {View} view
+   */
+  updateFirst(view) {
+    this._cards.training.update(view);
+    return this.drawn || !this._cards.training.frame.waits;
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries @param {Set<Element>} into */
+  _note(entries, into) {
+    for (const { target, isIntersecting } of entries) {
+      if (isIntersecting) into.add(target);
+      else into.delete(target);
+    }
+    this._seenNow();
+  }
+
+  /**
+   * Those in sight or near it, and the table, which the keyboard may be in; while a threshold moves, those in sight.
+   * @param {View} view @param {State} state
+   */
+  update(view, state) {
+    this.drawn = true;
+    for (const [id, card] of Object.entries(this._cards)) {
+      card.frame.setFull(id === state.full);
+      const { element } = card;
+      const close = view.moving ? this._inSight.has(element) : card === this.table || this._near.has(element);
+      const wanted = state.full && card !== this.table ? id === state.full : close;
+      element.inert = Boolean(state.full) && id !== state.full; // what is covered takes no keys
+      if (wanted) card.update(view, state);
+    }
+  }
+
+  /** @param {string} id */
+  scrollTo(id) {
+    const found = Object.entries(this._cards).find(([known]) => known === id);
+    found?.[1].element.scrollIntoView({ block: 'start' });
+  }
+}

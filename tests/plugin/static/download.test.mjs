@@ -1,0 +1,152 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import {
+  csvBlob,
+  csvText,
+  fileName,
+  jsonBlob,
+  jsonText,
+  pngScale,
+} from '../../../plugins/tbmetrics_longtail/static/download.js';
+
+/** @param {string} text a CSV of RFC 4180, read by the letter @returns {string[][]} */
+function readCsv(text) {
+  const rows = [['']];
+  let quoted = false;
+  for (let i = 0; i < text.length; i += 1) {
+    const row = rows[rows.length - 1];
+    if (quoted && text[i] === '"' && text[i + 1] === '"') row[row.length - 1] += text[(i += 1)];
+    else if (text[i] === '"') quoted = !quoted;
+    else if (quoted) row[row.length - 1] += text[i];
+    else if (text[i] === ',') row.push('');
+    else if (text.startsWith('\r\n', i)) {
+      rows.push(['']);
+      i += 1;
+    } else row[row.length - 1] += text[i];
+  }
+  return rows.slice(0, -1);
+}
+
+test('a CSV has a byte order mark, a line for the columns, and CRLF after every line', () => {
+  const text = csvText({
+    columns: ['class', 'f1'],
+    rows: [
+      ['cat', 0.5],
+      ['dog', null],
+    ],
+  });
+  assert.equal(text, '\uFEFFclass,f1\r\ncat,0.5\r\ndog,\r\n');
+});
+
+test('what is written to a CSV is read back', () => {
+  const names = ['a,b', 'say "hi"', 'two\nlines', 'two\r\nlines', ' space ', '', 'שלום', '🦦', "it's", '</script>'];
+  const text = csvText({ columns: ['n"ame', 'value'], rows: names.map((name, i) => [name, i - 0.25]) });
+  const [columns, ...rows] = readCsv(text.slice(1));
+  assert.deepEqual(columns, ['n"ame', 'value']);
+  assert.deepEqual(
+    rows,
+    names.map((name, i) => [name, String(i - 0.25)]),
+  );
+});
+
+test('no text of a CSV is a formula, in the heading either; numbers stay numbers', () => {
+  for (const first of ['=', '+', '-', '@', '\t', '\r', '\n', '＝']) {
+    const name = `${first}HYPERLINK("x","y")`;
+    const [[heading, ...left], [cell, number]] = readCsv(
+      csvText({ columns: [name, 'n'], rows: [[name, -1.5e-7]] }).slice(1),
+    );
+    assert.equal(cell, `'${name}`);
+    assert.equal(heading, `'${name}`);
+    assert.deepEqual([left, Number(number)], [['n'], -1.5e-7]);
+  }
+  assert.equal(csvText({ columns: ['a=b'], rows: [['1-2']] }), '\uFEFFa=b\r\n1-2\r\n');
+});
+
+test('what is undefined is empty in a CSV and null in JSON', () => {
+  const rows = [[null, NaN, Infinity, /** @type {any} */ (undefined)]];
+  assert.equal(csvText({ columns: ['a', 'b', 'c', 'd'], rows }).split('\r\n')[1], ',,,');
+  const read = JSON.parse(jsonText({ columns: ['a', 'b', 'c', 'd'], rows }, { step: NaN, run: undefined }));
+  assert.deepEqual(read, {
+    about: { step: null, run: null },
+    columns: ['a', 'b', 'c', 'd'],
+    rows: [[null, null, null, null]],
+  });
+});
+
+test('a NUL, at which readers of CSV stop, is left out', () => {
+  assert.equal(csvText({ columns: ['a\0b'], rows: [['\0=1']] }), "\uFEFFab\r\n'=1\r\n");
+});
+
+test('JSON has a row a line and keeps every name and number', () => {
+  const table = {
+    columns: ['class', 'f1'],
+    rows: [
+      ['a"\n\u2028\ud800', 0.1 + 0.2],
+      ['=b', -0],
+    ],
+  };
+  const text = jsonText(table, { attribute: 'digit', runs: ['x'] });
+  assert.deepEqual(JSON.parse(text), {
+    about: { attribute: 'digit', runs: ['x'] },
+    columns: table.columns,
+    rows: [
+      ['a"\n\u2028\ud800', 0.1 + 0.2],
+      ['=b', 0],
+    ],
+  });
+  assert.equal(text.split('\n').filter((line) => line.startsWith('    [')).length, 2);
+  assert.deepEqual(JSON.parse(jsonText({ columns: [], rows: [] }, {})), { about: {}, columns: [], rows: [] });
+});
+
+test('the files say what they are', async () => {
+  const table = { columns: ['ü'], rows: [] };
+  const csv = csvBlob(table);
+  assert.equal(csv.type, 'text/csv;charset=utf-8');
+  assert.deepEqual([...new Uint8Array(await csv.arrayBuffer())], [0xef, 0xbb, 0xbf, 0xc3, 0xbc, 13, 10]);
+  assert.equal(jsonBlob(table, {}).type, 'application/json');
+});
+
+test('file names keep what is harmless', () => {
+  assert.equal(fileName(['longtail', 'digit', 'F1 over training'], 'svg'), 'longtail-digit-F1-over-training.svg');
+  assert.equal(fileName(['Café', 'lr=0.1_b'], '.png'), 'Cafe-lr-0.1_b.png');
+});
+
+test('file names of any parts are safe', () => {
+  const hostile = [
+    '../../etc/passwd',
+    '..\\..\\boot.ini',
+    'a/b\\c:d*e?f"g<h>i|j',
+    'nul',
+    'CON',
+    'com1.txt',
+    '.bashrc',
+    '\u202egnp.exe',
+    'שלום',
+    '🦦',
+    '\0\r\n',
+    '',
+    ' ',
+    '-rf',
+    '%2e%2e%2f',
+    'x'.repeat(500),
+    '\ud800',
+  ];
+  const lists = [...hostile.map((part) => [part]), hostile, hostile.map((p) => p.repeat(9)), []];
+  for (const suffix of ['svg', '.csv', '', '/../x', 'y'.repeat(50)]) {
+    for (const parts of lists) {
+      const name = fileName(parts, suffix);
+      assert.match(name, /^[A-Za-z0-9][A-Za-z0-9._-]*$/, name);
+      assert.ok(name.length <= 120, name);
+      assert.doesNotMatch(name, /\.\.|\.$|^(con|nul|com1)(\.|$)/i);
+      if (suffix === 'svg') assert.ok(name.endsWith('.svg') && name.length > 4);
+    }
+  }
+});
+
+test('a picture too large for a canvas is drawn smaller', () => {
+  assert.equal(pngScale(1000, 800, 2), 2);
+  assert.equal(pngScale(16_384, 10, 2), 1);
+  assert.ok(20_000 * 20_000 * pngScale(20_000, 20_000, 2) ** 2 <= 2 ** 27 + 1);
+});

@@ -1,0 +1,488 @@
+"""What the tab can do, feature by feature, in a real Chromium: each number compared with numpy on the log's own."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tensorboard.compat.proto import event_pb2, summary_pb2
+
+from tbmetrics.class_groups import GroupRule, tercile_groups
+from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
+from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
+from tests.plugin.tab import card, expect, open_frame, open_tab, rows, screenshot, shown
+
+pytestmark = pytest.mark.browser
+
+RUNS = ("baseline/seed1", "baseline/seed2", "focal/seed1", "focal/seed2", "ldam")
+STEPS = 4
+LAST = STEPS - 1
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict[str, Truth]]]:
+    """Five runs, two of them seeds of another two, with two attributes."""
+    directory = tmp_path_factory.mktemp("logs")
+    truth = write_log(directory, runs=RUNS, attributes={"digit": 60, "shape": 12}, steps=STEPS)
+    # A scalar, so that TensorBoard has another tab.
+    file = EventFile(directory / "ldam" / "events.out.tfevents.1700000009.host.9")
+    value = summary_pb2.Summary.Value(tag="loss", simple_value=1.0)
+    file.write(event_pb2.Event(step=1, wall_time=1.7e9, summary=summary_pb2.Summary(value=[value])))
+    file.close()
+    return directory, truth
+
+
+@pytest.fixture(scope="module")
+def board(logs) -> Iterator[str]:
+    with tensorboard_server(logs[0]) as url:
+        wait_for_steps(url, len(RUNS), STEPS)
+        yield url
+
+
+def _groups(truth: Truth, head_min: float, tail_max: float) -> np.ndarray:
+    return np.array(GroupRule("test", head_min, tail_max).groups(truth.classes.counts))
+
+
+def _mean(values: np.ndarray, inside: np.ndarray) -> float:
+    chosen = values[inside].astype(np.float64)
+    return float(np.nanmean(chosen)) if (~np.isnan(chosen)).any() else float("nan")
+
+
+def _drawn_values(chart) -> list[list[float]]:
+    """The values of every line of a chart, read back through its axis."""
+    script = """chart => {
+      const ticks = [...chart.querySelectorAll('.tick')].map(tick => [
+        Number(tick.querySelector('text').textContent.replace('−', '-')),
+        Number(tick.querySelector('line').getAttribute('y1'))]);
+      return {ticks, lines: [...chart.querySelectorAll('.run .run-line')].map(line => line.getAttribute('d'))};
+    }"""
+    found = chart.evaluate(script)
+    (v0, y0), (v1, y1) = found["ticks"][0], found["ticks"][-1]
+    heights = [[float(point.split(" ")[1]) for point in re.split("[ML]", line)[1:]] for line in found["lines"]]
+    return [[v0 + (y - y0) / (y1 - y0) * (v1 - v0) for y in line] for line in heights]
+
+
+# --------------------------------------------------------------------------------------------- 1. regrouping live
+
+
+@pytest.mark.parametrize(("rule", "bounds"), [("lvis", (100, 9)), ("terciles", None), ("custom", (300, 40))])
+def test_every_mean_follows_other_thresholds(page, board, logs, rule, bounds):
+    a = logs[1]["baseline/seed1"]["digit"]
+    groups = np.array(tercile_groups(a.classes.counts)) if bounds is None else _groups(a, *bounds)
+    custom = {"head": str(bounds[0]), "tail": str(bounds[1])} if rule == "custom" else {}
+    tab = open_frame(page, board, attribute="digit", metric="recall", rule=rule, **custom)
+    for group in GROUPS:
+        inside = groups == group
+        expect(tab.locator(f".sizes [data-size={group}]")).to_have_text(str(inside.sum()))
+        expected = _mean(a.column("recall", LAST), inside)
+        expect(tab.locator(f".tile[data-group={group}] [data-side=A]")).to_have_text(shown(expected))
+    for place, group in enumerate(GROUPS):
+        drawn = _drawn_values(tab.locator(".line-chart").nth(place))
+        expected = [_mean(a.column("recall", s), groups == group) for s in range(STEPS)]
+        assert any(np.allclose(line, expected, atol=3e-3) for line in drawn), group
+    for row in rows(tab):
+        assert row[1] == groups[a.classes.names.index(row[0])]
+
+
+def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    tab = open_frame(page, board, attribute="digit", rule="custom", head="200", tail="10")
+    expect(tab.locator(".tile[data-group=tail] [data-side=A]")).not_to_have_text("…")
+    page.wait_for_timeout(500)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    slider = tab.get_by_role("slider", name="Tail up to: training examples")
+    slider.focus()
+    for _ in range(4):
+        page.keyboard.press("ArrowRight")
+    expect(tab.locator("h1 + p")).not_to_contain_text("tail up to 10 ")
+    page.wait_for_timeout(100)
+    tail_max = int(tab.get_by_role("spinbutton", name="Tail up to: number of training examples").input_value())
+    assert tail_max > 10
+    inside = _groups(a, 200, tail_max) == "tail"
+    expect(tab.locator(".sizes [data-size=tail]")).to_have_text(str(inside.sum()))
+    expected = shown(_mean(a.column("f1", LAST), inside))
+    expect(tab.locator(".tile[data-group=tail] [data-side=A]")).to_have_text(expected)
+    assert [url for url in asked if "bucket_sums" in url or "groups" in url or "values" in url] == []
+    expect(tab.locator("h1 + p")).to_contain_text(f"tail up to {tail_max} training examples")
+    page.wait_for_timeout(500)
+    assert f"tail_max={tail_max}" in "".join(asked)  # the test of A against B follows once it rests
+    page.wait_for_url(f"**p.longtail.tail={tail_max}**")
+
+
+def test_the_interval_of_new_groups_is_that_of_their_classes(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    inside = _groups(a, 300, 40) == "medium"
+    tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
+    lower, upper = (a.column(f"recall_{end}", LAST)[inside] for end in ("lower", "upper"))
+    defined = ~np.isnan(a.column("recall", LAST)[inside])
+    half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
+    mean = _mean(a.column("recall", LAST), inside)
+    row = tab.locator(".tile[data-group=medium] .tile-row").first
+    text = f"[{shown(mean - half)}, {shown(min(1, mean + half))}]"
+    expect(row.locator(".interval")).to_have_text(text)
+
+
+# --------------------------------------------------------------------------------------------- 2. A against B
+
+
+def test_gains_losses_and_worst_classes_are_numpys(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
+    tab = open_frame(page, board, attribute="digit", b="focal/seed1")
+    lists = card(tab, "movers").locator(".mover-list")
+    differences = b.column("f1", LAST).astype(float) - a.column("f1", LAST)
+    for place, values in enumerate((-differences, differences, a.column("f1", LAST), b.column("f1", LAST))):
+        found = lists.nth(place).locator("li")
+        names = found.locator(".name").all_inner_texts()
+        worth = [values[a.classes.names.index(name)] for name in names]
+        assert worth == sorted(worth)
+        assert worth[-1] <= np.sort(values[~np.isnan(values)])[len(worth) - 1] + 1e-9
+    found.first.locator("button").click()
+    expect(tab.get_by_role("dialog", name=names[0])).to_be_visible()
+
+
+def test_rows_have_a_trend_line_of_each_run(page, board, logs):
+    tab = open_frame(page, board, attribute="digit", b="focal/seed1")
+    cells = tab.locator(".classes tbody:not(.spacer) td.column-trend")
+    expect(cells.first.locator(".run-line")).to_have_count(2)
+    expect(cells.nth(9).locator(".run-line")).to_have_count(2)
+    name = tab.locator(".class-name").first.inner_text()
+    values = logs[1]["baseline/seed1"]["digit"].class_values
+    index = logs[1]["baseline/seed1"]["digit"].classes.names.index(name)
+    f1 = values[:, index, 6]
+    path = cells.first.locator(".run-line").first.get_attribute("d")
+    heights = [float(point.split(" ")[1]) for point in re.split("[ML]", path)[1:]]
+    assert np.corrcoef(heights, f1)[0, 1] == pytest.approx(-1, abs=0.02)  # higher values are further up
+
+
+def test_the_drawer_tells_what_a_class_is_mistaken_for(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    pairs = a.pairs[LAST][~np.isnan(a.pairs[LAST][:, 0])].astype(int)
+    true, went, n = pairs[0]
+    tab = open_frame(page, board, attribute="digit", open=a.classes.names[true])
+    drawer = tab.get_by_role("dialog", name=a.classes.names[true])
+    mistaken = drawer.locator(".confused[data-side=A] ol").first
+    expect(mistaken.locator("li").first).to_contain_text(a.classes.names[went])
+    expect(mistaken.locator("li .number").first).to_have_text(str(n))
+    best = a.column("best_f1", LAST)[true], a.column("best_threshold", LAST)[true]
+    expect(drawer.locator(".notes")).to_contain_text(f"best F1 {shown(best[0])} at threshold {shown(best[1])}")
+    screenshot(page, "drawer-confusions")
+
+
+# ------------------------------------------------------------------------------------- 3. uncertainty and seeds
+
+
+def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
+    tab = open_frame(page, board, attribute="digit", metric="recall")
+    expect(tab.locator(".charts-card .legend li")).to_have_count(5)
+    tab.get_by_role("button", name="Use “seed1”").click()
+    expect(tab.locator(".charts-card .legend li")).to_have_count(3)
+    expect(tab.locator(".charts-card .legend")).to_contain_text("2 seeds")
+    expect(tab.get_by_label("Run B")).to_have_value("focal/seed1")  # not another seed of A
+    for group, place in zip(GROUPS, range(3), strict=True):
+        seeds = np.array([logs[1][f"focal/seed{i}"]["digit"].group("recall", group) for i in (1, 2)], dtype=float)
+        drawn = _drawn_values(tab.locator(".line-chart").nth(place))
+        assert any(np.allclose(line, seeds.mean(axis=0), atol=3e-3) for line in drawn)
+        text = f"{shown(seeds[:, -1].mean())} ± {shown(seeds[:, -1].std(ddof=1))}, 2 seeds"
+        expect(tab.locator(f".tile[data-group={group}] [data-seeds=B]")).to_have_text(text)
+    expect(tab.locator(".tile[data-group=tail] .seeds")).to_contain_text("too few seeds to tell")
+    screenshot(page, "seeds")
+    tab.get_by_label("Seeds: what differs").fill("(")
+    expect(tab.get_by_text("runs are shown one by one")).to_be_visible()
+    expect(tab.locator(".charts-card .legend li")).to_have_count(5)
+
+
+def test_it_says_when_there_is_too_little_to_tell(page, board, logs):
+    tab = open_frame(page, board, attribute="shape", rule="custom", head="900", tail="20")
+    a = logs[1]["baseline/seed1"]["shape"]
+    assert 0 < (_groups(a, 900, 20) == "head").sum() < 6
+    expect(tab.locator(".tile[data-group=head]")).to_contain_text("Too few classes to tell")
+    compared = get_json(
+        f"{board}data/plugin/longtail/compare?run_a=baseline/seed1&run_b=ldam&step_a={LAST}&step_b={LAST}"
+        "&attribute=digit&metric=f1&head_min=300&tail_max=40"
+    )["groups"]["tail"]
+    tab = open_frame(page, board, attribute="digit", b="ldam", rule="custom", head="300", tail="40")
+    low, high = (shown(compared[end], signed=True) for end in ("lower", "upper"))
+    expect(tab.locator(".tile[data-group=tail] .tells")).to_contain_text(f"{low} to {high}")
+
+
+# ----------------------------------------------------------------------------------------- 4. the trade-off plane
+
+
+def test_the_trade_off_has_every_run_and_the_front_that_none_beats(page, board, logs):
+    tab = open_frame(page, board, attribute="digit")
+    plane = card(tab, "tradeoff")
+    assert sorted(plane.locator("[data-run]").evaluate_all("runs => runs.map(r => r.dataset.run)")) == sorted(RUNS)
+    at = {run: [float(logs[1][run]["digit"].group("f1", g)[-1]) for g in ("head", "tail")] for run in RUNS}
+    beaten = {
+        p
+        for p, q in itertools.permutations(RUNS, 2)
+        if at[q][0] >= at[p][0] and at[q][1] >= at[p][1] and at[p] != at[q]
+    }
+    front = re.split("[ML]", plane.locator(".front").get_attribute("d"))[1:]
+    assert len(front) == len(RUNS) - len(beaten)
+    plane.locator("[data-run=ldam] .run-marker").hover()
+    expect(tab.locator(".tooltip")).to_contain_text(shown(at["ldam"][1]))
+    box = plane.locator("[data-run=ldam] .run-marker").bounding_box()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(tab.get_by_label("Run B")).to_have_value("ldam")
+
+
+# ------------------------------------------------------------------------------------ 5. frequency, with brushing
+
+
+def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    order = np.argsort(-a.classes.counts, kind="stable")
+    tab = open_frame(page, board, attribute="digit", b="")
+    frequency = card(tab, "frequency")
+    screenshot(page, "frequency")
+    box = frequency.locator(".plot.over").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 400, box["y"] + 80, steps=4)
+    page.mouse.up()
+    text = frequency.locator(".chosen").inner_text()
+    first, last, n = map(int, re.match(r"Ranks (\d+) to (\d+): (\d+) classes", text).groups())
+    assert n == last - first + 1
+    chosen = order[first - 1 : last]
+    expected = shown(float(np.nanmean(a.column("f1", LAST)[chosen])))
+    expect(frequency.locator(".chosen")).to_contain_text(f"mean {expected}")
+    expect(tab.locator(".classes")).to_have_attribute("aria-rowcount", str(n + 1))
+    assert {row[0] for row in rows(tab)} <= {a.classes.names[i] for i in chosen}
+    expect(frequency.locator(".brush").first).to_be_visible()
+    frequency.get_by_role("button", name="Clear").click()
+    expect(tab.locator(".classes")).to_have_attribute("aria-rowcount", str(len(a.classes.names) + 1))
+
+
+def test_bars_are_hatched_by_group_and_the_scatter_has_a_mark_for_every_class(page, board):
+    tab = open_frame(page, board, attribute="digit")
+    frequency = card(tab, "frequency")
+    fills = frequency.locator(".count-bars path[fill]").evaluate_all("paths => paths.map(p => p.getAttribute('fill'))")
+    assert "url(#hatch-medium)" in fills
+    assert "url(#hatch-tail)" in fills
+    painted = "data.filter((value, i) => i % 4 === 3 && value).length"
+    pixels = frequency.locator("canvas").evaluate(
+        f"c => {{ const {{data}} = c.getContext('2d').getImageData(0, 0, c.width, c.height); return {painted}; }}"
+    )
+    assert pixels > 500
+    expect(frequency.locator(".trend")).to_have_count(2)
+
+
+# -------------------------------------------------------------------------------------------- 6. where examples go
+
+
+def test_flow_and_pairs_follow_the_thresholds(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    tab = open_frame(page, board, attribute="digit", rule="custom", head="300", tail="40", pairs="tail")
+    flow = card(tab, "flow")
+    own = _groups(a, 300, 40)
+    place = [(*GROUPS, UNKNOWN).index(own[np.flatnonzero(a.buckets.of_class == b)[0]]) for b in range(len(a.buckets))]
+    values = np.zeros((4, 5))
+    for (i, j), n in np.ndenumerate(a.flow[LAST]):
+        values[place[i], place[j] if j < len(place) else 4] += n
+    cells = flow.locator(".matrix[data-side=A] tbody tr").nth(2).locator("td").all_inner_texts()
+    shares = 100 * values[2] / values[2].sum()
+    assert cells[:3] == ["<1 %" if 0 < share < 1 else f"{share:.0f} %" for share in shares[:3]]
+    listed = flow.locator(".pairs[data-side=A] tbody tr")
+    expected = [row for row in a.pairs[LAST].tolist() if row[0] == row[0] and own[int(row[0])] == "tail"][:8]
+    expect(listed).to_have_count(len(expected))
+    for i, (true, went, n) in enumerate(expected):
+        texts = listed.nth(i).locator(".name").all_inner_texts()
+        assert texts == [a.classes.names[int(true)], a.classes.names[int(went)]]
+        expect(listed.nth(i).locator(".number")).to_have_text(f"{n:.0f}")
+
+
+# -------------------------------------------------------------------------------------- 7. precision-recall curves
+
+
+def test_curves_of_groups_and_of_a_class_over_them(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    name = a.classes.names[int(np.argmax(a.classes.counts))]
+    tab = open_frame(page, board, attribute="digit", b="", open=name)
+    curves = card(tab, "pr")
+    for place, group in enumerate(GROUPS):
+        inside = np.array(a.classes.groups) == group
+        expected = np.nanmean(a.curves[LAST][inside].astype(np.float64), axis=0)
+        lines = _plot_lines(curves.locator(".plot").nth(place))
+        np.testing.assert_allclose([x for x, _ in lines[0]], RECALL_LEVELS, atol=3e-3)
+        np.testing.assert_allclose([y for _, y in lines[0]], expected, atol=3e-3)
+        assert len(lines) == (2 if group == a.classes.groups[a.classes.names.index(name)] else 1)
+    expect(curves.locator(".caption")).to_contain_text(name)
+    label = curves.locator(".plot").first.get_attribute("aria-label")
+    head = np.array(a.classes.groups) == "head"
+    assert f"precision {shown(_mean(a.column('precision', LAST), head))}" in label
+
+
+def _plot_lines(plot) -> list[list[tuple[float, float]]]:
+    """The points of every line of a plot whose axes go from 0 to 1."""
+    script = """plot => {
+      const at = (selector, axis) => [...plot.querySelectorAll(selector)].map(tick => [
+        Number(tick.querySelector('text').textContent), Number(tick.querySelector('line').getAttribute(axis))]);
+      return {x: at('.tick.x', 'x1'), y: at('.tick:not(.x)', 'y1'),
+        lines: [...plot.querySelectorAll('.run-line')].map(line => line.getAttribute('d'))};
+    }"""
+    found = plot.evaluate(script)
+    (vx0, x0), (vx1, x1) = found["x"][0], found["x"][-1]
+    (vy0, y0), (vy1, y1) = found["y"][0], found["y"][-1]
+    points = [[tuple(map(float, p.split(" "))) for p in re.split("[ML]", line)[1:]] for line in found["lines"]]
+    return [
+        [(vx0 + (x - x0) / (x1 - x0) * (vx1 - vx0), vy0 + (y - y0) / (y1 - y0) * (vy1 - vy0)) for x, y in line]
+        for line in points
+    ]
+
+
+# ------------------------------------------------------------------------------------------------ 8. calibration
+
+
+def test_reliability_and_its_error_by_group(page, board, logs):
+    b = logs[1]["ldam"]["digit"]
+    tab = open_frame(page, board, attribute="digit", b="ldam", rule="lvis")
+    calibration = card(tab, "calibration")
+    own = _groups(b, 100, 9)
+    of_bucket = np.array([own[np.flatnonzero(b.buckets.of_class == i)[0]] for i in range(len(b.buckets))])
+    sums = b.calibration[LAST].astype(np.float64).reshape(len(b.buckets), 3, CALIBRATION_BINS)
+    for place, group in enumerate(GROUPS):
+        n, confidence, right = sums[of_bucket == group].sum(axis=0)
+        ece = np.abs(right - confidence).sum() / n.sum()
+        expect(calibration.locator(".errors").nth(place).locator("[data-side=B]")).to_have_text(shown(ece))
+    screenshot(page, "calibration")
+
+
+# ---------------------------------------------------------------------------------------- 9. several attributes
+
+
+def test_all_attributes_at_a_glance_and_one_click_away(page, board, logs):
+    tab = open_frame(page, board, attribute="digit", metric="recall", b="ldam")
+    overview = card(tab, "overview")
+    for attribute in ("digit", "shape"):
+        cells = overview.locator("tbody tr", has_text=attribute).locator("td").all_inner_texts()
+        expected = [
+            shown(logs[1][run][attribute].group("recall", group)[-1])
+            for group in ("head", "medium", "tail", "gap")
+            for run in ("baseline/seed1", "ldam")
+        ]
+        assert cells == expected
+    overview.get_by_role("button", name="shape").click()
+    expect(tab.locator("h1")).to_have_text("shape")
+
+
+# ---------------------------------------------------------------------------- 10. downloads, links, history
+
+
+CARDS = ("training", "summary", "tradeoff", "movers", "frequency", "pr", "calibration", "flow", "overview", "classes")
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_every_card_can_be_taken_away(page, board, name, tmp_path):
+    tab = open_frame(page, board, attribute="digit")
+    found = card(tab, name)
+    contents = {}
+    for kind in ("SVG", "PNG", "CSV", "JSON"):
+        found.get_by_role("button", name="Menu of the card").click()
+        with page.expect_download() as download:
+            found.get_by_role("menuitem", name=f"Download {kind}").click()
+        assert download.value.suggested_filename == f"{name}-digit-f1-step-{LAST}.{kind.lower()}"
+        download.value.save_as(tmp_path / kind)
+        contents[kind] = (tmp_path / kind).read_bytes()
+    assert contents["SVG"].startswith(b"<?xml")
+    assert b"foreignObject" not in contents["SVG"]
+    assert contents["PNG"].startswith(b"\x89PNG")
+    table = json.loads(contents["JSON"])
+    assert table["about"]["attribute"] == "digit"
+    assert len(table["rows"]) == contents["CSV"].decode("utf-8-sig").count("\r\n") - 1
+    assert len(table["rows"]) > 0
+    assert all(len(row) == len(table["columns"]) for row in table["rows"])
+
+
+def test_a_card_fills_the_window_and_a_link_leads_to_it(page, board):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab = open_tab(page, board, attribute="digit")
+    found = card(tab, "tradeoff")
+    before = found.locator(".plot").bounding_box()["height"]
+    found.get_by_role("button", name="Menu of the card").click()
+    found.get_by_role("menuitem", name="Full size").click()
+    expect(found).to_have_class(re.compile("full"))
+    assert found.locator(".plot").bounding_box()["height"] > before
+    screenshot(page, "full-size")
+    page.keyboard.press("Escape")
+    expect(found).not_to_have_class(re.compile("full"))
+    found.get_by_role("button", name="Menu of the card").click()
+    found.get_by_role("menuitem", name="Copy link").click()
+    expect(found.locator(".said")).to_contain_text("Link copied")
+    link = page.evaluate("navigator.clipboard.readText()")
+    other = page.context.new_page()
+    other.goto(link)
+    target = other.frame_locator("iframe").locator("[data-card=tradeoff]")
+    expect(target).to_be_in_viewport(timeout=20_000)
+    expect(other.frame_locator("iframe").locator("h1")).to_have_text("digit")
+    other.close()
+
+
+def test_back_and_forward_go_through_what_was_chosen(page, board):
+    tab = open_tab(page, board, attribute="digit")
+    expect(tab.get_by_label("Metric")).to_have_value("f1")
+    tab.get_by_label("Metric").select_option("recall")
+    tab.get_by_role("combobox", name="Rule of the groups").select_option("lvis")
+    tab.locator(".class-name").first.click()
+    expect(tab.locator(".drawer")).to_be_visible()
+    page.go_back()
+    expect(tab.locator(".drawer")).to_be_hidden()
+    expect(tab.get_by_role("combobox", name="Rule of the groups")).to_have_value("lvis")
+    page.go_back()
+    expect(tab.get_by_role("combobox", name="Rule of the groups")).to_have_value("")
+    page.go_back()
+    expect(tab.get_by_label("Metric")).to_have_value("f1")
+    page.go_forward()
+    expect(tab.get_by_label("Metric")).to_have_value("recall")
+
+
+def test_the_state_survives_another_tab_of_tensorboard(page, board):
+    tab = open_tab(page, board, attribute="shape", metric="ap", rule="lvis")
+    page.get_by_role("tab", name="Time Series").click()
+    page.wait_for_timeout(500)
+    page.get_by_role("tab", name="Long Tail").click()
+    expect(tab.locator("h1")).to_have_text("shape")
+    expect(tab.get_by_label("Metric")).to_have_value("ap")
+    expect(tab.get_by_role("combobox", name="Rule of the groups")).to_have_value("lvis")
+
+
+def test_habits_are_kept_for_the_next_window(browser, board):
+    context = browser.new_context()
+    first = context.new_page()
+    tab = open_frame(first, board, attribute="digit")
+    tab.get_by_label("Metric").select_option("ap")
+    tab.get_by_role("combobox", name="Rule of the groups").select_option("terciles")
+    first.wait_for_timeout(400)
+    second = context.new_page()
+    second.goto(f"{board}data/plugin_entry.html?name=longtail")
+    expect(second.get_by_label("Metric")).to_have_value("ap", timeout=15_000)
+    expect(second.get_by_role("combobox", name="Rule of the groups")).to_have_value("terciles")
+    context.close()
+
+
+def test_keys_reach_runs_help_and_search(page, board):
+    tab = open_frame(page, board, attribute="digit")
+    page.keyboard.press("a")
+    expect(tab.get_by_label("Run A")).to_be_focused()
+    tab.locator("h1").click()
+    page.keyboard.press("b")
+    expect(tab.get_by_label("Run B")).to_be_focused()
+    tab.locator("h1").click()
+    page.keyboard.press("?")
+    expect(tab.get_by_role("dialog", name="Keys")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(tab.get_by_role("dialog", name="Keys")).to_be_hidden()
+
+
+def test_metrics_that_are_no_sum_stay_with_the_recorded_groups(page, board, logs):
+    tab = open_frame(page, board, attribute="digit", metric="ece", rule="lvis")
+    expect(tab.locator(".charts-card .caption").first).to_contain_text("Recorded for the run’s own groups only")
+    expect(tab.locator(".tile[data-group=head] [data-side=A]")).to_have_text(
+        shown(logs[1]["baseline/seed1"]["digit"].group("ece", "head")[-1])
+    )
