@@ -17,7 +17,7 @@ _CHECKSUM = struct.Struct("<I")
 _HEADER, _FOOTER = 12, 4
 _UPPER_LENGTH = b"\0\0\0\0"  # the upper half of every length that occurs
 MAX_RECORD_BYTES = 2**31  # protobuf's own limit
-_PIECE = 131072
+_PIECE = 2**20
 
 
 def frame(record: bytes) -> bytes:
