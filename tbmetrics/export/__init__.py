@@ -13,7 +13,8 @@ from types import ModuleType
 from typing import Any
 
 from tbmetrics.export.options import FORMATS, NothingToShowError
-from tbmetrics.export.run import ExportReport, export
+from tbmetrics.export.run import export
+from tbmetrics.export.work import ExportReport
 
 __all__ = ["FORMATS", "ExportReport", "NothingToShowError", "export", "json_schema"]
 

@@ -31,10 +31,17 @@ def draw(history: History, area: str, formats: Sequence[str], dpi: int) -> Itera
             figure = _next(drawn)
             if figure is None:
                 return
-            *inner, kind = figure[0].rsplit("/", 1)
-            path = "/".join((area, *map(slug, inner), slug(kind)))
+            path = _path(area, figure[0])
             contents = [(f"{path}.{fmt}", _encoded(figure[1], fmt, dpi)) for fmt in formats]
         yield from contents
+
+
+def _path(area: str, name: str) -> str:
+    if area == OTHER:
+        kind, group, *page = name.split("/")
+        return "/".join((area, kind, "=".join((slug(group), *page))))
+    *inner, kind = name.rsplit("/", 1)
+    return "/".join((area, *map(slug, inner), slug(kind)))
 
 
 def _next(drawn: Iterator[tuple[str, Figure]]) -> tuple[str, Figure] | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tbmetrics.comparison import ClassComparison, RunComparison
 from tbmetrics.export.manifest import RunEntry
-from tbmetrics.export.options import EXPORTED_AREAS
+from tbmetrics.export.options import EXPORTED_AREAS, OTHER
 from tbmetrics.export.report_parts import Page, Section, escape, figure, name, number, table
 from tbmetrics.export.summary import MOVER_METRIC, movers
 from tbmetrics.records import GAP, GROUP_ROWS, MEAN_METRICS
@@ -58,13 +58,17 @@ def _runs(page: Page) -> Iterator[str]:
 
 def _run_row(run: str, entry: RunEntry) -> list[str]:
     found: dict[str, Any] = entry.summary or {}
-    attributes = ", ".join(f"{name(a)} ({of['classes']:,})" for a, of in sorted(found["attributes"].items())) or "–"
-    hparams = ", ".join(f"{name(key)} = {escape(value)}" for key, value in sorted(found["hparams"].items())) or "–"
+    attributes = ", ".join(f"{name(a)} ({of['classes']:,})" for a, of in sorted(found["attributes"].items()))
+    hparams = ", ".join(f"{name(key)} = {escape(_short(value))}" for key, value in sorted(found["hparams"].items()))
     began, ended = found["began"], found["ended"]
     written = "–" if ended is None else time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(ended))
     last = "–" if found["last_step"] is None else f"{found['last_step']:,}"
     duration = "–" if began is None else _duration(ended - began)
-    return [name(run), attributes, hparams, last, f"{found['points']:,}", duration, written]
+    return [name(run), attributes or "–", hparams or "–", last, f"{found['points']:,}", duration, written]
+
+
+def _short(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _duration(seconds: float) -> str:
@@ -151,9 +155,10 @@ def _balance(comparison: RunComparison) -> str:
     gained = sum(c.difference > 0 for c in comparison.classes)
     lost = sum(c.difference < 0 for c in comparison.classes)
     same = len(comparison.classes) - gained - lost
+    all_of_them = f"Of {len(comparison.classes):,} classes that both runs have and define"
     apart = len(comparison.only_in_a) + len(comparison.only_in_b)
     more = f"; {apart:,} are in one run only" if apart else ""
-    return f"{gained:,} classes gained, {lost:,} lost, {same:,} stayed the same{more}."
+    return f"{all_of_them}, {gained:,} gained, {lost:,} lost, {same:,} stayed the same{more}."
 
 
 def _mover_row(moved: ClassComparison) -> list[str]:
@@ -174,7 +179,7 @@ def figures_sections(page: Page) -> Iterator[Section]:
         for area in EXPORTED_AREAS:
             paths = _figure_paths(entry, area)
             if paths:
-                title = area.replace("_", " ").capitalize()
+                title = "Everything else" if area == OTHER else area.replace("_", " ").capitalize()
                 yield Section(f"run-{i}-{area.replace('_', '-')}", title, _figures(page, paths), level=3)
         texts = (entry.summary or {}).get("texts", {})
         if texts:

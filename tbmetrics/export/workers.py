@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -106,5 +107,13 @@ class Workers:
         for thread in self._threads:
             thread.join()
         for process in self._processes:
-            with process:  # closes its pipes, which ends it, and waits
-                pass
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Closes its pipes, which ends it, and waits for that."""
+    for pipe in (process.stdin, process.stdout):
+        with suppress(OSError):  # a process that died leaves bytes that cannot be flushed
+            if pipe is not None:
+                pipe.close()
+    process.wait()

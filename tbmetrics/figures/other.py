@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, nothing, plain
+from tbmetrics.figures.style import NORMAL, SMALL, new_figure, nothing, plain
 from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import FloatArray, Histogram, PRCurve
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 PANELS = 12  # of a figure; a group with more tags has several figures
 COLUMNS = 3
-POINTS_SHOWN = 600  # of a line; where there are more, neighbours share one and a band shows their extremes
+POINTS_SHOWN = 300  # of a line; where there are more, neighbours share one and a band shows their extremes
 STEPS_SHOWN = 120  # of a histogram over steps
+BINS_SHOWN = 60
 _BLUE, _RED, _GREY = "#0072b2", "#c8452b", "#8c8c8c"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOMENTS = (("start", _GREY, ":"), ("middle", _BLUE, "--"), ("end", _RED, "-"))
@@ -28,16 +30,22 @@ _MOMENTS = (("start", _GREY, ":"), ("middle", _BLUE, "--"), ("end", _RED, "-"))
 def figures(history: History) -> Iterator[tuple[str, Figure]]:
     """(name, figure) of every scalar, histogram and PR curve in `history`, a panel each.
 
-    The tags of one group, by what stands before their first "/", share a figure, or several of `PANELS` panels.
+    A name is "kind/group", with "/2" and so on after it for further figures of a group. The tags of one group, by what
+    stands before their first "/", share a figure, or several of `PANELS` panels.
     """
     for kind, draw in _PANELS:
         by_group: dict[str, list[str]] = {}
-        for tag in sorted(getattr(history, kind)):
+        for tag in sorted(getattr(history, kind), key=_natural):
             by_group.setdefault(tag.partition("/")[0], []).append(tag)
         for group, tags in by_group.items():
             for page, first in enumerate(range(0, len(tags), PANELS)):
                 some = {tag: getattr(history, kind)[tag] for tag in tags[first : first + PANELS]}
-                yield f"{kind}/{group}{f' {page + 1}' if page else ''}", _panels(group, some, draw)
+                yield f"{kind}/{group}{f'/{page + 1}' if page else ''}", _panels(group, some, draw)
+
+
+def _natural(tag: str) -> list[tuple[int, str]]:
+    """Puts layer2 before layer10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", tag)]
 
 
 def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None]) -> Figure:
@@ -55,9 +63,8 @@ def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None
         ax.set_axisbelow(True)
         draw(ax, series)
         name = tag.partition("/")[2] or tag
-        label(ax, x=ax.get_xlabel() or "step", title=_cut(name, 38 if columns > 1 else 60))
-        ax.title.set_fontsize(SMALL)
-        ax.xaxis.label.set_fontsize(SMALL)
+        plain(ax.set_xlabel(ax.get_xlabel() or "step", fontsize=SMALL))
+        plain(ax.set_title(_cut(name, 38 if columns > 1 else 60), fontsize=SMALL))
     for ax in grid[len(by_tag) :]:
         ax.set_axis_off()
     return figure
@@ -86,8 +93,7 @@ def _scalars(ax: Axes, series: ScalarSeries) -> None:
     lost = ~known
     if lost.any():
         ax.plot(steps[lost], np.zeros(lost.sum()), "x", color=_RED, markersize=4, transform=ax.get_xaxis_transform())
-        plain(ax.annotate(f"× {lost.sum():,} not finite", (0.98, 0.9), xycoords="axes fraction", ha="right",
-                          fontsize=SMALL - 1, color=_RED))  # fmt: skip
+        ax.set_xlabel(f"step (×: {lost.sum():,} not finite)")
     _few_steps(ax, steps)
 
 
@@ -136,31 +142,35 @@ def _histograms(ax: Axes, series: Series[Histogram]) -> None:
 
 
 def _one_histogram(ax: Axes, histogram: Histogram) -> None:
-    limits, counts = histogram.limits, histogram.counts
-    if len(limits) < 2 or not counts.sum() > 0:
+    """The counts on even bins: buckets of a log may be a thousand times narrower near zero than elsewhere."""
+    edges, cumulative = _cumulative(histogram)
+    if not cumulative[-1] > 0:
         nothing(ax, "no values")
         return
-    first = min(max(histogram.minimum, 2 * limits[0] - limits[1]), limits[0]) if counts[0] else limits[0]
-    edges = np.concatenate(([first], limits[:-1], [min(histogram.maximum, limits[-1])]))
-    held = np.flatnonzero(counts)
-    inside = slice(held[0], held[-1] + 1)
-    widths = np.maximum(np.diff(edges), 1e-300)[inside]
-    ax.stairs(counts[inside] / widths, edges[held[0] : held[-1] + 2], fill=True, color=_BLUE, alpha=0.6)
-    ax.set_yticks([])
+    held = np.flatnonzero(np.diff(cumulative))
+    low, high = edges[held[0]], edges[held[-1] + 1]
+    if low == high:
+        nothing(ax, f"all values are {low:.4g}")
+        return
+    bins = np.linspace(low, high, BINS_SHOWN + 1)
+    ax.stairs(np.diff(np.interp(bins, edges, cumulative)), bins, fill=True, color=_BLUE, alpha=0.7)
     ax.set_xlabel("value")
+    plain(ax.set_ylabel("count", fontsize=SMALL))
+
+
+def _cumulative(histogram: Histogram) -> tuple[FloatArray, FloatArray]:
+    """(ascending edges, values up to each), both of shape (buckets + 1,)."""
+    edges = np.concatenate(([histogram.minimum], np.minimum(histogram.limits, histogram.maximum)))
+    return np.maximum.accumulate(np.nan_to_num(edges)), np.concatenate(([0.0], np.cumsum(histogram.counts)))
 
 
 def _quantiles(histogram: Histogram) -> FloatArray:
     """Values below which 5, 25, 50, 75 and 95 % lie, counts spread evenly within their buckets."""
-    total = histogram.counts.sum()
+    edges, cumulative = _cumulative(histogram)
+    total = cumulative[-1]
     if not np.isfinite(total) or total <= 0:
         return np.full(len(_QUANTILES), np.nan)
-    edges = np.concatenate(([histogram.minimum], np.minimum(histogram.limits, histogram.maximum)))
-    edges = np.maximum.accumulate(np.nan_to_num(edges))
-    cumulative = np.concatenate(([0.0], np.cumsum(histogram.counts))) / total
-    rising = np.concatenate(([True], np.diff(cumulative) > 0))
-    rising[np.flatnonzero(rising)[1] - 1 if rising.sum() > 1 else 0] = True
-    return np.interp(_QUANTILES, cumulative[rising], edges[rising])
+    return np.interp(np.array(_QUANTILES) * total, cumulative, edges)
 
 
 # --------------------------------------------------------------------------------------------------- PR curves
