@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
 
+from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.framing import payload_at
+from tbmetrics.events.framing import bytes_at
 from tbmetrics.records import HParams, IntArray
 
 
@@ -21,9 +23,11 @@ class Stored(NamedTuple):
     """A record in an event file; calling it decodes it.
 
     Attributes:
-        occurrence: which of the event's values of this tag.
+        offset, length: of the bytes in the file: those of the value, or of its whole event where `occurrence` >= 0.
+        tag: of the value.
+        occurrence: which of the event's values of this tag; -1 where the bytes are those of the value alone.
         metadata: of the tag's first value, which alone carries it.
-        checksum: of the whole event; equal content has an equal one, wherever the file lies.
+        checksum: of the bytes; equal content has an equal one, wherever the file lies.
     """
 
     path: Path
@@ -44,8 +48,16 @@ class Stored(NamedTuple):
         return decoding.decode(self.value(), self.metadata)
 
     def value(self) -> Any:
-        """The protobuf value as it is in the file."""
-        return decoding.value_at(payload_at(self.path, self.offset, self.length), self.tag, self.occurrence)
+        """The protobuf value as it is in the file.
+
+        Raises:
+            InputError: the file has changed since it was indexed.
+        """
+        content = bytes_at(self.path, self.offset, self.length)
+        if zlib.crc32(content) != self.checksum:
+            raise InputError(f"{self.path}: changed since it was indexed; read the log again")
+        alone = self.occurrence < 0
+        return Summary.Value.FromString(content) if alone else decoding.value_at(content, self.tag, self.occurrence)
 
 
 @dataclass(slots=True)
@@ -163,7 +175,7 @@ class FilePart:
         return found
 
     def _read_one_by_one(self, offset: int, payload: bytes, event: Any, values: Any) -> None:
-        step, wall_time, checksum = event.step, event.wall_time, None
+        step, wall_time, after = event.step, event.wall_time, 0
         seen: dict[str, int] = {}
         for value in values:
             points = self._begin_tag(value)
@@ -177,8 +189,14 @@ class FilePart:
                 self._loose.setdefault(tag, array("q")).append(self._events)
                 continue
             occurrence = seen[tag] = seen.get(tag, -1) + 1
-            checksum = zlib.crc32(payload) if checksum is None else checksum
-            points.items.append(Stored(self.path, offset, len(payload), tag, occurrence, points.metadata, checksum))
+            content = value.SerializeToString()
+            at = _place_of(content, payload, after)
+            if at >= 0:
+                after = at + len(content)
+                place = (offset + at, len(content), tag, -1, points.metadata, zlib.crc32(content))
+            else:  # encoded as this library would not
+                place = (offset, len(payload), tag, occurrence, points.metadata, zlib.crc32(payload))
+            points.items.append(Stored(self.path, *place))
 
     def finish(self) -> None:
         """Puts the columns of scalars together, in the order written."""
@@ -200,6 +218,15 @@ class FilePart:
             points.items = array("d", np.ascontiguousarray(joined.values, dtype=np.float64).tobytes())
         self._blocks.clear()
         self._loose.clear()
+
+
+def _place_of(content: bytes, payload: bytes, after: int) -> int:
+    """Where an encoded value lies in its event; -1 where it is not to be found.
+
+    Values follow each other, each after a byte that says so and its length, seven bits to a byte.
+    """
+    next_one = after + 1 + max((len(content).bit_length() + 6) // 7, 1)
+    return next_one if payload.startswith(content, next_one) else payload.find(content, after)
 
 
 def _joined(columns: list[_Column]) -> _Column:

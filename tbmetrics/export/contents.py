@@ -92,14 +92,6 @@ def subset(history: History, chosen: Iterable[Entry]) -> History:
     return found
 
 
-def by_first_part(chosen: Iterable[Entry]) -> dict[str, list[Entry]]:
-    """Entries by what stands before the first "/" of their tags, as TensorBoard groups them."""
-    found: dict[str, list[Entry]] = {}
-    for entry in chosen:
-        found.setdefault(entry.tag.partition("/")[0], []).append(entry)
-    return found
-
-
 def fingerprint(content: Any) -> str:
     """Of a series read from disk, or of a class list: equal for equal steps, times and values."""
     digest = hashlib.blake2b(digest_size=12)
@@ -116,4 +108,4 @@ def _parts(series: Series[Any]) -> Iterator[Any]:
     yield series.wall_times
     stored = series.stored()
     yield np.array([getattr(item, "checksum", item) for item in stored], dtype=np.float64)
-    yield np.array([getattr(item, "occurrence", 0) for item in stored], dtype=np.int64)
+    yield np.array([getattr(item, "occurrence", -1) for item in stored], dtype=np.int64)

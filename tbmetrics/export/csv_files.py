@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -16,88 +15,97 @@ from tbmetrics.export.tables import ROW_NAMES, row_names
 from tbmetrics.history import History, Series
 from tbmetrics.records import Histogram, PRCurve, Table, Text
 
-Row = list[Any]
-_ROWS_AT_ONCE = 5000
+Lines = Iterator[str]
+_LINES_AT_ONCE = 5000
+_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
 
 
-def encoded(rows: Iterable[Row]) -> Iterator[bytes]:
-    """Rows as CSV: UTF-8, quoted where needed, undefined cells empty."""
-    waiting = iter(rows)
-    while some := list(islice(waiting, _ROWS_AT_ONCE)):
-        buffer = io.StringIO(newline="")
-        csv.writer(buffer, lineterminator="\n").writerows(some)
-        yield buffer.getvalue().encode("utf-8", "backslashreplace")
+def encoded(lines: Iterable[str]) -> Iterator[bytes]:
+    """Lines as UTF-8, many at a time."""
+    waiting = iter(lines)
+    while some := list(islice(waiting, _LINES_AT_ONCE)):
+        yield "".join(some).encode("utf-8", "backslashreplace")
 
 
-def table(history: History, chosen: list[Entry]) -> Iterator[Row]:
+def cell(text: object) -> str:
+    """A cell that holds text, quoted where it must be."""
+    shown = str(text)
+    return '"' + shown.replace('"', '""') + '"' if _QUOTED.search(shown) else shown
+
+
+def _line(cells: Iterable[object]) -> str:
+    return ",".join(map(cell, cells)) + "\n"
+
+
+def table(history: History, chosen: list[Entry]) -> Lines:
     """One row per step and row of the table; classes with their training counts and groups."""
     tables: Series[Table] = chosen[0].of(history)
     first, rows = tables[0], row_names(history, tables)
     classes = history.class_lists.get(first.attribute) if first.kind == "classes" else None
-    beside = [[name] for name in rows]
+    beside = [cell(name) for name in rows]
     named = [ROW_NAMES.get(first.kind, "row")]
     if classes is not None:
         named += ["training_count", "group"]
-        beside = [
-            [name, count if count >= 0 else "", group]
-            for name, count, group in zip(rows, classes.counts.tolist(), classes.groups, strict=True)
-        ]
-    yield ["attribute", "step", "wall_time", *named, *first.columns]
+        known = zip(beside, classes.counts.tolist(), classes.groups, strict=True)
+        beside = [f"{name},{count if count >= 0 else ''},{cell(group)}" for name, count, group in known]
+    yield _line(["attribute", "step", "wall_time", *named, *first.columns])
+    attribute = cell(first.attribute)
     for step, time, at_step in zip(tables.steps.tolist(), times(tables.wall_times), tables, strict=True):
-        for cells, values in zip(beside, at_step.values, strict=False):
-            yield [first.attribute, step, time, *cells, *numbers(values, "")]
+        columns = (numbers(column, "") for column in at_step.values.T)
+        for name, cells in zip(beside, zip(*columns, strict=True), strict=False):
+            yield f"{attribute},{step},{time},{name},{','.join(cells)}\n"
 
 
-def scalars(history: History, chosen: list[Entry]) -> Iterator[Row]:
+def scalars(history: History, chosen: list[Entry]) -> Lines:
     """One row per tag and step."""
-    yield ["tag", "step", "wall_time", "value"]
+    yield "tag,step,wall_time,value\n"
     for entry in chosen:
-        series = entry.of(history)
+        series, tag = entry.of(history), cell(entry.tag)
         points = zip(series.steps.tolist(), times(series.wall_times), numbers(series.values, ""), strict=True)
-        yield from ([entry.tag, *point] for point in points)
+        yield from (f"{tag},{step},{time},{value}\n" for step, time, value in points)
 
 
-def histograms(history: History, chosen: list[Entry]) -> Iterator[Row]:
+def histograms(history: History, chosen: list[Entry]) -> Lines:
     """One row per tag, step and bucket: so many values lie above `lower`, up to `upper`."""
-    yield ["tag", "step", "wall_time", "lower", "upper", "count"]
-    for entry, step, time, item in _points(history, chosen):
-        yield from ([entry.tag, step, time, *cells] for cells in _buckets(item))
+    yield "tag,step,wall_time,lower,upper,count\n"
+    for begin, found in _points(history, chosen):
+        item: Histogram = found
+        if len(item.limits):
+            upper = numbers(item.limits, "")
+            lower = [*numbers(np.array([min(item.minimum, item.limits[0])]), ""), *upper[:-1]]
+            buckets = zip(lower, upper, numbers(item.counts, ""), strict=True)
+            yield from (f"{begin}{low},{high},{count}\n" for low, high, count in buckets)
 
 
-def _buckets(item: Histogram) -> Iterable[tuple[str, str, str]]:
-    limits = item.limits
-    lower = np.concatenate(([min(item.minimum, limits[0])], limits[:-1])) if len(limits) else limits
-    return zip(numbers(lower, ""), numbers(limits, ""), numbers(item.counts, ""), strict=True)
-
-
-def pr_curves(history: History, chosen: list[Entry]) -> Iterator[Row]:
+def pr_curves(history: History, chosen: list[Entry]) -> Lines:
     """One row per tag, step and threshold."""
     counts = ("true_positives", "false_positives", "true_negatives", "false_negatives")
     names = ("thresholds", "precision", "recall", *counts)
-    yield ["tag", "step", "wall_time", "threshold", *names[1:]]
-    for entry, step, time, item in _points(history, chosen):
-        curve: PRCurve = item
+    yield _line(["tag", "step", "wall_time", "threshold", *names[1:]])
+    for begin, found in _points(history, chosen):
+        curve: PRCurve = found
         columns = [numbers(getattr(curve, name), "") for name in names]
-        yield from ([entry.tag, step, time, *cells] for cells in zip(*columns, strict=True))
+        yield from (f"{begin}{','.join(cells)}\n" for cells in zip(*columns, strict=True))
 
 
-def texts(history: History, chosen: list[Entry]) -> Iterator[Row]:
+def texts(history: History, chosen: list[Entry]) -> Lines:
     """One row per tag and step."""
-    yield ["tag", "step", "wall_time", "text"]
-    for entry, step, time, item in _points(history, chosen):
-        found: Text = item
-        yield [entry.tag, step, time, found.markdown]
+    yield "tag,step,wall_time,text\n"
+    for begin, found in _points(history, chosen):
+        text: Text = found
+        yield f"{begin}{cell(text.markdown)}\n"
 
 
-def _points(history: History, chosen: list[Entry]) -> Iterator[tuple[Entry, int, str, Any]]:
+def _points(history: History, chosen: list[Entry]) -> Iterator[tuple[str, Any]]:
+    """(the first cells of its line, item) of every point."""
     for entry in chosen:
-        series = entry.of(history)
+        series, tag = entry.of(history), cell(entry.tag)
         for step, time, item in zip(series.steps.tolist(), times(series.wall_times), series, strict=True):
-            yield entry, step, time, item
+            yield f"{tag},{step},{time},", item
 
 
-#: Kind of series → the rows of the file that an area has for them all.
-OF_KIND: dict[str, Callable[[History, list[Entry]], Iterator[Row]]] = {
+#: Kind of series → the lines of the file that an area has for them all.
+OF_KIND: dict[str, Callable[[History, list[Entry]], Lines]] = {
     "scalars": scalars,
     "histograms": histograms,
     "pr_curves": pr_curves,

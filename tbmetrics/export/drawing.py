@@ -23,9 +23,17 @@ _SETTINGS = {"svg.hashsalt": "tbmetrics", "pdf.fonttype": 42}
 _ALONE = threading.RLock()
 
 
-def draw(history: History, area: str, formats: Sequence[str], dpi: int) -> Iterator[tuple[str, bytes]]:
-    """(path below the run's folder, content) of each figure of `area` that `history` has the data for."""
-    drawn = _FIGURES[area](history)
+def draw(history: History, area: str, formats: Sequence[str], dpi: int, page: int) -> Iterator[tuple[str, bytes]]:
+    """(path below the run's folder, content) of each figure of `area` that `history` has the data for.
+
+    Args:
+        history: of what is drawn.
+        area: one with figures.
+        formats: of "png", "svg", "pdf".
+        dpi: of PNG.
+        page: number of the first figure, where an area's figures are numbered.
+    """
+    drawn = _other(history, page) if area == OTHER else _FIGURES[area](history)
     while True:
         with _ALONE:
             figure = _next(drawn)
@@ -80,11 +88,11 @@ def _resource_usage(history: History) -> Iterator[tuple[str, Figure]]:
     return figures(history)
 
 
-def _other(history: History) -> Iterator[tuple[str, Figure]]:
+def _other(history: History, page: int) -> Iterator[tuple[str, Figure]]:
     from tbmetrics.figures.other import figures
 
     history.scalars.pop(OPTIMIZER_STEP_TAG, None)
-    return figures(history)
+    return figures(history, page=page)
 
 
 #: Area → its figures, each with its name: a file's, below a folder of its own where it has a "/".
@@ -92,5 +100,4 @@ _FIGURES: dict[str, Callable[[History], Iterator[tuple[str, Figure]]]] = {
     CLASS_PERFORMANCE: _class_performance,
     DYNAMICS: _training_dynamics,
     RESOURCES: _resource_usage,
-    OTHER: _other,
 }

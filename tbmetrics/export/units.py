@@ -19,13 +19,13 @@ from tbmetrics.export.contents import (
     SCALARS,
     TABLES,
     Entry,
-    by_first_part,
     subset,
 )
 from tbmetrics.export.drawing import draw
 from tbmetrics.export.files import Written, tag_path, write_whole
 from tbmetrics.export.images import image_paths, images
 from tbmetrics.export.options import OTHER, Options
+from tbmetrics.figures.other import paged
 from tbmetrics.history import History
 from tbmetrics.records import ATTENTION, DYNAMICS, RESOURCES, TAB_PREFIX
 
@@ -90,7 +90,8 @@ _Files = Iterator[tuple[str, Iterable[bytes]]]
 
 
 def _make_figures(history: History, unit: Unit) -> _Files:
-    for path, content in draw(history, unit.area, unit.details["formats"], unit.details["dpi"]):
+    details = unit.details
+    for path, content in draw(history, unit.area, details["formats"], details["dpi"], details.get("page", 1)):
         yield path, [content]
 
 
@@ -161,10 +162,13 @@ def _figure_units(area: str, chosen: list[Entry], options: Options) -> Iterator[
             yield Unit(f"figures/{area}", "figures", area, shown, details, 6.0 * more)
     elif area == OTHER:
         for kind in (SCALARS, HISTOGRAMS, PR_CURVES):
-            of_kind = (e for e in chosen if e.kind == kind and not e.tag.startswith(_OWN_SCALARS))
-            for group, shown_in_group in by_first_part(of_kind).items():
-                weight = (1.0 + len(shown_in_group) / 6) * more
-                yield Unit(f"figures/{area}/{kind}/{group}", "figures", area, tuple(shown_in_group), details, weight)
+            of_kind = {e.tag: e for e in chosen if e.kind == kind and not e.tag.startswith(_OWN_SCALARS)}
+            for group, pages in paged(of_kind).items():
+                for number, tags in enumerate(pages, start=1):
+                    weight = (1.0 + len(tags) / 6) * more
+                    name = f"figures/{area}/{kind}/{group}/{number}"
+                    shown = tuple(of_kind[tag] for tag in tags)
+                    yield Unit(name, "figures", area, shown, {**details, "page": number}, weight)
 
 
 def _hidden(options: Options) -> dict[str, Any]:

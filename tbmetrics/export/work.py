@@ -194,7 +194,8 @@ class Work:
             return
         for name, shown in self._shown.pop(run, {}).items():
             for e in shown:
-                entry.tags[e.kind][e.tag]["files"] += entry.units[name].files
+                of_tag = entry.tags[e.kind][e.tag]
+                of_tag["files"] = sorted({*of_tag["files"], *entry.units[name].files})
 
     # ------------------------------------------------------------------------------------------ all runs together
 

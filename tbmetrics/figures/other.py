@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -27,24 +27,32 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _MOMENTS = (("start", _GREY, ":"), ("middle", _BLUE, "--"), ("end", _RED, "-"))
 
 
-def figures(history: History) -> Iterator[tuple[str, Figure]]:
+def figures(history: History, *, page: int = 1) -> Iterator[tuple[str, Figure]]:
     """(name, figure) of every scalar, histogram and PR curve in `history`, a panel each.
 
     A name is "kind/group", with "/2" and so on after it for further figures of a group. The tags of one group, by what
     stands before their first "/", share a figure, or several of `PANELS` panels.
+
+    Args:
+        history: of any log.
+        page: number of a group's first figure.
     """
     for kind, draw in _PANELS:
-        by_group: dict[str, list[str]] = {}
-        for tag in sorted(getattr(history, kind), key=_natural):
-            by_group.setdefault(tag.partition("/")[0], []).append(tag)
-        for group, tags in by_group.items():
-            for page, first in enumerate(range(0, len(tags), PANELS)):
-                some = {tag: getattr(history, kind)[tag] for tag in tags[first : first + PANELS]}
-                yield f"{kind}/{group}{f'/{page + 1}' if page else ''}", _panels(group, some, draw)
+        for group, pages in paged(getattr(history, kind)).items():
+            for number, tags in enumerate(pages, start=page):
+                some = {tag: getattr(history, kind)[tag] for tag in tags}
+                yield f"{kind}/{group}{f'/{number}' if number > 1 else ''}", _panels(group, some, draw)
+
+
+def paged(tags: Iterable[str]) -> dict[str, list[list[str]]]:
+    """Tags by group, layer2 before layer10, as many together as a figure has panels."""
+    by_group: dict[str, list[str]] = {}
+    for tag in sorted(tags, key=_natural):
+        by_group.setdefault(tag.partition("/")[0], []).append(tag)
+    return {group: [all_[i : i + PANELS] for i in range(0, len(all_), PANELS)] for group, all_ in by_group.items()}
 
 
 def _natural(tag: str) -> list[tuple[int, str]]:
-    """Puts layer2 before layer10."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", tag)]
 
 

@@ -1,4 +1,4 @@
-"""The export as a whole: what is written for which options, the same bytes every time, a clear word where nothing is."""
+"""The export as a whole: what is written for which options, the same bytes every time, clear words for mistakes."""
 
 import inspect
 import io
