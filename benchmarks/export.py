@@ -1,8 +1,8 @@
 """Reading a large log beside other readers, and exporting figures from one.
 
 The log is generated: scalars, histograms, per-class tables, PR curves and images. Each reader runs in a process of its
-own, in turns: TensorBoard's `EventAccumulator`, tbparse, and TensorBoard's data server in Rust, the latter two where they
-are installed. Then the time of exporting everything, of exporting again without a change, and of a hundred figures.
+own, in turns: TensorBoard's `EventAccumulator`, tbparse, and TensorBoard's data server in Rust, the latter two where
+they are installed. Then the time of exporting everything, of exporting again unchanged, and of a hundred figures.
 Run: python benchmarks/export.py [--megabytes 200] [--rounds 3]
 """
 
