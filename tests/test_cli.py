@@ -39,7 +39,7 @@ def test_a_terminal_shows_a_bar_that_is_gone_afterwards(logdir, tmp_path, capsys
     assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json", "--jobs", "1"]) == 0
     drawn = capsys.readouterr().err
     assert "━" in drawn
-    assert "strong" in drawn
+    assert "done" in drawn
 
 
 def test_compare_shows_groups_and_movers(logdir, capsys):

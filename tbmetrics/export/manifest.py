@@ -12,7 +12,7 @@ from typing import Any
 
 from tbmetrics.errors import InputError
 from tbmetrics.events.reader import event_files
-from tbmetrics.export.files import MANIFEST, Written, write_whole
+from tbmetrics.export.files import MANIFEST, Written, sha256_of, write_whole
 
 MANIFEST_VERSION = 1
 _US = "tbmetrics"
@@ -77,8 +77,14 @@ class Manifest:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def holds(self, out: Path, paths: list[str]) -> bool:
-        """Whether these files are still there with their sizes."""
-        return all(path in self.files and _size(out, path) == self.files[path]["bytes"] for path in paths)
+        """Whether these files are still there with their sizes; with their content, after a cut-off export."""
+        return all(path in self.files and self._has(out, path) for path in paths)
+
+    def _has(self, out: Path, path: str) -> bool:
+        known, target = self.files[path], out.joinpath(*PurePosixPath(path).parts)
+        if self.complete:
+            return _size(target) == known["bytes"]
+        return sha256_of(target, known["bytes"]) == known["sha256"]
 
     def note(self, written: Written) -> None:
         """Takes a file in."""
@@ -137,9 +143,9 @@ def _is_below(path: str) -> bool:
     return bool(parts) and not path.startswith("/") and ".." not in parts and "\\" not in path and ":" not in path
 
 
-def _size(out: Path, path: str) -> int:
+def _size(path: Path) -> int:
     try:
-        return out.joinpath(*PurePosixPath(path).parts).stat().st_size
+        return path.stat().st_size
     except OSError:
         return -1
 

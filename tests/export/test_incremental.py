@@ -152,6 +152,17 @@ def test_an_export_that_was_cut_off_is_finished_by_the_next(runs, out, monkeypat
     assert files(out) == files(out.with_name("fresh"))
 
 
+def test_after_a_cut_off_export_sizes_are_not_believed(runs, out):
+    _export(runs, out)
+    whole = files(out)
+    manifest = out / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"complete": true', '"complete": false'))
+    changed = out / "one" / "other" / "scalars.csv"
+    changed.write_bytes(bytes(reversed(changed.read_bytes())))
+    assert names(out, _export(runs, out).written) == {"one/other/scalars.csv"}
+    assert files(out) == whole
+
+
 def test_the_manifest_maps_tags_to_files(runs, out):
     report = _export(runs, out)
     manifest = read_json(out, "manifest.json")
