@@ -81,7 +81,7 @@ def figure(path: Path, title: str, said: str) -> Iterator[str]:
     """A PNG file, embedded, with its title and a sentence about it."""
     width, height = _size(path)
     alt = escape(f"{title}. {said}".strip())
-    broad = ' class="broad"' if width > 1.9 * height else ""
+    broad = ' class="broad"' if width > 2.3 * height else ""
     yield f'<figure{broad}><img alt="{alt}" width="{width}" height="{height}" src="data:image/png;base64,'
     with path.open("rb") as file:
         while piece := file.read(3 * 2**18):

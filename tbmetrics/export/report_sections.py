@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tbmetrics.comparison import ClassComparison, RunComparison
+from tbmetrics.export.contents import SCALARS
 from tbmetrics.export.manifest import RunEntry
 from tbmetrics.export.options import EXPORTED_AREAS, OTHER
 from tbmetrics.export.report_parts import Page, Section, escape, figure, name, number, table
@@ -189,14 +190,15 @@ def figures_sections(page: Page) -> Iterator[Section]:
 def _own_values(entry: RunEntry) -> Iterator[str]:
     values = (entry.summary or {}).get("last_values", {})
     if values:
-        rows = ([name(tag), "–" if value is None else f"{value:.5g}"] for tag, value in values.items())
+        rows = ([name(tag), "–" if v is None else f"{v:.5g}".replace("-", "−")] for tag, v in values.items())
         yield from table(("scalar", "last value"), rows)
 
 
 def _figure_paths(entry: RunEntry, area: str) -> list[str]:
     """PNG files of an area; of images over steps only the last."""
-    makers = (f"figures/{area}", "images/")
-    found = [p for unit, made in sorted(entry.units.items()) if unit.startswith(makers) for p in made.files]
+    makers = (f"figures/{area}/{SCALARS}", f"figures/{area}", "images/")
+    units = sorted(entry.units, key=lambda unit: (not unit.startswith(makers[0]), unit))
+    found = [path for unit in units if unit.startswith(makers) for path in entry.units[unit].files]
     marks = f"/{area}/"
     return [p for p in found if p.endswith(".png") and "/step=" not in p and marks in p]
 

@@ -70,4 +70,4 @@ def _why_none(logdir: str | os.PathLike[str], found: list[str], options: Options
 
 def _why_not_written(error: OSError, out: Path) -> str:
     where = error.filename or str(out)
-    return f"cannot write {where!r} ({error.strerror or error}); free some space or choose another out"
+    return f"cannot write {where!r} ({error.strerror or error}); make room for it or choose another out"

@@ -149,7 +149,7 @@ class Work:
         entry = self._now.runs[run]
         unit = entry.units[task.unit.name]
         if result.errno:
-            raise OSError(result.errno, os.strerror(result.errno) if result.errno > 0 else result.problem)
+            raise OSError(result.errno, os.strerror(result.errno), result.problem)
         foreign = [written for written in result.written if written.foreign]
         if result.problem or foreign:
             unit.key, entry.sources = "", {}

@@ -22,7 +22,7 @@ class Result:
 
     Attributes:
         written: its files.
-        problem: why it could not be made, or "".
+        problem: why it could not be made, or ""; where a file could not be written, its path.
         errno: of a file that could not be written, or 0.
     """
 
@@ -35,9 +35,9 @@ def attempt(task: Task) -> Result:
     """Makes a unit; a fault becomes a result, so that one odd unit does not stop the others."""
     try:
         return Result(written=tuple(make(task)))
-    except OSError as error:
-        return Result(problem=f"{task.unit.name}: {error.strerror or error}", errno=error.errno or -1)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # Pillow's own errors have none
+            return Result(problem=str(error.filename or task.out), errno=error.errno)
         return Result(problem=f"{task.unit.name}: the export failed: {type(error).__name__}: {error}")
 
 

@@ -11,9 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Picture
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 import tbmetrics
 from tbmetrics import InputError, TBMetrics
+from tbmetrics.events.framing import frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.export import NothingToShowError, export
 from tbmetrics.file_names import slug
@@ -238,8 +241,28 @@ def test_a_disk_that_cannot_be_written_is_said_by_name(logdir, tmp_path, monkeyp
         raise OSError(28, "No space left on device", "somewhere")
 
     monkeypatch.setattr("tbmetrics.export.units.write_whole", full)
-    with pytest.raises(InputError, match="No space left on device"):
+    with pytest.raises(InputError, match=r"cannot write 'somewhere' \(No space left on device\)"):
         export(logdir, tmp_path, formats=["json"], jobs=1)
+
+
+def test_a_file_in_place_of_a_folder_is_said_by_name(logdir, tmp_path):
+    (tmp_path / "one").write_text("mine")
+    for jobs in (1, 2):
+        with pytest.raises(InputError, match="cannot write '.*one'"):
+            export(logdir, tmp_path, formats=["json"], jobs=jobs)
+    assert (tmp_path / "one").read_text() == "mine"
+
+
+def test_an_image_that_is_none_costs_itself_alone(tmp_path):
+    bad = Summary.Value(tag="bad", image=Summary.Image(encoded_image_string=b"no image"))
+    path = tmp_path / "runs" / "events.out.tfevents.1"
+    path.parent.mkdir()
+    path.write_bytes(frame(Event(step=1, summary=Summary(value=[bad])).SerializeToString()))
+    grow(tmp_path / "runs")
+    report = export(tmp_path / "runs", tmp_path / "out", formats=["png", "json"], dpi=20)
+    (problem,) = report.problems["."]
+    assert problem.startswith("images/bad: the export failed: UnidentifiedImageError")
+    assert (tmp_path / "out" / "runs" / "other" / "scalars" / "loss.png").exists()
 
 
 def test_progress_is_said(logdir, tmp_path):
