@@ -23,7 +23,7 @@ demo: $(READY)  ## train the two runs of the digits example, export them, say ho
 	$(BIN)/tbmetrics export runs/digits --out exports/digits
 	@echo
 	@echo "See it live:   make board     (or: $(BIN)/tensorboard --logdir runs/digits)"
-	@echo "See it offline: exports/digits/"
+	@echo "See it offline: exports/digits/report.html"
 
 test: $(READY)  ## every test, with coverage
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered

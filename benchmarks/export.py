@@ -1,12 +1,15 @@
-"""Reading a large log and drawing figures from it, beside TensorBoard's own Python reader.
+"""Reading a large log beside other readers, and exporting figures from one.
 
 The log is generated: scalars, histograms, per-class tables, PR curves and images. Each reader runs in a process of its
-own, in turns, and says its time and peak memory. Run: python benchmarks/export.py [--megabytes 200] [--rounds 3]
+own, in turns: TensorBoard's `EventAccumulator`, tbparse, and TensorBoard's data server in Rust, the latter two where
+they are installed. Then the time of exporting everything, of exporting again unchanged, and of a hundred figures.
+Run: python benchmarks/export.py [--megabytes 200] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import statistics
 import subprocess
@@ -84,14 +87,52 @@ def read_tensorboard(folder: str) -> int:
     return sum(len(accumulator.Scalars(tag)) for tag in accumulator.Tags()["scalars"])
 
 
-READERS = {"ours": read_ours, "EventAccumulator": read_tensorboard}
+def read_tbparse(folder: str) -> int:
+    """tbparse, which builds data frames with `EventAccumulator`."""
+    from tbparse import SummaryReader
+
+    return len(SummaryReader(folder, pivot=False).scalars)
+
+
+READERS = {"ours": read_ours, "EventAccumulator": read_tensorboard, "tbparse": read_tbparse}
 
 
 def measured(reader: str, folder: Path) -> tuple[float, int]:
     """(seconds, peak bytes) of a reader in a process of its own, imports left out of the time."""
+    if reader == "data server":
+        return measured_server(folder)
     command = [sys.executable, __file__, "--reader", reader, "--folder", str(folder)]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
     return found["seconds"], found["peak"]
+
+
+def measured_server(folder: Path) -> tuple[float, int]:
+    """The same of the data server, which keeps a sample; it checks checksums too, and stops once all is loaded."""
+    import tensorboard_data_server
+
+    command = [tensorboard_data_server.server_binary(), "--logdir", str(folder), "--port", "0"]
+    command += ["--reload", "once", "--checksum", "-v"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        for line in server.stderr or ():
+            if "Starting load cycle" in line:
+                began = time.perf_counter()
+            if "Finished load cycle" in line:
+                seconds = time.perf_counter() - began
+                peak = peak_bytes(server.pid)
+                server.kill()
+                return seconds, peak
+    raise RuntimeError("the data server ended before it had loaded the log")
+
+
+def readers() -> list[str]:
+    """Those that are installed."""
+    found = ["ours", "EventAccumulator"]
+    for name, module in (("tbparse", "tbparse"), ("data server", "tensorboard_data_server")):
+        if importlib.util.find_spec(module) is not None:
+            found.append(name)
+        else:
+            print(f"{name} is not installed: left out")
+    return found
 
 
 def be_reader(reader: str, folder: str) -> None:
@@ -105,9 +146,9 @@ def be_reader(reader: str, folder: str) -> None:
     print(json.dumps({"seconds": seconds, "peak": peak_bytes() - before}))
 
 
-def peak_bytes() -> int:
-    """The most that this process held; `ru_maxrss` would count its parent's."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
+def peak_bytes(process: int | str = "self") -> int:
+    """The most that a process held; `ru_maxrss` would count its parent's."""
+    status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
@@ -126,20 +167,50 @@ def main() -> None:
         log, out = Path(folder, "log"), Path(folder, "out")
         log.mkdir()
         size = generate(log, arguments.megabytes)
-        rounds = [{name: measured(name, log) for name in READERS} for _ in range(arguments.rounds)]
+        names = readers()
+        rounds = [{name: measured(name, log) for name in names} for _ in range(arguments.rounds)]
         print(f"log of {size / 2**20:.0f} MiB")
-        for name in READERS:
+        print("reader              seconds   MiB more than before   time ÷ ours   memory ÷ ours")
+        for name in names:
             seconds = statistics.median(r[name][0] for r in rounds)
             peak = statistics.median(r[name][1] for r in rounds) / 2**20
-            print(f"{name:18}{seconds:8.2f} s {peak:8.0f} MiB more than before")
-        times = [r["EventAccumulator"][0] / r["ours"][0] for r in rounds]
-        memory = [r["EventAccumulator"][1] / max(r["ours"][1], 1) for r in rounds]
-        print(f"EventAccumulator / ours: time {statistics.median(times):.1f}, memory {statistics.median(memory):.1f}")
-        from tbmetrics.export import export
+            times = statistics.median(r[name][0] / r["ours"][0] for r in rounds)
+            memory = statistics.median(r[name][1] / max(r["ours"][1], 1) for r in rounds)
+            print(f"{name:18}{seconds:9.2f}{peak:23.0f}{times:14.1f}{memory:16.1f}")
+        export_all(log, out)
+        draw_many(Path(folder))
 
+
+def export_all(log: Path, out: Path) -> None:
+    """Everything of the large log, and again without a change."""
+    from tbmetrics.export import export
+
+    for what in ("first", "unchanged"):
         began = time.perf_counter()
-        report = export(log, out, formats=["png", "json", "csv"])
-        print(f"export: {len(report.files)} files in {time.perf_counter() - began:.1f} s")
+        report = export(log, out)
+        print(f"export, {what}: {len(report.written)} of {len(report.files)} files, {seconds_since(began):.2f} s")
+
+
+def draw_many(folder: Path) -> None:
+    """A hundred figures: one process and several."""
+    from tbmetrics.events.writer import EventWriter
+    from tbmetrics.export import export
+
+    random = np.random.default_rng(0)
+    writer = EventWriter(str(folder / "many"), policy="block")
+    for step in range(50):
+        groups = [Scalar(f"group{i}/{k}", float(random.normal())) for i in range(100) for k in range(2)]
+        writer.write(groups, step=step)
+    writer.close()
+    for jobs in (1, None):
+        began = time.perf_counter()
+        report = export(folder / "many", folder / f"figures-{jobs}", formats=["png"], jobs=jobs)
+        print(f"{len(report.files)} figures, jobs={jobs}: {seconds_since(began):.1f} s")
+
+
+def seconds_since(began: float) -> float:
+    """Seconds by the clock."""
+    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

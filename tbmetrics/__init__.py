@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tbmetrics.class_performance.tracker import ClassPerformanceTracker
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events.reader import read_logdir, read_run
+    from tbmetrics.export import export
     from tbmetrics.history import History
     from tbmetrics.manager import MetricsManager
     from tbmetrics.resource_usage.monitor import ResourceMonitor
@@ -40,6 +41,7 @@ _HOMES = {
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
     "Tracker": "tracker",
+    "export": "export",
     "read_logdir": "events.reader",
     "read_run": "events.reader",
 }
@@ -61,6 +63,7 @@ __all__ = [
     "TBMetricsWarning",
     "Tracker",
     "__version__",
+    "export",
     "read_logdir",
     "read_run",
 ]
@@ -69,7 +72,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tbmetrics' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(import_module(f"tbmetrics.{_HOMES[name]}"), name)
+    module = import_module(f"tbmetrics.{_HOMES[name]}")
+    if name == _HOMES[name]:
+        return module  # a package that can be called: the name stays the package's
+    value = getattr(module, name)
     globals()[name] = value
     return value
 

@@ -1,6 +1,6 @@
 """The `tbmetrics` command.
 
-    tbmetrics export LOGDIR --out DIR      figures, JSON and CSV of every run
+    tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
 
 Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was); 2 wrong usage or bad
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tbmetrics.conditions import Condition
 from tbmetrics.errors import InputError
-from tbmetrics.records import AREAS, MEAN_METRICS
+from tbmetrics.records import MEAN_METRICS
 
 if TYPE_CHECKING:
     from tbmetrics.comparison import RunComparison
@@ -28,7 +29,7 @@ OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    from tbmetrics.export import NothingToShowError
+    from tbmetrics.export.options import NothingToShowError
 
     arguments = _parser().parse_args(argv)
     try:
@@ -53,21 +54,27 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tbmetrics", description="Head, medium and tail results of TensorBoard logs.")
     parser.add_argument("--version", action="version", version=f"tbmetrics {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_export(commands.add_parser("export", help="write figures, JSON and CSV of every run"))
+    _add_export(commands.add_parser("export", help="write figures, tables, JSON and a page of every run"))
     _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
     return parser
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
+    from tbmetrics.export.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
+
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
-    parser.add_argument("--only", metavar="LIST", help=f"some of {','.join(AREAS)} (default: all)")
+    parser.add_argument("--only", metavar="LIST", help=f"some of {','.join(EXPORTED_AREAS)} (default: all)")
     parser.add_argument(
-        "--formats", default="png,json,csv", metavar="LIST", help="some of png,svg,pdf,json,csv (default: %(default)s)"
+        "--formats",
+        default=",".join(DEFAULT_FORMATS),
+        metavar="LIST",
+        help=f"some of {','.join(FORMATS)} (default: %(default)s)",
     )
-    parser.add_argument("--dpi", type=int, default=150, help="dots per inch of PNG files (default: %(default)s)")
+    parser.add_argument("--dpi", type=int, default=150, metavar="N", help="dots per inch of PNG (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core, up to 4, for much work)")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_export)
 
@@ -79,23 +86,45 @@ def _export(arguments: argparse.Namespace) -> int:
         if not arguments.quiet:
             print(message)
 
-    report = export(
-        arguments.logdir,
-        arguments.out,
-        runs=arguments.runs,
-        attributes=arguments.attributes,
-        only=None if arguments.only is None else [a.strip() for a in arguments.only.split(",") if a.strip()],
-        formats=[f.strip() for f in arguments.formats.split(",") if f.strip()],
-        dpi=arguments.dpi,
-        progress=lambda run: say(f"exporting {run}"),
-    )
+    with _progress_bar(shown=not arguments.quiet and sys.stderr.isatty()) as progress:
+        report = export(
+            arguments.logdir,
+            arguments.out,
+            runs=arguments.runs,
+            attributes=arguments.attributes,
+            only=None if arguments.only is None else _names(arguments.only),
+            formats=_names(arguments.formats),
+            dpi=arguments.dpi,
+            jobs=arguments.jobs,
+            progress=progress,
+        )
     for run in report.skipped:
         say(f"skipped {run}: nothing of what was asked for in it")
     for run, problems in report.problems.items():
         for problem in problems:
-            print(f"tbmetrics: run {run}: {problem}", file=sys.stderr)
-    say(f"{len(report.files)} files in {arguments.out}")
+            print(f"tbmetrics: {run}: {problem}", file=sys.stderr)
+    say(f"{len(report.files)} files in {arguments.out}: {len(report.written)} new, {len(report.removed)} removed")
     return PARTLY if report.problems else OK
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@contextmanager
+def _progress_bar(*, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """A bar on the terminal that is gone when the work is done."""
+    if not shown:
+        yield lambda done, total, what: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    what = TextColumn("{task.description}", markup=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), what)
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total, name: bar.update(task, completed=done, total=total or None, description=name[:60])
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from operator import lt
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -52,31 +52,51 @@ class Series(Generic[R]):
     """
 
     def __init__(self, most: int | None = None) -> None:
-        self._steps: list[int] = []
-        self._wall_times: list[float] = []
-        self._items: list[R | Callable[[], R]] = []
+        self._steps = array("q")
+        self._wall_times = array("d")
+        self._items: Any = self._no_items()
         self._most = most
         self._stride = 1  # of the points put in order, every how manieth stays
         self._count = 0  # points put in order
+
+    @staticmethod
+    def _no_items() -> Any:
+        return []
 
     def put(self, step: int, wall_time: float, item: R | Callable[[], R]) -> None:
         """Adds `item` at `step`, or replaces what was there."""
         if self._most is not None and (not self._steps or step > self._steps[-1]):
             self._make_room(self._most)
         at = bisect_left(self._steps, step)
-        replace = at < len(self._steps) and self._steps[at] == step
-        end = at + 1 if replace else at
-        self._steps[at:end], self._wall_times[at:end], self._items[at:end] = [step], [wall_time], [item]
+        if at < len(self._steps) and self._steps[at] == step:
+            self._wall_times[at], self._items[at] = wall_time, item
+        else:
+            self._steps.insert(at, step)
+            self._wall_times.insert(at, wall_time)
+            self._items.insert(at, item)
 
-    def extend(self, steps: list[int], wall_times: list[float], items: list[R | Callable[[], R]]) -> None:
-        """As `put` for each point; fast where the steps ascend and nothing has to be thinned."""
-        if self._most is None and (not self._steps or steps[:1] > self._steps[-1:]) and all(map(lt, steps, steps[1:])):
-            self._steps += steps
-            self._wall_times += wall_times
-            self._items += items
+    def extend(self, steps: Sequence[int], wall_times: Sequence[float], items: Sequence[Any]) -> None:
+        """As `put` for each point, all at once: fast."""
+        if self._most is not None:
+            for step, wall_time, item in zip(steps, wall_times, items, strict=True):
+                self.put(step, wall_time, item)
             return
-        for step, wall_time, item in zip(steps, wall_times, items, strict=True):
-            self.put(step, wall_time, item)
+        self._steps.extend(steps)
+        self._wall_times.extend(wall_times)
+        self._items.extend(items)
+        ascending = np.array(self._steps[len(self._steps) - len(steps) - 1 if len(self._steps) > len(steps) else 0 :])
+        if (ascending[1:] <= ascending[:-1]).any():
+            self._put_in_order()
+
+    def _put_in_order(self) -> None:
+        """Sorts by step; of points at one step the last written stays."""
+        steps = np.array(self._steps)
+        order = np.argsort(steps, kind="stable")
+        kept = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
+        self._steps = array("q", [self._steps[i] for i in kept])
+        self._wall_times = array("d", [self._wall_times[i] for i in kept])
+        items, self._items = self._items, self._no_items()
+        self._items.extend(items[i] for i in kept)
 
     def _make_room(self, most: int) -> None:
         """Lets the last point go if it was held only as the latest; thins all of them where there are too many."""
@@ -97,12 +117,12 @@ class Series(Generic[R]):
     @property
     def steps(self) -> NDArray[np.int64]:
         """Steps, ascending, int64 of shape (points,)."""
-        return np.asarray(self._steps, dtype=np.int64)
+        return np.array(self._steps, dtype=np.int64)
 
     @property
     def wall_times(self) -> NDArray[np.float64]:
         """Unix seconds, float64 of shape (points,)."""
-        return np.asarray(self._wall_times, dtype=np.float64)
+        return np.array(self._wall_times, dtype=np.float64)
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -113,6 +133,10 @@ class Series(Generic[R]):
 
     def __iter__(self) -> Iterator[R]:
         return (self[i] for i in range(len(self)))
+
+    def stored(self) -> list[Any]:
+        """The items as they are kept: of a history read from disk, functions that load a record."""
+        return list(self._items)
 
     def at(self, step: int) -> R:
         """The item of `step`.
@@ -129,10 +153,14 @@ class Series(Generic[R]):
 class ScalarSeries(Series[float]):
     """The values of one scalar tag over steps."""
 
+    @staticmethod
+    def _no_items() -> Any:
+        return array("d")
+
     @property
     def values(self) -> NDArray[np.float64]:
         """Values, float64 of shape (points,); NaN where undefined."""
-        return np.asarray(self._items, dtype=np.float64)
+        return np.array(self._items, dtype=np.float64)
 
 
 class History:

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and its exit status."""
 
+import re
 import subprocess
 import sys
 
@@ -23,11 +24,22 @@ def logdir(tmp_path_factory):
 
 
 def test_export_writes_and_says_how_much(logdir, tmp_path, capsys):
-    assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json,csv"]) == 0
-    assert "exporting weak" in capsys.readouterr().out
-    assert (tmp_path / "strong" / "metrics.json").exists()
+    assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json,csv", "--jobs", "1"]) == 0
+    said = capsys.readouterr()
+    assert re.fullmatch(r"(\d+) files in .*: \1 new, 0 removed\n", said.out)
+    assert said.err == ""  # no bar where there is no terminal
+    assert (tmp_path / "strong" / "class_performance.json").exists()
     assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_shows_a_bar_that_is_gone_afterwards(logdir, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    assert main(["export", str(logdir), "--out", str(tmp_path), "--formats", "json", "--jobs", "1"]) == 0
+    drawn = capsys.readouterr().err
+    assert "━" in drawn
+    assert "done" in drawn
 
 
 def test_compare_shows_groups_and_movers(logdir, capsys):

@@ -100,7 +100,7 @@ def _check_get_metrics(result, attribute, expected):
 def test_the_exported_json_agrees_too(logdir, results, truth, tmp_path):
     export(logdir, tmp_path, formats=["json"])
     for run, attributes in truth.items():
-        exported = json.loads((tmp_path / run / "metrics.json").read_text(encoding="utf-8"))["attributes"]
+        exported = json.loads((tmp_path / run / "class_performance.json").read_text(encoding="utf-8"))["attributes"]
         for attribute, expected in attributes.items():
             for metric, values in expected.items():
                 shown = np.array(exported[attribute]["class_metrics"][metric][-1], dtype=float)

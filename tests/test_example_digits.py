@@ -180,7 +180,7 @@ def test_a_run_started_again_replaces_the_old_one_and_is_exported(tmp_path):
     run = tmp_path / "runs" / "cross_entropy"
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert read_run(run).tables[class_table_tag("digit")].steps.tolist() == [0]
-    assert list((tmp_path / "exports").rglob("metrics.json"))
+    assert list((tmp_path / "exports").rglob("class_performance.json"))
 
 
 def test_a_run_depends_on_its_seed_alone(tmp_path):

@@ -92,11 +92,16 @@ def _text(array: NDArray[Any]) -> str:
     return "\n".join(cells)
 
 
+def encoded_image(value: Any) -> bytes:
+    """The file that an image is in the log, PNG as a rule."""
+    found: bytes = value.image.encoded_image_string if value.HasField("image") else value.tensor.string_val[2]
+    return found
+
+
 def _pixels(value: Any) -> NDArray[np.uint8]:
     from PIL import Image as PillowImage
 
-    encoded = value.image.encoded_image_string if value.HasField("image") else value.tensor.string_val[2]
-    with PillowImage.open(io.BytesIO(encoded)) as image:
+    with PillowImage.open(io.BytesIO(encoded_image(value))) as image:
         mode = "RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB"
         return np.asarray(image.convert(mode), dtype=np.uint8)
 

@@ -9,18 +9,16 @@ step on, and per-step tags lose everything from the resumed step on. Within one 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-
 from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.framing import Framing, payload_at
+from tbmetrics.events.event_parts import FilePart, Points
+from tbmetrics.events.framing import Framing
 from tbmetrics.history import History, ScalarSeries, Series
-from tbmetrics.records import PLUGIN_NAME, ClassList, HParams, SchemaError, decode_content
+from tbmetrics.records import PLUGIN_NAME, ClassList, SchemaError, decode_content
 
 EVENT_FILE_MARK = "tfevents"
 
@@ -31,14 +29,38 @@ def read_logdir(logdir: str | os.PathLike[str]) -> dict[str, History]:
     Raises:
         InputError: `logdir` is missing or no directory.
     """
+    return {run: read_run(folder, run=run) for run, folder in find_runs(logdir).items()}
+
+
+def find_runs(logdir: str | os.PathLike[str]) -> dict[str, Path]:
+    """The directory of every run below `logdir`, by name as in `read_logdir`, sorted; nothing is read.
+
+    Raises:
+        InputError: `logdir` is missing or no directory.
+    """
     root = _directory(logdir)
-    found: dict[str, History] = {}
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders.sort()
-        if any(EVENT_FILE_MARK in name for name in names):
-            run = Path(folder).relative_to(root).as_posix()
-            found[run] = read_run(folder, run=run)
-    return dict(sorted(found.items()))
+    return dict(sorted((folder.relative_to(root).as_posix(), folder) for folder in _folders(root, set())))
+
+
+def event_files(directory: str | os.PathLike[str]) -> list[Path]:
+    """The event files in a run's directory, by name."""
+    return [path for path in sorted(Path(directory).iterdir()) if EVENT_FILE_MARK in path.name and path.is_file()]
+
+
+def _folders(folder: Path, above: set[Path]) -> Iterator[Path]:
+    """`folder` and what lies below it, where there are event files; links are followed, but never in a circle."""
+    real = folder.resolve()
+    if real in above:
+        return
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError:
+        return  # no right to look into it
+    if any(EVENT_FILE_MARK in path.name and path.is_file() for path in entries):
+        yield folder
+    for path in entries:
+        if path.is_dir():
+            yield from _folders(path, above | {real})
 
 
 def read_run(directory: str | os.PathLike[str], *, run: str = ".") -> History:
@@ -48,9 +70,9 @@ def read_run(directory: str | os.PathLike[str], *, run: str = ".") -> History:
         InputError: `directory` is missing or no directory.
     """
     history = History(run)
-    opened = [_read_file(path) for path in sorted(_directory(directory).iterdir()) if EVENT_FILE_MARK in path.name]
+    opened = [_read_file(path) for path in event_files(_directory(directory))]
     for part in sorted(opened, key=lambda part: (part.began, part.path.name)):
-        part.add_to(history)
+        _add_to(history, part)
     return history
 
 
@@ -63,59 +85,39 @@ def _directory(path: str | os.PathLike[str]) -> Path:
     return root
 
 
-@dataclass(slots=True)
-class _Points:
-    """The points of one tag in one file, in the order written."""
+def _add_to(history: History, part: FilePart) -> None:
+    """Merges one file into what earlier files gave."""
+    history.problems += part.problems
+    if part.hparams is not None:
+        history.hparams = part.hparams
+    if part.restart is not None:
+        _supersede(history, part, part.restart)
+    for tag, points in part.points.items():
+        try:
+            _add_points(history, tag, points)
+        except SchemaError as error:
+            history.problems.append(f"{part.path.name}: {error}")
 
-    kind: str
-    metadata: Any
-    steps: list[int] = field(default_factory=list)
-    wall_times: list[float] = field(default_factory=list)
-    items: list[Any] = field(default_factory=list)  # floats, or functions that load a record
+
+def _supersede(history: History, part: FilePart, restart: int) -> None:
+    for by_tag in _series_of(history).values():
+        for tag, series in by_tag.items():
+            rewritten = part.points.get(tag)
+            first = min(rewritten.steps, default=None) if rewritten is not None else None
+            series.truncate(restart if first is None else min(first, restart))
 
 
-@dataclass(slots=True)
-class _FilePart:
-    """What one event file holds."""
-
-    path: Path
-    began: float = float("inf")
-    restart: int | None = None
-    points: dict[str, _Points] = field(default_factory=dict)
-    hparams: HParams | None = None
-    problems: list[str] = field(default_factory=list)
-
-    def add_to(self, history: History) -> None:
-        """Merges this file into what earlier files gave."""
-        history.problems += self.problems
-        if self.hparams is not None:
-            history.hparams = self.hparams
-        if self.restart is not None:
-            self._supersede(history, self.restart)
-        for tag, points in self.points.items():
-            try:
-                self._add_points(history, tag, points)
-            except SchemaError as error:
-                history.problems.append(f"{self.path.name}: {error}")
-
-    def _supersede(self, history: History, restart: int) -> None:
-        for by_tag in _series_of(history).values():
-            for tag, series in by_tag.items():
-                rewritten = self.points.get(tag)
-                first = min(rewritten.steps, default=None) if rewritten is not None else None
-                series.truncate(restart if first is None else min(first, restart))
-
-    def _add_points(self, history: History, tag: str, points: _Points) -> None:
-        if points.kind == PLUGIN_NAME:
-            content = decode_content(tag, points.metadata.plugin_data.content)
-            if content.get("kind") == "class_list":
-                classes: ClassList = points.items[-1]()
-                history.class_lists[classes.attribute] = classes
-                return
-        name = decoding.text_tag(tag) if points.kind == decoding.TEXTS else tag
-        by_tag = _series_of(history)[points.kind]
-        series = by_tag.setdefault(name, ScalarSeries() if points.kind == decoding.SCALARS else Series())
-        series.extend(points.steps, points.wall_times, points.items)
+def _add_points(history: History, tag: str, points: Points) -> None:
+    if points.kind == PLUGIN_NAME:
+        content = decode_content(tag, points.metadata.plugin_data.content)
+        if content.get("kind") == "class_list":
+            classes: ClassList = points.items[-1]()
+            history.class_lists[classes.attribute] = classes
+            return
+    name = decoding.text_tag(tag) if points.kind == decoding.TEXTS else tag
+    by_tag = _series_of(history)[points.kind]
+    series = by_tag.setdefault(name, ScalarSeries() if points.kind == decoding.SCALARS else Series())
+    series.extend(points.steps, points.wall_times, points.items)
 
 
 def _series_of(history: History) -> dict[str, dict[str, Any]]:
@@ -129,55 +131,14 @@ def _series_of(history: History) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read_file(path: Path) -> _FilePart:
-    part = _FilePart(path)
+def _read_file(path: Path) -> FilePart:
+    part = FilePart(path)
     framing = Framing(path)
     try:
         for offset, payload in framing.records():
-            _read_event(part, offset, payload)
+            part.read_event(offset, payload)
     except OSError as error:
         part.problems.append(f"{path.name}: cannot be read ({error.strerror})")
+    part.finish()
     part.problems += framing.problems
     return part
-
-
-def _read_event(part: _FilePart, offset: int, payload: bytes) -> None:
-    try:
-        event = Event.FromString(payload)
-    except Exception as error:  # protobuf's DecodeError has no public base but Exception
-        part.problems.append(f"{part.path.name}: the record at {offset} is no event ({error})")
-        return
-    part.began = min(part.began, event.wall_time)
-    if event.HasField("session_log") and event.session_log.status == SessionLog.START:
-        part.restart = event.step
-    step, wall_time = event.step, event.wall_time
-    seen: dict[str, int] = {}
-    for value in event.summary.value:
-        tag = value.tag
-        points = part.points.get(tag) or _begin_tag(part, value)
-        if points is None:
-            continue
-        points.steps.append(step)
-        points.wall_times.append(wall_time)
-        if points.kind == decoding.SCALARS:
-            points.items.append(decoding.scalar(value))
-        else:
-            occurrence = seen[tag] = seen.get(tag, -1) + 1
-            points.items.append(partial(_load, part.path, offset, len(payload), tag, occurrence, points.metadata))
-
-
-def _begin_tag(part: _FilePart, value: Any) -> _Points | None:
-    """The points of a tag met for the first time; None for what is not read, or read whole at once."""
-    metadata = value.metadata if value.HasField("metadata") else None
-    kind = decoding.kind_of(value, metadata)
-    if kind is None:
-        return None
-    if kind == decoding.HPARAMS:
-        part.hparams = decoding.hparams(metadata) or part.hparams
-        return None
-    points = part.points[value.tag] = _Points(kind, metadata)
-    return points
-
-
-def _load(path: Path, offset: int, length: int, tag: str, occurrence: int, metadata: Any) -> Any:
-    return decoding.decode(decoding.value_at(payload_at(path, offset, length), tag, occurrence), metadata)

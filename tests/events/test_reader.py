@@ -1,6 +1,7 @@
 """The reader against TensorBoard's, on whole, torn, damaged and resumed logs."""
 
 import json
+import pickle
 import struct
 import subprocess
 import sys
@@ -11,6 +12,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.histogram_pb2 import HistogramProto
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics import InputError, read_logdir, read_run
@@ -66,6 +72,71 @@ def test_a_log_of_torchs_writer_is_read_like_tensorboard_reads_it(tmp_path):
         assert mine.counts.tolist() == theirs.histogram_value.bucket
     assert history.texts["t"][0].markdown == "hello"
     assert history.images["i"][0].pixels.shape == (5, 6, 3)
+
+
+def _event(step, *values):
+    return Event(step=step, wall_time=float(step), summary=Summary(value=values))
+
+
+def _tensor(tag, number):
+    plugin = SummaryMetadata.PluginData(plugin_name="scalars")
+    tensor = TensorProto(dtype=DT_FLOAT, float_val=[number])
+    return Summary.Value(tag=tag, tensor=tensor, metadata=SummaryMetadata(plugin_data=plugin))
+
+
+def test_scalars_in_every_company_are_read_in_the_order_written(tmp_path):
+    def simple(tag, number):
+        return Summary.Value(tag=tag, simple_value=number)
+
+    events = [
+        _event(0, simple("a", 1.0), simple("b", 0.0)),
+        _event(1, simple("b", 2.0), simple("a", 3.0)),  # another order
+        _event(2, simple("a", 4.0)),  # alone
+        _event(3, _tensor("a", 5.0), simple("b", 0.0)),  # in the newer form, whose plain value would read as 0
+        _event(4, simple("a", 6.0), simple("b", 7.0), simple("a", 8.0)),  # twice: the later one counts
+        _event(5, simple("a", float("nan")), simple("b", 0.0)),
+        _event(2, simple("a", 9.0)),  # a step written again
+        _event(6, simple("a", 1.5), Summary.Value(tag="h", histo=HistogramProto(bucket_limit=[1.0], bucket=[2.0]))),
+        _event(7, simple("c", 1.0)),
+        _event(8, _tensor("a", 0.0)),
+    ]
+    (tmp_path / "events.out.tfevents.1").write_bytes(b"".join(frame(e.SerializeToString()) for e in events))
+    history = read_run(tmp_path)
+    assert history.problems == []
+    a, b = history.scalars["a"], history.scalars["b"]
+    assert a.steps.tolist() == [0, 1, 2, 3, 4, 5, 6, 8]
+    np.testing.assert_array_equal(a.values, [1, 3, 9, 5, 8, np.nan, 1.5, 0])
+    assert dict(zip(b.steps.tolist(), b.values.tolist(), strict=True)) == {0: 0, 1: 2, 3: 0, 4: 7, 5: 0}
+    assert history.histograms["h"][0].counts.tolist() == [2.0]
+
+
+def test_a_value_encoded_in_an_unusual_way_is_read(tmp_path):
+    usual = Summary.Value(tag="h", histo=HistogramProto(bucket_limit=[1.0], bucket=[2.0])).SerializeToString()
+    tag, histogram = usual[:3], usual[3:]
+    assert tag == b"\x0a\x01h"
+    first = bytes([0x0A, len(usual)]) + histogram + tag  # its fields the other way round
+    second = bytes([0x0A, len(usual)]) + usual.replace(b"h", b"g", 1)
+    summary = first + second
+    payload = Event(step=3).SerializeToString() + bytes([0x2A, len(summary)]) + summary
+    (tmp_path / "events.out.tfevents.1").write_bytes(frame(payload))
+    history = read_run(tmp_path)
+    assert (len(history.histograms["h"]), len(history.histograms["g"])) == (1, 1)
+    assert history.histograms["h"].at(3).counts.tolist() == [2.0]
+    assert history.histograms["g"].at(3).counts.tolist() == [2.0]
+
+
+def test_what_is_stored_can_be_sent_to_another_process(tmp_path):
+    with EventWriter(tmp_path) as writer:
+        writer.write([TABLE, IMAGE], step=1)
+    series = read_run(tmp_path).tables["longtail/x"]
+    again = pickle.loads(pickle.dumps(series))
+    np.testing.assert_array_equal(again[0].values, TABLE.values)
+
+
+def test_links_in_a_circle_end(tmp_path):
+    _write(tmp_path / "a", [1])
+    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
+    assert list(read_logdir(tmp_path)) == ["a"]
 
 
 def test_runs_are_named_by_their_paths_and_other_files_left_alone(tmp_path):
