@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from tbmetrics.export.longtail_tab import tab_section
 from tbmetrics.export.manifest import RunEntry, versions_for
 from tbmetrics.export.report_parts import Page, Section, escape
 from tbmetrics.export.report_sections import classes_section, figures_sections, groups_section, runs_section
@@ -18,6 +19,7 @@ from tbmetrics.export.report_sections import classes_section, figures_sections, 
 SECTIONS: tuple[Callable[[Page], Iterable[Section]], ...] = (
     runs_section,
     groups_section,
+    tab_section,
     classes_section,
     figures_sections,
 )
@@ -49,7 +51,7 @@ def report_page(out: Path, runs: dict[str, RunEntry], folders: dict[str, Path]) 
 
 def _pieces(page: Page, sections: list[Section]) -> Iterator[str]:
     scripts = "; script-src 'unsafe-inline'" if any(section.scripts for section in sections) else ""
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'{scripts}"
+    policy = f"default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'{scripts}"
     title = "Training runs" if len(page.runs) > 1 else f"Training run {next(iter(page.runs))}"
     style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
     yield (

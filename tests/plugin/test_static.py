@@ -57,7 +57,8 @@ def test_the_modules_put_together_are_the_modules():
     assert re.findall(r"^(?:import|export)\b.*", whole, re.MULTILINE) == ["export const { render } = $index;"]
     offline = bundle(texts, "offline.js", exports=False)
     reached, reached_offline = (
-        {name for name in texts if f"const ${name[:-3].replace('-', '_')} = (() => {{" in text} for text in (whole, offline)
+        {name for name in texts if f"const ${name[:-3].replace('-', '_')} = (() => {{" in text}
+        for text in (whole, offline)
     )
     assert set(texts) - reached - reached_offline == {"types.js"}  # shapes only
     assert "import.meta" not in offline

@@ -1,0 +1,37 @@
+// @ts-check
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { compareOffline } from '../../../plugins/tbmetrics_longtail/static/offline-compare.js';
+import { meansOver, sliceTable } from '../../../plugins/tbmetrics_longtail/static/offline-tables.js';
+
+/** Two steps of three rows and two columns, behind one number of something else: value = 100 step + 10 row + column. */
+const VALUES = Float32Array.from([-1, ...[0, 1].flatMap((s) => [0, 1, 2].flatMap((r) => [0, 1].map((c) => 100 * s + 10 * r + c)))]);
+const TABLE = { run: 'r', attribute: 'a', kind: 'classes', columns: ['x', 'y'], steps: [3, 7], rows: 3, first: 1 };
+
+test('a table is sliced by step, row and column', () => {
+  assert.deepEqual([...sliceTable(VALUES, TABLE, { step: 1 })], [100, 101, 110, 111, 120, 121]);
+  assert.deepEqual([...sliceTable(VALUES, TABLE, { step: 1, row: 2 })], [120, 121]);
+  assert.deepEqual([...sliceTable(VALUES, TABLE, { step: 0, column: 1 })], [1, 11, 21]);
+  assert.deepEqual([...sliceTable(VALUES, TABLE, { row: 1, column: 1 })], [11, 111]);
+});
+
+test('means are over what is defined', () => {
+  const found = meansOver(Float32Array.from([1, NaN, 3, 4, NaN, NaN, 9, 9]), 2, [0, 1, 2]);
+  assert.deepEqual(found, { means: [2, 4], n: 2 });
+  assert.deepEqual(meansOver(Float32Array.from([1, 2]), 2, []), { means: [null, null], n: 0 });
+});
+
+test('runs are joined by name and compared without the test', () => {
+  const classes = (/** @type {string[]} */ names, /** @type {string[]} */ groups) => ({ names, groups, counts: names.map(() => 5), rule: '', decision: '' });
+  const a = { classes: classes(['p', 'q', 'r', 's'], ['head', 'head', 'tail', 'tail']), values: [0.5, NaN, 0.25, 0.5] };
+  const b = { classes: classes(['r', 'p', 'q', 'z'], ['tail', 'head', 'tail', 'tail']), values: [0.75, 0.25, 0.5, 1] };
+  const found = compareOffline(a, b, null);
+  assert.deepEqual([found.n_joined, found.n_regrouped, found.only_in_a, found.only_in_b], [3, 1, ['s'], ['z']]);
+  assert.equal(found.groups.head.n_defined, 1);
+  assert.equal(found.groups.head.difference, -0.25);
+  assert.equal(found.groups.tail.difference, 0.5);
+  assert.equal(found.groups.gap.difference, -0.75);
+  assert.equal(found.groups.tail.sign_flip_p, null);
+  assert.equal(compareOffline(a, b, { rule: '', headMin: 9, tailMax: 8, key: '' }).groups.tail.n_classes, 3);
+});
