@@ -68,6 +68,7 @@ def receive(stream: BinaryIO) -> Any:
 def main() -> None:
     """Serves tasks until its input ends; what anything prints goes to standard error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one decides
+    signal.signal(signal.SIGTERM, _leave)
     tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     while True:
@@ -76,3 +77,8 @@ def main() -> None:
         except (EOFError, KeyboardInterrupt):
             return
         send(results, attempt(task))
+
+
+def _leave(*_: object) -> None:
+    """Ends the process; the file under way is removed on the way out."""
+    raise SystemExit(1)

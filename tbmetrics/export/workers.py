@@ -101,7 +101,7 @@ class Workers:
         if kind is not None:
             self._stopping = True
             for process in self._processes:
-                process.kill()
+                process.terminate()
         for _ in self._threads:
             self._tasks.put(None)
         for thread in self._threads:

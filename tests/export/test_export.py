@@ -7,6 +7,7 @@ import sys
 import tracemalloc
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -317,3 +318,18 @@ def test_memory_is_bounded_by_what_is_shown_at_once(tmp_path):
     assert report.problems == {}
     assert len(list((tmp_path / "out" / "r" / "other" / "images" / "i").iterdir())) == 50
     assert 0 < peak < size / 2
+
+
+def test_an_interrupted_export_leaves_no_process_and_no_half_file(logdir, tmp_path):
+    processes = []
+
+    def interrupt(done, total, what):
+        if done == 1:
+            processes.extend(psutil.Process().children())
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(logdir, tmp_path, jobs=2, dpi=200, progress=interrupt)
+    assert len(processes) == 2
+    assert not any(process.is_running() for process in processes)
+    assert [p for p in tmp_path.rglob(".*") if p.is_file()] == []
