@@ -144,7 +144,7 @@ class _Held:
     def _tests(self, runs: list[Any]) -> None:
         """B against A at their last steps, the first runs first, for each attribute as long as it is affordable."""
         found: dict[str, list[tuple[str, int, int]]] = {}
-        for run, a in ((run["run"], a) for run in runs for a in run["attributes"] if a["steps"]):
+        for run, a in ((of["run"], a) for of in runs for a in of["attributes"] if a["steps"]):
             found.setdefault(a["attribute"], []).append((run, a["steps"][-1], a["n_classes"]))
         for attribute, sides in found.items():
             left = MOST_TESTED
@@ -154,9 +154,7 @@ class _Held:
                 if left >= 0:
                     self._test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
 
-    def _test(
-        self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: Bounds | None
-    ) -> None:
+    def _test(self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: Bounds | None) -> None:
         from tbmetrics_longtail.data import RequestError
 
         query = dict(zip(("run_a", "step_a", "run_b", "step_b"), (*a, *b), strict=True))
