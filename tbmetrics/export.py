@@ -24,6 +24,7 @@ from tbmetrics.records import (
     ATTENTION,
     CLASS_COLUMNS,
     DYNAMICS,
+    GALLERY,
     PARAMETERS_TAG,
     RESOURCES,
     SCHEMA_VERSION,
@@ -32,7 +33,10 @@ from tbmetrics.records import (
     Table,
     class_table_tag,
     confusion_tag,
+    diagnostics_tag,
+    findings_table_tag,
     group_table_tag,
+    remedies_tag,
     untag_part,
 )
 
@@ -158,20 +162,23 @@ def _export_run(
         yield _write(folder / "metrics.json", (text + "\n").encode())
     if "csv" in formats and metrics["attributes"]:
         yield _write(folder / "classes.csv", _classes_csv(history, _attributes(history, attributes)))
-    if "png" in formats and ATTENTION in areas:
-        yield from _write_images(history, folder)
+    if "png" in formats:
+        yield from _write_images(history, folder, attributes, areas)
     wanted = [f for f in formats if f in FIGURE_FORMATS]
     if wanted:
         yield from _write_figures(history, folder, attributes, areas, wanted, dpi)
 
 
-def _write_images(history: History, folder: Path) -> Iterator[Path]:
-    """The last image of every tag of attention: they were drawn from maps that the log does not hold."""
+def _write_images(
+    history: History, folder: Path, attributes: Sequence[str] | None, areas: Sequence[str]
+) -> Iterator[Path]:
+    """The last image of every tag of attention and of the gallery: the log does not hold what they were drawn from."""
     from PIL import Image as Picture
 
     for tag, series in history.images.items():
         area, *inner, kind = map(untag_part, tag.split("/"))
-        if area == ATTENTION and len(series):
+        of_gallery = area == CLASS_PERFORMANCE and GALLERY in inner[1:] and inner[0] in (attributes or [inner[0]])
+        if area in areas and (area == ATTENTION or of_gallery) and len(series):
             content = io.BytesIO()
             Picture.fromarray(series[-1].pixels).save(content, format="PNG")
             yield _write(folder.joinpath(area, *map(slug, inner)) / f"{slug(kind)}.png", content.getvalue())
@@ -207,6 +214,12 @@ def _class_performance(history: History, attributes: Sequence[str] | None) -> It
     return figures(history, attributes=attributes)
 
 
+def _diagnostics(history: History, attributes: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
+    from tbmetrics.figures.diagnostics import figures
+
+    return figures(history, attributes=attributes)
+
+
 def _resource_usage(history: History, _: Sequence[str] | None) -> Iterator[tuple[str, Figure]]:
     from tbmetrics.figures.resource_usage import figures
 
@@ -222,6 +235,7 @@ def _training_dynamics(history: History, _: Sequence[str] | None) -> Iterator[tu
 #: Folder of a run → the figures in it, each with its name: a file's, below a folder of its own where it has a "/".
 _FIGURES: tuple[tuple[str, _Figures], ...] = (
     (CLASS_PERFORMANCE, _class_performance),
+    (CLASS_PERFORMANCE, _diagnostics),
     (DYNAMICS, _training_dynamics),
     (RESOURCES, _resource_usage),
 )
@@ -240,12 +254,19 @@ def _attribute_json(history: History, classes: ClassList) -> dict[str, Any]:
         "steps": tables.steps.tolist(),
         "class_metrics": _by_column(tables),
         "group_metrics": _by_group(groups),
-        "confusion": [
-            {"step": int(step), "rows": list(t.rows), "columns": list(t.columns), "values": to_jsonable(t.values)}
-            for step, t in _items(history.tables.get(confusion_tag(attribute), Series()))
-        ],
+        "confusion": _whole_tables(history, confusion_tag(attribute)),
+        "diagnostics": _by_column(history.tables.get(diagnostics_tag(attribute), Series())),
+        "remedies": _whole_tables(history, remedies_tag(attribute)),
+        "findings": _whole_tables(history, findings_table_tag(attribute)),
         "pr_curves": {name: _curve_json(series) for name, series in sorted(_curves_of(history, attribute).items())},
     }
+
+
+def _whole_tables(history: History, tag: str) -> list[dict[str, Any]]:
+    return [
+        {"step": int(step), "rows": list(t.rows), "columns": list(t.columns), "values": to_jsonable(t.values)}
+        for step, t in _items(history.tables.get(tag, Series()))
+    ]
 
 
 def _items(series: Series[Any]) -> Iterator[tuple[int, Any]]:

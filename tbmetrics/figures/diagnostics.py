@@ -46,6 +46,7 @@ _LINES = {
     TAU_NORMALIZATION: ("τ-normalisation", "#b8860b", "s", "--"),
     CLASS_THRESHOLDS: ("a threshold a class", "#0072b2", "D", ":"),
 }
+_RATIOS = (1e-3, 1e3)  # a ratio beyond is drawn here
 _BARS = {0: "#bdbdbd", 1: "#e0a030", 2: "#c8452b"}
 
 
@@ -128,7 +129,7 @@ def training_signal_by_class(view: _View) -> Figure:
         nothing(axes[0], "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop.")
         return figure
     ratio = view.column("gradient_ratio")
-    _points(axes[0], view, np.where(ratio > 0, ratio, np.nan), "gradient: positive / negative", log=True, line=1.0)
+    _points(axes[0], view, np.clip(ratio, *_RATIOS), "gradient: positive / negative", log=True, line=1.0)
     _points(axes[1], view, view.column("training_loss"), "mean loss of its training samples")
     excess = view.column("training_accuracy") - view.column("recall")
     _points(axes[2], view, excess, "training accuracy − validation recall", line=0.0)
@@ -174,20 +175,19 @@ def _points(
             )  # fmt: skip
     if known:
         ax.set_xscale("log")
-    if log:
+    if log and values[usable].max() > 20 * values[usable].min():
         ax.set_yscale("log")
     ax.margins(x=0.12, y=0.14)
     if usable.sum() <= NAMES_SHOWN:
         for i in np.flatnonzero(usable):
             at = (x[i], values[i])
             plain(
-                ax.annotate(short(view.classes.names[i]), at, (3, 4), textcoords="offset points", fontsize=6.5)
+                ax.annotate(short(view.classes.names[i])[:16], at, (3, 4), textcoords="offset points", fontsize=6.5)
             ).set_clip_on(True)
     missing = int((~usable).sum())
-    label(
-        ax, x="training examples" if known else "class", title=what + (f" ({missing:,} not known)" if missing else "")
-    )
-    legend(ax, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=1.0)
+    x_label = "training examples" if known else "class"
+    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=what)
+    legend(ax, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=0.8)
 
 
 # ------------------------------------------------------------------------------------------------ in the end

@@ -38,10 +38,13 @@ def contact_sheet(images: Sequence[NDArray[np.uint8]], captions: Sequence[str], 
     FigureCanvasAgg(figure)
     plain(figure.suptitle(short(title) if len(images) == 1 else title, fontsize=LARGE))
     for i, ax in enumerate(figure.subplots(rows, columns, squeeze=False).flat):
-        ax.set_axis_off()
-        if i < len(images):
-            ax.imshow(images[i], interpolation="nearest")
-            plain(ax.set_title("\n".join(lines[i]), fontsize=7, y=-0.04, va="top"))
+        if i >= len(images):
+            ax.set_axis_off()
+            continue
+        ax.imshow(images[i], interpolation="nearest")
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+        plain(ax.set_xlabel("\n".join(lines[i]), fontsize=7, labelpad=2))
     return figure
 
 

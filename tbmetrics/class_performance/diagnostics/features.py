@@ -149,7 +149,7 @@ class _Geometry:
     def __init__(self, found: _Sums) -> None:
         counts, sums, squares, scatter = found.counts, found.of_class, found.squares, found.scatter
         self.usable = counts >= FEWEST
-        n = counts.clamp(min=1)
+        self.counts = n = counts.clamp(min=1)
         self.means = sums / n[:, None].to(sums.dtype)
         of_means = self.means.square().sum(1).to(squares.dtype)
         within = (squares - counts * of_means).clamp(min=0)
@@ -178,13 +178,18 @@ class _Geometry:
     def separation(self, nearest: Nearest) -> Tensor:
         """Distance to the nearest mean in standard deviations of the pooled scatter along the joining line.
 
-        0 where the means are no further apart than sampling makes them.
+        0 where the means are no further apart than sampling makes them; NaN where the samples are too few to tell that
+        from two standard deviations.
         """
         along = self.means - self.means[nearest.row]
         length = along.square().sum(1)
         variance = ((along @ self.scatter) * along).sum(1) / length.clamp(min=1e-30)
-        found = nearest.value.clamp(min=0).sqrt() / variance.clamp(min=1e-30).sqrt()
-        known = self.defined & nearest.value.isfinite()
+        squared = nearest.value.clamp(min=0)
+        found = squared.sqrt() / variance.clamp(min=1e-30).sqrt()
+        n = self.counts
+        error = self.scatter.norm() * math.sqrt(2) * (1 / n + 1 / n[nearest.row]).to(length.dtype)
+        told = error <= torch.maximum(2 * variance, squared / 2)
+        known = self.defined & nearest.value.isfinite() & told
         return torch.where(known, torch.where(length > 0, found, 0), torch.nan)
 
 

@@ -324,6 +324,8 @@ def sentence(table: RemedyTable, remedy: str, aim: str) -> str:
         if tau == 0 and table.halves.get(remedy, (0.0, 0.0)) == (0.0, 0.0):
             return f"{_capital(what)} would not help: no τ gives a better {aim} than the model as trained."
         what += f" with τ = {tau:g}"
+        if tau == max(r.tau or 0.0 for r in table.rows):
+            what += " (the largest tried)"
     metrics = [("recall", g) for g in (TAIL, HEAD)] + ([("f1", ALL)] if remedy == CLASS_THRESHOLDS else [])
     changes = [_change(table, row, metric, group) for metric, group in metrics]
     said = [c for c in changes if c]

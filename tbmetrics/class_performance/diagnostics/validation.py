@@ -182,15 +182,17 @@ class ValidationState:
         """Share of each class's samples that confident learning takes for another class.
 
         A sample is suspect if, with the training prior taken off, the class predicted is at least as probable as it is
-        on average for its own samples (Northcutt et al., 2021), and `SUSPECT_ODDS` times as probable as the label.
+        on average for its own samples (Northcutt et al., 2021) and `SUSPECT_ODDS` times as probable as the label, and
+        if no amount of any remedy decides for the label: what a biased classifier explains is no doubt of the label.
         """
+        sure = torch.cat([(s[1] != s[0][:, None]).all(1) for s in self._samples]).cpu().numpy()
         labels, own, confidence, predicted = (
             torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.float64) for i in (0, 2, 3, 4)
         )
         of, to = labels.astype(np.int64), predicted.astype(np.int64)
         with np.errstate(divide="ignore", invalid="ignore"):
             usual = np.bincount(of, weights=np.exp(own), minlength=support.size) / support
-        suspect = (of != to) & (np.exp(confidence) >= usual[to]) & (confidence - own >= np.log(SUSPECT_ODDS))
+        suspect = sure & (of != to) & (np.exp(confidence) >= usual[to]) & (confidence - own >= np.log(SUSPECT_ODDS))
         counted = np.bincount(of[suspect], minlength=support.size)
         return np.divide(counted, support, out=np.full(support.size, np.nan), where=support > 0)
 

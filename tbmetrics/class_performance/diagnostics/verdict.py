@@ -17,6 +17,7 @@ from tbmetrics.records import FINDING_COLUMNS, HEAD, LOGIT_ADJUSTMENT, REMEDIES,
 
 FEW_SAMPLES = 5  # validation positives of a class below which its own recall says little
 OVERLAPS_BELOW = 1.0  # standard deviations between two class means
+LEARNT = 0.9  # training accuracy of the tail from which on nothing keeps it from being learnt
 CHANCE = 0.05  # of a rank correlation as large, above which it is not believed
 SEVERITIES = ("not found", "noted", "strong")
 
@@ -52,6 +53,9 @@ class Diagnosis:
     def known(self, column: str, group: str) -> int:
         """Classes of the group for which the column is known."""
         return int(np.isfinite(self.columns[column][self.of(group)]).sum())
+
+
+_NAN = float("nan")
 
 
 class Judgement(NamedTuple):
@@ -107,9 +111,6 @@ class Finding(NamedTuple):
 def verdict(diagnosis: Diagnosis) -> list[Finding]:
     """One finding a rule, in the order of `RULES`."""
     return [Finding(rule, rule.judge(diagnosis)) for rule in RULES]
-
-
-_NAN = float("nan")
 
 
 def _untold(why: str, noted_at: float, strong_at: float) -> Judgement:
@@ -171,13 +172,22 @@ def _classifier_bias(d: Diagnosis) -> Judgement:
     return Judgement(value, 1.1, 1.3, says, head, tail, by_norm.pairs, holds=followed or biased)
 
 
+def _pooled_ratio(d: Diagnosis, group: str) -> float:
+    """Positive gradient of all the group's logits divided by the negative."""
+    positive, negative = (float(np.nansum(d.columns[f"{s}_gradient"][d.of(group)])) for s in ("positive", "negative"))
+    return positive / negative if negative > 0 else _NAN
+
+
 def _starved(d: Diagnosis) -> Judgement:
-    head, tail = d.median("gradient_ratio", HEAD), d.median("gradient_ratio", TAIL)
+    head, tail = (_pooled_ratio(d, group) for group in (HEAD, TAIL))
     if np.isnan(tail):
         return _untold(_why(d, "gradients", "no gradient was seen on the tail's logits"), 0.5, 0.2)
+    if not d.known("training_loss", TAIL):
+        return _untold("no training sample of the tail was shown since the validation before", 0.5, 0.2)
     says = f"per unit of negative gradient the tail's logits get {tail:.2f} of positive gradient"
     says += "" if np.isnan(head) else f", the head's {head:.2f}"
-    holds = bool(np.isnan(head) or tail <= head / 2)
+    learnt = d.mean("training_accuracy", TAIL)
+    holds = bool((np.isnan(head) or tail <= head / 2) and learnt < LEARNT)
     return Judgement(tail, 0.5, 0.2, says, head, tail, d.known("gradient_ratio", TAIL), holds)
 
 
@@ -192,20 +202,25 @@ def collapsed(d: Diagnosis) -> NDArray[np.bool_]:
 
 def _features_collapsed(d: Diagnosis) -> Judgement:
     known = d.known("head_separation", TAIL)
-    if not known:
-        return _untold(_why(d, "features", "no tail class has two validation samples"), 0.2, 0.5)
+    wanted = int((d.columns["support"][d.of(TAIL)] > 0).sum())
+    if not known or known < wanted / 2:
+        few = f"the validation samples are too few to tell for {wanted - known} of {wanted} tail classes"
+        return _untold(_why(d, "features", few), 0.2, 0.5)
     share = float(collapsed(d).sum()) / known
-    head, tail = d.median("separation", HEAD), d.median("head_separation", TAIL)
+    head, tail = d.median("head_separation", HEAD), d.median("head_separation", TAIL)
     says = (
         f"{collapsed(d).sum()} of {known} tail classes lie less than {OVERLAPS_BELOW:g} standard deviation from a head "
         f"class (median {tail:.1f}"
     )
-    says += ")" if np.isnan(head) else f"; head classes lie {head:.1f} from their nearest)"
+    says += ")" if np.isnan(head) else f"; head classes lie {head:.1f} from one another)"
     return Judgement(share, 0.2, 0.5, says, head, tail, known, holds=bool(np.isnan(head) or head > 1.5 * tail))
 
 
 def _label_noise(d: Diagnosis) -> Judgement:
-    apart = np.flatnonzero(~collapsed(d))
+    explained = collapsed(d)
+    if _memorised(d).severity > 0:
+        explained[d.of(TAIL)] = True
+    apart = np.flatnonzero(~explained)
     suspects, support = d.columns["suspect_share"][apart], d.columns["support"][apart]
     usable = np.isfinite(suspects) & (support > 0)
     if not usable.any():
