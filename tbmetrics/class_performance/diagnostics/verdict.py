@@ -167,7 +167,7 @@ def _classifier_bias(d: Diagnosis) -> Judgement:
         f"weight norm of the head {head:.2f}, of the tail {tail:.2f}; it follows the training counts with rank "
         f"correlation {by_norm.rho:.2f} (chance {by_norm.p_value:.3f})"
     )
-    if not np.isnan(bias_gap):
+    if not np.isnan(by_bias.rho):
         says += f"; the bias of the head is {bias_gap:+.2f} above the tail's (rank correlation {by_bias.rho:.2f})"
     return Judgement(value, 1.1, 1.3, says, head, tail, by_norm.pairs, holds=followed or biased)
 

@@ -16,7 +16,7 @@ CAUSES = {"classifier_bias", "tail_starved", "features_collapsed", "label_noise"
 
 
 class Problem:
-    """Features around one mean a class and a linear classifier that parts them; nothing is wrong until it is planted."""
+    """Features around one mean a class and a linear classifier that parts them; nothing is wrong until planted."""
 
     def __init__(self, seed: int = 0, per_class: int = 60, spread: float = 4.0) -> None:
         generator = torch.Generator().manual_seed(seed)

@@ -40,7 +40,10 @@ def test_a_planted_cause_is_found_and_no_other(plant, cause, seed):
 def test_a_biased_classifier_is_mended_by_normalising_it_and_collapsed_features_are_not():
     biased = Problem(spread=3.0).plant_norm_bias().diagnosed(n_bootstrap=50).get_metrics()
     collapsed = Problem().plant_collapse().diagnosed(n_bootstrap=50).get_metrics()
-    best = {name: m["attributes"]["x"]["remedies"]["tau_normalization"]["best"] for name, m in (("b", biased), ("c", collapsed))}
+    best = {
+        name: m["attributes"]["x"]["remedies"]["tau_normalization"]["best"]
+        for name, m in (("b", biased), ("c", collapsed))
+    }
     assert best["b"]["tail_recall"] > 0.9
     assert "remedy_would_help" in {f["name"] for f in biased["findings"]}
     # What is won for a collapsed class is lost by its twin: by chance the two share the samples.
