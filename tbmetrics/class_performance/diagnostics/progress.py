@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tbmetrics.class_performance.diagnostics.validation import Found
-from tbmetrics.records import FloatArray
+from tbmetrics.records import Float32Array, FloatArray
 
 MOST_POINTS = 64
 
@@ -18,18 +18,23 @@ class Progress:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self._steps: list[int] = []
-        self._recalls: list[FloatArray] = []
+        self._points: list[tuple[int, Float32Array]] = []  # step and recall, evenly spread
+        self._latest: tuple[int, Float32Array] | None = None
+        self._count, self._stride = 0, 1
         self._last: Found | None = None
         self._events = np.zeros(num_classes)
         self._compared = 0
 
     def after(self, step: int, recall: FloatArray, found: Found) -> Progress:
         """What it becomes with a validation made after `step` optimizer steps; this one stays as it is."""
-        thinned = slice(None, None, 2 if len(self._steps) >= MOST_POINTS else 1)
         new = Progress(self._events.size)
-        new._steps = [*self._steps[thinned], step]
-        new._recalls = [*self._recalls[thinned], recall.astype(np.float32)]
+        new._count, new._stride = self._count + 1, self._stride
+        new._points = list(self._points)
+        if self._latest is not None and (self._count - 1) % self._stride == 0:
+            new._points.append(self._latest)
+        if len(new._points) >= MOST_POINTS:
+            new._points, new._stride = new._points[::2], 2 * self._stride
+        new._latest = (step, recall.astype(np.float32))
         new._last, new._events, new._compared = found, self._events, self._compared
         if self._last is not None and np.array_equal(self._last.classes, found.classes):
             lost = found.classes[self._last.hits & ~found.hits]
@@ -39,13 +44,14 @@ class Progress:
 
     def half_recall_steps(self) -> FloatArray:
         """Step of the first validation with at least half of the latest recall; NaN where that is 0 or undefined."""
-        if len(self._steps) < 2:
+        if self._latest is None or not self._points:
             return np.full(self._events.size, np.nan)
-        recalls = np.stack(self._recalls)
-        latest = recalls[-1]
+        points = [*self._points, self._latest]
+        recalls, latest = np.stack([recall for _, recall in points]), self._latest[1]
+        steps = np.array([step for step, _ in points], dtype=np.float64)
         with np.errstate(invalid="ignore"):
             first = np.argmax(recalls >= latest / 2, axis=0)
-            return np.where(latest > 0, np.asarray(self._steps, dtype=np.float64)[first], np.nan)
+            return np.where(latest > 0, steps[first], np.nan)
 
     def forgetting_events(self) -> FloatArray:
         """Per class, how often a positive was found in one validation and missed in the next, mean a positive.
