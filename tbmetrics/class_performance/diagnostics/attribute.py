@@ -141,7 +141,7 @@ class AttributeDiagnostics:
         elif found is None:
             for part in ("classifier", "features", TAU_NORMALIZATION):
                 self._left_out[part] = self.classifier.why_not
-        elif claimed is None or not claimed.linear:
+        elif claimed is None or not self.classifier.is_linear(claimed):
             self._left_out[TAU_NORMALIZATION] = (
                 f"the logits were not seen to be weight · input + bias of {self.classifier.name!r}"
             )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from tbmetrics.class_performance.diagnostics.numbers import (
     Nearest,
-    nearest_by_cosine,
-    nearest_by_distance,
+    Neighbours,
+    neighbours,
     sum_dtype,
     to_numpy,
 )
@@ -100,8 +100,7 @@ class FeatureState:
         geometry = _Geometry(self._sums)
         is_head = torch.zeros_like(geometry.usable)
         is_head[torch.as_tensor(head, device=is_head.device)] = True
-        nearest, nearest_head = geometry.nearest(geometry.usable), geometry.nearest(geometry.usable & is_head)
-        cosines = nearest_by_cosine(torch.where(geometry.usable[:, None], geometry.centred, torch.nan))
+        cosines, nearest, nearest_head = geometry.neighbours(is_head)
         return {
             "nc1": to_numpy(geometry.variability()),
             "mean_norm": to_numpy(torch.where(geometry.usable, geometry.centred.norm(dim=1), torch.nan)),
@@ -170,10 +169,9 @@ class _Geometry:
         between = torch.where(self.usable, apart, 0).sum() / (number - 1).clamp(min=1)
         return torch.where((between > 0) & (number > 1), self.variance / between, torch.nan)
 
-    def nearest(self, candidates: Tensor) -> Nearest:
-        """For every usable class the nearest of the candidates, by squared distance less its sampling noise."""
-        found = nearest_by_distance(self.means, self.noise.to(self.means.dtype), candidates)
-        return Nearest(torch.where(self.usable, found.value, torch.nan), found.row)
+    def neighbours(self, head: Tensor) -> Neighbours:
+        """Of every usable class: by cosine of the centred means, by distance, by distance among head classes."""
+        return neighbours(self.centred, self.noise.to(self.centred.dtype), self.usable, head)
 
     def separation(self, nearest: Nearest) -> Tensor:
         """Distance to the nearest mean in standard deviations of the pooled scatter along the joining line.

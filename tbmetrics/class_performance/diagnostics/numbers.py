@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -39,56 +40,102 @@ def indices_of(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 class Nearest(NamedTuple):
-    """For every row its largest similarity to another row, and which row that is; (rows,) each."""
+    """For every row its best partner among the other rows: a cosine or a squared distance, and which row; (rows,)."""
 
     value: Tensor
     row: Tensor
 
 
+class _Best:
+    """The largest value offered to every row so far, and the row that it came with."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.value = torch.full_like(like, -torch.inf)
+        self.row = torch.zeros_like(like, dtype=torch.long)
+
+    def offer(self, first: int, values: Tensor, partners: Tensor) -> None:
+        """Takes values, (n,), of the rows from `first` on."""
+        part = slice(first, first + len(values))
+        better = values > self.value[part]
+        self.value[part] = torch.where(better, values, self.value[part])
+        self.row[part] = torch.where(better, partners, self.row[part])
+
+    def offer_block(self, first: int, block: Tensor, allowed: Tensor) -> None:
+        """Takes the values between the rows from `first` on, (n, rows - first), both ways.
+
+        Args:
+            first: row of the block's first row and column.
+            block: symmetric values; overwritten nowhere.
+            allowed: (rows,) bool, the rows that may be a partner.
+        """
+        size = len(block)
+        across = block.masked_fill(~allowed[first:], -torch.inf).max(dim=1)
+        self.offer(first, across.values, across.indices + first)
+        down = block[:, size:].masked_fill(~allowed[first : first + size, None], -torch.inf)
+        if down.shape[1]:
+            best = down.max(dim=0)
+            self.offer(first + size, best.values, best.indices + first)
+
+    def found(self, sign: float = 1.0) -> Nearest:
+        """The result; NaN where nothing was offered."""
+        return Nearest(torch.where(self.value.isfinite(), sign * self.value, torch.nan), self.row)
+
+
+def _products(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(first, products of the rows from `first` on with all that follow): every pair once, a block at a time."""
+    at_once = max(1, BLOCK_BYTES // (4 * max(len(rows), 1)))
+    for first in range(0, len(rows), at_once):
+        yield first, rows[first : first + at_once] @ rows[first:].T
+
+
 def nearest_by_cosine(rows: Tensor) -> Nearest:
-    """The other row with the largest cosine, a block of rows at a time.
+    """The other row with the largest cosine.
 
     Args:
-        rows: (R, D) float; a row of zeros, or with NaN, has no neighbour: its value is NaN.
+        rows: (R, D) float; a row of zeros, or with NaN, has no partner: its value is NaN.
     """
-    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    defined = (norms[:, 0] > 0) & norms[:, 0].isfinite()
-    unit = torch.where(defined[:, None], rows / norms, 0)
-    values, indices = [], []
-    for chosen in torch.arange(len(rows), device=rows.device).split(_rows_at_once(len(rows))):
-        cosines = (unit[chosen] @ unit.T).masked_fill_(~defined, -torch.inf)
-        cosines[torch.arange(len(chosen), device=rows.device), chosen] = -torch.inf
-        best = cosines.max(dim=1)
-        values.append(best.values)
-        indices.append(best.indices)
-    value = torch.cat(values)
-    return Nearest(torch.where(defined & (value > -2), value.clamp(-1, 1), torch.nan), torch.cat(indices))
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    defined = (norms > 0) & norms.isfinite()
+    unit = torch.where(defined[:, None], rows / norms[:, None], 0)
+    best = _Best(norms)
+    for first, cosines in _products(unit):
+        cosines.fill_diagonal_(-torch.inf)
+        best.offer_block(first, cosines, defined)
+    found = best.found()
+    return Nearest(torch.where(defined, found.value.clamp(-1, 1), torch.nan), found.row)
 
 
-def nearest_by_distance(rows: Tensor, noise: Tensor, candidates: Tensor) -> Nearest:
-    """The other row with the smallest squared distance less its sampling noise, a block of rows at a time.
+class Neighbours(NamedTuple):
+    """Partners of every row in three senses."""
+
+    cosine: Nearest  # largest cosine
+    any: Nearest  # smallest squared distance
+    chosen: Nearest  # … to one of the chosen rows
+
+
+def neighbours(rows: Tensor, noise: Tensor, usable: Tensor, chosen: Tensor) -> Neighbours:
+    """Partners among the usable rows, from one pass over all pairs.
 
     Args:
-        rows: (R, D) float.
-        noise: (R,), what sampling adds to a squared distance from each row: its variance divided by its samples.
-        candidates: (R,) bool, the rows that may be a neighbour.
+        rows: (R, D) float, finite.
+        noise: (R,), what sampling adds to a squared distance from each row: its variance divided by its samples. It is
+            taken off.
+        usable, chosen: (R,) bool.
     """
     squares = rows.square().sum(1)
-    values, indices = [], []
-    for chosen in torch.arange(len(rows), device=rows.device).split(_rows_at_once(len(rows))):
-        distances = (squares[chosen, None] + squares).sub_(rows[chosen] @ rows.T, alpha=2).clamp_(min=0)
-        distances -= noise[chosen, None] + noise
-        distances.masked_fill_(~candidates, torch.inf)
-        distances[torch.arange(len(chosen), device=rows.device), chosen] = torch.inf
-        best = distances.nan_to_num_(nan=torch.inf, posinf=torch.inf).min(dim=1)
-        values.append(best.values)
-        indices.append(best.indices)
-    value = torch.cat(values)
-    return Nearest(torch.where(value.isfinite(), value, torch.nan), torch.cat(indices))
-
-
-def _rows_at_once(rows: int) -> int:
-    return max(1, BLOCK_BYTES // (4 * max(rows, 1)))
+    norms = squares.sqrt().clamp(min=1e-30)
+    by_cosine, by_distance, by_chosen = _Best(squares), _Best(squares), _Best(squares)
+    for first, products in _products(rows):
+        part = slice(first, first + len(products))
+        products.fill_diagonal_(torch.nan)
+        cosines = products / norms[part, None] / norms[first:]
+        by_cosine.offer_block(first, cosines.nan_to_num_(nan=-torch.inf), usable)
+        distances = (squares[part, None] + squares[first:]).sub_(products, alpha=2).clamp_(min=0)
+        nearness = (noise[part, None] + noise[first:]).sub_(distances).nan_to_num_(nan=-torch.inf)
+        by_distance.offer_block(first, nearness, usable)
+        by_chosen.offer_block(first, nearness, usable & chosen)
+    found = by_cosine.found(), by_distance.found(-1.0), by_chosen.found(-1.0)
+    return Neighbours(*(Nearest(torch.where(usable, n.value, torch.nan), n.row) for n in found))
 
 
 class RankCorrelation(NamedTuple):

@@ -43,7 +43,7 @@ def test_layers_of_one_width_are_told_apart_by_their_output():
     for name, layer in (("a", "first"), ("b", "second")):
         claimed = found[name].claim(logits[name].detach())
         torch.testing.assert_close(claimed.features, model.body(inputs).relu())
-        assert claimed.linear
+        assert found[name].is_linear(claimed)
         assert found[name].name == layer
         found[name].detach()
     assert not model.first._forward_hooks

@@ -8,7 +8,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tbmetrics.class_performance.diagnostics import numbers
 from tbmetrics.class_performance.diagnostics.numbers import (
     nearest_by_cosine,
-    nearest_by_distance,
+    neighbours,
     rank_correlation,
 )
 
@@ -24,13 +24,18 @@ def test_nearest_rows_equal_the_whole_matrix(monkeypatch, block_bytes):
     np.testing.assert_array_equal(found.row, whole.argmax(1))
 
     noise = torch.rand(57, generator=torch.Generator().manual_seed(1))
-    allowed = torch.arange(57) % 3 == 0
+    usable, chosen = torch.arange(57) % 5 > 0, torch.arange(57) % 3 == 0
+    both = neighbours(rows, noise, usable, chosen)
     distances = ((rows[:, None] - rows[None]).double() ** 2).sum(-1).numpy() - (noise[:, None] + noise).double().numpy()
-    distances[:, ~allowed.numpy()] = np.inf
     np.fill_diagonal(distances, np.inf)
-    nearest = nearest_by_distance(rows, noise, allowed)
-    np.testing.assert_allclose(nearest.value, distances.min(1), rtol=1e-4, atol=1e-4)
-    np.testing.assert_array_equal(nearest.row, distances.argmin(1))
+    whole[:, ~usable.numpy()] = -np.inf
+    for nearest, allowed in ((both.any, usable), (both.chosen, usable & chosen)):
+        some = np.where(allowed.numpy(), distances, np.inf)
+        np.testing.assert_allclose(nearest.value[usable], some.min(1)[usable], rtol=1e-4, atol=1e-4)
+        np.testing.assert_array_equal(nearest.row[usable], some.argmin(1)[usable])
+        assert nearest.value[~usable].isnan().all()
+    np.testing.assert_allclose(both.cosine.value[usable], whole.max(1)[usable], rtol=1e-4)
+    np.testing.assert_array_equal(both.cosine.row[usable], whole.argmax(1)[usable])
 
 
 def test_rows_without_a_direction_have_no_neighbour_and_are_none():

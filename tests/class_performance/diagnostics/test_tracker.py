@@ -86,8 +86,10 @@ def test_records_are_read_back_as_the_schema_says(run):
     assert (findings.kind, findings.columns) == ("findings", FINDING_COLUMNS)
     assert set(findings.rows) == set(findings.details["rules"])
     text = history.texts[findings_tag("digit")][-1].markdown
-    assert "Liu et al." in text
-    named = metrics["diagnostics"]["findings"] + metrics["diagnostics"]["other_rules"]
+    found = metrics["diagnostics"]["findings"]
+    assert found
+    assert all(f["reference"] in text and f["title"] in text for f in found)
+    named = found + metrics["diagnostics"]["other_rules"]
     severity = dict(zip(findings.rows, findings.column("severity"), strict=True))
     words = {"not found": 0, "noted": 1, "strong": 2}
     for finding in named:
