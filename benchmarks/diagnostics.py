@@ -36,6 +36,25 @@ def step(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, tracker: 
     return time.perf_counter() - began
 
 
+def _observe_alone(
+    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, tracker: LongTailDiagnostics, steps: int
+) -> float:
+    """Median seconds of `observe` and of what it hangs on the backward pass, without the pass itself."""
+    found = []
+    for _ in range(steps):
+        taken = {"call": 0.0, "hook": 0.0}
+        tracker.guard = lambda action, *args, t=taken: _timed(  # type: ignore[method-assign]
+            t, "hook", inputs.device, lambda: action(*args)
+        )
+        logits = model(inputs)
+        _timed(taken, "call", inputs.device, lambda x=logits: tracker.observe(x, labels))
+        F.cross_entropy(logits, labels).backward()
+        model.zero_grad()
+        found.append(sum(taken.values()))
+    del tracker.guard
+    return statistics.median(found)
+
+
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -56,7 +75,9 @@ def training(model: nn.Module, tracker: LongTailDiagnostics, arguments: argparse
                 tracker.start()
             ratios[kind].append(step(model, inputs, labels, tracker if kind == "observed" else None) / base)
             tracker.stop()
-    print(f"plain step: {base:.3f} s\n\n| training step | median ratio | quartiles |\n|---|---:|---:|")
+    alone = _observe_alone(model, inputs, labels, tracker, arguments.steps)
+    print(f"plain step: {base:.3f} s; observe and its hook alone: {alone:.4f} s, {alone / base:.1%} of it")
+    print("\n| training step | median ratio | quartiles |\n|---|---:|---:|")
     for kind, found in ratios.items():
         low, high = statistics.quantiles(found, n=4)[::2]
         print(f"| {kind} | {statistics.median(found):.3f} | {low:.3f} to {high:.3f} |")

@@ -102,9 +102,12 @@ def test_a_contact_sheet_holds_every_image_with_its_caption(images):
     pixels = [np.full((6, 6, 3), 10 * i, dtype=np.uint8) for i in range(images)]
     captions = [f"class {i} → a class with quite a long $name$, p 0.{i}" for i in range(images)]
     sheet = contact_sheet(pixels, captions, "x: confident mistakes, tail")
-    shown = [ax for ax in sheet.axes if ax.images]
-    assert len(shown) == images
-    for i, ax in enumerate(shown):
-        np.testing.assert_array_equal(ax.images[0].get_array(), pixels[i])
-        assert ax.get_xlabel().replace("\n", " ") == captions[i]
+    (ax,) = sheet.axes
+    assert len(ax.images) == len(ax.texts) == images
+    for i, (image, text) in enumerate(zip(ax.images, ax.texts, strict=True)):
+        np.testing.assert_array_equal(image.get_array(), pixels[i])
+        assert text.get_text().replace("\n", " ") == captions[i]
+        left, right, bottom, top = image.get_extent()
+        assert 0 <= left < right <= ax.get_xlim()[1]
+        assert 0 < bottom < top < ax.get_ylim()[1]
     assert (_png(sheet) < 128).any()

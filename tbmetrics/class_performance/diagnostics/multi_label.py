@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_groups import AttributeClasses, macro_mean
+from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.curves import best_threshold, counts_at_positives
 from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
@@ -19,6 +19,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     Replicates,
     cross_fitted,
     fill,
+    group_means,
     weighted_recall,
 )
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, REMEDY_COLUMNS, FloatArray
@@ -208,6 +209,5 @@ def _resampled(
         metrics = _metrics(np.stack([hits, calls, support]))
         for metric, by_group in collected.items():
             for group, means in by_group.items():
-                members = classes.members(group)
-                means.append(np.array([macro_mean(values, members)[0] for values in metrics[metric]]))
+                means.append(group_means(metrics[metric], classes.members(group)))
     return {m: {g: np.stack(v) for g, v in by.items() if not np.isnan(v).all()} for m, by in collected.items()}

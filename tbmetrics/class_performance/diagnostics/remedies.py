@@ -192,12 +192,20 @@ def _recalls(labels: IntArray, hits: NDArray[np.bool_], num_classes: int) -> Flo
         return np.where(support > 0, np.stack(found) / support, np.nan)
 
 
+def group_means(values: FloatArray, members: IntArray) -> FloatArray:
+    """Mean over the defined values of `members` in every row of `values` (rows, classes): (rows,), NaN without any."""
+    chosen = values[:, members]
+    defined = ~np.isnan(chosen)
+    total: FloatArray = np.where(defined, chosen, 0).sum(axis=1)
+    return np.divide(total, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
+
+
 def weighted_recall(recalls: FloatArray, classes: AttributeClasses, objective: Objective) -> FloatArray:
     """The objective of every row of `recalls` (rows, classes): the weighted mean of its groups' means, (rows,)."""
     total, weight = np.zeros(len(recalls)), 0.0
     for group, share in objective.items():
         members = classes.members(group)
-        means = np.array([macro_mean(row, members)[0] for row in recalls])
+        means = group_means(recalls, members)
         if share and not np.isnan(means).all():
             total, weight = total + share * means, weight + share
     return total / weight if weight else np.full(len(recalls), np.nan)
