@@ -365,13 +365,14 @@ class TBMetrics:
         """
         if not self._running():
             return
-        if self.class_performance is None:
+        if self.class_performance is None and self.diagnostics is None:
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
-        self._call(self.class_performance, self.class_performance.update, logits, labels)
         if self.diagnostics is not None:
             self._call(self.diagnostics, self.diagnostics.update, logits, labels, images)
+        if self.class_performance is not None:
+            self._call(self.class_performance, self.class_performance.update, logits, labels)
 
     def observe(
         self,

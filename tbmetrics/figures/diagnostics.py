@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from tbmetrics.figures.point_names import name_points
 from tbmetrics.figures.style import (
     COLOURS,
     MARKERS,
@@ -179,11 +180,8 @@ def _points(
         ax.set_yscale("log")
     ax.margins(x=0.12, y=0.14)
     if usable.sum() <= NAMES_SHOWN:
-        for i in np.flatnonzero(usable):
-            at = (x[i], values[i])
-            plain(
-                ax.annotate(short(view.classes.names[i])[:16], at, (3, 4), textcoords="offset points", fontsize=6.5)
-            ).set_clip_on(True)
+        names = [view.classes.names[i] for i in np.flatnonzero(usable)]
+        name_points(ax, names, x[usable], values[usable])
     missing = int((~usable).sum())
     x_label = "training examples" if known else "class"
     label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=what)

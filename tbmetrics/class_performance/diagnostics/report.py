@@ -114,7 +114,9 @@ def markdown(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> str
     if untold or diagnosis.left_out:
         parts += ["", "## Could not be told", ""]
         parts += [f"- {f.rule.title}: {_cell(f.judgement.says)}" for f in untold]
-        parts += [f"- {_cell(part.replace('_', ' '))}: {_cell(why)}" for part, why in diagnosis.left_out.items()]
+        said_before = {f.judgement.says for f in untold}
+        rest = {part: why for part, why in diagnosis.left_out.items() if why not in said_before}
+        parts += [f"- {_cell(part.replace('_', ' '))}: {_cell(why)}" for part, why in rest.items()]
     clear = [f.rule.title.lower() for f in findings if f.judgement.severity == 0]
     if clear:
         parts += ["", f"Looked for and not found: {', '.join(clear)}."]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -186,7 +187,8 @@ class LongTailDiagnostics(Tracker):
             self._attributes[attribute].check(values, truth[attribute])
             shown = checked_images(images, len(values)) if images is not None else None
         for attribute, values in by_attribute.items():
-            self._attributes[attribute].update(values, truth[attribute], shown)
+            with torch.autocast(values.device.type, enabled=False):  # sums in full precision
+                self._attributes[attribute].update(values, truth[attribute], shown)
 
     def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
         if not self._attributes:

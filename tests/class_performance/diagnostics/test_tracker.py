@@ -279,6 +279,36 @@ def test_an_epoch_without_validation_gives_no_records_and_forgets_nothing():
     assert tracker.records(2) == []
 
 
+@pytest.mark.parametrize("mode", [lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode])
+def test_under_autocast_and_in_inference_mode_sums_are_the_same(mode):
+    """The logits are made outside, so that they are the same."""
+    found = []
+    for surrounding in (torch.no_grad, mode):
+        model, _ = _problem()
+        tracker = LongTailDiagnostics(model, GROUPS, n_bootstrap=5)
+        tracker.start()
+        model.eval()
+        for inputs, labels in _loader():
+            with torch.no_grad():
+                logits = model(inputs)
+            with surrounding():
+                tracker.update(logits, labels)
+        tracker.records(0)
+        tracker.stop()
+        found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
+    np.testing.assert_array_equal(*found)
+
+
+def test_diagnostics_alone_take_the_sessions_updates(tmp_path):
+    tracker = LongTailDiagnostics(classes=GROUPS, n_bootstrap=5)
+    with TBMetrics(tmp_path, class_performance=False, diagnostics=tracker, resources=False, strict=True) as tb:
+        for inputs, labels in _loader():
+            tb.observe(inputs[:, :6], labels, F.cross_entropy(inputs[:, :6], labels, reduction="none"))
+            tb.update(inputs[:, :6], labels)
+    assert read_run(tmp_path).tables[diagnostics_tag("digit")].steps.tolist() == [0]
+    assert "class_performance" not in tb.get_metrics()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
