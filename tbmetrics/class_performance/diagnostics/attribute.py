@@ -16,9 +16,10 @@ from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
 from tbmetrics.class_performance.diagnostics.progress import Progress
 from tbmetrics.class_performance.diagnostics.remedies import Objective, objective_weights
+from tbmetrics.class_performance.diagnostics.rules import verdict
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import ValidationState
-from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding, verdict
+from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
 from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL, AttributeState
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,

@@ -9,8 +9,10 @@ import numpy as np
 
 from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.diagnostics.gallery import Picture
-from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS, sentence
-from tbmetrics.class_performance.diagnostics.verdict import RULES, Diagnosis, Finding
+from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS
+from tbmetrics.class_performance.diagnostics.rules import RULES
+from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
+from tbmetrics.class_performance.diagnostics.wording import sentence
 from tbmetrics.history import to_jsonable
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,

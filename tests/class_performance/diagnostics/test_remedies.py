@@ -13,9 +13,9 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     halves_of,
     judge_single,
     remedy_rows,
-    sentence,
     weighted_recall,
 )
+from tbmetrics.class_performance.diagnostics.wording import sentence
 from tbmetrics.records import REMEDY_COLUMNS, remedies_tag
 
 COUNTS = np.array([900, 300, 60, 30, 9, 2])

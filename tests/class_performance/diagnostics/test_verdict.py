@@ -7,7 +7,8 @@ import pytest
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, remedy_rows
-from tbmetrics.class_performance.diagnostics.verdict import RULES, Diagnosis, Judgement, verdict
+from tbmetrics.class_performance.diagnostics.rules import RULES, verdict
+from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Judgement
 from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS, REMEDY_COLUMNS
 from tests.class_performance.diagnostics.problems import GROUPS, Problem, causes
 
@@ -68,6 +69,16 @@ def test_nothing_known_is_could_not_be_told_with_the_reason():
     assert untold == set(told) - {"too_few_validation_samples"}
     assert told["too_few_validation_samples"].judgement.says == "no tail class has a validation sample"
     assert all(len(f.row()) == len(FINDING_COLUMNS) for f in found)
+
+
+def test_forgetting_of_the_tail_is_found_where_the_head_keeps_what_it_learnt():
+    rows = remedy_rows(True, (1.0,))
+    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
+    columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.full(10, 9.0)}
+    for of_head, severity in ((0.1, "strong"), (0.9, "not found")):
+        columns["forgetting_events"] = np.array([of_head] * 5 + [0.5] * 2 + [1.2] * 3)
+        found = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, empty))}
+        assert found["tail_forgotten"].severity == severity
 
 
 def test_without_tail_classes_nothing_is_said_of_the_tail():
