@@ -29,7 +29,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, TBMetrics
+from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTailDiagnostics, TBMetrics
 from tbmetrics.export import export
 
 # ---------------------------------------------------------------------------------------------------- data
@@ -264,6 +264,7 @@ def train(
         classes=groups,
         gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # short epochs: look more often
         attention=attention_of(model, validation_set, groups),
+        diagnostics=LongTailDiagnostics(classifiers={attribute: f"heads.{attribute}" for attribute in groups}),
         overhead_budget=None,  # a step takes 10 ms here: measuring often is not cheap, but the point of the example
         hparams={"loss": loss_name, "lr": learning_rate, "batch_size": batch_size, "epochs": epochs, "seed": seed},
     ) as tb:
@@ -271,8 +272,10 @@ def train(
             model.train()
             for images, targets in tb.batches(train_loader):
                 with tb.component("forward_pass"):
-                    losses = criterion(model(images), targets)
+                    logits = model(images)
+                    losses = criterion(logits, targets)
                     total = losses["digit"] + losses["shape"]
+                tb.observe(logits, targets)
                 with tb.component("backward_pass"):
                     optimizer.zero_grad()
                     total.backward()
@@ -292,7 +295,7 @@ def validate(model: nn.Module, loader: DataLoader[Batch], tb: TBMetrics) -> tupl
     seen = []
     for images, targets in loader:
         logits = model(images)
-        tb.update(logits, targets)
+        tb.update(logits, targets, images=images)
         seen.append((logits, targets))
     return concatenate([logits for logits, _ in seen]), concatenate([targets for _, targets in seen])
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tbmetrics.class_groups import AttributeClasses, ClassGroups, GroupRule
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
     from tbmetrics.class_performance.tracker import ClassPerformanceTracker
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events.reader import read_logdir, read_run
@@ -34,6 +35,7 @@ _HOMES = {
     "GroupRule": "class_groups",
     "History": "history",
     "InputError": "errors",
+    "LongTailDiagnostics": "class_performance.diagnostics",
     "MetricsManager": "manager",
     "NonFiniteError": "errors",
     "ProfilerTracker": "resource_usage.profiler",
@@ -55,6 +57,7 @@ __all__ = [
     "GroupRule",
     "History",
     "InputError",
+    "LongTailDiagnostics",
     "MetricsManager",
     "NonFiniteError",
     "ProfilerTracker",

@@ -165,6 +165,9 @@ class MetricsManager:
         self.resources.visualize()
         if self.gradients is not None:
             self.gradients.visualize()
+        if self.tb.diagnostics is not None:
+            self.tb.diagnostics.save_dir = self.tb.diagnostics.save_dir or self.save_dir / CLASS_METRICS
+            self.tb.diagnostics.visualize()
         if self.tb.attention is not None:
             self.tb.attention.save_dir = self.tb.attention.save_dir or self.save_dir / TRAINING_DYNAMICS / "attention"
             self.tb.attention.visualize()
@@ -175,7 +178,7 @@ class MetricsManager:
         Returns:
             `{"class_performance": {"class_metrics", "type_metrics"}, "resource_usage": {"epoch_data",
             "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two without a model
-            are empty.
+            are empty. With `diagnostics` also `"diagnostics"`.
         """
         found = self.tb.get_metrics()
         dynamics = found.get(TRAINING_DYNAMICS, {})
@@ -184,6 +187,7 @@ class MetricsManager:
             "resource_usage": found.get(RESOURCE_USAGE, {}),
             "training_dynamics": dynamics,
             "gradient_issues": dynamics.get("issues", {}),
+            **({"diagnostics": found["diagnostics"]} if "diagnostics" in found else {}),
         }
 
     def _end_batch(self) -> None:

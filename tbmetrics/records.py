@@ -117,6 +117,64 @@ ACTIVATION_COLUMNS = (
 )
 
 
+#: Columns of the "diagnostics" table, one row per class in the order of the `ClassList`: why a class does as it does.
+#: Those of training cover the steps since the validation before. Undefined and unknown values are NaN.
+DIAGNOSTIC_COLUMNS = (
+    "support",  # positives in the validation set
+    "recall",  # of the model as trained
+    "weight_norm",  # Euclidean norm of the class's row of the classifier
+    "bias",
+    "nearest_weight_cosine",  # largest cosine between the class's row and another
+    "nearest_weight_class",  # index of that class
+    "own_logit",  # mean logit of the class on its own validation samples
+    "other_logit",  # … and on those of all other classes
+    "samples_seen",  # training samples (positives) since the session began
+    "training_loss",  # mean loss of its training samples
+    "training_accuracy",  # share of its training samples recognised in their batch
+    "positive_gradient",  # sum of |gradient| on the class's logit over its own training samples
+    "negative_gradient",  # … and over all others
+    "gradient_ratio",  # the first divided by the second
+    "half_recall_step",  # optimizer step of the first validation with half of the latest recall
+    "forgetting_events",  # a validation sample recognised once and missed in the next validation, mean a sample
+    "nc1",  # variance within the class divided by the variance between class means, of the classifier's input
+    "mean_norm",  # distance of the class's mean from the mean of all class means
+    "nearest_mean_cosine",  # largest cosine between the class's centred mean and another
+    "nearest_mean_class",  # index of the class whose mean is nearest
+    "separation",  # distance to the nearest mean in standard deviations along the line that joins them
+    "nearest_head_class",  # index of the head class whose mean is nearest
+    "head_separation",  # the same distance to that class
+    "suspect_share",  # share of its validation samples that are confidently taken for another class
+)
+
+#: What could be done without training again, in the order of the "remedies" table.
+LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS = "logit_adjustment", "tau_normalization", "class_thresholds"
+REMEDIES = (LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS)
+
+
+def _remedy_columns() -> tuple[str, ...]:
+    groups = (HEAD, MEDIUM, TAIL, ALL)
+    with_interval = [f"{g}_{m}{end}" for m in ("recall", "f1") for g in groups for end in ("", "_lower", "_upper")]
+    gains = [f"{g}_gain{end}" for g in (HEAD, TAIL) for end in ("", "_lower", "_upper")]
+    return ("tau", *with_interval, *(f"{g}_precision" for g in groups), "balanced_accuracy", "accuracy", *gains)
+
+
+#: Columns of the "remedies" table. `…_gain` is a group's recall less that of the model as trained, with its paired
+#: interval. "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained),
+#: "{remedy}/{tau}" (that one tau) and "{remedy}/best" (cross-fitted; `tau` is then the choice on all samples).
+REMEDY_COLUMNS = _remedy_columns()
+
+#: Columns of the "findings" table, one row per rule of the verdict.
+FINDING_COLUMNS = (
+    "severity",  # 0 not found, 1 noted, 2 strong; NaN = could not be told
+    "value",  # the number that the rule judges
+    "noted_at",  # where the rule begins to find
+    "strong_at",
+    "head",  # the number of the head classes, where the rule compares
+    "tail",  # … and of the tail classes
+    "n_classes",  # tail classes (or all) that the number is of
+)
+
+
 class SchemaError(ValueError):
     """A record was written by a newer or foreign schema; the message names it and the version known here."""
 
@@ -321,6 +379,34 @@ def calibration_tag(attribute: str) -> str:
     """Tag of the calibration by bucket of training counts, e.g. `longtail/digit/calibration`."""
     return f"longtail/{tag_part(attribute)}/calibration"
 
+
+def diagnostics_tag(attribute: str) -> str:
+    """Tag of the per-class diagnostics, e.g. `longtail/digit/diagnostics`."""
+    return f"longtail/{tag_part(attribute)}/diagnostics"
+
+
+def remedies_tag(attribute: str) -> str:
+    """Tag of the table of remedies, e.g. `longtail/digit/remedies`."""
+    return f"longtail/{tag_part(attribute)}/remedies"
+
+
+def findings_table_tag(attribute: str) -> str:
+    """Tag of the verdict as a table, e.g. `longtail/digit/findings`."""
+    return f"longtail/{tag_part(attribute)}/findings"
+
+
+def findings_tag(attribute: str) -> str:
+    """Tag of the verdict in words, e.g. `class_performance/digit/findings`."""
+    return f"class_performance/{tag_part(attribute)}/findings"
+
+
+def gallery_tag(attribute: str, kind: str, group: str) -> str:
+    """Tag of a contact sheet, e.g. `class_performance/digit/gallery/confident_mistakes/tail`."""
+    return f"class_performance/{tag_part(attribute)}/{GALLERY}/{kind}/{group}"
+
+
+#: The segment that marks the tags of contact sheets.
+GALLERY = "gallery"
 
 #: The optimizer steps done at the end of each epoch; joins the two kinds of step.
 OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"

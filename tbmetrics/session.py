@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from tbmetrics.class_groups import ClassGroups
+from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
@@ -29,6 +30,7 @@ from tbmetrics.session_parts import (
     first_optimizer,
     gradient_tracker,
     holds_events,
+    long_tail_diagnostics,
     number_of_parameters,
     profiler_tracker,
     resource_monitor,
@@ -39,6 +41,7 @@ from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
@@ -77,6 +80,8 @@ class TBMetrics:
         attention: a configured `AttentionVisualizer`, best with a probe; True watches the first training pass of each
             epoch of `model`.
         resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
+        diagnostics: True says why the tail fails and what would help without training again; or a configured
+            `LongTailDiagnostics`. Show it training batches with `observe`.
         profiler: None profiles on request only (`profile()`, or a file named PROFILE in `log_dir`), True also the steps
             after step 10; or a configured `ProfilerTracker`; False never.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
@@ -103,6 +108,7 @@ class TBMetrics:
         gradients: GradientTracker | bool = True,
         attention: AttentionVisualizer | bool = False,
         resources: ResourceMonitor | bool = True,
+        diagnostics: LongTailDiagnostics | bool = False,
         profiler: ProfilerTracker | bool | None = None,
         overhead_budget: float | None = 0.01,
         trackers: Sequence[Tracker] = (),
@@ -120,11 +126,14 @@ class TBMetrics:
         self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
         self._parameters = number_of_parameters(model)
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
+        self.diagnostics = long_tail_diagnostics(diagnostics, self.classes, model, self.class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.attention = attention_visualizer(attention, model)
         self.resources = resource_monitor(resources)
         self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
-        parts = (self.class_performance, self.gradients, self.attention, self.resources, self.profiler)
+        parts = (
+            self.class_performance, self.diagnostics, self.gradients, self.attention, self.resources, self.profiler,
+        )  # fmt: skip
         own = [t for t in parts if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
         for tracker in self.trackers:
@@ -338,29 +347,50 @@ class TBMetrics:
 
     # ------------------------------------------------------------------------------------------ measurements
 
-    def update(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+    def update(
+        self,
+        logits: Tensor | Mapping[str, Tensor],
+        labels: Tensor | Mapping[str, Tensor],
+        images: Tensor | NDArray[Any] | None = None,
+    ) -> None:
         """Adds one validation batch to the class performance of the open epoch (one is opened where none is).
 
         Args:
             logits: (N, C), any float type and device; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
 
         Raises:
             InputError: shapes, types or attributes that do not fit the classes, or no classes were given.
         """
         if not self._running():
             return
-        if self.class_performance is None:
+        if self.class_performance is None and self.diagnostics is None:
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
-        self._call(self.class_performance, self.class_performance.update, logits, labels)
+        if self.diagnostics is not None:
+            self._call(self.diagnostics, self.diagnostics.update, logits, labels, images)
+        if self.class_performance is not None:
+            self._call(self.class_performance, self.class_performance.update, logits, labels)
 
-    def observe(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
-        """Shows a training batch to the trackers that look at training outputs."""
+    def observe(
+        self,
+        logits: Tensor | Mapping[str, Tensor],
+        labels: Tensor | Mapping[str, Tensor],
+        loss: Tensor | Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Shows a training batch to the trackers that look at training outputs; best before `backward()`.
+
+        Args:
+            logits: (N, C), or one per attribute.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            loss: of each sample, (N,), or one per attribute; None = cross-entropy.
+        """
         if self._running():
+            given = (logits, labels) if loss is None else (logits, labels, loss)
             for tracker in self.trackers:
-                self._call(tracker, tracker.observe, logits, labels)
+                self._call(tracker, tracker.observe, *given)
 
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
         """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tbmetrics.class_groups import ClassGroups
+from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
@@ -29,6 +30,27 @@ def class_performance_tracker(
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
     return groups, ClassPerformanceTracker(classes=groups)
+
+
+def long_tail_diagnostics(
+    wanted: LongTailDiagnostics | bool,
+    classes: ClassGroups | None,
+    model: torch.nn.Module | None,
+    class_performance: ClassPerformanceTracker | None,
+) -> LongTailDiagnostics | None:
+    """The tracker that TBMetrics' `diagnostics` asks for, with the session's classes, model and thresholds."""
+    if not wanted:
+        return None
+    found = LongTailDiagnostics() if wanted is True else wanted
+    tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
+    chosen = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
+    found.use(chosen, model, class_performance.thresholds if class_performance is not None else None)
+    if wanted is True and chosen is None:
+        raise InputError(
+            "diagnostics=True needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...})), with "
+            "class_performance left on"
+        )
+    return found
 
 
 def gradient_tracker(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.errors import InputError, NonFiniteError
@@ -54,8 +54,13 @@ class Tracker:
         """Per-step records that are ready by now; called after every step, so it never waits."""
         return ()
 
-    def observe(self, logits: Tensor | dict[str, Tensor], labels: Tensor | dict[str, Tensor]) -> None:
-        """A training batch, for trackers that look at training outputs."""
+    def observe(
+        self,
+        logits: Tensor | Mapping[str, Tensor],
+        labels: Tensor | Mapping[str, Tensor],
+        loss: Tensor | Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """A training batch, for trackers that look at training outputs; `loss` is one value a sample, where given."""
 
     def records(self, epoch: int) -> Iterable[Stamped]:
         """What was measured since the last call, ready to be written; resets what is per epoch."""

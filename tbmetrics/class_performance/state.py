@@ -61,7 +61,7 @@ class AttributeState:
         Raises:
             InputError: what came does not fit; the message says what was expected.
         """
-        decision = self._check(logits, labels)
+        decision = self.check(logits, labels)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
         logits, labels = self._without_nan(logits, labels)
         self.decision = decision
@@ -126,7 +126,12 @@ class AttributeState:
             )
         return logits[good], labels[good]
 
-    def _check(self, logits: Tensor, labels: Tensor) -> str:
+    def check(self, logits: Tensor, labels: Tensor) -> str:
+        """The decision kind of a batch: "single_label" or "multi_label".
+
+        Raises:
+            InputError: types, shapes or values do not fit.
+        """
         name, classes = f"attribute {self.attribute!r}", self.num_classes
         for what, value in (("logits", logits), ("labels", labels)):
             if not isinstance(value, Tensor):

@@ -86,7 +86,11 @@ class ClassPerformanceTracker(Tracker):
         self._n_bootstrap = n_bootstrap
         self._states = {
             a: AttributeState(
-                a, len(self.classes[a]), _thresholds(a, thresholds, len(self.classes[a])), scores, max_score_bytes
+                a,
+                len(self.classes[a]),
+                decision_thresholds(a, thresholds, len(self.classes[a])),
+                scores,
+                max_score_bytes,
             )
             for a in self.attributes
         }
@@ -129,6 +133,11 @@ class ClassPerformanceTracker(Tracker):
             known = ", ".join(map(repr, self.attributes))
             raise InputError(f"{what} name attributes that are not tracked: {unknown}; tracked are {known}")
         return dict(values)
+
+    @property
+    def thresholds(self) -> dict[str, NDArray[np.float64]]:
+        """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
+        return {a: state.thresholds for a, state in self._states.items()}
 
     def records(self, epoch: int) -> Iterable[Stamped]:
         """The validation since the last call as records of step `epoch`, then forgets it; nothing without an update."""
@@ -205,7 +214,12 @@ def _chosen(attributes: Iterable[str] | None, classes: ClassGroups) -> tuple[str
     return chosen
 
 
-def _thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
+def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
+    """The decision thresholds of an attribute as probabilities, (classes,): from one, one a class, or a mapping.
+
+    Raises:
+        InputError: no probabilities, or not as many as there are classes.
+    """
     chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
     values = np.asarray(chosen.detach().cpu() if isinstance(chosen, torch.Tensor) else chosen, dtype=np.float64)
     if values.ndim and values.shape != (classes,):

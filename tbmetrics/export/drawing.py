@@ -71,9 +71,10 @@ def _encoded(figure: Figure, fmt: str, dpi: int) -> bytes:
 
 
 def _class_performance(history: History) -> Iterator[tuple[str, Figure]]:
-    from tbmetrics.figures.class_metrics import figures
+    from tbmetrics.figures import class_metrics, diagnostics
 
-    return figures(history)
+    yield from class_metrics.figures(history)
+    yield from diagnostics.figures(history)
 
 
 def _training_dynamics(history: History) -> Iterator[tuple[str, Figure]]:

@@ -29,6 +29,8 @@ from tbmetrics.figures.other import paged
 from tbmetrics.history import History
 from tbmetrics.records import ATTENTION, DYNAMICS, RESOURCES, TAB_PREFIX
 
+#: Elsewhere the figures show the same as the images of the log.
+_WITH_IMAGES = (CLASS_PERFORMANCE, ATTENTION, OTHER)
 _ENTIRELY_DRAWN = (CLASS_PERFORMANCE, DYNAMICS, RESOURCES)
 _OWN_SCALARS = "tbmetrics/"
 #: Where the page's figures are kept when PNG files were not asked for.
@@ -177,7 +179,7 @@ def _hidden(options: Options) -> dict[str, Any]:
 
 def _image_units(area: str, chosen: list[Entry], options: Options) -> Iterator[Unit]:
     for entry in chosen:
-        if entry.kind == IMAGES and area in (ATTENTION, OTHER):  # elsewhere the figures show the same
+        if entry.kind == IMAGES and area in _WITH_IMAGES:
             yield Unit(f"images/{entry.tag}", "images", area, (entry,), _hidden(options))
 
 
@@ -204,7 +206,7 @@ def _table_path(entry: Entry) -> str:
 
 def _area_unit(history: History, area: str, chosen: list[Entry], options: Options) -> Unit:
     files = {}
-    if "png" in options.formats and area in (ATTENTION, OTHER):
+    if "png" in options.formats and area in _WITH_IMAGES:
         for entry in (entry for entry in chosen if entry.kind == IMAGES):
             paths = image_paths(entry.tag, area, entry.of(history).steps.tolist())
             files[entry.tag] = paths[:-1] or paths

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from tbmetrics.figures.point_names import name_points
 from tbmetrics.figures.style import (
     COLOURS,
     HATCHES,
@@ -272,33 +272,12 @@ def f1_by_training_count(view: _View) -> Figure:
     if usable.sum() > NAMES_SHOWN:
         _trend(ax, counts[usable].astype(np.float64), f1[usable])
     else:
-        _name_points(ax, view, usable, f1)
+        names = [view.classes.names[i] for i in np.flatnonzero(usable)]
+        name_points(ax, names, counts[usable].astype(np.float64), f1[usable])
     missing = int((~usable).sum())
     label(ax, x="training examples", y="F1" if not missing else f"F1 ({missing:,} classes undefined, not shown)")
     legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
-
-
-def _name_points(ax: Axes, view: _View, usable: NDArray[np.bool_], f1: FloatArray) -> None:
-    """Names the points, each where there is room beside it; a name without room is left out."""
-    taken: list[tuple[float, float, float, float]] = []
-    for i in np.flatnonzero(usable):
-        x, y = ax.transData.transform((view.classes.counts[i], f1[i]))
-        name = short(view.classes.names[i])
-        width, height = 5.2 * len(name), 12.0
-        places = ((6.0, 5.0), (-6.0 - width, 5.0), (6.0, -15.0), (-6.0 - width, -15.0))
-        for right, up in places:
-            box = (x + right, y + up, x + right + width, y + up + height)
-            if ax.bbox.x0 <= box[0] and box[2] <= ax.bbox.x1 and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                at = (view.classes.counts[i], f1[i])
-                offset = (right * 0.72, up * 0.72)  # points, at matplotlib's 100 dots an inch
-                plain(ax.annotate(name, at, xytext=offset, textcoords="offset points", fontsize=7))
-                break
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def _trend(ax: Axes, counts: FloatArray, f1: FloatArray) -> None:

@@ -1,0 +1,256 @@
+"""All diagnostics of one attribute: what is fed to the parts, and the diagnosis that is made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tbmetrics.class_groups import AttributeClasses
+from tbmetrics.class_performance.diagnostics.classifier import Claimed, Classifier
+from tbmetrics.class_performance.diagnostics.features import FeatureState
+from tbmetrics.class_performance.diagnostics.gallery import Gallery
+from tbmetrics.class_performance.diagnostics.progress import Progress
+from tbmetrics.class_performance.diagnostics.remedies import Objective, objective_weights
+from tbmetrics.class_performance.diagnostics.rules import verdict
+from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
+from tbmetrics.class_performance.diagnostics.validation import ValidationState
+from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
+from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL, AttributeState
+from tbmetrics.records import (
+    DIAGNOSTIC_COLUMNS,
+    HEAD,
+    LOGIT_ADJUSTMENT,
+    TAU_NORMALIZATION,
+    FloatArray,
+)
+
+#: Training samples of a class that had none, so that its prior has a logarithm.
+LEAST_COUNT = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the user chose, see `LongTailDiagnostics`."""
+
+    taus: tuple[float, ...]
+    objective: str | Mapping[str, float]
+    n_bootstrap: int
+    max_bytes: int
+    gallery_size: int
+    gallery_side: int
+    training_samples: int | None
+
+    @property
+    def weights(self) -> Objective:
+        """Of each group, in what is best."""
+        return objective_weights(self.objective)
+
+    def aim(self, decision: str) -> str:
+        """What is best, in words."""
+        metric = "mean F1" if decision == MULTI_LABEL else "balanced accuracy"
+        if isinstance(self.objective, str):
+            return metric
+        weights = ", ".join(f"{g} × {w:g}" for g, w in self.objective.items() if w)
+        return f"{'F1' if decision == MULTI_LABEL else 'recall'} weighted by group ({weights})"
+
+
+class AttributeDiagnostics:
+    """The parts of one attribute, and their common life from batch to diagnosis.
+
+    Args:
+        classes: of the attribute.
+        thresholds: decision thresholds of a multi-label attribute, as probabilities, (C,).
+        options: see `LongTailDiagnostics`.
+    """
+
+    def __init__(self, classes: AttributeClasses, thresholds: FloatArray, options: Options) -> None:
+        self.classes, self.options = classes, options
+        self._thresholds = thresholds
+        # Checks what comes in; counts nothing.
+        self._inputs = AttributeState(classes.attribute, len(classes), thresholds, "exact", 0)
+        self.signal = TrainingSignal(classes.attribute, len(classes))
+        self.features = FeatureState(len(classes), options.max_bytes)
+        self.validation = ValidationState(classes, options.taus, thresholds, options.max_bytes)
+        self.gallery = Gallery(classes, options.gallery_size, options.gallery_side)
+        self.classifier: Classifier | None = None
+        self._progress = self._next_progress = Progress(len(classes))
+        self._diagnosis: tuple[Diagnosis, list[Finding]] | None = None
+        self._stale = False
+        self.pending = False  # whether there is a validation that was not handed over
+        self._left_out: dict[str, str] = {}
+
+    def use_model(self, model: nn.Module, wanted: str | None) -> None:
+        """Looks for the classifier in `model`."""
+        self.classifier = Classifier(model, self.classes.attribute, len(self.classes), wanted)
+
+    @property
+    def aim(self) -> str:
+        """What is best, in words."""
+        return self.options.aim(self.validation.decision)
+
+    # ------------------------------------------------------------------------------------------------ batches
+
+    def observe(self, logits: Tensor, labels: Tensor, loss: Tensor | None, guard: Callable[..., Any]) -> None:
+        """A training batch."""
+        self.signal.add(logits, labels, loss, guard)
+
+    def check(self, logits: Tensor, labels: Tensor) -> None:
+        """Raises an `InputError` where a validation batch does not fit."""
+        self._inputs.decision = self._inputs.check(logits, labels)
+
+    @torch.no_grad()
+    def update(self, logits: Tensor, labels: Tensor, images: Tensor | None) -> None:
+        """A validation batch, checked; rows with NaN or (single-label) an unknown label are left out."""
+        if not len(labels):
+            return
+        claimed = self.classifier.claim(logits.detach()) if self.classifier is not None else None
+        wide = logits.detach() if logits.dtype == torch.float64 else logits.detach().float()
+        labels = labels.detach().to(wide.device)
+        labels = labels.long() if labels.ndim == 1 else labels.to(torch.int8)
+        if not self.pending:
+            self._begin(wide, labels, claimed)
+        good = ~wide.isnan().any(1)
+        good = good & (labels >= 0) if labels.ndim == 1 else good
+        if not bool(good.all()):
+            wide, labels = wide[good], labels[good]
+        if not len(labels):
+            return
+        self.pending = self._stale = True
+        self.validation.add(wide, labels)
+        self._add_features(claimed, good, labels)
+        if images is not None:
+            shown = images if bool(good.all()) else images[good.to(images.device)]
+            cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
+            self.gallery.add(wide, labels, shown, cuts)
+
+    def _begin(self, logits: Tensor, labels: Tensor, claimed: Claimed | None) -> None:
+        """The first batch of a validation settles what its remedies are made of."""
+        self._forget()
+        self.gallery.reset()
+        given, decision = self.validation.ingredients, SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        self.validation.decision = decision
+        given.log_prior = self._log_prior(decision, logits.device)
+        found = self.classifier.weight_and_bias() if self.classifier is not None else None
+        if self.classifier is None:
+            for part in ("classifier", "features", TAU_NORMALIZATION):
+                self._left_out[part] = "no model was given"
+        elif found is None:
+            for part in ("classifier", "features", TAU_NORMALIZATION):
+                self._left_out[part] = self.classifier.why_not
+        elif claimed is None or not self.classifier.is_linear(claimed):
+            self._left_out[TAU_NORMALIZATION] = (
+                f"the logits were not seen to be weight · input + bias of {self.classifier.name!r}"
+            )
+        else:
+            given.norms, given.bias = torch.linalg.vector_norm(found[0], dim=1), found[1]
+        if decision == MULTI_LABEL:
+            self._left_out[TAU_NORMALIZATION] = (
+                "scaling a logit never changes its sign: for single-label attributes only"
+            )
+
+    def _add_features(self, claimed: Claimed | None, good: Tensor, labels: Tensor) -> None:
+        if claimed is not None and claimed.features is not None:
+            kept = claimed.features[good.to(claimed.features.device)]
+            self.features.add(kept, labels)
+        elif "features" not in self._left_out and self.classifier is not None:
+            self._left_out["features"] = (
+                f"no input of {self.classifier.name!r} was seen to go with these logits (in evaluation mode, one row "
+                "a sample)"
+            )
+
+    def _log_prior(self, decision: str, device: torch.device) -> Tensor | None:
+        counts, rows = self._training_counts()
+        if counts is None:
+            self._left_out[LOGIT_ADJUSTMENT] = (
+                "the training counts are unknown: give ClassGroups.from_counts, or show training batches to observe()"
+            )
+            return None
+        counts = np.maximum(counts, LEAST_COUNT)
+        if decision == SINGLE_LABEL:
+            return torch.from_numpy(np.log(counts / counts.sum())).float().to(device)
+        if rows is None:
+            self._left_out[LOGIT_ADJUSTMENT] = (
+                "for multi-label attributes it needs the number of training samples: give training_samples=…, or show "
+                "training batches to observe()"
+            )
+            return None
+        counts = np.minimum(counts, max(rows - LEAST_COUNT, LEAST_COUNT))
+        return torch.from_numpy(np.log(counts / np.maximum(rows - counts, LEAST_COUNT))).float().to(device)
+
+    def _training_counts(self) -> tuple[FloatArray | None, float | None]:
+        """Training samples of each class, and of all, as far as they are known or were observed."""
+        counts = self.classes.counts.astype(np.float64)
+        if (counts >= 0).all() and self.options.training_samples is not None:
+            return counts, float(self.options.training_samples)
+        rows = self.signal.rows_seen
+        if self.validation.decision != SINGLE_LABEL and rows and not (counts >= 0).all():
+            return self.signal.samples_seen, rows
+        if (counts >= 0).all():
+            return counts, self._rows_for(counts, rows)
+        return (self.signal.samples_seen, rows) if rows else (None, None)
+
+    def _rows_for(self, counts: FloatArray, rows: float) -> float | None:
+        """Training samples in all, from the share that the classes have among the observed ones."""
+        seen = self.signal.samples_seen.sum() if rows else 0.0
+        return float(counts.sum() * rows / seen) if seen else None
+
+    # ------------------------------------------------------------------------------------------------ results
+
+    def diagnose(self, step: int) -> tuple[Diagnosis, list[Finding]] | None:
+        """The diagnosis of the validation at hand, else of the last one; None before the first."""
+        if self._stale:
+            self._stale = False
+            self._diagnosis = self._diagnosed(step)
+        return self._diagnosis
+
+    def _diagnosed(self, step: int) -> tuple[Diagnosis, list[Finding]]:
+        columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}
+        columns |= self.validation.columns()
+        columns |= self.signal.columns()
+        columns |= self.classifier.columns() if self.classifier is not None else {}
+        columns |= self.features.columns(self.classes.members(HEAD))
+        self._next_progress = self._progress.after(step, columns["recall"], self.validation.found())
+        columns["half_recall_step"] = self._next_progress.half_recall_steps()
+        columns["forgetting_events"] = self._next_progress.forgetting_events()
+        table = self.validation.remedies(self.options.weights, self.options.n_bootstrap)
+        diagnosis = Diagnosis(self.classes, columns, table, self._reasons())
+        return diagnosis, verdict(diagnosis)
+
+    def _reasons(self) -> dict[str, str]:
+        """What could not be measured, and why; what was cut for memory."""
+        reasons = dict(self._left_out)
+        if not self.signal.n_batches:
+            reasons["training"] = "no training batch was shown: call tb.observe(logits, labels) in the training loop"
+            reasons["gradients"] = reasons["training"]
+        elif not self.signal.gradients:
+            reasons["gradients"] = (
+                "no backward pass reached the observed logits: call observe() before backward(), or give it detached "
+                "logits to count the gradient of cross-entropy"
+            )
+        if self.validation.decision == MULTI_LABEL:
+            reasons["suspects"] = "for single-label attributes only"
+        elif LOGIT_ADJUSTMENT in reasons:
+            reasons["suspects"] = reasons[LOGIT_ADJUSTMENT]
+        width, kept = self.features.dimensions
+        if kept < width and self.features.n_samples:
+            reasons["feature dimensions"] = f"{width} were projected at random to {kept}, to fit max_bytes"
+        if self.validation.share_kept < 1:
+            reasons["samples"] = f"remedies were judged on a random {self.validation.share_kept:.1%} of the samples"
+        return reasons
+
+    def commit(self) -> None:
+        """The validation was handed over: what is kept of it is how far training has come."""
+        self._progress = self._next_progress
+        self.pending = False
+        self.signal.reset()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._left_out = {}
+        self.validation.reset()
+        self.features.reset()

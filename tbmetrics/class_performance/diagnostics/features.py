@@ -1,0 +1,195 @@
+"""Geometry of the classifier's input over a validation: class means and scatter, streamed in bounded memory."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tbmetrics.class_performance.diagnostics.numbers import (
+    Nearest,
+    Neighbours,
+    neighbours,
+    sum_dtype,
+    to_numpy,
+)
+from tbmetrics.records import FloatArray, IntArray
+
+FEWEST = 2  # samples of a class below which its mean and variance are not told
+LEAST_DIMENSIONS = 16
+
+
+class FeatureState:
+    """Streams features of one attribute: counts, sums and squares by class, and one scatter matrix of all.
+
+    Where class sums and the scatter matrix of full size exceed `max_bytes`, features are first projected on random
+    directions (Johnson and Lindenstrauss, 1984), as many as fit: distances and variances keep their expectation.
+
+    Args:
+        num_classes: C.
+        max_bytes: of the sums and the matrix.
+    """
+
+    def __init__(self, num_classes: int, max_bytes: int) -> None:
+        self.num_classes = num_classes
+        self._max_bytes = max_bytes
+        self._projection: Tensor | None = None
+        self._width: int | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the validation."""
+        self._sums: _Sums | None = None
+        self.n_samples = 0
+
+    @property
+    def dimensions(self) -> tuple[int, int]:
+        """Width of the features, and what was kept of it."""
+        width = self._width or 0
+        return width, width if self._projection is None else int(self._projection.shape[1])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by sums and matrix."""
+        return 0 if self._sums is None else 4 * (self._sums.of_class.numel() + self._sums.scatter.numel())
+
+    @torch.no_grad()
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            features: (N, D), any float type.
+            labels: class indices (N,), all known, or multi-hot (N, C): a sample counts for each of its classes.
+        """
+        if not len(features):
+            return
+        wide = features.detach().float()
+        good = wide.isfinite().all(1)
+        kept = self._projected(wide[good])
+        if self._sums is None:
+            self._sums = _Sums(kept, self.num_classes)
+        self._sums.add(kept, labels.to(kept.device)[good])
+        self.n_samples += len(kept)
+
+    def _projected(self, features: Tensor) -> Tensor:
+        if self._width != features.shape[1]:
+            self._width, self._projection = features.shape[1], self._new_projection(features)
+            self.reset()
+        return features if self._projection is None else features @ self._projection
+
+    def _new_projection(self, features: Tensor) -> Tensor | None:
+        width = features.shape[1]
+        values = self._max_bytes / 4  # C·d + d² = values
+        fits = int((math.sqrt(self.num_classes**2 + 4 * values) - self.num_classes) / 2)
+        fits = max(fits, LEAST_DIMENSIONS)
+        if fits >= width:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        return (torch.randn(width, fits, generator=generator) / math.sqrt(fits)).to(features.device)
+
+    @torch.no_grad()
+    def columns(self, head: IntArray) -> dict[str, FloatArray]:
+        """The columns of `DIAGNOSTIC_COLUMNS` that features give; empty without samples.
+
+        Args:
+            head: indices of the head classes.
+        """
+        if self._sums is None or not self.n_samples:
+            return {}
+        geometry = _Geometry(self._sums)
+        is_head = torch.zeros_like(geometry.usable)
+        is_head[torch.as_tensor(head, device=is_head.device)] = True
+        cosines, nearest, nearest_head = geometry.neighbours(is_head)
+        return {
+            "nc1": to_numpy(geometry.variability()),
+            "mean_norm": to_numpy(torch.where(geometry.usable, geometry.centred.norm(dim=1), torch.nan)),
+            "nearest_mean_cosine": to_numpy(cosines.value),
+            "nearest_mean_class": _index(nearest),
+            "separation": to_numpy(geometry.separation(nearest)),
+            "nearest_head_class": _index(nearest_head),
+            "head_separation": to_numpy(geometry.separation(nearest_head)),
+        }
+
+
+class _Sums:
+    """Sums over samples, about the mean of the first batch, which keeps float32 precise."""
+
+    def __init__(self, first: Tensor, classes: int) -> None:
+        width, double = first.shape[1], sum_dtype(first.device)
+        self.shift = first.mean(0) if len(first) else first.new_zeros(width)
+        self.of_class = first.new_zeros(classes, width)
+        self.scatter = first.new_zeros(width, width)
+        self.counts = torch.zeros(classes, dtype=double, device=first.device)
+        self.squares = torch.zeros(classes, dtype=double, device=first.device)
+
+    def add(self, features: Tensor, labels: Tensor) -> None:
+        """Adds a batch, (N, width) and (N,) or (N, C)."""
+        kept = features - self.shift
+        squares = kept.square().sum(1).to(self.squares.dtype)
+        weighted = kept
+        if labels.ndim == 1:
+            index = labels.long()
+            self.of_class.index_add_(0, index, kept)
+            self.counts.index_add_(0, index, torch.ones_like(squares))
+            self.squares.index_add_(0, index, squares)
+        else:
+            positive = (labels > 0).float()
+            self.of_class += positive.T @ kept
+            self.counts += positive.sum(0).to(self.counts.dtype)
+            self.squares += positive.T.to(squares.dtype) @ squares
+            weighted = kept * positive.sum(1, keepdim=True)
+        self.scatter += kept.T @ weighted
+
+
+class _Geometry:
+    """What the sums say: means, variances, and how far means are apart."""
+
+    def __init__(self, found: _Sums) -> None:
+        counts, sums, squares, scatter = found.counts, found.of_class, found.squares, found.scatter
+        self.usable = counts >= FEWEST
+        self.counts = n = counts.clamp(min=1)
+        self.means = sums / n[:, None].to(sums.dtype)
+        of_means = self.means.square().sum(1).to(squares.dtype)
+        within = (squares - counts * of_means).clamp(min=0)
+        self.variance = torch.where(self.usable, within / (n - 1).clamp(min=1), torch.nan)
+        freedom = (counts - (counts > 0).to(counts.dtype)).sum()
+        pooled = within.sum() / freedom.clamp(min=1)
+        self.noise = torch.where(self.usable, self.variance, pooled) / n
+        seen = self.means * counts[:, None].sqrt().to(sums.dtype)
+        self.scatter = (scatter - seen.T @ seen) / freedom.clamp(min=1).to(sums.dtype)
+        self.defined = freedom > 0
+        weights = self.usable.to(sums.dtype)
+        self.centred = self.means - (weights @ self.means) / weights.sum().clamp(min=1)
+
+    def variability(self) -> Tensor:
+        """Per class its variance divided by the variance of the class means about their mean, less sampling noise."""
+        apart = self.centred.square().sum(1).to(self.variance.dtype) - self.noise
+        number = self.usable.sum()
+        between = torch.where(self.usable, apart, 0).sum() / (number - 1).clamp(min=1)
+        return torch.where((between > 0) & (number > 1), self.variance / between, torch.nan)
+
+    def neighbours(self, head: Tensor) -> Neighbours:
+        """Of every usable class: by cosine of the centred means, by distance, by distance among head classes."""
+        return neighbours(self.centred, self.noise.to(self.centred.dtype), self.usable, head)
+
+    def separation(self, nearest: Nearest) -> Tensor:
+        """Distance to the nearest mean in standard deviations of the pooled scatter along the joining line.
+
+        0 where the means are no further apart than sampling makes them; NaN where the samples are too few to tell that
+        from two standard deviations.
+        """
+        along = self.means - self.means[nearest.row]
+        length = along.square().sum(1)
+        variance = ((along @ self.scatter) * along).sum(1) / length.clamp(min=1e-30)
+        squared = nearest.value.clamp(min=0)
+        found = squared.sqrt() / variance.clamp(min=1e-30).sqrt()
+        n = self.counts
+        error = self.scatter.norm() * math.sqrt(2) * (1 / n + 1 / n[nearest.row]).to(length.dtype)
+        told = error <= torch.maximum(2 * variance, squared / 2)
+        known = self.defined & nearest.value.isfinite() & told
+        return torch.where(known, torch.where(length > 0, found, 0), torch.nan)
+
+
+def _index(nearest: Nearest) -> FloatArray:
+    return to_numpy(torch.where(nearest.value.isnan(), torch.nan, nearest.row.float()))

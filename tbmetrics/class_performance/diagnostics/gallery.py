@@ -1,0 +1,190 @@
+"""The images worth looking at: per group the most confident mistakes and the hardest correct samples, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from tbmetrics.class_groups import AttributeClasses
+from tbmetrics.errors import InputError
+from tbmetrics.records import GROUPS, UNKNOWN
+
+MISTAKES, HARDEST = "confident_mistakes", "hardest_correct"
+KINDS = (MISTAKES, HARDEST)
+_GROUPS = (*GROUPS, UNKNOWN)
+_CHANNELS = (1, 3, 4)
+
+
+class Picture(NamedTuple):
+    """One sample of a contact sheet; `label` and `predicted` are class indices, -1 = none."""
+
+    pixels: NDArray[np.uint8]  # (height, width, 3)
+    label: int
+    predicted: int
+    probability: float  # of what was predicted (single-label), of the class itself (multi-label)
+
+
+class Gallery:
+    """Keeps, per group and kind, the few samples with the largest score; on the device, nothing waits for it.
+
+    Args:
+        classes: of the attribute.
+        size: samples of each kind.
+        side: pixels of the longer side that is kept of an image.
+    """
+
+    def __init__(self, classes: AttributeClasses, size: int, side: int) -> None:
+        self._group = torch.tensor([_GROUPS.index(g) for g in classes.groups])
+        self._size, self._side = size, side
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all samples."""
+        self._best: dict[tuple[str, str], _Best] = {}
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, labels: Tensor, images: Tensor, cuts: Tensor | None) -> None:
+        """Takes a batch into account.
+
+        Args:
+            logits: (N, C).
+            labels: (N,) all known, or (N, C) of 1, 0, -1.
+            images: as from `checked_images`.
+            cuts: decision thresholds of a multi-label attribute, as logits, (C,).
+        """
+        if not len(logits):
+            return
+        group = self._group.to(logits.device)
+        scored = _single(logits, labels) if labels.ndim == 1 else _multi(logits, labels, group, cuts)
+        for (kind, of), (score, facts) in scored.items():
+            for number, name in enumerate(_GROUPS):
+                if of in (None, number) and int((self._group == number).sum()):
+                    inside = score if of is not None else torch.where(group[labels] == number, score, -torch.inf)
+                    best = self._best.setdefault((kind, name), _Best(self._size, self._side))
+                    best.add(inside, facts, images)
+
+    def pictures(self) -> Iterator[tuple[str, str, list[Picture]]]:
+        """(kind, group, pictures) of what was found, the most telling first."""
+        for kind in KINDS:
+            for group in _GROUPS:
+                best = self._best.get((kind, group))
+                if best is not None and (found := best.pictures()):
+                    yield kind, group, found
+
+
+_Scored = dict[tuple[str, int | None], tuple[Tensor, Tensor]]
+
+
+def _single(logits: Tensor, labels: Tensor) -> _Scored:
+    """Score (N,) and facts (N, 3) by kind: a mistake scores its confidence, a hit its doubt."""
+    confidence, predicted = logits.float().log_softmax(1).max(1)
+    right = predicted == labels
+    facts = torch.stack([labels.float(), predicted.float(), confidence.exp()], dim=1)
+    return {
+        (MISTAKES, None): (torch.where(right, -torch.inf, confidence), facts),
+        (HARDEST, None): (torch.where(right, -confidence, -torch.inf), facts),
+    }
+
+
+def _multi(logits: Tensor, labels: Tensor, group: Tensor, cuts: Tensor | None) -> _Scored:
+    """As `_single`, by group: the worst class of the group in each row, missed or wrongly claimed."""
+    margin = logits.float() - (0.0 if cuts is None else cuts.to(logits).float())
+    claimed, positive = margin >= 0, labels > 0
+    wrong = torch.where((labels >= 0) & (claimed != positive), margin.abs(), -torch.inf)
+    right = torch.where(claimed & positive, -margin, -torch.inf)
+    found: _Scored = {}
+    for number in range(len(_GROUPS)):
+        for kind, scores in ((MISTAKES, wrong), (HARDEST, right)):
+            score, worst = torch.where(group == number, scores, -torch.inf).max(1)
+            at = worst[:, None]
+            truth, said = (torch.where(x.gather(1, at)[:, 0], worst, -1).float() for x in (positive, claimed))
+            facts = torch.stack([truth, said, logits.gather(1, at)[:, 0].float().sigmoid()], dim=1)
+            found[kind, number] = (score, facts)
+    return found
+
+
+class _Best:
+    """The samples with the largest score so far."""
+
+    def __init__(self, size: int, side: int) -> None:
+        self._size, self._side = size, side
+        self._score: Tensor | None = None
+
+    def add(self, score: Tensor, facts: Tensor, images: Tensor) -> None:
+        """Takes a batch into account: score (N,), facts (N, 3), images (N, channels, height, width)."""
+        top = score.topk(min(self._size, len(score)))
+        chosen = _as_pixels(images[top.indices.to(images.device)], self._shape(images))
+        if self._score is None:
+            self._score, self._facts, self._pixels = top.values, facts[top.indices], chosen
+            return
+        scores = torch.cat([self._score, top.values])
+        best = scores.topk(min(self._size, len(scores)))
+        self._score = best.values
+        self._facts = torch.cat([self._facts, facts[top.indices]])[best.indices]
+        self._pixels = torch.cat([self._pixels, chosen])[best.indices.to(chosen.device)]
+
+    def _shape(self, images: Tensor) -> tuple[int, int]:
+        """(height, width) of the tiles: that of the first images, shrunk to `side`."""
+        if self._score is not None:
+            return int(self._pixels.shape[1]), int(self._pixels.shape[2])
+        height, width = images.shape[-2:]
+        factor = min(1.0, self._side / max(height, width))
+        return max(1, round(height * factor)), max(1, round(width * factor))
+
+    def pictures(self) -> list[Picture]:
+        """The samples, on the host, the largest score first."""
+        if self._score is None:
+            return []
+        scores, facts, pixels = self._score.cpu(), self._facts.cpu(), self._pixels.cpu().numpy()
+        return [
+            Picture(pixels[i], int(facts[i, 0]), int(facts[i, 1]), float(facts[i, 2]))
+            for i in range(len(scores))
+            if scores[i] > -torch.inf
+        ]
+
+
+def _as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """uint8 (n, height, width, 3). Bytes and values in 0..1 stay as they are; others (normalised images) are stretched,
+    each from its smallest to its largest value."""
+    wide = images.float() / (255 if images.dtype == torch.uint8 else 1)
+    low, high = (f(wide.flatten(1), dim=1)[:, None, None, None] for f in (torch.amin, torch.amax))
+    as_it_is = (low >= 0) & (high <= 1)
+    wide = torch.where(as_it_is, wide, (wide - low) / (high - low).clamp(min=1e-12)).nan_to_num(0)
+    if wide.shape[-2:] != shape:
+        wide = F.interpolate(wide, size=shape, mode="area")
+    if wide.shape[1] != 3:
+        wide = wide[:, :1].expand(-1, 3, -1, -1) if wide.shape[1] == 1 else wide[:, :3]
+    return (wide.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
+
+
+def checked_images(images: Any, samples: int) -> Tensor:
+    """`images` as (N, channels, height, width).
+
+    Args:
+        images: tensor or array (N, C, H, W), (N, H, W) or (N, H, W, C), with 1, 3 or 4 channels.
+        samples: N, of the logits.
+
+    Raises:
+        InputError: another shape or another number of images.
+    """
+    found = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    expected = f"({samples}, C, H, W), ({samples}, H, W) or ({samples}, H, W, C) with 1, 3 or 4 channels"
+    if not isinstance(found, Tensor):
+        raise InputError(f"images must be a tensor or an array of shape {expected}, got {type(images).__name__}")
+    if found.ndim == 3:
+        laid_out = found[:, None]
+    elif found.ndim == 4 and found.shape[1] in _CHANNELS:
+        laid_out = found
+    elif found.ndim == 4 and found.shape[-1] in _CHANNELS:
+        laid_out = found.movedim(-1, 1)
+    else:
+        raise InputError(f"images must have shape {expected}, got {tuple(found.shape)}")
+    if len(found) != samples or 0 in laid_out.shape[1:]:
+        raise InputError(f"images must have shape {expected}, got {tuple(found.shape)}")
+    return laid_out.detach()

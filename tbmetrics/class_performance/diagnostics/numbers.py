@@ -1,0 +1,181 @@
+"""Small numerics that several diagnostics share: nearest rows in blocks, precision of sums, rank correlation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tbmetrics.records import FloatArray
+
+BLOCK_BYTES = 32 * 2**20
+
+
+def sum_dtype(device: torch.device) -> torch.dtype:
+    """What sums are kept in: float64, where the device has it."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def to_numpy(values: Tensor) -> FloatArray:
+    """On the host as float64."""
+    found: FloatArray = values.detach().cpu().numpy().astype(np.float64)
+    return found
+
+
+def indices_of(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Class indices that are safe to index with, and which of them count: one out of range counts as unknown.
+
+    Works on the device without waiting for it.
+
+    Args:
+        labels: (N,) integers.
+        num_classes: C.
+    """
+    known = (labels >= 0) & (labels < num_classes)
+    return torch.where(known, labels, 0).long(), known
+
+
+class Nearest(NamedTuple):
+    """For every row its best partner among the other rows: a cosine or a squared distance, and which row; (rows,)."""
+
+    value: Tensor
+    row: Tensor
+
+
+class _Best:
+    """The largest value offered to every row so far, and the row that it came with."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.value = torch.full_like(like, -torch.inf)
+        self.row = torch.zeros_like(like, dtype=torch.long)
+
+    def offer(self, first: int, values: Tensor, partners: Tensor) -> None:
+        """Takes values, (n,), of the rows from `first` on."""
+        part = slice(first, first + len(values))
+        better = values > self.value[part]
+        self.value[part] = torch.where(better, values, self.value[part])
+        self.row[part] = torch.where(better, partners, self.row[part])
+
+    def offer_block(self, first: int, block: Tensor, allowed: Tensor) -> None:
+        """Takes the values between the rows from `first` on, (n, rows - first), both ways.
+
+        Args:
+            first: row of the block's first row and column.
+            block: symmetric values; overwritten nowhere.
+            allowed: (rows,) bool, the rows that may be a partner.
+        """
+        size = len(block)
+        across = block.masked_fill(~allowed[first:], -torch.inf).max(dim=1)
+        self.offer(first, across.values, across.indices + first)
+        down = block[:, size:].masked_fill(~allowed[first : first + size, None], -torch.inf)
+        if down.shape[1]:
+            best = down.max(dim=0)
+            self.offer(first + size, best.values, best.indices + first)
+
+    def found(self, sign: float = 1.0) -> Nearest:
+        """The result; NaN where nothing was offered."""
+        return Nearest(torch.where(self.value.isfinite(), sign * self.value, torch.nan), self.row)
+
+
+def _products(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """(first, products of the rows from `first` on with all that follow): every pair once, a block at a time."""
+    at_once = max(1, BLOCK_BYTES // (4 * max(len(rows), 1)))
+    for first in range(0, len(rows), at_once):
+        yield first, rows[first : first + at_once] @ rows[first:].T
+
+
+def nearest_by_cosine(rows: Tensor) -> Nearest:
+    """The other row with the largest cosine.
+
+    Args:
+        rows: (R, D) float; a row of zeros, or with NaN, has no partner: its value is NaN.
+    """
+    norms = torch.linalg.vector_norm(rows, dim=1)
+    defined = (norms > 0) & norms.isfinite()
+    unit = torch.where(defined[:, None], rows / norms[:, None], 0)
+    best = _Best(norms)
+    for first, cosines in _products(unit):
+        cosines.fill_diagonal_(-torch.inf)
+        best.offer_block(first, cosines, defined)
+    found = best.found()
+    return Nearest(torch.where(defined, found.value.clamp(-1, 1), torch.nan), found.row)
+
+
+class Neighbours(NamedTuple):
+    """Partners of every row in three senses."""
+
+    cosine: Nearest  # largest cosine
+    any: Nearest  # smallest squared distance
+    chosen: Nearest  # … to one of the chosen rows
+
+
+def neighbours(rows: Tensor, noise: Tensor, usable: Tensor, chosen: Tensor) -> Neighbours:
+    """Partners among the usable rows, from one pass over all pairs.
+
+    Args:
+        rows: (R, D) float, finite.
+        noise: (R,), what sampling adds to a squared distance from each row: its variance divided by its samples. It is
+            taken off.
+        usable, chosen: (R,) bool.
+    """
+    squares = rows.square().sum(1)
+    norms = squares.sqrt().clamp(min=1e-30)
+    by_cosine, by_distance, by_chosen = _Best(squares), _Best(squares), _Best(squares)
+    for first, products in _products(rows):
+        part = slice(first, first + len(products))
+        products.fill_diagonal_(torch.nan)
+        cosines = products / norms[part, None] / norms[first:]
+        by_cosine.offer_block(first, cosines.nan_to_num_(nan=-torch.inf), usable)
+        distances = (squares[part, None] + squares[first:]).sub_(products, alpha=2).clamp_(min=0)
+        nearness = (noise[part, None] + noise[first:]).sub_(distances).nan_to_num_(nan=-torch.inf)
+        by_distance.offer_block(first, nearness, usable)
+        by_chosen.offer_block(first, nearness, usable & chosen)
+    found = by_cosine.found(), by_distance.found(-1.0), by_chosen.found(-1.0)
+    return Neighbours(*(Nearest(torch.where(usable, n.value, torch.nan), n.row) for n in found))
+
+
+class RankCorrelation(NamedTuple):
+    """Spearman's rank correlation, the one-sided chance of as large a one (permutations), and the number of pairs."""
+
+    rho: float
+    p_value: float
+    pairs: int
+
+
+def rank_correlation(x: FloatArray, y: FloatArray, permutations: int = 999, seed: int = 0) -> RankCorrelation:
+    """Spearman's correlation over the pairs without NaN; NaN below three pairs or where one side is constant."""
+    defined = np.isfinite(x) & np.isfinite(y)
+    a, b = (_centred_ranks(side[defined]) for side in (x, y))
+    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
+    if a.size < 3 or scale == 0:
+        return RankCorrelation(float("nan"), float("nan"), int(a.size))
+    rho = float(a @ b) / scale
+    rng = np.random.default_rng(seed)
+    as_large = sum(float(a @ rng.permutation(b)) / scale >= rho - 1e-12 for _ in range(permutations))
+    return RankCorrelation(rho, (1 + as_large) / (1 + permutations), int(a.size))
+
+
+def _centred_ranks(values: FloatArray) -> FloatArray:
+    """Ranks, ties sharing their mean, less the mean of all."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    ranks: FloatArray = (last - (counts - 1) / 2)[inverse].astype(np.float64)
+    return ranks - ranks.mean() if ranks.size else ranks
+
+
+def mean_of(values: FloatArray, members: NDArray[np.int64]) -> float:
+    """Mean of the defined values of `members`; NaN where there is none."""
+    chosen = values[members]
+    chosen = chosen[np.isfinite(chosen)]
+    return float(chosen.mean()) if chosen.size else float("nan")
+
+
+def median_of(values: FloatArray, members: NDArray[np.int64]) -> float:
+    """Median of the defined values of `members`; NaN where there is none."""
+    chosen = values[members]
+    chosen = chosen[np.isfinite(chosen)]
+    return float(np.median(chosen)) if chosen.size else float("nan")

@@ -1,0 +1,315 @@
+"""LongTailDiagnostics: why the tail fails, class by class, and what would help without training again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tbmetrics.class_groups import AttributeClasses, ClassGroups
+from tbmetrics.class_performance.diagnostics import report
+from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
+from tbmetrics.class_performance.diagnostics.gallery import checked_images
+from tbmetrics.class_performance.tracker import decision_thresholds
+from tbmetrics.errors import InputError
+from tbmetrics.history import History, Stamped
+from tbmetrics.records import GROUPS, Image, Record, gallery_tag
+from tbmetrics.tracker import Tracker
+from tbmetrics.training_dynamics.attention_views import DrawingTime
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+BALANCED_ACCURACY = "balanced_accuracy"
+Tensors = Tensor | Mapping[str, Tensor]
+
+
+class LongTailDiagnostics(Tracker):
+    """Says why classes fail: the classifier, what training gives them, their features; and what would help.
+
+        with TBMetrics("runs/a", model=model, optimizer=optimizer, classes=groups, diagnostics=True) as tb:
+            ...
+                logits = model(images)
+                tb.observe(logits, labels)                       # before backward()
+            ...
+                tb.update(model(images), labels, images=images)  # validation
+            tb.get_metrics()["diagnostics"]["findings"]
+
+    Nothing is measured in a training step but what `observe` adds up on the device. What cannot be measured, without a
+    model or without training batches, is left out and said. Definitions are on the page docs/diagnostics.md.
+
+    Args:
+        model: the model; None leaves out classifier, features and τ-normalisation. A session gives its own.
+        classes: the classes; a session gives its own.
+        save_dir: where `visualize` writes PNG files.
+        classifiers: `{attribute: name of the module that makes its logits}`, where it is not found by its width.
+        thresholds: decision threshold of multi-label attributes, as for `ClassPerformanceTracker`; None = 0.5, or those
+            of the session's tracker.
+        taus: amounts of logit adjustment and τ-normalisation that are tried, above 0, ascending.
+        objective: what the best amount is best for: "balanced_accuracy" (the mean over all classes; multi-label: of F1)
+            or a weight for each group, `{"head": 0.2, "medium": 0.3, "tail": 0.5}`.
+        training_samples: number of training samples, for logit adjustment of multi-label attributes; None = from what
+            `observe` sees.
+        n_bootstrap: replicates behind the intervals.
+        max_bytes: of the features' sums, and of the scores kept of a multi-label attribute, each per attribute.
+        gallery_size: images kept per group and kind.
+        gallery_side: pixels of the longer side that is kept of an image.
+
+    Attributes:
+        history: what was measured.
+
+    Raises:
+        InputError: an argument that cannot work; the message says which and why.
+    """
+
+    name = "diagnostics"
+
+    def __init__(
+        self,
+        model: nn.Module | None = None,
+        classes: ClassGroups | None = None,
+        save_dir: str | os.PathLike[str] | None = None,
+        *,
+        classifiers: Mapping[str, str] | None = None,
+        thresholds: float | Mapping[str, Any] | None = None,
+        taus: Sequence[float] = TAUS,
+        objective: str | Mapping[str, float] = BALANCED_ACCURACY,
+        training_samples: int | None = None,
+        n_bootstrap: int = 200,
+        max_bytes: int = 128 * 2**20,
+        gallery_size: int = 8,
+        gallery_side: int = 96,
+    ) -> None:
+        _check_numbers(n_bootstrap=n_bootstrap, max_bytes=max_bytes, gallery_size=gallery_size, side=gallery_side)
+        self.save_dir = save_dir
+        self.history = History(bounded=True)
+        self._options = Options(
+            _checked_taus(taus), _checked_objective(objective), n_bootstrap, max_bytes, gallery_size, gallery_side,
+            training_samples,
+        )  # fmt: skip
+        self._classifiers, self._thresholds = dict(classifiers or {}), thresholds
+        self._model: nn.Module | None = None
+        self._classes: ClassGroups | None = None
+        self._attributes: dict[str, AttributeDiagnostics] = {}
+        self._step = 0
+        self._drawing = DrawingTime()
+        self._undrawn: set[str] = set()
+        self.use(classes, model)
+
+    def use(
+        self,
+        classes: ClassGroups | None,
+        model: nn.Module | None,
+        thresholds: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> None:
+        """Takes what the session has, where nothing was given; before anything is measured.
+
+        Args:
+            classes: of the attributes that are validated.
+            model: the model.
+            thresholds: decision thresholds by attribute.
+        """
+        self._thresholds = thresholds if self._thresholds is None else self._thresholds
+        self._classes = classes if self._classes is None else self._classes
+        self._model = model if self._model is None else self._model
+        known = self._classes if self._classes is not None else {}
+        unknown = [a for a in self._classifiers if a not in known]
+        if unknown and known:
+            raise InputError(f"classifiers name attributes without classes: {unknown}; known are {list(known)}")
+        self._attributes = {a: self._new(of_attribute) for a, of_attribute in known.items()}
+
+    def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
+        chosen = 0.5 if self._thresholds is None else self._thresholds
+        thresholds = decision_thresholds(classes.attribute, chosen, len(classes))
+        parts = AttributeDiagnostics(classes, thresholds, self._options)
+        if self._model is not None:
+            parts.use_model(self._model, self._classifiers.get(classes.attribute))
+        return parts
+
+    # -------------------------------------------------------------------------------------------------- calls
+
+    def start(self) -> None:
+        """Sets a forward hook on each classifier; it does nothing in training passes."""
+        for parts in self._attributes.values():
+            if parts.classifier is not None:
+                parts.classifier.attach(self.guard)
+
+    def stop(self) -> None:
+        """Removes every hook; idempotent."""
+        for parts in self._attributes.values():
+            if parts.classifier is not None:
+                parts.classifier.detach()
+
+    def after_step(self, step: int) -> None:
+        """Notes how far training is."""
+        self._step = step
+
+    def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
+        """A training batch; best before `backward()`, so that the gradient that reaches the logits is counted.
+
+        Args:
+            logits: (N, C), or one per attribute.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            loss: of each sample, (N,), or one per attribute; None = cross-entropy.
+
+        Raises:
+            InputError: attributes, shapes or types that do not fit.
+        """
+        by_attribute, truth = self._by_attribute(logits, "logits"), self._by_attribute(labels, "labels")
+        losses = {} if loss is None else self._by_attribute(loss, "loss")
+        for attribute, values in by_attribute.items():
+            if attribute in truth:
+                self._attributes[attribute].observe(values, truth[attribute], losses.get(attribute), self.guard)
+
+    def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
+        """A validation batch.
+
+        Args:
+            logits: (N, C), any float type and device; or one per attribute.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C), for the gallery.
+
+        Raises:
+            InputError: attributes, shapes, types or values that do not fit.
+        """
+        by_attribute, truth = self._by_attribute(logits, "logits"), self._by_attribute(labels, "labels")
+        if by_attribute.keys() != truth.keys():
+            raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
+        shown = None
+        for attribute, values in by_attribute.items():
+            self._attributes[attribute].check(values, truth[attribute])
+            shown = checked_images(images, len(values)) if images is not None else None
+        for attribute, values in by_attribute.items():
+            with torch.autocast(values.device.type, enabled=False):  # sums in full precision
+                self._attributes[attribute].update(values, truth[attribute], shown)
+
+    def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
+        if not self._attributes:
+            raise InputError("diagnostics need classes: give LongTailDiagnostics(classes=ClassGroups.from_counts({…}))")
+        if not isinstance(values, Mapping):
+            if len(self._attributes) != 1:
+                raise InputError(
+                    f"{what} must be a dictionary by attribute, got {type(values).__name__}; the attributes are "
+                    f"{', '.join(map(repr, self._attributes))}"
+                )
+            return {next(iter(self._attributes)): values}
+        unknown = [a for a in values if a not in self._attributes]
+        if unknown:
+            known = ", ".join(map(repr, self._attributes))
+            raise InputError(f"{what} name attributes that are not tracked: {unknown}; tracked are {known}")
+        return dict(values)
+
+    # ------------------------------------------------------------------------------------------------ results
+
+    def records(self, epoch: int) -> list[Stamped]:
+        """The diagnosis of the validation since the last call; nothing without one."""
+        now = time.time()
+        stamped = [Stamped(epoch, now, record) for record in self._records_of(epoch)]
+        for item in stamped:
+            self.history.add(item)
+        return stamped
+
+    def _records_of(self, epoch: int) -> Iterator[Record]:
+        for attribute, parts in self._attributes.items():
+            if parts.classifier is not None:
+                parts.classifier.forget()
+            if not parts.pending:
+                continue
+            found = parts.diagnose(self._step or epoch)
+            if found is not None:
+                yield from report.records(*found, parts.aim)
+            parts.commit()
+            self._undrawn.add(attribute)
+        if self._undrawn and self._drawing.affordable():
+            yield from self._sheets()
+
+    def _sheets(self) -> Iterator[Image]:
+        """The contact sheets of the last validation that are not drawn yet."""
+        from tbmetrics.figures.attention import pixels
+
+        with self._drawing:
+            for attribute in sorted(self._undrawn):
+                for kind, group, figure in self._gallery(attribute):
+                    yield Image(gallery_tag(attribute, kind, group), pixels(figure))
+            self._undrawn.clear()
+
+    def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
+        from tbmetrics.figures.gallery import contact_sheet
+
+        parts = self._attributes[attribute]
+        names = parts.classes.names
+        for kind, group, pictures in parts.gallery.pictures():
+            title = f"{attribute}: {kind.replace('_', ' ')}, {group}"
+            yield kind, group, contact_sheet([p.pixels for p in pictures], _captions(pictures, names), title)
+
+    def closing(self) -> list[Record]:
+        """The contact sheets of the last validation, where they were not drawn."""
+        return list(self._sheets())
+
+    def get_metrics(self) -> dict[str, Any]:
+        """`{"findings": [{"attribute", "name", "severity", "says", "evidence", …}], "other_rules": [...],
+        "attributes": {attribute: {"classes", "groups", "remedies", "sentences", "left_out", …}}}`, JSON-ready.
+
+        `findings` are the rules that found something; `other_rules` those that did not, or could not tell.
+        """
+        told: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        attributes = {}
+        for attribute, parts in self._attributes.items():
+            found = parts.diagnose(self._step)
+            if found is None:
+                continue
+            for finding in found[1]:
+                told[finding.judgement.severity > 0].append(report.finding_json(attribute, finding))
+            attributes[attribute] = report.attribute_json(found[0], parts.aim)
+        return {"findings": told[True], "other_rules": told[False], "attributes": attributes}
+
+    def visualize(self) -> dict[str, Figure]:
+        """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.diagnostics import figures
+        from tbmetrics.figures.saving import save_figures
+
+        classes = {a: report.class_list(parts.classes) for a, parts in self._attributes.items()}
+        if any(parts.pending for parts in self._attributes.values()):
+            last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
+            self.records(last + 1)
+        drawn = dict(figures(self.history, classes=classes))
+        for attribute in self._attributes:
+            drawn |= {f"{attribute}/{kind}_{group}": f for kind, group, f in self._gallery(attribute)}
+        if self.save_dir is not None:
+            save_figures(drawn, self.save_dir)
+        return drawn
+
+
+def _captions(pictures: Sequence[Any], names: Sequence[str]) -> list[str]:
+    return [report.caption(picture, names) for picture in pictures]
+
+
+def _check_numbers(**numbers: Any) -> None:
+    for option, value in numbers.items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"{option} must be a whole number of at least 1, got {value!r}")
+
+
+def _checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
+    values = tuple(float(tau) for tau in taus)
+    if not values or any(not 0 < tau < 100 for tau in values) or list(values) != sorted(set(values)):
+        raise InputError(f"taus must be numbers above 0, ascending, got {taus!r}")
+    return values
+
+
+def _checked_objective(objective: str | Mapping[str, float]) -> str | Mapping[str, float]:
+    if isinstance(objective, str):
+        if objective != BALANCED_ACCURACY:
+            raise InputError(f"objective must be {BALANCED_ACCURACY!r} or weights by group, got {objective!r}")
+        return objective
+    unknown = [g for g in objective if g not in GROUPS]
+    if unknown or not sum(objective.values()) > 0 or any(w < 0 for w in objective.values()):
+        raise InputError(f"objective must give weights of at least 0 for {', '.join(GROUPS)}, got {dict(objective)!r}")
+    return dict(objective)

@@ -1,0 +1,273 @@
+"""The figures of the long-tail diagnostics: the classifier, the training signal, the features, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tbmetrics.figures.point_names import name_points
+from tbmetrics.figures.style import (
+    COLOURS,
+    MARKERS,
+    NORMAL,
+    SMALL,
+    label,
+    legend,
+    new_figure,
+    nothing,
+    plain,
+    short,
+)
+from tbmetrics.history import History
+from tbmetrics.records import (
+    CLASS_THRESHOLDS,
+    FINDING_COLUMNS,
+    GROUPS,
+    LOGIT_ADJUSTMENT,
+    TAU_NORMALIZATION,
+    UNKNOWN,
+    ClassList,
+    FloatArray,
+    Table,
+    diagnostics_tag,
+    findings_table_tag,
+    remedies_tag,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+NAMES_SHOWN = 24  # up to so many classes have their names at the points
+_LINES = {
+    LOGIT_ADJUSTMENT: ("logit adjustment", "#7b4ea3", "o", "-"),
+    TAU_NORMALIZATION: ("τ-normalisation", "#b8860b", "s", "--"),
+    CLASS_THRESHOLDS: ("a threshold a class", "#0072b2", "D", ":"),
+}
+_RATIOS = (1e-3, 1e3)  # a ratio beyond is drawn here
+_BARS = {0: "#bdbdbd", 1: "#e0a030", 2: "#c8452b"}
+
+
+@dataclass(frozen=True)
+class _View:
+    """One attribute of a history at one step."""
+
+    classes: ClassList
+    step: int
+    table: Table
+    remedies: Table | None
+    findings: Table | None
+
+    @property
+    def title(self) -> str:
+        return f"{short(self.classes.attribute)}, step {self.step}"
+
+    def column(self, name: str) -> FloatArray:
+        if name not in self.table.columns:
+            return np.full(len(self.table.values), np.nan)
+        return self.table.column(name).astype(np.float64)
+
+
+def figures(
+    history: History,
+    *,
+    attributes: Sequence[str] | None = None,
+    step: int | None = None,
+    classes: Mapping[str, ClassList] | None = None,
+) -> Iterator[tuple[str, Figure]]:
+    """(name, figure) of every figure that `history` has the data for.
+
+    Args:
+        history: kept in memory or read from disk.
+        attributes: only these; None = all.
+        step: the validation shown; None = the last.
+        classes: by attribute, where the history has no class lists.
+
+    Raises:
+        KeyError: there was no diagnosis at `step`.
+    """
+    for attribute, listed in sorted({**(classes or {}), **history.class_lists}.items()):
+        series = history.tables.get(diagnostics_tag(attribute))
+        if series is None or (attributes is not None and attribute not in attributes):
+            continue
+        at = int(series.steps[-1]) if step is None else step
+        others = [history.tables.get(tag(attribute)) for tag in (remedies_tag, findings_table_tag)]
+        remedies, findings = (s.at(at) if s is not None and at in s.steps else None for s in others)
+        view = _View(listed, at, series.at(at), remedies, findings)
+        yield f"{attribute}/findings", findings_by_rule(view)
+        yield f"{attribute}/classifier_by_class", classifier_by_class(view)
+        yield f"{attribute}/training_signal_by_class", training_signal_by_class(view)
+        yield f"{attribute}/features_by_class", features_by_class(view)
+        yield f"{attribute}/remedies", remedy_curves(view)
+
+
+# ------------------------------------------------------------------------------------------------- per class
+
+
+def classifier_by_class(view: _View) -> Figure:
+    """Weight norm, bias and mean logits of each class against its training examples."""
+    figure, axes = new_figure(f"Classifier: {view.title}", width=11.0, height=3.8, panels=3)
+    if np.isnan(view.column("weight_norm")).all() and np.isnan(view.column("own_logit")).all():
+        for ax in axes[1:]:
+            ax.set_axis_off()
+        nothing(axes[0], "The classifier is not known.")
+        return figure
+    _points(axes[0], view, view.column("weight_norm"), "weight norm")
+    _points(axes[1], view, view.column("bias"), "bias")
+    _points(axes[2], view, view.column("own_logit") - view.column("other_logit"), "mean logit: own − other samples")
+    return figure
+
+
+def training_signal_by_class(view: _View) -> Figure:
+    """What training gave each class, against its training examples."""
+    figure, axes = new_figure(f"What training gives: {view.title}", width=11.0, height=3.8, panels=3)
+    if np.isnan(view.column("training_accuracy")).all():
+        for ax in axes[1:]:
+            ax.set_axis_off()
+        nothing(axes[0], "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop.")
+        return figure
+    ratio = view.column("gradient_ratio")
+    _points(axes[0], view, np.clip(ratio, *_RATIOS), "gradient: positive / negative", log=True, line=1.0)
+    _points(axes[1], view, view.column("training_loss"), "mean loss of its training samples")
+    excess = view.column("training_accuracy") - view.column("recall")
+    _points(axes[2], view, excess, "training accuracy − validation recall", line=0.0)
+    return figure
+
+
+def features_by_class(view: _View) -> Figure:
+    """How the classifier's input spreads within a class, and how far the next class is."""
+    figure, axes = new_figure(f"Features: {view.title}", width=11.0, height=3.8, panels=3)
+    if np.isnan(view.column("nc1")).all() and np.isnan(view.column("separation")).all():
+        for ax in axes[1:]:
+            ax.set_axis_off()
+        nothing(axes[0], "The classifier's input was not seen\nfor two samples of any two classes.")
+        return figure
+    nc1 = view.column("nc1")
+    _points(axes[0], view, np.where(nc1 > 0, nc1, np.nan), "variance within / between classes", log=True)
+    _points(axes[1], view, view.column("separation"), "distance to the nearest class (std. dev.)", line=1.0)
+    _points(axes[2], view, view.column("nearest_mean_cosine"), "cosine to the nearest class mean")
+    return figure
+
+
+def _points(
+    ax: Axes, view: _View, values: FloatArray, what: str, *, log: bool = False, line: float | None = None
+) -> None:
+    """Values of the classes against their training examples (or their rank where those are unknown)."""
+    counts = view.classes.counts.astype(np.float64)
+    known = bool((counts >= 0).any())
+    x = np.maximum(counts, 0.7) if known else np.arange(len(counts), dtype=np.float64)
+    usable = np.isfinite(values) & (counts >= 0 if known else True)
+    if not usable.any():
+        nothing(ax, f"{what}:\nnot known")
+        return
+    groups = np.array(view.classes.groups)
+    few = len(counts) <= 200
+    if line is not None:
+        ax.axhline(line, color="#888888", linewidth=0.8, linestyle=":")
+    for group in (*GROUPS, UNKNOWN):
+        inside = usable & (groups == group)
+        if inside.any():
+            ax.scatter(
+                x[inside], values[inside], s=26 if few else 7, color=COLOURS[group], marker=MARKERS[group],
+                alpha=0.85 if few else 0.4, linewidths=0, label=f"{group} ({inside.sum():,})",
+            )  # fmt: skip
+    if known:
+        ax.set_xscale("log")
+    if log and values[usable].max() > 20 * values[usable].min():
+        ax.set_yscale("log")
+    ax.margins(x=0.12, y=0.14)
+    if usable.sum() <= NAMES_SHOWN:
+        names = [view.classes.names[i] for i in np.flatnonzero(usable)]
+        name_points(ax, names, x[usable], values[usable])
+    missing = int((~usable).sum())
+    x_label = "training examples" if known else "class"
+    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=what)
+    legend(ax, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=0.8)
+
+
+# ------------------------------------------------------------------------------------------------ in the end
+
+
+def remedy_curves(view: _View) -> Figure:
+    """Recall of the tail against recall of the head under each remedy, from the model as trained onwards."""
+    figure, (ax,) = new_figure(f"What would help without training: {view.title}", width=6.6, height=5.0)
+    table = view.remedies
+    if table is None or np.isnan(table.column("head_recall")).all() or np.isnan(table.column("tail_recall")).all():
+        nothing(ax, "There are no validation samples of head and tail.")
+        return figure
+    base = table.rows.index("none")
+    _cross(ax, table, base, "#222222", "*", "as trained", size=13)
+    for remedy, (name, colour, marker, style) in _LINES.items():
+        fixed = [base, *(i for i, row in enumerate(table.rows) if row.startswith(f"{remedy}/") and row[-4:] != "best")]
+        best = table.rows.index(f"{remedy}/best") if f"{remedy}/best" in table.rows else None
+        if best is None or np.isnan(table.column("tail_recall")[best]):
+            continue
+        head, tail = (table.column(f"{g}_recall")[fixed] for g in ("head", "tail"))
+        if len(fixed) > 1:
+            ax.plot(head, tail, color=colour, linestyle=style, linewidth=1.2, zorder=2)
+            for i in fixed[1:]:
+                _cross(ax, table, i, colour, marker, "", size=3.5, alpha=0.45)
+        tau = table.column("tau")[best]
+        title = name if np.isnan(tau) else f"{name}: τ = {tau:g}"
+        _cross(ax, table, best, colour, marker, f"{title}, cross-fitted", size=8)
+    ax.grid(color="#dddddd", linewidth=0.6)
+    ax.margins(0.05)
+    label(ax, x="mean recall of the head", y="mean recall of the tail")
+    legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
+    note = "small marks: fixed τ; large: chosen on one half, judged on the other; lines: 95 %, resampling of this set"
+    plain(figure.supxlabel(note, fontsize=7))
+    return figure
+
+
+def _cross(
+    ax: Axes, table: Table, row: int, colour: str, marker: str, name: str, *, size: float, alpha: float = 1.0
+) -> None:
+    """One row of the table with its intervals both ways."""
+    errors = []
+    for group in ("head", "tail"):
+        value, low, high = (float(table.column(f"{group}_recall{end}")[row]) for end in ("", "_lower", "_upper"))
+        errors.append(np.nan_to_num(np.clip([[value - low], [high - value]], 0, None)))
+    x, y = (float(table.column(f"{g}_recall")[row]) for g in ("head", "tail"))
+    ax.errorbar(
+        x, y, xerr=errors[0], yerr=errors[1], color=colour, marker=marker, markersize=size, linestyle="none",
+        elinewidth=0.7, capsize=0, alpha=alpha, label=name or "_", markeredgecolor="white", markeredgewidth=0.6,
+        zorder=4 if name else 3,
+    )  # fmt: skip
+
+
+def findings_by_rule(view: _View) -> Figure:
+    """The verdict: every rule, whether it found something, and the numbers it compared."""
+    figure, (ax,) = new_figure(f"Verdict: {view.title}", width=7.2, height=3.6)
+    table = view.findings
+    if table is None:
+        nothing(ax, "There is no verdict.")
+        return figure
+    rules = table.details.get("rules", {})
+    severity = table.column(FINDING_COLUMNS[0]).astype(np.float64)
+    places = np.arange(len(table.rows))[::-1]
+    for place, level, numbers in zip(places, severity, table.values.astype(np.float64), strict=True):
+        if np.isnan(level):
+            ax.text(0.03, place, "could not be told", va="center", fontsize=SMALL, color="#777777", style="italic")
+            continue
+        ax.barh(place, max(level, 0.04), 0.62, color=_BARS[int(level)])
+        value, at = numbers[1], numbers[2]
+        text = f"{value:.2f} ({'from' if numbers[3] >= at else 'below'} {at:g})"
+        ax.text(max(level, 0.04) + 0.03, place, text, va="center", fontsize=SMALL)
+    names = [short_title(rules.get(row, {}).get("title", row)) for row in table.rows]
+    ax.set_yticks(places, names, fontsize=NORMAL)
+    for tick in ax.get_yticklabels():
+        plain(tick)
+    ax.set_xticks([0, 1, 2], ["not found", "noted", "strong"], fontsize=NORMAL)
+    ax.set_xlim(0, 2.8)
+    ax.grid(visible=False, axis="y")
+    ax.grid(axis="x", color="#dddddd", linewidth=0.6)
+    return figure
+
+
+def short_title(title: str) -> str:
+    """A rule's title on one line."""
+    line = " ".join(title.split())
+    return line if len(line) <= 44 else line[:43] + "…"

@@ -1,0 +1,200 @@
+"""Sums over training batches against float64 numpy and autograd; nothing waits, nothing grows."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from tbmetrics import InputError
+from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
+
+CLASSES = 5
+
+
+def _call(action, *args):
+    return action(*args)
+
+
+def _batches(seed=0, n=3, size=16):
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(n):
+        yield torch.randn(size, CLASSES, generator=generator) * 2, torch.randint(0, 4, (size,), generator=generator)
+
+
+def _expected(pairs, gradients, losses):
+    """Columns in float64, class by class; the last class has no sample."""
+    labels = np.concatenate([y.numpy() for _, y in pairs])
+    logits = np.concatenate([x.double().numpy() for x, _ in pairs])
+    gradients = np.abs(np.concatenate([g.double().numpy() for g in gradients]))
+    losses = np.concatenate([v.double().numpy() for v in losses])
+    found = {name: np.full(CLASSES, np.nan) for name in ("loss", "accuracy", "ratio")}
+    for c in range(CLASSES):
+        own = labels == c
+        found["ratio"][c] = gradients[own, c].sum() / gradients[~own, c].sum()
+        if own.any():
+            found["loss"][c], found["accuracy"][c] = losses[own].mean(), (logits[own].argmax(1) == c).mean()
+    return found, np.bincount(labels, minlength=CLASSES)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(given):
+    signal, pairs = TrainingSignal("x", CLASSES), list(_batches())
+    prior = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0])
+    gradients, losses = [], []
+    for logits, labels in pairs:
+        leaf = logits.clone().requires_grad_()
+        used = leaf * 1.0
+        each = F.cross_entropy(used + prior, labels, reduction="none")  # a balanced softmax
+        signal.add(used, labels, each if given else None, _call)
+        each.mean().backward()
+        gradients.append(leaf.grad)
+        losses.append(each.detach() if given else F.cross_entropy(logits, labels, reduction="none"))
+    expected, support = _expected(pairs, gradients, losses)
+    columns = signal.columns()
+    np.testing.assert_allclose(columns["gradient_ratio"], expected["ratio"], rtol=1e-5)
+    np.testing.assert_allclose(columns["training_loss"], expected["loss"], rtol=1e-5)
+    np.testing.assert_allclose(columns["training_accuracy"], expected["accuracy"])
+    np.testing.assert_array_equal(columns["samples_seen"], support)
+    assert signal.gradients == "measured"
+
+
+def test_detached_logits_count_the_gradient_of_cross_entropy():
+    signal, pairs = TrainingSignal("x", CLASSES), list(_batches())
+    gradients = []
+    for logits, labels in pairs:
+        signal.add(logits, labels, None, _call)
+        leaf = logits.clone().requires_grad_()
+        F.cross_entropy(leaf, labels, reduction="sum").backward()
+        gradients.append(leaf.grad)
+    losses = [F.cross_entropy(x, y, reduction="none") for x, y in pairs]
+    expected, _ = _expected(pairs, gradients, losses)
+    np.testing.assert_allclose(signal.columns()["gradient_ratio"], expected["ratio"], rtol=1e-5)
+    assert signal.gradients == "of cross-entropy"
+
+
+@pytest.mark.parametrize("attached", [False, True])
+def test_multi_label_counts_positives_and_leaves_unknown_labels_out(attached):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(30, CLASSES, generator=generator)
+    labels = (torch.rand(30, CLASSES, generator=generator) < 0.3).long()
+    labels[:, 4] = 0
+    labels[:5, 1] = -1
+    signal = TrainingSignal("x", CLASSES)
+    leaf = logits.clone().requires_grad_()
+    used = leaf * 1.0
+    signal.add(used if attached else logits, labels, None, _call)
+    each = F.binary_cross_entropy_with_logits(used, labels.clamp(min=0).float(), reduction="none")
+    (each * (labels >= 0)).sum().backward()
+    size, positive = leaf.grad.double().abs().numpy(), labels.numpy() > 0
+    columns = signal.columns()
+    expected = (size * positive).sum(0) / (size * ~positive).sum(0)
+    np.testing.assert_allclose(columns["gradient_ratio"], expected, rtol=1e-5)
+    np.testing.assert_array_equal(columns["samples_seen"], positive.sum(0))
+    with np.errstate(invalid="ignore"):
+        loss = (F.softplus(-logits.double()).numpy() * positive).sum(0) / positive.sum(0)
+        found = ((logits.numpy() > 0) & positive).sum(0) / positive.sum(0)
+    np.testing.assert_allclose(columns["training_loss"], loss, rtol=1e-5)
+    np.testing.assert_allclose(columns["training_accuracy"], found)
+    assert signal.rows_seen == 30
+
+
+def test_unknown_and_impossible_labels_count_for_nothing():
+    logits, labels = next(_batches())
+    kept, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
+    known = torch.arange(16) % 3 > 0
+    kept.add(logits[known], labels[known], None, _call)
+    odd.add(logits, torch.where(known, labels, torch.tensor([-1, 99, 5] * 6)[:16]), None, _call)
+    for name, values in kept.columns().items():
+        np.testing.assert_allclose(odd.columns()[name], values, rtol=1e-6, err_msg=name)
+
+
+def test_an_overflowed_gradient_is_not_counted():
+    signal, clean = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
+    for number, (logits, labels) in enumerate(_batches()):
+        leaf = logits.clone().requires_grad_()
+        used = leaf * 1.0
+        signal.add(used, labels, None, _call)
+        F.cross_entropy(used, labels).mul(float("inf") if number == 1 else 1.0).backward()
+        if number != 1:
+            other = logits.clone().requires_grad_()
+            again = other * 1.0
+            clean.add(again, labels, None, _call)
+            F.cross_entropy(again, labels).backward()
+    np.testing.assert_allclose(signal.columns()["gradient_ratio"], clean.columns()["gradient_ratio"], rtol=1e-6)
+
+
+def test_samples_are_counted_on_and_the_rest_begins_anew():
+    signal = TrainingSignal("x", CLASSES)
+    batches = list(_batches(n=2))
+    for logits, labels in batches:
+        signal.add(logits, labels, None, _call)
+        last = signal.columns()
+        signal.reset()
+    assert signal.columns() == {}
+    assert signal.samples_seen.sum() == signal.rows_seen == 32
+    only = TrainingSignal("x", CLASSES)
+    only.add(*batches[1], None, _call)
+    np.testing.assert_allclose(last["training_loss"], only.columns()["training_loss"])
+
+
+def test_a_gradient_that_comes_after_the_validation_is_let_go():
+    signal = TrainingSignal("x", CLASSES)
+    logits, labels = next(_batches())
+    leaf = logits.requires_grad_()
+    used = leaf * 1.0
+    signal.add(used, labels, None, _call)
+    signal.reset()
+    F.cross_entropy(used, labels).backward()
+    assert signal.columns() == {}
+    assert leaf.grad is not None
+
+
+def test_observing_reads_no_value_back(monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a value was read back on the step path")
+
+    signal = TrainingSignal("x", CLASSES)
+    logits, labels = next(_batches())
+    used = logits.requires_grad_() * 1.0
+    for name in ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "nonzero"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+    signal.add(used, labels, None, _call)
+    signal.add(used.detach(), labels, None, _call)
+    F.cross_entropy(used, labels).backward()
+    monkeypatch.undo()
+    assert signal.columns()["training_accuracy"].shape == (CLASSES,)
+
+
+def test_observing_leaves_inputs_gradients_and_random_state_alone():
+    logits, labels = next(_batches())
+    gradients = []
+    for observed in (False, True):
+        leaf = logits.clone().requires_grad_()
+        used = leaf * 1.0
+        state = torch.get_rng_state()
+        if observed:
+            TrainingSignal("x", CLASSES).add(used, labels, None, _call)
+        assert torch.equal(torch.get_rng_state(), state)
+        F.cross_entropy(used, labels).backward()
+        gradients.append(leaf.grad)
+    assert torch.equal(*gradients)
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "loss", "message"),
+    [
+        (
+            torch.zeros(4, 3),
+            torch.zeros(4).long(),
+            None,
+            r"floats of shape \(N, 5\), got torch.float32 of shape \(4, 3",
+        ),
+        (torch.zeros(4, 5).long(), torch.zeros(4).long(), None, r"got torch.int64"),
+        (torch.zeros(4, 5), torch.zeros(3).long(), None, r"class indices \(4,\)"),
+        (torch.zeros(4, 5), [0, 0, 0, 0], None, "labels must be a tensor, got list"),
+        (torch.zeros(4, 5), torch.zeros(4).long(), torch.zeros(()), r"reduction='none'\), got \(\)"),
+    ],
+)
+def test_what_does_not_fit_is_refused(logits, labels, loss, message):
+    with pytest.raises(InputError, match=message):
+        TrainingSignal("x", CLASSES).add(logits, labels, loss, _call)
