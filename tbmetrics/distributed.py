@@ -61,7 +61,7 @@ class Ranks:
         """Whether this rank writes: the first of them. Alone, it is rank 0 of the job."""
         if not (dist.is_available() and dist.is_initialized()):
             return True
-        return dist.get_rank(None if self._group is False else self._group) == 0
+        return (dist.get_rank(self._group) if self._group else dist.get_rank()) == 0
 
     def everywhere(self, value: Any) -> list[Any]:
         """Every rank's `value`, by rank, on every rank; for small things."""
@@ -108,7 +108,7 @@ class Ranks:
             pass_on(there)
             if not mine and there is not part:
                 part.copy_(there)
-        return value if mine else pickle.loads(host.numpy().data)
+        return value if mine else pickle.loads(host.numpy().data)  # noqa: S301 (from a rank of the same job)
 
     def _device(self) -> torch.device:
         """Where the backend takes tensors from: the host if it can, else the device in use."""
@@ -161,9 +161,7 @@ def reduce_trackers(trackers: Sequence[Tracker], ranks: Ranks, call: Call) -> li
     return sorted(failed)
 
 
-def _combined(
-    tracker: Tracker | None, mine: dict[str, Any], theirs: dict[str, Any], name: str, call: Call
-) -> Any:
+def _combined(tracker: Tracker | None, mine: dict[str, Any], theirs: dict[str, Any], name: str, call: Call) -> Any:
     shares = [share for share in (mine.get(name), theirs.get(name)) if share is not None]
     if any(isinstance(share, str) for share in shares):
         return _FAILED

@@ -55,7 +55,7 @@ FLOORS = [
     {"records"},
     {"class_groups", "conditions"},
     {"history"},
-    {"tracker", "deferred", "events", "figures", "run_page"},
+    {"tracker", "distributed", "state", "deferred", "events", "figures", "run_page"},
     {
         "class_performance",
         "resource_usage",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,12 @@ class AttributeState:
         self._mode, self._max_bytes = scores, max_bytes
         self._warned = False
         self.reset()
+
+    def empty(self) -> AttributeState:
+        """Another state of the same attribute, without samples."""
+        other = AttributeState(self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes)
+        other._warned, other.decision = self._warned, self.decision
+        return other
 
     def reset(self) -> None:
         """Forgets the validation; the decision kind stays."""
@@ -76,7 +82,7 @@ class AttributeState:
         self.decision = decision
         if decision == SINGLE_LABEL:
             if indices is not None:
-                indices = indices[labels >= 0]
+                indices = indices[(labels >= 0).to(indices.device)]
             self._add_single(logits, labels.long())
         else:
             self._add_multi(logits, labels.to(torch.int8))
@@ -323,3 +329,22 @@ def _first_ones(indices: Tensor, earlier: Tensor | None) -> Tensor:
     if earlier is not None and len(earlier):
         first &= ~np.isin(values, earlier.numpy())
     return torch.from_numpy(first)
+
+
+def padded_samples(told: Sequence[Mapping[str, Any] | None]) -> int:
+    """How many samples a sampler gave twice to make their number a multiple of the ranks; 0 where that does not show.
+
+    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
+    row of a lower one.
+
+    Args:
+        told: by rank `n`, `indices` and `ends` of an attribute.
+    """
+    if any(t is None or t["indices"] is not None or t["ends"] is None or t["n"] != told[0]["n"] for t in told):  # type: ignore[index]
+        return 0
+    last = told[-1]["ends"][1]  # type: ignore[index]
+    for rank, of_rank in enumerate(told[:-1]):
+        first = of_rank["ends"][0]  # type: ignore[index]
+        if first.shape == last.shape and bool(torch.isclose(first, last, rtol=1e-3, atol=1e-5).all()):
+            return rank + 1
+    return 0
