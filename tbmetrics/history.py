@@ -108,6 +108,19 @@ class Series(Generic[R]):
             self._stride *= 2
         self._count += 1
 
+    def state(self) -> dict[str, Any]:
+        """Everything held, for `from_state`; of a series in memory."""
+        kept = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
+        return {**kept, "most": self._most, "stride": self._stride, "count": self._count}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Series[R]:
+        """What `state` gave."""
+        made = cls(state["most"])
+        made._steps, made._wall_times, made._items = state["steps"], state["wall_times"], state["items"]
+        made._stride, made._count = state["stride"], state["count"]
+        return made
+
     def truncate(self, step: int) -> None:
         """Drops `step` and everything after it (what a resumed run supersedes)."""
         at = bisect_left(self._steps, step)

@@ -37,6 +37,10 @@ class StepCounter:
         if self._optimizer is not None:
             self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
 
+    def go_on_from(self, step: int) -> None:
+        """So many steps were done before, whatever the log says."""
+        self.done = self._initial = step
+
     def detach(self) -> None:
         """Removes the hook; idempotent."""
         if self._hook is not None:

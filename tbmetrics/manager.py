@@ -149,7 +149,7 @@ class MetricsManager:
         self._finalized = True
         self._end_batch()
         self.tb.finalize()
-        if not self.tb.enabled:
+        if not self.tb.enabled or not self.tb.writes:
             return
         self.visualize()
         metrics = self.get_metrics()
@@ -189,6 +189,18 @@ class MetricsManager:
             "gradient_issues": dynamics.get("issues", {}),
             **({"diagnostics": found["diagnostics"]} if "diagnostics" in found else {}),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs; see `TBMetrics.state_dict`."""
+        return self.tb.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave, before the first epoch; see `TBMetrics.load_state_dict`.
+
+        Raises:
+            InputError: classes, parameters or the version do not fit.
+        """
+        self.tb.load_state_dict(state)
 
     def _end_batch(self) -> None:
         if self._batch_open and self._counts_batches:

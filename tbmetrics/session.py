@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -14,9 +15,10 @@ import torch
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.distributed import Ranks, reduce_trackers
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
-from tbmetrics.loops import StepCounter, batch_size_of, is_rank_zero, with_progress
+from tbmetrics.loops import StepCounter, batch_size_of, with_progress
 from tbmetrics.overhead import OverheadBudget
 from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.resource_usage.monitor import ResourceMonitor
@@ -36,6 +38,7 @@ from tbmetrics.session_parts import (
     resource_monitor,
     uniquely_named,
 )
+from tbmetrics.state import STATE_VERSION, checked, history_state, restore_history, without_copies
 from tbmetrics.tracker import Isolation, Tracker
 from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 T = TypeVar("T")
+
+logger = logging.getLogger("tbmetrics")
 
 DATA_LOADING = "data_loading"
 
@@ -89,6 +94,8 @@ class TBMetrics:
         trackers: further trackers.
         initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
         policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
+        process_group: the ranks of a distributed job whose validation is put together at the end of each epoch: a
+            `torch.distributed` process group (its first rank writes), None for all, False for this rank alone.
         strict: raise exceptions of trackers instead of logging them and training on.
         enabled: False makes every call a no-op with the same results for your loop.
 
@@ -114,15 +121,20 @@ class TBMetrics:
         trackers: Sequence[Tracker] = (),
         initial_step: int | None = None,
         policy: str = "drop",
+        process_group: Any = None,
         strict: bool = False,
         enabled: bool = True,
     ) -> None:
         self.enabled = enabled
+        self._ranks = Ranks(process_group)
+        self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
+        self._leaving = False  # an exception is on its way out: other ranks do not come to where this one is
         self._log = RunLog(log_dir, policy, strict=strict)
         self.current_epoch: int | None = None
         self._hparams = dict(hparams or {})
         self._state = "new"
         self._last_epoch = -1
+        self._goes_on: int | None = None  # the epoch that a resumed run is in the middle of
         self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
         self._parameters = number_of_parameters(model)
         self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
@@ -160,12 +172,17 @@ class TBMetrics:
         """The run's directory."""
         return self._log.directory
 
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes: the first rank of a distributed job, or the only one."""
+        return self._ranks.writes
+
     def start(self) -> TBMetrics:
         """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
         if self._state == "new" and self.enabled:
             self._state = "running"
             resumed = holds_events(self.log_dir)
-            if is_rank_zero():
+            if self._ranks.writes:
                 self._log.open()
             self._steps.attach(self.log_dir if resumed else None)
             for tracker in self.trackers:
@@ -183,6 +200,8 @@ class TBMetrics:
 
     def finalize(self) -> None:
         """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
+        if not self.enabled:
+            self.end_epoch()
         if self._state != "running":
             return
         self.end_epoch()
@@ -198,6 +217,7 @@ class TBMetrics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
+            self._leaving = True
             self._detach()  # first of all, so that the user's exception leaves nothing of ours on the model
         self.finalize()
 
@@ -227,12 +247,16 @@ class TBMetrics:
 
     def start_epoch(self, epoch: int) -> None:
         """Begins `epoch`; one still open is ended first."""
-        if not self._running():
+        running = self._running()
+        if not running and self.enabled:
             return
-        self.end_epoch()
-        self.current_epoch = epoch
-        if (resumed_at := self._steps.resume(epoch)) is not None:
+        if running and (resumed_at := self._steps.resume(epoch)) is not None:
             self._log.mark_restart(resumed_at)
+        if epoch != self._goes_on:
+            self.end_epoch()
+        self.current_epoch, self._goes_on = epoch, None
+        if not running:
+            return
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
 
@@ -246,8 +270,12 @@ class TBMetrics:
             return
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
-        if self.resources is not None:
+        if self.resources is not None and self.enabled:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
+        if self._ranks.size > 1:
+            self._reduce()
+        if not self.enabled:
+            return
         of_session: list[Record] = [Scalar(OPTIMIZER_STEP_TAG, float(self.global_step))]
         if self._budget is not None:
             of_session += self._budget.records()
@@ -257,16 +285,38 @@ class TBMetrics:
         self._log.write_scalars(wait=True)
         self._log.write(stamped)
 
+    def _reduce(self) -> None:
+        """Puts together what all ranks measured; without them a rank has no result of its share alone."""
+        failed: list[str] | None = None
+        if not self._leaving and not self._exchange.stopped:
+            failed = self._exchange.call(reduce_trackers, self.trackers, self._ranks, self._call)
+            self._exchange.stopped = failed is None
+        if failed is None:
+            for tracker in self.trackers:
+                self._call(tracker, tracker.take_outcome, None)
+        elif failed and self._ranks.writes:
+            logger.warning("tbmetrics: %s failed on some rank: no result for this epoch.", ", ".join(failed))
+
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
-        """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too."""
+        """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
+
+        With several ranks an epoch that is left by `break` is ended by the next verb, as ranks meet there.
+        """
         if self.resources is not None and isinstance(epochs, Sized):
             self.resources.expect_epochs(len(epochs))
         for epoch in epochs:
             self.start_epoch(epoch)
             try:
                 yield epoch
-            finally:
+            except GeneratorExit:  # by `break`, or because this rank alone has failed: then no other would come
+                if self._ranks.size == 1:
+                    self.end_epoch()
+                raise
+            except BaseException:
+                self._leaving = True
                 self.end_epoch()
+                raise
+            self.end_epoch()
 
     # ---------------------------------------------------------------------------------- steps and components
 
@@ -352,6 +402,8 @@ class TBMetrics:
         logits: Tensor | Mapping[str, Tensor],
         labels: Tensor | Mapping[str, Tensor],
         images: Tensor | NDArray[Any] | None = None,
+        *,
+        indices: Tensor | Sequence[int] | None = None,
     ) -> None:
         """Adds one validation batch to the class performance of the open epoch (one is opened where none is).
 
@@ -359,11 +411,15 @@ class TBMetrics:
             logits: (N, C), any float type and device; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
+            indices: integers (N,): which sample of the data set each row is, so that each counts once, however many
+                ranks were given it.
 
         Raises:
             InputError: shapes, types or attributes that do not fit the classes, or no classes were given.
         """
         if not self._running():
+            if not self.enabled and self.current_epoch is None:
+                self.start_epoch(self._last_epoch + 1)
             return
         if self.class_performance is None and self.diagnostics is None:
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
@@ -372,7 +428,8 @@ class TBMetrics:
         if self.diagnostics is not None:
             self._call(self.diagnostics, self.diagnostics.update, logits, labels, images)
         if self.class_performance is not None:
-            self._call(self.class_performance, self.class_performance.update, logits, labels)
+            counted = partial(self.class_performance.update, indices=indices)
+            self._call(self.class_performance, counted, logits, labels)
 
     def observe(
         self,
@@ -417,6 +474,52 @@ class TBMetrics:
             else:
                 found[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
         return found
+
+    # --------------------------------------------------------------------------------------------- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs to go on as if nothing had happened: save it with the checkpoint.
+
+        When it returns, all that was measured before is on disk, for a resumed run adds to it. Plain containers,
+        numbers, strings and tensors, so that `torch.load(..., weights_only=True)` reads it. Call `end_epoch()` before
+        it where the epoch is over; within an epoch, the resumed run goes on in that epoch.
+        """
+        trackers = {t.name: self._call(t, t.state_dict, default={}) for t in self.trackers}
+        for tracker in self.trackers:
+            self._log.write(self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]))
+        self._log.flush()
+        state = {
+            "version": STATE_VERSION,
+            "global_step": self.global_step,
+            "last_epoch": self._last_epoch,
+            "open_epoch": self.current_epoch,
+            "history": history_state(self.history),
+            "trackers": {name: kept for name, kept in trackers.items() if kept},
+        }
+        found: dict[str, Any] = without_copies(state)
+        return found
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave, on any machine and any number of ranks, before the first epoch.
+
+        The optimizer step, histories and all trackers go on from there; what the log holds from later steps is
+        superseded. Trackers that are only in the state, or only here, are left as they are.
+
+        Raises:
+            InputError: the session has begun an epoch, or classes, parameters or the version do not fit.
+        """
+        if self.current_epoch is not None or self._last_epoch >= 0 or self._state == "finished":
+            raise InputError("load_state_dict() must come before the first epoch of the session")
+        found = checked(state, "TBMetrics.load_state_dict")
+        if not self.enabled:
+            return
+        for tracker in self.trackers:
+            if tracker.name in found["trackers"]:
+                self._call(tracker, tracker.load_state_dict, found["trackers"][tracker.name])
+        restore_history(self._log.history, found["history"])
+        self._steps.go_on_from(found["global_step"])
+        self._last_epoch = found["last_epoch"]
+        self.current_epoch = self._goes_on = found["open_epoch"]
 
     def flush(self) -> None:
         """Waits until everything written so far is on disk."""

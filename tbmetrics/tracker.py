@@ -27,6 +27,7 @@ class Tracker:
     by `arrived`) and `observe`, then `records` exactly once; `stop` once. Measurements leave the tracker in `records`,
     those of a step that have reached the host already in `arrived`.
     Hooks that a tracker sets on a model or optimizer are set in `start` and removed in `stop`.
+    With several ranks `announce`, `share`, `combine`, `adopt` and `take_outcome` come before `records`.
     """
 
     name = "tracker"
@@ -76,6 +77,45 @@ class Tracker:
 
     def stop(self) -> None:
         """Removes every hook; may be called more than once."""
+
+    # -------------------------------------------------------------- several ranks; see `distributed.reduce_trackers`
+
+    def announce(self) -> Any:
+        """What every rank is to know of this one at the end of an epoch: something small; None = nothing."""
+        return None
+
+    def share(self, announced: list[Any], rank: int) -> Any:
+        """What this rank gives to the first one; None = nothing.
+
+        Args:
+            announced: what each rank announced, by rank; None for a rank without this tracker.
+            rank: this one.
+        """
+        return None
+
+    def combine(self, share: Any, other: Any) -> Any:
+        """Two shares as one, the lower ranks' first; may run on any rank and must not change this tracker."""
+        raise NotImplementedError(f"tracker {self.name!r} gives shares and must combine them")
+
+    def adopt(self, share: Any) -> Any:
+        """On the first rank: takes the share of all ranks for its own; returns what the other ranks are to have."""
+        return None
+
+    def take_outcome(self, outcome: Any) -> None:
+        """On the other ranks: what `adopt` returned; on every rank: None where there is no result."""
+
+    # ------------------------------------------------------------------------------------------------- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is to survive the process: plain containers, numbers, strings and tensors only."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave.
+
+        Raises:
+            InputError: it belongs to something else; the message says what does not fit.
+        """
 
 
 class Cadence:

@@ -56,7 +56,7 @@ FLOORS = [
     {"class_groups", "conditions"},
     {"count_buckets"},
     {"history"},
-    {"tracker", "deferred", "events", "figures", "run_page"},
+    {"tracker", "distributed", "state", "deferred", "events", "figures", "run_page"},
     {
         "class_performance",
         "resource_usage",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,6 @@ from torch import Tensor
 
 BINS = 2048
 CLASSES_AT_ONCE = 128
-_LARGE = 1e300
 
 
 class ScoreBlock(NamedTuple):
@@ -43,6 +42,24 @@ class ExactScores:
         self._labels.append(kept)
         self.bytes += scores.numel() * scores.element_size() + kept.numel() * kept.element_size()
 
+    def keep(self, rows: Tensor) -> None:
+        """Lets all other rows go.
+
+        Args:
+            rows: bool (samples,).
+        """
+        kept = ExactScores()
+        for scores, labels, own in zip(self._scores, self._labels, _split(rows, self._scores), strict=True):
+            kept.add(scores, labels) if bool(own.all()) else kept.add(scores[own], labels[own])
+        self._scores, self._labels, self.bytes = kept._scores, kept._labels, kept.bytes
+
+    def on_host(self) -> ExactScores:
+        """The same scores on the host."""
+        moved = ExactScores()
+        for scores, labels in self.batches():
+            moved.add(scores.cpu(), labels.cpu())
+        return moved
+
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """The batches as they were added."""
         return zip(self._scores, self._labels, strict=True)
@@ -66,33 +83,101 @@ class ExactScores:
 
 
 class BinnedScores:
-    """Positives exactly; negatives counted per class in bins over the range that the first scores had."""
+    """Positives exactly; negatives counted per class in bins, which grow as scores come that lie outside of them.
+
+    The bins of a class are as wide as a power of two and lie at its multiples, so that wider bins are unions of
+    narrower ones: bins are widened, and those of several ranks added up, without moving a score into a wrong one.
+
+    Attributes:
+        low, width: where the bins lie, float64 (classes,).
+        negatives: int64 (classes · bins,).
+        recent: the batch added last, as it was added.
+    """
 
     exact = False
 
     def __init__(self, first: ExactScores) -> None:
         batches = list(first.batches())
-        low = torch.stack([_finite_min(scores) for scores, _ in batches]).amin(0)
-        high = torch.stack([_finite_max(scores) for scores, _ in batches]).amax(0)
-        low, high = low.where(low <= high, 0.0), high.where(low <= high, 0.0)  # no finite score at all
+        low, high = _finite_range(batches)
         margin = 0.25 * (high - low) + 1e-3
-        self.low = low - margin
-        self.width = (high - low + 2 * margin) / BINS
+        self.low, self.width = _grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
         self._positives: list[tuple[Tensor, Tensor]] = []
+        self.recent: tuple[Tensor, Tensor] | None = None
         for scores, labels in batches:
             self.add(scores, labels)
 
     def add(self, scores: Tensor, labels: Tensor) -> None:
         """Counts a batch; arguments as for `ExactScores.add`."""
-        dense = labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
+        self._make_room(*_finite_range([(scores, labels)]))
+        dense = _dense(scores, labels)
+        self._count(scores, dense, 1)
         positive = dense > 0
-        bins = ((scores.double() - self.low) / self.width).floor().clamp_(0, BINS - 1).long()
-        bins += torch.arange(scores.shape[1], device=scores.device) * BINS
-        negative = bins[dense == 0]
-        self.negatives.scatter_add_(0, negative, torch.ones_like(negative))
         _, classes = positive.nonzero(as_tuple=True)
         self._positives.append((classes, scores[positive]))
+        self.recent = scores, labels
+
+    def _count(self, scores: Tensor, dense: Tensor, weight: int) -> None:
+        bins = ((scores.double() / self.width).floor() - (self.low / self.width)).clamp_(0, BINS - 1).long()
+        bins += torch.arange(scores.shape[1], device=scores.device) * BINS
+        negative = bins[dense == 0]
+        self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
+
+    def keep_of_recent(self, keep: Tensor) -> None:
+        """Takes rows of the batch added last out again.
+
+        Args:
+            keep: bool, of its rows.
+        """
+        if self.recent is None:
+            return
+        scores, labels = self.recent
+        self._count(scores[~keep], _dense(scores[~keep], labels[~keep]), -1)
+        positive = _dense(scores[keep], labels[keep]) > 0
+        self._positives[-1] = positive.nonzero(as_tuple=True)[1], scores[keep][positive]
+        self.recent = scores[keep], labels[keep]
+
+    def _make_room(self, low: Tensor, high: Tensor) -> None:
+        if bool(((low < self.low) | (high >= self.low + BINS * self.width)).any()):
+            high = torch.maximum(high, self.low + (BINS - 1) * self.width)
+            self._move(*_grid(torch.minimum(low, self.low), high, self.width))
+
+    def _move(self, low: Tensor, width: Tensor) -> None:
+        """Counts as they are in bins that are unions of the present ones."""
+        edges = self.low[:, None] + self.width[:, None] * torch.arange(BINS, device=low.device)
+        bins = ((edges / width[:, None]).floor() - (low / width)[:, None]).clamp_(0, BINS - 1).long()
+        moved = torch.zeros_like(self.negatives).view(-1, BINS)
+        self.negatives = moved.scatter_add_(1, bins, self.negatives.view(-1, BINS)).view(-1)
+        self.low, self.width = low, width
+
+    def merge(self, other: BinnedScores) -> None:
+        """Adds what `other` holds."""
+        self._make_room(other.low, other.low + (BINS - 1) * other.width)
+        if bool((other.width > self.width).any()):
+            self._move(*_grid(self.low, self.low + (BINS - 1) * self.width, other.width))
+            self._make_room(other.low, other.low + (BINS - 1) * other.width)
+        aligned = BinnedScores.from_state(other.state())
+        aligned._move(self.low, self.width)
+        self.negatives = self.negatives + aligned.negatives
+        self._positives = self._positives + other._positives
+        self.recent = None
+
+    def state(self) -> dict[str, Any]:
+        """Everything but the batch added last, on the host, as `from_state` takes it."""
+        return {
+            "low": self.low.cpu(),
+            "width": self.width.cpu(),
+            "negatives": self.negatives.cpu(),
+            "positives": [(classes.cpu(), scores.cpu()) for classes, scores in self._positives],
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> BinnedScores:
+        """What `state` gave, on the host."""
+        made = cls.__new__(cls)
+        made.low, made.width, made.negatives = state["low"], state["width"], state["negatives"]
+        made._positives, made.recent = [(c, s) for c, s in state["positives"]], None
+        return made
 
     def positives(self, classes: int) -> list[NDArray[np.floating]]:
         """The positives' scores of each class."""
@@ -107,15 +192,36 @@ class BinnedScores:
         return counts
 
 
-def _finite_min(scores: Tensor) -> Tensor:
-    """Smallest finite score of each class (-inf: the label is unknown); a large number where there is none."""
-    wide = scores.double()
-    return wide.masked_fill(~wide.isfinite(), _LARGE).amin(0)
+def _split(rows: Tensor, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    device = batches[0].device if batches else rows.device
+    return rows.to(device).split([len(batch) for batch in batches])
 
 
-def _finite_max(scores: Tensor) -> Tensor:
-    wide = scores.double()
-    return wide.masked_fill(~wide.isfinite(), -_LARGE).amax(0)
+def _dense(scores: Tensor, labels: Tensor) -> Tensor:
+    return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
+
+
+def _finite_range(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The least and largest finite score of each class, float64 (classes,); 0 where a class has none."""
+    lows, highs = [], []
+    for scores, _ in batches:
+        finite, wide = scores.isfinite(), scores.double()
+        lows.append(torch.where(finite, wide, torch.inf).amin(0))
+        highs.append(torch.where(finite, wide, -torch.inf).amax(0))
+    low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
+    none = low > high
+    return low.masked_fill(none, 0.0), high.masked_fill(none, 0.0)
+
+
+def _grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
+    """The narrowest bins, at least as wide as asked for, that hold `low` … `high`: (low, width), each (classes,)."""
+    first, last, least = (t.cpu().numpy() for t in (low, high, at_least))
+    wanted = np.maximum((last - first) / (BINS - 1), 1e-12)
+    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(wanted)).astype(int)), least)
+    while (wide := np.floor(last / width) - np.floor(first / width) >= BINS).any():
+        width = np.where(wide, 2 * width, width)
+    on = low.device
+    return torch.from_numpy(np.floor(first / width) * width).to(on), torch.from_numpy(width).to(on)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:

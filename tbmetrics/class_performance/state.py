@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,6 +36,12 @@ class AttributeState:
         self._warned = False
         self.reset()
 
+    def empty(self) -> AttributeState:
+        """Another state of the same attribute, without samples."""
+        other = AttributeState(self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes)
+        other._warned, other.decision = self._warned, self.decision
+        return other
+
     def reset(self) -> None:
         """Forgets the validation; the decision kind stays."""
         self.n_samples = 0
@@ -41,6 +49,8 @@ class AttributeState:
         self._counts: Tensor | None = None
         self.scores: ExactScores | BinnedScores = ExactScores()
         self.per_sample: list[tuple[Tensor, Tensor, Tensor]] = []  # single-label: label, prediction, confidence
+        self._indices: list[Tensor] = []  # of the samples that count, where they were given
+        self._has_indices: bool | None = None
 
     @property
     def n_skipped(self) -> int:
@@ -55,20 +65,29 @@ class AttributeState:
         return host
 
     @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor) -> None:
+    def add(self, logits: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
         """Adds one batch.
+
+        Args:
+            logits, labels: as for the tracker.
+            indices: int64 (N,), which sample of the data set each row is.
 
         Raises:
             InputError: what came does not fit; the message says what was expected.
         """
         decision = self.check(logits, labels)
+        indices = self._checked_indices(indices, logits)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
-        logits, labels = self._without_nan(logits, labels)
+        logits, labels, indices = self._without_nan(logits, labels, indices)
         self.decision = decision
         if decision == SINGLE_LABEL:
+            if indices is not None:
+                indices = indices[(labels >= 0).to(indices.device)]
             self._add_single(logits, labels.long())
         else:
             self._add_multi(logits, labels.to(torch.int8))
+        if indices is not None and len(indices):
+            self._indices.append(indices)
         if self._mode != "exact" and isinstance(self.scores, ExactScores):
             self._bound()
 
@@ -81,9 +100,7 @@ class AttributeState:
         wide = logits if logits.dtype == torch.float64 else logits.float()
         scores = wide.log_softmax(dim=1)
         confidence, predicted = scores.max(dim=1)
-        hit = predicted == labels
-        of = [labels[hit], predicted[~hit], labels[~hit], labels]
-        self._accumulate(torch.stack([torch.bincount(x, minlength=self.num_classes) for x in of]))
+        self._accumulate(self._single_counts(labels, predicted))
         self.per_sample.append((labels.int(), predicted.int(), confidence.exp()))
         self.scores.add(scores, labels)
         self.n_samples += len(labels)
@@ -91,12 +108,20 @@ class AttributeState:
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
         if not len(labels):
             return
-        predicted = logits >= self.score_thresholds(logits)
-        positive, known = labels > 0, labels >= 0
-        of = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
-        self._accumulate(torch.stack([x.sum(0) for x in of]))
+        self._accumulate(self._multi_counts(logits, labels))
+        known = labels >= 0
         self.scores.add(torch.where(known, logits, -torch.inf) if not bool(known.all()) else logits.clone(), labels)
         self.n_samples += len(labels)
+
+    def _single_counts(self, labels: Tensor, predicted: Tensor) -> Tensor:
+        hit = predicted == labels
+        of = [labels[hit], predicted[~hit], labels[~hit], labels]
+        return torch.stack([torch.bincount(x, minlength=self.num_classes) for x in of])
+
+    def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
+        predicted, positive = logits >= self.score_thresholds(logits), labels > 0
+        of = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
+        return torch.stack([x.sum(0) for x in of])
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`."""
@@ -111,10 +136,142 @@ class AttributeState:
         if isinstance(self.scores, ExactScores) and self.n_samples and (over or self._mode == "binned"):
             self.scores = BinnedScores(self.scores)
 
-    def _without_nan(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    # ----------------------------------------------------------------------------------------- several ranks
+
+    def indices(self) -> Tensor | None:
+        """Which sample of the data set each row is, int64 (samples,) on the host; None where that was not told."""
+        if not self._has_indices:
+            return None
+        return torch.cat(self._indices).cpu() if self._indices else torch.zeros(0, dtype=torch.int64)
+
+    def drop_repeated(self, earlier: Tensor | None = None) -> int:
+        """Leaves out rows of samples that came before; where scores are in bins only those of the last batch can be.
+
+        Args:
+            earlier: indices that other ranks count, int64.
+
+        Returns:
+            how many rows should have been left out and could not be.
+        """
+        own = self.indices()
+        if own is None or not len(own):
+            return 0
+        keep = _first_ones(own, earlier)
+        if bool(keep.all()):
+            return 0
+        left = 0
+        if isinstance(self.scores, BinnedScores):
+            recent = len(self.scores.recent[0]) if self.scores.recent is not None else 0
+            left = int((~keep[: len(keep) - recent]).sum())
+            keep[: len(keep) - recent] = True
+        self._keep(keep)
+        return left
+
+    def _keep(self, rows: Tensor) -> None:
+        recent = self.scores.recent if isinstance(self.scores, BinnedScores) else None
+        lost = self._counts_of_recent(recent, ~rows) if recent is not None else None
+        if isinstance(self.scores, ExactScores):
+            self.scores.keep(rows)
+        elif recent is not None:
+            self.scores.keep_of_recent(rows[len(rows) - len(recent[0]) :].to(recent[0].device))
+        if self.per_sample:
+            columns = [torch.cat(parts) for parts in zip(*self.per_sample, strict=True)]
+            label, predicted, confidence = (column[rows.to(column.device)] for column in columns)
+            self.per_sample = [(label, predicted, confidence)]
+            self._counts = self._single_counts(label.long(), predicted.long())
+        elif lost is not None and self._counts is not None:
+            self._counts = self._counts - lost
+        elif isinstance(self.scores, ExactScores):
+            self._counts = sum(self._multi_counts(*batch) for batch in self.scores.batches())  # type: ignore[assignment]
+        self._indices = [torch.cat(self._indices)[rows.to(self._indices[0].device)]]
+        self.n_samples = int(rows.sum())
+
+    def _counts_of_recent(self, recent: tuple[Tensor, Tensor], lost: Tensor) -> Tensor | None:
+        scores, labels = recent
+        rows = lost[len(lost) - len(scores) :].to(scores.device)
+        return self._multi_counts(scores[rows], labels[rows]) if labels.ndim == 2 else None
+
+    def share(self) -> dict[str, Any]:
+        """Everything held, on the host, as plain containers and tensors; `merge` takes it."""
+        exact = isinstance(self.scores, ExactScores)
+        return {
+            "decision": self.decision,
+            "n_samples": self.n_samples,
+            "n_skipped": self.n_skipped,
+            "counts": torch.from_numpy(self.counts()),
+            "exact": [(s.cpu(), y.cpu()) for s, y in self.scores.batches()] if exact else None,  # type: ignore[union-attr]
+            "binned": None if exact else self.scores.state(),  # type: ignore[union-attr]
+            "per_sample": [tuple(column.cpu() for column in part) for part in self.per_sample],
+            "indices": self.indices(),
+        }
+
+    def merge(self, share: Mapping[str, Any]) -> None:
+        """Adds what `share` gave elsewhere; what is held goes to the host.
+
+        Raises:
+            InputError: labels of another kind.
+        """
+        if not share["n_samples"]:
+            self._skipped = self.n_skipped + share["n_skipped"]
+            return
+        if self.decision not in (None, share["decision"]) and self.n_samples:
+            raise InputError(
+                f"attribute {self.attribute!r} is {self.decision} on one rank and {share['decision']} on another"
+            )
+        self.decision = share["decision"]
+        self._counts = torch.from_numpy(self.counts()) + share["counts"]
+        self._skipped = self.n_skipped + share["n_skipped"]
+        self.per_sample = [(a.cpu(), b.cpu(), c.cpu()) for a, b, c in [*self.per_sample, *share["per_sample"]]]
+        self._merge_scores(share)
+        self._has_indices = share["indices"] is not None and (self._has_indices or not self.n_samples)
+        self._indices = [i.cpu() for i in self._indices] + [share["indices"]] if self._has_indices else []
+        self.n_samples += share["n_samples"]
+        if self._mode != "exact":
+            self._bound()
+
+    def _merge_scores(self, share: Mapping[str, Any]) -> None:
+        theirs: ExactScores | BinnedScores = ExactScores()
+        if share["exact"] is None:
+            theirs = BinnedScores.from_state(share["binned"])
+        elif isinstance(theirs, ExactScores):
+            for batch in share["exact"]:
+                theirs.add(*batch)
+        if not self.n_samples:
+            self.scores = theirs
+            return
+        if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
+            self.scores = self.scores.on_host()
+            for batch in theirs.batches():
+                self.scores.add(*batch)
+            return
+        mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
+        self.scores = BinnedScores.from_state(mine.state())
+        self.scores.merge(BinnedScores(theirs) if isinstance(theirs, ExactScores) else theirs)
+
+    def ends(self) -> tuple[Tensor, Tensor] | None:
+        """Scores of the first and of the last row, up to 64 classes; None where they are not held."""
+        if not isinstance(self.scores, ExactScores) or not self.n_samples:
+            return None
+        batches = [scores for scores, _ in self.scores.batches()]
+        return batches[0][0, :64].float().cpu(), batches[-1][-1, :64].float().cpu()
+
+    # ---------------------------------------------------------------------------------------------- checking
+
+    def _checked_indices(self, indices: Tensor | None, logits: Tensor) -> Tensor | None:
+        name = f"attribute {self.attribute!r}"
+        if self._has_indices not in (None, indices is not None):
+            raise InputError(f"{name}: give indices with every batch of a validation, or with none")
+        self._has_indices = indices is not None
+        if indices is not None and indices.shape != (len(logits),):
+            raise InputError(f"{name}: indices must have shape ({len(logits)},), got {tuple(indices.shape)}")
+        return indices
+
+    def _without_nan(
+        self, logits: Tensor, labels: Tensor, indices: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         good = ~logits.isnan().any(dim=1)
         if bool(good.all()):
-            return logits, labels
+            return logits, labels, indices
         self._skipped = self._skipped + int((~good).sum())
         if not self._warned:
             self._warned = True
@@ -124,7 +281,7 @@ class AttributeState:
                 TBMetricsWarning,
                 stacklevel=2,
             )
-        return logits[good], labels[good]
+        return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
 
     def check(self, logits: Tensor, labels: Tensor) -> str:
         """The decision kind of a batch: "single_label" or "multi_label".
@@ -176,3 +333,32 @@ def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int
         return nothing, nothing, np.zeros(0)
     labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
     return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)
+
+
+def _first_ones(indices: Tensor, earlier: Tensor | None) -> Tensor:
+    """Which rows are the first of their index, and not among `earlier`: bool (samples,)."""
+    values = indices.numpy()
+    first = np.zeros(len(values), dtype=bool)
+    first[np.unique(values, return_index=True)[1]] = True
+    if earlier is not None and len(earlier):
+        first &= ~np.isin(values, earlier.numpy())
+    return torch.from_numpy(first)
+
+
+def padded_samples(told: Sequence[Mapping[str, Any] | None]) -> int:
+    """How many samples a sampler gave twice to make their number a multiple of the ranks; 0 where that does not show.
+
+    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
+    row of a lower one.
+
+    Args:
+        told: by rank `n`, `indices` and `ends` of an attribute.
+    """
+    if any(t is None or t["indices"] is not None or t["ends"] is None or t["n"] != told[0]["n"] for t in told):  # type: ignore[index]
+        return 0
+    last = told[-1]["ends"][1]  # type: ignore[index]
+    for rank, of_rank in enumerate(told[:-1]):
+        first = of_rank["ends"][0]  # type: ignore[index]
+        if first.shape == last.shape and bool(torch.isclose(first, last, rtol=1e-3, atol=1e-5).all()):
+            return rank + 1
+    return 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +18,12 @@ from numpy.typing import NDArray
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
-from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.errors import InputError
+from tbmetrics.class_performance.state import AttributeState, padded_samples
+from tbmetrics.distributed import Ranks, reduce_trackers
+from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.history import History, Stamped
 from tbmetrics.records import Record
+from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
 from tbmetrics.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -98,13 +102,22 @@ class ClassPerformanceTracker(Tracker):
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
         self._unrecorded: set[str] = set()  # attributes with batches that `records` has not handed over
         self._listed: set[str] = set()
+        self._warned_of_repeats = False
 
-    def update(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+    def update(
+        self,
+        logits: Tensor | Mapping[str, Tensor],
+        labels: Tensor | Mapping[str, Tensor],
+        *,
+        indices: Tensor | Sequence[int] | None = None,
+    ) -> None:
         """Adds one validation batch.
 
         Args:
             logits: (N, C), any float type and device; or `{attribute: logits}`.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
+            indices: integers (N,): which sample of the data set each row is. With them a sample counts once, however
+                often and on however many ranks it comes.
 
         Raises:
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
@@ -115,7 +128,7 @@ class ClassPerformanceTracker(Tracker):
             raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
         for attribute, values in by_attribute.items():
             before = self._states[attribute].n_samples, self._states[attribute].n_skipped
-            self._states[attribute].add(values, truth[attribute])
+            self._states[attribute].add(values, truth[attribute], _as_indices(indices, values))
             if before != (self._states[attribute].n_samples, self._states[attribute].n_skipped):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
@@ -161,9 +174,121 @@ class ClassPerformanceTracker(Tracker):
     def _evaluate(self) -> dict[str, Evaluation]:
         """The evaluation of each attribute: of the batches since the last `records`, else of the last validation."""
         for attribute in sorted(self._unevaluated):
+            self._states[attribute].drop_repeated()
             self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute], self._n_bootstrap)
         self._unevaluated.clear()
         return self._results
+
+    # ------------------------------------------------------------------------------------------ several ranks
+
+    def reduce(self, process_group: Any = None) -> None:
+        """Puts the batches of all ranks together; a collective: every rank calls it, before asking for metrics.
+
+        Afterwards all ranks give the same results. A session does this in `end_epoch`; without a distributed job
+        nothing happens.
+
+        Args:
+            process_group: the ranks that share the validation; None = all.
+
+        Raises:
+            InputError: not a process group.
+        """
+        ranks = Ranks(process_group)
+        if ranks.size > 1:
+            reduce_trackers([self], ranks, lambda tracker, action, *args, default=None: action(*args))
+
+    def announce(self) -> dict[str, Any] | None:
+        """How many samples there are, which ones, and the rows at the ends, to know padding by."""
+        if not self._unrecorded:
+            return None
+        return {
+            a: {"n": self._states[a].n_samples, "indices": self._states[a].indices(), "ends": self._states[a].ends()}
+            for a in self.attributes
+        }
+
+    def share(self, announced: list[Any], rank: int) -> dict[str, Any] | None:
+        """The raw state of each attribute, without the samples that lower ranks count."""
+        if all(told is None for told in announced):
+            return None
+        for attribute, state in self._states.items():
+            before = [t[attribute]["indices"] for t in announced[:rank] if t and t[attribute]["indices"] is not None]
+            left = state.drop_repeated(torch.cat(before) if before else None)
+            self._warn_of_repeats(attribute, announced, left, rank)
+        return {attribute: state.share() for attribute, state in self._states.items()}
+
+    def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+        """The states of two blocks of ranks as one."""
+        return {a: self._merged(a, [share[a], other[a]]).share() for a in self.attributes}
+
+    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> AttributeState:
+        state = self._states[attribute].empty()
+        for share in shares:
+            state.merge(share)
+        return state
+
+    def adopt(self, share: dict[str, Any]) -> dict[str, Evaluation]:
+        """Evaluates what all ranks have seen; returns the results for the other ranks."""
+        self._states = {a: self._merged(a, [share[a]]) for a in self.attributes}
+        fresh = {a for a, state in self._states.items() if state.n_samples or state.n_skipped}
+        self._unevaluated, self._unrecorded = set(fresh), set(fresh)
+        results = self._evaluate()
+        return {a: results[a] for a in sorted(fresh)}
+
+    def take_outcome(self, outcome: dict[str, Evaluation] | None) -> None:
+        """Takes the results over all ranks for its own; None: this validation has no result."""
+        for state in self._states.values():
+            state.reset()
+        self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
+        self._unevaluated, self._unrecorded = set(), set(outcome or ())
+
+    def _warn_of_repeats(self, attribute: str, told: list[Any], left: int, rank: int) -> None:
+        repeats = padded_samples([t[attribute] if t else None for t in told]) if rank == 0 else 0
+        if (not left and not repeats) or self._warned_of_repeats:
+            return
+        self._warned_of_repeats = True
+        if left:
+            what = (
+                f"{left} samples that another rank counts too are in bins already and count twice; give scores='exact'"
+            )
+        else:
+            what = (
+                f"the sampler seems to have padded the data set to a multiple of {len(told)} ranks: {repeats} sample"
+                f"{'s count' if repeats > 1 else ' counts'} twice; give update(..., indices=...) to leave them out"
+            )
+        warnings.warn(f"attribute {attribute!r}: {what}; this is said once", TBMetricsWarning, stacklevel=2)
+
+    # ----------------------------------------------------------------------------------------------- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """The last results, the history, and the batches of a validation that is under way (of this rank)."""
+        return {
+            "version": STATE_VERSION,
+            "classes": {a: list(self.classes[a].names) for a in self.attributes},
+            "results": {a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
+            "open": {a: self._states[a].share() for a in sorted(self._unrecorded)},
+            "unevaluated": sorted(self._unevaluated),
+            "history": history_state(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave.
+
+        Raises:
+            InputError: other attributes or classes, or a newer version.
+        """
+        expected = {a: list(self.classes[a].names) for a in self.attributes}
+        found = checked(state, "ClassPerformanceTracker.load_state_dict", classes=expected)
+        known = {f.name for f in fields(Evaluation)} - {"classes"}
+        for attribute, packed in found["results"].items():
+            values = {name: unpack(value) for name, value in packed.items() if name in known}
+            self._results[attribute] = Evaluation(classes=self.classes[attribute], **values)
+        for attribute in self.attributes:
+            shares = [found["open"][attribute]] if attribute in found["open"] else []
+            self._states[attribute] = self._merged(attribute, shares)
+        self._unevaluated, self._unrecorded = set(found["unevaluated"]), set(found["open"])
+        restore_history(self.history, found["history"])
+
+    # ------------------------------------------------------------------------------------------------- results
 
     def get_metrics(self) -> dict[str, dict[str, dict[str, Any]]]:
         """`{attribute: {label: {"support", "precision", "recall", "f1", "ap", "type", "defined", …}}}`."""
@@ -190,6 +315,15 @@ class ClassPerformanceTracker(Tracker):
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn
+
+
+def _as_indices(indices: Any, logits: Any) -> Tensor | None:
+    if indices is None:
+        return None
+    found = torch.as_tensor(indices)
+    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
+        raise InputError(f"indices must be integers (N,), got {found.dtype}")
+    return found.detach().to(device=getattr(logits, "device", found.device), dtype=torch.int64)
 
 
 def _classes(

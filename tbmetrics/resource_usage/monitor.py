@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,9 +31,11 @@ from tbmetrics.resource_usage.epoch import (
 )
 from tbmetrics.resource_usage.epoch_meter import EpochMeter
 from tbmetrics.resource_usage.flops import FlopCount, count_flops
+from tbmetrics.resource_usage.ranks import rank_records
 from tbmetrics.resource_usage.snapshots import PeakSnapshots
 from tbmetrics.resource_usage.throughput import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
+from tbmetrics.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -253,6 +256,45 @@ class ResourceMonitor(Tracker):
     def stop(self) -> None:
         """Ends the background thread and the recording of allocations; may be called more than once."""
         self._meter.stop()
+
+    # ------------------------------------------------------------------------------- several ranks, resuming
+
+    def announce(self) -> dict[str, Any] | None:
+        """The row of the epoch that was ended last, with its components and the host's name."""
+        if not self.epoch_data:
+            return None
+        row = self.epoch_data[-1]
+        last = {name: rows[-1] for name, rows in self.component_data.items() if rows[-1]["epoch"] == row["epoch"]}
+        return {**row, "components": last, "host": platform.node()}
+
+    def share(self, announced: list[Any], rank: int) -> None:
+        """Keeps what the ranks tell of each other; every rank has all it needs by now."""
+        if self.epoch_data:
+            self._keep(self.epoch_data[-1]["epoch"], rank_records(announced))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Rows and history; what an open epoch has measured so far is not in it."""
+        return {
+            "version": STATE_VERSION,
+            "epoch_data": [dict(row) for row in self.epoch_data],
+            "component_data": {name: [dict(row) for row in rows] for name, rows in self.component_data.items()},
+            "batch_points": list(self._batch_points),
+            "flops_per_step": self._meter.flops_per_step,
+            "history": history_state(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave.
+
+        Raises:
+            InputError: it is not a monitor's state, or of a newer version.
+        """
+        found = checked(state, "ResourceMonitor.load_state_dict")
+        self.epoch_data = [dict(row) for row in found["epoch_data"]]
+        self.component_data = {name: [dict(row) for row in rows] for name, rows in found["component_data"].items()}
+        self._batch_points = [(float(size), float(peak)) for size, peak in found["batch_points"]]
+        self._meter.flops_per_step = found["flops_per_step"]
+        restore_history(self.history, found["history"])
 
     # -------------------------------------------------------------------------------------------- internals
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
 from tbmetrics.records import ATTENTION, Image, Record, tag_part
+from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
 from tbmetrics.tracker import Cadence, Tracker
 from tbmetrics.training_dynamics import attention_probe
 from tbmetrics.training_dynamics.attention_capture import AttentionCapture, CapturedMap, CaptureReport
@@ -314,6 +315,26 @@ class AttentionVisualizer(Tracker):
         if not self._told and not self._quiet:
             logger.warning("tbmetrics: %s", message)
         self._told = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The maps, their statistics, what was said of them, and the history."""
+        return {
+            "version": STATE_VERSION,
+            "store": pack(self._store.state()),
+            "told": (self._told, self._found_nothing),
+            "history": history_state(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave.
+
+        Raises:
+            InputError: it is not a visualizer's state, or of a newer version.
+        """
+        found = checked(state, "AttentionVisualizer.load_state_dict")
+        self._store.restore(unpack(found["store"]))
+        self._told, self._found_nothing = found["told"]
+        restore_history(self.history, found["history"])
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"maps": [{"epoch", "batch", "module", "attention"}], "statistics": {module: {"epochs", "entropy", …}}}`.

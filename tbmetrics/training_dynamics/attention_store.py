@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -93,6 +93,30 @@ class MapStore:
         entry = {"epoch": epoch, "batch": batch, "module": module, "attention": torch.from_numpy(stored.weights)}
         self.attention_maps = [m for m in self.attention_maps if (m["epoch"], m["module"]) != (epoch, module)]
         self.attention_maps.append(entry)
+
+    def state(self) -> dict[str, Any]:
+        """Everything held as plain containers and arrays, for `restore`."""
+        batches = [(m["epoch"], m["batch"], m["module"]) for m in self.attention_maps]
+        return {
+            "maps": {
+                module: {
+                    epoch: {f.name: getattr(stored, f.name) for f in fields(stored)} for epoch, stored in kept.items()
+                }
+                for module, kept in self.maps.items()
+            },
+            "batches": batches,
+            "statistics": {module: list(rows) for module, rows in self._statistics.items()},
+            "collapsed": {module: list(heads) for module, heads in self._collapsed.items()},
+            "said": self._said,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+        self.maps, self.attention_maps = {}, []
+        for epoch, batch, module in state["batches"]:
+            self.put(epoch, batch, module, StoredMap(**state["maps"][module][epoch]))
+        self._statistics = {module: [tuple(row) for row in rows] for module, rows in state["statistics"].items()}
+        self._collapsed, self._said = dict(state["collapsed"]), state["said"]
 
     def thin(self) -> None:
         """Keeps few epochs, within the bytes: the one whose neighbours are closest goes; first and latest stay."""

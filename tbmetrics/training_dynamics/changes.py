@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -51,12 +51,22 @@ class DirectionSketch:
     def __init__(self) -> None:
         self._last: dict[int, Tensor] = {}
 
+    def state(self) -> dict[int, Tensor]:
+        """The sketches held, by row, on the host."""
+        return {row: sketch.cpu() for row, sketch in self._last.items()}
+
+    def restore(self, state: Mapping[int, Tensor]) -> None:
+        """Takes what `state` gave; on another device than the gradients' it is moved there when it is compared."""
+        self._last = dict(state)
+
     def turn(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> list[Packet]:
         """The cosine by row to the call before; rows without one before are left out."""
         by_device: dict[torch.device, tuple[list[int], list[Tensor]]] = {}
         for row, gradient in zip(rows, gradients, strict=True):
             now, before = _sketch(gradient), self._last.get(row)
             self._last[row] = now
+            if before is not None and before.device.type == "cpu":
+                before = before.to(now.device, non_blocking=True)
             if before is not None and before.shape == now.shape and before.device == now.device:
                 held = by_device.setdefault(now.device, ([], []))
                 held[0].append(row)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,15 @@ class EpochMeans:
             self.epochs.append(epoch)
             self._means.append(mean)
         self._sum = self._count = np.zeros((0, 0))
+
+    def state(self) -> dict[str, Any]:
+        """Everything held, for `restore`."""
+        return {"epochs": list(self.epochs), "means": list(self._means), "sum": self._sum, "count": self._count}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+        self.epochs, self._means = list(state["epochs"]), list(state["means"])
+        self._sum, self._count = state["sum"], state["count"]
 
     def column(self, names: Sequence[str], column: int) -> dict[str, list[float]]:
         """{row's name: one value an epoch} of the rows that have any."""

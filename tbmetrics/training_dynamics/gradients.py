@@ -18,6 +18,7 @@ from tbmetrics.records import (
     Scalar,
     dynamics_tag,
 )
+from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
 from tbmetrics.tracker import Cadence, Tracker
 from tbmetrics.training_dynamics.activations import ForwardSample
 from tbmetrics.training_dynamics.epoch_means import EpochMeans
@@ -130,6 +131,7 @@ class GradientTracker(Tracker):
         self._means = EpochMeans()
         self._details = self._skips_written = 0
         self._ready: list[Stamped] = []
+        self._handed: list[Stamped] = []  # in the history already, for the session still to fetch
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
@@ -176,7 +178,8 @@ class GradientTracker(Tracker):
 
     def arrived(self) -> list[Stamped]:
         """Records of the samples that have reached the host."""
-        return self._hand_over(self._sampler.take())
+        handed, self._handed = self._handed, []
+        return handed + self._hand_over(self._sampler.take())
 
     def _hand_over(self, samples: list[StepSample]) -> list[Stamped]:
         for sample in samples:
@@ -210,7 +213,8 @@ class GradientTracker(Tracker):
 
     def records(self, epoch: int) -> list[Stamped]:
         """Ends `epoch`: waits for what is still on the device."""
-        handed = self._hand_over(self._sampler.take(wait=True))
+        handed, self._handed = self._handed, []
+        handed += self._hand_over(self._sampler.take(wait=True))
         self._means.end(epoch)
         now = time.time()
         news = [Stamped(self._sampler.step, now, text) for text in self._health.news()]
@@ -231,6 +235,45 @@ class GradientTracker(Tracker):
         if not self._sampler.attached and not len(self.history.tables):
             raise InputError("update() has nothing to take: call register_hooks() before training")
         self.records(epoch)
+
+    # -------------------------------------------------------------------------------------------- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Means, the health of the last samples, gradients to compare the next with, cadences, and the history."""
+        self._handed += self._hand_over(self._sampler.take(wait=True))
+        cadences = [(c.every, c.factor) for c in (self._every, self._detail_every)]
+        return {
+            "version": STATE_VERSION,
+            "parameters": list(self._rows.names),
+            "step": self._sampler.step,
+            "skips": (self._sampler.skips.count, self._skips_written),
+            "details": self._details,
+            "cadences": cadences,
+            "means": pack(self._means.state()),
+            "health": pack(self._health.state()),
+            "samples": self._sample_records.state(),
+            "directions": self._sampler.directions_state(),
+            "history": history_state(self.history),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave; parameters that are met later are compared by their place.
+
+        Raises:
+            InputError: other parameters, or a newer version.
+        """
+        here, what = list(self._rows.names), "GradientTracker.load_state_dict"
+        known = checked(state, what)["parameters"]
+        found = checked({**state, "parameters": known[: max(len(here), 1)]}, what, parameters=here)
+        self._sampler.step, self._details = found["step"], found["details"]
+        self._sampler.skips.count, self._skips_written = found["skips"]
+        for cadence, (every, factor) in zip((self._every, self._detail_every), found["cadences"], strict=True):
+            cadence.every, cadence.factor = every, factor
+        self._means.restore(unpack(found["means"]))
+        self._health.restore(unpack(found["health"]))
+        self._sample_records.restore(found["samples"])
+        self._sampler.restore_directions(found["directions"])
+        restore_history(self.history, found["history"])
 
     # --------------------------------------------------------------------------------------------- results
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,35 @@ class HealthLog:
         self.origin: tuple[int, Origin] | None = None
         self._told: set[str] = set()
         self._written: dict[str, frozenset[str]] = {}
+
+    def state(self) -> dict[str, Any]:
+        """Everything held, for `restore`."""
+        origin = None if self.origin is None else (self.origin[0], *astuple(self.origin[1]))
+        return {
+            "tables": list(self._tables),
+            "dead_shares": list(self._dead_shares),
+            "names": list(self._names),
+            "global_norms": list(self._global_norms),
+            "spikes": list(self._spikes),
+            "nonfinite": dict(self._nonfinite),
+            "origin": origin,
+            "told": sorted(self._told),
+            "written": {kind: sorted(layers) for kind, layers in self._written.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+        self._tables.extend(state["tables"])
+        self._dead_shares.extend(state["dead_shares"])
+        self._names = tuple(state["names"])
+        self._global_norms.extend(state["global_norms"])
+        self._spikes.extend((step, norm) for step, norm in state["spikes"])
+        self._nonfinite = dict(state["nonfinite"])
+        if state["origin"] is not None:
+            step, *rest = state["origin"]
+            self.origin = (step, Origin(*rest))
+        self._told = set(state["told"])
+        self._written = {kind: frozenset(layers) for kind, layers in state["written"].items()}
 
     def add(self, step: int, table: Float32Array, names: Sequence[str], global_norm: float) -> Iterator[Text]:
         """Takes one sample; yields what there is to say about this very step."""

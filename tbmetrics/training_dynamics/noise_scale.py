@@ -39,6 +39,14 @@ class NoiseScale:
         self._noise = self.decay * self._noise + (1 - self.decay) * noise / norm
         self._weight = self.decay * self._weight + (1 - self.decay)
 
+    def state(self) -> tuple[float, float, float]:
+        """The running averages, for `restore`."""
+        return self._noise, self._signal, self._weight
+
+    def restore(self, state: tuple[float, float, float]) -> None:
+        """Takes what `state` gave."""
+        self._noise, self._signal, self._weight = state
+
     @property
     def value(self) -> float:
         """The simple noise scale in backward passes; NaN before the first sample and where noise hides the signal."""

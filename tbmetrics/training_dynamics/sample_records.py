@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,15 @@ class SampleRecords:
             yield from self._origin_text(sample, table, step)
         if sample.detailed:
             yield from self._health.news()
+
+    def state(self) -> dict[str, Any]:
+        """Everything that later samples depend on, for `restore`."""
+        return {"noise": self.noise.state(), "last_good": self._last_good}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Takes what `state` gave."""
+        self.noise.restore(state["noise"])
+        self._last_good = state["last_good"]
 
     def refusal(
         self, step: int, norms: list[tuple[str, float]], forward: ForwardSample | None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -95,6 +95,14 @@ class StepSampler:
         if not is_compiled(self.model):
             self.forward.attach()
         self.skips.attach()
+
+    def directions_state(self) -> dict[int, Tensor]:
+        """The gradients that the next are compared with, by row, on the host."""
+        return self._directions.state()
+
+    def restore_directions(self, state: Mapping[int, Tensor]) -> None:
+        """Takes what `directions_state` gave."""
+        self._directions.restore(state)
 
     def detach(self) -> None:
         """Removes every hook; idempotent. What is on its way from the device can still be taken."""

@@ -118,17 +118,18 @@ def test_the_export_has_figures_galleries_and_tables(run, tmp_path):
     folder, _, _ = run
     report = export(folder, tmp_path)
     assert report.problems == {}
-    names = {path.relative_to(tmp_path / "a" / "class_performance" / "digit").as_posix() for path in report.files
-             if "class_performance" in path.parts}  # fmt: skip
+    folder_of = tmp_path / "a" / "class_performance" / "digit"
+    names = {path.relative_to(folder_of).as_posix() for path in report.files if folder_of in path.parents}
     assert {"findings.png", "classifier_by_class.png", "training_signal_by_class.png", "features_by_class.png",
             "remedies.png"} <= names  # fmt: skip
     history = read_run(folder / "a")
     kept = [tag for tag in history.images if tag.startswith(gallery_tag("digit", "", "").rstrip("/"))]
     assert kept
-    assert len([name for name in names if name.startswith("gallery/")]) == len(kept)
-    content = json.loads((tmp_path / "a" / "metrics.json").read_text())["attributes"]["digit"]
-    assert set(content["diagnostics"]) == set(DIAGNOSTIC_COLUMNS)
-    assert content["remedies"][-1]["rows"][0] == "none"
+    last = [name for name in names if name.startswith("gallery/") and "step=" not in name]
+    assert len(last) == len(kept)
+    tables = json.loads((tmp_path / "a" / "class_performance.json").read_text())["tables"]
+    assert set(tables[diagnostics_tag("digit")]["values"]) == set(DIAGNOSTIC_COLUMNS)
+    assert tables[remedies_tag("digit")]["rows"][0] == "none"
     other = export(folder, tmp_path / "b", only=["training_dynamics", "resource_usage"])
     assert not [path for path in other.files if "gallery" in path.parts]
 
