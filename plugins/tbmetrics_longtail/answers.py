@@ -29,6 +29,7 @@ from tbmetrics_longtail.data import (
     RunTags,
     shown,
 )
+from tbmetrics_longtail.diagnosis import class_diagnosis, diagnosis
 from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 Json: TypeAlias = dict[str, Any]
@@ -198,6 +199,15 @@ class Answers:
         n, confidence, right = np.split(table, 3, axis=1)
         sums = {"n": _nullable(n), "confidence": _nullable(confidence), "right": _nullable(right)}
         return {"buckets": found.tag(CALIBRATION).details.get("buckets", []), **sums}
+
+    def diagnosis(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
+        """Why the tail fails, and what would help, at the last diagnosis up to `step`."""
+        return diagnosis(self._data.attribute(experiment, run, attribute), step)
+
+    def class_diagnosis(self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int) -> Json:
+        """Every diagnostic of one class at the last diagnosis up to `step`."""
+        found = self._data.attribute(experiment, run, attribute)
+        return class_diagnosis(found, step, _class_index(found, class_))
 
     def overview(self, experiment: Experiment, run: str, metric: str, step: int) -> Json:
         """Every attribute's groups at its last step up to `step`."""

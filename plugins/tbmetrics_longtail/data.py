@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups", "confusion"
 CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
+DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 
 #: Steps asked of the data provider per tag; as many as the loaders are told to keep.
 MAX_STEPS = 10_000
@@ -184,7 +185,7 @@ class Attribute:
         chooses the steps by their number alone, so they stay the same from table to table.
         """
         series = self._source.series(self._experiment, self.tag(kind), self._points())
-        if kind in (CLASSES, CURVES) and series.values.shape[1] != len(self.classes):
+        if kind in (CLASSES, CURVES, DIAGNOSTICS) and series.values.shape[1] != len(self.classes):
             raise SchemaError(
                 f"tag {self.tag(kind).name!r} has {series.values.shape[1]} rows for {len(self.classes)} classes: "
                 "two different problems were written into one directory; give each run its own"

@@ -131,6 +131,8 @@ class Routes:
             "/confusion": self._at_step(self._answers.confusion),
             "/flow": self._at_step(self._answers.flow),
             "/calibration": self._at_step(self._answers.calibration),
+            "/diagnosis": self._at_step(self._answers.diagnosis),
+            "/class_diagnosis": self._class_diagnosis,
             "/overview": self._overview,
             "/compare": self._compare,
         }
@@ -163,6 +165,10 @@ class Routes:
 
     def _class_curve(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.class_curve(experiment, *_run_and_attribute(query), query.integer("step"), _class(query))
+
+    def _class_diagnosis(self, experiment: Experiment, query: Parameters) -> Any:
+        of = _run_and_attribute(query)
+        return self._answers.class_diagnosis(experiment, *of, query.integer("step"), _class(query))
 
     def _confusions(self, experiment: Experiment, query: Parameters) -> Any:
         class_ = _class(query) if query.has("class") or query.has("class_index") else None

@@ -125,12 +125,20 @@ class _Held:
             for kind in ("confusion", "flow", "calibration", "confusions", "curves"):
                 if kind in found["kinds"]:
                     self._at_step(kind, of | {"step": step})
+            if "findings" in found["kinds"]:
+                self._diagnosis(of | {"step": step})
         self._overview(run, found)
 
     def _at_step(self, kind: str, of: dict[str, Any]) -> None:
         answer = getattr(self._answers, kind)
         extra = {"bounds": None} if kind == "curves" else {}
         self._put(kind, of, answer(self._experiment, **of, **extra))
+
+    def _diagnosis(self, of: dict[str, Any]) -> None:
+        from tbmetrics_longtail.data import RequestError
+
+        with contextlib.suppress(RequestError):  # nothing was diagnosed so early
+            self._put("diagnosis", of, self._answers.diagnosis(self._experiment, **of))
 
     def _overview(self, run: str, found: Mapping[str, Any]) -> None:
         for metric, step in itertools.product(found["metrics"], found["steps"]):

@@ -3,6 +3,7 @@
 
 import { CalibrationCard } from './calibration-card.js';
 import { ChartsCard } from './charts-card.js';
+import { DiagnosisCard } from './diagnosis-card.js';
 import { FlowCard } from './flow-card.js';
 import { FrequencyCard } from './frequency-card.js';
 import { MoversCard } from './movers-card.js';
@@ -34,6 +35,7 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
+      diagnosis: new DiagnosisCard(page),
       overview: new OverviewCard(page),
       classes: this.table,
     };
@@ -47,9 +49,9 @@ export class Cards {
   /** The cards in their places below `top`. @param {...HTMLElement} top */
   layOut(...top) {
     const { tradeoff, movers, ...alone } = this._cards;
-    const { training, summary, frequency, pr, calibration, flow, overview, classes } = alone;
+    const { training, summary, frequency, diagnosis, pr, calibration, flow, overview, classes } = alone;
     const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const below = [frequency, pr, calibration, flow, overview, classes].map(({ element }) => element);
+    const below = [diagnosis, frequency, pr, calibration, flow, overview, classes].map(({ element }) => element);
     const main = el('main', { class: 'main' }, ...top, training.element, summary.element, pair, ...below);
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,

@@ -5,7 +5,7 @@ import { address, floats, hostRunsAddress, json, packed } from './api.js';
 import { Resources } from './resources.js';
 
 /**
- * @import { BucketSums, CalibrationAnswer, ClassCurveAnswer, ClassesAnswer, CompareAnswer, ConfusionAnswer,
+ * @import { BucketSums, CalibrationAnswer, ClassDiagnosisAnswer, DiagnosisAnswer, ClassCurveAnswer, ClassesAnswer, CompareAnswer, ConfusionAnswer,
  * ConfusionsAnswer, CurvesAnswer, FlowAnswer, Grouping, GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer,
  * Resource, RunsAnswer, RunView } from './types.js'
  */
@@ -92,6 +92,16 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @param {number} classIndex @returns {Resource<ClassCurveAnswer>} */
   classCurve(run, attribute, classIndex) {
     return this._of(run, 'class_curve', { attribute, step: run.step ?? 0, class_index: classIndex });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<DiagnosisAnswer>} */
+  diagnosis(run, attribute) {
+    return this._of(run, 'diagnosis', { attribute, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<ClassDiagnosisAnswer>} */
+  classDiagnosis(run, attribute, index) {
+    return this._of(run, 'class_diagnosis', { attribute, step: run.step ?? 0, class_index: index });
   }
 
   /** @param {RunView} run @param {string} metric @returns {Resource<OverviewAnswer>} */

@@ -4,6 +4,7 @@
 import { nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { count, interval, MEANS, metricText, number, signed } from './format.js';
+import { diagnosisOf } from './drawer-diagnosis.js';
 import { groupsOfClasses } from './grouping.js';
 import { LineChart } from './line-chart.js';
 import { pointAt } from './model.js';
@@ -75,6 +76,7 @@ export class Drawer {
       faults.length ? this._fault(faults[0].error) : this._curves(view, histories.get(view.classMetric) ?? []),
       ...this._prCurve(view, sides, row.name),
       ...this._confusions(view, sides),
+      ...diagnosisOf(this._data, view, sides),
       el('h3', {}, `At ${view.step === null ? 'no step' : `step ${count(view.step)}`}`),
       metricTable(histories),
     );

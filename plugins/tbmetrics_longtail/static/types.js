@@ -129,6 +129,37 @@
  */
 
 /**
+ * @typedef {object} FindingAnswer one rule of the verdict
+ * @property {string} name
+ * @property {string} title
+ * @property {string} advice
+ * @property {string} reference
+ * @property {Maybe} severity 0 = not found, 1 = noted, 2 = strong, null = could not be told
+ * @property {Maybe} value
+ * @property {Maybe} noted_at
+ * @property {Maybe} head
+ * @property {Maybe} tail
+ * @property {Maybe} n_classes
+ */
+
+/** @typedef {{remedy: string, best: boolean} & Record<string, any>} RemedyAnswer */
+
+/**
+ * @typedef {object} DiagnosisAnswer
+ * @property {number} step
+ * @property {FindingAnswer[]} findings strongest first
+ * @property {RemedyAnswer[]} remedies
+ * @property {string} objective
+ */
+
+/**
+ * @typedef {object} ClassDiagnosisAnswer
+ * @property {string} class
+ * @property {number} step
+ * @property {Record<string, string | number | null>} values
+ */
+
+/**
  * @typedef {object} OverviewAnswer
  * @property {string} run
  * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes

@@ -1,0 +1,124 @@
+"""Diagnostics in the tab: a real run's findings, remedies and classes, as the log has them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from tbmetrics import ClassGroups, TBMetrics
+from tbmetrics.events.reader import read_run
+from tbmetrics.records import diagnostics_tag, findings_table_tag, remedies_tag
+from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
+from tests.plugin.tab import card, expect, open_frame, screenshot, shown
+
+COUNTS = {"a": 400, "b": 200, "c": 60, "d": 30, "<img src=x onerror=alert(1)>": 6, "f": 3}
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    """Two runs of a linear classifier whose weight norms follow the training counts."""
+    root = tmp_path_factory.mktemp("runs")
+    generator = torch.Generator().manual_seed(0)
+    centres = torch.randn(6, 16, generator=generator)
+    labels = torch.arange(6).repeat(40)
+    inputs = centres[labels] + 0.9 * torch.randn(240, 16, generator=generator)
+    for run, factor in (("biased", 1.0), ("even", 0.0)):
+        model = torch.nn.Linear(16, 6)
+        sizes = torch.tensor(list(COUNTS.values())).float() ** (0.3 * factor)
+        with torch.no_grad():
+            model.weight.copy_(centres / centres.norm(dim=1, keepdim=True) * (sizes / sizes.mean())[:, None])
+            model.bias.zero_()
+        groups = ClassGroups.from_counts({"x": COUNTS})
+        with TBMetrics(root / run, model=model, classes=groups, gradients=False, diagnostics=True) as tb:
+            for _ in tb.epochs(range(3)):
+                model.train()
+                tb.observe(model(inputs[::3]), labels[::3])
+                model.eval()
+                tb.update(model(inputs), labels)
+    return root
+
+
+@pytest.fixture(scope="module")
+def board(logdir):
+    with tensorboard_server(logdir) as url:
+        wait_for_steps(url, 2, 3)
+        yield url
+
+
+def _route(board, name, **query):
+    text = "&".join(f"{key}={value}" for key, value in query.items())
+    return f"{board}data/plugin/longtail/{name}?{text}"
+
+
+def test_findings_and_remedies_are_the_logs_strongest_first(board, logdir):
+    answer = get_json(_route(board, "diagnosis", run="biased", attribute="x", step=2))
+    tables = read_run(logdir / "biased").tables
+    findings, remedies = tables[findings_table_tag("x")][-1], tables[remedies_tag("x")][-1]
+    by_name = {finding["name"]: finding for finding in answer["findings"]}
+    assert set(by_name) == set(findings.rows)
+    for name, row in zip(findings.rows, findings.values, strict=True):
+        expected = row[findings.columns.index("severity")]
+        assert by_name[name]["severity"] == (None if np.isnan(expected) else expected)
+        assert by_name[name]["title"] == findings.details["rules"][name]["title"]
+    severities = [-1 if f["severity"] is None else f["severity"] for f in answer["findings"]]
+    assert severities == sorted(severities, reverse=True)
+    assert [f"{r['remedy']}/best" for r in answer["remedies"] if r["best"]] == [
+        name for name in remedies.rows if name.endswith("/best")
+    ]
+    base = answer["remedies"][0]
+    assert base["remedy"] == "none"
+    assert base["tail_recall"] == pytest.approx(float(remedies.column("tail_recall")[0]))
+
+
+def test_a_class_is_told_with_other_classes_by_name(board, logdir):
+    answer = get_json(_route(board, "class_diagnosis", run="biased", attribute="x", step=2, class_index=5))
+    table = read_run(logdir / "biased").tables[diagnostics_tag("x")][-1]
+    assert answer["class"] == "f"
+    assert answer["values"]["weight_norm"] == pytest.approx(float(table.column("weight_norm")[5]))
+    nearest = int(table.column("nearest_weight_class")[5])
+    assert answer["values"]["nearest_weight_class"] == list(COUNTS)[nearest]
+
+
+def test_before_the_first_diagnosis_it_says_so(board):
+    status, _, body = get(_route(board, "diagnosis", run="biased", attribute="x", step=-1))
+    assert status == 400
+    assert "nothing was diagnosed" in json.loads(body)["error"]
+
+
+@pytest.mark.browser
+def test_the_card_shows_findings_and_the_plot_remedies(page, board):
+    answer = get_json(_route(board, "diagnosis", run="biased", attribute="x", step=2))
+    tab = open_frame(page, board, attribute="x", a="biased", b="even")
+    found = card(tab, "diagnosis")
+    side = found.locator(".finding-side[data-side=A]")
+    titles = [f["title"] for f in answer["findings"] if (f["severity"] or 0) > 0]
+    assert titles
+    assert side.locator("[data-finding] strong").all_inner_texts() == titles
+    best = next(r for r in answer["remedies"] if r["best"])
+    expect(side.locator(".remedy").first).to_contain_text(shown(best["tail_gain"], signed=True))
+    expect(found.locator(".ring").first).to_be_visible()
+    screenshot(page, "diagnosis")
+
+
+@pytest.mark.browser
+def test_the_drawer_has_the_diagnostics_of_the_class(page, board):
+    name = list(COUNTS)[4]
+    tab = open_frame(page, board, attribute="x", a="biased", b="even", open=name)
+    values = get_json(_route(board, "class_diagnosis", run="biased", attribute="x", step=2, class_index=4))["values"]
+    row = tab.locator("[data-table=diagnostics] tr", has_text="Weight norm")
+    expect(row.locator("td").first).to_have_text(shown(values["weight_norm"]))
+    assert page.title() != "owned"
+
+
+@pytest.mark.browser
+def test_without_diagnostics_there_is_no_card(page, tmp_path):
+    with TBMetrics(tmp_path / "r", classes=ClassGroups.from_counts({"x": [900, 5]})) as tb:
+        tb.update(torch.eye(2), torch.tensor([0, 1]))
+    with tensorboard_server(tmp_path) as url:
+        wait_for_steps(url, 1, 1)
+        tab = open_frame(page, url)
+        expect(tab.locator("[data-card=diagnosis]")).to_be_hidden()
+        page.goto("about:blank")
