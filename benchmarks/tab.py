@@ -40,11 +40,11 @@ from tbmetrics.records import (
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 FLAGS += ["--disable-background-networking", "--disable-component-update"]
 
-WITHOUT_PLUGIN = """
+START = """
 import sys
 from tensorboard import default, program
-others = [plugin for plugin in default.get_plugins() if "longtail" not in plugin.__module__]
-board = program.TensorBoard(others)
+plugin = sys.argv.pop(1) == "with"
+board = program.TensorBoard([p for p in default.get_plugins() if plugin or "longtail" not in p.__module__])
 board.configure(sys.argv)
 board.main()
 """
@@ -135,7 +135,7 @@ class Board:
 
     def __init__(self, logdir: Path, plugin: bool) -> None:
         port = _free_port()
-        command = [sys.executable, "-m", "tensorboard.main"] if plugin else [sys.executable, "-c", WITHOUT_PLUGIN]
+        command = [sys.executable, "-c", START, "with" if plugin else "without"]
         begin = time.perf_counter()
         self._process = subprocess.Popen(
             [*command, "--logdir", str(logdir), "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "5"],

@@ -312,17 +312,20 @@ Record: TypeAlias = Scalar | PRCurve | Histogram | Image | Text | Table | ClassL
 # ---------------------------------------------------------------------------------------------------- tags
 
 
+_EMPTY = "%-"  # stands for a name without characters; no other name is encoded so
+
+
 def tag_part(name: str) -> str:
     """`name` made safe as one segment of a tag: '/', '%', control characters and edge spaces are percent-encoded."""
     encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
     if encoded != encoded.strip() or encoded in {"", ".", ".."}:
-        encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or "%00"
+        encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or _EMPTY
     return encoded
 
 
 def untag_part(part: str) -> str:
     """The name that `tag_part` encoded."""
-    return "" if part == "%00" else unquote(part)
+    return "" if part == _EMPTY else unquote(part)
 
 
 def scalar_tag(attribute: str, metric: str, group: str) -> str:

@@ -40,6 +40,7 @@ export class Cards {
       classes: this.table,
     };
     this.drawn = false;
+    this._turn = 0;
     /** @type {Set<Element>} */
     this._inSight = new Set();
     /** @type {Set<Element>} */
@@ -84,19 +85,22 @@ export class Cards {
   }
 
   /**
-   * Those in sight or near it, and the table, which the keyboard may be in; while a threshold moves, those in sight.
+   * Those in sight or near it, and the table, which the keyboard may be in. While a threshold moves: the charts in every
+   * frame (`updateFirst`), of the others in sight one after the other, so that none waits for all.
    * @param {View} view @param {State} state
    */
   update(view, state) {
     this.drawn = true;
-    for (const [id, card] of Object.entries(this._cards)) {
+    const wanted = Object.entries(this._cards).filter(([id, card]) => {
       card.frame.setFull(id === state.full);
-      const { element } = card;
-      const close = view.moving ? this._inSight.has(element) : card === this.table || this._near.has(element);
-      const wanted = state.full && card !== this.table ? id === state.full : close;
-      element.inert = Boolean(state.full) && id !== state.full; // what is covered takes no keys
-      if (wanted) card.update(view, state);
-    }
+      card.element.inert = Boolean(state.full) && id !== state.full; // what is covered takes no keys
+      if (view.moving) return this._inSight.has(card.element) && id !== 'training';
+      if (state.full && card !== this.table) return id === state.full;
+      return card === this.table || this._near.has(card.element);
+    });
+    this._turn += 1;
+    const now = view.moving ? wanted.slice(this._turn % wanted.length).slice(0, 1) : wanted;
+    for (const [, card] of now) card.update(view, state);
   }
 
   /** @param {string} id */
