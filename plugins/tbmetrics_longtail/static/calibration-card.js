@@ -7,7 +7,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } fr
 import { count, number, plural } from './format.js';
 import { isExact } from './grouping.js';
 import { nearest, plot, pointerIn } from './plot.js';
-import { Latest } from './resources.js';
+import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 import { linePath, markerPath } from './scale.js';
 import { Width } from './width.js';
 
@@ -20,7 +20,7 @@ const HEIGHT = 230;
 const REACH = 26;
 const BAR = 26; // height of the fullest bin's bar
 
-/** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<CalibrationAnswer>}} Side */
+/** @typedef {import('./side-answers.js').SideAnswer<CalibrationAnswer>} Side */
 /** @typedef {{letter: 'A' | 'B', run: RunView, found: Reliability}} Drawn */
 
 export class CalibrationCard {
@@ -43,10 +43,8 @@ export class CalibrationCard {
     });
     this._chart = new Width(this._charts[0].box, page.redraw);
     this._grid = el('div', { class: 'three-grid' }, ...this._charts.map(({ box }) => box));
-    this._latest = {
-      A: /** @type {Latest<CalibrationAnswer>} */ (new Latest()),
-      B: /** @type {Latest<CalibrationAnswer>} */ (new Latest()),
-    };
+    /** @type {SideAnswers<CalibrationAnswer>} */
+    this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
     this._key = '';
@@ -55,14 +53,7 @@ export class CalibrationCard {
   /** @param {View} view */
   update(view) {
     this._view = view;
-    this._sides = /** @type {const} */ (['A', 'B']).flatMap((letter) => {
-      const run = letter === 'A' ? view.a : view.b;
-      if (!run || run.step === null || !run.info.kinds.includes('calibration')) return [];
-      const scope = `${run.run}\n${view.attribute}`;
-      return [
-        { letter, run, resource: this._latest[letter].take(this._page.data.calibration(run, view.attribute), scope) },
-      ];
-    });
+    this._sides = this._answers.of(view, 'calibration', (run) => this._page.data.calibration(run, view.attribute));
     if (!this._sides.length) {
       this._card.ready([]);
       fill(
@@ -71,7 +62,7 @@ export class CalibrationCard {
       );
       return;
     }
-    if (!this._card.ready(this._sides.map(({ run, resource }) => ({ name: run.run, resource })))) return;
+    if (!this._card.ready(partsOf(this._sides))) return;
     this._card.caption(captionOf(view, this._sides));
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
     this._draw(view);
@@ -82,7 +73,7 @@ export class CalibrationCard {
     const width = this._chart.value;
     const height = this._card.height(HEIGHT);
     const key = [view.attribute, view.grouping?.key, width, height]
-      .concat(this._sides.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.stale}`))
+      .concat(keyOf(this._sides))
       .join('\n');
     if (key === this._key || !width) return;
     this._key = key;

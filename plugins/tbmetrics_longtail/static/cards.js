@@ -96,7 +96,8 @@ export class Cards {
       card.element.inert = Boolean(state.full) && id !== state.full; // what is covered takes no keys
       if (view.moving) return this._inSight.has(card.element) && id !== 'training';
       if (state.full && card !== this.table) return id === state.full;
-      return card === this.table || this._near.has(card.element);
+      // What is hidden is never in sight, and must be asked whether it still has nothing to show.
+      return card === this.table || card.element.hidden || this._near.has(card.element);
     });
     this._turn += 1;
     const now = view.moving ? wanted.slice(this._turn % wanted.length).slice(0, 1) : wanted;

@@ -5,7 +5,7 @@ import { Card } from './card.js';
 import { el, fill, nameOf, sideBadge } from './dom.js';
 import { metricText, number } from './format.js';
 import { RemedyChart, REMEDY_NAMES } from './remedy-chart.js';
-import { Latest } from './resources.js';
+import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 import { Width } from './width.js';
 
 /** @import { Page } from './app.js' */
@@ -14,7 +14,7 @@ import { Width } from './width.js';
 const HEIGHT = 300;
 const WORDS = Object.freeze(['not found', '▲ noted', '▲▲ strong']);
 
-/** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<DiagnosisAnswer>}} Side */
+/** @typedef {import('./side-answers.js').SideAnswer<DiagnosisAnswer>} Side */
 
 export class DiagnosisCard {
   /** @param {Page} page */
@@ -35,10 +35,8 @@ export class DiagnosisCard {
     this._findings = el('div', { class: 'finding-sides' });
     this._layout = el('div', { class: 'diagnosis' }, this._findings, this._plot);
     this._width = new Width(this._plot, page.redraw);
-    this._latest = {
-      A: /** @type {Latest<DiagnosisAnswer>} */ (new Latest()),
-      B: /** @type {Latest<DiagnosisAnswer>} */ (new Latest()),
-    };
+    /** @type {SideAnswers<DiagnosisAnswer>} */
+    this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
     this._key = '';
@@ -46,14 +44,9 @@ export class DiagnosisCard {
 
   /** @param {View} view */
   update(view) {
-    this._sides = /** @type {const} */ (['A', 'B']).flatMap((letter) => {
-      const run = letter === 'A' ? view.a : view.b;
-      if (!run || run.step === null || !run.info.kinds.includes('findings')) return [];
-      const scope = `${run.run}\n${view.attribute}`;
-      return [{ letter, run, resource: this._latest[letter].take(this._page.data.diagnosis(run, view.attribute), scope) }];
-    });
+    this._sides = this._answers.of(view, 'findings', (run) => this._page.data.diagnosis(run, view.attribute));
     this.element.hidden = !this._sides.length;
-    if (this.element.hidden || !this._card.ready(this._sides.map(({ run, resource }) => ({ name: run.run, resource })))) return;
+    if (this.element.hidden || !this._card.ready(partsOf(this._sides))) return;
     const objective = this._sides.map(({ resource }) => resource.value?.objective).find(Boolean);
     this._card.caption(
       'Rules over the classifier, the training signal and the features of the last diagnosis up to the chosen step, by the ' +
@@ -62,7 +55,7 @@ export class DiagnosisCard {
     );
     if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
     const key = [view.attribute, this._width.value, this._card.height(HEIGHT)]
-      .concat(this._sides.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.stale}`))
+      .concat(keyOf(this._sides))
       .join('\n');
     if (key === this._key || !this._width.value) return;
     this._key = key;

@@ -4,14 +4,14 @@
 import { Card } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { metricText, number } from './format.js';
-import { Latest } from './resources.js';
+import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 
 /** @import { Page } from './app.js' */
 /** @import { OverviewAnswer, Resource, RunView, Table, View } from './types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
 
-/** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<OverviewAnswer>}} Side */
+/** @typedef {import('./side-answers.js').SideAnswer<OverviewAnswer>} Side */
 
 export class OverviewCard {
   /** @param {Page} page */
@@ -25,10 +25,8 @@ export class OverviewCard {
       table: () => this._table(),
     });
     this.element = this._card.element;
-    this._latest = {
-      A: /** @type {Latest<OverviewAnswer>} */ (new Latest()),
-      B: /** @type {Latest<OverviewAnswer>} */ (new Latest()),
-    };
+    /** @type {SideAnswers<OverviewAnswer>} */
+    this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
     this._key = '';
@@ -39,21 +37,16 @@ export class OverviewCard {
     this.element.hidden = view.attributes.length < 2;
     if (this.element.hidden) return;
     this._attributes = view.attributes;
-    this._sides = /** @type {const} */ (['A', 'B']).flatMap((letter) => {
-      const run = letter === 'A' ? view.a : view.b;
-      if (!run || run.step === null) return [];
-      const scope = `${run.run}\n${view.metric}`;
-      return [{ letter, run, resource: this._latest[letter].take(this._page.data.overview(run, view.metric), scope) }];
-    });
+    this._sides = this._answers.of(view, null, (run) => this._page.data.overview(run, view.metric), view.metric);
     const label = metricText(view.metric).label;
     this._card.caption(
       `${label} of every attribute at its last validation up to the chosen step, by the groups recorded with the run. Choose one to look into it.`,
     );
-    if (!this._card.ready(this._sides.map(({ run, resource }) => ({ name: run.run, resource })))) return;
+    if (!this._card.ready(partsOf(this._sides))) return;
     const key = JSON.stringify([
       view.attribute,
       view.metric,
-      this._sides.map(({ run, resource }) => [run.run, run.step, run.version, resource.stale]),
+      keyOf(this._sides),
     ]);
     if (key === this._key) return;
     this._key = key;

@@ -5,7 +5,7 @@ import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, sideBadge } from './dom.js';
 import { number, plural } from './format.js';
 import { PrChart } from './pr-chart.js';
-import { Latest } from './resources.js';
+import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 import { Width } from './width.js';
 
 /** @import { Page } from './app.js' */
@@ -15,6 +15,8 @@ import { Width } from './width.js';
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail']);
 const HEIGHT = 250;
+/** Nothing is asked of the server while a threshold moves. @type {Resource<CurvesAnswer>} */
+const WAITING = Object.freeze({ status: 'loading', value: undefined, stale: true, fault: null });
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<CurvesAnswer>, one: Resource<ClassCurveAnswer> | null}} Side */
 
@@ -38,10 +40,8 @@ export class PrCard {
     });
     this._chart = new Width(this._charts[0].box, page.redraw);
     this._grid = el('div', { class: 'three-grid' }, ...this._charts.map(({ box }) => box));
-    this._latest = {
-      A: /** @type {Latest<CurvesAnswer>} */ (new Latest()),
-      B: /** @type {Latest<CurvesAnswer>} */ (new Latest()),
-    };
+    /** @type {SideAnswers<CurvesAnswer>} */
+    this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
     this._key = '';
@@ -50,16 +50,12 @@ export class PrCard {
   /** @param {View} view @param {State} state */
   update(view, state) {
     const open = this._rows.find(state.open);
-    this._sides = /** @type {const} */ (['A', 'B']).flatMap((letter) => {
-      const run = letter === 'A' ? view.a : view.b;
-      if (!run || run.step === null || !run.info.kinds.includes('curves')) return [];
-      const scope = `${run.run}\n${view.attribute}`;
-      const latest = this._latest[letter];
-      const asked = view.moving ? null : this._page.data.curves(run, view.attribute, view.grouping);
-      const resource = latest.take(asked ?? { status: 'loading', value: undefined, stale: true, fault: null }, scope);
-      const index = open ? (letter === 'A' ? open.indexA : open.indexB) : -1;
-      const one = index >= 0 ? this._page.data.classCurve(run, view.attribute, index) : null;
-      return [{ letter, run, resource, one }];
+    const ask = (/** @type {RunView} */ run) =>
+      view.moving ? WAITING : this._page.data.curves(run, view.attribute, view.grouping);
+    this._sides = this._answers.of(view, 'curves', ask).map((side) => {
+      const index = open ? (side.letter === 'A' ? open.indexA : open.indexB) : -1;
+      const one = index >= 0 ? this._page.data.classCurve(side.run, view.attribute, index) : null;
+      return { ...side, one };
     });
     this._card.caption(captionOf(open?.name ?? null));
     if (!this._sides.length) {
@@ -70,7 +66,7 @@ export class PrCard {
       );
       return;
     }
-    if (!this._card.ready(this._sides.map(({ run, resource }) => ({ name: run.run, resource })))) return;
+    if (!this._card.ready(partsOf(this._sides))) return;
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
     this._draw(view, open?.group ?? null, open?.name ?? null);
   }
@@ -79,11 +75,7 @@ export class PrCard {
   _draw(view, groupOfOpen, open) {
     const width = this._chartWidth();
     const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
-      .concat(
-        this._sides.map(
-          ({ run, resource, one }) => `${run.run}${run.step}${run.version}${resource.stale}${one?.status}`,
-        ),
-      )
+      .concat(keyOf(this._sides), ...this._sides.map(({ one }) => String(one?.status)))
       .join('\n');
     if (key === this._key || !width) return;
     this._key = key;
