@@ -26,7 +26,7 @@ export default [
       'no-shadow': 'error',
       'no-var': 'error',
       'prefer-const': 'error',
-      'max-lines': ['error', { max: 320 }],
+      'max-lines': ['error', { max: 320, skipBlankLines: true }],
     },
   },
 ];

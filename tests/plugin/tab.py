@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -73,6 +74,20 @@ def shown(value: float, signed: bool = False) -> str:
     text = f"{abs(value):.3f}"
     zero = float(text) == 0
     return ("−" if value < 0 and not zero else "+" if signed and value > 0 and not zero else "") + text
+
+
+def drawn_values(chart) -> list[list[float]]:
+    """The values of every line of a chart, read back through its axis."""
+    script = """chart => {
+      const ticks = [...chart.querySelectorAll('.tick')].map(tick => [
+        Number(tick.querySelector('text').textContent.replace('−', '-')),
+        Number(tick.querySelector('line').getAttribute('y1'))]);
+      return {ticks, lines: [...chart.querySelectorAll('.run .run-line')].map(line => line.getAttribute('d'))};
+    }"""
+    found = chart.evaluate(script)
+    (v0, y0), (v1, y1) = found["ticks"][0], found["ticks"][-1]
+    heights = [[float(point.split(" ")[1]) for point in re.split("[ML]", line)[1:]] for line in found["lines"]]
+    return [[v0 + (y - y0) / (y1 - y0) * (v1 - v0) for y in line] for line in heights]
 
 
 #: JavaScript: texts in sight whose contrast with what is behind them is below WCAG's AA.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,19 @@ import pytest
 
 from tbmetrics.records import GROUPS, UNKNOWN
 from tests.plugin.logs import Truth, append_steps, get_json, tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import CONTRAST, HOSTILE, UNDEFINED, card, expect, open_frame, open_tab, rows, screenshot, shown
+from tests.plugin.tab import (
+    CONTRAST,
+    HOSTILE,
+    UNDEFINED,
+    card,
+    drawn_values,
+    expect,
+    open_frame,
+    open_tab,
+    rows,
+    screenshot,
+    shown,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -75,20 +86,9 @@ def test_the_summary_shows_group_means_and_their_difference(page, board, logs):
 def test_the_curves_lie_where_the_values_are(page, board, logs):
     """The end of a line, read back through the axis that is drawn, is the value in the log."""
     tab = open_frame(page, board, attribute="digit", metric="recall")
-    script = """chart => {
-      const ticks = [...chart.querySelectorAll('.tick')].map(tick => [
-        Number(tick.querySelector('text').textContent.replace('−', '-')),
-        Number(tick.querySelector('line').getAttribute('y1'))]);
-      return {ticks, lines: [...chart.querySelectorAll('.run .run-line')].map(line => line.getAttribute('d'))};
-    }"""
     for place, group in enumerate(("head", "medium", "tail", "gap")):
-        found = tab.locator(".line-chart").nth(place).evaluate(script)
-        (v0, y0), (v1, y1) = found["ticks"][0], found["ticks"][-1]
-        assert len(found["lines"]) == 3
-        drawn = []
-        for line in found["lines"]:
-            heights = [float(point.split(" ")[1]) for point in re.split("[ML]", line)[1:]]
-            drawn.append([v0 + (y - y0) / (y1 - y0) * (v1 - v0) for y in heights])
+        drawn = drawn_values(tab.locator(".line-chart").nth(place))
+        assert len(drawn) == 3
         for run in logs[1]:
             expected = logs[1][run]["digit"].group("recall", group)
             assert any(len(line) == len(expected) and np.allclose(line, expected, atol=2e-3) for line in drawn), run

@@ -15,7 +15,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tbmetrics.class_groups import GroupRule, tercile_groups
 from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import card, expect, open_frame, open_tab, rows, screenshot, shown
+from tests.plugin.tab import card, drawn_values, expect, open_frame, open_tab, rows, screenshot, shown
 
 pytestmark = pytest.mark.browser
 
@@ -53,20 +53,6 @@ def _mean(values: np.ndarray, inside: np.ndarray) -> float:
     return float(np.nanmean(chosen)) if (~np.isnan(chosen)).any() else float("nan")
 
 
-def _drawn_values(chart) -> list[list[float]]:
-    """The values of every line of a chart, read back through its axis."""
-    script = """chart => {
-      const ticks = [...chart.querySelectorAll('.tick')].map(tick => [
-        Number(tick.querySelector('text').textContent.replace('−', '-')),
-        Number(tick.querySelector('line').getAttribute('y1'))]);
-      return {ticks, lines: [...chart.querySelectorAll('.run .run-line')].map(line => line.getAttribute('d'))};
-    }"""
-    found = chart.evaluate(script)
-    (v0, y0), (v1, y1) = found["ticks"][0], found["ticks"][-1]
-    heights = [[float(point.split(" ")[1]) for point in re.split("[ML]", line)[1:]] for line in found["lines"]]
-    return [[v0 + (y - y0) / (y1 - y0) * (v1 - v0) for y in line] for line in heights]
-
-
 # --------------------------------------------------------------------------------------------- 1. regrouping live
 
 
@@ -82,7 +68,7 @@ def test_every_mean_follows_other_thresholds(page, board, logs, rule, bounds):
         expected = _mean(a.column("recall", LAST), inside)
         expect(tab.locator(f".tile[data-group={group}] [data-side=A]")).to_have_text(shown(expected))
     for place, group in enumerate(GROUPS):
-        drawn = _drawn_values(tab.locator(".line-chart").nth(place))
+        drawn = drawn_values(tab.locator(".line-chart").nth(place))
         expected = [_mean(a.column("recall", s), groups == group) for s in range(STEPS)]
         assert any(np.allclose(line, expected, atol=3e-3) for line in drawn), group
     for row in rows(tab):
@@ -186,7 +172,7 @@ def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
     expect(tab.get_by_label("Run B")).to_have_value("focal/seed1")  # not another seed of A
     for group, place in zip(GROUPS, range(3), strict=True):
         seeds = np.array([logs[1][f"focal/seed{i}"]["digit"].group("recall", group) for i in (1, 2)], dtype=float)
-        drawn = _drawn_values(tab.locator(".line-chart").nth(place))
+        drawn = drawn_values(tab.locator(".line-chart").nth(place))
         assert any(np.allclose(line, seeds.mean(axis=0), atol=3e-3) for line in drawn)
         text = f"{shown(seeds[:, -1].mean())} ± {shown(seeds[:, -1].std(ddof=1))}, 2 seeds"
         expect(tab.locator(f".tile[data-group={group}] [data-seeds=B]")).to_have_text(text)

@@ -12,15 +12,16 @@ import { linePath, markerPath } from './scale.js';
 import { Width } from './width.js';
 
 /** @import { Page } from './app.js' */
+/** @import { SideAnswer } from './side-answers.js' */
 /** @import { Reliability } from './calibration.js' */
-/** @import { CalibrationAnswer, Resource, RunView, Table, View } from './types.js' */
+/** @import { CalibrationAnswer, RunView, Table, View } from './types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail']);
 const HEIGHT = 230;
 const REACH = 26;
 const BAR = 26; // height of the fullest bin's bar
 
-/** @typedef {import('./side-answers.js').SideAnswer<CalibrationAnswer>} Side */
+/** @typedef {SideAnswer<CalibrationAnswer>} Side */
 /** @typedef {{letter: 'A' | 'B', run: RunView, found: Reliability}} Drawn */
 
 export class CalibrationCard {
@@ -72,9 +73,7 @@ export class CalibrationCard {
   _draw(view) {
     const width = this._chart.value;
     const height = this._card.height(HEIGHT);
-    const key = [view.attribute, view.grouping?.key, width, height]
-      .concat(keyOf(this._sides))
-      .join('\n');
+    const key = [view.attribute, view.grouping?.key, width, height].concat(keyOf(this._sides)).join('\n');
     if (key === this._key || !width) return;
     this._key = key;
     for (const { group, heading, chart, errors } of this._charts) {

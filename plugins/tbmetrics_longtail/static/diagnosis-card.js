@@ -9,12 +9,13 @@ import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 import { Width } from './width.js';
 
 /** @import { Page } from './app.js' */
-/** @import { DiagnosisAnswer, FindingAnswer, Resource, RunView, Table, View } from './types.js' */
+/** @import { SideAnswer } from './side-answers.js' */
+/** @import { DiagnosisAnswer, FindingAnswer, RunView, Table, View } from './types.js' */
 
 const HEIGHT = 300;
 const WORDS = Object.freeze(['not found', '▲ noted', '▲▲ strong']);
 
-/** @typedef {import('./side-answers.js').SideAnswer<DiagnosisAnswer>} Side */
+/** @typedef {SideAnswer<DiagnosisAnswer>} Side */
 
 export class DiagnosisCard {
   /** @param {Page} page */
@@ -51,12 +52,12 @@ export class DiagnosisCard {
     this._card.caption(
       'Rules over the classifier, the training signal and the features of the last diagnosis up to the chosen step, by the ' +
         'groups recorded with the run. They point at causes; they prove none.' +
-        (objective ? ` The best remedy is chosen for ${objective}, on halves of the validation set that it is not judged by.` : ''),
+        (objective
+          ? ` The best remedy is chosen for ${objective}, on halves of the validation set that it is not judged by.`
+          : ''),
     );
     if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
-    const key = [view.attribute, this._width.value, this._card.height(HEIGHT)]
-      .concat(keyOf(this._sides))
-      .join('\n');
+    const key = [view.attribute, this._width.value, this._card.height(HEIGHT)].concat(keyOf(this._sides)).join('\n');
     if (key === this._key || !this._width.value) return;
     this._key = key;
     this._draw();
@@ -69,14 +70,35 @@ export class DiagnosisCard {
     );
     this._plot.hidden = !drawn.length;
     if (drawn.length) this._chart.draw(drawn, this._width.value, this._card.height(HEIGHT));
-    fill(this._legend, '✚ as trained; ● logit adjustment, ◆ τ-normalisation, ▲ thresholds by class, along their τ; ringed: the best.');
+    fill(
+      this._legend,
+      '✚ as trained; ● logit adjustment, ◆ τ-normalisation, ▲ thresholds by class, along their τ; ringed: the best.',
+    );
   }
 
   /** @returns {Table} */
   _table() {
     const rows = this._sides.flatMap(({ letter, run, resource }) => [
-      ...(resource.value?.findings ?? []).map((f) => [letter, run.run, 'finding', f.name, f.severity, f.value, f.head, f.tail]),
-      ...(resource.value?.remedies ?? []).map((r) => [letter, run.run, r.best ? 'best remedy' : 'remedy', r.remedy, r.tau, r.balanced_accuracy, r.head_recall, r.tail_recall]),
+      ...(resource.value?.findings ?? []).map((f) => [
+        letter,
+        run.run,
+        'finding',
+        f.name,
+        f.severity,
+        f.value,
+        f.head,
+        f.tail,
+      ]),
+      ...(resource.value?.remedies ?? []).map((r) => [
+        letter,
+        run.run,
+        r.best ? 'best remedy' : 'remedy',
+        r.remedy,
+        r.tau,
+        r.balanced_accuracy,
+        r.head_recall,
+        r.tail_recall,
+      ]),
     ]);
     return { columns: ['side', 'run', 'what', 'name', 'severity_or_tau', 'value', 'head', 'tail'], rows };
   }
@@ -91,7 +113,14 @@ function findingsOf(letter, run, answer) {
   return el(
     'section',
     { class: 'finding-side', 'data-side': letter },
-    el('h3', {}, sideBadge(letter), ' ', nameOf(run.run), answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null),
+    el(
+      'h3',
+      {},
+      sideBadge(letter),
+      ' ',
+      nameOf(run.run),
+      answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null,
+    ),
     found.length ? el('ul', { class: 'findings' }, ...found.map(findingOf)) : el('p', {}, 'Nothing was found.'),
     ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r))),
     untold.length ? el('p', { class: 'hint' }, `Could not be told: ${untold.join(', ')}.`) : null,
@@ -120,7 +149,8 @@ function remedyText(remedy) {
     const [low, high] = [remedy[`${group}_gain_lower`], remedy[`${group}_gain_upper`]];
     return low === null || high === null || low === undefined ? '' : ` [${number(low)}, ${number(high)}]`;
   };
-  const gain = (/** @type {string} */ group) => `${group} ${metricText('recall').label.toLowerCase()} by ${signedText(remedy[`${group}_gain`])}${half(group)}`;
+  const gain = (/** @type {string} */ group) =>
+    `${group} ${metricText('recall').label.toLowerCase()} by ${signedText(remedy[`${group}_gain`])}${half(group)}`;
   const tau = remedy.tau === null ? '' : ` with τ = ${number(remedy.tau, 2)}`;
   return `${REMEDY_NAMES[remedy.remedy] ?? remedy.remedy}${tau} would move ${gain('tail')} and ${gain('head')}.`;
 }

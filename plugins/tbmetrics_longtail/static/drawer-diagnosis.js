@@ -33,19 +33,30 @@ export function diagnosisOf(data, view, sides) {
     const values = data.classDiagnosis(run, view.attribute, index).value?.values;
     return values ? [{ letter, values }] : [];
   });
-  const rows = ROWS.filter(([column]) => known.some(({ values }) => values[column] !== null && values[column] !== undefined));
+  const rows = ROWS.filter(([column]) =>
+    known.some(({ values }) => values[column] !== null && values[column] !== undefined),
+  );
   if (!rows.length) return [];
   return [
     el('h3', {}, 'Diagnostics'),
     el(
       'table',
       { class: 'metric-table', 'data-table': 'diagnostics' },
-      el('thead', {}, el('tr', {}, el('td', {}), ...known.map(({ letter }) => el('th', { scope: 'col' }, sideBadge(letter))))),
+      el(
+        'thead',
+        {},
+        el('tr', {}, el('td', {}), ...known.map(({ letter }) => el('th', { scope: 'col' }, sideBadge(letter)))),
+      ),
       el(
         'tbody',
         {},
         ...rows.map(([column, what, how]) =>
-          el('tr', {}, el('th', { scope: 'row' }, what), ...known.map(({ values }) => el('td', { class: 'number' }, written(values[column], how)))),
+          el(
+            'tr',
+            {},
+            el('th', { scope: 'row' }, what),
+            ...known.map(({ values }) => el('td', { class: 'number' }, written(values[column], how))),
+          ),
         ),
       ),
     ),

@@ -7,11 +7,12 @@ import { metricText, number } from './format.js';
 import { keyOf, partsOf, SideAnswers } from './side-answers.js';
 
 /** @import { Page } from './app.js' */
-/** @import { OverviewAnswer, Resource, RunView, Table, View } from './types.js' */
+/** @import { SideAnswer } from './side-answers.js' */
+/** @import { OverviewAnswer, Table, View } from './types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
 
-/** @typedef {import('./side-answers.js').SideAnswer<OverviewAnswer>} Side */
+/** @typedef {SideAnswer<OverviewAnswer>} Side */
 
 export class OverviewCard {
   /** @param {Page} page */
@@ -43,11 +44,7 @@ export class OverviewCard {
       `${label} of every attribute at its last validation up to the chosen step, by the groups recorded with the run. Choose one to look into it.`,
     );
     if (!this._card.ready(partsOf(this._sides))) return;
-    const key = JSON.stringify([
-      view.attribute,
-      view.metric,
-      keyOf(this._sides),
-    ]);
+    const key = JSON.stringify([view.attribute, view.metric, keyOf(this._sides)]);
     if (key === this._key) return;
     this._key = key;
     const focused = /** @type {HTMLElement | null} */ (this._card.body.querySelector(':focus'))?.dataset.attribute;

@@ -21,7 +21,12 @@ export const REMEDY_NAMES = Object.freeze({
 });
 
 /** @type {Readonly<Record<string, Marker>>} */
-const MARKERS = Object.freeze({ none: 'cross', logit_adjustment: 'circle', tau_normalization: 'diamond', class_thresholds: 'triangle' });
+const MARKERS = Object.freeze({
+  none: 'cross',
+  logit_adjustment: 'circle',
+  tau_normalization: 'diamond',
+  class_thresholds: 'triangle',
+});
 const REACH = 22;
 
 export class RemedyChart {
@@ -35,17 +40,37 @@ export class RemedyChart {
   draw(sides, width, height) {
     const spots = sides.flatMap(({ letter, remedies }) =>
       remedies.flatMap((of) =>
-        of.head_recall === null || of.tail_recall === null ? [] : [{ letter, x: of.head_recall, y: of.tail_recall, of }],
+        of.head_recall === null || of.tail_recall === null
+          ? []
+          : [{ letter, x: of.head_recall, y: of.tail_recall, of }],
       ),
     );
     const domain = (/** @type {'x' | 'y'} */ axis) => niceDomain(extent(spots.map((s) => s[axis])), { bounds: [0, 1] });
-    const frame = plot({ width, height, xDomain: domain('x'), yDomain: domain('y'), xLabel: 'Recall, head', yLabel: 'Recall, tail' });
+    const frame = plot({
+      width,
+      height,
+      xDomain: domain('x'),
+      yDomain: domain('y'),
+      xLabel: 'Recall, head',
+      yLabel: 'Recall, tail',
+    });
     const { x, y } = frame;
     this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this.element.setAttribute('width', String(width));
     this.element.setAttribute('height', String(height));
     this.element.setAttribute('aria-label', describe(spots));
-    fill(this.element, ...frame.axes, ...sides.map((side) => drawn(side, spots.filter((s) => s.letter === side.letter), x, y)));
+    fill(
+      this.element,
+      ...frame.axes,
+      ...sides.map((side) =>
+        drawn(
+          side,
+          spots.filter((s) => s.letter === side.letter),
+          x,
+          y,
+        ),
+      ),
+    );
     this.element.onpointermove = (event) => {
       const spot = nearest(spots, (s) => ({ x: x(s.x), y: y(s.y) }), pointerIn(this.element, event, width), REACH);
       if (spot) this._tell(spot, event);
@@ -62,7 +87,11 @@ export class RemedyChart {
         {},
         el('td', {}, group),
         el('td', { class: 'number' }, number(of[`${group}_recall`])),
-        el('td', { class: 'muted' }, `[${number(of[`${group}_recall_lower`])}, ${number(of[`${group}_recall_upper`])}]`),
+        el(
+          'td',
+          { class: 'muted' },
+          `[${number(of[`${group}_recall_lower`])}, ${number(of[`${group}_recall_upper`])}]`,
+        ),
       );
     this._tooltip.show(
       event.clientX,
@@ -81,9 +110,17 @@ function drawn({ letter, run }, spots, x, y) {
     'g',
     { class: 'run compared', 'data-side': letter, ...runColor(run.style) },
     ...remedies.flatMap((remedy) => {
-      const own = spots.filter((s) => s.of.remedy === remedy && !s.of.best).sort((p, q) => Number(p.of.tau) - Number(q.of.tau));
+      const own = spots
+        .filter((s) => s.of.remedy === remedy && !s.of.best)
+        .sort((p, q) => Number(p.of.tau) - Number(q.of.tau));
       const best = spots.find((s) => s.of.remedy === remedy && s.of.best);
-      const line = [...(base ? [base] : []), ...own].map((s) => ({ x: s.x, y: s.y, lower: null, upper: null, n: null }));
+      const line = [...(base ? [base] : []), ...own].map((s) => ({
+        x: s.x,
+        y: s.y,
+        lower: null,
+        upper: null,
+        n: null,
+      }));
       const marker = MARKERS[remedy] ?? 'square';
       return [
         svg('path', { class: 'run-line thin', d: linePath(line, x, y), 'stroke-dasharray': run.style.dash || null }),

@@ -41,5 +41,7 @@ export function partsOf(sides) {
 
 /** Changes when one of the answers may have. @param {readonly SideAnswer<unknown>[]} sides */
 export function keyOf(sides) {
-  return sides.map(({ run, resource }) => `${run.run}|${run.step}|${run.version}|${resource.status}|${resource.stale}`).join('\n');
+  return sides
+    .map(({ run, resource }) => `${run.run}|${run.step}|${run.version}|${resource.status}|${resource.stale}`)
+    .join('\n');
 }

@@ -6,7 +6,10 @@ import { compareOffline } from '../../../plugins/tbmetrics_longtail/static/offli
 import { meansOver, sliceTable } from '../../../plugins/tbmetrics_longtail/static/offline-tables.js';
 
 /** Two steps of three rows and two columns, behind one number of something else: value = 100 step + 10 row + column. */
-const VALUES = Float32Array.from([-1, ...[0, 1].flatMap((s) => [0, 1, 2].flatMap((r) => [0, 1].map((c) => 100 * s + 10 * r + c)))]);
+const VALUES = Float32Array.from([
+  -1,
+  ...[0, 1].flatMap((s) => [0, 1, 2].flatMap((r) => [0, 1].map((c) => 100 * s + 10 * r + c))),
+]);
 const TABLE = { run: 'r', attribute: 'a', kind: 'classes', columns: ['x', 'y'], steps: [3, 7], rows: 3, first: 1 };
 
 test('a table is sliced by step, row and column', () => {
@@ -23,7 +26,13 @@ test('means are over what is defined', () => {
 });
 
 test('runs are joined by name and compared without the test', () => {
-  const classes = (/** @type {string[]} */ names, /** @type {string[]} */ groups) => ({ names, groups, counts: names.map(() => 5), rule: '', decision: '' });
+  const classes = (/** @type {string[]} */ names, /** @type {string[]} */ groups) => ({
+    names,
+    groups,
+    counts: names.map(() => 5),
+    rule: '',
+    decision: '',
+  });
   const a = { classes: classes(['p', 'q', 'r', 's'], ['head', 'head', 'tail', 'tail']), values: [0.5, NaN, 0.25, 0.5] };
   const b = { classes: classes(['r', 'p', 'q', 'z'], ['tail', 'head', 'tail', 'tail']), values: [0.75, 0.25, 0.5, 1] };
   const found = compareOffline(a, b, null);
