@@ -58,7 +58,7 @@ def card(tab, name: str) -> Any:
     found = tab.locator(f"[data-card={name}]")
     found.scroll_into_view_if_needed()
     expect(found.locator(".body > *").first).to_be_visible()
-    expect(found.locator(".skeleton")).to_have_count(0)
+    expect(found.locator(".skeleton, .stale, .waits")).to_have_count(0)
     return found
 
 

@@ -114,9 +114,9 @@ def test_the_confusion_shows_shares_of_each_true_group(page, board, logs):
     place = [(*GROUPS, UNKNOWN).index(group) for group in truth.buckets.groups]
     for (i, j), n in np.ndenumerate(truth.flow[-1]):
         values[place[i], place[j] if j < len(place) else 4] += n
-    head = card(tab, "flow").locator(".matrix[data-side=B] tbody tr").first.locator("td").all_inner_texts()
-    shares = 100 * values[0] / values[0].sum()
-    assert head[:3] == ["<1 %" if 0 < share < 1 else f"{share:.0f} %" for share in shares[:3]]
+    head = card(tab, "flow").locator(".matrix[data-side=B] tbody tr").first.locator("td")
+    for cell, share in enumerate(100 * values[0, :3] / values[0].sum()):
+        expect(head.nth(cell)).to_have_text("<1 %" if 0 < share < 1 else f"{share:.0f} %")
 
 
 # ---------------------------------------------------------------------------------------------------- the table
@@ -228,7 +228,7 @@ def test_a_run_has_its_colour_of_the_host(page, board):
     host = get_json(board + "data/runs")
     for place, colour in enumerate(["rgb(66, 80, 102)", "rgb(18, 181, 203)", "rgb(229, 37, 146)"]):
         item = tab.locator(".runs li", has=tab.get_by_role("checkbox", name=host[place], exact=True))
-        assert item.locator(".run-line").evaluate("line => getComputedStyle(line).stroke") == colour
+        expect(item.locator(".run-line")).to_have_css("stroke", colour)
 
 
 def test_a_class_opens_with_its_curves_and_closes_with_escape(page, board, logs):
@@ -273,6 +273,7 @@ def test_names_are_only_ever_text(page, board):
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     tab.get_by_role("combobox", name="Attribute").select_option("hostile")
     expect(tab.locator(".class-name").first).to_be_visible()
+    expect(tab.locator(".skeleton, .stale, .waits")).to_have_count(0)
     assert page.frames[-1].evaluate(overflow) == 0
     screenshot(page, "hostile")
 

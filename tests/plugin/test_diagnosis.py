@@ -96,7 +96,7 @@ def test_the_card_shows_findings_and_the_plot_remedies(page, board):
     side = found.locator(".finding-side[data-side=A]")
     titles = [f["title"] for f in answer["findings"] if (f["severity"] or 0) > 0]
     assert titles
-    assert side.locator("[data-finding] strong").all_inner_texts() == titles
+    expect(side.locator("[data-finding] strong")).to_have_text(titles)
     best = next(r for r in answer["remedies"] if r["best"])
     expect(side.locator(".remedy").first).to_contain_text(shown(best["tail_gain"], signed=True))
     expect(found.locator(".ring").first).to_be_visible()

@@ -124,6 +124,7 @@ def test_gains_losses_and_worst_classes_are_numpys(page, board, logs):
     differences = b.column("f1", LAST).astype(float) - a.column("f1", LAST)
     for place, values in enumerate((-differences, differences, a.column("f1", LAST), b.column("f1", LAST))):
         found = lists.nth(place).locator("li")
+        expect(found.first).to_be_visible()
         names = found.locator(".name").all_inner_texts()
         worth = [values[a.classes.names.index(name)] for name in names]
         assert worth == sorted(worth)
@@ -272,15 +273,14 @@ def test_flow_and_pairs_follow_the_thresholds(page, board, logs):
     values = np.zeros((4, 5))
     for (i, j), n in np.ndenumerate(a.flow[LAST]):
         values[place[i], place[j] if j < len(place) else 4] += n
-    cells = flow.locator(".matrix[data-side=A] tbody tr").nth(2).locator("td").all_inner_texts()
-    shares = 100 * values[2] / values[2].sum()
-    assert cells[:3] == ["<1 %" if 0 < share < 1 else f"{share:.0f} %" for share in shares[:3]]
+    cells = flow.locator(".matrix[data-side=A] tbody tr").nth(2).locator("td")
+    for cell, share in enumerate(100 * values[2, :3] / values[2].sum()):
+        expect(cells.nth(cell)).to_have_text("<1 %" if 0 < share < 1 else f"{share:.0f} %")
     listed = flow.locator(".pairs[data-side=A] tbody tr")
     expected = [row for row in a.pairs[LAST].tolist() if row[0] == row[0] and own[int(row[0])] == "tail"][:8]
     expect(listed).to_have_count(len(expected))
     for i, (true, went, n) in enumerate(expected):
-        texts = listed.nth(i).locator(".name").all_inner_texts()
-        assert texts == [a.classes.names[int(true)], a.classes.names[int(went)]]
+        expect(listed.nth(i).locator(".name")).to_have_text([a.classes.names[int(true)], a.classes.names[int(went)]])
         expect(listed.nth(i).locator(".number")).to_have_text(f"{n:.0f}")
 
 
@@ -347,13 +347,13 @@ def test_all_attributes_at_a_glance_and_one_click_away(page, board, logs):
     tab = open_frame(page, board, attribute="digit", metric="recall", b="ldam")
     overview = card(tab, "overview")
     for attribute in ("digit", "shape"):
-        cells = overview.locator("tbody tr", has_text=attribute).locator("td").all_inner_texts()
+        cells = overview.locator("tbody tr", has_text=attribute).locator("td")
         expected = [
             shown(logs[1][run][attribute].group("recall", group)[-1])
             for group in ("head", "medium", "tail", "gap")
             for run in ("baseline/seed1", "ldam")
         ]
-        assert cells == expected
+        expect(cells).to_have_text(expected)
     overview.get_by_role("button", name="shape").click()
     expect(tab.locator("h1")).to_have_text("shape")
 
