@@ -410,6 +410,8 @@ def gallery_tag(attribute: str, kind: str, group: str) -> str:
 
 #: The segment that marks the tags of contact sheets.
 GALLERY = "gallery"
+#: What contact sheets show.
+MISTAKES, HARDEST = GALLERY_KINDS = "confident_mistakes", "hardest_correct"
 
 #: The optimizer steps done at the end of each epoch; joins the two kinds of step.
 OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"

@@ -30,6 +30,7 @@ from tbmetrics_longtail.data import (
     shown,
 )
 from tbmetrics_longtail.diagnosis import class_diagnosis, diagnosis
+from tbmetrics_longtail.gallery import Png, class_gallery, sheet
 from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 Json: TypeAlias = dict[str, Any]
@@ -208,6 +209,15 @@ class Answers:
         """Every diagnostic of one class at the last diagnosis up to `step`."""
         found = self._data.attribute(experiment, run, attribute)
         return class_diagnosis(found, step, _class_index(found, class_))
+
+    def gallery(self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int) -> Json:
+        """The contact sheets of the group of one class, around `step`."""
+        found = self._data.attribute(experiment, run, attribute)
+        return class_gallery(found, step, _class_index(found, class_))
+
+    def gallery_image(self, experiment: Experiment, run: str, attribute: str, kind: str, group: str, step: int) -> Png:
+        """One contact sheet."""
+        return sheet(self._data.attribute(experiment, run, attribute), kind, group, step)
 
     def overview(self, experiment: Experiment, run: str, metric: str, step: int) -> Json:
         """Every attribute's groups at its last step up to `step`."""

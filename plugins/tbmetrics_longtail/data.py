@@ -206,6 +206,14 @@ class Attribute:
 
         return self._source.derived(self._experiment, tag, name, load)
 
+    def images(self, tag: str) -> list[Any]:
+        """The data of the run's image `tag` by ascending step, as TensorBoard's provider gives them; possibly none."""
+        return self._source.images(self._experiment, self.tags[CLASS_LIST].run, tag)
+
+    def blob(self, key: str) -> bytes:
+        """What TensorBoard's provider keeps under `key`."""
+        return self._source.blob(self._experiment, key)
+
     def main_series(self) -> Series:
         """The series whose steps stand for the attribute: the small table of groups, or else the per-class table."""
         return self.series(GROUP_TABLE if GROUP_TABLE in self.tags else CLASSES)
@@ -273,6 +281,22 @@ class LongTailData:
             return series, series.values.nbytes + 16 * len(ordered)
 
         return self._cache.get((experiment.id, tag.run, tag.name, points), tag.version, load)
+
+    def images(self, experiment: Experiment, run: str, tag: str) -> list[Any]:
+        """`BlobSequenceDatum` of an image tag, by ascending step; at least those that TensorBoard's Images tab has."""
+        found = self._provider.read_blob_sequences(
+            experiment.context,
+            experiment_id=experiment.id,
+            plugin_name="images",
+            downsample=MAX_STEPS,
+            run_tag_filter=provider.RunTagFilter(runs=[run], tags=[tag]),
+        )
+        images: list[Any] = found.get(run, {}).get(tag, [])
+        return images
+
+    def blob(self, experiment: Experiment, key: str) -> bytes:
+        """The bytes under the key of a blob."""
+        return bytes(self._provider.read_blob(experiment.context, blob_key=key))
 
     def derived(self, experiment: Experiment, tag: Tag, name: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
         """What `load` returns, kept under `name` until the tag grows."""

@@ -19,6 +19,7 @@ from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle
 from tbmetrics_longtail.data import Experiment, RequestError, shown
+from tbmetrics_longtail.gallery import Png
 from tbmetrics_longtail.regrouping import Bounds
 
 WsgiApp: TypeAlias = Callable[..., Any]
@@ -126,13 +127,15 @@ class Routes:
             "/histories": self._histories,
             "/bucket_sums": self._bucket_sums,
             "/curves": self._curves,
-            "/class_curve": self._class_curve,
+            "/class_curve": self._of_class(self._answers.class_curve),
             "/confusions": self._confusions,
             "/confusion": self._at_step(self._answers.confusion),
             "/flow": self._at_step(self._answers.flow),
             "/calibration": self._at_step(self._answers.calibration),
             "/diagnosis": self._at_step(self._answers.diagnosis),
-            "/class_diagnosis": self._class_diagnosis,
+            "/class_diagnosis": self._of_class(self._answers.class_diagnosis),
+            "/gallery": self._of_class(self._answers.gallery),
+            "/gallery_image": self._gallery_image,
             "/overview": self._overview,
             "/compare": self._compare,
         }
@@ -163,12 +166,10 @@ class Routes:
     def _curves(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.curves(experiment, *_run_and_attribute(query), query.integer("step"), query.bounds())
 
-    def _class_curve(self, experiment: Experiment, query: Parameters) -> Any:
-        return self._answers.class_curve(experiment, *_run_and_attribute(query), query.integer("step"), _class(query))
-
-    def _class_diagnosis(self, experiment: Experiment, query: Parameters) -> Any:
-        of = _run_and_attribute(query)
-        return self._answers.class_diagnosis(experiment, *of, query.integer("step"), _class(query))
+    def _gallery_image(self, experiment: Experiment, query: Parameters) -> Any:
+        run, attribute = _run_and_attribute(query)
+        kind, group = query.text("kind"), query.text("group")
+        return self._answers.gallery_image(experiment, run, attribute, kind, group, query.integer("step"))
 
     def _confusions(self, experiment: Experiment, query: Parameters) -> Any:
         class_ = _class(query) if query.has("class") or query.has("class_index") else None
@@ -185,6 +186,14 @@ class Routes:
     @staticmethod
     def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:
         return lambda experiment, query: answer(experiment, *_run_and_attribute(query), query.integer("step"))
+
+    @staticmethod
+    def _of_class(
+        answer: Callable[[Experiment, str, str, int, str | int], Any],
+    ) -> Callable[[Experiment, Parameters], Any]:
+        return lambda experiment, query: answer(
+            experiment, *_run_and_attribute(query), query.integer("step"), _class(query)
+        )
 
 
 def _class(query: Parameters) -> str | int:
@@ -214,6 +223,8 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
             )
         if isinstance(content, Packed):
             return http_util.Respond(request, packed(content), "application/octet-stream")
+        if isinstance(content, Png):
+            return http_util.Respond(request, content.content, "image/png")
         if isinstance(content, bytes):
             return http_util.Respond(request, content, "application/octet-stream")
         return _json(request, content)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from tbmetrics import ClassGroups, TBMetrics
 from tbmetrics.events.reader import read_run
-from tbmetrics.records import diagnostics_tag, findings_table_tag, remedies_tag
+from tbmetrics.records import GALLERY_KINDS, diagnostics_tag, findings_table_tag, gallery_tag, remedies_tag
 from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
 from tests.plugin.tab import card, expect, open_frame, screenshot, shown
 
@@ -25,6 +27,7 @@ def logdir(tmp_path_factory):
     centres = torch.randn(6, 16, generator=generator)
     labels = torch.arange(6).repeat(40)
     inputs = centres[labels] + 0.9 * torch.randn(240, 16, generator=generator)
+    images = torch.randint(0, 256, (240, 3, 12, 12), generator=generator, dtype=torch.uint8)
     for run, factor in (("biased", 1.0), ("even", 0.0)):
         model = torch.nn.Linear(16, 6)
         sizes = torch.tensor(list(COUNTS.values())).float() ** (0.3 * factor)
@@ -37,7 +40,7 @@ def logdir(tmp_path_factory):
                 model.train()
                 tb.observe(model(inputs[::3]), labels[::3])
                 model.eval()
-                tb.update(model(inputs), labels)
+                tb.update(model(inputs), labels, images=images if run == "biased" else None)
     return root
 
 
@@ -111,6 +114,52 @@ def test_the_drawer_has_the_diagnostics_of_the_class(page, board):
     row = tab.locator("[data-table=diagnostics] tr", has_text="Weight norm")
     expect(row.locator("td").first).to_have_text(shown(values["weight_norm"]))
     assert page.title() != "owned"
+
+
+def test_the_gallery_is_of_the_group_of_the_class_and_its_pictures_are_the_logs(board, logdir):
+    of = {"run": "biased", "attribute": "x"}
+    found = get_json(_route(board, "gallery", **of, step=2, class_index=5))
+    assert (found["class"], found["group"]) == ("f", "tail")
+    assert {sheet["kind"] for sheet in found["sheets"]} <= set(GALLERY_KINDS)
+    assert found["sheets"]
+    images = read_run(logdir / "biased").images
+    for sheet in found["sheets"]:
+        status, headers, body = get(_route(board, "gallery_image", **of, group="tail", **sheet))
+        assert status == 200
+        assert headers["Content-Type"] == "image/png"
+        series = images[gallery_tag("x", sheet["kind"], "tail")]
+        truth = series[list(series.steps).index(sheet["step"])].pixels
+        drawn = np.asarray(PIL.Image.open(io.BytesIO(body)))
+        np.testing.assert_array_equal(drawn[..., :3], truth[..., :3])
+    assert get_json(_route(board, "gallery", run="even", attribute="x", step=2, class_index=5))["sheets"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"kind": "../secret"}, "kind '../secret' is unknown"),
+        ({"group": "head/../tail"}, "is unknown"),
+        ({"step": 77}, "no sheet was drawn at step 77"),
+    ],
+)
+def test_no_other_picture_is_served(board, asked, said):
+    query = {"run": "biased", "attribute": "x", "kind": "hardest_correct", "group": "tail", "step": 2} | asked
+    status, _, body = get(_route(board, "gallery_image", **query))
+    assert status == 400
+    assert said in json.loads(body)["error"]
+
+
+@pytest.mark.browser
+def test_the_drawer_shows_the_images_of_the_group_of_the_class(page, board):
+    tab = open_frame(page, board, attribute="x", a="biased", b="even", open="f")
+    sheets = tab.locator(".gallery img")
+    expect(sheets.first).to_be_visible()
+    for place in range(sheets.count()):
+        expect(sheets.nth(place)).to_have_js_property("complete", True)
+        assert sheets.nth(place).evaluate("image => image.naturalWidth") > 100
+    expect(tab.locator(".gallery figcaption").first).to_contain_text("most confident mistakes")
+    sheets.last.scroll_into_view_if_needed()
+    screenshot(page, "drawer-gallery")
 
 
 @pytest.mark.browser

@@ -6,7 +6,7 @@ import { Resources } from './resources.js';
 
 /**
  * @import { BucketSums, CalibrationAnswer, ClassDiagnosisAnswer, DiagnosisAnswer, ClassCurveAnswer, ClassesAnswer, CompareAnswer, ConfusionAnswer,
- * ConfusionsAnswer, CurvesAnswer, FlowAnswer, Grouping, GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer,
+ * ConfusionsAnswer, CurvesAnswer, FlowAnswer, GalleryAnswer, Grouping, GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer,
  * Resource, RunsAnswer, RunView } from './types.js'
  */
 
@@ -102,6 +102,11 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<ClassDiagnosisAnswer>} */
   classDiagnosis(run, attribute, index) {
     return this._of(run, 'class_diagnosis', { attribute, step: run.step ?? 0, class_index: index });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<GalleryAnswer>} */
+  gallery(run, attribute, index) {
+    return this._of(run, 'gallery', { attribute, step: run.step ?? 0, class_index: index });
   }
 
   /** @param {RunView} run @param {string} metric @returns {Resource<OverviewAnswer>} */

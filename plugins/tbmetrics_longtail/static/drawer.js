@@ -5,6 +5,7 @@ import { nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { count, interval, MEANS, metricText, number, signed } from './format.js';
 import { diagnosisOf } from './drawer-diagnosis.js';
+import { DrawerGallery } from './drawer-gallery.js';
 import { groupsOfClasses } from './grouping.js';
 import { LineChart } from './line-chart.js';
 import { pointAt } from './model.js';
@@ -26,6 +27,7 @@ export class Drawer {
     const { data, tooltip, set, retry } = page;
     this._page = page;
     this._data = data;
+    this._gallery = new DrawerGallery(data);
     this._tooltip = tooltip;
     this._retry = retry;
     this._name = el('h2', { id: 'drawer-title' });
@@ -77,6 +79,7 @@ export class Drawer {
       ...this._prCurve(view, sides, row.name),
       ...this._confusions(view, sides),
       ...diagnosisOf(this._data, view, sides),
+      ...this._gallery.of(view, sides),
       el('h3', {}, `At ${view.step === null ? 'no step' : `step ${count(view.step)}`}`),
       metricTable(histories),
     );

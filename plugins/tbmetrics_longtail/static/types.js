@@ -160,6 +160,13 @@
  */
 
 /**
+ * @typedef {object} GalleryAnswer
+ * @property {string} class
+ * @property {Group} group the one recorded with the run
+ * @property {{kind: string, step: number}[]} sheets
+ */
+
+/**
  * @typedef {object} OverviewAnswer
  * @property {string} run
  * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes

@@ -13,10 +13,8 @@ from torch.nn import functional as F
 
 from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.errors import InputError
-from tbmetrics.records import GROUPS, UNKNOWN
+from tbmetrics.records import GALLERY_KINDS, GROUPS, HARDEST, MISTAKES, UNKNOWN
 
-MISTAKES, HARDEST = "confident_mistakes", "hardest_correct"
-KINDS = (MISTAKES, HARDEST)
 _GROUPS = (*GROUPS, UNKNOWN)
 _CHANNELS = (1, 3, 4)
 
@@ -71,7 +69,7 @@ class Gallery:
 
     def pictures(self) -> Iterator[tuple[str, str, list[Picture]]]:
         """(kind, group, pictures) of what was found, the most telling first."""
-        for kind in KINDS:
+        for kind in GALLERY_KINDS:
             for group in _GROUPS:
                 best = self._best.get((kind, group))
                 if best is not None and (found := best.pictures()):
