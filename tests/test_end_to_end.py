@@ -141,6 +141,7 @@ def test_the_page_shows_these_numbers(logdir, results, truth, page):
         expect(tab.locator("table.classes tbody button.class-name")).to_have_count(10, timeout=30_000)
         tab.get_by_label("Metric").select_option("recall")
         expect(tab.locator("table.classes th button[data-sort=a]")).to_contain_text("Recall")
+        expect(tab.locator("[data-card=classes][aria-busy=false]")).to_have_count(1)
         a = tab.get_by_label("Run A").input_value()
         b = tab.get_by_label("Run B").input_value()
         shown = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -44,11 +45,27 @@ def _hash(state: dict[str, str]) -> str:
 
 def _once_there(tab):
     expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_be_visible(timeout=20_000)
+    _settled(tab, "classes")
     return tab
+
+
+def _settled(tab, name: str) -> None:
+    """Nothing that the card shows, of A or of B, is still on its way."""
+    expect(tab.locator(f"[data-card={name}][aria-busy=false]")).to_have_count(1, timeout=20_000)
+
+
+def eventually(page, read: Callable[[], bool], timeout: float = 10_000) -> None:
+    """Waits until `read` is true, for what no locator tells; fails after `timeout` milliseconds."""
+    for _ in range(int(timeout / 50)):
+        if read():
+            return
+        page.wait_for_timeout(50)
+    assert read()
 
 
 def rows(tab) -> list[list[str]]:
     """The texts of the rows in the page, but for the trend lines."""
+    _settled(tab, "classes")
     script = "rows => rows.map(row => [...row.cells].slice(0, -1).map(cell => cell.innerText.trim()))"
     return tab.locator(".classes tbody:not(.spacer) tr").evaluate_all(script)
 
@@ -57,8 +74,8 @@ def card(tab, name: str) -> Any:
     """A card, scrolled to and drawn: those far from the window rest."""
     found = tab.locator(f"[data-card={name}]")
     found.scroll_into_view_if_needed()
+    _settled(tab, name)
     expect(found.locator(".body > *").first).to_be_visible()
-    expect(found.locator(".skeleton, .stale, .waits")).to_have_count(0)
     return found
 
 

@@ -48,7 +48,7 @@ def test_axe_finds_no_fault(page, board, state, theme):
     page.emulate_media(color_scheme=theme)
     page.set_viewport_size({"width": 1440, "height": 4600})  # every card in sight
     open_frame(page, board, **STATES[state])
-    expect(page.locator(".skeleton, .stale, .waits")).to_have_count(0)
+    expect(page.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
     page.wait_for_timeout(300)
     assert faults(page) == []
     assert page.locator("#longtail").evaluate(CONTRAST) == []

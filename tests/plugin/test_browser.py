@@ -17,6 +17,7 @@ from tests.plugin.tab import (
     UNDEFINED,
     card,
     drawn_values,
+    eventually,
     expect,
     open_frame,
     open_tab,
@@ -86,8 +87,9 @@ def test_the_summary_shows_group_means_and_their_difference(page, board, logs):
 def test_the_curves_lie_where_the_values_are(page, board, logs):
     """The end of a line, read back through the axis that is drawn, is the value in the log."""
     tab = open_frame(page, board, attribute="digit", metric="recall")
+    charts = card(tab, "training").locator(".line-chart")
     for place, group in enumerate(("head", "medium", "tail", "gap")):
-        drawn = drawn_values(tab.locator(".line-chart").nth(place))
+        drawn = drawn_values(charts.nth(place))
         assert len(drawn) == 3
         for run in logs[1]:
             expected = logs[1][run]["digit"].group("recall", group)
@@ -96,7 +98,7 @@ def test_the_curves_lie_where_the_values_are(page, board, logs):
 
 def test_hovering_tells_the_values_of_every_run(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
-    chart = tab.locator(".line-chart").nth(2)
+    chart = card(tab, "training").locator(".line-chart").nth(2)
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 43, box["y"] + 80)  # the left end: step 0
     tooltip = tab.locator(".tooltip")
@@ -272,9 +274,9 @@ def test_names_are_only_ever_text(page, board):
         assert frame.locator("img[src=x], bdi b, bdi script").count() == 0
     overflow = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     tab.get_by_role("combobox", name="Attribute").select_option("hostile")
-    expect(tab.locator(".class-name").first).to_be_visible()
-    expect(tab.locator(".skeleton, .stale, .waits")).to_have_count(0)
-    assert page.frames[-1].evaluate(overflow) == 0
+    expect(tab.locator("h1")).to_have_text("hostile")
+    assert {row[0] for row in rows(tab)} == set(HOSTILE)
+    eventually(page, lambda: page.frames[-1].evaluate(overflow) == 0)
     screenshot(page, "hostile")
 
 

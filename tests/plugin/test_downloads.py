@@ -109,7 +109,7 @@ def show(page, board: str, attribute: str, theme: str, **state: str) -> None:
         expect(page.locator(f".{card} .body > *").first).to_be_visible()
     expect(page.locator(".skeleton")).to_have_count(0)
     expect(page.locator(".column-trend .run-line").first).to_be_visible()
-    expect(page.locator(".stale, .waits")).to_have_count(0)
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
     expect(page.locator(".tile-difference p").first).to_be_visible()
 
 

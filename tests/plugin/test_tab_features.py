@@ -15,7 +15,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tbmetrics.class_groups import GroupRule, tercile_groups
 from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import card, drawn_values, expect, open_frame, open_tab, rows, screenshot, shown
+from tests.plugin.tab import card, drawn_values, eventually, expect, open_frame, open_tab, rows, screenshot, shown
 
 pytestmark = pytest.mark.browser
 
@@ -67,8 +67,9 @@ def test_every_mean_follows_other_thresholds(page, board, logs, rule, bounds):
         expect(tab.locator(f".sizes [data-size={group}]")).to_have_text(str(inside.sum()))
         expected = _mean(a.column("recall", LAST), inside)
         expect(tab.locator(f".tile[data-group={group}] [data-side=A]")).to_have_text(shown(expected))
+    charts = card(tab, "training").locator(".line-chart")
     for place, group in enumerate(GROUPS):
-        drawn = drawn_values(tab.locator(".line-chart").nth(place))
+        drawn = drawn_values(charts.nth(place))
         expected = [_mean(a.column("recall", s), groups == group) for s in range(STEPS)]
         assert any(np.allclose(line, expected, atol=3e-3) for line in drawn), group
     for row in rows(tab):
@@ -96,8 +97,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     expect(tab.locator(".tile[data-group=tail] [data-side=A]")).to_have_text(expected)
     assert [url for url in asked if "bucket_sums" in url or "groups" in url or "values" in url] == []
     expect(tab.locator("h1 + p")).to_contain_text(f"tail up to {tail_max} training examples")
-    page.wait_for_timeout(500)
-    assert f"tail_max={tail_max}" in "".join(asked)  # the test of A against B follows once it rests
+    eventually(page, lambda: f"tail_max={tail_max}" in "".join(asked))  # the test of A against B follows once it rests
     page.wait_for_url(f"**p.longtail.tail={tail_max}**")
 
 
@@ -171,9 +171,10 @@ def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
     expect(tab.locator(".charts-card .legend li")).to_have_count(3)
     expect(tab.locator(".charts-card .legend")).to_contain_text("2 seeds")
     expect(tab.get_by_label("Run B")).to_have_value("focal/seed1")  # not another seed of A
+    charts = card(tab, "training").locator(".line-chart")
     for group, place in zip(GROUPS, range(3), strict=True):
         seeds = np.array([logs[1][f"focal/seed{i}"]["digit"].group("recall", group) for i in (1, 2)], dtype=float)
-        drawn = drawn_values(tab.locator(".line-chart").nth(place))
+        drawn = drawn_values(charts.nth(place))
         assert any(np.allclose(line, seeds.mean(axis=0), atol=3e-3) for line in drawn)
         text = f"{shown(seeds[:, -1].mean())} ± {shown(seeds[:, -1].std(ddof=1))}, 2 seeds"
         expect(tab.locator(f".tile[data-group={group}] [data-seeds=B]")).to_have_text(text)
@@ -203,6 +204,7 @@ def test_it_says_when_there_is_too_little_to_tell(page, board, logs):
 
 def test_the_trade_off_has_every_run_and_the_front_that_none_beats(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
+    card(tab, "summary")  # what is above stays where it is
     plane = card(tab, "tradeoff")
     assert sorted(plane.locator("[data-run]").evaluate_all("runs => runs.map(r => r.dataset.run)")) == sorted(RUNS)
     at = {run: [float(logs[1][run]["digit"].group("f1", g)[-1]) for g in ("head", "tail")] for run in RUNS}
@@ -227,6 +229,8 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
     order = np.argsort(-a.classes.counts, kind="stable")
     tab = open_frame(page, board, attribute="digit", b="")
+    for name in ("summary", "tradeoff", "movers"):  # what is above stays where it is
+        card(tab, name)
     frequency = card(tab, "frequency")
     screenshot(page, "frequency")
     box = frequency.locator(".plot.over").bounding_box()
@@ -234,8 +238,9 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     page.mouse.down()
     page.mouse.move(box["x"] + 400, box["y"] + 80, steps=4)
     page.mouse.up()
-    text = frequency.locator(".chosen").inner_text()
-    first, last, n = map(int, re.match(r"Ranks (\d+) to (\d+): (\d+) classes", text).groups())
+    told = re.compile(r"Ranks (\d+) to (\d+): (\d+) classes")
+    expect(frequency.locator(".chosen")).to_contain_text(told)
+    first, last, n = map(int, told.match(frequency.locator(".chosen").inner_text()).groups())
     assert n == last - first + 1
     chosen = order[first - 1 : last]
     expected = shown(float(np.nanmean(a.column("f1", LAST)[chosen])))
@@ -295,10 +300,11 @@ def test_curves_of_groups_and_of_a_class_over_them(page, board, logs):
     for place, group in enumerate(GROUPS):
         inside = np.array(a.classes.groups) == group
         expected = np.nanmean(a.curves[LAST][inside].astype(np.float64), axis=0)
-        lines = _plot_lines(curves.locator(".plot").nth(place))
+        plot = curves.locator(".plot").nth(place)
+        expect(plot.locator(".run-line")).to_have_count(1 + (group == a.classes.groups[a.classes.names.index(name)]))
+        lines = _plot_lines(plot)
         np.testing.assert_allclose([x for x, _ in lines[0]], RECALL_LEVELS, atol=3e-3)
         np.testing.assert_allclose([y for _, y in lines[0]], expected, atol=3e-3)
-        assert len(lines) == (2 if group == a.classes.groups[a.classes.names.index(name)] else 1)
     expect(curves.locator(".caption")).to_contain_text(name)
     label = curves.locator(".plot").first.get_attribute("aria-label")
     head = np.array(a.classes.groups) == "head"
@@ -394,7 +400,7 @@ def test_a_card_fills_the_window_and_a_link_leads_to_it(page, board):
     found.get_by_role("button", name="Menu of the card").click()
     found.get_by_role("menuitem", name="Full size").click()
     expect(found).to_have_class(re.compile("full"))
-    assert found.locator(".plot").bounding_box()["height"] > before
+    eventually(page, lambda: found.locator(".plot").bounding_box()["height"] > before)
     screenshot(page, "full-size")
     page.keyboard.press("Escape")
     expect(found).not_to_have_class(re.compile("full"))

@@ -83,13 +83,14 @@ export class Card {
     const failed = parts.filter(({ resource }) => resource.fault);
     const any = parts.length === 0 || parts.some(({ resource }) => resource.status === 'ready');
     const waits = !any && failed.length < parts.length;
-    this.element.classList.toggle(
-      'stale',
-      parts.some(({ resource }) => resource.stale && !resource.fault),
-    );
+    const stale = parts.some(({ resource }) => resource.stale && !resource.fault);
     this.waits = waits;
+    this.element.classList.toggle('stale', stale);
     this.element.classList.toggle('waits', waits);
-    this.element.setAttribute('aria-busy', String(waits));
+    this.element.setAttribute(
+      'aria-busy',
+      String(stale || parts.some(({ resource }) => resource.status === 'loading')),
+    );
     this._report(failed);
     if (!any) fill(this.body, waits && el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' }));
     return any;

@@ -68,7 +68,8 @@ export class TradeoffCard {
         ' Click a run to compare with it.',
     );
     if (!this._card.ready(parts)) return;
-    const key = [view.attribute, view.metric, view.step, view.grouping?.key, view.a?.run, view.b?.run, this._width()]
+    const size = [this._width(), this._card.height(HEIGHT)];
+    const key = [view.attribute, view.metric, view.step, view.grouping?.key, view.a?.run, view.b?.run, ...size]
       .concat(view.experiments?.map((e) => `${e.label}${e.runs.length}`))
       .concat(parts.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.status}`))
       .join('\n');
