@@ -141,6 +141,8 @@ class TBMetrics:
         self.diagnostics = long_tail_diagnostics(diagnostics, self.classes, model, self.class_performance)
         self.gradients = gradient_tracker(gradients, model, optimizer)
         self.attention = attention_visualizer(attention, model)
+        if self.diagnostics is not None and self.attention is not None and self._ranks.size == 1:
+            self.diagnostics.show_attention(self.attention.look_at)
         self.resources = resource_monitor(resources)
         self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
         parts = (

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("tbmetrics")
 
+_TOKENS_LOOKED_AT = 32  # queries and keys of the maps that `look_at` makes; it uses their rows, of all keys
 _SHARE_OF_A_PASS = 4  # of the bytes a pass gets a quarter, so that a few epochs always fit
 
 
@@ -235,6 +237,25 @@ class AttentionVisualizer(Tracker):
         finally:
             self._capture = None
         return capture.report()
+
+    def look_at(self, images: Tensor, queries: Sequence[str] = ()) -> NDArray[np.floating] | None:
+        """Where the model looks in each of `images`, run on them as on a probe.
+
+        Args:
+            images: (samples, ...), the model's input.
+            queries: for each sample the name of the class prompt to ask, as in `query_labels`, where there are prompts.
+
+        Returns:
+            (samples, rows, columns), attention on the patches: of the class prompt, else of the class token, else of
+            the mean query; of the last module that has it, heads averaged. None where no keys are patches of images.
+        """
+        bounds = Bounds(len(images), min(self._bounds.max_tokens, _TOKENS_LOOKED_AT))
+        capture = AttentionCapture(self._model, bounds, self._max_bytes // _SHARE_OF_A_PASS, self._modules)
+        with attention_probe.undisturbed(self._model), capture:
+            attention_probe.run(self._model, images)
+        maps = {found.module: StoredMap.of(found.kept) for found in capture.report().maps}
+        size = images.shape[-2:] if images.shape[-1] not in (3, 4) else images.shape[-3:-1]
+        return self._views.on_images(maps, tuple(size), queries or [""] * len(images))
 
     # --------------------------------------------------------------------------------------------- results
 

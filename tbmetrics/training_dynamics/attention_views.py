@@ -104,6 +104,27 @@ class AttentionViews:
                     raise InputError(f"{what} must lie in 0..{size - 1} for module {module!r}, got {index}")
             yield f"{module}/heads", self._heads(module, by_epoch, sample, head)
 
+    def on_images(self, maps: Mapping[str, StoredMap], size: tuple[int, ...], queries: Sequence[str]) -> Array | None:
+        """(samples, rows, columns): what each sample's class prompt, class token or mean query looks at.
+
+        Args:
+            maps: of one pass, by module.
+            size: height and width of the images.
+            queries: for each sample the name of its class prompt.
+        """
+        for module in self._by_worth(list(maps)):
+            found, prompts = maps[module], list(of_module(self._query_labels, module))
+            grid = statistics.patch_grid(found.tokens[1], size, self._grid)
+            if grid is None or not found.batch == len(found.mean) == len(queries):
+                continue
+            if prompts and not set(queries) <= set(prompts):
+                continue
+            extra, shape = grid
+            asked = [prompts.index(q) if prompts else 0 if extra else None for q in queries]
+            if all(q is None or found.has_row(q) for q in asked):
+                return np.stack([found.row(i, q)[extra:].reshape(shape) for i, q in enumerate(asked)])
+        return None
+
     def _by_worth(self, modules: list[str]) -> list[str]:
         """Modules with class prompts first, then the last, the first, and the rest in order."""
         named = [m for m in modules if of_module(self._query_labels, m) or of_module(self._key_labels, m)]

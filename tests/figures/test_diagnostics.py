@@ -8,7 +8,7 @@ from PIL import Image
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
-from tbmetrics.figures.gallery import contact_sheet
+from tbmetrics.figures.gallery import contact_sheet, laid_over
 from tbmetrics.history import History, Stamped
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -111,3 +111,25 @@ def test_a_contact_sheet_holds_every_image_with_its_caption(images):
         assert 0 <= left < right <= ax.get_xlim()[1]
         assert 0 < bottom < top < ax.get_ylim()[1]
     assert (_png(sheet) < 128).any()
+
+
+def test_attention_is_laid_over_in_orange_and_purple_where_its_patches_are():
+    image = np.full((10, 30, 3), 128, dtype=np.uint8)
+    weights = np.array([[0.1, 0.1, 0.5], [0.1, 0.1, 0.1]])
+    drawn = laid_over(image, weights)
+    assert drawn.shape == (100, 300, 3)
+    red, blue = drawn[..., 0], drawn[..., 2]
+    assert (red[:50, 200:] > blue[:50, 200:] + 0.2).all()
+    assert (red[50:] < blue[50:]).all()
+    assert (red[:50, :200] < blue[:50, :200]).all()
+    even = laid_over(image, np.full((2, 3), 7.0))
+    assert np.ptp(even) < 0.02
+
+
+def test_a_contact_sheet_with_attention_has_each_image_twice_and_says_what_the_colours_mean():
+    pixels = [np.zeros((8, 8, 3), dtype=np.uint8)] * 10
+    plain, seen = (contact_sheet(pixels, ["a → b"] * 10, "t", a) for a in (None, np.random.rand(10, 4, 4)))
+    assert (len(plain.axes[0].images), len(seen.axes[0].images)) == (10, 20)
+    assert any("orange: more" in text.get_text() for text in seen.axes[0].texts)
+    boxes = [image.get_window_extent() for image in seen.axes[0].images]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])

@@ -464,3 +464,49 @@ def test_a_fault_of_the_capture_never_reaches_the_users_pass(tmp_path, monkeypat
     assert "of ours" in caplog.text
     assert visualizer.attention_maps == []
     assert _hooks(model) == 0
+
+
+def test_looking_at_images_gives_the_class_tokens_attention_on_all_patches():
+    model, images = _Patches(layers=1), torch.rand(6, 3, 96, 48)
+    seen = AttentionVisualizer(model, max_samples=1).look_at(images)
+    tokens = model.embed(images).flatten(2).transpose(1, 2)
+    tokens = torch.cat([tokens[:, :1], tokens], 1)
+    weights = model.layers[0](tokens, tokens, tokens)[1][:, 0, 1:].detach()
+    np.testing.assert_allclose(seen, weights.reshape(6, 24, 12).numpy(), atol=1e-6)
+
+
+class _Prompts(nn.Module):
+    """Class prompts, projected to queries, ask the patches of 2×2 pixels."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.query, self.prompts = nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 8), nn.Parameter(torch.randn(3, 8))
+
+    def weights(self, images):
+        patches = self.embed(images).flatten(2).transpose(1, 2)
+        return (self.query(self.prompts) @ patches.transpose(1, 2)).softmax(-1), patches
+
+    def forward(self, images):
+        weights, patches = self.weights(images)
+        return (weights @ patches).sum(-1)
+
+
+def test_looking_at_images_asks_each_samples_own_class_prompt():
+    model = _Prompts()
+    visualizer = AttentionVisualizer(model, query_labels={"*": ["a", "b", "c"]})
+    asked = ["c", "a", "b", "b"]
+    seen = visualizer.look_at(IMAGES[:4], asked)
+    weights = model.weights(IMAGES[:4])[0].detach()
+    expected = np.stack([weights[i, "abc".index(q)].reshape(4, 4) for i, q in enumerate(asked)])
+    np.testing.assert_allclose(seen, expected, atol=1e-6)
+    assert visualizer.look_at(IMAGES[:2], ["a", "of another attribute"]) is None
+
+
+def test_looking_at_what_is_no_image_finds_nothing_and_leaves_the_model_as_it_was():
+    model = _Classifier().train()
+    before = copy.deepcopy(model.state_dict())
+    assert AttentionVisualizer(model, modules=["none"]).look_at(IMAGES[:2]) is None
+    assert AttentionVisualizer(_Patches(windows=True)).look_at(torch.rand(2, 3, 32, 32)) is None
+    assert model.training
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())

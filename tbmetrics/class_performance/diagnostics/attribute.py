@@ -104,7 +104,7 @@ class AttributeDiagnostics:
         self._inputs.decision = self._inputs.check(logits, labels)
 
     @torch.no_grad()
-    def update(self, logits: Tensor, labels: Tensor, images: Tensor | None) -> None:
+    def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
         """A validation batch, checked; rows with NaN or (single-label) an unknown label are left out."""
         if not len(labels):
             return
@@ -124,9 +124,11 @@ class AttributeDiagnostics:
         self.validation.add(wide, labels)
         self._add_features(claimed, good, labels)
         if images is not None:
-            shown = images if bool(good.all()) else images[good.to(images.device)]
+            if not bool(good.all()):
+                images = images[good.to(images.device)]
+                originals = None if originals is None else originals[good.to(originals.device)]
             cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
-            self.gallery.add(wide, labels, shown, cuts)
+            self.gallery.add(wide, labels, images, cuts, originals)
 
     def _begin(self, logits: Tensor, labels: Tensor, claimed: Claimed | None) -> None:
         """The first batch of a validation settles what its remedies are made of."""

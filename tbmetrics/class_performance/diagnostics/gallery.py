@@ -26,6 +26,12 @@ class Picture(NamedTuple):
     label: int
     predicted: int
     probability: float  # of what was predicted (single-label), of the class itself (multi-label)
+    image: Tensor | None = None  # as it was given, where those are kept
+
+    @property
+    def claimed(self) -> int:
+        """The class that is judged: the predicted one, else the one that was missed."""
+        return self.predicted if self.predicted >= 0 else self.label
 
 
 class Gallery:
@@ -35,11 +41,13 @@ class Gallery:
         classes: of the attribute.
         size: samples of each kind.
         side: pixels of the longer side that is kept of an image.
+        original_bytes: of the images as they were given, which are kept as well as far as that suffices; 0 = none.
     """
 
-    def __init__(self, classes: AttributeClasses, size: int, side: int) -> None:
+    def __init__(self, classes: AttributeClasses, size: int, side: int, original_bytes: int = 0) -> None:
         self._group = torch.tensor([_GROUPS.index(g) for g in classes.groups])
         self._size, self._side = size, side
+        self.original_bytes = original_bytes
         self.reset()
 
     def reset(self) -> None:
@@ -47,7 +55,9 @@ class Gallery:
         self._best: dict[tuple[str, str], _Best] = {}
 
     @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, images: Tensor, cuts: Tensor | None) -> None:
+    def add(
+        self, logits: Tensor, labels: Tensor, images: Tensor, cuts: Tensor | None, originals: Tensor | None = None
+    ) -> None:
         """Takes a batch into account.
 
         Args:
@@ -55,9 +65,12 @@ class Gallery:
             labels: (N,) all known, or (N, C) of 1, 0, -1.
             images: as from `checked_images`.
             cuts: decision thresholds of a multi-label attribute, as logits, (C,).
+            originals: the images as they were given, (N, ...).
         """
         if not len(logits):
             return
+        if originals is not None and not self._affords(originals):
+            originals = None
         group = self._group.to(logits.device)
         scored = _single(logits, labels) if labels.ndim == 1 else _multi(logits, labels, group, cuts)
         for (kind, of), (score, facts) in scored.items():
@@ -65,7 +78,12 @@ class Gallery:
                 if of in (None, number) and int((self._group == number).sum()):
                     inside = score if of is not None else torch.where(group[labels] == number, score, -torch.inf)
                     best = self._best.setdefault((kind, name), _Best(self._size, self._side))
-                    best.add(inside, facts, images)
+                    best.add(inside, facts, images, originals)
+
+    def _affords(self, originals: Tensor) -> bool:
+        """Whether all that may be kept of such images fits into the bytes."""
+        most = len(GALLERY_KINDS) * len(set(self._group.tolist())) * self._size
+        return most * originals[0].numel() * originals.element_size() <= self.original_bytes
 
     def pictures(self) -> Iterator[tuple[str, str, list[Picture]]]:
         """(kind, group, pictures) of what was found, the most telling first."""
@@ -113,19 +131,23 @@ class _Best:
     def __init__(self, size: int, side: int) -> None:
         self._size, self._side = size, side
         self._score: Tensor | None = None
+        self._originals: Tensor | None = None
 
-    def add(self, score: Tensor, facts: Tensor, images: Tensor) -> None:
+    def add(self, score: Tensor, facts: Tensor, images: Tensor, originals: Tensor | None) -> None:
         """Takes a batch into account: score (N,), facts (N, 3), images (N, channels, height, width)."""
         top = score.topk(min(self._size, len(score)))
-        chosen = _as_pixels(images[top.indices.to(images.device)], self._shape(images))
+        at = top.indices.to(images.device)
+        chosen = _as_pixels(images[at], self._shape(images))
+        whole = originals[at.to(originals.device)].detach() if originals is not None else None
         if self._score is None:
-            self._score, self._facts, self._pixels = top.values, facts[top.indices], chosen
+            self._score, self._facts, self._pixels, self._originals = top.values, facts[top.indices], chosen, whole
             return
         scores = torch.cat([self._score, top.values])
         best = scores.topk(min(self._size, len(scores)))
         self._score = best.values
         self._facts = torch.cat([self._facts, facts[top.indices]])[best.indices]
         self._pixels = torch.cat([self._pixels, chosen])[best.indices.to(chosen.device)]
+        self._originals = _best_of(self._originals, whole, best.indices)
 
     def _shape(self, images: Tensor) -> tuple[int, int]:
         """(height, width) of the tiles: that of the first images, shrunk to `side`."""
@@ -141,10 +163,20 @@ class _Best:
             return []
         scores, facts, pixels = self._score.cpu(), self._facts.cpu(), self._pixels.cpu().numpy()
         return [
-            Picture(pixels[i], int(facts[i, 0]), int(facts[i, 1]), float(facts[i, 2]))
+            Picture(
+                pixels[i], int(facts[i, 0]), int(facts[i, 1]), float(facts[i, 2]),
+                None if self._originals is None else self._originals[i],
+            )
             for i in range(len(scores))
             if scores[i] > -torch.inf
-        ]
+        ]  # fmt: skip
+
+
+def _best_of(kept: Tensor | None, more: Tensor | None, best: Tensor) -> Tensor | None:
+    """The best of both; None where one has none, or they are of different shapes or kinds."""
+    if kept is None or more is None or (kept.shape[1:], kept.dtype) != (more.shape[1:], more.dtype):
+        return None
+    return torch.cat([kept, more])[best.to(kept.device)]
 
 
 def _as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:

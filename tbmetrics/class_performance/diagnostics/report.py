@@ -86,13 +86,14 @@ def sentences(diagnosis: Diagnosis, aim: str) -> list[str]:
 
 def caption(picture: Picture, names: Sequence[str]) -> str:
     """What a sample is and what it was taken for."""
+    p = f"p\N{NO-BREAK SPACE}{picture.probability:.2f}"
     if picture.label == picture.predicted:
-        return f"{names[picture.label]}, p {picture.probability:.2f}"
+        return f"{names[picture.label]}, {p}"
     if picture.predicted < 0:
-        return f"{names[picture.label]} missed, p {picture.probability:.2f}"
+        return f"{names[picture.label]} missed, {p}"
     if picture.label < 0:
-        return f"no {names[picture.predicted]}, p {picture.probability:.2f}"
-    return f"{names[picture.label]} → {names[picture.predicted]}, p {picture.probability:.2f}"
+        return f"no {names[picture.predicted]}, {p}"
+    return f"{names[picture.label]} → {names[picture.predicted]}, {p}"
 
 
 # ------------------------------------------------------------------------------------------------- in words

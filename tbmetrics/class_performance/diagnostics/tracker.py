@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from tbmetrics.class_groups import AttributeClasses, ClassGroups
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
-from tbmetrics.class_performance.diagnostics.gallery import checked_images
+from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
 from tbmetrics.class_performance.tracker import decision_thresholds
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
@@ -26,9 +27,13 @@ from tbmetrics.training_dynamics.attention_views import DrawingTime
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+logger = logging.getLogger("tbmetrics")
+
 TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 BALANCED_ACCURACY = "balanced_accuracy"
 Tensors = Tensor | Mapping[str, Tensor]
+#: Given images (n, ...) and the name of the class that is judged in each: the attention on them, or None.
+Looker = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
 
 
 class LongTailDiagnostics(Tracker):
@@ -101,6 +106,7 @@ class LongTailDiagnostics(Tracker):
         self._step = 0
         self._drawing = DrawingTime()
         self._undrawn: set[str] = set()
+        self._look: Looker | None = None
         self.use(classes, model)
 
     def use(
@@ -124,6 +130,12 @@ class LongTailDiagnostics(Tracker):
         if unknown and known:
             raise InputError(f"classifiers name attributes without classes: {unknown}; known are {list(known)}")
         self._attributes = {a: self._new(of_attribute) for a, of_attribute in known.items()}
+
+    def show_attention(self, look: Looker) -> None:
+        """Lays over the gallery's images what `look` gives for them; they are then kept as they were given, too."""
+        self._look = look
+        for parts in self._attributes.values():
+            parts.gallery.original_bytes = self._options.max_bytes
 
     def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
         chosen = 0.5 if self._thresholds is None else self._thresholds
@@ -182,13 +194,13 @@ class LongTailDiagnostics(Tracker):
         by_attribute, truth = self._by_attribute(logits, "logits"), self._by_attribute(labels, "labels")
         if by_attribute.keys() != truth.keys():
             raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
-        shown = None
+        shown, given = None, images if isinstance(images, Tensor) else None
         for attribute, values in by_attribute.items():
             self._attributes[attribute].check(values, truth[attribute])
             shown = checked_images(images, len(values)) if images is not None else None
         for attribute, values in by_attribute.items():
             with torch.autocast(values.device.type, enabled=False):  # sums in full precision
-                self._attributes[attribute].update(values, truth[attribute], shown)
+                self._attributes[attribute].update(values, truth[attribute], shown, given)
 
     def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
         if not self._attributes:
@@ -247,7 +259,28 @@ class LongTailDiagnostics(Tracker):
         names = parts.classes.names
         for kind, group, pictures in parts.gallery.pictures():
             title = f"{attribute}: {kind.replace('_', ' ')}, {group}"
-            yield kind, group, contact_sheet([p.pixels for p in pictures], _captions(pictures, names), title)
+            captions = [report.caption(picture, names) for picture in pictures]
+            seen = self._attention_on(pictures, names)
+            yield kind, group, contact_sheet([p.pixels for p in pictures], captions, title, seen)
+
+    def _attention_on(self, pictures: Sequence[Picture], names: Sequence[str]) -> NDArray[np.floating] | None:
+        """Where the model looks in each picture, (pictures, rows, columns); None where that is not known."""
+        originals = [picture.image for picture in pictures if picture.image is not None]
+        if self._look is None or len(originals) < len(pictures):
+            return None
+        try:
+            return self._look(torch.stack(originals), [names[picture.claimed] for picture in pictures])
+        except Exception as error:  # the model takes more, or other, than the images given to update()
+            self._look = None
+            logger.warning(
+                "tbmetrics: the gallery shows no attention: the model did not run on the images that update() was "
+                "given (%s: %s)", type(error).__name__, error,
+            )  # fmt: skip
+            return None
+        finally:
+            for parts in self._attributes.values():
+                if parts.classifier is not None:
+                    parts.classifier.forget()
 
     def closing(self) -> list[Record]:
         """The contact sheets of the last validation, where they were not drawn."""
@@ -285,10 +318,6 @@ class LongTailDiagnostics(Tracker):
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn
-
-
-def _captions(pictures: Sequence[Any], names: Sequence[str]) -> list[str]:
-    return [report.caption(picture, names) for picture in pictures]
 
 
 def _check_numbers(**numbers: Any) -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tbmetrics import ClassGroups, InputError
-from tbmetrics.class_performance.diagnostics.gallery import HARDEST, MISTAKES, Gallery, checked_images
+from tbmetrics.class_performance.diagnostics.gallery import HARDEST, MISTAKES, Gallery, Picture, checked_images
 
 CLASSES = ClassGroups.from_counts({"x": [900, 300, 50, 9, 2]})["x"]
 MEMBERS = {"head": (0, 1), "medium": (2,), "tail": (3, 4)}
@@ -110,3 +110,33 @@ def test_layouts_of_images(shape, expected):
 def test_images_that_do_not_fit_are_refused(images, message):
     with pytest.raises(InputError, match=message):
         checked_images(images, 2)
+
+
+def test_images_are_kept_as_they_were_given_within_the_bytes():
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = torch.randn(300, 5, generator=generator), torch.randint(0, 5, (300,), generator=generator)
+    given = torch.arange(300.0)[:, None, None, None].expand(300, 2, 2, 3)
+    most = 2 * 3 * 4 * 2 * 2 * 3 * 4  # kinds, groups, samples, values, bytes
+    for limit, kept in ((most, True), (most - 1, False), (0, False)):
+        gallery = Gallery(CLASSES, 4, 96, limit)
+        for rows in torch.arange(300).split(71):
+            gallery.add(logits[rows], labels[rows], _numbered(300)[rows], None, given[rows])
+        for _, _, pictures in gallery.pictures():
+            assert [p.image is not None for p in pictures] == [kept] * 4
+            if kept:
+                assert [float(p.image[0, 0, 0]) for p in pictures] == [_number(p) for p in pictures]
+
+
+def test_images_of_several_sizes_are_not_kept_as_given():
+    gallery = Gallery(CLASSES, 4, 96, 10**6)
+    for side in (8, 20):
+        images = torch.rand(2, 3, side, side)
+        gallery.add(torch.eye(5)[[1, 1]], torch.zeros(2).long(), images, None, images)
+    ((_, _, pictures),) = gallery.pictures()
+    assert [p.image for p in pictures] == [None] * 4
+
+
+def test_the_class_that_is_judged_is_the_claimed_one_else_the_missed_one():
+    pixels = np.zeros((2, 2, 3), dtype=np.uint8)
+    assert Picture(pixels, 1, 4, 0.5).claimed == 4
+    assert Picture(pixels, 1, -1, 0.5).claimed == 1

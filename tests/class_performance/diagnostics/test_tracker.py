@@ -356,3 +356,59 @@ def test_on_cuda_the_numbers_are_those_of_the_cpu():
         tracker.stop()
         found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)
+
+
+class _Attentive(nn.Module):
+    """Patches of 2×2 pixels attend to each other; the mean goes to the classes."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.head = nn.Conv2d(1, 8, 2, 2), nn.Linear(8, 6)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, images):
+        tokens = self.embed(images).flatten(2).transpose(1, 2)
+        return self.head(self.attention(tokens, tokens, tokens, need_weights=False)[0].mean(1))
+
+
+def _sheets(folder, model, images, attention, inputs=lambda x: (x,), **options):
+    """Height of each contact sheet of a run, by tag."""
+    labels = torch.arange(len(images)) % 6
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with TBMetrics(
+        folder, model=model, optimizer=optimizer, classes=GROUPS, attention=attention, diagnostics=True, **options
+    ) as tb:
+        for _ in tb.epochs(range(2)):
+            F.cross_entropy(model(*inputs(images)), labels).backward()
+            optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                tb.update(model(*inputs(images)), labels, images=images)
+            model.train()
+    shown = read_run(folder).images
+    return {tag: shown[tag][-1].pixels.shape[0] for tag in shown if "/gallery/" in tag}
+
+
+def test_the_gallery_shows_where_the_model_looks_and_training_does_not_notice(tmp_path):
+    images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(3))
+    plain, watched = _Attentive(), _Attentive()
+    without = _sheets(tmp_path / "plain", plain, images, attention=False)
+    seen = _sheets(tmp_path / "watched", watched, images, attention=True, strict=True)
+    assert seen.keys() == without.keys()
+    assert without
+    assert all(seen[tag] > 1.5 * without[tag] for tag in seen)
+    for a, b in zip(plain.parameters(), watched.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_model_that_takes_more_than_the_images_has_a_gallery_without_attention(tmp_path, caplog):
+    class Two(_Attentive):
+        def forward(self, images, scale):
+            return super().forward(images * scale)
+
+    images = torch.rand(60, 1, 8, 8)
+    seen = _sheets(tmp_path, Two(), images, attention=True, inputs=lambda x: (x, 2.0), strict=True)
+    assert len(seen) >= 2
+    assert caplog.text.count("the gallery shows no attention") == 1
+    assert "scale" in caplog.text
