@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from tbmetrics.conditions import Condition
 from tbmetrics.errors import InputError
+from tbmetrics.file_names import is_url
 from tbmetrics.records import MEAN_METRICS
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from tbmetrics.events.reader import read_run
 
     conditions = [Condition.parse(text) for text in arguments.fail_if]
-    runs = [read_run(Path(arguments.logdir, run), run=run) for run in (arguments.run_a, arguments.run_b)]
+    runs = [read_run(_place_of(arguments.logdir, run), run=run) for run in (arguments.run_a, arguments.run_b)]
     result = compare_runs(*runs, attribute=arguments.attribute, metric=arguments.metric, step=arguments.step)
     _print_comparison(result, arguments.run_a, arguments.run_b, arguments.top)
     problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
@@ -160,6 +161,13 @@ def _compare(arguments: argparse.Namespace) -> int:
     for message in failed:
         print(f"tbmetrics: {message}", file=sys.stderr)
     return FAILED if failed else PARTLY if problems else OK
+
+
+def _place_of(logdir: str, run: str) -> str | Path:
+    """The directory or URL of a run."""
+    if is_url(run) or is_url(logdir):
+        return run if is_url(run) else f"{logdir.rstrip('/')}/{run}"
+    return Path(logdir, run)
 
 
 def _failure(condition: Condition, runs: Sequence[History], arguments: argparse.Namespace) -> str | None:

@@ -1,4 +1,4 @@
-"""File names from names of runs, attributes and classes, which are untrusted text; directories to write to."""
+"""File names from names of runs, attributes and classes, which are untrusted text; directories and URLs to write to."""
 
 from __future__ import annotations
 
@@ -22,6 +22,25 @@ def slug(name: str) -> str:
     return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
+def is_url(path: object) -> bool:
+    """Whether `path` lies in a remote store (`s3://…`, `gs://…`); `file://` is a path of this machine."""
+    return isinstance(path, str) and "://" in path and not path.startswith("file://")
+
+
+def local_or_url(path: str | os.PathLike[str]) -> str:
+    """`path` as text: a URL without "/" at its end, or a path of this machine.
+
+    Raises:
+        InputError: a URL that went through `pathlib`, which joins its slashes.
+    """
+    text = os.fspath(path)
+    if is_url(text):
+        return text.rstrip("/")
+    if not isinstance(path, str) and re.match(r"(s3|gs|gcs|abfs|abfss|az|hdfs|memory):/[^/]", text):
+        raise InputError(f"{text!r} is a URL given as a path, which loses a slash of it; give it as a string")
+    return text.removeprefix("file://")
+
+
 def writable_directory(path: str | os.PathLike[str], option: str) -> Path:
     """The directory, made if missing.
 
@@ -32,6 +51,8 @@ def writable_directory(path: str | os.PathLike[str], option: str) -> Path:
     Raises:
         InputError: it cannot be made or written.
     """
+    if is_url(path):
+        raise InputError(f"{option} {path!r} is a URL; give a directory of this machine (only log_dir may be remote)")
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.deferred import DeferredScalars, Event
 from tbmetrics.events.writer import RecordWriter, open_writer
+from tbmetrics.file_names import local_or_url
 from tbmetrics.history import History, Stamped
 from tbmetrics.records import Record
 from tbmetrics.tracker import Isolation
 
 if TYPE_CHECKING:
-    import os
-
     from torch.utils.tensorboard import SummaryWriter
 
 _MOST_UNFILED = 1000
@@ -30,7 +30,8 @@ class RunLog:
     """
 
     def __init__(self, target: str | os.PathLike[str] | SummaryWriter, policy: str, *, strict: bool) -> None:
-        self._target, self._policy = target, policy
+        self._target: Any = local_or_url(target) if isinstance(target, str | os.PathLike) else target
+        self._policy = policy
         self._history = History(bounded=True)
         self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
         self._deferred = DeferredScalars()

@@ -72,7 +72,8 @@ class TBMetrics:
     the epoch, per-step records the optimizer step. In a distributed job only rank 0 writes.
 
     Args:
-        log_dir: directory of this run, made if missing; or a `SummaryWriter` of your own, which is never closed here.
+        log_dir: directory of this run, made if missing; a URL (`s3://…`, `gs://…`); or a `SummaryWriter` of your own,
+            which is never closed here.
             An existing run is continued: the optimizer step goes on from the epoch before the first one seen, and
             what is written again wins.
         model: the model. Turns training dynamics on.
@@ -166,8 +167,12 @@ class TBMetrics:
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps done."""
+        """Optimizer steps done; a framework that counts them itself may set it before a step."""
         return self._steps.done
+
+    @global_step.setter
+    def global_step(self, step: int) -> None:
+        self._steps.done = step
 
     @property
     def log_dir(self) -> str:
@@ -344,13 +349,15 @@ class TBMetrics:
                 return
             finally:
                 self.end_component(DATA_LOADING)
-            self._count_samples(batch, tokens(batch) if tokens is not None else 0)
+            self.count_samples(batch, tokens(batch) if tokens is not None else 0)
             with self._steps.one_per_batch():
                 yield batch
 
-    def _count_samples(self, batch: Any, tokens: int) -> None:
+    def count_samples(self, batch: Any, tokens: int = 0) -> None:
+        """Counts the samples of a training batch that did not pass through `batches`: the first dimension of its first
+        tensor."""
         size = batch_size_of(batch)
-        if self.resources is not None and size is not None:
+        if self.resources is not None and size is not None and self._running():
             self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
 
     def step(self) -> None:
@@ -394,7 +401,10 @@ class TBMetrics:
         if not self._running():
             return
         if self.profiler is None:
-            raise InputError("profile() needs the profiler: leave profiler=False out of TBMetrics(...)")
+            raise InputError(
+                "profile() needs the profiler: leave profiler=False out of TBMetrics(...); with a remote log_dir give "
+                "profiler=ProfilerTracker('traces')"
+            )
         self._call(self.profiler, self.profiler.profile, steps)
 
     # ------------------------------------------------------------------------------------------ measurements

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,8 @@ from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import InputError
+from tbmetrics.events.places import event_file_names
+from tbmetrics.file_names import is_url
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracker import Tracker
@@ -89,6 +90,13 @@ def profiler_tracker(
         return None
     if wanted is None:
         wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
+    if is_url(log_dir) and (wanted is None or wanted is True or wanted.log_dir is None):
+        if wanted is None:
+            return None
+        raise InputError(
+            f"log_dir {log_dir!r} is a URL, and traces need a folder of this machine: "
+            "give profiler=ProfilerTracker('traces')"
+        )
     tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
     if tracker.log_dir is None:
         tracker.log_dir = Path(log_dir)
@@ -117,4 +125,4 @@ def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
 
 def holds_events(log_dir: str) -> bool:
     """Whether `log_dir` holds a run already."""
-    return os.path.isdir(log_dir) and any("tfevents" in name for name in os.listdir(log_dir))
+    return bool(event_file_names(log_dir))

@@ -8,15 +8,26 @@ import os
 import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tensorboard.compat.proto.event_pb2 import Event
 
 from tbmetrics.events.encoding import values
-from tbmetrics.events.event_file import EventFile
 from tbmetrics.events.framing import frame
+from tbmetrics.events.places import (
+    LOCAL_EVENTS,
+    LOCAL_PAUSE_SECONDS,
+    REMOTE_EVENTS,
+    REMOTE_PAUSE_SECONDS,
+    open_event_file,
+)
 from tbmetrics.events.waiting import Waiting, WaitingRoom
+from tbmetrics.file_names import is_url
 from tbmetrics.records import Scalar
+
+if TYPE_CHECKING:
+    from tbmetrics.events.event_file import EventFile
+    from tbmetrics.events.remote import RemoteEventFile
 
 logger = logging.getLogger("tbmetrics")
 
@@ -28,11 +39,11 @@ _EXIT_SECONDS = 20.0
 class BackgroundWriter:
     """Writes events to a file of `log_dir` from a thread of its own.
 
-    A failing disk is retried with growing pauses; meanwhile the queue stays within `max_bytes`. In a forked child every
-    call does nothing: the thread and the file belong to the parent.
+    A failing disk or store is retried with growing pauses; meanwhile the queue stays within `max_bytes`. In a forked
+    child every call does nothing: the thread and the file belong to the parent.
 
     Args:
-        log_dir: created if missing.
+        log_dir: created if missing; a directory of this machine, or a URL.
         max_bytes: of what may wait.
         flush_seconds: how long an event may wait at most while more are coming.
         policy: "drop" gives records up when the queue is full, "block" waits.
@@ -41,8 +52,11 @@ class BackgroundWriter:
 
     def __init__(self, log_dir: str, max_bytes: int, flush_seconds: float, policy: str, suffix: str) -> None:
         self._log_dir, self._suffix = log_dir, suffix
-        self._flush_seconds, self._policy = flush_seconds, policy
-        self._file: EventFile | None = EventFile(log_dir, suffix)
+        self._policy = policy
+        remote = is_url(log_dir)
+        self._pause = min(REMOTE_PAUSE_SECONDS if remote else LOCAL_PAUSE_SECONDS, flush_seconds)
+        self._at_once = REMOTE_EVENTS if remote else LOCAL_EVENTS
+        self._file: EventFile | RemoteEventFile | None = open_event_file(log_dir, suffix)
         self._room = WaitingRoom(max_bytes)
         self._changed = threading.Condition()
         self._pid = os.getpid()
@@ -67,7 +81,7 @@ class BackgroundWriter:
                 self._wait_or_make_room(item)
             self._room.put(item)
             self._put += 1
-            if len(self._room) == 1:
+            if len(self._room) == 1 or self._room.is_half_full():
                 self._changed.notify_all()
 
     def _wait_or_make_room(self, item: Waiting) -> None:
@@ -107,8 +121,8 @@ class BackgroundWriter:
             with self._changed:
                 self._changed.wait_for(lambda: len(self._room) or self._closing)
                 if not self._hurry and not self._closing:
-                    self._changed.wait_for(lambda: self._hurry or self._closing, min(0.2, self._flush_seconds))
-                items = self._room.take()
+                    self._changed.wait_for(self._is_pressed, self._pause)
+                items = self._room.take(self._at_once)
                 self._hurry = self._hurry and len(self._room) > 0
             if not items:
                 break
@@ -118,6 +132,9 @@ class BackgroundWriter:
                 self._changed.notify_all()
         if self._file is not None:
             self._file.close()
+
+    def _is_pressed(self) -> bool:
+        return self._hurry or self._closing or self._room.is_half_full()
 
     def _encode(self, items: list[Waiting]) -> bytes:
         framed = [frame(self._event(item)) for item in items]
@@ -150,7 +167,7 @@ class BackgroundWriter:
         while True:
             try:
                 if self._file is None or self._file.is_gone():
-                    self._file = EventFile(self._log_dir, self._suffix)
+                    self._file = open_event_file(self._log_dir, self._suffix)
                 self._file.write(framed)
             except OSError as error:
                 if not self._wait_to_retry(error, pause):

@@ -12,7 +12,18 @@ from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 
 from tbmetrics.events.framing import frame
 
+#: What every event file has in its name.
+EVENT_FILE_MARK = "tfevents"
+
 _numbers = itertools.count()
+
+
+def new_name(suffix: str) -> tuple[str, bytes]:
+    """The name of an event file begun now, and its first record, framed; names sort by time."""
+    now = time.time()
+    name = f"events.out.tfevents.{now:.6f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}{suffix}"
+    first = Event(wall_time=now, file_version="brain.Event:2", source_metadata=SourceMetadata(writer="tbmetrics"))
+    return name, frame(first.SerializeToString())
 
 
 class EventFile:
@@ -20,13 +31,11 @@ class EventFile:
 
     def __init__(self, log_dir: str, suffix: str = "") -> None:
         Path(log_dir).mkdir(parents=True, exist_ok=True)
-        now = time.time()
-        name = f"events.out.tfevents.{now:.6f}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}{suffix}"
+        name, first = new_name(suffix)
         self.path = os.path.join(log_dir, name)
         self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
         self._whole = 0  # bytes up to the end of the last whole record
-        first = Event(wall_time=now, file_version="brain.Event:2", source_metadata=SourceMetadata(writer="tbmetrics"))
-        self.write(frame(first.SerializeToString()))
+        self.write(first)
 
     def write(self, framed: bytes) -> None:
         """Appends whole framed records; on failure cuts the file back to where it was and raises `OSError`."""

@@ -13,21 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
+from tbmetrics.events.event_file import EVENT_FILE_MARK
 from tbmetrics.events.event_parts import FilePart, Points
 from tbmetrics.events.framing import Framing
+from tbmetrics.events.places import directory_to_read
 from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import PLUGIN_NAME, ClassList, SchemaError, decode_content
-
-EVENT_FILE_MARK = "tfevents"
 
 
 def read_logdir(logdir: str | os.PathLike[str]) -> dict[str, History]:
     """Every run below `logdir` by name (its path relative to `logdir`, "." for the directory itself), sorted.
 
     Raises:
-        InputError: `logdir` is missing or no directory.
+        InputError: `logdir` is missing or no directory, or a URL that cannot be read.
     """
     return {run: read_run(folder, run=run) for run, folder in find_runs(logdir).items()}
 
@@ -36,9 +35,9 @@ def find_runs(logdir: str | os.PathLike[str]) -> dict[str, Path]:
     """The directory of every run below `logdir`, by name as in `read_logdir`, sorted; nothing is read.
 
     Raises:
-        InputError: `logdir` is missing or no directory.
+        InputError: `logdir` is missing or no directory, or a URL that cannot be read.
     """
-    root = _directory(logdir)
+    root = directory_to_read(logdir, recursive=True)
     return dict(sorted((folder.relative_to(root).as_posix(), folder) for folder in _folders(root, set())))
 
 
@@ -67,22 +66,13 @@ def read_run(directory: str | os.PathLike[str], *, run: str = ".") -> History:
     """The run whose event files lie in `directory`, merged; empty where there are none.
 
     Raises:
-        InputError: `directory` is missing or no directory.
+        InputError: `directory` is missing or no directory, or a URL that cannot be read.
     """
     history = History(run)
-    opened = [_read_file(path) for path in event_files(_directory(directory))]
+    opened = [_read_file(path) for path in event_files(directory_to_read(directory, recursive=False))]
     for part in sorted(opened, key=lambda part: (part.began, part.path.name)):
         _add_to(history, part)
     return history
-
-
-def _directory(path: str | os.PathLike[str]) -> Path:
-    root = Path(path)
-    if not root.exists():
-        raise InputError(f"log directory {str(root)!r} does not exist; give the directory that training wrote to")
-    if not root.is_dir():
-        raise InputError(f"{str(root)!r} is a file; give the directory that holds the event files")
-    return root
 
 
 def _add_to(history: History, part: FilePart) -> None:

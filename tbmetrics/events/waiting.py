@@ -57,6 +57,10 @@ class WaitingRoom:
         """Whether `item` fits; an empty room takes anything."""
         return not self._items or self.bytes + item.size <= self.max_bytes
 
+    def is_half_full(self) -> bool:
+        """Whether more than half of the room is taken."""
+        return self.bytes > self.max_bytes // 2
+
     def put(self, item: Waiting) -> None:
         """Takes `item`."""
         self._items.append(item)

@@ -14,7 +14,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tbmetrics.errors import InputError
 from tbmetrics.events.background import BackgroundWriter
 from tbmetrics.events.encoding import summary
+from tbmetrics.events.places import holds_events_of_others
 from tbmetrics.events.waiting import Waiting, size_of
+from tbmetrics.file_names import is_url, local_or_url
 from tbmetrics.records import Record
 
 DEFAULT_QUEUE_BYTES = 64 * 2**20
@@ -58,9 +60,9 @@ class EventWriter(SummaryWriter):
     All `add_…` methods of `SummaryWriter` work and go the same way.
 
     Args:
-        log_dir: directory of the run, made if missing.
+        log_dir: directory of the run, made if missing; or a URL (`s3://…`, `gs://…`, any that fsspec knows).
         max_queue_bytes: of what may wait to be written.
-        flush_secs: how long an event may wait while more are coming.
+        flush_secs: how long an event may wait while more are coming; a remote object is put so often at most.
         policy: when the queue is full, "drop" gives up images, then histograms, then curves and tables, and merges
             scalars (the last value of a tag stays; what was given up is counted in `tbmetrics/dropped_records`);
             "block" waits.
@@ -83,15 +85,14 @@ class EventWriter(SummaryWriter):
             raise InputError(f"policy must be one of {', '.join(map(repr, POLICIES))}, got {policy!r}")
         if max_queue_bytes < 1 or flush_secs <= 0:
             raise InputError(f"max_queue_bytes and flush_secs must be positive, got {max_queue_bytes} and {flush_secs}")
-        directory = os.fspath(log_dir)
-        if "://" in directory:
-            raise InputError(f"log_dir {directory!r} is a URL; only directories of this machine can be written")
+        directory = local_or_url(log_dir)
+        self._shared = holds_events_of_others(directory)
         try:
             self._background = BackgroundWriter(directory, max_queue_bytes, flush_secs, policy, filename_suffix)
         except OSError as error:
             raise InputError(
                 f"log_dir {directory!r} cannot be written ({error.strerror or error}); "
-                "choose a directory that you may write to"
+                f"{'check its name and your credentials' if is_url(directory) else 'choose one that you may write to'}"
             ) from error
         super().__init__(directory, filename_suffix=filename_suffix)
 
@@ -102,7 +103,13 @@ class EventWriter(SummaryWriter):
         self._background.put(Waiting(step, at, kept, None, sum(map(size_of, kept))))
 
     def mark_restart(self, step: int) -> None:
-        """Writes `SessionLog.START` at `step`."""
+        """Writes `SessionLog.START` at `step`; not where another writer's files lie beside ours.
+
+        TensorBoard would discard what that writer has measured since, too. Without it a step written again is shown
+        twice there; our own reader takes the later one.
+        """
+        if self._shared:
+            return
         event = Event(step=step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
         self._background.put(Waiting(step, event.wall_time, (), event, event.ByteSize()))
 
