@@ -175,6 +175,11 @@ class TBMetrics:
         self._steps.done = step
 
     @property
+    def is_open(self) -> bool:
+        """Whether it is started and not finished."""
+        return self._state == "running"
+
+    @property
     def log_dir(self) -> str:
         """The run's directory."""
         return self._log.directory

@@ -329,9 +329,17 @@ def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
         InputError: something else.
     """
     found = [] if optimizer is None else list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    found = [_unwrapped(one) for one in found]
     for one in found:
         if not isinstance(one, torch.optim.Optimizer):
             raise InputError(
                 f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(one).__name__}"
             )
     return found
+
+
+def _unwrapped(optimizer: Any) -> Any:
+    """The optimizer whose hooks run: Accelerate's and Lightning's wrappers hold it as `optimizer`."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer

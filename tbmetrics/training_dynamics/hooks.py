@@ -43,6 +43,37 @@ class Hook:
         return _make_nothing, ()
 
 
+class StepHook(Hook):
+    """Calls `action(optimizer)` before an optimizer steps; with a closure, after its first call.
+
+    In `optimizer.step(closure)`, as Lightning and LBFGS step, the gradients come into being within the step.
+    """
+
+    def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What torch calls; returns the arguments to step with where it changes them."""
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        if not callable(closure) or torch.compiler.is_compiling():
+            super().__call__(optimizer)
+            return None
+        once = _Once(closure, lambda: super(StepHook, self).__call__(optimizer))
+        return (args, {**kwargs, "closure": once}) if "closure" in kwargs else ((args[0], once, *args[2:]), kwargs)
+
+
+class _Once:
+    """A closure that calls `after` once, behind its first call."""
+
+    def __init__(self, closure: Callable[[], Any], after: Callable[[], None]) -> None:
+        self._closure = closure
+        self._after: Callable[[], None] | None = after
+
+    def __call__(self) -> Any:
+        found = self._closure()
+        after, self._after = self._after, None
+        if after is not None:
+            after()
+        return found
+
+
 def is_compiled(module: torch.nn.Module) -> bool:
     """Whether `module` or a part of it runs through `torch.compile`."""
     return any(m._compiled_call_impl is not None or type(m).__name__ == "OptimizedModule" for m in module.modules())

@@ -13,7 +13,7 @@ from tbmetrics.tracker import Cadence
 from tbmetrics.training_dynamics.accumulation import PassWatch
 from tbmetrics.training_dynamics.activations import ForwardSample, ForwardWatch
 from tbmetrics.training_dynamics.changes import DirectionSketch, WeightsBefore
-from tbmetrics.training_dynamics.hooks import Hook, is_compiled
+from tbmetrics.training_dynamics.hooks import Hook, StepHook, is_compiled
 from tbmetrics.training_dynamics.norms import norm_packets
 from tbmetrics.training_dynamics.parameters import ParameterRows
 from tbmetrics.training_dynamics.scaler import SkipWatch
@@ -84,7 +84,7 @@ class StepSampler:
         if self._handles:
             return
         for optimizer in self.optimizers:
-            before = Hook(lambda optimizer, *_: self._guard(self._before_step, optimizer))
+            before = StepHook(lambda optimizer: self._guard(self._before_step, optimizer))
             after = Hook(lambda optimizer, *_: self._guard(self._after_step, optimizer))
             self._handles += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
         if not self.optimizers:

@@ -513,3 +513,59 @@ def test_a_plain_loop_writes_its_figures(tmp_path):
     tracker.remove_hooks()
     assert {path.stem for path in tmp_path.glob("*.png")} == set(drawn)
     assert {"gradient_flow", "gradient_heatmap", "gradient_by_depth"} <= set(drawn)
+
+
+# ------------------------------------------------------------------------------------- steps with a closure
+
+
+@pytest.mark.parametrize("by_keyword", [False, True])
+def test_with_a_closure_the_gradients_are_those_that_it_makes(by_keyword):
+    model, twin = _model(), _model()
+    optimizer, of_twin = (torch.optim.SGD(m.parameters(), lr=0.1) for m in (model, twin))
+    tracker = _tracker(model, optimizer)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = _loss(model)
+        loss.backward()
+        return loss
+
+    norms, losses = [], []
+    torch.manual_seed(3)
+    for _ in range(3):
+        of_twin.zero_grad()
+        loss = _loss(twin)
+        loss.backward()
+        norms.append(float(sum((p.grad.double() ** 2).sum() for p in twin.parameters()).sqrt()))
+        of_twin.step()
+        losses.append(float(loss))
+    torch.manual_seed(3)
+    returned = [optimizer.step(closure=closure) if by_keyword else optimizer.step(closure) for _ in range(3)]
+    tracker.update(epoch=0)
+    assert [float(loss) for loss in returned] == pytest.approx(losses)
+    measured = tracker.history.scalars["training_dynamics/gradient_norm"]
+    assert measured.values == pytest.approx(norms, rel=1e-5)
+    ratios = _column(tracker, "update_ratio")
+    for name, parameter in twin.named_parameters():
+        change, before = 0.1 * parameter.grad.norm(), (parameter + 0.1 * parameter.grad).norm()
+        assert ratios[name] == pytest.approx(float(change / before), rel=1e-2)
+
+
+def test_a_closure_that_runs_many_times_is_measured_at_its_first():
+    model = nn.Linear(6, 3)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+    tracker = _tracker(model, optimizer)
+    norms = []
+
+    def closure():
+        optimizer.zero_grad()
+        loss = _loss(model)
+        loss.backward()
+        norms.append(float(sum((p.grad.double() ** 2).sum() for p in model.parameters()).sqrt()))
+        return loss
+
+    optimizer.step(closure)
+    tracker.update(epoch=0)
+    assert len(norms) > 1
+    measured = tracker.history.scalars["training_dynamics/gradient_norm"].values
+    assert measured == pytest.approx(norms[:1], rel=1e-5)
