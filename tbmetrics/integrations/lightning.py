@@ -39,7 +39,7 @@ Callback: Any = _base()
 
 
 class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be missing
-    """Instruments `Trainer.fit`: the classes of each validation, gradients, times and memory, in the logger's directory.
+    """Instruments `Trainer.fit`: the classes of each validation, gradients, times and memory, beside the logger's file.
 
         trainer = Trainer(callbacks=[TBMetricsCallback(classes=groups)])
 

@@ -538,11 +538,11 @@ def test_with_a_closure_the_gradients_are_those_that_it_makes(by_keyword):
         loss.backward()
         norms.append(float(sum((p.grad.double() ** 2).sum() for p in twin.parameters()).sqrt()))
         of_twin.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     torch.manual_seed(3)
     returned = [optimizer.step(closure=closure) if by_keyword else optimizer.step(closure) for _ in range(3)]
     tracker.update(epoch=0)
-    assert [float(loss) for loss in returned] == pytest.approx(losses)
+    assert [float(loss.detach()) for loss in returned] == pytest.approx(losses)
     measured = tracker.history.scalars["training_dynamics/gradient_norm"]
     assert measured.values == pytest.approx(norms, rel=1e-5)
     ratios = _column(tracker, "update_ratio")
