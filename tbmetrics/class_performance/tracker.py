@@ -307,11 +307,12 @@ class ClassPerformanceTracker(Tracker):
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.class_metrics import figures
         from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.shown import Figures
 
         if self._unrecorded:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             list(self.records(last + 1))
-        drawn = dict(figures(self.history))
+        drawn = Figures(figures(self.history))
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn

@@ -33,9 +33,10 @@ def new_figure(
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes side by side, drawn by Agg, with no trace in pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+    from tbmetrics.figures.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     plain(figure.suptitle(title, fontsize=LARGE))

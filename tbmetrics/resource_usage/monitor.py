@@ -227,8 +227,9 @@ class ResourceMonitor(Tracker):
         """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.resource_usage import figures
         from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.shown import Figures
 
-        drawn = dict(figures(self.history))
+        drawn = Figures(figures(self.history))
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -375,11 +375,11 @@ class AttentionVisualizer(Tracker):
         Raises:
             InputError: a sample or head that was not captured.
         """
-        return self._saved(dict(self._views.heads(self._store.maps, sample_idx, head_idx)))
+        return self._saved(self._views.heads(self._store.maps, sample_idx, head_idx))
 
     def visualize(self) -> dict[str, Figure]:
         """All figures, by name; written to `save_dir` as PNG where one was given."""
-        return self._saved(dict(self.figures()))
+        return self._saved(self.figures())
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """(name, figure) of everything that can be drawn: `{module}/heads`, `…/evolution`, `…/overlay`, `entropy`."""
@@ -388,7 +388,10 @@ class AttentionVisualizer(Tracker):
     def _plans(self) -> Iterator[Plan]:
         return self._views.plans(self._store.maps, self._store.entropies())
 
-    def _saved(self, drawn: dict[str, Figure]) -> dict[str, Figure]:
+    def _saved(self, figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
+        from tbmetrics.figures.shown import Figures
+
+        drawn = Figures(figures)
         if self.save_dir is not None:
             from tbmetrics.figures.saving import save_figures
 

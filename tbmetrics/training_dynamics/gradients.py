@@ -314,9 +314,10 @@ class GradientTracker(Tracker):
             InputError: `save_dir` cannot be written.
         """
         from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.shown import Figures
         from tbmetrics.figures.training_dynamics import figures
 
-        drawn = dict(figures(self.history))
+        drawn = Figures(figures(self.history))
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn
