@@ -1,5 +1,6 @@
 """Remote log directories: fsspec's memory, an S3 server on the loopback, and stores that fail."""
 
+import json
 import logging
 import time
 
@@ -121,7 +122,7 @@ def test_the_command_line_takes_urls(memory, tmp_path, capsys):
     _session("memory://logs/a")
     _session("memory://logs/b")
     assert main(["export", "memory://logs", "--out", str(tmp_path), "--formats", "json"]) == 0
-    assert (tmp_path / "a" / "metrics.json").exists()
+    assert set(json.loads((tmp_path / "all_metrics.json").read_text())["runs"]) == {"a", "b"}
     assert main(["compare", "a", "b", "--logdir", "memory://logs"]) == 0
     assert main(["compare", "memory://logs/a", "memory://logs/b"]) == 0
     assert main(["compare", "memory://logs/a", "memory://logs/none"]) == 2
