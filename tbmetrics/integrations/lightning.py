@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.integrations.rounds import Rounds, labels_in
+from tbmetrics.integrations.rounds import Rounds, SampleNumbers, labels_in
 from tbmetrics.session import DATA_LOADING
 
 if TYPE_CHECKING:
@@ -46,13 +46,17 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
     `validation_step` returns `{"logits": logits, "labels": labels}` (more entries do no harm), or is told apart by
     `outputs`. Each epoch of tbmetrics is Lightning's; where validation runs several times an epoch, each validation is
     an epoch and they are counted on. The sanity check is not counted, nor is `fast_dev_run`. Steps are
-    `trainer.global_step`. Lightning's exceptions pass through, after everything measured is written.
+    `trainer.global_step`. Lightning's exceptions pass through, after everything measured is written. Lightning's
+    checkpoints hold the callback's state, so that `trainer.fit(…, ckpt_path=…)` goes on where it was.
+
+    With several processes each measures its share of the validation set and the epoch's end puts them together; samples
+    that Lightning's `DistributedSampler` repeats count once.
 
     Args:
         classes: `ClassGroups`, or training counts; None leaves out class performance.
         outputs: given what `validation_step` returned and the batch, the logits and the labels: (N, C) and (N,) or
-            (N, C), or one per attribute. By default the entries "logits" and "labels"; without "labels" those of the
-            batch: its entry "labels", or the second of a pair.
+            (N, C), or one per attribute; as a third, the samples' numbers in the data set. By default the entries
+            "logits" and "labels"; without "labels" those of the batch: its entry "labels", or the second of a pair.
         dataloader: which validation loader, where there are several.
         log_dir: None = the directory of the `TensorBoardLogger`; without one `tensorboard/` in the trainer's directory.
             Or a `SummaryWriter`, e.g. `logger.experiment`, to write into the logger's own file.
@@ -70,7 +74,7 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         self,
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         *,
-        outputs: Callable[[Any, Any], tuple[Any, Any]] | None = None,
+        outputs: Callable[[Any, Any], tuple[Any, ...]] | None = None,
         dataloader: int = 0,
         log_dir: str | os.PathLike[str] | SummaryWriter | None = None,
         **options: Any,
@@ -78,6 +82,7 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         super().__init__()
         self._rounds = Rounds({"classes": classes, **options})
         self._outputs, self._dataloader, self._log_dir = outputs, dataloader, log_dir
+        self._numbers = SampleNumbers()
 
     @property
     def session(self) -> TBMetrics | None:
@@ -90,7 +95,7 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         """Opens the session; everything before (the sanity check) is not measured."""
         if trainer.global_step == 0:
             self._rounds.next_epoch = 0
-        log_dir = self._log_dir if self._log_dir is not None else log_dir_of(trainer)
+        log_dir = self._log_dir if self._log_dir is not None else trainer.strategy.broadcast(log_dir_of(trainer))
         more = {"enabled": False} if trainer.fast_dev_run else {}
         self._rounds.begin(
             log_dir, model=model_of(pl_module), optimizer=trainer.optimizers, step=trainer.global_step, **more
@@ -98,10 +103,12 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Begins an epoch."""
+        self._rounds.of_epoch(trainer.current_epoch)
         self._rounds.epoch(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """The batch has arrived."""
+        self._rounds.of_epoch(trainer.current_epoch)
         self._rounds.before_batch(trainer.global_step)
         if self.session is not None:
             self.session.count_samples(batch)
@@ -132,6 +139,10 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Validation begins."""
         self._rounds.component("validation")
+        loaders = trainer.val_dataloaders
+        if isinstance(loaders, Mapping):
+            loaders = list(loaders.values())
+        self._numbers.begin(loaders[self._dataloader] if isinstance(loaders, list | tuple) else loaders)
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -140,7 +151,9 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         session = self._rounds.running
         if session is None or session.class_performance is None or dataloader_idx != self._dataloader:
             return
-        session.update(*(self._outputs(outputs, batch) if self._outputs else logits_and_labels(outputs, batch)))
+        found = self._outputs(outputs, batch) if self._outputs else logits_and_labels(outputs, batch)
+        logits, labels, *numbers = found
+        session.update(logits, labels, indices=numbers[0] if numbers else self._numbers.of_batch(batch_idx, labels))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Writes what was measured."""
@@ -157,12 +170,12 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         self._rounds.finish(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """For Lightning's checkpoints: which epoch of tbmetrics comes next."""
-        return {"next_epoch": self._rounds.next_epoch}
+        """For Lightning's checkpoints: everything that a resumed run needs to go on as if it had never stopped."""
+        return self._rounds.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From Lightning's checkpoints."""
-        self._rounds.next_epoch = int(state_dict["next_epoch"])
+        """From Lightning's checkpoints; taken up when training starts."""
+        self._rounds.resumed = state_dict or None
 
 
 def model_of(module: Any) -> nn.Module:

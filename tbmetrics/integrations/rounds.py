@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.data import DistributedSampler
 
 from tbmetrics.errors import InputError
+from tbmetrics.loops import batch_size_of
 from tbmetrics.session import DATA_LOADING, TBMetrics
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ class Rounds:
     Attributes:
         session: the session of the training that is going on, or of the last one; None before the first.
         next_epoch: the lowest number that the next epoch may have.
+        resumed: what `state` gave, of the checkpoint that training goes on from; None = no such thing.
 
     Raises:
         InputError: an option that the framework decides.
@@ -41,6 +44,7 @@ class Rounds:
             raise InputError(f"the trainer decides {' and '.join(decided)}; leave them out")
         self.session: TBMetrics | None = None
         self.next_epoch = 0
+        self.resumed: Mapping[str, Any] | None = None
         self._options = dict(options)
         self._epoch = 0
         self._component: str | None = None
@@ -56,7 +60,26 @@ class Rounds:
         """Training begins, or begins again, after `step` optimizer steps."""
         self.finish()
         options = {"model": model, "optimizer": optimizer, "initial_step": step, **self._options, **more}
-        self.session = TBMetrics(log_dir, **options).start()
+        self.session = TBMetrics(log_dir, **options)
+        resumed, self.resumed = self.resumed, None
+        if resumed is not None:
+            self.next_epoch, self._epoch = resumed["next_epoch"], resumed["epoch"]
+            self.session.load_state_dict(resumed["session"])
+        self.session.start()
+        if self.session.current_epoch is not None:  # the checkpoint lies within an epoch
+            self.session.start_epoch(self.session.current_epoch)
+
+    def state(self) -> dict[str, Any]:
+        """For the framework's checkpoint: everything that a resumed training needs, here called `resumed`."""
+        if self.session is None or not self.session.enabled:
+            return {}
+        return {"epoch": self._epoch, "next_epoch": self.next_epoch, "session": self.session.state_dict()}
+
+    def of_epoch(self, epoch: int) -> None:
+        """What comes is of the framework's `epoch`; ends one before it that a checkpoint cut off at its last batch."""
+        if epoch > self._epoch:
+            self.end()
+            self.epoch(epoch)
 
     def epoch(self, epoch: int) -> None:
         """The framework is in `epoch`, its own number from 0."""
@@ -94,7 +117,9 @@ class Rounds:
         session = self.running
         if session is None:
             return
-        self.end()
+        if error is None:
+            self.end()
+        self.component(None)
         session.__exit__(None if error is None else type(error), error, None if error is None else error.__traceback__)
 
     def _open(self) -> None:
@@ -123,3 +148,27 @@ def without_padding(logits: Any, labels: Any, ignored: int = -100) -> tuple[Tens
     truth = truth.reshape(-1)
     kept = truth != ignored
     return scores.reshape(-1, scores.shape[-1])[kept], truth[kept]
+
+
+class SampleNumbers:
+    """Which sample of the data set each row of a batch is, where a `DistributedSampler` says so.
+
+    It repeats samples until they are a multiple of the processes; with their numbers each counts once.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._batch_size = 0
+
+    def begin(self, loader: Any) -> None:
+        """A pass over `loader` begins; loaders with another sampler, or batches of their own, have no numbers."""
+        sampler, size = getattr(loader, "sampler", None), getattr(loader, "batch_size", None)
+        self._numbers, self._batch_size = [], 0
+        if type(sampler) is DistributedSampler and isinstance(size, int):
+            self._numbers, self._batch_size = list(sampler), size
+
+    def of_batch(self, batch_idx: int, labels: Any) -> list[int] | None:
+        """The numbers of the batch's rows; None where they are not known, or not one a row of `labels`."""
+        begin = batch_idx * self._batch_size
+        found = self._numbers[begin : begin + self._batch_size]
+        return found if found and batch_size_of(labels) == len(found) else None

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.integrations.rounds import Rounds, without_padding
-from tbmetrics.loops import is_rank_zero
 from tbmetrics.session import DATA_LOADING
 
 try:
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from tbmetrics.class_groups import ClassGroups
     from tbmetrics.session import TBMetrics
 
+STATE_FILE = "tbmetrics.pt"
+
 
 class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not followed
     """Instruments `Trainer.train`: the classes of each evaluation, gradients, times and memory.
@@ -41,7 +44,8 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
     without their padding, so every sample counts once. An epoch of tbmetrics ends with an evaluation: with
     `eval_strategy="epoch"` it is the Trainer's, with "steps" evaluations are counted, from 0. An evaluation before the
     first step is not counted, nor are those of `trainer.predict`. Steps are `state.global_step`. Event files lie beside
-    the Trainer's own.
+    the Trainer's own. Each checkpoint folder gets a file `tbmetrics.pt`, so that a training resumed from it goes on
+    where it was.
 
     Args:
         classes: `ClassGroups`, or training counts; None leaves out class performance.
@@ -90,12 +94,20 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Opens the session."""
-        evaluations = sum(f"{self._prefix}_runtime" in row for row in state.log_history)
-        self._rounds.next_epoch = evaluations if state.global_step else 0
+        self._steps = self._rounds.next_epoch = 0
+        if state.global_step:
+            self._go_on_from(args, state)
         log_dir = self._log_dir if self._log_dir is not None else log_dir_of(args)
         model, optimizer = kwargs.get("model"), kwargs.get("optimizer")
         self._rounds.begin(log_dir, model=model, optimizer=optimizer, step=state.global_step)
-        self._steps = 0
+
+    def _go_on_from(self, args: Any, state: Any) -> None:
+        """Takes up what `on_save` left in the checkpoint; without it, the evaluations done are counted."""
+        found = checkpoint_state(args, state.global_step)
+        if found is None:
+            self._rounds.next_epoch = sum(f"{self._prefix}_runtime" in row for row in state.log_history)
+        else:
+            self._rounds.resumed, self._steps = found, found["steps"]
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Begins an epoch; without evaluations also ends the one before."""
@@ -128,7 +140,10 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         self._rounds.component(_after_step(control))
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """A checkpoint is written."""
+        """A checkpoint is written; puts everything that a resumed run needs into its folder."""
+        folder = checkpoint_folder(args, state.global_step)
+        if args.should_save and not args.save_only_model and folder.is_dir() and (kept := self._rounds.state()):
+            torch.save({**kept, "steps": self._steps}, folder / STATE_FILE)
         self._rounds.component(DATA_LOADING)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -153,7 +168,7 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
             compute_result: with `batch_eval_metrics`, whether it is the last batch.
         """
         session = self._rounds.running
-        if session is not None and session.class_performance is not None and is_rank_zero():
+        if session is not None and session.class_performance is not None and session.writes:
             self._evaluation.append(self._outputs(prediction) if self._outputs else logits_and_labels(prediction))
         if self._theirs is None:
             return {}
@@ -168,7 +183,7 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         if session is not None and state.global_step and f"{self._prefix}_runtime" in (metrics or {}):
             for logits, labels in evaluation:
                 session.update(logits, labels)
-            if not evaluation and session.class_performance is not None and is_rank_zero():
+            if not evaluation and session.class_performance is not None and session.writes:
                 self._warn_of_missing_logits()
             self._end(args)
         self._rounds.component("checkpoint" if control.should_save else DATA_LOADING)
@@ -204,6 +219,25 @@ def logits_and_labels(prediction: Any) -> tuple[Any, Any]:
             "give TBMetricsCallback(outputs=lambda prediction: (logits, labels))"
         )
     return without_padding(logits, labels)
+
+
+def checkpoint_folder(args: Any, step: int) -> Path:
+    """Where the Trainer puts its checkpoint after `step` optimizer steps."""
+    return Path(args.output_dir, f"checkpoint-{step}")
+
+
+def checkpoint_state(args: Any, step: int) -> dict[str, Any] | None:
+    """What `on_save` left in the checkpoint that training goes on from; None where it left nothing.
+
+    Callbacks are not told which checkpoint that is: it is `args.resume_from_checkpoint`, else the one in the output
+    directory.
+    """
+    given = args.resume_from_checkpoint if isinstance(args.resume_from_checkpoint, str) else None
+    for folder in ([Path(given)] if given else []) + [checkpoint_folder(args, step)]:
+        if (folder / STATE_FILE).is_file():
+            found: dict[str, Any] = torch.load(folder / STATE_FILE, map_location="cpu", weights_only=True)
+            return found
+    return None
 
 
 def log_dir_of(args: Any) -> str:

@@ -38,3 +38,41 @@ def test_accumulated_steps_and_their_gradients_are_those_of_the_optimizer(tmp_pa
     np.testing.assert_allclose(measured.values, norms, rtol=1e-4)
     assert max(norms) <= 0.2001
     assert [row["num_samples"] for row in tb.resources.epoch_data] == [40, 40]
+
+
+def test_its_checkpoints_hold_the_session(tmp_path):
+    def train(first, until):
+        torch.manual_seed(0)
+        model = torch.nn.Linear(8, 3)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        accelerator = accelerate.Accelerator(cpu=True)
+        data = TensorDataset(torch.randn(30, 8), torch.arange(30) % 3)
+        model, optimizer, loader = accelerator.prepare(model, optimizer, DataLoader(data, batch_size=10))
+        tracker = GradientTracker(model, optimizer, every=1, detail_every=1)
+        options = {"classes": {"digit": [900, 50, 3]}, "gradients": tracker, "resources": False}
+        with TBMetrics(tmp_path / "log", model=model, optimizer=optimizer, overhead_budget=None, **options) as tb:
+            accelerator.register_for_checkpointing(tb)
+            if first:
+                accelerator.load_state(tmp_path / f"epoch{first - 1}")
+            for epoch in tb.epochs(range(first, until)):
+                for inputs, labels in tb.batches(loader):
+                    accelerator.backward(F.cross_entropy(model(inputs), labels))
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    tb.update(model(inputs).detach(), labels)
+                tb.end_epoch()
+                accelerator.save_state(tmp_path / f"epoch{epoch}")
+        return tb
+
+    def measured(tb):
+        return {
+            tag: (series.steps.tolist(), np.asarray(series.values).tolist())
+            for tag, series in tb.history.scalars.items()
+            if tag.startswith(("class_performance/", "training_dynamics/", "tbmetrics/optimizer_step"))
+        }
+
+    whole = measured(train(0, 3))
+    resumed = train(2, 3)
+    assert resumed.global_step == 9
+    assert len(whole) > 30
+    np.testing.assert_equal(measured(resumed), whole)

@@ -192,6 +192,60 @@ def test_a_resumed_run_goes_on_where_the_checkpoint_was(tmp_path):
     assert history.scalars["train_loss"].steps.tolist() == list(range(18))  # nothing of the logger's is superseded
 
 
+def _measured(history):
+    """Everything that does not depend on the clock."""
+    return {
+        tag: (series.steps.tolist(), np.asarray(series.values).tolist())
+        for tag, series in history.scalars.items()
+        if tag.startswith(("class_performance/", "training_dynamics/", "tbmetrics/optimizer_step"))
+    }
+
+
+SAME = DataLoader(TensorDataset(*(t[:10].repeat(6, *[1] * (t.ndim - 1)) for t in _data(0).tensors)), batch_size=10)
+
+
+def _fit(tmp_path, epochs, checkpoint=None, **keeping):
+    """On the same batch over and over, for Lightning begins an epoch's loader anew after a checkpoint within it."""
+    module = Module()
+    callback = _callback(gradients=_every_step(module))
+    keep = pl.callbacks.ModelCheckpoint(tmp_path, save_top_k=-1, filename="{step}", **keeping)
+    trainer = _trainer(tmp_path, callback, logger=TensorBoardLogger(tmp_path, version=0), max_epochs=epochs)
+    trainer.callbacks.append(keep)
+    trainer.fit(module, SAME, VALIDATION, ckpt_path=checkpoint)
+    return callback.session
+
+
+@pytest.mark.parametrize(("saved_at", "keeping"), [(12, {}), (9, {"every_n_train_steps": 3})])
+def test_a_resumed_run_measures_what_an_uninterrupted_one_does(tmp_path, saved_at, keeping):
+    whole = _fit(tmp_path / "whole", 3)
+    _fit(tmp_path / "resumed", 2, **keeping)
+    checkpoint = tmp_path / "resumed" / f"step={saved_at}.ckpt"
+    state = torch.load(checkpoint, weights_only=True)["callbacks"]["TBMetricsCallback"]["session"]
+    assert (state["global_step"], state["open_epoch"]) == (saved_at, None if saved_at % 6 == 0 else 1)
+    resumed = _fit(tmp_path / "resumed", 3, checkpoint, **keeping)
+    expected = _measured(whole.history)
+    assert len(expected) > 30
+    np.testing.assert_equal(_measured(resumed.history), expected)
+    np.testing.assert_equal(_measured(read_run(resumed.log_dir)), _measured(read_run(whole.log_dir)))
+
+
+def test_a_checkpoint_between_the_last_batch_and_validation_moves_no_epoch(tmp_path):
+    _fit(tmp_path, 2, every_n_train_steps=6)
+    resumed = _fit(tmp_path, 3, tmp_path / "step=6.ckpt", every_n_train_steps=6)
+    steps = resumed.history.scalars["tbmetrics/optimizer_step"]
+    assert (steps.steps.tolist(), steps.values.tolist()) == ([0, 1, 2], [6, 12, 18])
+    assert {1: 36, 2: 36}.items() <= _supports(resumed.history).items()
+
+
+def test_a_checkpoint_saved_after_training_is_gone_on_from_too(tmp_path):
+    trainer = _trainer(tmp_path, _callback())
+    trainer.fit(Module(), TRAIN, VALIDATION)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    again = _callback()
+    _trainer(tmp_path, again, max_epochs=3).fit(Module(), TRAIN, VALIDATION, ckpt_path=tmp_path / "last.ckpt")
+    assert _supports(again.session.history) == {0: 36, 1: 36, 2: 36}
+
+
 def test_fitting_again_goes_on(tmp_path):
     callback = _callback()
     trainer = _trainer(tmp_path, callback)

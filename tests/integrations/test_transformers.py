@@ -198,6 +198,48 @@ def test_a_resumed_run_goes_on_where_the_checkpoint_was(tmp_path):
     assert history.scalars["tbmetrics/optimizer_step"].values.tolist() == [3, 6, 9, 12, 15, 18]
 
 
+def _measured(history):
+    """Everything that does not depend on the clock."""
+    return {
+        tag: (series.steps.tolist(), np.asarray(series.values).tolist())
+        for tag, series in history.scalars.items()
+        if tag.startswith(("class_performance/", "training_dynamics/", "tbmetrics/optimizer_step"))
+    }
+
+
+def test_a_resumed_run_measures_what_an_uninterrupted_one_does(tmp_path):
+    def train(name, epochs, checkpoint=None):
+        model = Model()
+        callback = _callback(gradients=GradientTracker(model, every=1, detail_every=1), log_dir=tmp_path / name)
+        arguments = {"save_strategy": "steps", "save_steps": 4, "num_train_epochs": epochs, "report_to": "none"}
+        schedule = {"lr_scheduler_type": "constant"}
+        trainer = _trainer(tmp_path / name, callback, model=model, **arguments, **schedule)
+        trainer.train(resume_from_checkpoint=checkpoint)
+        return callback.session
+
+    whole = train("whole", 3)
+    train("resumed", 2)
+    checkpoint = tmp_path / "resumed" / "checkpoint-8"  # within the second epoch
+    assert torch.load(checkpoint / "tbmetrics.pt", weights_only=True)["session"]["open_epoch"] == 1
+    resumed = train("resumed", 3, str(checkpoint))
+    expected = _measured(whole.history)
+    assert len(expected) > 30
+    np.testing.assert_equal(_measured(resumed.history), expected)
+    np.testing.assert_equal(_measured(read_run(resumed.log_dir)), _measured(read_run(whole.log_dir)))
+
+
+def test_a_checkpoint_without_our_file_is_gone_on_from_too(tmp_path):
+    arguments = {"save_strategy": "epoch", "report_to": "none", "log_dir": tmp_path / "log"}
+    callback = _callback(log_dir=arguments.pop("log_dir"))
+    _trainer(tmp_path, callback, **arguments).train()
+    (tmp_path / "checkpoint-6" / "tbmetrics.pt").unlink()
+    again = _callback(log_dir=callback.session.log_dir)
+    trainer = _trainer(tmp_path, again, **arguments)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-6"))
+    assert list(_supports(again.session.history)) == [1]
+    assert _supports(read_run(again.session.log_dir)) == {0: 36, 1: 36}
+
+
 def test_an_exception_passes_and_finalize_removes_every_hook(tmp_path):
     class Failing(Model):
         def forward(self, inputs, labels=None):
