@@ -2,8 +2,11 @@
 
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
+    tbmetrics doctor [LOGDIR]              is everything there, and what to do where it is not
 
-Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was); 2 wrong usage or bad
+LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
+
+Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was), or a check failed; 2 wrong usage or bad
 input; 3 there was nothing to show; 4 a condition of `compare --fail-if` holds or cannot be judged.
 """
 
@@ -57,13 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_export(commands.add_parser("export", help="write figures, tables, JSON and a page of every run"))
     _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
+    _add_doctor(commands.add_parser("doctor", help="check the installation, the device and a log directory"))
     return parser
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
     from tbmetrics.export.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
 
-    parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many")
+    parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many, or a URL")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
@@ -168,6 +172,21 @@ def _place_of(logdir: str, run: str) -> str | Path:
     if is_url(run) or is_url(logdir):
         return run if is_url(run) else f"{logdir.rstrip('/')}/{run}"
     return Path(logdir, run)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help="also check this log directory")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tbmetrics.doctor import FAILED as ILL
+    from tbmetrics.doctor import examine, to_json, to_text, worst
+
+    findings = examine(arguments.logdir)
+    print(to_json(findings) if arguments.json else to_text(findings))
+    return PARTLY if worst(findings) == ILL else OK
 
 
 def _failure(condition: Condition, runs: Sequence[History], arguments: argparse.Namespace) -> str | None:

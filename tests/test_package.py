@@ -69,7 +69,7 @@ FLOORS = [
     },
     {"session_parts"},
     {"session"},
-    {"manager", "integrations"},
+    {"manager", "integrations", "doctor"},
     {"cli", "__main__", "__init__"},
 ]
 TORCH_FREE = {

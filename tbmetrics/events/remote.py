@@ -145,6 +145,28 @@ def local_copy(url: str, *, recursive: bool) -> Path:
     return root
 
 
+def remove(url: str) -> None:
+    """Deletes everything below `url`; TensorBoard's file layer cannot.
+
+    Raises:
+        OSError: the store does not answer, or refuses.
+    """
+    files = file_system(url)
+    if isinstance(files, gfile.FSSpecFileSystem):
+        import fsspec
+
+        store, root = fsspec.core.url_to_fs(url)
+        if _as_os_error(store.exists, root):
+            _as_os_error(store.rm, root, recursive=True)
+        return
+    import boto3
+
+    client = boto3.client("s3", endpoint_url=files._s3_endpoint)
+    for found in _as_os_error(files.glob, f"{url}/*"):
+        bucket, key = files.bucket_and_path(found)
+        _as_os_error(lambda bucket=bucket, key=key: client.delete_object(Bucket=bucket, Key=key))
+
+
 def _forget_others(root: Path, names: set[str]) -> None:
     """Deletes copies of what is not there any more."""
     for path in list(root.rglob(f"*{EVENT_FILE_MARK}*")):
