@@ -6,8 +6,8 @@
 
 LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
 
-Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was), or a check failed; 2 wrong usage or bad
-input; 3 there was nothing to show; 4 a condition of `compare --fail-if` holds or cannot be judged.
+Exit status: 0 all went well; 1 a log was damaged or a run could not be exported (the rest was), or a check failed;
+2 wrong usage or bad input; 3 there was nothing to show; 4 a condition of `compare --fail-if` holds or cannot be judged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Jobs of several processes: what torch.distributed has, and whether this process was started as one of many should be."""
+"""Jobs of several processes: what torch.distributed has, and whether this process has what one of many needs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _backends() -> dict[str, Any]:
     from torch import distributed
 
     nccl = torch.cuda.is_available() and distributed.is_nccl_available()
-    version = ".".join(map(str, torch.cuda.nccl.version())) if nccl else None  # type: ignore[no-untyped-call]
+    version = ".".join(map(str, torch.cuda.nccl.version())) if nccl else None
     return {"gloo": distributed.is_gloo_available(), "nccl": version, "mpi": distributed.is_mpi_available()}
 
 

@@ -15,12 +15,13 @@ from tbmetrics.doctor.findings import FAILED, OK, WARNING, Finding
 
 NAME = "tbmetrics"
 _DEVELOPMENT = "dev"
+_SHOWN = (NAME, "torch", "tensorboard", "numpy")
 
 
 def python() -> Iterator[Finding]:
     """The interpreter."""
     version = platform.python_version()
-    wanted = _metadata().get("Requires-Python", "")
+    wanted = _metadata()["Requires-Python"] or ""
     details = {"executable": sys.executable, "platform": platform.platform(), "version": version}
     if wanted and not SpecifierSet(wanted).contains(version, prereleases=True):
         advice = f"make an environment with Python {wanted}"
@@ -59,7 +60,7 @@ def _requirements(needed: list[Requirement]) -> Iterator[Finding]:
             ill.append(finding)
     yield from ill
     if not any(finding.status == FAILED for finding in ill):
-        shown = ", ".join(f"{name} {versions[name]}" for name in (NAME, "torch", "tensorboard", "numpy"))
+        shown = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if name in versions)
         yield Finding("packages", OK, shown, details=versions)
 
 

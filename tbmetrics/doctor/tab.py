@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import sysconfig
+import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib import metadata
@@ -37,7 +38,9 @@ def plugins() -> Iterator[Finding]:
     ours = None
     for entry in metadata.entry_points(group=GROUP):
         try:
-            loaded = entry.load()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what others import
+                loaded = entry.load()
         except Exception as error:
             broken.append(_broken(entry, error))
             continue
@@ -61,6 +64,7 @@ def _broken(entry: metadata.EntryPoint, error: Exception) -> Finding:
 def _tab(loader: type) -> Iterator[Finding]:
     """Our loader asks for all steps, and what the browser needs is there."""
     from tensorboard.plugins.base_plugin import TBContext
+
     from tbmetrics_longtail.bundle import bundle
 
     flags = Namespace(samples_per_plugin={})

@@ -86,10 +86,10 @@ def file_system(url: str) -> Any:
         raise InputError(f"{url!r}: nothing installed reads and writes {scheme}://; {extra}") from error
 
 
-def _as_os_error(action: Any, *args: Any) -> Any:
-    """`action(*args)`; whatever the store's client raises is an `OSError`, as a disk's fault is."""
+def _as_os_error(action: Any, *args: Any, **options: Any) -> Any:
+    """`action(...)`; whatever the store's client raises is an `OSError`, as a disk's fault is."""
     try:
-        return action(*args)
+        return action(*args, **options)
     except OSError:
         raise
     except Exception as error:  # botocore's, gcsfs's and aiohttp's exceptions have no base in common
