@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_groups import UNKNOWN_COUNT, macro_mean
 from tbmetrics.count_buckets import count_buckets
-from tbmetrics.records import ALL, GROUP_COUNTS, GROUPS, SCHEMA_VERSION, UNKNOWN, SchemaError
+from tbmetrics.records import (
+    ALL,
+    CALIBRATION_COLUMNS,
+    CURVE_COLUMNS,
+    GROUP_COUNTS,
+    GROUPS,
+    PAIR_COLUMNS,
+    SCHEMA_VERSION,
+    UNKNOWN,
+    SchemaError,
+)
 from tbmetrics_longtail.comparison import ClassValues, compare
 from tbmetrics_longtail.data import (
     CALIBRATION,
@@ -27,6 +37,7 @@ from tbmetrics_longtail.data import (
     LongTailData,
     RequestError,
     RunTags,
+    Tag,
     shown,
 )
 from tbmetrics_longtail.diagnosis import class_diagnosis, diagnosis
@@ -35,6 +46,8 @@ from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bu
 
 Json: TypeAlias = dict[str, Any]
 
+#: float32 holds whole numbers below it exactly.
+MOST_EXACT = 2**24
 #: Pairs of classes in one answer.
 MOST_PAIRS = 200
 
@@ -173,7 +186,8 @@ class Answers:
         """The pairs of classes confused most, `[true, predicted, count]` by index (-1 = none); of one class, all."""
         found = self._data.attribute(experiment, run, attribute)
         table = found.series(CONFUSIONS).at(step)
-        known = table[~np.isnan(table[:, 0])].astype(np.int64)
+        _check_columns(found.tag(CONFUSIONS), table.shape[1], PAIR_COLUMNS)
+        known = table[np.isfinite(table).all(axis=1) & (np.abs(table) < MOST_EXACT).all(axis=1)].astype(np.int64)
         mistakes = self._column(found, "false_negatives", step)
         if class_ is None:
             chosen = known[:MOST_PAIRS]
@@ -197,6 +211,7 @@ class Answers:
         """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""
         found = self._data.attribute(experiment, run, attribute)
         table = found.series(CALIBRATION).at(step).astype(np.float64)
+        _check_columns(found.tag(CALIBRATION), table.shape[1], CALIBRATION_COLUMNS)
         n, confidence, right = np.split(table, 3, axis=1)
         sums = {"n": _nullable(n), "confidence": _nullable(confidence), "right": _nullable(right)}
         return {"buckets": found.tag(CALIBRATION).details.get("buckets", []), **sums}
@@ -328,7 +343,9 @@ def _with_companions(columns: Sequence[str], metrics: Sequence[str]) -> list[str
 
 def _levels(found: Attribute) -> list[float]:
     """The recalls behind the columns of the curves."""
-    return [float(column.rpartition("_")[2]) for column in found.tag(CURVES).columns]
+    tag = found.tag(CURVES)
+    _check_columns(tag, len(tag.columns), CURVE_COLUMNS)
+    return [float(column.rpartition("_")[2]) for column in CURVE_COLUMNS]
 
 
 def _group_curve(precision: NDArray[Any], points: Json, members: NDArray[np.int64]) -> Json:
@@ -351,6 +368,11 @@ def _class_index(found: Attribute, class_: str | int) -> int:
     if not 0 <= class_ < len(names):
         raise RequestError(f"class_index {class_} is out of range", f"use 0 to {len(names) - 1}")
     return class_
+
+
+def _check_columns(tag: Tag, n_columns: int, expected: Sequence[str]) -> None:
+    if n_columns != len(expected) or tag.columns != tuple(expected):
+        raise SchemaError(f"tag {tag.name!r}: its columns are not those of its kind")
 
 
 def _check_rows(tag: str, rows: Sequence[str], n_rows: int) -> None:

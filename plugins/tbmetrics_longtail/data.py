@@ -201,7 +201,7 @@ class Attribute:
         tag = self.tag(kind)
 
         def load() -> tuple[NDArray[Any], int]:
-            found = work_out(self._source.series(self._experiment, tag, self._points()))
+            found = work_out(self.series(kind))
             return found, found.nbytes
 
         return self._source.derived(self._experiment, tag, name, load)

@@ -68,7 +68,7 @@ def _mean(metric: str, of: Column) -> _Terms:
 def _transformed(column: str, transform: Callable[[FloatArray], FloatArray]) -> Callable[[Column], _Terms]:
     def terms(of: Column) -> _Terms:
         value = of(column)
-        with np.errstate(divide="ignore"):
+        with np.errstate(divide="ignore", invalid="ignore"):
             summand = transform(value)
         return _Terms(summand, np.full_like(value, np.nan), (~np.isnan(value)).astype(np.float64))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ from tbmetrics_longtail.bundle import bundle
 from tbmetrics_longtail.data import Experiment, RequestError, shown
 from tbmetrics_longtail.gallery import Png
 from tbmetrics_longtail.regrouping import Bounds
+
+logger = logging.getLogger("tbmetrics")
 
 WsgiApp: TypeAlias = Callable[..., Any]
 
@@ -221,6 +224,9 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
             return _fault(
                 request, 400, str(error), "the log is damaged, or was written by another version of tbmetrics"
             )
+        except Exception as error:  # never a trace to the browser: the server's log has it
+            logger.exception("tbmetrics: %s could not be answered", request.path)
+            return _fault(request, 500, f"no answer could be made ({type(error).__name__})", "see the server's log")
         if isinstance(content, Packed):
             return http_util.Respond(request, packed(content), "application/octet-stream")
         if isinstance(content, Png):

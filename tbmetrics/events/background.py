@@ -120,7 +120,8 @@ class BackgroundWriter:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: len(self._room) or self._closing)
-                if not self._hurry and not self._closing:
+                # Where more waits than is written at once, a pause would let it grow: so many a pause, and no more.
+                if not self._hurry and not self._closing and len(self._room) < self._at_once:
                     self._changed.wait_for(self._is_pressed, self._pause)
                 items = self._room.take(self._at_once)
                 self._hurry = self._hurry and len(self._room) > 0

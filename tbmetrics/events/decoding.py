@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ SCALARS, IMAGES, HISTOGRAMS, TEXTS, PR_CURVES, HPARAMS = (
     "pr_curves",
     "hparams",
 )
+#: Elements that a tensor may have beyond the bytes that it came in: one value may stand for all of them.
+MOST_REPEATED = 2**24
+#: Of an image; 200 MB as RGB.
+MOST_PIXELS = 2**26
+#: What is asked to decode images: Pillow also has formats that start other programs.
+IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 KINDS = frozenset({SCALARS, IMAGES, HISTOGRAMS, TEXTS, PR_CURVES, HPARAMS, PLUGIN_NAME})
 
 
@@ -52,10 +59,17 @@ def kind_of(value: Any, metadata: Any) -> str | None:
 
 
 def scalar(value: Any) -> float:
-    """The number in a scalar value, as torch or as TensorFlow 2 writes it."""
+    """The number in a scalar value, as torch or as TensorFlow 2 writes it.
+
+    Raises:
+        SchemaError: there is none.
+    """
     if value.HasField("simple_value"):
         return float(value.simple_value)
-    return float(tensor_util.make_ndarray(value.tensor).reshape(-1)[0])
+    try:
+        return float(_array(value.tensor).reshape(-1)[0])
+    except Exception as error:  # numpy's and TensorBoard's, of all kinds
+        raise SchemaError(f"tag {value.tag!r}: no number in it ({error})") from error
 
 
 def decode(value: Any, metadata: Any) -> Record:
@@ -64,6 +78,15 @@ def decode(value: Any, metadata: Any) -> Record:
     Raises:
         SchemaError: written by a newer schema, or not as its metadata says.
     """
+    try:
+        return _decoded(value, metadata)
+    except SchemaError:
+        raise
+    except Exception as error:  # protobuf, numpy and Pillow meet damage with exceptions of all kinds
+        raise SchemaError(f"tag {value.tag!r}: not as its metadata says ({error})") from error
+
+
+def _decoded(value: Any, metadata: Any) -> Record:
     kind = kind_of(value, metadata)
     if kind == SCALARS:
         return Scalar(value.tag, scalar(value))
@@ -71,7 +94,7 @@ def decode(value: Any, metadata: Any) -> Record:
         return Image(value.tag, _pixels(value))
     if kind == HISTOGRAMS:
         return _histogram(value)
-    array = tensor_util.make_ndarray(value.tensor)
+    array = _array(value.tensor)
     if kind == TEXTS:
         return Text(text_tag(value.tag), _text(array))
     if kind == PR_CURVES:
@@ -80,6 +103,15 @@ def decode(value: Any, metadata: Any) -> Record:
     if decode_content(value.tag, content).get("kind") == "class_list":
         return class_list_from_payload(value.tag, array.reshape(-1)[0])
     return table_from_content(value.tag, content, array)
+
+
+def _array(tensor: Any) -> NDArray[Any]:
+    """The array in a tensor message; refused where a few bytes claim to be a large one."""
+    elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+    if elements > max(MOST_REPEATED, tensor.ByteSize()):
+        raise SchemaError(f"a tensor of {tensor.ByteSize()} bytes claims to have {elements} elements")
+    array: NDArray[Any] = tensor_util.make_ndarray(tensor)
+    return array
 
 
 def text_tag(tag: str) -> str:
@@ -101,7 +133,9 @@ def encoded_image(value: Any) -> bytes:
 def _pixels(value: Any) -> NDArray[np.uint8]:
     from PIL import Image as PillowImage
 
-    with PillowImage.open(io.BytesIO(encoded_image(value))) as image:
+    with PillowImage.open(io.BytesIO(encoded_image(value)), formats=IMAGE_FORMATS) as image:
+        if image.width * image.height > MOST_PIXELS:
+            raise SchemaError(f"tag {value.tag!r}: an image of {image.width} × {image.height} pixels is not decoded")
         mode = "RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB"
         return np.asarray(image.convert(mode), dtype=np.uint8)
 
@@ -111,10 +145,11 @@ def _histogram(value: Any) -> Histogram:
         h = value.histo
         limits, counts = np.array(h.bucket_limit), np.array(h.bucket)
         return Histogram(value.tag, limits, counts, h.min, h.max, h.sum, h.sum_squares)
-    left, right, counts = tensor_util.make_ndarray(value.tensor).astype(np.float64).T
-    middle = (left + right) / 2
+    left, right, counts = _array(value.tensor).astype(np.float64).T
     ends = (float(left[0]), float(right[-1])) if len(left) else (0.0, 0.0)
-    return Histogram(value.tag, right, counts, *ends, float(middle @ counts), float(middle**2 @ counts))
+    with np.errstate(all="ignore"):
+        middle = (left + right) / 2
+        return Histogram(value.tag, right, counts, *ends, float(middle @ counts), float(middle**2 @ counts))
 
 
 def _pr_curve(tag: str, array: NDArray[Any], metadata: Any) -> PRCurve:
@@ -122,19 +157,31 @@ def _pr_curve(tag: str, array: NDArray[Any], metadata: Any) -> PRCurve:
         raise SchemaError(f"tag {tag!r}: a PR curve has six rows, got shape {array.shape}")
     content = PrCurvePluginData.FromString(metadata.plugin_data.content)
     count = content.num_thresholds or array.shape[1]
+    if count < array.shape[1]:
+        raise SchemaError(f"tag {tag!r}: a PR curve of {count} thresholds has {array.shape[1]} columns")
     tp, fp, tn, fn, precision, recall = array.astype(np.float64)
-    thresholds = np.linspace(0, 1, count)[: array.shape[1]]
+    thresholds = np.arange(array.shape[1]) / max(count - 1, 1)
     title, note = metadata.display_name, metadata.summary_description
     return PRCurve(tag, thresholds, tp, fp, tn, fn, precision, recall, title, note)
 
 
+_PLAIN = ("number_value", "string_value", "bool_value")
+
+
 def hparams(metadata: Any) -> HParams | None:
-    """The hyperparameters in a session's start, or None for the other messages of the HParams tab."""
-    data = HParamsPluginData.FromString(metadata.plugin_data.content)
+    """The hyperparameters in a session's start, or None for the other messages of the HParams tab.
+
+    Raises:
+        SchemaError: not what the HParams tab reads.
+    """
+    try:
+        data = HParamsPluginData.FromString(metadata.plugin_data.content)
+    except Exception as error:  # protobuf's DecodeError has no public base but Exception
+        raise SchemaError(f"the hyperparameters cannot be read ({error})") from error
     if data.WhichOneof("data") != "session_start_info":
         return None
-    found = {name: getattr(v, v.WhichOneof("kind")) for name, v in data.session_start_info.hparams.items()}
-    return HParams(found, {})
+    kinds = {name: (v, v.WhichOneof("kind")) for name, v in data.session_start_info.hparams.items()}
+    return HParams({name: getattr(v, kind) for name, (v, kind) in kinds.items() if kind in _PLAIN}, {})
 
 
 def value_at(payload: bytes, tag: str, occurrence: int) -> Any:

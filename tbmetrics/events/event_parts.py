@@ -15,8 +15,8 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.framing import bytes_at
-from tbmetrics.records import HParams, IntArray
+from tbmetrics.events.framing import bytes_at, note
+from tbmetrics.records import HParams, IntArray, SchemaError
 
 
 class Stored(NamedTuple):
@@ -122,7 +122,7 @@ class FilePart:
         try:
             event = Event.FromString(payload)
         except Exception as error:  # protobuf's DecodeError has no public base but Exception
-            self.problems.append(f"{self.path.name}: the record at {offset} is no event ({error})")
+            note(self.problems, f"{self.path.name}: the record at {offset} is no event ({error})")
             return
         self._events += 1
         wall_time = event.wall_time
@@ -130,7 +130,10 @@ class FilePart:
             self.began = wall_time
         what = event.WhichOneof("what")
         if what == "summary":
-            self._read_values(offset, payload, event, list(event.summary.value))
+            try:
+                self._read_values(offset, payload, event, list(event.summary.value))
+            except SchemaError as error:
+                note(self.problems, f"{self.path.name}: the record at {offset} cannot be read on ({error})")
         elif what == "session_log" and event.session_log.status == SessionLog.START:
             self.restart = event.step
 
@@ -181,11 +184,14 @@ class FilePart:
             points = self._begin_tag(value)
             if points is None:
                 continue
+            if decoding.kind_of(value, points.metadata) != points.kind:
+                raise SchemaError(f"tag {value.tag!r} was written as {points.kind} before")
+            tag = value.tag
+            number = decoding.scalar(value) if points.kind == decoding.SCALARS else 0.0
             points.steps.append(step)
             points.wall_times.append(wall_time)
-            tag = value.tag
             if points.kind == decoding.SCALARS:
-                points.items.append(decoding.scalar(value))
+                points.items.append(number)
                 self._loose.setdefault(tag, array("q")).append(self._events)
                 continue
             occurrence = seen[tag] = seen.get(tag, -1) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,7 +18,20 @@ _CHECKSUM = struct.Struct("<I")
 _HEADER, _FOOTER = 12, 4
 _UPPER_LENGTH = b"\0\0\0\0"  # the upper half of every length that occurs
 MAX_RECORD_BYTES = 2**31  # protobuf's own limit
+MOST_PROBLEMS = 1000
 _PIECE = 2**20
+#: Bytes that may be summed up in vain while a whole record is sought after damage, in sizes of the file: headers may be
+#: made so that each of them promises the rest of the file.
+_MOST_SOUGHT = 4
+_LONG_ZEROS, _NOT_ZERO = bytes(64), re.compile(rb"[^\0]")
+
+
+def note(problems: list[str], problem: str) -> None:
+    """Adds `problem` to `problems`, of which a file may have as many as it has records: the first thousand."""
+    if len(problems) < MOST_PROBLEMS:
+        problems.append(problem)
+    elif len(problems) == MOST_PROBLEMS:
+        problems.append("further problems are not listed")
 
 
 def frame(record: bytes) -> bytes:
@@ -56,14 +70,14 @@ class Framing:
                     unfinished = window.size - at < _HEADER or (end is not None and end > window.size)
                     self._note_end(at, window.size, unfinished)
                     return
-                self.problems.append(f"{self.path.name}: {following - at} damaged bytes at {at} were skipped")
+                note(self.problems, f"{self.path.name}: {following - at} damaged bytes at {at} were skipped")
                 at = following
 
     def _note_end(self, at: int, size: int, unfinished: bool) -> None:
         if unfinished:
             self.torn_at = at
         else:
-            self.problems.append(f"{self.path.name}: {size - at} damaged bytes at {at} up to the end were skipped")
+            note(self.problems, f"{self.path.name}: {size - at} damaged bytes at {at} up to the end were skipped")
 
 
 def bytes_at(path: Path, offset: int, length: int) -> bytes:
@@ -89,6 +103,7 @@ class _Window:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.size = file.seek(0, 2)
+        self.sought = 0  # bytes of what looked like a record and was none
         self._start, self._data = 0, b""
 
     def read(self, at: int, length: int) -> bytes:
@@ -115,18 +130,32 @@ def _payload(window: _Window, at: int, end: int) -> bytes | None:
 
 
 def _next_record(window: _Window, at: int) -> int | None:
-    """Where the next whole record begins, at or after `at`."""
+    """Where the next whole record begins, at or after `at`; None where there is none, or it takes too long to find."""
     while at + _HEADER + _FOOTER <= window.size:
         piece = window.read(at, min(_PIECE, window.size - at))
-        found = piece.find(_UPPER_LENGTH, 4)
-        while found >= 0:
-            candidate = at + found - 4
-            end = _end_of_record(window, candidate)
-            if end is not None and end <= window.size and _payload(window, candidate, end) is not None:
-                return candidate
-            found = piece.find(_UPPER_LENGTH, found + 1)
+        for found in _candidates(piece):
+            end = _end_of_record(window, at + found)
+            if end is None or end > window.size:
+                continue
+            if window.sought > _MOST_SOUGHT * window.size:
+                return None
+            if _payload(window, at + found, end) is not None:
+                return at + found
+            window.sought += end - at - found
         at += max(len(piece) - _HEADER, 1)
     return None
+
+
+def _candidates(piece: bytes) -> Iterator[int]:
+    """Where in `piece` the upper half of a length is zero, as it is in every record."""
+    found = piece.find(_UPPER_LENGTH, 4)
+    while found >= 0:
+        yield found - 4
+        found += 1
+        if piece.startswith(_LONG_ZEROS, found):  # what a crash leaves of a file: a length of 0 has another checksum
+            after = _NOT_ZERO.search(piece, found)
+            found = max(found, (after.start() if after else len(piece)) - _HEADER)
+        found = piece.find(_UPPER_LENGTH, found)
 
 
 def _holds(data: bytes, checksum: bytes) -> bool:

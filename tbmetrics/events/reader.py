@@ -85,7 +85,7 @@ def _add_to(history: History, part: FilePart) -> None:
     for tag, points in part.points.items():
         try:
             _add_points(history, tag, points)
-        except SchemaError as error:
+        except (SchemaError, InputError) as error:  # damaged, or cut back since it was indexed
             history.problems.append(f"{part.path.name}: {error}")
 
 

@@ -18,6 +18,8 @@ from tbmetrics.records import Histogram, PRCurve, Table, Text
 Lines = Iterator[str]
 _LINES_AT_ONCE = 5000
 _QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
+#: What a text begins with that a spreadsheet would run as a formula (OWASP, "CSV injection"), the wide forms included.
+_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def encoded(lines: Iterable[str]) -> Iterator[bytes]:
@@ -28,8 +30,10 @@ def encoded(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def cell(text: object) -> str:
-    """A cell that holds text, quoted where it must be."""
+    """A cell that holds text: quoted where it must be, with a ' before it where a spreadsheet would run it."""
     shown = str(text)
+    if _FORMULA.match(shown):
+        shown = f"'{shown}"
     return '"' + shown.replace('"', '""') + '"' if _QUOTED.search(shown) else shown
 
 

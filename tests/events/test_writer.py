@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import threading
 import time
 
 import numpy as np
@@ -164,6 +165,27 @@ def test_what_is_written_arrives_without_a_flush(tmp_path):
         time.sleep(0.05)
     assert len(_events(tmp_path)) == 2
     writer.close()
+
+
+def test_it_never_pauses_while_more_waits_than_it_writes_at_once(tmp_path, monkeypatch):
+    writer = EventWriter(tmp_path)
+    background = writer._background
+    waiting, wait_for = [], background._changed.wait_for
+
+    def counted(predicate, timeout=None):
+        if timeout is not None and threading.current_thread() is background._thread:
+            waiting.append(len(background._room))
+        return wait_for(predicate, timeout)
+
+    monkeypatch.setattr(background._changed, "wait_for", counted)
+    for step in range(3050):
+        writer.write([Scalar("s", 1.0)], step=step)
+    while background._done < 3050:
+        time.sleep(0.01)
+    writer.close()
+    assert waiting
+    assert max(waiting) < background._at_once
+    assert len(_read(tmp_path).Scalars("s")) == 3050
 
 
 def test_a_restart_is_a_session_log(tmp_path):

@@ -1,5 +1,8 @@
 """The CSV files: one line of pandas loads each, and the numbers are those of the log."""
 
+import csv
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +11,9 @@ from tbmetrics import read_run
 from tbmetrics.export import export
 from tbmetrics.records import CLASS_COLUMNS, GROUP_COLUMNS, PARAMETERS_TAG, class_table_tag, confusion_tag
 from tests.export.logs import train, train_a_model, write_plain
+
+
+NUMBER = re.compile(r"[-+]?[0-9.]+(?:e[-+]?[0-9]+)?")
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +75,21 @@ def test_scalars_histograms_curves_and_texts_of_a_plain_log(logdir, out):
     curves = pd.read_csv(folder / "pr_curves.csv")
     np.testing.assert_allclose(curves[curves.step == 3]["precision"], history.pr_curves["pr/cats"][3].precision)
     assert pd.read_csv(folder / "texts.csv")["text"].tolist() == ["# hello <script>"]
+
+
+@pytest.mark.parametrize("first", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_no_text_is_a_formula_and_numbers_stay_numbers(tmp_path, first):
+    name = f'{first}HYPERLINK("http://x","y")'
+    logdir = tmp_path / "runs"
+    train(logdir / "r", names=(name, "plain", "a=b-1"))
+    export(logdir, tmp_path / "out", formats=["csv"])
+    (path,) = (tmp_path / "out").rglob("classes.csv")
+    found = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    assert found["class"].tolist()[:3] == [f"'{name}", "plain", "a=b-1"]
+    for file in (tmp_path / "out").rglob("*.csv"):
+        with file.open(encoding="utf-8", newline="") as lines:
+            for cell in (cell for line in csv.reader(lines) for cell in line):
+                assert not cell.startswith(first) or NUMBER.fullmatch(cell), f"{file}: {cell!r}"
 
 
 def test_names_that_need_quotes_come_back(out):
