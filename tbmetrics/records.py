@@ -480,10 +480,10 @@ def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
     """
     fields = decode_content(tag, content)
     columns = tuple(_required(tag, fields, "columns"))
-    if values.ndim != 2 or values.shape[1] != len(columns) or values.dtype.kind not in "biuf":
-        raise SchemaError(
-            f"tag {tag!r}: tensor of shape {values.shape} and type {values.dtype} does not fit {len(columns)} columns"
-        )
+    if values.ndim != 2 or values.shape[1] != len(columns):
+        raise SchemaError(f"tag {tag!r}: tensor of shape {values.shape} does not fit {len(columns)} columns")
+    if values.dtype.kind not in "biuf":
+        raise SchemaError(f"tag {tag!r}: a table holds numbers, got {values.dtype}")
     with np.errstate(over="ignore"):
         narrow = np.asarray(values, dtype=np.float32)
     return Table(

@@ -35,6 +35,7 @@ _STATIC = files("tbmetrics_longtail").joinpath("static")
 MOST_CLASSES = 100
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
+_NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,4})?")  # float() reads "1_0" and "٣" too
 
 
 def _list_static() -> Mapping[str, str]:
@@ -105,6 +106,8 @@ class Parameters:
             return None
         texts = [self.text(name) for name in ("head_min", "tail_max")]
         try:
+            if not all(map(_NUMBER.fullmatch, texts)):
+                raise ValueError("they must be numbers in digits")
             return Bounds(*map(float, texts))
         except ValueError as error:
             raise RequestError(

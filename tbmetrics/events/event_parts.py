@@ -130,10 +130,7 @@ class FilePart:
             self.began = wall_time
         what = event.WhichOneof("what")
         if what == "summary":
-            try:
-                self._read_values(offset, payload, event, list(event.summary.value))
-            except SchemaError as error:
-                note(self.problems, f"{self.path.name}: the record at {offset} cannot be read on ({error})")
+            self._read_values(offset, payload, event, list(event.summary.value))
         elif what == "session_log" and event.session_log.status == SessionLog.START:
             self.restart = event.step
 
@@ -172,7 +169,10 @@ class FilePart:
         if kind is None:
             return None
         if kind == decoding.HPARAMS:
-            self.hparams = decoding.hparams(metadata) or self.hparams
+            try:
+                self.hparams = decoding.hparams(metadata) or self.hparams
+            except SchemaError as error:
+                note(self.problems, f"{self.path.name}: {error}")
             return None
         found = self.points[value.tag] = Points(kind, metadata)
         return found
@@ -184,10 +184,12 @@ class FilePart:
             points = self._begin_tag(value)
             if points is None:
                 continue
-            if decoding.kind_of(value, points.metadata) != points.kind:
-                raise SchemaError(f"tag {value.tag!r} was written as {points.kind} before")
             tag = value.tag
-            number = decoding.scalar(value) if points.kind == decoding.SCALARS else 0.0
+            try:
+                number = _number_in(value, points)
+            except SchemaError as error:
+                note(self.problems, f"{self.path.name}: a value at {offset} is left out: {error}")
+                continue
             points.steps.append(step)
             points.wall_times.append(wall_time)
             if points.kind == decoding.SCALARS:
@@ -224,6 +226,20 @@ class FilePart:
             points.items = array("d", np.ascontiguousarray(joined.values, dtype=np.float64).tobytes())
         self._blocks.clear()
         self._loose.clear()
+
+
+def _number_in(value: Any, points: Points) -> float:
+    """The number of a scalar; of anything else 0, after a look whether it is of the kind that the tag has.
+
+    Raises:
+        SchemaError: it is not of that kind.
+    """
+    if points.kind == decoding.SCALARS:
+        return decoding.scalar(value)
+    metadata = value.metadata if value.HasField("metadata") else points.metadata
+    if decoding.kind_of(value, metadata) != points.kind:
+        raise SchemaError(f"tag {value.tag!r} was {points.kind} before and is something else here")
+    return 0.0
 
 
 def _place_of(content: bytes, payload: bytes, after: int) -> int:

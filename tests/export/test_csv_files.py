@@ -12,7 +12,6 @@ from tbmetrics.export import export
 from tbmetrics.records import CLASS_COLUMNS, GROUP_COLUMNS, PARAMETERS_TAG, class_table_tag, confusion_tag
 from tests.export.logs import train, train_a_model, write_plain
 
-
 NUMBER = re.compile(r"[-+]?[0-9.]+(?:e[-+]?[0-9]+)?")
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.fuzz import CORPUS
 
 NAMES = ("event_reader", "record_decoder", "route_parameters", "harmful_log")
-WORK = Path("build/fuzz")
+WORK, WORDS = Path("build/fuzz"), "words.txt"
 #: Of one input, of the process, and of the time that one input may take.
 LARGEST, MOST_MEGABYTES, MOST_SECONDS = 4096, 2048, 20
 
@@ -35,7 +35,8 @@ def main() -> int:
     work = WORK / given.target
     work.mkdir(parents=True, exist_ok=True)
     plant(given.target, work)
-    return run(given.target, f"-max_total_time={given.seconds}", str(work), str(CORPUS / given.target))
+    limits = [f"-max_total_time={given.seconds}", f"-dict={WORK / WORDS}"]
+    return run(given.target, *limits, str(work), str(CORPUS / given.target))
 
 
 def fuzz(target: str, options: list[str]) -> int:
@@ -57,9 +58,10 @@ def run(target: str, *options: str) -> int:
 
 
 def plant(target: str, work: Path) -> None:
-    """Puts the seeds where the fuzzer finds them."""
-    from tests.fuzz.seeds import SEEDS
+    """Puts the seeds, and a dictionary, where the fuzzer finds them."""
+    from tests.fuzz.seeds import SEEDS, dictionary
 
+    (work.parent / WORDS).write_text(dictionary(), encoding="utf-8")
     for seed in SEEDS[target]():
         (work / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
 

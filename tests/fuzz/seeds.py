@@ -27,8 +27,8 @@ from tbmetrics.records import (
     class_list_payload,
     table_content,
 )
-from tests.fuzz.targets import QUERIES, SEPARATOR, as_chain
 from tests.events.test_writer import CLASSES, EVERYTHING, TABLE
+from tests.fuzz.targets import QUERIES, SEPARATOR, as_chain
 
 _LIST = ClassList("t", "x", ("p", "q", "r"), np.array([9, 5, -1]), ("head", "tail", "unknown"), "lvis", "multi_label")
 _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -94,12 +94,12 @@ def harmful_log() -> Iterator[bytes]:
     yield SEPARATOR.join([base, *tables[:4]])
 
 
-def dictionary() -> Iterator[str]:
-    """Words that the formats are made of."""
+def dictionary() -> str:
+    """Words that the formats are made of, as libFuzzer reads them."""
     words = ["longtail", "pr_curves", "scalars", "images", "text", "hparams", "schema_version", "columns", "rows"]
     words += ["details", "names", "counts", "groups", "attribute", "class_list", "run=", "&step=", "&class_index="]
     words += ["../", "%2e%2e%2f", "%00", "NaN", "1e999", "-1", "&", "=", "[", "{", "null", "\\ud800"]
-    return (json.dumps(word).replace("\\\\", "\\\\") for word in words)
+    return "".join(f"{json.dumps(word)}\n" for word in words)
 
 
 SEEDS = {f.__name__: f for f in (event_reader, record_decoder, route_parameters, harmful_log)}
