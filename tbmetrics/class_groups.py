@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from tbmetrics.records import ALL, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 
 UNKNOWN_COUNT = -1
+MOST_COUNT = 2**63
+#: Classes that labels alone may stand for; beyond it `num_classes` must say that they are meant.
+MOST_COUNTED = 2**24
 DEFAULT_ATTRIBUTE = "class"
 
 Label: TypeAlias = str | int
@@ -183,8 +186,8 @@ class ClassGroups(Mapping[str, AttributeClasses]):
             ValueError: no classes, a count that is no whole number >= -1, an unknown rule.
         """
         chosen = _custom_rule(rule, head_above, tail_below)
-        by_attribute = counts if _is_by_attribute(counts) else {DEFAULT_ATTRIBUTE: counts}
-        return cls({str(a): _from_counts(str(a), c, chosen) for a, c in by_attribute.items()})  # type: ignore[union-attr]
+        by_attribute: Any = counts if _is_by_attribute(counts) else {DEFAULT_ATTRIBUTE: counts}
+        return cls({str(a): _from_counts(str(a), c, chosen) for a, c in by_attribute.items()})
 
     @classmethod
     def from_labels(
@@ -209,26 +212,16 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         by_attribute = labels if isinstance(labels, Mapping) else {DEFAULT_ATTRIBUTE: labels}
         counts = {}
         for attribute, values in by_attribute.items():
-            of_attribute = names[attribute] if isinstance(names, Mapping) else names
-            size = num_classes[attribute] if isinstance(num_classes, Mapping) else num_classes
+            of_attribute = _of_attribute(attribute, names, "names")
+            size = _of_attribute(attribute, num_classes, "num_classes")
+            _refuse_odd_options(attribute, of_attribute, size)
             counts[attribute] = _count_labels(attribute, _as_numpy(values), of_attribute, size)
         return cls.from_counts(counts, rule=rule, head_above=head_above, tail_below=tail_below)
 
     @classmethod
     def from_groups(cls, groups: Mapping[str, Mapping[Any, str]]) -> ClassGroups:
         """Groups given outright, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
-        return cls(
-            {
-                str(a): AttributeClasses(
-                    str(a),
-                    tuple(map(str, of_class)),
-                    np.full(len(of_class), UNKNOWN_COUNT, dtype=np.int64),
-                    tuple(of_class.values()),
-                    "given",
-                )
-                for a, of_class in groups.items()
-            }
-        )
+        return cls({str(a): _given(str(a), of_class) for a, of_class in _mapping(groups, "groups").items()})
 
     @classmethod
     def from_hmt_info(
@@ -250,10 +243,9 @@ class ClassGroups(Mapping[str, AttributeClasses]):
                 Classes it names and `hmt_info` lacks are "unknown". Without it the order is that of `hmt_info`.
             rule: for the plain-count form only.
         """
-        attributes = label_to_idx_dict or hmt_info
-        return cls(
-            {str(a): _from_hmt(str(a), hmt_info.get(a, {}), (label_to_idx_dict or {}).get(a), rule) for a in attributes}
-        )
+        info = _mapping(hmt_info, "hmt_info")
+        order = {} if label_to_idx_dict is None else _mapping(label_to_idx_dict, "label_to_idx_dict")
+        return cls({str(a): _from_hmt(str(a), info.get(a, {}), order.get(a), rule) for a in order or info})
 
 
 def macro_mean(values: NDArray[np.floating[Any]], members: NDArray[np.int64]) -> tuple[float, int]:
@@ -284,10 +276,43 @@ def _is_by_attribute(counts: Any) -> bool:
     return isinstance(counts, Mapping) and any(isinstance(v, Mapping | Sequence | np.ndarray) for v in counts.values())
 
 
+def _mapping(value: Any, what: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{what} must be a dictionary, got {type(value).__name__}")
+    return value
+
+
+def _of_attribute(attribute: Any, option: Any, name: str) -> Any:
+    if not isinstance(option, Mapping):
+        return option
+    if attribute not in option:
+        raise ValueError(f"{name} lacks attribute {attribute!r}; it has {', '.join(map(repr, option)) or 'none'}")
+    return option[attribute]
+
+
+def _refuse_odd_options(attribute: Any, names: Any, size: Any) -> None:
+    if names is not None and (isinstance(names, str) or not isinstance(names, Sequence | np.ndarray)):
+        raise ValueError(f"attribute {attribute!r}: names must be a list of names, got {names!r}")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
+        raise ValueError(f"attribute {attribute!r}: num_classes must be a whole number of at least 1, got {size!r}")
+
+
+def _given(attribute: str, of_class: Any) -> AttributeClasses:
+    groups = _mapping(of_class, f"the groups of attribute {attribute!r}")
+    unknown = np.full(len(groups), UNKNOWN_COUNT, dtype=np.int64)
+    return AttributeClasses(attribute, tuple(map(str, groups)), unknown, tuple(groups.values()), "given")
+
+
 def _from_counts(attribute: str, counts: CountsOfAttribute, rule: str | GroupRule) -> AttributeClasses:
-    by_name: dict[Any, Any] = (
-        dict(counts) if isinstance(counts, Mapping) else {str(i): c for i, c in enumerate(_as_numpy(counts).tolist())}
-    )
+    if isinstance(counts, Mapping):
+        by_name: dict[Any, Any] = dict(counts)
+    else:
+        listed = _as_numpy(counts)
+        if listed.ndim != 1:
+            raise ValueError(
+                f"attribute {attribute!r}: counts must be {{class name: count}} or a list of them, got {counts!r:.200}"
+            )
+        by_name = {str(i): count for i, count in enumerate(listed.tolist())}
     values = np.array([_whole_count(attribute, n, c) for n, c in by_name.items()], dtype=np.int64)
     name = rule if isinstance(rule, str) else rule.name
     return AttributeClasses(attribute, tuple(map(str, by_name)), values, _apply_rule(rule, values), name)
@@ -298,7 +323,7 @@ def _apply_rule(rule: str | GroupRule, counts: NDArray[np.int64]) -> tuple[str, 
         return rule.groups(counts)
     if rule == TERCILES:
         return tercile_groups(counts)
-    if rule not in RULES:
+    if not isinstance(rule, str) or rule not in RULES:
         raise ValueError(f"rule {rule!r} is unknown; use one of {', '.join(map(repr, RULE_NAMES))}, or a GroupRule")
     return RULES[rule].groups(counts)
 
@@ -306,11 +331,11 @@ def _apply_rule(rule: str | GroupRule, counts: NDArray[np.int64]) -> tuple[str, 
 def _whole_count(attribute: str, name: Any, count: Any) -> int:
     try:
         whole = int(count) if float(count).is_integer() else operator.index(count)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
         raise ValueError(
             f"attribute {attribute!r}, class {name!r}: the count must be a whole number, got {count!r}"
         ) from None
-    if whole < UNKNOWN_COUNT:
+    if not UNKNOWN_COUNT <= whole < MOST_COUNT:
         raise ValueError(
             f"attribute {attribute!r}, class {name!r}: the count must be >= 0, or -1 = unknown, got {whole}"
         )
@@ -320,6 +345,8 @@ def _whole_count(attribute: str, name: Any, count: Any) -> int:
 def _count_labels(
     attribute: str, labels: NDArray[Any], names: Sequence[Label] | None, num_classes: int | None
 ) -> dict[str, int]:
+    if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all() or (labels % 1 != 0).any():
+        raise ValueError(f"attribute {attribute!r}: labels must be whole numbers, got {labels.dtype} {labels!r:.200}")
     if labels.ndim == 2:
         counts = (labels > 0).sum(axis=0)
     elif labels.ndim == 1:
@@ -339,6 +366,8 @@ def _bincount(attribute: str, labels: NDArray[Any], size: int | None) -> NDArray
     known = labels[labels != UNKNOWN_COUNT].astype(np.int64)
     if known.size and known.min() < 0:
         raise ValueError(f"attribute {attribute!r}: class indices must be >= 0, or -1 = unknown, got {known.min()}")
+    if size is None and known.size and known.max() >= MOST_COUNTED:
+        raise ValueError(f"attribute {attribute!r}: class index {known.max()} is very large; give num_classes if meant")
     if size is not None and known.size and known.max() >= size:
         raise ValueError(f"attribute {attribute!r}: class index {known.max()} is out of range for {size} classes")
     return np.bincount(known, minlength=size or 0).astype(np.int64)
@@ -347,7 +376,7 @@ def _bincount(attribute: str, labels: NDArray[Any], size: int | None) -> NDArray
 def _from_hmt(
     attribute: str, info: Mapping[Any, Any], label_to_idx: Mapping[Any, int] | None, rule: str | GroupRule
 ) -> AttributeClasses:
-    counts, groups = _read_hmt(attribute, info)
+    counts, groups = _read_hmt(attribute, _mapping(info, f"hmt_info of attribute {attribute!r}"))
     names = _names_in_order(attribute, label_to_idx) if label_to_idx is not None else list(counts)
     values = np.array([counts.get(n, UNKNOWN_COUNT) for n in names], dtype=np.int64)
     if groups is None:
@@ -358,6 +387,9 @@ def _from_hmt(
 def _read_hmt(attribute: str, info: Mapping[Any, Any]) -> tuple[dict[str, int], dict[str, str] | None]:
     """Counts by label, and groups by label where the form gives them."""
     by_group = {g: info[g] for g in GROUPS if g in info and not isinstance(info[g], str | int | float)}
+    for group, labels in by_group.items():
+        if not isinstance(labels, Iterable):
+            raise ValueError(f"attribute {attribute!r}: {group!r} must list its labels, got {labels!r}")
     if by_group:
         groups = {str(label): g for g, labels in by_group.items() for label in labels}
         counts = {
@@ -373,13 +405,25 @@ def _read_hmt(attribute: str, info: Mapping[Any, Any]) -> tuple[dict[str, int], 
 
 
 def _names_in_order(attribute: str, label_to_idx: Mapping[Any, int]) -> list[str]:
-    order = sorted(label_to_idx, key=lambda label: int(label_to_idx[label]))
-    if [int(label_to_idx[label]) for label in order] != list(range(len(order))):
+    columns = {
+        label: _column(attribute, column) for label, column in _mapping(label_to_idx, "label_to_idx_dict").items()
+    }
+    order = sorted(columns, key=columns.__getitem__)
+    if [columns[label] for label in order] != list(range(len(order))):
         raise ValueError(
             f"attribute {attribute!r}: label_to_idx_dict must number its {len(order)} labels 0..{len(order) - 1}, "
-            f"got {sorted(int(i) for i in label_to_idx.values())[:10]}"
+            f"got {sorted(columns.values())[:10]}"
         )
     return [str(label) for label in order]
+
+
+def _column(attribute: str, column: Any) -> int:
+    try:
+        return int(column)
+    except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        raise ValueError(
+            f"attribute {attribute!r}: label_to_idx_dict must give the column of each label, got {column!r}"
+        ) from None
 
 
 def _as_numpy(values: Any) -> NDArray[Any]:
@@ -398,5 +442,5 @@ def _refuse_duplicates(attribute: str, names: Sequence[str]) -> None:
 def _refuse_unknown_groups(attribute: str, groups: Sequence[str]) -> None:
     allowed = (*GROUPS, UNKNOWN)
     for group in groups:
-        if group not in allowed:
+        if not isinstance(group, str) or group not in allowed:
             raise ValueError(f"attribute {attribute!r}: group {group!r} is unknown; use one of {', '.join(allowed)}")

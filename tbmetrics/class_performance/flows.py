@@ -103,6 +103,8 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
     if not isinstance(state.scores, ExactScores):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     parts = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
+    if not parts:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     true, went = (torch.cat(of).cpu().numpy() for of in zip(*parts, strict=True))
     return true, went
 

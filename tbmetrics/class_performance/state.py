@@ -78,8 +78,8 @@ class AttributeState:
         decision = self.check(logits, labels)
         indices = self._checked_indices(indices, logits)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
-        logits, labels, indices = self._without_nan(logits, labels, indices)
         self.decision = decision
+        logits, labels, indices = self._without_undefined(logits, labels, indices)
         if decision == SINGLE_LABEL:
             if indices is not None:
                 indices = indices[(labels >= 0).to(indices.device)]
@@ -266,18 +266,20 @@ class AttributeState:
             raise InputError(f"{name}: indices must have shape ({len(logits)},), got {tuple(indices.shape)}")
         return indices
 
-    def _without_nan(
+    def _without_undefined(
         self, logits: Tensor, labels: Tensor, indices: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        good = ~logits.isnan().any(dim=1)
+        single = self.decision == SINGLE_LABEL
+        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
+        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
         if bool(good.all()):
             return logits, labels, indices
         self._skipped = self._skipped + int((~good).sum())
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"attribute {self.attribute!r}: rows with NaN logits are left out and counted (n_skipped); "
-                "this is said once",
+                f"attribute {self.attribute!r}: rows with {'infinite or ' if single else ''}NaN logits are left out "
+                "and counted (n_skipped); this is said once",
                 TBMetricsWarning,
                 stacklevel=2,
             )

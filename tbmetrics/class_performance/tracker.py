@@ -321,7 +321,10 @@ class ClassPerformanceTracker(Tracker):
 def _as_indices(indices: Any, logits: Any) -> Tensor | None:
     if indices is None:
         return None
-    found = torch.as_tensor(indices)
+    try:
+        found = torch.as_tensor(indices)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"indices must be integers (N,), got {type(indices).__name__} ({error})") from error
     if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
         raise InputError(f"indices must be integers (N,), got {found.dtype}")
     return found.detach().to(device=getattr(logits, "device", found.device), dtype=torch.int64)
@@ -356,7 +359,10 @@ def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArra
         InputError: no probabilities, or not as many as there are classes.
     """
     chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
-    values = np.asarray(chosen.detach().cpu() if isinstance(chosen, torch.Tensor) else chosen, dtype=np.float64)
+    try:
+        values = np.asarray(torch.as_tensor(chosen, dtype=torch.float64).detach().cpu(), dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"attribute {attribute!r}: thresholds must be numbers, got {chosen!r:.200}") from error
     if values.ndim and values.shape != (classes,):
         raise InputError(f"attribute {attribute!r}: thresholds must be one or {classes}, got shape {values.shape}")
     if not ((values > 0) & (values < 1)).all():

@@ -45,7 +45,8 @@ def fuzz(target: str, options: list[str]) -> int:
 
     with atheris.instrument_imports(include=["tbmetrics", "tbmetrics_longtail", "tensorboard.util"]):
         from tests.fuzz.targets import TARGETS
-    atheris.Setup([f"fuzz {target}", *options], TARGETS[target])
+    again = f"{sys.executable} -m tests.fuzz {target} --in-this-process"  # libFuzzer starts itself anew, in a shell
+    atheris.Setup([again, *options], TARGETS[target])
     atheris.Fuzz()
     return 0
 
