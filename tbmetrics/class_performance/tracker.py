@@ -360,7 +360,8 @@ def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArra
     """
     chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
     try:
-        values = np.asarray(torch.as_tensor(chosen, dtype=torch.float64).detach().cpu(), dtype=np.float64)
+        plain = chosen.detach().cpu().tolist() if isinstance(chosen, torch.Tensor) else chosen
+        values = np.asarray(plain, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"attribute {attribute!r}: thresholds must be numbers, got {chosen!r:.200}") from error
     if values.ndim and values.shape != (classes,):

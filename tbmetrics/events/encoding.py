@@ -71,10 +71,12 @@ def _pr_curve(record: PRCurve) -> Any:
 
 
 def _histogram(record: Histogram) -> Any:
+    with np.errstate(all="ignore"):
+        number = float(record.counts.sum())
     histo = HistogramProto(
         min=record.minimum,
         max=record.maximum,
-        num=float(record.counts.sum()),
+        num=number,
         sum=record.total,
         sum_squares=record.sum_of_squares,
         bucket_limit=record.limits.tolist(),
