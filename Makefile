@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NODE := $(shell command -v node 2>/dev/null)
 
-.PHONY: demo test lint bench board clean
+FUZZ_SECONDS ?= 600
+
+.PHONY: demo test lint bench fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -36,6 +38,11 @@ lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and
 
 bench: $(READY)  ## every benchmark; prints ratios
 	for script in benchmarks/*.py; do echo "## $$script"; $(BIN)/python $$script || exit 1; done
+
+fuzz: $(READY)  ## FUZZ_SECONDS (600) of coverage-guided fuzzing for each target
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
+	for target in event_reader record_decoder route_parameters harmful_log; do \
+	  $(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 board: $(READY)  ## TensorBoard on the demo's runs
 	$(BIN)/tensorboard --logdir runs

@@ -5,6 +5,8 @@ import json
 import urllib.parse
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.plugin.in_process import PREFIX, SECRET, answered, application, client_of, two_runs
 from tests.plugin.logs import tensorboard_server, wait_for_steps
@@ -123,6 +125,22 @@ def test_missing_repeated_and_unasked_parameters(client, route):
         assert _get(client, route, without).status == (200 if optional else 400), name
         assert _get(client, route, f"{GOOD[route]}&{name}={value}").status == 400, f"{name} twice"
     assert _get(client, route, f"{GOOD[route]}&unasked={'x' * MEGABYTE}&&=&;=%").status == 200
+
+
+pieces = st.one_of(
+    st.sampled_from(sorted({name for query in GOOD.values() for name, _ in _pairs(query)})),
+    st.sampled_from(
+        ["a", "b", "x", "0", "2", "f1", "-1", "1e3", "NaN", "%", "%00", "..", "/", "=", "&", ";", "+", "?"]
+    ),
+    st.text(max_size=6).map(lambda text: urllib.parse.quote(text, errors="replace")),
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(ROUTES), st.lists(st.tuples(pieces, pieces), max_size=8))
+def test_any_query_of_any_route_is_answered_or_refused(client, route, pairs):
+    query = "&".join(f"{name}={value}" for name, value in [*pairs, *_pairs(GOOD[route])][:8])
+    _get(client, route, query)
 
 
 def test_a_hundred_thousand_parameters(client):
