@@ -132,8 +132,13 @@ def encoded_image(value: Any) -> bytes:
 
 def _pixels(value: Any) -> NDArray[np.uint8]:
     from PIL import Image as PillowImage
+    from PIL import UnidentifiedImageError
 
-    with PillowImage.open(io.BytesIO(encoded_image(value)), formats=IMAGE_FORMATS) as image:
+    try:
+        opened = PillowImage.open(io.BytesIO(encoded_image(value)), formats=IMAGE_FORMATS)
+    except UnidentifiedImageError as error:
+        raise SchemaError(f"tag {value.tag!r}: no image in {', '.join(IMAGE_FORMATS)}") from error
+    with opened as image:
         if image.width * image.height > MOST_PIXELS:
             raise SchemaError(f"tag {value.tag!r}: an image of {image.width} × {image.height} pixels is not decoded")
         mode = "RGBA" if image.mode in ("RGBA", "LA", "PA") else "RGB"

@@ -196,7 +196,7 @@ def test_a_picture_of_billions_of_pixels_is_not_decoded():
 )
 def test_what_is_no_picture_of_the_web_is_not_handed_to_a_decoder(content):
     """PostScript least of all: Pillow would start Ghostscript for it."""
-    with pytest.raises(SchemaError, match="not as its metadata says"):
+    with pytest.raises(SchemaError, match=r"no image in PNG|not as its metadata says"):
         decode(_picture(content), None)
 
 

@@ -262,7 +262,7 @@ def test_an_image_that_is_none_costs_itself_alone(tmp_path):
     grow(tmp_path / "runs")
     report = export(tmp_path / "runs", tmp_path / "out", formats=["png", "json"], dpi=20)
     (problem,) = report.problems["."]
-    assert problem.startswith("images/bad: the export failed: UnidentifiedImageError")
+    assert problem.startswith("images/bad: the export failed: SchemaError: tag 'bad': no image in PNG")
     assert (tmp_path / "out" / "runs" / "other" / "scalars" / "loss.png").exists()
 
 

@@ -129,9 +129,7 @@ def test_missing_repeated_and_unasked_parameters(client, route):
 
 pieces = st.one_of(
     st.sampled_from(sorted({name for query in GOOD.values() for name, _ in _pairs(query)})),
-    st.sampled_from(
-        ["a", "b", "x", "0", "2", "f1", "-1", "1e3", "NaN", "%", "%00", "..", "/", "=", "&", ";", "+", "?"]
-    ),
+    st.sampled_from(["a", "b", "x", "0", "2", "f1", "-1", "1e3", "NaN", "%", "%00", "..", "/", "=", "&", ";", "+"]),
     st.text(max_size=6).map(lambda text: urllib.parse.quote(text, errors="replace")),
 )
 
