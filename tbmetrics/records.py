@@ -545,7 +545,7 @@ def decode_content(tag: str, content: bytes) -> dict[str, Any]:
         SchemaError: no JSON object, no version, a version newer than `SCHEMA_VERSION`, or a field of another type.
     """
     try:
-        fields: dict[str, Any] = json.loads(content, parse_float=_finite, parse_constant=_finite)
+        fields: dict[str, Any] = _DECODER.decode(bytes(content).decode())
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"tag {tag!r}: its metadata is not tbmetrics' JSON") from error
     version = fields.get("schema_version") if isinstance(fields, dict) else None
@@ -573,6 +573,9 @@ def _finite(number: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{number} is not finite")
     return value
+
+
+_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
 
 
 def _is_text(value: Any) -> bool:
