@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
 from tbmetrics.events.event_file import EVENT_FILE_MARK
 from tbmetrics.events.event_parts import FilePart, Points

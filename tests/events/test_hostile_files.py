@@ -48,6 +48,13 @@ def whole(tmp_path_factory):
     return path.read_bytes()
 
 
+@pytest.fixture(scope="module")
+def payloads(whole, tmp_path_factory):
+    path = tmp_path_factory.mktemp("payloads") / "x"
+    path.write_bytes(whole)
+    return [payload for _, payload in Framing(path).records()]
+
+
 def _read(content):
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "events.out.tfevents.1").write_bytes(content)
@@ -87,16 +94,13 @@ def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
 
 @SLOW
 @given(st.data())
-def test_records_whose_checksums_hold_but_whose_content_does_not(whole, data):
+def test_records_whose_checksums_hold_but_whose_content_does_not(payloads, data):
     """What a program writes that means harm, or has a fault of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "x"
-        path.write_bytes(whole)
-        payloads = [bytearray(payload) for _, payload in Framing(path).records()]
-    for payload in payloads:
+    changed = [bytearray(payload) for payload in payloads]
+    for payload in changed:
         for _ in range(data.draw(st.integers(0, 3))):
             payload[data.draw(st.integers(0, len(payload) - 1))] ^= data.draw(st.integers(1, 255))
-    _read(b"".join(frame(bytes(payload)) for payload in payloads))
+    _read(b"".join(frame(bytes(payload)) for payload in changed))
 
 
 def test_headers_that_each_promise_the_rest_of_the_file_are_not_all_summed_up(tmp_path, monkeypatch):
