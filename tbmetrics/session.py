@@ -153,7 +153,9 @@ class TBMetrics:
         self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
         for tracker in self.trackers:
             tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
-        self._isolation = {t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict) for t in self.trackers}
+        self._isolation = {
+            t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in self.trackers
+        }
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
         self._inner_nanoseconds = 0  # of calls within the tracker call that is going on
         self._blocks: dict[str, ComponentBlock] = {}
@@ -235,6 +237,7 @@ class TBMetrics:
 
     def _detach(self) -> None:
         self._steps.detach()
+        self._settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.stop)
 
@@ -269,8 +272,14 @@ class TBMetrics:
         self.current_epoch, self._goes_on = epoch, None
         if not running:
             return
+        self._settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
+
+    def _settle(self) -> None:
+        """Removes the hooks of trackers that were switched off."""
+        for isolation in self._isolation.values():
+            isolation.settle()
 
     def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
         """Ends the open epoch and writes what every tracker measured; does nothing where none is open.
@@ -294,6 +303,7 @@ class TBMetrics:
         stamped = [Stamped(epoch, time.time(), record) for record in of_session]
         for tracker in self.trackers:
             stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
+        self._settle()
         self._log.write_scalars(wait=True)
         self._log.write(stamped)
 

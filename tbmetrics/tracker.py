@@ -158,17 +158,30 @@ class Isolation:
     `strict` the exception passes. An `InputError` (the caller's mistake) and a `NonFiniteError` (what the caller asked
     for) always pass.
 
+    Args:
+        name: of the part, for messages.
+        stop: switches the part off.
+        strict: lets exceptions pass.
+        later: `stop` waits for `settle`: a part that is called from hooks of an optimizer cannot remove hooks there.
+
     Attributes:
         faults: the exceptions so far, in words.
         stopped: whether the part was switched off after too many of them.
     """
 
-    def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False) -> None:
+    def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False, later: bool = False) -> None:
         self.name = name
         self.faults: list[str] = []
         self.stopped = False
         self._stop = stop
-        self._strict = strict
+        self._strict, self._later = strict, later
+        self._unsettled = False
+
+    def settle(self) -> None:
+        """Calls `stop` where it has waited; not to be called from a hook."""
+        if self._unsettled:
+            self._unsettled = False
+            self._switch_off()
 
     def call(self, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """`action(*args)`, or `default` where it raised or the part is stopped."""
@@ -192,7 +205,9 @@ class Isolation:
             logger.warning("tbmetrics: %s failed; training goes on without this measurement.\n%s", self.name, trace)
         if self.stopped:
             logger.warning("tbmetrics: %s failed %d times and is switched off.", self.name, len(self.faults))
-            self._switch_off()
+            self._unsettled = True
+            if not self._later:
+                self.settle()
 
     def _switch_off(self) -> None:
         try:

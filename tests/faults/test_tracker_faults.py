@@ -1,0 +1,81 @@
+"""A tracker that raises, wherever it is called: training is bit for bit that without it, and the others go on."""
+
+import logging
+
+import pytest
+
+from tbmetrics import AttentionVisualizer, LongTailDiagnostics, Tracker, read_run
+from tests.faults.loop import assert_free, assert_same, bare, make_model, run_epoch, session
+
+EPOCHS = 5
+CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "records", "closing")
+CALLS += ("get_metrics", "state_dict", "stop")
+
+
+class Faulty(Tracker):
+    """Raises in one of the calls a session makes."""
+
+    name = "faulty"
+
+
+def _raise(*args, **kwargs):
+    raise ValueError("planted")
+
+
+def _train(tmp_path, caplog, plant, trackers=()):
+    model, optimizer = make_model()
+    options = {"diagnostics": LongTailDiagnostics(), "attention": AttentionVisualizer(model, quiet=True)}
+    tb = session(tmp_path, model, optimizer, trackers=trackers, **options)
+    plant(tb)
+    with caplog.at_level(logging.WARNING, logger="tbmetrics"), tb:
+        for epoch in tb.epochs(range(EPOCHS)):
+            run_epoch(tb, model, optimizer, epoch)
+        tb.state_dict()
+        tb.get_metrics()
+    assert_same(model, bare(EPOCHS))
+    return model, read_run(tmp_path)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_tracker_of_ones_own_that_raises_anywhere(tmp_path, caplog, call):
+    faulty = Faulty()
+    setattr(faulty, call, _raise)
+    model, history = _train(tmp_path, caplog, lambda tb: None, [faulty])
+    assert_free(model)
+    assert caplog.text.count("ValueError: planted") >= 1
+    assert caplog.text.count("Traceback") == 1
+    assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
+    assert history.scalars["training_dynamics/gradient_norm"].steps.size == EPOCHS * 4
+
+
+#: Tracker of the session → the calls into it that torch's hooks or the session make, beyond those of every tracker.
+PARTS = ("class_performance", "gradients", "attention", "resources", "diagnostics")
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_tracker_of_ours_that_raises_anywhere(tmp_path, caplog, part, call):
+    def plant(tb):
+        object.__setattr__(getattr(tb, part), call, _raise)
+
+    _, history = _train(tmp_path, caplog, plant)
+    assert history.problems == []
+    assert history.scalars["loss"].steps.tolist() == list(range(1, EPOCHS * 4 + 1))
+    if part != "class_performance":
+        assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
+    if part != "gradients":
+        assert history.scalars["training_dynamics/gradient_norm"].steps.size == EPOCHS * 4
+
+
+def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch):
+    """Everything that the gradient tracker does in a hook goes through its guard: there it raises."""
+
+    def plant(tb):
+        guard = tb.gradients.guard
+        monkeypatch.setattr(tb.gradients, "guard", lambda action, *args: guard(_raise))
+
+    model, history = _train(tmp_path, caplog, plant)
+    assert_free(model)
+    assert "is switched off" in caplog.text
+    assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
+    assert "training_dynamics/gradient_norm" not in history.scalars
