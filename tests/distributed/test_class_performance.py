@@ -53,7 +53,7 @@ def _same(value, other, places):
     return value == pytest.approx(other, abs=places, nan_ok=True)
 
 
-@pytest.mark.filterwarnings("ignore:.*rows with NaN logits:tbmetrics.TBMetricsWarning")
+@pytest.mark.filterwarnings("ignore:.*NaN logits are left out:tbmetrics.TBMetricsWarning")
 @pytest.mark.parametrize(("ranks", "single", "scores"), [(2, True, "exact"), (4, False, "exact"), (4, True, "binned")])
 def test_metrics_of_many_ranks_are_those_of_one_process(tmp_path, ranks, single, scores):
     found = run(_share, ranks, single, scores, str(tmp_path))
@@ -83,7 +83,7 @@ def _uneven(rank, ranks, log_dir):
     return tb.get_metrics()["class_performance"]["class_metrics"]["x"]
 
 
-@pytest.mark.filterwarnings("ignore:.*rows with NaN logits:tbmetrics.TBMetricsWarning")
+@pytest.mark.filterwarnings("ignore:.*NaN logits are left out:tbmetrics.TBMetricsWarning")
 def test_uneven_batches_and_a_rank_without_data(tmp_path):
     expected, _ = _alone(True, "exact")
     for metrics in run(_uneven, 4, str(tmp_path)):
