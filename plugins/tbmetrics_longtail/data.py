@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
@@ -23,6 +21,7 @@ from tbmetrics.records import (
     decode_content,
     table_from_content,
 )
+from tbmetrics_longtail.series_cache import CACHE_BYTES, SeriesCache
 
 T = TypeVar("T")
 
@@ -34,7 +33,6 @@ DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 MAX_STEPS = 10_000
 #: A tag is read as a whole, and TensorBoard refuses answers of its data server above 256 MiB.
 MAX_READ_BYTES = 192 * 2**20
-CACHE_BYTES = 512 * 2**20
 
 
 class RequestError(InputError):
@@ -118,40 +116,6 @@ class RunTags:
 
     attributes: dict[str, dict[str, Tag]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-
-
-class SeriesCache:
-    """The series used last, at most `max_bytes` of them; one whose version has changed is loaded anew.
-
-    Loads happen one at a time: decoding holds the interpreter anyway, and requests for one series share one load.
-    """
-
-    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
-        self.max_bytes = max_bytes
-        self.bytes = 0
-        self._items: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], int, Any]] = OrderedDict()
-        self._lock = threading.RLock()  # what is derived loads what it is derived from
-
-    def get(self, key: tuple[Any, ...], version: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
-        """What is kept under `key` at `version`, else what `load` returns together with its size in bytes."""
-        with self._lock:
-            kept = self._items.get(key)
-            if kept is not None and kept[0] == version:
-                self._items.move_to_end(key)
-                value: T = kept[2]
-                return value
-            self._drop(key)
-            value, size = load()
-            if size <= self.max_bytes:
-                self._items[key] = (version, size, value)
-                self.bytes += size
-                while self.bytes > self.max_bytes:
-                    self._drop(next(iter(self._items)))
-            return value
-
-    def _drop(self, key: tuple[Any, ...]) -> None:
-        if key in self._items:
-            self.bytes -= self._items.pop(key)[1]
 
 
 class Attribute:

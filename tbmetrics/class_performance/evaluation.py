@@ -11,15 +11,8 @@ from numpy.typing import NDArray
 from tbmetrics.class_groups import AttributeClasses, macro_mean
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
-from tbmetrics.class_performance.curves import (
-    average_precision,
-    average_precision_bounds,
-    best_threshold,
-    counts_at_positives,
-    precision_at_recalls,
-    resampled_average_precision,
-)
-from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
+from tbmetrics.class_performance.ranking import from_above, rank
+from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
 from tbmetrics.count_buckets import CountBuckets, count_buckets
 from tbmetrics.intervals import (
@@ -30,14 +23,12 @@ from tbmetrics.intervals import (
 )
 from tbmetrics.records import (
     ALL,
-    CALIBRATION_BINS,
     CLASS_COLUMNS,
     GAP,
     GROUP_COLUMNS,
     GROUPS,
     HEAD,
     MEAN_METRICS,
-    RECALL_LEVELS,
     TAIL,
     UNKNOWN,
     FloatArray,
@@ -45,8 +36,6 @@ from tbmetrics.records import (
 
 #: Buckets of training counts, for what is recorded between and by groups.
 BUCKETS = 48
-#: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
-THRESHOLDS = CALIBRATION_BINS * 14 + 1
 
 
 @dataclass(slots=True)
@@ -82,29 +71,12 @@ class Evaluation:
         return flows.by_group(self.flow, self.buckets)
 
 
-@dataclass(slots=True)
-class _Along:
-    """Per class: all and positive samples, and the sum of probabilities, by fine bin of the probability; and the
-    precision at each of `RECALL_LEVELS`."""
-
-    everything: FloatArray
-    positives: FloatArray
-    probability: FloatArray
-    precision_at_recall: FloatArray
-
-    @classmethod
-    def empty(cls, classes: int) -> _Along:
-        """Nothing counted yet."""
-        everything, positives, probability = np.zeros((3, classes, THRESHOLDS))
-        return cls(everything, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
-
-
 def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
     weights = bootstrap_weights(state.n_samples, n_bootstrap)
-    along, ap_replicates = _rank(state, columns, weights)
+    along, ap_replicates = rank(state, columns, weights)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
     result = Evaluation(
@@ -116,8 +88,8 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
         pairs=flows.confused_pairs(state),
         reliability=reliability(state, buckets, along.everything, along.positives, along.probability),
         precision_at_recall=along.precision_at_recall,
-        positives_above=_from_above(along.positives),
-        predicted_above=_from_above(along.everything),
+        positives_above=from_above(along.positives),
+        predicted_above=from_above(along.everything),
     )
     replicates = {"ap": ap_replicates, **_replicates(state, weights)}
     for group in (*GROUPS, UNKNOWN, ALL):
@@ -155,97 +127,6 @@ def scores_of(tp: FloatArray, predicted: FloatArray, support: FloatArray) -> tup
 def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
     lower, upper = logit_binomial(columns["ap"], columns["support"])
     return np.fmin(lower, columns.pop("ap_at_least", lower)), np.fmax(upper, columns.pop("ap_at_most", upper))
-
-
-def _rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatArray) -> tuple[_Along, FloatArray]:
-    """Fills in what depends on the ranking; returns the binned probabilities and AP under resampling."""
-    classes = state.num_classes
-    for name in ("ap", "best_threshold", "best_f1"):
-        columns[name] = np.full(classes, np.nan)
-    along = _Along.empty(classes)
-    if state.n_samples and isinstance(state.scores, ExactScores):
-        return along, _rank_exact(state, state.scores, columns, along, weights)
-    if isinstance(state.scores, BinnedScores):
-        _rank_binned(state, state.scores, columns, along)
-    return along, np.full((len(weights), classes), np.nan)
-
-
-def _rank_exact(
-    state: AttributeState, scores: ExactScores, columns: dict[str, FloatArray], along: _Along, weights: FloatArray
-) -> FloatArray:
-    resampled = np.full((len(weights), state.num_classes), np.nan)
-    for first, block, labels in scores.blocks(state.num_classes):
-        for row in range(len(block)):
-            counts = counts_at_positives(block[row], labels[row] > 0)
-            columns["ap"][first + row] = average_precision(counts)
-            along.precision_at_recall[first + row] = precision_at_recalls(
-                counts.true_positives, counts.predicted, RECALL_LEVELS
-            )
-            resampled[:, first + row] = resampled_average_precision(counts, weights)
-            best = best_threshold(counts)
-            columns["best_threshold"][first + row] = _probability(np.float64(best.score), state.decision)
-            columns["best_f1"][first + row] = best.f1
-        rows = slice(first, first + len(block))
-        p = _probability(block, state.decision)
-        known = labels >= 0
-        along.everything[rows] = _by_bin(p, known)
-        along.positives[rows] = _by_bin(p, labels > 0)
-        if state.decision != SINGLE_LABEL:
-            along.probability[rows] = _by_bin(p, known, weigh=True)
-    return resampled
-
-
-def _rank_binned(state: AttributeState, scores: BinnedScores, columns: dict[str, FloatArray], along: _Along) -> None:
-    low, width = scores.low.cpu().numpy(), scores.width.cpu().numpy()
-    negatives = scores.negative_bins()
-    columns["ap_at_least"], columns["ap_at_most"] = np.full((2, state.num_classes), np.nan)
-    for c, own in enumerate(scores.positives(state.num_classes)):
-        ap = average_precision_bounds(own, negatives[c], float(low[c]), float(width[c]))
-        columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = ap
-        middles = low[c] + width[c] * (np.arange(BINS) + 0.5)
-        p_own = _probability(own.astype(np.float64), state.decision)[None]
-        p_negative = _probability(middles, state.decision)[None]
-        along.positives[c] = _by_bin(p_own, np.ones_like(p_own, dtype=bool))[0]
-        along.everything[c] = along.positives[c] + _weighted_bins(p_negative[0], negatives[c])
-        along.probability[c] = _by_bin(p_own, np.ones_like(p_own, dtype=bool), weigh=True)[0]
-        along.probability[c] += _weighted_bins(p_negative[0], negatives[c] * p_negative[0])
-        columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(along.positives[c], along.everything[c])
-        true_positives, predicted = _from_above(np.stack((along.positives[c], along.everything[c])))
-        along.precision_at_recall[c] = precision_at_recalls(true_positives, predicted, RECALL_LEVELS)
-
-
-def _best_of_grid(positives: FloatArray, everything: FloatArray) -> tuple[float, float]:
-    support = positives.sum()
-    if not support:
-        return float("nan"), float("nan")
-    f1 = 2 * _from_above(positives[None])[0] / (_from_above(everything[None])[0] + support)
-    best = THRESHOLDS - 1 - int(np.argmax(f1[::-1]))
-    return best / (THRESHOLDS - 1), float(f1[best])
-
-
-def _probability(scores: NDArray[np.floating], decision: str | None) -> NDArray[np.floating]:
-    """Softmax scores are log-probabilities, multi-label scores are logits."""
-    if decision == SINGLE_LABEL:
-        return np.minimum(np.exp(scores), 1)
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-np.asarray(scores, dtype=np.promote_types(scores.dtype, np.float32))))
-
-
-def _by_bin(p: NDArray[np.floating], chosen: NDArray[np.bool_], weigh: bool = False) -> FloatArray:
-    """Chosen entries (or their probabilities, summed) per row and fine bin: bin k holds p in [k, k + 1) / (T - 1)."""
-    bins = (p * (THRESHOLDS - 1)).astype(np.int64) + np.arange(len(p))[:, None] * THRESHOLDS
-    weights = p[chosen].astype(np.float64) if weigh else None
-    counted = np.bincount(bins[chosen], weights=weights, minlength=len(p) * THRESHOLDS)
-    return counted.reshape(len(p), THRESHOLDS).astype(np.float64)
-
-
-def _weighted_bins(p: NDArray[np.floating], weights: NDArray[np.number]) -> FloatArray:
-    counted = np.bincount((p * (THRESHOLDS - 1)).astype(np.int64), weights=weights, minlength=THRESHOLDS)
-    return counted.astype(np.float64)
-
-
-def _from_above(bins: FloatArray) -> FloatArray:
-    return np.cumsum(bins[:, ::-1], axis=1)[:, ::-1]
 
 
 # --------------------------------------------------------------------------------------------------- per group

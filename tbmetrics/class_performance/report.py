@@ -9,11 +9,8 @@ import numpy as np
 
 from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance import flows
-from tbmetrics.class_performance.evaluation import (
-    THRESHOLDS,
-    Evaluation,
-    scores_of,
-)
+from tbmetrics.class_performance.evaluation import Evaluation, scores_of
+from tbmetrics.class_performance.ranking import THRESHOLDS
 from tbmetrics.history import to_jsonable
 from tbmetrics.records import (
     ALL,

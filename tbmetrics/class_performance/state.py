@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.batch_checks import MULTI_LABEL, SINGLE_LABEL, check_values, decision_of
+from tbmetrics.class_performance.repeats import first_ones
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.errors import InputError, TBMetricsWarning
 
-SINGLE_LABEL, MULTI_LABEL = "single_label", "multi_label"
+__all__ = ["MULTI_LABEL", "SINGLE_LABEL", "AttributeState", "per_sample"]
 
 
 class AttributeState:
@@ -156,7 +158,7 @@ class AttributeState:
         own = self.indices()
         if own is None or not len(own):
             return 0
-        keep = _first_ones(own, earlier)
+        keep = first_ones(own, earlier)
         if bool(keep.all()):
             return 0
         left = 0
@@ -289,43 +291,16 @@ class AttributeState:
         """The decision kind of a batch: "single_label" or "multi_label".
 
         Raises:
-            InputError: types, shapes or values do not fit.
+            InputError: types, shapes or values do not fit, or the kind is not that of the batches before.
         """
-        name, classes = f"attribute {self.attribute!r}", self.num_classes
-        for what, value in (("logits", logits), ("labels", labels)):
-            if not isinstance(value, Tensor):
-                raise InputError(f"{name}: {what} must be a tensor, got {type(value).__name__}")
-        if not logits.is_floating_point():
-            raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
-        if logits.ndim != 2 or logits.shape[1] != classes:
-            raise InputError(f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}")
-        if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0] or labels.shape[1:] not in ((), (classes,)):
-            raise InputError(
-                f"{name}: labels must be class indices ({len(logits)},) or multi-hot ({len(logits)}, {classes}), "
-                f"got shape {tuple(labels.shape)}"
-            )
-        decision = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        name = f"attribute {self.attribute!r}"
+        decision = decision_of(name, logits, labels, self.num_classes)
         if self.decision not in (None, decision):
             raise InputError(
                 f"{name} was {self.decision} until now, these labels are {decision}; use one attribute each"
             )
-        self._check_values(name, labels, decision)
+        check_values(name, labels, decision, self.num_classes)
         return decision
-
-    def _check_values(self, name: str, labels: Tensor, decision: str) -> None:
-        if labels.numel() == 0:
-            return
-        if decision == SINGLE_LABEL:
-            if labels.is_floating_point() or labels.dtype == torch.bool:
-                raise InputError(f"{name}: class indices must be integers, got {labels.dtype}")
-            low, high = (int(x) for x in torch.aminmax(labels))
-            if low < -1 or high >= self.num_classes:
-                raise InputError(
-                    f"{name}: class indices must lie in 0..{self.num_classes - 1} (-1 = unknown), got {low}..{high}"
-                )
-        elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
-            odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
-            raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")
 
 
 def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -335,32 +310,3 @@ def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int
         return nothing, nothing, np.zeros(0)
     labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
     return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)
-
-
-def _first_ones(indices: Tensor, earlier: Tensor | None) -> Tensor:
-    """Which rows are the first of their index, and not among `earlier`: bool (samples,)."""
-    values = indices.numpy()
-    first = np.zeros(len(values), dtype=bool)
-    first[np.unique(values, return_index=True)[1]] = True
-    if earlier is not None and len(earlier):
-        first &= ~np.isin(values, earlier.numpy())
-    return torch.from_numpy(first)
-
-
-def padded_samples(told: Sequence[Mapping[str, Any] | None]) -> int:
-    """How many samples a sampler gave twice to make their number a multiple of the ranks; 0 where that does not show.
-
-    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
-    row of a lower one.
-
-    Args:
-        told: by rank `n`, `indices` and `ends` of an attribute.
-    """
-    if any(t is None or t["indices"] is not None or t["ends"] is None or t["n"] != told[0]["n"] for t in told):  # type: ignore[index]
-        return 0
-    last = told[-1]["ends"][1]  # type: ignore[index]
-    for rank, of_rank in enumerate(told[:-1]):
-        first = of_rank["ends"][0]  # type: ignore[index]
-        if first.shape == last.shape and bool(torch.isclose(first, last, rtol=1e-3, atol=1e-5).all()):
-            return rank + 1
-    return 0

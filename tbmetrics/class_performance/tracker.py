@@ -17,8 +17,16 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance import report
+from tbmetrics.class_performance.arguments import (
+    as_indices,
+    checked_pr_classes,
+    chosen_attributes,
+    decision_thresholds,
+    known_classes,
+)
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
-from tbmetrics.class_performance.state import AttributeState, padded_samples
+from tbmetrics.class_performance.repeats import padded_samples
+from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.distributed import Ranks, reduce_trackers
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.history import History, Stamped
@@ -82,11 +90,11 @@ class ClassPerformanceTracker(Tracker):
     ) -> None:
         if scores not in SCORE_MODES:
             raise InputError(f"scores must be one of {', '.join(map(repr, SCORE_MODES))}, got {scores!r}")
-        self.classes = classes or _classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
-        self.attributes = _chosen(attributes, self.classes)
+        self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
+        self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
         self.history = History(bounded=True)
-        self._pr_classes = _checked_pr_classes(pr_classes or {}, self.classes)
+        self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self._n_bootstrap = n_bootstrap
         self._states = {
             a: AttributeState(
@@ -128,7 +136,7 @@ class ClassPerformanceTracker(Tracker):
             raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
         for attribute, values in by_attribute.items():
             before = self._states[attribute].n_samples, self._states[attribute].n_skipped
-            self._states[attribute].add(values, truth[attribute], _as_indices(indices, values))
+            self._states[attribute].add(values, truth[attribute], as_indices(indices, values))
             if before != (self._states[attribute].n_samples, self._states[attribute].n_skipped):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
@@ -316,64 +324,3 @@ class ClassPerformanceTracker(Tracker):
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn
-
-
-def _as_indices(indices: Any, logits: Any) -> Tensor | None:
-    if indices is None:
-        return None
-    try:
-        found = torch.as_tensor(indices)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"indices must be integers (N,), got {type(indices).__name__} ({error})") from error
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise InputError(f"indices must be integers (N,), got {found.dtype}")
-    return found.detach().to(device=getattr(logits, "device", found.device), dtype=torch.int64)
-
-
-def _classes(
-    label_to_idx: Mapping[str, Mapping[Any, int]] | None,
-    idx_to_label: Mapping[str, Mapping[int, Any]] | None,
-    hmt_info: Mapping[str, Mapping[Any, Any]] | None,
-) -> ClassGroups:
-    if label_to_idx is None and idx_to_label is not None:
-        label_to_idx = {a: {label: int(i) for i, label in names.items()} for a, names in idx_to_label.items()}
-    if label_to_idx is None and hmt_info is None:
-        raise InputError("no classes: give classes=ClassGroups.from_counts({...}), or label_to_idx_dict and hmt_info")
-    return ClassGroups.from_hmt_info(hmt_info or {}, label_to_idx_dict=label_to_idx)
-
-
-def _chosen(attributes: Iterable[str] | None, classes: ClassGroups) -> tuple[str, ...]:
-    chosen = tuple(classes) if attributes is None else tuple(attributes)
-    unknown = [a for a in chosen if a not in classes]
-    if unknown or not chosen:
-        raise InputError(
-            f"attributes without classes: {unknown}; classes are known for {', '.join(map(repr, classes))}"
-        )
-    return chosen
-
-
-def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
-    """The decision thresholds of an attribute as probabilities, (classes,): from one, one a class, or a mapping.
-
-    Raises:
-        InputError: no probabilities, or not as many as there are classes.
-    """
-    chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
-    try:
-        plain = chosen.detach().cpu().tolist() if isinstance(chosen, torch.Tensor) else chosen
-        values = np.asarray(plain, dtype=np.float64)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"attribute {attribute!r}: thresholds must be numbers, got {chosen!r:.200}") from error
-    if values.ndim and values.shape != (classes,):
-        raise InputError(f"attribute {attribute!r}: thresholds must be one or {classes}, got shape {values.shape}")
-    if not ((values > 0) & (values < 1)).all():
-        raise InputError(f"attribute {attribute!r}: thresholds are probabilities in (0, 1), got {chosen!r}")
-    return np.full(classes, 0.0) + values
-
-
-def _checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups) -> Mapping[str, Sequence[str]]:
-    for attribute, names in chosen.items():
-        unknown = [n for n in names if n not in classes[attribute].names]
-        if unknown:
-            raise InputError(f"attribute {attribute!r}: pr_classes names unknown classes {unknown[:5]}")
-    return chosen

@@ -18,6 +18,7 @@ from tbmetrics.history import History, Stamped, to_jsonable
 from tbmetrics.records import Image, Record, Scalar
 from tbmetrics.resource_usage import batch_probe
 from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
+from tbmetrics.resource_usage.component_drawing import ComponentDrawing
 from tbmetrics.resource_usage.device import Device
 from tbmetrics.resource_usage.epoch import (
     DATA_LOADING,
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["DATA_LOADING", "OTHER", "ResourceMonitor"]
-
-#: Drawing may take this share of the time between two drawings; the first is taken to need so many nanoseconds. From
-#: one drawing to the next the run grows by this factor, so that images stay few however long it is.
-_DRAWING_SHARE, _FIRST_DRAWING, _GROWTH = 0.01, 500_000_000, 1.25
 
 
 class ResourceMonitor(Tracker):
@@ -119,7 +116,7 @@ class ResourceMonitor(Tracker):
         self._timer = self._meter.timer
         self._blocks: dict[str, ComponentBlock] = {}
         self._batch_points: list[tuple[float, float]] = []
-        self._drawing = _Drawing(clock) if images else None
+        self._drawing = ComponentDrawing(clock) if images else None
         self._ready: list[Stamped] = []
 
     # --------------------------------------------------------------------------------------- while training
@@ -321,32 +318,3 @@ class ResourceMonitor(Tracker):
     def _put(self, stamped: Stamped) -> None:
         self.history.add(stamped)
         self._ready.append(stamped)
-
-
-class _Drawing:
-    """Draws the component times of an epoch as images, at ever longer distances and a small share of the time."""
-
-    def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._took = _FIRST_DRAWING
-        self._began = self._done_at = clock()
-        self._epoch: int | None = None
-
-    def images(self, history: History, epoch: int) -> list[Image]:
-        """The images of `epoch`; none where the last drawing is too short ago."""
-        now = self._clock()
-        affordable = self._took <= _DRAWING_SHARE * (now - self._done_at)
-        due = now - self._began >= _GROWTH * (self._done_at - self._began)
-        return self.draw(history, epoch) if affordable and due else []
-
-    def draw(self, history: History, epoch: int) -> list[Image]:
-        """The images of `epoch`; none where they were drawn before."""
-        if epoch == self._epoch:
-            return []
-        from tbmetrics.figures.resource_usage import component_images
-
-        began = self._clock()
-        drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
-        self._epoch, self._done_at = epoch, self._clock()
-        self._took = self._done_at - began
-        return drawn

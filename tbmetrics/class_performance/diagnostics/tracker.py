@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tbmetrics.class_groups import AttributeClasses, ClassGroups
+from tbmetrics.class_performance.arguments import decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
-from tbmetrics.class_performance.tracker import decision_thresholds
 from tbmetrics.errors import InputError
 from tbmetrics.history import History, Stamped
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
