@@ -89,12 +89,15 @@ TORCH_FREE = {
 
 
 def _imports(path: Path) -> set[str]:
+    """The modules that a file imports anywhere in it; `from tbmetrics import records` is `tbmetrics.records`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{path}: imports are absolute"
+            assert not node.level, f"{path}: imports are absolute"
+            found |= {node.module} if node.module != "tbmetrics" else {f"tbmetrics.{a.name}" for a in node.names}
     return found
 
 
@@ -109,11 +112,30 @@ def _part(path: Path) -> str:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tbmetrics").rglob("*.py")), ids=lambda p: str(p.name))
 def test_modules_import_only_from_their_floor_or_below(path):
+    if _part(path) == "__init__":
+        return  # it is lazy: nothing is imported until it is asked for
     for name in _imports(path):
-        if name.startswith("tbmetrics.") and _part(path) != "__init__":
+        if name.startswith("tbmetrics.") and name.split(".")[1] not in tbmetrics.__all__:
             assert _floor(name.split(".")[1]) <= _floor(_part(path)), f"{path.name} imports {name} from above"
         if _part(path) in TORCH_FREE:
             assert name.split(".")[0] != "torch", f"{path.name} must not import torch"
+
+
+#: Areas on one floor know nothing of each other: each can be read, changed and thrown out alone.
+AREAS = ("class_performance", "training_dynamics", "resource_usage")
+SHARED = {f"tbmetrics.training_dynamics.{module}" for module in ("hooks", "attention_views")}  # hooks on models; images
+
+
+@pytest.mark.parametrize("area", AREAS)
+def test_areas_do_not_import_each_other(area):
+    others = {f"tbmetrics.{other}" for other in AREAS if other != area}
+    for path in (ROOT / "tbmetrics" / area).rglob("*.py"):
+        assert not {n for n in _imports(path) - SHARED if any(n.startswith(o) for o in others)}, path
+
+
+def test_every_part_of_the_package_stands_on_a_floor():
+    parts = {_part(path) for path in (ROOT / "tbmetrics").rglob("*.py")}
+    assert parts == set().union(*FLOORS)
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda p: p.name)
@@ -121,6 +143,21 @@ def test_the_plugin_knows_the_ground_floor_only(path):
     ours = {name for name in _imports(path) if name.split(".")[0] == "tbmetrics"}
     known = {"records", "class_groups", "count_buckets", "intervals", "errors"}
     assert ours <= {"tbmetrics", *(f"tbmetrics.{module}" for module in known)}
+    assert not {name.split(".")[0] for name in _imports(path)} & {"torch", "matplotlib"}
+
+
+def test_what_reads_and_draws_never_loads_torch():
+    """All of it, function bodies aside: what an import pulls in indirectly counts too."""
+    paths = [p for part in TORCH_FREE for p in (ROOT / "tbmetrics").glob(f"{part}.py")]
+    paths += [p for part in TORCH_FREE for p in (ROOT / "tbmetrics" / part).rglob("*.py")]
+    paths += [ROOT / "tbmetrics/events/reader.py", *(ROOT / "plugins/tbmetrics_longtail").rglob("*.py")]
+    roots = (ROOT / "tbmetrics", ROOT / "plugins" / "tbmetrics_longtail")
+    modules = sorted(
+        ".".join(path.relative_to(root.parent).with_suffix("").parts) for path in paths for root in roots
+        if path.is_relative_to(root) and path.stem not in ("__init__", "__main__")
+    )  # fmt: skip
+    assert len(modules) > 50
+    assert "torch" not in _loaded_by("import " + ", ".join(modules))
 
 
 def test_every_module_says_what_it_is_for():

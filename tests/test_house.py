@@ -1,0 +1,41 @@
+"""Files stay short enough to be read at once."""
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MOST_LINES = 320
+
+#: Longer ones, each with the lines it may have and why it is one file. Shorten an entry with its file; add none.
+LONGER = {
+    "tbmetrics/class_groups.py": (402, "the constructors of ClassGroups and what each of them refuses"),
+    "tbmetrics/class_performance/tracker.py": (325, "one tracker: its verbs, ranks and resuming share its state"),
+    "tbmetrics/figures/class_metrics.py": (327, "seven figures of one view"),
+    "tbmetrics/figures/training_dynamics.py": (333, "seven figures and the axes that they share"),
+    "tbmetrics/history.py": (323, "series and history, written to JSON and read back, side by side"),
+    "tbmetrics/records.py": (556, "the one place that spells tags, columns and versions"),
+    "tbmetrics/session.py": (552, "TBMetrics: the page of documentation on its constructor, and every verb"),
+    "tbmetrics/training_dynamics/attention.py": (397, "one tracker: probe and hooks share its state"),
+    "tbmetrics/training_dynamics/gradients.py": (337, "one tracker: hooks, resuming and results share its state"),
+    "plugins/tbmetrics_longtail/static/types.js": (328, "types only"),
+}
+
+SOURCES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder, kind in (("tbmetrics", "*.py"), ("plugins", "*.py"), ("plugins", "*.js"), ("benchmarks", "*.py"))
+    for path in (ROOT / folder).rglob(kind)
+)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_source_file_can_be_read_at_once(name):
+    lines = len((ROOT / name).read_text(encoding="utf-8").splitlines())
+    most, why = LONGER.get(name, (MOST_LINES, ""))
+    assert lines <= most, f"{name} has {lines} lines, at most {most}: split it where it has a seam"
+    if why:
+        assert lines > MOST_LINES, f"{name} is short enough now: take it off the list"
+
+
+def test_the_list_names_files_that_exist():
+    assert set(LONGER) <= set(SOURCES)
