@@ -218,9 +218,7 @@ def _torchmetrics(problem: Problem) -> Any:
             found += [c.MulticlassAveragePrecision(n, average=None), c.MulticlassPrecisionRecallCurve(n)]
             found += [c.MulticlassCalibrationError(n), c.MulticlassConfusionMatrix(n)]
         else:
-            found = [
-                kind(n, average=None) for kind in (c.MultilabelPrecision, c.MultilabelRecall, c.MultilabelF1Score)
-            ]
+            found = [kind(n, average=None) for kind in (c.MultilabelPrecision, c.MultilabelRecall, c.MultilabelF1Score)]
             found += [c.MultilabelAveragePrecision(n, average=None), c.MultilabelPrecisionRecallCurve(n)]
         metrics[attribute] = MetricCollection(found)
     return metrics.to(problem.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tbmetrics.deferred import HostCopy
-from tbmetrics.training_dynamics.hooks import Hook
+from tbmetrics.training_dynamics.hooks import ParameterHook
 from tbmetrics.training_dynamics.parameters import ParameterRows
 
 
@@ -36,8 +36,7 @@ class PassWatch:
         """Sets the counting hook."""
         counted = next(self._rows.hookable(), None)
         if counted is not None:
-            hook = Hook(lambda parameter: self._guard(self._count))
-            self._counting.append(counted.register_post_accumulate_grad_hook(hook))
+            self._counting.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
 
     def detach(self) -> None:
         """Removes every hook; idempotent."""
@@ -46,14 +45,20 @@ class PassWatch:
         self._counting.clear()
         self._measuring.clear()
 
+    def _on_counted(self, parameter: Tensor) -> None:
+        self._guard(self._count)
+
     def _count(self) -> None:
         self.passes += 1
 
     def measure_next(self) -> None:
         """The next step's passes are measured, if there were several in the last one."""
         if self.passes_before > 1 and not self._measuring:
-            hook = Hook(lambda parameter: self._guard(self._take, parameter))
+            hook = ParameterHook(self._on_measured)
             self._measuring = [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
+
+    def _on_measured(self, parameter: Tensor) -> None:
+        self._guard(self._take, parameter)
 
     def _take(self, parameter: Tensor) -> None:
         if parameter.grad is None or parameter.grad.is_sparse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +42,18 @@ class Hook:
 
     def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
         return _make_nothing, ()
+
+
+class ParameterHook(Hook):
+    """Calls the bound method `action` as long as its owner lives.
+
+    Torch keeps hooks of parameters where Python's garbage collector does not look: one that held its owner, and with it
+    the model, would keep both for good.
+    """
+
+    def __init__(self, action: Callable[..., Any]) -> None:
+        kept = weakref.WeakMethod(action)
+        super().__init__(lambda *args: method(*args) if (method := kept()) is not None else None)
 
 
 class StepHook(Hook):

@@ -13,7 +13,7 @@ from tbmetrics.tracker import Cadence
 from tbmetrics.training_dynamics.accumulation import PassWatch
 from tbmetrics.training_dynamics.activations import ForwardSample, ForwardWatch
 from tbmetrics.training_dynamics.changes import DirectionSketch, WeightsBefore
-from tbmetrics.training_dynamics.hooks import Hook, StepHook, is_compiled
+from tbmetrics.training_dynamics.hooks import Hook, ParameterHook, StepHook, is_compiled
 from tbmetrics.training_dynamics.norms import norm_packets
 from tbmetrics.training_dynamics.parameters import ParameterRows
 from tbmetrics.training_dynamics.scaler import SkipWatch
@@ -88,7 +88,7 @@ class StepSampler:
             after = Hook(lambda optimizer, *_: self._guard(self._after_step, optimizer))
             self._handles += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
         if not self.optimizers:
-            finished = Hook(lambda parameter: self._guard(self._gradient_finished, parameter))
+            finished = ParameterHook(self._on_gradient)
             self._handles += [p.register_post_accumulate_grad_hook(finished) for p in self._rows.hookable()]
         elif not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             self._passes.attach()
@@ -205,6 +205,9 @@ class StepSampler:
         if sample.detailed and self._histograms:
             names = [self._rows.names[row] for row in rows]
             sample.take_histograms("weights", zip(names, parameters, strict=True))
+
+    def _on_gradient(self, parameter: Tensor) -> None:
+        self._guard(self._gradient_finished, parameter)
 
     def _gradient_finished(self, parameter: Tensor) -> None:
         if self._open(id(parameter)) and self._sample is not None and parameter.grad is not None:

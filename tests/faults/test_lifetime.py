@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tbmetrics import InputError, read_run
+from tbmetrics import GradientTracker, InputError, read_run
 from tests.faults.loop import (
     assert_free,
     assert_same,
@@ -137,14 +137,16 @@ def test_a_session_that_nobody_closed_is_written_when_the_process_ends(tmp_path)
     assert read_run(tmp_path).scalars["loss"].steps.tolist() == STEPS[:4]
 
 
-def test_a_session_that_is_forgotten_keeps_neither_the_model_nor_anything_measured_from_the_disk(tmp_path):
+@pytest.mark.parametrize("counted", ["optimizer", "backward"])
+def test_a_session_that_is_forgotten_keeps_neither_the_model_nor_anything_measured_from_the_disk(tmp_path, counted):
     model, optimizer = make_model()
-    tb = session(tmp_path, model, optimizer, gradients=False)
+    gradients = True if counted == "optimizer" else GradientTracker(model, every=1)
+    tb = session(tmp_path, model, optimizer, attention=True, diagnostics=True, gradients=gradients)
     tb.start_epoch(0)
     run_epoch(tb, model, optimizer, 0)
     tb.flush()
     seen = weakref.ref(model), weakref.ref(optimizer), weakref.ref(tb)
-    del model, optimizer, tb
+    del model, optimizer, tb, gradients
     gc.collect()
     assert [ref() for ref in seen] == [None, None, None]
     assert read_run(tmp_path).scalars["loss"].steps.tolist() == STEPS[:4]
