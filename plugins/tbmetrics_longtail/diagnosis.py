@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import SchemaError
-from tbmetrics_longtail.data import DIAGNOSTICS, FINDINGS, REMEDIES, Attribute, RequestError, Series, Tag
+from tbmetrics_longtail.answer_parts import check_rows
+from tbmetrics_longtail.data import DIAGNOSTICS, FINDINGS, REMEDIES, Attribute, RequestError, Series
 
 #: Columns that hold the index of another class.
 CLASS_COLUMNS = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
@@ -37,7 +37,7 @@ def class_diagnosis(found: Attribute, step: int, index: int) -> dict[str, Any]:
 
 def _findings(found: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]:
     tag = found.tag(FINDINGS)
-    _check_rows(tag, table)
+    check_rows(tag.name, tag.rows, len(table))
     rules = tag.details.get("rules", {})
     severities = table[:, tag.column_index("severity")]
     for i in np.argsort(-np.nan_to_num(severities, nan=-1.0), kind="stable"):
@@ -49,7 +49,7 @@ def _findings(found: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]
 
 def _remedies(found: Attribute, step: int) -> Iterator[dict[str, Any]]:
     tag, (table, _) = found.tag(REMEDIES), _last(found, REMEDIES, step)
-    _check_rows(tag, table)
+    check_rows(tag.name, tag.rows, len(table))
     for name, values in zip(tag.rows, table, strict=True):
         remedy, _, at = name.partition("/")
         yield {"remedy": remedy, "best": at == "best", **_row(tag.columns, values)}
@@ -63,11 +63,6 @@ def _last(found: Attribute, kind: str, step: int) -> tuple[NDArray[Any], int]:
             f"nothing was diagnosed up to step {step}", f"the first diagnosis is of step {series.steps[0]}"
         )
     return series.values[at], int(series.steps[at])
-
-
-def _check_rows(tag: Tag, table: NDArray[Any]) -> None:
-    if len(tag.rows) != len(table):
-        raise SchemaError(f"tag {tag.name!r}: its metadata names {len(tag.rows)} rows, its tensor has {len(table)}")
 
 
 def _row(columns: tuple[str, ...], values: NDArray[Any]) -> dict[str, float | None]:
