@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tbmetrics.class_performance.diagnostics.gathered import Gathered, is_small
 from tbmetrics.class_performance.diagnostics.numbers import indices_of, sum_dtype, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
@@ -23,7 +24,7 @@ _SUMS = ("samples", "loss", "correct", "positive", "negative")
 class TrainingSignal:
     """Sums over training batches of one attribute, one value a class, on the logits' device.
 
-    A batch costs a few passes over its logits; nothing waits for the device, nothing grows.
+    A batch costs a few passes over its logits, small batches share them; nothing waits for the device, nothing grows.
 
     Args:
         attribute: its name, for messages.
@@ -38,10 +39,13 @@ class TrainingSignal:
         self._seen_before = torch.zeros(num_classes, dtype=torch.float64)
         self._rows_before = 0.0
         self._sums: dict[str, Tensor] = {}
+        self._outputs, self._gradients_waiting = Gathered(self._add_outputs), Gathered(self._add_gradients)
         self.reset()
 
     def reset(self) -> None:
         """Forgets all but the samples seen since the beginning."""
+        self._outputs.flush()
+        self._gradients_waiting.forget()
         if self._sums:
             self._seen_before = self._seen_before + self._sums["samples"].cpu().double()
             self._rows_before += float(self._sums["rows"])
@@ -53,12 +57,14 @@ class TrainingSignal:
     @property
     def samples_seen(self) -> FloatArray:
         """Training samples (positives) of each class since the session began; waits for the device."""
+        self._outputs.flush()
         now = self._sums["samples"].cpu().double() if self._sums else 0
         return to_numpy(self._seen_before + now)
 
     @property
     def rows_seen(self) -> float:
         """Training samples since the session began; waits for the device."""
+        self._outputs.flush()
         return self._rows_before + (float(self._sums["rows"]) if self._sums else 0.0)
 
     @property
@@ -80,24 +86,29 @@ class TrainingSignal:
             InputError: shapes or types that do not fit.
         """
         self._check(logits, labels, loss)
-        with torch.no_grad():
-            plain, targets = logits.detach(), labels.detach().to(logits.device)
-            if not self._sums:
-                self._begin(plain)
-            self.n_batches += 1
-            single = targets.ndim == 1
-            (self._add_single if single else self._add_multi)(plain, targets, loss)
+        plain, targets = logits.detach(), labels.detach().to(logits.device)
+        given = loss if loss is None else loss.detach()
+        if is_small(plain):  # it may wait, and the caller may change it meanwhile
+            plain, targets, given = plain.clone(), targets.clone(), given if given is None else given.clone()
+        if not self._sums:
+            self._begin(plain)
+        self.n_batches += 1
+        self._outputs.put(plain, targets, given)
         if logits.requires_grad:
-            action = partial(guard, self._on_gradient, targets)
-            logits.register_hook(Hook(action))
+            logits.register_hook(Hook(partial(guard, self._on_gradient, targets)))
         else:
-            self._kinds.add(DERIVED)
-            self._add_gradient(targets, _derived(plain, targets))
+            with torch.no_grad():
+                self._put_gradient(DERIVED, _derived(plain, targets), targets)
 
     def _begin(self, logits: Tensor) -> None:
         kind = sum_dtype(logits.device)
         self._sums = {name: torch.zeros(self.num_classes, dtype=kind, device=logits.device) for name in _SUMS}
         self._sums["rows"] = torch.zeros((), dtype=kind, device=logits.device)
+
+    def _add_outputs(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
+        """Adds batches, each (batches, …)."""
+        rows = [None if of is None else of.flatten(0, 1) for of in (logits, labels, loss)]
+        (self._add_single if labels.ndim == 2 else self._add_multi)(*rows)  # type: ignore[arg-type]
 
     def _add_single(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
         index, known = indices_of(labels, self.num_classes)
@@ -127,28 +138,40 @@ class TrainingSignal:
     def _on_gradient(self, labels: Tensor, gradient: Tensor) -> None:
         """What the backward pass brings to the logits of one batch; a batch before the last `reset` is late."""
         if self._sums:
-            self._kinds.add(MEASURED)
-            with torch.no_grad():
-                self._add_gradient(labels, gradient.detach())
+            plain = gradient.detach()
+            self._put_gradient(MEASURED, plain.clone() if is_small(plain) else plain, labels)
 
-    def _add_gradient(self, labels: Tensor, gradient: Tensor) -> None:
-        """Adds sums of |gradient|; a batch with a NaN or infinity in it (an overflow of mixed precision) adds 0."""
+    def _put_gradient(self, kind: str, gradient: Tensor, labels: Tensor) -> None:
+        self._kinds.add(kind)
         self._gradients += 1
-        absolute = torch.linalg.vector_norm(gradient, ord=1, dim=0, dtype=torch.float32)
-        if labels.ndim == 1:
+        self._gradients_waiting.put(gradient, labels)
+
+    def _add_gradients(self, gradients: Tensor, labels: Tensor) -> None:
+        """Adds sums of |gradient|; a batch with a NaN or infinity in it (an overflow of mixed precision) adds 0.
+
+        Args:
+            gradients: (batches, N, C).
+            labels: (batches, N) or (batches, N, C).
+        """
+        absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=torch.float32)
+        finite = absolute.sum(1).isfinite()
+        absolute = torch.where(finite[:, None], absolute, 0).sum(0)
+        if labels.ndim == 2:
             index, known = indices_of(labels, self.num_classes)
-            own = gradient.gather(1, index[:, None])[:, 0].abs().float()
-            positive = torch.zeros_like(absolute).index_add_(0, index, torch.where(known, own, 0))
+            own = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
+            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), own.flatten().float())
         else:
-            positive = torch.where(labels > 0, gradient.abs(), 0).float().sum(0)
-        finite = absolute.sum().isfinite()
-        self._sums["positive"] += torch.where(finite, positive, 0)
-        self._sums["negative"] += torch.where(finite, (absolute - positive).clamp(min=0), 0)
+            own = torch.where(labels > 0, gradients.abs(), 0).float().sum(1)
+            positive = torch.where(finite[:, None], own, 0).sum(0)
+        self._sums["positive"] += positive
+        self._sums["negative"] += (absolute - positive).clamp(min=0)
 
     def columns(self) -> dict[str, FloatArray]:
         """The columns of `DIAGNOSTIC_COLUMNS` that training gives; empty where nothing was observed."""
         if not self._sums:
             return {}
+        self._outputs.flush()
+        self._gradients_waiting.flush()
         sums = {name: to_numpy(values) for name, values in self._sums.items()}
         found = {
             "samples_seen": self.samples_seen,

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from tbmetrics import InputError
+from tbmetrics.class_performance.diagnostics import gathered
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 
 CLASSES = 5
@@ -198,3 +199,30 @@ def test_observing_leaves_inputs_gradients_and_random_state_alone():
 def test_what_does_not_fit_is_refused(logits, labels, loss, message):
     with pytest.raises(InputError, match=message):
         TrainingSignal("x", CLASSES).add(logits, labels, loss, _call)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_gathered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monkeypatch, multi):
+    def columns(small_bytes):
+        monkeypatch.setattr(gathered, "SMALL_BYTES", small_bytes)
+        signal = TrainingSignal("x", CLASSES)
+        for number, (logits, labels) in enumerate(_batches(n=37)):
+            size = 16 if number % 5 else 9
+            leaf = logits[:size].clone().requires_grad_()
+            used, truth = leaf * 1.0, labels[:size].clone()
+            if multi:
+                truth = F.one_hot(truth, CLASSES)
+            signal.add(used, truth, None, _call)
+            criterion = F.binary_cross_entropy_with_logits if multi else F.cross_entropy
+            criterion(used, truth.float() if multi else truth).mul(float("nan") if number == 20 else 1.0).backward()
+            if small_bytes:
+                with torch.no_grad():
+                    used.zero_()
+                    truth.zero_()
+                    leaf.grad.zero_()
+        return signal.columns()
+
+    together, alone = columns(gathered.SMALL_BYTES), columns(0)
+    assert together.keys() == alone.keys()
+    for name, values in alone.items():
+        np.testing.assert_allclose(together[name], values, rtol=1e-5, err_msg=name)
