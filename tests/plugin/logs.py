@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -428,6 +429,11 @@ def get(url: str, timeout: float = 60.0) -> tuple[int, Mapping[str, str], bytes]
             return error.code, error.headers, error.read()
 
 
+def plugin_url(base: str, route: str, **parameters: Any) -> str:
+    """The address of one of the tab's routes."""
+    return f"{base}data/plugin/longtail/{route}?{urllib.parse.urlencode(parameters, doseq=True)}"
+
+
 def get_json(url: str) -> Any:
     """The JSON at `url`; fails on any status but 200."""
     status, _, body = get(url)
@@ -451,7 +457,7 @@ def wait_for_steps(url: str, n_runs: int, n_steps: int) -> Any:
         attributes = [attribute for run in found["runs"] for attribute in run["attributes"]]
         return len(found["runs"]) >= n_runs and bool(attributes) and all(len(a["steps"]) >= n_steps for a in attributes)
 
-    return until(lambda: get_json(url + "data/plugin/longtail/runs"), loaded)
+    return until(lambda: get_json(plugin_url(url, "runs")), loaded)
 
 
 @contextlib.contextmanager

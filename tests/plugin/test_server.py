@@ -3,7 +3,6 @@
 import json
 import struct
 import urllib.error
-import urllib.parse
 import urllib.request
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, class_table_tag
-from tests.plugin.logs import get, get_json, tensorboard_server, until, wait_for_steps, write_log
+from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, until, wait_for_steps, write_log
 
 STEPS = 1000
 NAMES = ("a", "<img src=x onerror=alert(1)>", "../../etc/passwd")
@@ -42,14 +41,10 @@ def logdir(tmp_path_factory):
     return root
 
 
-def _url(base, route, **parameters):
-    return f"{base}data/plugin/longtail/{route}?{urllib.parse.urlencode(parameters, doseq=True)}"
-
-
 @pytest.mark.parametrize("load_fast", ["true", "false"])
 def test_a_thousand_validations_arrive_as_a_thousand(logdir, load_fast):
     with tensorboard_server(logdir, load_fast=load_fast) as base:
-        url = _url(base, "history", run="long", attribute="x", class_index=0, column="f1")
+        url = plugin_url(base, "history", run="long", attribute="x", class_index=0, column="f1")
 
         def history():
             status, _, body = get(url)
@@ -63,19 +58,19 @@ def test_a_thousand_validations_arrive_as_a_thousand(logdir, load_fast):
 @pytest.fixture(scope="module")
 def base(logdir):
     with tensorboard_server(logdir, "--path_prefix", "/deep/er") as base:
-        url = _url(base, "runs")
+        url = plugin_url(base, "runs")
         until(lambda: get_json(url)["runs"], lambda runs: runs and len(runs[0]["attributes"][0]["steps"]) == STEPS)
         yield base
 
 
 def test_answers_under_a_path_prefix(base):
-    (run,) = get_json(_url(base, "runs"))["runs"]
+    (run,) = get_json(plugin_url(base, "runs"))["runs"]
     (attribute,) = run["attributes"]
     assert (run["run"], attribute["attribute"], attribute["n_classes"]) == ("long", "x", 3)
-    classes = get_json(_url(base, "classes", run="long", attribute="x"))
+    classes = get_json(plugin_url(base, "classes", run="long", attribute="x"))
     assert tuple(classes["names"]) == NAMES
     assert classes["counts"] == [900, 50, None]
-    _, headers, body = get(_url(base, "values", run="long", attribute="x", step=7, column=["f1", "ap"]))
+    _, headers, body = get(plugin_url(base, "values", run="long", attribute="x", step=7, column=["f1", "ap"]))
     assert headers["Content-Type"].startswith("application/octet-stream")
     values = np.frombuffer(body, "<f4").reshape(2, 3)
     np.testing.assert_array_equal(values, [[_value(7), _value(7), np.nan]] * 2)
@@ -124,7 +119,7 @@ def test_answers_under_a_path_prefix(base):
     ],
 )
 def test_bad_requests_get_a_400_that_says_what_is_wrong(base, route, parameters, words):
-    status, _, body = get(_url(base, route, **parameters))
+    status, _, body = get(plugin_url(base, route, **parameters))
     answer = json.loads(body)
     assert status == 400
     assert words in answer["error"]
@@ -167,7 +162,9 @@ def _packed(url):
 
 def test_histories_are_the_columns_of_the_classes_asked_for(made):
     base, truth = made
-    about, values = _packed(_url(base, "histories", run="r", attribute="x", column="recall", class_index=[7, 2, 30]))
+    about, values = _packed(
+        plugin_url(base, "histories", run="r", attribute="x", column="recall", class_index=[7, 2, 30])
+    )
     assert (about["steps"], about["classes"]) == ([0, 1, 2], [7, 2, 30])
     expected = truth["x"].class_values[:, [7, 2, 30], CLASS_COLUMNS.index("recall")].T
     np.testing.assert_array_equal(values, expected)
@@ -175,7 +172,7 @@ def test_histories_are_the_columns_of_the_classes_asked_for(made):
 
 def test_bucket_sums_are_the_means_of_the_groups(made):
     base, truth = made
-    about, (sums, _, weights) = _packed(_url(base, "bucket_sums", run="r", attribute="x", metric="f1"))
+    about, (sums, _, weights) = _packed(plugin_url(base, "bucket_sums", run="r", attribute="x", metric="f1"))
     for group in ("head", "medium", "tail"):
         inside = [i for i, bucket in enumerate(about["buckets"]) if bucket["group"] == group]
         means = sums[:, inside].sum(axis=1) / weights[:, inside].sum(axis=1)
@@ -186,22 +183,22 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     base, truth = made
     at = {"run": "r", "attribute": "x", "step": 2}
     x = truth["x"]
-    curve = get_json(_url(base, "class_curve", **at, class_index=4))
+    curve = get_json(plugin_url(base, "class_curve", **at, class_index=4))
     np.testing.assert_allclose(np.array(curve["precision"], float), x.curves[2, 4].astype(float))
     assert curve["at"]["support"] == x.column("support", 2)[4]
     tail = np.array(x.classes.groups) == "tail"
-    groups = get_json(_url(base, "curves", **at))["groups"]
+    groups = get_json(plugin_url(base, "curves", **at))["groups"]
     np.testing.assert_allclose(groups["tail"]["precision"], np.nanmean(x.curves[2][tail].astype(float), axis=0))
     assert groups["all"]["n_classes"] == (~np.isnan(x.curves[2].astype(float)).all(axis=1)).sum()
     pairs = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int).tolist()
-    found = get_json(_url(base, "confusions", **at))
+    found = get_json(plugin_url(base, "confusions", **at))
     assert (found["pairs"], found["n_pairs"]) == (pairs[:200], len(pairs))
-    one = get_json(_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
+    one = get_json(plugin_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
     assert one == [p for p in pairs if pairs[0][0] in p[:2]]
-    np.testing.assert_allclose(np.array(get_json(_url(base, "flow", **at))["values"], float), x.flow[2])
-    sums = get_json(_url(base, "calibration", **at))
+    np.testing.assert_allclose(np.array(get_json(plugin_url(base, "flow", **at))["values"], float), x.flow[2])
+    sums = get_json(plugin_url(base, "calibration", **at))
     np.testing.assert_allclose(np.hstack([sums["n"], sums["confidence"], sums["right"]]), x.calibration[2], rtol=1e-6)
-    overview = get_json(_url(base, "overview", run="r", metric="f1", step=1))["attributes"]
+    overview = get_json(plugin_url(base, "overview", run="r", metric="f1", step=1))["attributes"]
     rows = {row["attribute"]: row for row in overview}
     assert rows["y"]["step"] == 1
     assert rows["y"]["groups"]["head"] == pytest.approx(float(truth["y"].group("f1", "head")[1]), nan_ok=True)
