@@ -162,9 +162,8 @@ def _packed(url):
 
 def test_histories_are_the_columns_of_the_classes_asked_for(made):
     base, truth = made
-    about, values = _packed(
-        plugin_url(base, "histories", run="r", attribute="x", column="recall", class_index=[7, 2, 30])
-    )
+    url = plugin_url(base, "histories", run="r", attribute="x", column="recall", class_index=[7, 2, 30])
+    about, values = _packed(url)
     assert (about["steps"], about["classes"]) == ([0, 1, 2], [7, 2, 30])
     expected = truth["x"].class_values[:, [7, 2, 30], CLASS_COLUMNS.index("recall")].T
     np.testing.assert_array_equal(values, expected)
