@@ -1,7 +1,7 @@
 """Runs benchmarks, each area in a process of its own: `python -m benchmarks --help`, or `make bench`.
 
-Prints the tables. With --write they also go to benchmarks/results.json and into docs/benchmarks.md, with the commit that
-they belong to; with --keep the ratios join benchmarks/baseline.json; with --check they are compared with it.
+Prints the tables. With --write they also go to benchmarks/results.json and into docs/benchmarks.md, with the commit
+that they belong to; with --keep the ratios join benchmarks/baseline.json; with --check they are compared with it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ AREAS = (
     "scaling",
 )
 RESULTS, BASELINE = ROOT / "benchmarks/results.json", ROOT / "benchmarks/baseline.json"
-PAGES = (ROOT / "docs/benchmarks.md", ROOT / "docs/scaling.md")
-PACKAGES = ("torch", "numpy", "tensorboard", "scikit-learn", "torchmetrics", "lightning", "wandb", "tbparse")
+PAGE = ROOT / "docs/benchmarks.md"
+PACKAGES = ("torch", "numpy", "tensorboard", "scikit-learn", "torchmetrics", "pytorch-lightning", "wandb", "tbparse")
 
 
 def machine() -> str:
@@ -104,15 +104,13 @@ def be_child(area: str, size: str, file: Path) -> None:
 
 
 def write(areas: dict[str, dict[str, Any]]) -> None:
-    """Puts results into results.json and between the marks of the pages; other areas stay as they are."""
+    """Puts results into results.json and between the marks of the page; other areas stay as they are."""
     kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
     RESULTS.write_text(json.dumps({**kept, **areas}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    for page in PAGES:
-        text = page.read_text(encoding="utf-8")
-        for area, entry in areas.items():
-            if tables.marks(area)[0] in text:
-                text = tables.put(text, area, tables.markdown(entry))
-        page.write_text(text, encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    for area, entry in areas.items():
+        text = tables.put(text, area, tables.markdown(entry))
+    PAGE.write_text(text, encoding="utf-8")
 
 
 def check(areas: dict[str, dict[str, Any]], size: str, where: str) -> int:
@@ -135,7 +133,7 @@ def main() -> int:
     parser.add_argument("--only", default="", metavar="AREA,...", help=f"of {', '.join(AREAS)}")
     parser.add_argument("--size", choices=(QUICK, NORMAL, LARGE), default=NORMAL)
     parser.add_argument("--quick", dest="size", action="store_const", const=QUICK, help="small and few")
-    parser.add_argument("--write", action="store_true", help="into results.json and the pages")
+    parser.add_argument("--write", action="store_true", help="into results.json and docs/benchmarks.md")
     parser.add_argument("--keep", action="store_true", help="ratios join the baseline")
     parser.add_argument("--check", action="store_true", help="compare ratios with the baseline")
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)

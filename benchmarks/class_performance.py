@@ -8,9 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
-import sys
-import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -19,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmarks.measuring import QUICK, Comparison, Facts, Results, Run, in_child, seconds, two_threads
+
 BATCH = 512
-THREADS = 2
 #: (samples, classes, single-label?)
 SIZES = {"small": (10_000, 20, False), "wide": (1_000, 1_000, False), "large": (10_000, 1_000, False)}
 INATURALIST = (24_426, 8_142, True)
@@ -51,8 +49,8 @@ def ours(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
 
     counts = (1000 * 0.001 ** np.linspace(0, 1, classes)).astype(int)
     tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": counts}))
-    update = _timed(lambda: [tracker.update(*batch) for batch in batches])
-    compute = _timed(lambda: tracker.records(0))
+    update = seconds(lambda: [tracker.update(*batch) for batch in batches])
+    compute = seconds(lambda: tracker.records(0))
     ap = [m["ap"] for m in tracker.get_metrics()["x"].values() if m["support"]]
     return {"update": update, "compute": compute, "mean_ap": float(np.mean(ap))}
 
@@ -72,8 +70,8 @@ def exact_ap_only(batches: Batches, classes: int, single: bool) -> dict[str, Any
             for row in range(len(scores)):
                 found[first + row] = average_precision(counts_at_positives(scores[row], truth[row] > 0))
 
-    taken = _timed(compute)
-    return {"compute": taken, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
+    spent = seconds(compute)
+    return {"compute": spent, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
 
 
 def scikit_learn(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
@@ -89,8 +87,8 @@ def scikit_learn(batches: Batches, classes: int, single: bool) -> dict[str, Any]
             if truth.any():
                 found[c] = average_precision_score(truth, scores[:, c])
 
-    taken = _timed(compute)
-    return {"compute": taken, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
+    spent = seconds(compute)
+    return {"compute": spent, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
 
 
 def torchmetrics_exact(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
@@ -114,89 +112,86 @@ def _torchmetrics(batches: Batches, classes: int, single: bool, thresholds: int 
         curve = c.MultilabelPrecisionRecallCurve(classes, thresholds=thresholds)
         kinds = (c.MultilabelF1Score, c.MultilabelAveragePrecision)
     metrics = MetricCollection([kinds[0](**options), kinds[1](thresholds=thresholds, **options), curve])
-    update = _timed(lambda: [metrics.update(*batch) for batch in batches])
-    compute = _timed(lambda: metrics.compute())
+    update = seconds(lambda: [metrics.update(*batch) for batch in batches])
+    compute = seconds(lambda: metrics.compute())
     return {"update": update, "compute": compute}
 
 
-def _timed(action: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
-
-
 WAYS = {f.__name__: f for f in (ours, exact_ap_only, scikit_learn, torchmetrics_exact, torchmetrics_binned)}
+NAMES = {
+    "ours": "`ClassPerformanceTracker`, all results",
+    "exact_ap_only": "our exact AP of all classes",
+    "scikit_learn": "loop over scikit-learn's `average_precision_score`",
+    "torchmetrics_exact": "torchmetrics, exact",
+    "torchmetrics_binned": "torchmetrics, 100 bins",
+}
 
 
-def child(way: str, n: int, classes: int, single: bool) -> None:
+def be_child(way: str, n: int, classes: int, single: bool) -> None:
     """One way on one problem; prints what it took as JSON."""
     warnings.filterwarnings("ignore")
-    torch.set_num_threads(THREADS)
+    two_threads()
     result = WAYS[way](long_tailed(n, classes, single), classes, single)
     result["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     print(json.dumps(result))
 
 
-def run(way: str, n: int, classes: int, single: bool) -> dict[str, Any] | None:
-    """What `way` took in a process of its own; None where it failed or took over ten minutes."""
-    arguments = [sys.executable, __file__, "--child", way, str(n), str(classes), str(int(single))]
-    try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=True)
-    except (subprocess.TimeoutExpired, subprocess.CalledProcessError):
-        return None
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
+def taken(way: str, n: int, classes: int, single: bool) -> dict[str, Any]:
+    """What `way` took in a process of its own."""
+    words = [way, str(n), str(classes), str(int(single))]
+    found: dict[str, Any] = json.loads(in_child("benchmarks.class_performance", "--child", *words))
+    return found
 
 
-def compare(n: int, classes: int, single: bool, ways: list[str]) -> None:
-    """Prints one table."""
-    kind = "single-label" if single else "multi-label"
-    print(f"\n### {n:,} samples × {classes:,} classes, {kind}, batches of {BATCH}, {THREADS} threads\n")
-    print("| | update (s) | compute (s) | peak memory (GB) |\n|---|---:|---:|---:|")
-    results = {}
-    for way in ways:
-        if way == "torchmetrics_binned" and BATCH * classes * 100 * 8 * 2 > BINNED_BYTES_LIMIT:
-            print(f"| {way} | not run: a batch alone would need over 6 GB | | |")
-            continue
-        result = results[way] = run(way, n, classes, single)
-        if result is None:
-            print(f"| {way} | failed or took over ten minutes | | |")
-            continue
-        update = f"{result['update']:.3f}" if "update" in result else ""
-        print(f"| {way} | {update} | {result['compute']:.3f} | {result['peak_gb']:.2f} |", flush=True)
-    _ratios(results)
+def compare(run: Run, n: int, classes: int, single: bool, ways: list[str], turns: int) -> Results:
+    """Updates, updates with everything that follows, and exact AP alone, each in turns; memory and agreement."""
+    kind = f"{n:,} samples × {classes:,} classes, {'single' if single else 'multi'}-label"
+    if "torchmetrics_binned" in ways and BATCH * classes * 100 * 8 * 2 > BINNED_BYTES_LIMIT:
+        ways = [way for way in ways if way != "torchmetrics_binned"]
+        run.skip(f"torchmetrics' binned mode at {kind}", "needs over 6 GB a batch")
+    turned: list[dict[str, dict[str, Any]]] = []
+    for turn in range(turns):
+        order = ways[turn % len(ways) :] + ways[: turn % len(ways)]
+        turned.append({way: taken(way, n, classes, single) for way in order})
+
+    def values(of: Callable[[dict[str, Any]], float], chosen: list[str]) -> dict[str, list[float]]:
+        return {NAMES[way]: [of(found[way]) for found in turned] for way in chosen}
+
+    streamed = [way for way in ways if way == "ours" or way.startswith("torchmetrics")]
+    alone = ["exact_ap_only", "scikit_learn"]
+    results: list[Comparison | Facts] = []
+    if len(streamed) > 1:
+        update = values(lambda found: found["update"], streamed)
+        whole = values(lambda found: found["update"] + found["compute"], streamed)
+        results += [
+            Comparison(f"{kind}: updates", "s", NAMES["ours"], update),
+            Comparison(f"{kind}: updates and all results", "s", NAMES["ours"], whole),
+        ]
+    results.append(Comparison(f"{kind}: exact AP", "s", NAMES[alone[0]], values(lambda found: found["compute"], alone)))
+    return [*results, _memory(kind, turned[0])]
 
 
-def _ratios(results: dict[str, dict[str, Any] | None]) -> None:
-    mine, exact, loop = (results.get(way) for way in ("ours", "exact_ap_only", "scikit_learn"))
-    print()
-    for peer in ("torchmetrics_binned", "torchmetrics_exact"):
-        theirs = results.get(peer)
-        if mine and theirs:
-            whole = (theirs["update"] + theirs["compute"]) / (mine["update"] + mine["compute"])
-            print(f"- {peer} / ours: update {theirs['update'] / mine['update']:.1f}×, in all {whole:.1f}×")
-    if exact and loop:
-        apart = np.nanmax(np.abs(np.array(exact["ap"], dtype=float) - np.array(loop["ap"], dtype=float)))
-        faster = loop["compute"] / exact["compute"]
-        print(f"- scikit-learn loop / exact AP of all classes: {faster:.1f}×, apart by {apart:.1e}")
+def _memory(kind: str, found: dict[str, dict[str, Any]]) -> Facts:
+    rows = [[NAMES[way], f"{of['peak_gb']:.2f}"] for way, of in found.items()]
+    pair = (np.array(found[way]["ap"], dtype=float) for way in ("exact_ap_only", "scikit_learn"))
+    apart = float(np.nanmax(np.abs(np.subtract(*pair))))
+    return Facts(f"{kind}: peak memory", ["way", "GB"], rows, about=f"largest difference in AP {apart:.0e}")
 
 
-def main() -> None:
-    """Runs the comparison, or one way of it as a child."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the small problem only")
-    parser.add_argument("--child", nargs=4, metavar=("WAY", "N", "C", "SINGLE"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.child:
-        way, n, classes, single = arguments.child
-        child(way, int(n), int(classes), bool(int(single)))
-        return
-    for name, size in SIZES.items():
-        if name == "small" or not arguments.quick:
-            compare(*size, list(WAYS))
-    if not arguments.quick:
-        compare(*INATURALIST, ["ours", "exact_ap_only", "scikit_learn"])
+def measure(run: Run) -> Results:
+    """Three multi-label sizes and that of iNaturalist."""
+    peers = ["torchmetrics_exact", "torchmetrics_binned"] if run.has("torchmetrics") else []
+    ways = ["ours", "exact_ap_only", "scikit_learn", *peers]
+    found = [*compare(run, *SIZES["small"], ways, run.choose(2, 5))]
+    if run.size != QUICK:
+        found += compare(run, *SIZES["wide"], ways, 3)
+        found += compare(run, *SIZES["large"], ways, 1)
+        found += compare(run, *INATURALIST, ["ours", "exact_ap_only", "scikit_learn"], 1)
+    return found
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--child", nargs=4, metavar=("WAY", "N", "C", "SINGLE"), required=True)
+    way, n, classes, single = parser.parse_args().child
+    be_child(way, int(n), int(classes), bool(int(single)))

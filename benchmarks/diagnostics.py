@@ -1,144 +1,96 @@
 """What the diagnostics cost: a training step with `observe` against plain ones, and a validation, at many classes.
 
-A network of two layers before a classifier of 2,048 features × 8,142 classes. Every watched step is paired with a plain
-one of the same turn. Run: python benchmarks/diagnostics.py [--steps 20] [--device cuda]
+A network of two layers before a classifier of 2,048 features × 8,142 classes.
 """
 
 from __future__ import annotations
-
-import argparse
-import statistics
-import time
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, seconds, two_threads
+from benchmarks.tables import number
 from tbmetrics import ClassGroups, ClassPerformanceTracker, LongTailDiagnostics
 
-
-def network(features: int, classes: int) -> nn.Module:
-    return nn.Sequential(nn.Linear(features, features), nn.ReLU(), nn.Linear(features, features), nn.ReLU(),
-                         nn.Linear(features, classes))  # fmt: skip
+PASSES = "passes of the model"
 
 
-def step(model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, tracker: LongTailDiagnostics | None) -> float:
-    """Seconds of one forward and backward pass."""
-    _wait(inputs.device)
-    began = time.perf_counter()
-    logits = model(inputs)
-    if tracker is not None:
-        tracker.observe(logits, labels)
-    F.cross_entropy(logits, labels).backward()
-    model.zero_grad()
-    _wait(inputs.device)
-    return time.perf_counter() - began
+def measure(run: Run) -> Results:
+    """Training steps in turns; then a validation, batch by batch, and its end."""
+    device = two_threads()
+    torch.manual_seed(0)
+    classes, features, batch = run.choose((500, 256, 64), (8142, 2048, 256))
+    counts = np.maximum(1, 1000 * 0.002 ** np.linspace(0, 1, classes)).astype(int)
+    groups = ClassGroups.from_counts({"x": counts})
+    model = _network(features, classes).to(device)
+    tracker = LongTailDiagnostics(model, groups)
+    about = f"{features:,} features × {classes:,} classes behind two layers, batches of {batch}, {device}"
+    inputs = torch.randn(batch, features, device=device)
+    labels = torch.randint(0, classes, (batch,), device=device)
+    training = in_turns(_training(model, tracker, inputs, labels), run.choose(8, 40))
+    batches, ends = _validation(model, tracker, groups, inputs, run.choose(4, 20))
+    return [
+        Comparison("a training step", "ms", "plain step", training, watched=("observed",), about=about),
+        Comparison(
+            "a validation batch", "ms", PASSES, batches, watched=("diagnostics", "class performance"), about=about
+        ),
+        Facts("the end of the epoch", ["what", "seconds"], [[name, number(taken)] for name, taken in ends.items()]),
+    ]
 
 
-def _observe_alone(
-    model: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, tracker: LongTailDiagnostics, steps: int
-) -> float:
-    """Median seconds of `observe` and of what it hangs on the backward pass, without the pass itself."""
-    found = []
-    for _ in range(steps):
-        taken = {"call": 0.0, "hook": 0.0}
-        tracker.guard = lambda action, *args, t=taken: _timed(  # type: ignore[method-assign]
-            t, "hook", inputs.device, lambda: action(*args)
-        )
+def _network(features: int, classes: int) -> nn.Module:
+    layers = [nn.Linear(features, features), nn.ReLU(), nn.Linear(features, features), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Linear(features, classes))
+
+
+def _training(model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tensor, labels: torch.Tensor):  # type: ignore[no-untyped-def]
+    """Milliseconds of one forward and backward pass, by way."""
+
+    def step(*, observed: bool) -> None:
         logits = model(inputs)
-        _timed(taken, "call", inputs.device, lambda x=logits: tracker.observe(x, labels))
+        if observed:
+            tracker.observe(logits, labels)
         F.cross_entropy(logits, labels).backward()
         model.zero_grad()
-        found.append(sum(taken.values()))
-    del tracker.guard
-    return statistics.median(found)
 
+    def taken(*, hooked: bool = False, observed: bool = False) -> float:
+        if hooked:
+            tracker.start()
+        found = seconds(lambda: step(observed=observed), inputs.device)
+        tracker.stop()
+        return 1e3 * found
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def training(model: nn.Module, tracker: LongTailDiagnostics, arguments: argparse.Namespace) -> None:
-    """Prints the paired ratios of training steps."""
-    inputs = torch.randn(arguments.batch, arguments.features, device=arguments.device)
-    labels = torch.randint(0, arguments.classes, (arguments.batch,), device=arguments.device)
-    model.train()
-    step(model, inputs, labels, None), step(model, inputs, labels, tracker)
-    ratios: dict[str, list[float]] = {"plain again": [], "hooks set, not observed": [], "observed": []}
-    for number in range(arguments.steps):
-        order = list(ratios) if number % 2 else list(ratios)[::-1]
-        base = step(model, inputs, labels, None)
-        for kind in order:
-            if kind == "hooks set, not observed":
-                tracker.start()
-            ratios[kind].append(step(model, inputs, labels, tracker if kind == "observed" else None) / base)
-            tracker.stop()
-    alone = _observe_alone(model, inputs, labels, tracker, arguments.steps)
-    print(f"plain step: {base:.3f} s; observe and its hook alone: {alone:.4f} s, {alone / base:.1%} of it")
-    print("\n| training step | median ratio | quartiles |\n|---|---:|---:|")
-    for kind, found in ratios.items():
-        low, high = statistics.quantiles(found, n=4)[::2]
-        print(f"| {kind} | {statistics.median(found):.3f} | {low:.3f} to {high:.3f} |")
+    return {
+        "plain step": taken,
+        "plain again": taken,
+        "hooks set, not observed": lambda: taken(hooked=True),
+        "observed": lambda: taken(hooked=True, observed=True),
+    }
 
 
 @torch.no_grad()
-def validation(
-    model: nn.Module, tracker: LongTailDiagnostics, groups: ClassGroups, arguments: argparse.Namespace
-) -> None:
-    """Prints what a validation takes: the passes, class performance, diagnostics, and the end of the epoch."""
+def _validation(
+    model: nn.Module, tracker: LongTailDiagnostics, groups: ClassGroups, like: torch.Tensor, batches: int
+) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """(milliseconds of each batch, seconds of the end), by what takes them."""
     model.eval()
     performance = ClassPerformanceTracker(classes=groups)
-    taken = dict.fromkeys(("passes of the model", "class performance", "diagnostics"), 0.0)
+    taken: dict[str, list[float]] = {PASSES: [], "class performance": [], "diagnostics": []}
     tracker.start()
-    for first in range(0, arguments.samples, arguments.batch):
-        size = min(arguments.batch, arguments.samples - first)
-        inputs = torch.randn(size, arguments.features, device=arguments.device)
-        labels = torch.arange(first, first + size, device=arguments.device) % arguments.classes
-        images = torch.rand(size, 3, 64, 64)
-        logits = _timed(taken, "passes of the model", inputs.device, lambda x=inputs: model(x))
-        _timed(taken, "class performance", inputs.device, lambda x=logits, y=labels: performance.update(x, y))
-        _timed(taken, "diagnostics", inputs.device, lambda x=logits, y=labels, i=images: tracker.update(x, y, i))
+    for number_of_batch in range(batches):
+        inputs = torch.randn_like(like)
+        labels = (torch.arange(len(like), device=like.device) + number_of_batch * len(like)) % len(groups["x"])
+        images = torch.rand(len(like), 3, 64, 64)
+        found: list[torch.Tensor] = []
+        actions = {
+            PASSES: lambda x=inputs, to=found: to.append(model(x)),
+            "class performance": lambda y=labels, of=found: performance.update(of[0], y),
+            "diagnostics": lambda y=labels, of=found, i=images: tracker.update(of[0], y, i),
+        }
+        for name, action in actions.items():
+            taken[name].append(1e3 * seconds(action, like.device))
     tracker.stop()
-    print(f"\n{arguments.samples:,} samples\n\n| validation | batches (s) | end of the epoch (s) |\n|---|---:|---:|")
-    print(f"| passes of the model | {taken['passes of the model']:.2f} | |")
-    for name, one in (("class performance", performance), ("diagnostics", tracker)):
-        at_end: dict[str, float] = {"end": 0.0}
-        _timed(at_end, "end", torch.device(arguments.device), lambda one=one: list(one.records(0)))
-        print(f"| {name} | {taken[name]:.2f} | {at_end['end']:.2f} |")
-
-
-def _timed(taken: dict[str, float], name: str, device: torch.device, action):  # type: ignore[no-untyped-def]
-    _wait(device)
-    began = time.perf_counter()
-    found = action()
-    _wait(device)
-    taken[name] += time.perf_counter() - began
-    return found
-
-
-def main() -> None:
-    """Prints both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=8142)
-    parser.add_argument("--features", type=int, default=2048)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--samples", type=int, default=24_426)
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args()
-    torch.set_num_threads(2)
-    torch.manual_seed(0)
-    counts = np.maximum(1, 1000 * 0.002 ** np.linspace(0, 1, arguments.classes)).astype(int)
-    groups = ClassGroups.from_counts({"x": counts})
-    model = network(arguments.features, arguments.classes).to(arguments.device)
-    tracker = LongTailDiagnostics(model, groups)
-    print(f"torch {torch.__version__}, {arguments.classes:,} classes × {arguments.features:,} features, batches of "
-          f"{arguments.batch}, {arguments.device}")  # fmt: skip
-    training(model, tracker, arguments)
-    validation(model, tracker, groups, arguments)
-
-
-if __name__ == "__main__":
-    main()
+    ends = {"class performance": performance, "diagnostics": tracker}
+    return taken, {name: seconds(lambda one=one: list(one.records(0))) for name, one in ends.items()}  # type: ignore[misc]

@@ -2,80 +2,49 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
+import itertools
 import tempfile
-import time
 from collections.abc import Callable
 
 from torch.utils.tensorboard import SummaryWriter
 
+from benchmarks.measuring import Comparison, Results, Run, in_turns, seconds
 from tbmetrics import TBMetrics
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Scalar
 
 TAGS = [f"group/{i}" for i in range(200)]
-STEPS = 50
+TORCH = "`SummaryWriter.add_scalar` × 200"
 
 
-def per_step(write: Callable[[int], None], first: int) -> float:
-    """Microseconds of the calling thread per step, over `STEPS` steps."""
-    began = time.perf_counter()
-    for step in range(first, first + STEPS):
-        write(step)
-    return (time.perf_counter() - began) / STEPS * 1e6
-
-
-def main() -> None:
-    """Runs the writers in turn and prints medians and the ratio to torch's, pair by pair."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+def measure(run: Run) -> Results:
+    """The writers in turns, each over some steps."""
+    steps = run.choose(10, 50)
     with tempfile.TemporaryDirectory() as root:
-        torchs = SummaryWriter(f"{root}/torch")
-        ours = EventWriter(f"{root}/ours")
-        drop_in = EventWriter(f"{root}/drop_in")
+        torchs, drop_in, ours = SummaryWriter(f"{root}/torch"), EventWriter(f"{root}/drop"), EventWriter(f"{root}/ours")
         session = TBMetrics(f"{root}/session").start()
-
-        def with_torch(step: int) -> None:
-            for tag in TAGS:
-                torchs.add_scalar(tag, 1.0, step)
-
-        def with_drop_in(step: int) -> None:
-            for tag in TAGS:
-                drop_in.add_scalar(tag, 1.0, step)
-
-        def with_ours(step: int) -> None:
-            ours.write([Scalar(tag, 1.0) for tag in TAGS], step=step)
-
-        def with_session(step: int) -> None:
-            session.log_scalars(dict.fromkeys(TAGS, 1.0), step)
-
         ways = {
-            "SummaryWriter.add_scalar × 200": with_torch,
-            "EventWriter.add_scalar × 200 (drop-in)": with_drop_in,
-            "tb.log_scalars (200 tags)": with_session,
-            "EventWriter.write (200 records)": with_ours,
+            TORCH: _per_step(lambda step: [torchs.add_scalar(tag, 1.0, step) for tag in TAGS], steps),
+            "`EventWriter.add_scalar` × 200 (drop-in)": _per_step(
+                lambda step: [drop_in.add_scalar(tag, 1.0, step) for tag in TAGS], steps
+            ),
+            "`tb.log_scalars` (200 tags)": _per_step(
+                lambda step: session.log_scalars(dict.fromkeys(TAGS, 1.0), step), steps
+            ),
+            "`EventWriter.write` (200 records)": _per_step(
+                lambda step: ours.write([Scalar(tag, 1.0) for tag in TAGS], step=step), steps
+            ),
         }
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        for turn in range(rounds + 1):  # the first is a warm-up
-            for name, way in ways.items():
-                taken = per_step(way, turn * STEPS)
-                if turn:
-                    times[name].append(taken)
+        values = in_turns(ways, run.choose(5, 15))
         for writer in (torchs, ours, drop_in):
             writer.close()
         session.finalize()
-    base = times["SummaryWriter.add_scalar × 200"]
-    print(
-        "| 200 scalars a step | µs on the training thread (median) | times cheaper, pair by pair (min / median / max) |"
-    )
-    print("|---|---:|---:|")
-    for name, taken in times.items():
-        ratios = sorted(b / t for b, t in zip(base, taken, strict=True))
-        spread = f"{ratios[0]:.0f} / {statistics.median(ratios):.0f} / {ratios[-1]:.0f}"
-        print(f"| {name} | {statistics.median(taken):.0f} | {spread} |")
+    watched = tuple(way for way in ways if way != TORCH)
+    title = "200 scalars a step, on the training thread"
+    return [Comparison(title, "µs a step", TORCH, values, inverse=True, watched=watched)]
 
 
-if __name__ == "__main__":
-    main()
+def _per_step(write: Callable[[int], object], steps: int) -> Callable[[], float]:
+    """Gives the microseconds of the calling thread per step; each call goes on where the last one ended."""
+    numbers = itertools.count()
+    return lambda: 1e6 / steps * seconds(lambda: [write(next(numbers)) for _ in range(steps)])

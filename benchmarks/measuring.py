@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import os
 import statistics
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 ROOT = Path(__file__).parent.parent
 QUICK, NORMAL, LARGE = "quick", "normal", "large"
@@ -153,11 +153,27 @@ def in_turns(
     return values
 
 
-def seconds(action: Callable[[], object]) -> float:
-    """How long `action` takes."""
+def seconds(action: Callable[[], object], device: torch.device | None = None) -> float:
+    """How long `action` takes, with what it leaves to the device."""
+    synchronise(device)
     began = time.perf_counter()
     action()
+    synchronise(device)
     return time.perf_counter() - began
+
+
+def synchronise(device: torch.device | None) -> None:
+    """Waits for the device, so that a time is its own."""
+    if device is not None and device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def two_threads() -> torch.device:
+    """The device to measure on; on the CPU with two threads."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    torch.set_num_threads(2)
+    return torch.device("cpu")
 
 
 def in_child(module: str, *arguments: str, timeout: float = 900) -> str:
@@ -175,12 +191,3 @@ def in_child(module: str, *arguments: str, timeout: float = 900) -> str:
 def median(values: Sequence[float]) -> float:
     """Of one or more."""
     return statistics.median(values)
-
-
-def parsed_size(argv: Sequence[str] | None = None) -> str:
-    """`--quick` or `--large` on a command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--quick", dest="size", action="store_const", const=QUICK, default=NORMAL)
-    parser.add_argument("--large", dest="size", action="store_const", const=LARGE)
-    size: str = parser.parse_args(argv).size
-    return size

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,22 +10,49 @@ from importlib import import_module
 import torch
 from torch.profiler import record_function
 
+from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, median
+from benchmarks.tables import number
 from tbmetrics import ResourceMonitor, TBMetrics
 
-CALLS = 20_000
 STEP_MILLISECONDS = 20.0
 STEPS = 200
+TORCH = "torch's `record_function`, no profiler running"
+OURS = (
+    "`ResourceMonitor.start_component`/`end_component`",
+    "`tb.start_component`/`end_component`",
+    "`with tb.component(...)`",
+)
 
 
-def per_call(action: Callable[[], object]) -> float:
-    """Microseconds per call, of `CALLS` calls."""
-    began = time.perf_counter_ns()
-    for _ in range(CALLS):
-        action()
-    return (time.perf_counter_ns() - began) / CALLS / 1e3
+def measure(run: Run) -> Results:
+    """Timers in turns; then what a session with its monitor adds to an empty loop."""
+    with tempfile.TemporaryDirectory() as root:
+        monitor = ResourceMonitor()
+        session = TBMetrics(f"{root}/session").start()
+        monitor.start_epoch(0)
+        session.start_epoch(0)
+        calls = run.choose(2_000, 20_000)
+        ways = {name: _per_call(way, calls) for name, way in _timers(session, monitor, run).items()}
+        values = in_turns(ways, run.choose(5, 15))
+        session.finalize()
+        steps = [step_cost(f"{root}/steps{i}") for i in range(run.choose(2, 9))]
+    title = "start and stop of one component"
+    return [Comparison(title, "µs", TORCH, values, inverse=True, watched=OURS), _in_a_step(steps)]
 
 
-def ways_to_time(session: TBMetrics, monitor: ResourceMonitor) -> dict[str, Callable[[], object]]:
+def _per_call(action: Callable[[], object], calls: int) -> Callable[[], float]:
+    """Gives microseconds per call."""
+
+    def taken() -> float:
+        began = time.perf_counter_ns()
+        for _ in range(calls):
+            action()
+        return (time.perf_counter_ns() - began) / calls / 1e3
+
+    return taken
+
+
+def _timers(session: TBMetrics, monitor: ResourceMonitor, run: Run) -> dict[str, Callable[[], object]]:
     """Each starts and stops one component."""
     clock = time.perf_counter_ns
 
@@ -51,18 +76,11 @@ def ways_to_time(session: TBMetrics, monitor: ResourceMonitor) -> dict[str, Call
         with record_function("forward_pass"):
             pass
 
-    ways = {
-        "two reads of `perf_counter_ns`": bare,
-        "`ResourceMonitor.start_component`/`end_component`": of_monitor,
-        "`tb.start_component`/`end_component`": of_session,
-        "`with tb.component(...)`": of_session_with,
-        "torch's `record_function`, no profiler running": of_torch,
-    }
-    try:
-        profiler = import_module("lightning.pytorch.profilers").SimpleProfiler()
-    except ImportError:
-        print("lightning is not installed: its SimpleProfiler is left out")
+    ways = {TORCH: of_torch, **dict(zip(OURS, (of_monitor, of_session, of_session_with), strict=True))}
+    ways["two reads of `perf_counter_ns`"] = bare
+    if not run.has("pytorch_lightning", "Lightning"):
         return ways
+    profiler = import_module("pytorch_lightning.profilers").SimpleProfiler()
 
     def of_lightning() -> None:
         profiler.start("forward_pass")
@@ -73,9 +91,8 @@ def ways_to_time(session: TBMetrics, monitor: ResourceMonitor) -> dict[str, Call
 
 def step_cost(folder: str) -> tuple[float, float]:
     """(microseconds a step, milliseconds an epoch's end) that a session with its monitor adds to an empty loop."""
-    model = torch.nn.Linear(8, 8)
     batches = [torch.zeros(16, 8)] * STEPS
-    with TBMetrics(folder, model=model) as tb:
+    with TBMetrics(folder, model=torch.nn.Linear(8, 8)) as tb:
         tb.start_epoch(0)
         for _ in tb.batches(batches):
             pass
@@ -83,45 +100,20 @@ def step_cost(folder: str) -> tuple[float, float]:
         tb.start_epoch(1)
         began = time.perf_counter_ns()
         for _ in tb.batches(batches):
-            with tb.component("forward_pass"):
-                pass
-            with tb.component("backward_pass"):
-                pass
-            with tb.component("optimizer_step"):
-                pass
+            for name in ("forward_pass", "backward_pass", "optimizer_step"):
+                with tb.component(name):
+                    pass
         ended = time.perf_counter_ns()
         tb.end_epoch()
         closed = time.perf_counter_ns()
     return (ended - began) / STEPS / 1e3, (closed - ended) / 1e6
 
 
-def main() -> None:
-    """Prints medians over rounds, the ways in turn in each round."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
-    with tempfile.TemporaryDirectory() as root:
-        monitor = ResourceMonitor()
-        session = TBMetrics(f"{root}/session").start()
-        monitor.start_epoch(0)
-        session.start_epoch(0)
-        ways = ways_to_time(session, monitor)
-        times: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(rounds):
-            for name, action in ways.items():
-                times[name].append(per_call(action))
-        session.finalize()
-        steps = [step_cost(f"{root}/steps{i}") for i in range(rounds)]
-    bare = times["two reads of `perf_counter_ns`"]
-    print("| start and stop of a component | µs (median) | over the bare pair (median) |\n|---|---:|---:|")
-    for name, taken in times.items():
-        over = statistics.median(t - b for t, b in zip(taken, bare, strict=True))
-        print(f"| {name} | {statistics.median(taken):.2f} | {over:.2f} |")
-    per_step, per_epoch = (statistics.median(values) for values in zip(*steps, strict=True))
-    share = per_step / 1e3 / STEP_MILLISECONDS
-    print(f"\nSession and monitor, `batches` and three components: {per_step:.1f} µs a step", end="")
-    print(f" = {share:.2%} of a step of {STEP_MILLISECONDS:.0f} ms; the end of an epoch {per_epoch:.1f} ms.")
-
-
-if __name__ == "__main__":
-    main()
+def _in_a_step(steps: list[tuple[float, float]]) -> Facts:
+    per_step, per_epoch = (median(values) for values in zip(*steps, strict=True))
+    rows = [
+        ["a step, with `batches` and three components", f"{number(per_step)} µs"],
+        [f"the same, of a step of {STEP_MILLISECONDS:.0f} ms", f"{per_step / 1e3 / STEP_MILLISECONDS:.2%}"],
+        ["the end of an epoch", f"{number(per_epoch)} ms"],
+    ]
+    return Facts("session and monitor in an empty loop", ["what", "median"], rows)
