@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import baseline, tables
-from benchmarks.measuring import LARGE, NORMAL, QUICK, ROOT, Run
+from benchmarks.measuring import LARGE, NORMAL, QUICK, ROOT, Run, environment
 
 AREAS = (
     "headline",
@@ -82,11 +82,10 @@ def measured(area: str, size: str, where: str) -> dict[str, Any] | None:
     """The results of one area, from a process of its own; None where it failed."""
     load = [os.getloadavg()[0]]
     began = time.perf_counter()
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "results.json")
         command = [sys.executable, "-m", "benchmarks", "--only", area, "--size", size, "--child", str(file)]
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path})
+        done = subprocess.run(command, cwd=ROOT, env=environment())
         if done.returncode:
             return None
         found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -3,23 +3,21 @@
 The log is generated: scalars, histograms, per-class tables, PR curves and images. Each reader runs in a process of its
 own, in turns: TensorBoard's `EventAccumulator`, tbparse, and TensorBoard's data server in Rust, the latter two where
 they are installed. Then the time of exporting everything, of exporting again unchanged, and of a hundred figures.
-Run: python benchmarks/export.py [--megabytes 200] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import itertools
 import json
-import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.measuring import Comparison, Facts, Results, Run, in_child, in_turns, seconds
 from tbmetrics.records import CLASS_COLUMNS, ClassList, Histogram, Image, PRCurve, Record, Scalar, Table
 
 CLASSES, EPOCHS, STEPS_PER_EPOCH = 1000, 100, 400
@@ -94,19 +92,20 @@ def read_tbparse(folder: str) -> int:
     return len(SummaryReader(folder, pivot=False).scalars)
 
 
-READERS = {"ours": read_ours, "EventAccumulator": read_tensorboard, "tbparse": read_tbparse}
+OURS, ACCUMULATOR, TBPARSE = "`read_run`", "TensorBoard's `EventAccumulator`, keeping everything", "tbparse"
+DATA_SERVER = "TensorBoard's data server in Rust"
+READERS = {OURS: read_ours, ACCUMULATOR: read_tensorboard, TBPARSE: read_tbparse}
 
 
-def measured(reader: str, folder: Path) -> tuple[float, int]:
-    """(seconds, peak bytes) of a reader in a process of its own, imports left out of the time."""
-    if reader == "data server":
+def measured(reader: str, folder: Path) -> dict[str, float]:
+    """Seconds and peak bytes of a reader in a process of its own, imports left out of the time."""
+    if reader == DATA_SERVER:
         return measured_server(folder)
-    command = [sys.executable, __file__, "--reader", reader, "--folder", str(folder)]
-    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-    return found["seconds"], found["peak"]
+    found: dict[str, float] = json.loads(in_child("benchmarks.export", "--reader", reader, "--folder", str(folder)))
+    return found
 
 
-def measured_server(folder: Path) -> tuple[float, int]:
+def measured_server(folder: Path) -> dict[str, float]:
     """The same of the data server, which keeps a sample; it checks checksums too, and stops once all is loaded."""
     import tensorboard_data_server
 
@@ -117,22 +116,16 @@ def measured_server(folder: Path) -> tuple[float, int]:
             if "Starting load cycle" in line:
                 began = time.perf_counter()
             if "Finished load cycle" in line:
-                seconds = time.perf_counter() - began
-                peak = peak_bytes(server.pid)
+                found = {"seconds": time.perf_counter() - began, "peak": float(peak_bytes(server.pid))}
                 server.kill()
-                return seconds, peak
+                return found
     raise RuntimeError("the data server ended before it had loaded the log")
 
 
-def readers() -> list[str]:
+def readers(run: Run) -> list[str]:
     """Those that are installed."""
-    found = ["ours", "EventAccumulator"]
-    for name, module in (("tbparse", "tbparse"), ("data server", "tensorboard_data_server")):
-        if importlib.util.find_spec(module) is not None:
-            found.append(name)
-        else:
-            print(f"{name} is not installed: left out")
-    return found
+    others = {TBPARSE: "tbparse", DATA_SERVER: "tensorboard_data_server"}
+    return [OURS, ACCUMULATOR, *(name for name, module in others.items() if run.has(module))]
 
 
 def be_reader(reader: str, folder: str) -> None:
@@ -140,10 +133,8 @@ def be_reader(reader: str, folder: str) -> None:
     import tbmetrics.events.reader  # noqa: F401
 
     before = peak_bytes()
-    began = time.perf_counter()
-    READERS[reader](folder)
-    seconds = time.perf_counter() - began
-    print(json.dumps({"seconds": seconds, "peak": peak_bytes() - before}))
+    taken = seconds(lambda: READERS[reader](folder))
+    print(json.dumps({"seconds": taken, "peak": peak_bytes() - before}))
 
 
 def peak_bytes(process: int | str = "self") -> int:
@@ -152,66 +143,65 @@ def peak_bytes(process: int | str = "self") -> int:
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
-def main() -> None:
-    """Prints the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--reader", choices=READERS, help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.reader:
-        be_reader(arguments.reader, arguments.folder)
-        return
+def measure(run: Run) -> Results:
+    """The readers in turns, then what exporting takes."""
     with tempfile.TemporaryDirectory() as folder:
-        log, out = Path(folder, "log"), Path(folder, "out")
+        log = Path(folder, "log")
         log.mkdir()
-        size = generate(log, arguments.megabytes)
-        names = readers()
-        rounds = [{name: measured(name, log) for name in names} for _ in range(arguments.rounds)]
-        print(f"log of {size / 2**20:.0f} MiB")
-        print("reader              seconds   MiB more than before   time ÷ ours   memory ÷ ours")
-        for name in names:
-            seconds = statistics.median(r[name][0] for r in rounds)
-            peak = statistics.median(r[name][1] for r in rounds) / 2**20
-            times = statistics.median(r[name][0] / r["ours"][0] for r in rounds)
-            memory = statistics.median(r[name][1] / max(r["ours"][1], 1) for r in rounds)
-            print(f"{name:18}{seconds:9.2f}{peak:23.0f}{times:14.1f}{memory:16.1f}")
-        export_all(log, out)
-        draw_many(Path(folder))
+        size = f"log of {generate(log, run.choose(4, 200)) / 2**20:.0f} MiB"
+        names, turns = readers(run), run.choose(2, 3)
+        found = [{name: measured(name, log) for name in names} for _ in range(turns)]
+        seconds_by_way, megabytes = (
+            {name: [turn[name][kind] / unit for turn in found] for name in names}
+            for kind, unit in (("seconds", 1), ("peak", 2**20))
+        )
+        return [
+            Comparison("reading a log", "s", OURS, seconds_by_way, about=f"{size}, all points"),
+            Comparison(
+                "its memory", "MiB more than before", OURS, megabytes, about=f"{size}; the data server keeps a sample"
+            ),
+            export_twice(log, Path(folder, "out"), size),
+            draw_many(Path(folder), run.choose(10, 100), run.choose(1, 3)),
+        ]
 
 
-def export_all(log: Path, out: Path) -> None:
-    """Everything of the large log, and again without a change."""
+def export_twice(log: Path, out: Path, size: str) -> Facts:
+    """Everything of the log, and again without a change."""
     from tbmetrics.export import export
 
+    rows = []
     for what in ("first", "unchanged"):
         began = time.perf_counter()
         report = export(log, out)
-        print(f"export, {what}: {len(report.written)} of {len(report.files)} files, {seconds_since(began):.2f} s")
+        rows.append(
+            [f"{what}, {len(report.written)} of {len(report.files)} files", f"{time.perf_counter() - began:.2f}"]
+        )
+    return Facts("exporting everything", ["export", "seconds"], rows, about=size)
 
 
-def draw_many(folder: Path) -> None:
-    """A hundred figures: one process and several."""
+def draw_many(folder: Path, figures: int, turns: int) -> Comparison:
+    """Figures as PNG, in one process and in several."""
     from tbmetrics.events.writer import EventWriter
     from tbmetrics.export import export
 
     random = np.random.default_rng(0)
-    writer = EventWriter(str(folder / "many"), policy="block")
-    for step in range(50):
-        groups = [Scalar(f"group{i}/{k}", float(random.normal())) for i in range(100) for k in range(2)]
-        writer.write(groups, step=step)
-    writer.close()
-    for jobs in (1, None):
-        began = time.perf_counter()
-        report = export(folder / "many", folder / f"figures-{jobs}", formats=["png"], jobs=jobs)
-        print(f"{len(report.files)} figures, jobs={jobs}: {seconds_since(began):.1f} s")
+    with EventWriter(str(folder / "many"), policy="block") as writer:
+        for step in range(50):
+            groups = [Scalar(f"group{i}/{k}", float(random.normal())) for i in range(figures) for k in range(2)]
+            writer.write(groups, step=step)
+    numbers = itertools.count()
 
+    def draw(jobs: int | None) -> float:
+        return seconds(lambda: export(folder / "many", folder / f"figures{next(numbers)}", formats=["png"], jobs=jobs))
 
-def seconds_since(began: float) -> float:
-    """Seconds by the clock."""
-    return time.perf_counter() - began
+    ways = {"one process": lambda: draw(1), "as many as cores (the default)": lambda: draw(None)}
+    values = in_turns(ways, turns, warm_up=0)
+    return Comparison(f"{figures} figures as PNG", "s", "one process", values, watched=tuple(ways)[1:])
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--reader", choices=READERS, required=True)
+    parser.add_argument("--folder", required=True)
+    options = parser.parse_args()
+    be_reader(options.reader, options.folder)

@@ -176,13 +176,16 @@ def two_threads() -> torch.device:
     return torch.device("cpu")
 
 
+def environment() -> dict[str, str]:
+    """Of child processes: with what is measured on their path."""
+    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
 def in_child(module: str, *arguments: str, timeout: float = 900) -> str:
     """The last line that `python -m module arguments` prints."""
     command = [sys.executable, "-m", module, *arguments]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment())
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
     return done.stdout.splitlines()[-1]

@@ -1,12 +1,11 @@
 """What grows with classes, samples, ranks, steps and runs: measured slopes, in bytes and seconds.
 
-Each quantity is measured at a few sizes and fitted by a line; the slope, and what it makes of the target size, are
-printed beside the largest size that was run.
+Each quantity is measured at a few sizes and fitted by a line; the slope, and what it makes of the target size, stand
+beside the largest size that was run.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import multiprocessing
 import os
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.measuring import Facts, Results, Run, seconds
 from tbmetrics import ClassGroups, ClassPerformanceTracker, TBMetrics, read_logdir
 
 Measured = dict[str, float]
@@ -109,46 +109,42 @@ def runs(number: int, root: Path) -> Measured:
     return {"read s": seconds(lambda: read_logdir(root))}
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """How long `action` takes."""
-    began = time.perf_counter()
-    action()
-    return time.perf_counter() - began
-
-
 def size_of(folder: Path) -> int:
     """Bytes of all files in `folder`."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def table(title: str, sizes: Sequence[int], target: int, measure: Callable[[int], Measured]) -> None:
-    """Prints slope, largest measured and projected value of each quantity."""
+def table(title: str, sizes: Sequence[int], target: int, measure: Callable[[int], Measured]) -> Facts:
+    """Slope, largest measured and projected value of each quantity."""
     found = [measure(size) for size in sizes]
-    print(f"\n{title}: {', '.join(f'{size:,}' for size in sizes)}; projected to {target:,}")
-    print("| what | slope | at largest | projected |\n|---|---:|---:|---:|")
+    rows = []
     for name in found[0]:
         values = [of_size[name] for of_size in found]
         slope, constant = np.polyfit(sizes, values, 1)
         unit = name.rpartition(" ")[2]
-        projected = slope * target + constant
-        print(f"| {name} | {slope:.3g} {unit} | {values[-1]:.3g} | {projected:.3g} |", flush=True)
+        rows.append([name, f"{slope:.3g} {unit}", f"{values[-1]:.3g}", f"{slope * target + constant:.3g}"])
+    columns = ["what", "slope", f"at {sizes[-1]:,}", f"projected to {target:,}"]
+    return Facts(title, columns, rows, about=", ".join(f"{size:,}" for size in sizes))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--large", action="store_true", help="up to 100,000 classes and 8 ranks; needs 8 GB")
-    large = parser.parse_args().large
+def measure(run: Run) -> Results:
+    """Classes, samples, ranks, steps and runs; the large size goes to 100,000 classes and 8 ranks and needs 8 GB."""
     torch.set_num_threads(1)
+    validation(100, 256)  # warms up
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        of_classes = [1_000, 4_000, 10_000, *([30_000, 100_000] if large else [])]
-        table("classes (512 samples)", of_classes, 1_000_000, lambda n: validation(n, 512, root / f"c{n}"))
-        table("samples (100 classes)", [5_000, 20_000, 50_000], 1_000_000, lambda n: validation(100, n))
-        of_ranks = [2, 4, *([8] if large else [])]
-        table("ranks (1,000 classes, 8,192 samples in all)", of_ranks, 1_024, lambda n: ranks(n, 1_000, 8_192))
-        table("steps", [1_000, 5_000, 10_000], 1_000_000, lambda n: steps(n, root / f"s{n}"))
-        table("runs (1,000 scalars each)", [5, 20, 50], 1_000, lambda n: runs(n, root / f"r{n}"))
-
-
-if __name__ == "__main__":
-    main()
+        normal = [1_000, 4_000, 10_000]
+        of_classes = run.choose([100, 500], normal, [*normal, 30_000, 100_000])
+        of_samples = run.choose([500, 2_000], [5_000, 20_000, 50_000])
+        of_ranks, of_steps = run.choose([2], [2, 4], [2, 4, 8]), run.choose([200, 1_000], [1_000, 5_000, 10_000])
+        of_runs = run.choose([2, 5], [5, 20, 50])
+        found = [
+            table("classes (512 samples)", of_classes, 1_000_000, lambda n: validation(n, 512, root / f"c{n}")),
+            table("samples (100 classes)", of_samples, 1_000_000, lambda n: validation(100, n)),
+            table("steps", of_steps, 1_000_000, lambda n: steps(n, root / f"s{n}")),
+            table("runs (1,000 scalars each)", of_runs, 1_000, lambda n: runs(n, root / f"r{n}")),
+        ]
+        if len(of_ranks) > 1:
+            title = "ranks (1,000 classes, 8,192 samples in all)"
+            found.append(table(title, of_ranks, 1_024, lambda n: ranks(n, 1_000, 8_192)))
+        return found

@@ -1,16 +1,13 @@
 """The Long Tail tab at the size of iNaturalist: first chart, dragging a threshold, sorting, and what the server pays.
 
 Logs of many runs are generated, TensorBoard is started on them with and without the tab's plugin, and Chromium opens
-the tab, drags and sorts. Run: python benchmarks/tab.py [--classes 8142] [--runs 10] [--validations 100]
-Needs Chromium and the dev extra.
+the tab, drags and sorts.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 
+from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, median
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.flows import most_pairs
 from tbmetrics.count_buckets import count_buckets
@@ -48,6 +46,8 @@ board = program.TensorBoard([p for p in default.get_plugins() if plugin or "long
 board.configure(sys.argv)
 board.main()
 """
+
+DRAGGING = "frame while dragging"
 
 FIRST_CHART = """() => new Promise(resolve => {
   const look = () => {
@@ -195,7 +195,7 @@ def in_chromium(board: Board) -> dict[str, list[float]]:
     """Milliseconds of what a user does in the tab."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {"first chart": [], "frame while dragging": [], "sort": []}
+    found: dict[str, list[float]] = {"first chart": [], DRAGGING: [], "sort": []}
     address = board.url + "data/plugin_entry.html?name=longtail"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -209,57 +209,56 @@ def in_chromium(board: Board) -> dict[str, list[float]]:
         page.goto(address + "#p.longtail.rule=lvis")
         page.wait_for_selector(".classes tbody:not(.spacer) tr")
         page.wait_for_load_state("networkidle")
-        found["frame while dragging"] = page.evaluate(DRAG)
+        found[DRAGGING] = page.evaluate(DRAG)
         page.wait_for_timeout(2000)
         found["sort"] = page.evaluate(SORT)
         browser.close()
     return found
 
 
-def start_ups(logdir: Path, rounds: int) -> tuple[float, float]:
-    """Seconds until TensorBoard answers with and without the plugin, on an empty directory, medians, in turns."""
-    times: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(rounds):
-        for plugin in times:
-            board = Board(logdir, plugin)
-            times[plugin].append(board.seconds)
-            board.close()
-    return statistics.median(times[True]), statistics.median(times[False])
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    for name, default in (("classes", 8142), ("runs", 10), ("validations", 100), ("rounds", 5)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
+def measure(run: Run) -> Results:
+    """Starts in turns; then the tab in Chromium, and what the server holds."""
+    if not run.has("playwright") or shutil.which("chromium") is None:
+        run.skip("the tab", "needs playwright and Chromium")
+        return []
+    classes, runs, validations = run.choose((300, 2, 5), (8142, 10, 100))
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder, "empty")
         empty.mkdir()
-        with_plugin, without = start_ups(empty, options.rounds)
-        size = generate(Path(folder, "runs"), options.classes, options.runs, options.validations)
-        plain = Board(Path(folder, "runs"), plugin=False)
-        time.sleep(max(10, size / 2**20 / 25))
-        memory_without = plain.megabytes()
-        plain.close()
-        board = Board(Path(folder, "runs"), plugin=True)
-        board.until(lambda: loaded(board, options.runs, options.validations))
-        memory = board.megabytes()
-        found = in_chromium(board)
-        used = board.megabytes()
-        board.close()
-    scale = f"{options.classes:,} classes, {options.runs} runs, {options.validations} validations"
-    print(f"{scale}; log {size / 2**20:,.0f} MiB")
-    print("| what | median | worst |")
-    print("|---|---|---|")
-    for name, times in found.items():
-        print(f"| {name} | {statistics.median(times):.0f} ms | {max(times):.0f} ms |")
-    frames = 1000 * len(found["frame while dragging"]) / sum(found["frame while dragging"])
-    print(f"| frames a second while dragging | {frames:.0f} | |")
-    print(f"| TensorBoard's start with / without the plugin | {with_plugin:.2f} / {without:.2f} s | |")
-    print(f"| its memory, loaded: without the plugin, with it, after the tab was used | "
-          f"{memory_without:,.0f} / {memory:,.0f} / {used:,.0f} MiB | |")  # fmt: skip
+        ways = {"without the plugin": lambda: start(empty, False), "with it": lambda: start(empty, True)}
+        starts = in_turns(ways, run.choose(2, 7))
+        size = generate(Path(folder, "runs"), classes, runs, validations)
+        scale = f"{classes:,} classes, {runs} runs, {validations} validations, {size / 2**20:,.0f} MiB of logs"
+        found, memory = look(Path(folder, "runs"), runs, validations, size)
+    rows = [[name, f"{median(times):.0f}", f"{max(times):.0f}"] for name, times in found.items()]
+    frames = 1000 * len(found[DRAGGING]) / sum(found[DRAGGING])
+    about = f"{scale}; {frames:.0f} frames a second while dragging"
+    return [
+        Comparison("TensorBoard's start", "s", "without the plugin", starts, watched=("with it",)),
+        Facts("in the tab", ["what", "median (ms)", "worst (ms)"], rows, about),
+        Facts(
+            "memory of the server", ["when", "MiB"], [[when, f"{used:,.0f}"] for when, used in memory.items()], scale
+        ),
+    ]
 
 
-if __name__ == "__main__":
-    main()
+def start(logdir: Path, plugin: bool) -> float:
+    """Seconds until TensorBoard answers."""
+    board = Board(logdir, plugin)
+    board.close()
+    return board.seconds
+
+
+def look(logdir: Path, runs: int, validations: int, size: int) -> tuple[dict[str, list[float]], dict[str, float]]:
+    """(milliseconds of what a user does, MiB that the server holds)."""
+    plain = Board(logdir, plugin=False)
+    time.sleep(max(10, size / 2**20 / 25))
+    memory = {"loaded, without the plugin": plain.megabytes()}
+    plain.close()
+    board = Board(logdir, plugin=True)
+    board.until(lambda: loaded(board, runs, validations))
+    memory["loaded, with it"] = board.megabytes()
+    found = in_chromium(board)
+    memory["after the tab was used"] = board.megabytes()
+    board.close()
+    return found, memory

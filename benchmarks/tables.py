@@ -42,18 +42,25 @@ def markdown(area: Mapping[str, Any]) -> str:
 
 
 def _table(result: Comparison | Facts) -> str:
-    title = f"**{result.title}**" + (f" ({result.about})" if result.about else "")
-    return f"{title}\n\n{_comparison(result) if isinstance(result, Comparison) else _rows(result.columns, result.rows)}"
+    if isinstance(result, Facts):
+        return f"{_title(result.title, result.about)}\n\n{_rows(result.columns, result.rows)}"
+    how = f"{result.base} ÷ way" if result.inverse else f"way ÷ {result.base}"
+    turns = len(result.values[result.base])
+    about = "; ".join(filter(None, [result.about, f"ratio: {how}", f"{turns} turns" if turns > 1 else "one turn"]))
+    return f"{_title(result.title, about)}\n\n{_comparison(result)}"
+
+
+def _title(title: str, about: str) -> str:
+    return f"**{title}**" + (f" ({about})" if about else "")
 
 
 def _comparison(result: Comparison) -> str:
-    how = f"{result.base} ÷ way" if result.inverse else f"way ÷ {result.base}"
-    columns = ["way", f"median ({result.unit})", f"ratio ({how})", "95 % of it", "of totals", "of the fastest", "turns"]
-    rows = [[result.base, number(_middle(result.values[result.base])), "1", "", "", "", ""]]
+    columns = ["way", f"median ({result.unit})", "ratio", "95 % of it", "of totals", "of the fastest"]
+    rows = [[result.base, number(_middle(result.values[result.base])), "1", "", "", ""]]
     for way, s in result.summaries().items():
         spread = f"{number(s.low)} to {number(s.high)}" if s.turns > 2 else ""
         middle = number(_middle(result.values[way]))
-        rows.append([way, middle, number(s.ratio), spread, number(s.of_totals), number(s.of_fastest), str(s.turns)])
+        rows.append([way, middle, number(s.ratio), spread, number(s.of_totals), number(s.of_fastest)])
     return _rows(columns, rows)
 
 

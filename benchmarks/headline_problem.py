@@ -1,0 +1,123 @@
+"""What the headline trains: a transformer on handwritten digits, or with CUDA a ViT-B/16 on generated images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from benchmarks.models import VisionTransformer
+
+Batch = tuple[Tensor, dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a problem: of the model, and of an epoch."""
+
+    dim: int
+    blocks: int
+    heads: int
+    batch: int
+    steps: int
+    epochs: int
+
+
+SIZES = {
+    "small": Size(dim=48, blocks=2, heads=4, batch=16, steps=400, epochs=3),
+    "medium": Size(dim=192, blocks=6, heads=6, batch=64, steps=100, epochs=3),
+    "quick": Size(dim=48, blocks=2, heads=4, batch=16, steps=30, epochs=2),
+    "vit": Size(dim=768, blocks=12, heads=12, batch=64, steps=200, epochs=2),
+}
+
+
+class Problem:
+    """The model, its batches and its loss; the same for every way."""
+
+    def __init__(self, size: Size, *, vit: bool) -> None:
+        from tbmetrics import ClassGroups
+
+        torch.manual_seed(0)
+        self.size = size
+        self.device = torch.device("cuda" if vit else "cpu")
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=vit)
+        self.groups: ClassGroups
+        self.model, self.training, self.validation, self.groups = _vit(size) if vit else _digits(size)
+        self.model.to(self.device)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The training batches of an epoch, drawn with replacement."""
+        generator = torch.Generator().manual_seed(epoch)
+        images, targets = self.training
+        for _ in range(self.size.steps):
+            rows = torch.randint(len(images), (self.size.batch,), generator=generator)
+            yield self.to_device((images[rows], {a: y[rows] for a, y in targets.items()}))
+
+    def validation_batches(self) -> Iterator[Batch]:
+        """All validation batches."""
+        images, targets = self.validation
+        for first in range(0, len(images), self.size.batch):
+            rows = slice(first, first + self.size.batch)
+            yield self.to_device((images[rows], {a: y[rows] for a, y in targets.items()}))
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch where the model is."""
+        images, targets = batch
+        moved = {a: y.to(self.device, non_blocking=True) for a, y in targets.items()}
+        return images.to(self.device, non_blocking=True), moved
+
+    def logits(self, images: Tensor) -> dict[str, Tensor]:
+        """By attribute, in bfloat16 where the device computes so."""
+        with self.autocast:
+            found: dict[str, Tensor] = self.model(images)
+        return found
+
+    @staticmethod
+    def loss(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of single-label attributes, binary of multi-label ones."""
+        parts = [
+            F.cross_entropy(logits[a].float(), y)
+            if y.ndim == 1
+            else F.binary_cross_entropy_with_logits(logits[a].float(), y)
+            for a, y in targets.items()
+        ]
+        return torch.stack(parts).sum()
+
+
+def _digits(size: Size) -> tuple[nn.Module, Batch, Batch, Any]:
+    from examples import digits_longtail as digits
+
+    training, validation = digits.load_splits(0)
+    groups = digits.class_groups(training)
+    classes = {attribute: len(of) for attribute, of in groups.items()}
+    model = digits.PromptTransformer(classes, size.dim, size.heads, size.blocks)
+    return model, (training.images, training.targets), (validation.images, validation.targets), groups
+
+
+class _OneAttribute(nn.Module):
+    """A classifier as one of attributes."""
+
+    def __init__(self, model: nn.Module, attribute: str) -> None:
+        super().__init__()
+        self.model, self.attribute = model, attribute
+
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits by attribute."""
+        return {self.attribute: self.model(images)}
+
+
+def _vit(size: Size, classes: int = 1000) -> tuple[nn.Module, Batch, Batch, Any]:
+    from tbmetrics import ClassGroups
+
+    counts = [max(2, int(1280 * 0.004 ** (c / classes))) for c in range(classes)]
+
+    def generated(n: int) -> Batch:
+        return torch.randn(n, 3, 224, 224), {"species": torch.randint(classes, (n,))}
+
+    model = _OneAttribute(VisionTransformer(size.dim, size.blocks, size.heads, classes), "species")
+    return model, generated(512), generated(1024), ClassGroups.from_counts({"species": counts})

@@ -1,0 +1,194 @@
+"""The ways that the headline compares: the bare loop, tbmetrics with everything on, and what others offer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmarks.headline_problem import Batch, Problem
+
+BARE, OURS = "bare loop", "tbmetrics, everything on"
+LIGHTNING_BARE, LIGHTNING, WANDB = "Lightning, bare", "Lightning's callbacks, torchmetrics", "wandb.watch, torchmetrics"
+
+
+def bare(problem: Problem, folder: str) -> None:
+    """The loop and nothing else; validation computes the logits."""
+    for epoch in range(problem.size.epochs):
+        problem.model.train()
+        for images, targets in problem.batches(epoch):
+            problem.loss(problem.logits(images), targets).backward()
+            problem.optimizer.step()
+            problem.optimizer.zero_grad()
+        problem.model.eval()
+        with torch.no_grad():
+            for images, _ in problem.validation_batches():
+                problem.logits(images)
+
+
+def ours(problem: Problem, folder: str) -> None:
+    """Class performance, diagnostics, gradients, attention, resources, and the loss of every step."""
+    from tbmetrics import TBMetrics
+
+    with TBMetrics(
+        folder, model=problem.model, optimizer=problem.optimizer, classes=problem.groups, attention=True,
+        diagnostics=_diagnostics(problem),
+    ) as tb:  # fmt: skip
+        for epoch in tb.epochs(range(problem.size.epochs)):
+            problem.model.train()
+            for images, targets in tb.batches(problem.batches(epoch)):
+                with tb.component("forward_pass"):
+                    logits = problem.logits(images)
+                    loss = problem.loss(logits, targets)
+                tb.observe(logits, targets)
+                with tb.component("backward_pass"):
+                    loss.backward()
+                with tb.component("optimizer_step"):
+                    problem.optimizer.step()
+                    problem.optimizer.zero_grad()
+                tb.log_scalar("loss", loss.detach())
+            problem.model.eval()
+            with tb.component("validation"), torch.no_grad():
+                for images, targets in problem.validation_batches():
+                    tb.update(problem.logits(images), targets)
+
+
+def _diagnostics(problem: Problem) -> Any:
+    from tbmetrics import LongTailDiagnostics
+
+    if "species" in problem.groups:
+        return True
+    return LongTailDiagnostics(classifiers={attribute: f"heads.{attribute}" for attribute in problem.groups})
+
+
+def _torchmetrics(problem: Problem) -> Any:
+    """Per class: precision, recall, F1, exact AP, PR curve; calibration: what torchmetrics has of what we record."""
+    from torchmetrics import MetricCollection
+    from torchmetrics import classification as c
+
+    metrics = nn.ModuleDict()
+    for attribute, targets in problem.validation[1].items():
+        n = len(problem.groups[attribute])
+        if targets.ndim == 1:
+            found: list[Any] = [
+                kind(n, average=None) for kind in (c.MulticlassPrecision, c.MulticlassRecall, c.MulticlassF1Score)
+            ]
+            found += [c.MulticlassAveragePrecision(n, average=None), c.MulticlassPrecisionRecallCurve(n)]
+            found += [c.MulticlassCalibrationError(n), c.MulticlassConfusionMatrix(n)]
+        else:
+            found = [kind(n, average=None) for kind in (c.MultilabelPrecision, c.MultilabelRecall, c.MultilabelF1Score)]
+            found += [c.MultilabelAveragePrecision(n, average=None), c.MultilabelPrecisionRecallCurve(n)]
+        metrics[attribute] = MetricCollection(found)
+    return metrics.to(problem.device)
+
+
+def _per_class(computed: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Every scalar in what torchmetrics computed, class by class."""
+    for name, value in computed.items():
+        if isinstance(value, Tensor) and value.ndim <= 1:
+            for number, item in enumerate(value.reshape(-1).tolist()):
+                yield f"{name}/{number}", item
+
+
+def with_wandb(problem: Problem, folder: str) -> None:
+    """`watch(log="all")` every 100 steps, the loss every step, torchmetrics per class every epoch; offline."""
+    import wandb
+
+    metrics = _torchmetrics(problem)
+    run = wandb.init(project="bench", dir=folder, mode="offline", settings=wandb.Settings(silent=True))
+    run.watch(problem.model, log="all", log_freq=100)
+    for epoch in range(problem.size.epochs):
+        problem.model.train()
+        for images, targets in problem.batches(epoch):
+            loss = problem.loss(problem.logits(images), targets)
+            loss.backward()
+            problem.optimizer.step()
+            problem.optimizer.zero_grad()
+            run.log({"loss": loss.detach()})
+        problem.model.eval()
+        with torch.no_grad():
+            for images, targets in problem.validation_batches():
+                for attribute, logits in problem.logits(images).items():
+                    metrics[attribute].update(logits.float(), targets[attribute].long())
+        for attribute, of in metrics.items():
+            run.log({f"{attribute}/{name}": value for name, value in _per_class(of.compute())})
+            of.reset()
+    run.finish()
+
+
+def lightning_bare(problem: Problem, folder: str) -> None:
+    """Lightning's Trainer with everything switched off."""
+    _fit(problem, folder, watched=False)
+
+
+def with_lightning(problem: Problem, folder: str) -> None:
+    """TensorBoardLogger, gradient norms every 10 steps, monitors of device and learning rate, Timer, torchmetrics."""
+    _fit(problem, folder, watched=True)
+
+
+def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
+    import pytorch_lightning as pl
+    from pytorch_lightning import callbacks, loggers
+    from pytorch_lightning.utilities import grad_norm
+
+    class Module(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = problem.model
+            self.metrics = _torchmetrics(problem) if watched else nn.ModuleDict()
+
+        def training_step(self, batch: Batch, number: int) -> Tensor:
+            images, targets = batch
+            loss = problem.loss(problem.logits(images), targets)
+            if watched:
+                self.log("loss", loss)
+            return loss
+
+        def on_before_optimizer_step(self, optimizer: Any) -> None:
+            if watched and self.global_step % 10 == 0:
+                self.log_dict(grad_norm(self.model, norm_type=2))
+
+        def validation_step(self, batch: Batch, number: int) -> None:
+            images, targets = batch
+            for attribute, logits in problem.logits(images).items():
+                if watched:
+                    self.metrics[attribute].update(logits.float(), targets[attribute].long())
+
+        def on_validation_epoch_end(self) -> None:
+            for attribute, of in self.metrics.items():
+                self.log_dict({f"{attribute}/{name}": value for name, value in _per_class(of.compute())})
+                of.reset()
+
+        def configure_optimizers(self) -> Any:
+            return problem.optimizer
+
+    class Batches(torch.utils.data.IterableDataset[Batch]):
+        def __init__(self, batches: Callable[[], Iterator[Batch]]) -> None:
+            self.batches = batches
+
+        def __iter__(self) -> Iterator[Batch]:
+            return self.batches()
+
+    watching = [callbacks.DeviceStatsMonitor(), callbacks.LearningRateMonitor(), callbacks.Timer()]
+    trainer = pl.Trainer(
+        max_epochs=problem.size.epochs, accelerator="gpu" if problem.device.type == "cuda" else "cpu", devices=1,
+        logger=loggers.TensorBoardLogger(folder) if watched else False, callbacks=watching if watched else [],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
+        log_every_n_steps=10,
+    )  # fmt: skip
+    loaders = [
+        torch.utils.data.DataLoader(Batches(batches), batch_size=None)
+        for batches in (lambda: problem.batches(trainer.current_epoch), problem.validation_batches)
+    ]
+    trainer.fit(Module(), *loaders)
+
+
+WAYS: dict[str, Callable[[Problem, str], None]] = {
+    BARE: bare,
+    OURS: ours,
+    LIGHTNING_BARE: lightning_bare,
+    LIGHTNING: with_lightning,
+    WANDB: with_wandb,
+}
