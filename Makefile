@@ -7,7 +7,7 @@ NODE := $(shell command -v node 2>/dev/null)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test lint bench fuzz board clean
+.PHONY: demo test lint bench bench-check test-bounds fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -36,8 +36,16 @@ lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and
 	$(BIN)/mypy
 	$(if $(NODE),npm run --silent lint,@echo "node is missing: the JavaScript was not checked")
 
-bench: $(READY)  ## every benchmark; prints ratios
-	for script in benchmarks/*.py; do echo "## $$script"; $(BIN)/python $$script || exit 1; done
+bench: $(READY)  ## every benchmark, into docs/benchmarks.md; BENCH="--only events" chooses
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks --write $(BENCH)
+
+bench-check: $(READY)  ## small benchmarks, their ratios compared with benchmarks/baseline.json
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m benchmarks --quick --check $(BENCH)
+
+test-bounds: $(READY)  ## the tests with the lowest and the newest versions, on every Python found; slow
+	$(BIN)/python -m tests.bounds $(BOUNDS)
 
 fuzz: $(READY)  ## FUZZ_SECONDS (600) of coverage-guided fuzzing for each target
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'

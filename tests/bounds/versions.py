@@ -1,0 +1,44 @@
+"""The lowest versions, as pyproject.toml declares them; nothing is written down a second time."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+#: What the tests need beside the package; the first two are compared with, and their lower bounds are tested too.
+TOOLS = (
+    "scikit-learn", "torchmetrics",
+    "hypothesis", "pandas", "psutil", "pytest", "pytest-cov", "pytest-timeout", "pytest-xdist", "torch-tb-profiler",
+)  # fmt: skip
+COMPARED = TOOLS[:2]
+#: What the table shows.
+SHOWN = ("torch", "numpy", "matplotlib", "tensorboard", "protobuf", "pillow", "scikit-learn")
+
+
+def _section(name: str) -> str:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(rf"^{re.escape(name)} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise LookupError(f"pyproject.toml has no list {name!r}")
+    return found[1]
+
+
+def declared(name: str) -> dict[str, str]:
+    """Lower bound of each requirement in a list of pyproject.toml; read by hand, for tomllib came with Python 3.11."""
+    return dict(re.findall(r'"([A-Za-z0-9_.-]+)>=([0-9.]+)[^"]*"', _section(name)))
+
+
+def lowest() -> list[str]:
+    """Requirements on just the lower bounds: of the package and of what its numbers are compared with, but torch."""
+    bounds = {**declared("dependencies"), **{name: declared("dev")[name] for name in COMPARED}}
+    return [f"{name}=={bound}" for name, bound in sorted(bounds.items()) if name != "torch"]
+
+
+def torch_pin() -> str:
+    """The pinned torch: other versions come with gigabytes of CUDA."""
+    text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    found = re.search(r"^torch==\S+", text, re.MULTILINE)
+    if found is None:
+        raise LookupError("constraints.txt does not pin torch")
+    return found[0]
