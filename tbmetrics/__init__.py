@@ -9,12 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tbmetrics.class_groups import AttributeClasses, ClassGroups, GroupRule
+    from tbmetrics.class_groups import AttributeClasses, ClassGroups
     from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
     from tbmetrics.class_performance.tracker import ClassPerformanceTracker
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events.reader import read_logdir, read_run
     from tbmetrics.export import export
+    from tbmetrics.group_rules import GroupRule
     from tbmetrics.history import History
     from tbmetrics.manager import MetricsManager
     from tbmetrics.resource_usage.monitor import ResourceMonitor
@@ -32,7 +33,7 @@ _HOMES = {
     "ClassGroups": "class_groups",
     "ClassPerformanceTracker": "class_performance.tracker",
     "GradientTracker": "training_dynamics.gradients",
-    "GroupRule": "class_groups",
+    "GroupRule": "group_rules",
     "History": "history",
     "InputError": "errors",
     "LongTailDiagnostics": "class_performance.diagnostics",

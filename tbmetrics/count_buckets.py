@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import RULES, AttributeClasses
+from tbmetrics.class_groups import AttributeClasses
+from tbmetrics.group_rules import RULES
 from tbmetrics.records import GROUPS, UNKNOWN
 
 _ORDER = (*GROUPS, UNKNOWN)

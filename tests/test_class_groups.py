@@ -6,7 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbmetrics.class_groups import RULES, AttributeClasses, ClassGroups, GroupRule, macro_mean
+from tbmetrics.class_groups import AttributeClasses, ClassGroups, macro_mean
+from tbmetrics.group_rules import RULES, GroupRule
 
 
 @pytest.mark.parametrize(

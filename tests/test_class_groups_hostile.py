@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbmetrics import ClassGroups
-from tbmetrics.class_groups import GroupRule
+from tbmetrics.group_rules import GroupRule
 from tbmetrics.records import GROUPS, UNKNOWN
 
 SETTINGS = settings(max_examples=200, deadline=None)

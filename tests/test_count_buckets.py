@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tbmetrics import ClassGroups
-from tbmetrics.class_groups import RULE_NAMES, RULES, tercile_groups
 from tbmetrics.count_buckets import count_buckets
+from tbmetrics.group_rules import RULE_NAMES, RULES, tercile_groups
 
 
 @settings(max_examples=60, deadline=None)

@@ -53,7 +53,8 @@ FLOORS = [
     {"errors"},
     {"file_names"},
     {"records", "intervals"},
-    {"class_groups", "conditions"},
+    {"group_rules", "class_sources", "conditions"},
+    {"class_groups"},
     {"count_buckets"},
     {"history"},
     {"tracker", "distributed", "state", "deferred", "events", "figures", "run_page"},
@@ -78,6 +79,8 @@ TORCH_FREE = {
     "conditions",
     "records",
     "class_groups",
+    "class_sources",
+    "group_rules",
     "count_buckets",
     "intervals",
     "history",
@@ -141,7 +144,7 @@ def test_every_part_of_the_package_stands_on_a_floor():
 @pytest.mark.parametrize("path", sorted((ROOT / "plugins").rglob("*.py")), ids=lambda p: p.name)
 def test_the_plugin_knows_the_ground_floor_only(path):
     ours = {name for name in _imports(path) if name.split(".")[0] == "tbmetrics"}
-    known = {"records", "class_groups", "count_buckets", "intervals", "errors"}
+    known = {"records", "class_groups", "class_sources", "group_rules", "count_buckets", "intervals", "errors"}
     assert ours <= {"tbmetrics", *(f"tbmetrics.{module}" for module in known)}
     assert not {name.split(".")[0] for name in _imports(path)} & {"torch", "matplotlib"}
 

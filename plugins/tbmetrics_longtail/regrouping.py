@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import AttributeClasses, GroupRule
+from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.count_buckets import CountBuckets
+from tbmetrics.group_rules import GroupRule
 from tbmetrics.intervals import Z95, f1_interval
 from tbmetrics.records import MEAN_METRICS, Float32Array, FloatArray
 

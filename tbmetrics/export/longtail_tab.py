@@ -17,9 +17,9 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import RULES
 from tbmetrics.events.reader import read_run
 from tbmetrics.export.report_parts import Page, Section
+from tbmetrics.group_rules import RULES
 from tbmetrics.history import History
 from tbmetrics.records import (
     MEAN_METRICS,

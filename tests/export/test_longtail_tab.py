@@ -12,10 +12,10 @@ import struct
 import numpy as np
 import pytest
 
-from tbmetrics.class_groups import GroupRule
 from tbmetrics.events.reader import read_run
 from tbmetrics.export import export
 from tbmetrics.export.longtail_tab import HistoryProvider, payload
+from tbmetrics.group_rules import GroupRule
 from tbmetrics.records import class_table_tag
 from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import write_log
