@@ -33,6 +33,7 @@ from tbmetrics.session_parts import (
     gradient_tracker,
     holds_events,
     long_tail_diagnostics,
+    looks_at_validation,
     number_of_parameters,
     profiler_tracker,
     resource_monitor,
@@ -434,6 +435,8 @@ class TBMetrics:
     ) -> None:
         """Adds one validation batch to the class performance of the open epoch (one is opened where none is).
 
+        Further trackers are shown it, too (`Tracker.validate`).
+
         Args:
             logits: (N, C), any float type and device; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
@@ -448,7 +451,7 @@ class TBMetrics:
             if not self.enabled and self.current_epoch is None:
                 self.start_epoch(self._last_epoch + 1)
             return
-        if self.class_performance is None and self.diagnostics is None:
+        if not any(map(looks_at_validation, self.trackers)):
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
@@ -457,6 +460,8 @@ class TBMetrics:
         if self.class_performance is not None:
             counted = partial(self.class_performance.update, indices=indices)
             self._call(self.class_performance, counted, logits, labels)
+        for tracker in self.trackers:
+            self._call(tracker, tracker.validate, logits, labels)
 
     def observe(
         self,

@@ -126,3 +126,9 @@ def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
 def holds_events(log_dir: str) -> bool:
     """Whether `log_dir` holds a run already."""
     return bool(event_file_names(log_dir))
+
+
+def looks_at_validation(tracker: Tracker) -> bool:
+    """Whether a tracker does anything with validation batches."""
+    own = isinstance(tracker, ClassPerformanceTracker | LongTailDiagnostics)
+    return own or type(tracker).validate is not Tracker.validate

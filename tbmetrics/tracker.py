@@ -63,6 +63,9 @@ class Tracker:
     ) -> None:
         """A training batch, for trackers that look at training outputs; `loss` is one value a sample, where given."""
 
+    def validate(self, logits: Tensor | Mapping[str, Tensor], labels: Tensor | Mapping[str, Tensor]) -> None:
+        """A validation batch, as it was given to `update`, for trackers that look at validation outputs."""
+
     def records(self, epoch: int) -> Iterable[Stamped]:
         """What was measured since the last call, ready to be written; resets what is per epoch."""
         return ()

@@ -323,3 +323,28 @@ def test_every_tag_has_one_point_a_step(tmp_path):
     for tag in seen.Tags()["scalars"]:
         steps = [event.step for event in seen.Scalars(tag)]
         assert len(steps) == len(set(steps)), tag
+
+
+class _Validated(Tracker):
+    name = "validated"
+
+    def __init__(self):
+        self.seen = []
+
+    def validate(self, logits, labels):
+        self.seen.append((logits, labels))
+
+
+@pytest.mark.parametrize("classes", [None, {"x": [9, 2]}])
+def test_a_tracker_of_ones_own_is_shown_validation_batches(tmp_path, classes):
+    tracker = _Validated()
+    batch = torch.zeros(4, 2), torch.tensor([0, 1, 1, 0])
+    with TBMetrics(tmp_path, classes=classes, trackers=[tracker], resources=False) as tb:
+        for _ in tb.epochs(range(2)):
+            tb.update(*batch)
+    assert [(a is batch[0], b is batch[1]) for a, b in tracker.seen] == [(True, True)] * 2
+
+
+def test_update_without_anything_that_looks_at_it_says_what_to_give(tmp_path):
+    with TBMetrics(tmp_path, trackers=[Tracker()]) as tb, pytest.raises(InputError, match="update\\(\\) needs classes"):
+        tb.update(torch.zeros(4, 2), torch.zeros(4, dtype=torch.long))

@@ -26,16 +26,17 @@ export class Cards {
   constructor(page, rows, seen) {
     this.table = new TableCard(page, rows);
     this._seenNow = seen;
+    /** From top to bottom; a further card is a further line. */
     this._cards = {
       training: new ChartsCard(page),
       summary: new SummaryCard(page),
       tradeoff: new TradeoffCard(page),
       movers: new MoversCard(page, rows),
+      diagnosis: new DiagnosisCard(page),
       frequency: new FrequencyCard(page, rows),
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
-      diagnosis: new DiagnosisCard(page),
       overview: new OverviewCard(page),
       classes: this.table,
     };
@@ -50,10 +51,9 @@ export class Cards {
   /** The cards in their places below `top`. @param {...HTMLElement} top */
   layOut(...top) {
     const { tradeoff, movers, ...alone } = this._cards;
-    const { training, summary, frequency, diagnosis, pr, calibration, flow, overview, classes } = alone;
+    const [training, summary, ...below] = Object.values(alone).map(({ element }) => element);
     const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const below = [diagnosis, frequency, pr, calibration, flow, overview, classes].map(({ element }) => element);
-    const main = el('main', { class: 'main' }, ...top, training.element, summary.element, pair, ...below);
+    const main = el('main', { class: 'main' }, ...top, training, summary, pair, ...below);
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,
