@@ -41,6 +41,7 @@ from tbmetrics.session_parts import (
 )
 from tbmetrics.state import STATE_VERSION, checked, history_state, restore_history, without_copies
 from tbmetrics.tracker import Isolation, Tracker
+from tbmetrics.tracker_calls import TrackerCalls
 from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker
 
@@ -152,13 +153,9 @@ class TBMetrics:
         )  # fmt: skip
         own = [t for t in parts if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
-        for tracker in self.trackers:
-            tracker.guard = partial(self._call, tracker)  # type: ignore[method-assign]
-        self._isolation = {
-            t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in self.trackers
-        }
+        self._calls = TrackerCalls(self.trackers, self._count_cost, strict=strict)
+        self._call = self._calls.call
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
-        self._inner_nanoseconds = 0  # of calls within the tracker call that is going on
         self._blocks: dict[str, ComponentBlock] = {}
 
     # ---------------------------------------------------------------------------------------- start and end
@@ -238,12 +235,12 @@ class TBMetrics:
 
     def _detach(self) -> None:
         self._steps.detach()
-        self._settle()
+        self._calls.settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.stop)
 
     def _closing_records(self) -> Iterator[Record]:
-        faults = {name: i.faults[-1] for name, i in self._isolation.items() if i.faults}
+        faults = self._calls.faults()
         if self.class_performance is not None:
             yield results_text(
                 self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={}), faults
@@ -273,14 +270,9 @@ class TBMetrics:
         self.current_epoch, self._goes_on = epoch, None
         if not running:
             return
-        self._settle()
+        self._calls.settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
-
-    def _settle(self) -> None:
-        """Removes the hooks of trackers that were switched off."""
-        for isolation in self._isolation.values():
-            isolation.settle()
 
     def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
         """Ends the open epoch and writes what every tracker measured; does nothing where none is open.
@@ -304,7 +296,7 @@ class TBMetrics:
         stamped = [Stamped(epoch, time.time(), record) for record in of_session]
         for tracker in self.trackers:
             stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
-        self._settle()
+        self._calls.settle()
         self._log.write_scalars(wait=True)
         self._log.write(stamped)
 
@@ -392,12 +384,12 @@ class TBMetrics:
     def start_component(self, name: str) -> None:
         """Starts timing `name`; components nest."""
         if self.resources is not None and self._running():
-            self._isolation[self.resources.name].call(self.resources.start_component, name)
+            self._calls.uncounted(self.resources, self.resources.start_component, name)
 
     def end_component(self, name: str) -> None:
         """Stops timing `name`."""
         if self.resources is not None and self._running():
-            self._isolation[self.resources.name].call(self.resources.end_component, name)
+            self._calls.uncounted(self.resources, self.resources.end_component, name)
 
     def component(self, name: str) -> ComponentBlock:
         """A context manager that times its block as component `name`."""
@@ -564,19 +556,9 @@ class TBMetrics:
             self.start()
         return self._state == "running"
 
-    def _call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
-        """`action(*args)`, isolated; the time it takes is the tracker's own, without that of calls within it."""
-        outer, self._inner_nanoseconds = self._inner_nanoseconds, 0
-        began = time.perf_counter_ns()
-        try:
-            return self._isolation[tracker.name].call(action, *args, default=default)
-        finally:
-            elapsed = time.perf_counter_ns() - began
-            own, self._inner_nanoseconds = elapsed - self._inner_nanoseconds, outer + elapsed
-            if self._state == "running":
-                self._count_cost(tracker.name, own)
-
     def _count_cost(self, tracker_name: str, nanoseconds: int) -> None:
+        if self._state != "running":
+            return
         if self.resources is not None:
             self.resources.add_overhead(tracker_name, nanoseconds)
         asked_for = self.profiler is not None and tracker_name == self.profiler.name

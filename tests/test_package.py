@@ -67,6 +67,7 @@ FLOORS = [
         "loops",
         "overhead",
         "run_log",
+        "tracker_calls",
     },
     {"session_parts"},
     {"session"},

@@ -1,0 +1,53 @@
+"""Every call of a session into its trackers: isolated, and its time counted for the innermost of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from tbmetrics.tracker import Isolation, Tracker
+
+
+class TrackerCalls:
+    """Runs what trackers do; what torch's hooks call goes through it, too.
+
+    Args:
+        trackers: of the session; their `guard` is put in place.
+        strict: lets their exceptions pass.
+        count: told what a call took, as (name of the tracker, nanoseconds), without the calls within it.
+    """
+
+    def __init__(self, trackers: Sequence[Tracker], count: Callable[[str, int], None], *, strict: bool) -> None:
+        self._isolation = {
+            t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
+        }
+        self._count = count
+        self._inner_nanoseconds = 0  # of calls within the one that is going on
+        for tracker in trackers:
+            tracker.guard = partial(self.call, tracker)  # type: ignore[method-assign]
+
+    def call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
+        """`action(*args)`, or `default` where it raised or the tracker is switched off."""
+        outer, self._inner_nanoseconds = self._inner_nanoseconds, 0
+        began = time.perf_counter_ns()
+        try:
+            return self._isolation[tracker.name].call(action, *args, default=default)
+        finally:
+            elapsed = time.perf_counter_ns() - began
+            own, self._inner_nanoseconds = elapsed - self._inner_nanoseconds, outer + elapsed
+            self._count(tracker.name, own)
+
+    def uncounted(self, tracker: Tracker, action: Callable[..., Any], *args: Any) -> None:
+        """`action(*args)`, isolated: for what costs little more than looking at the clock."""
+        self._isolation[tracker.name].call(action, *args)
+
+    def settle(self) -> None:
+        """Removes the hooks of trackers that were switched off."""
+        for isolation in self._isolation.values():
+            isolation.settle()
+
+    def faults(self) -> dict[str, str]:
+        """The last fault of each tracker that had one."""
+        return {name: isolation.faults[-1] for name, isolation in self._isolation.items() if isolation.faults}
