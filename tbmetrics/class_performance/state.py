@@ -56,7 +56,7 @@ class AttributeState:
 
     @property
     def n_skipped(self) -> int:
-        """Rows left out for NaN logits."""
+        """Rows left out for NaN logits, or (single-label) an infinite largest one."""
         return int(self._skipped)
 
     def counts(self) -> NDArray[np.int64]:
