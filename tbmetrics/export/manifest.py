@@ -18,7 +18,7 @@ MANIFEST_VERSION = 1
 _US = "tbmetrics"
 #: What decides how figures look; the rest of the files depends on tbmetrics alone.
 _DRAWERS = ("matplotlib", "numpy", "pillow")
-_SOURCES = ("export", "figures", "events/decoding.py", "history.py", "records.py", "comparison.py")
+_SOURCES = ("export", "figures", "events/decoding.py", "history.py", "records", "comparison.py")
 
 
 @dataclass(slots=True)
