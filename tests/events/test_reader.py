@@ -174,7 +174,7 @@ def test_without_a_restart_the_later_write_of_a_step_wins(tmp_path):
 
 
 def test_a_newer_schema_is_named_and_the_rest_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("tbmetrics.records.SCHEMA_VERSION", 99)
+    monkeypatch.setattr("tbmetrics.records.encoding.SCHEMA_VERSION", 99)
     with EventWriter(tmp_path) as writer:
         writer.write([TABLE, Scalar("s", 1.0)], step=1)
     monkeypatch.undo()

@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import pytest
 
+import tbmetrics
 from tbmetrics import InputError
 from tbmetrics.export import export
+from tbmetrics.export.manifest import _SOURCES
 from tests.export.logs import files, grow, names, read_json, train, write_plain
 
 FORMATS = ["png", "json", "csv", "html"]
@@ -46,6 +49,11 @@ def test_an_unchanged_log_is_not_even_read(runs, out, monkeypatch):
     assert (second.written, second.removed, second.problems) == ([], [], {})
     assert second.files == first.files
     assert _times(out) == before
+
+
+def test_the_code_that_a_second_export_depends_on_is_where_it_is_looked_for():
+    package = Path(tbmetrics.__file__).parent
+    assert [name for name in _SOURCES if not (package / name).exists()] == []
 
 
 def test_a_log_that_was_only_touched_is_read_but_nothing_written(runs, out):

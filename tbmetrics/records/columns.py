@@ -1,0 +1,152 @@
+"""What the columns and rows of every table are called, in their order."""
+
+from __future__ import annotations
+
+#: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
+#: Counts are exact up to 2**24 in float32. Undefined values are NaN.
+CLASS_COLUMNS = (
+    "support",  # positives in the validation set
+    "true_positives",
+    "false_positives",
+    "false_negatives",
+    "precision",
+    "recall",
+    "f1",
+    "ap",  # average precision, scikit-learn's definition
+    "precision_lower",  # Wilson interval, 95 %
+    "precision_upper",
+    "recall_lower",  # Wilson interval, 95 %
+    "recall_upper",
+    "ap_lower",  # logit-binomial interval, 95 %
+    "ap_upper",
+    "threshold",  # the decision threshold in use, as probability; NaN where the rule is argmax
+    "best_threshold",  # the threshold, as probability, that maximises this class's F1
+    "best_f1",  # F1 at that threshold
+)
+
+#: Columns of the "curves" table, one row per class: precision where recall first reaches each level, as float16.
+RECALL_LEVELS = tuple(level / 20 for level in range(1, 21))
+CURVE_COLUMNS = tuple(f"precision_at_recall_{level:.2f}" for level in RECALL_LEVELS)
+
+#: Columns of the "confusions" table, one row per pair of classes confused, by count descending; NaN = row not needed.
+PAIR_COLUMNS = ("true_class", "predicted_class", "count")
+#: Stands for a predicted class where nothing was predicted.
+NO_CLASS = -1
+
+#: Equal-width bins of the confidence behind every calibration error.
+CALIBRATION_BINS = 15
+#: Columns of the "calibration" table, one row per bucket of training counts: sums over the examples in each bin.
+CALIBRATION_COLUMNS = tuple(
+    f"{what}_{bin_}" for what in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)
+)
+
+#: Metrics whose macro mean over a group's classes is recorded, with `_lower`, `_upper` and `_n_classes` beside each.
+MEAN_METRICS = ("precision", "recall", "f1", "ap")
+
+#: Metrics of a group that are one number and no mean of a class column.
+GROUP_METRICS = (
+    "recall_geometric_mean",
+    "recall_harmonic_mean",
+    "worst_f1",
+    "worst_recall",
+    "accuracy",  # single-label: share of the group's samples predicted right; NaN for multi-label
+    "balanced_accuracy",  # single-label, group "all": mean recall of the classes with samples; NaN elsewhere
+    "ece",  # expected calibration error, 15 equal-width bins (Guo et al., 2017)
+)
+
+#: Counts beside them.
+GROUP_COUNTS = (
+    "n_classes",  # classes in the group
+    "n_samples",  # single-label: samples of the group's classes; multi-label: rows
+    "n_skipped",  # rows left out for non-finite logits
+    "scores_exact",  # 1 where AP and curves come from all scores, 0 where from bounded-memory bins
+)
+
+#: Rows of the "groups" table, in this order. "gap" is head minus tail, metric by metric.
+HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP = "head", "medium", "tail", "unknown", "all", "gap"
+GROUPS = (HEAD, MEDIUM, TAIL)
+GROUP_ROWS = (HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP)
+
+
+def _group_columns() -> tuple[str, ...]:
+    means = [f"{metric}{suffix}" for metric in MEAN_METRICS for suffix in ("", "_lower", "_upper", "_n_classes")]
+    return (*means, *GROUP_METRICS, *GROUP_COUNTS)
+
+
+#: Columns of the "groups" table.
+GROUP_COLUMNS = _group_columns()
+
+
+#: Columns of the "parameters" table, one row per parameter of the model; one table a sampled optimizer step.
+PARAMETER_COLUMNS = (
+    "gradient_norm",  # Euclidean norm of the gradient that the optimizer stepped with
+    "weight_norm",  # Euclidean norm of the parameter before the step
+    "update_ratio",  # norm of what the step changed, divided by `weight_norm`
+    "gradient_cosine",  # cosine between this gradient and the one at the detailed sample before
+)
+
+#: Columns of the "activations" table, one row per watched module; shares lie in 0..1.
+ACTIVATION_COLUMNS = (
+    "zero_share",  # values that are exactly zero
+    "dead_share",  # units (channels) that are zero for the whole batch
+    "saturated_share",  # values within 1 % of a bound of sigmoid, tanh and their like; NaN for other modules
+    "nonfinite_share",  # values that are NaN or infinite
+)
+
+
+#: Columns of the "diagnostics" table, one row per class in the order of the `ClassList`: why a class does as it does.
+#: Those of training cover the steps since the validation before. Undefined and unknown values are NaN.
+DIAGNOSTIC_COLUMNS = (
+    "support",  # positives in the validation set
+    "recall",  # of the model as trained
+    "weight_norm",  # Euclidean norm of the class's row of the classifier
+    "bias",
+    "nearest_weight_cosine",  # largest cosine between the class's row and another
+    "nearest_weight_class",  # index of that class
+    "own_logit",  # mean logit of the class on its own validation samples
+    "other_logit",  # … and on those of all other classes
+    "samples_seen",  # training samples (positives) since the session began
+    "training_loss",  # mean loss of its training samples
+    "training_accuracy",  # share of its training samples recognised in their batch
+    "positive_gradient",  # sum of |gradient| on the class's logit over its own training samples
+    "negative_gradient",  # … and over all others
+    "gradient_ratio",  # the first divided by the second
+    "half_recall_step",  # optimizer step of the first validation with half of the latest recall
+    "forgetting_events",  # a validation sample recognised once and missed in the next validation, mean a sample
+    "nc1",  # variance within the class divided by the variance between class means, of the classifier's input
+    "mean_norm",  # distance of the class's mean from the mean of all class means
+    "nearest_mean_cosine",  # largest cosine between the class's centred mean and another
+    "nearest_mean_class",  # index of the class whose mean is nearest
+    "separation",  # distance to the nearest mean in standard deviations along the line that joins them
+    "nearest_head_class",  # index of the head class whose mean is nearest
+    "head_separation",  # the same distance to that class
+    "suspect_share",  # share of its validation samples that are confidently taken for another class
+)
+
+#: What could be done without training again, in the order of the "remedies" table.
+LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS = "logit_adjustment", "tau_normalization", "class_thresholds"
+REMEDIES = (LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS)
+
+
+def _remedy_columns() -> tuple[str, ...]:
+    groups = (HEAD, MEDIUM, TAIL, ALL)
+    with_interval = [f"{g}_{m}{end}" for m in ("recall", "f1") for g in groups for end in ("", "_lower", "_upper")]
+    gains = [f"{g}_gain{end}" for g in (HEAD, TAIL) for end in ("", "_lower", "_upper")]
+    return ("tau", *with_interval, *(f"{g}_precision" for g in groups), "balanced_accuracy", "accuracy", *gains)
+
+
+#: Columns of the "remedies" table. `…_gain` is a group's recall less that of the model as trained, with its paired
+#: interval. "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained),
+#: "{remedy}/{tau}" (that one tau) and "{remedy}/best" (cross-fitted; `tau` is then the choice on all samples).
+REMEDY_COLUMNS = _remedy_columns()
+
+#: Columns of the "findings" table, one row per rule of the verdict.
+FINDING_COLUMNS = (
+    "severity",  # 0 not found, 1 noted, 2 strong; NaN = could not be told
+    "value",  # the number that the rule judges
+    "noted_at",  # where the rule begins to find
+    "strong_at",
+    "head",  # the number of the head classes, where the rule compares
+    "tail",  # … and of the tail classes
+    "n_classes",  # tail classes (or all) that the number is of
+)

@@ -1,0 +1,141 @@
+"""The kinds of records: frozen, and made of plain Python and numpy values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+Float32Array: TypeAlias = NDArray[np.float32]
+IntArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number. Shown in Time Series; NaN is written as NaN and means "undefined here"."""
+
+    tag: str
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class PRCurve:
+    """A precision-recall curve at ascending thresholds in [0, 1]; every array is float64 of shape (thresholds,)."""
+
+    tag: str
+    thresholds: FloatArray
+    true_positives: FloatArray
+    false_positives: FloatArray
+    true_negatives: FloatArray
+    false_negatives: FloatArray
+    precision: FloatArray
+    recall: FloatArray
+    display_name: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """A histogram: `counts[i]` values lie in `(limits[i - 1], limits[i]]`; both float64 of shape (buckets,)."""
+
+    tag: str
+    limits: FloatArray
+    counts: FloatArray
+    minimum: float
+    maximum: float
+    total: float
+    sum_of_squares: float
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: uint8 of shape (height, width, 3 or 4)."""
+
+    tag: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Markdown for the Text tab."""
+
+    tag: str
+    markdown: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table `values` of shape (rows, columns), float32 (float16 where that is enough), for the Long Tail tab.
+
+    `kind` says what its rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
+    empty), "groups" (`rows` is `GROUP_ROWS`), "confusion" (true group × predicted group; `rows` and `columns` name
+    them), "confusions" (pairs of classes), "flow" and "calibration" (buckets of training counts, described in
+    `details`). Everything but `values` is written once per tag and must not change during a run.
+    """
+
+    tag: str
+    attribute: str
+    kind: str
+    columns: tuple[str, ...]
+    values: Float32Array  # or float16, where written with less precision; read back as float32
+    rows: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def column(self, name: str) -> Float32Array:
+        """The column called `name`, shape (rows,)."""
+        if name not in self.columns:
+            raise KeyError(f"table {self.tag!r} has no column {name!r}; it has {', '.join(self.columns)}")
+        return self.values[:, self.columns.index(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class ClassList:
+    """The classes of one attribute: names, training counts (-1 = unknown) and groups, written once per run."""
+
+    tag: str
+    attribute: str
+    names: tuple[str, ...]
+    counts: IntArray
+    groups: tuple[str, ...]
+    rule: str
+    decision: str  # "single_label" or "multi_label"
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The Custom Scalars layout: {category: {chart name: chart}}."""
+
+    categories: Mapping[str, Mapping[str, MultilineChart | MarginChart]]
+
+
+@dataclass(frozen=True, slots=True)
+class MultilineChart:
+    """A chart with one line per tag; the tags are regular expressions, as TensorBoard reads them."""
+
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MarginChart:
+    """A chart of values with a band; each series is (value tag, lower tag, upper tag), exact tags."""
+
+    series: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HParams:
+    """Hyperparameters and final metrics of the run, for the HParams tab.
+
+    The tab takes the values of metrics from the run's scalars of these tags; a second point at one step would break
+    the margin charts of the Custom Scalars tab, so they are not written again.
+    """
+
+    hparams: Mapping[str, bool | str | float | int]
+    metrics: Mapping[str, float]
+
+
+Record: TypeAlias = Scalar | PRCurve | Histogram | Image | Text | Table | ClassList | Layout | HParams

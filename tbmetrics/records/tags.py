@@ -1,0 +1,150 @@
+"""Under which tag each thing is written, and how names become part of one."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, unquote
+
+PLUGIN_NAME = "longtail"
+#: Of tables that are for figures and export only: no tab opens for a run that has nothing else.
+DATA_PLUGIN_NAME = "tbmetrics"
+
+#: The segment that marks the tags of contact sheets.
+GALLERY = "gallery"
+#: What contact sheets show.
+MISTAKES, HARDEST = GALLERY_KINDS = "confident_mistakes", "hardest_correct"
+
+#: The optimizer steps done at the end of each epoch; joins the two kinds of step.
+OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
+
+#: What the tags of the Long Tail tab begin with.
+TAB_PREFIX = "longtail/"
+
+#: What every tag of time, memory and throughput begins with.
+RESOURCES = "resource_usage"
+
+#: What every tag of attention's images begins with.
+ATTENTION = "attention"
+COLLAPSED_HEADS_TAG = f"{ATTENTION}/collapsed_heads"
+
+#: What every tag of gradients, weights and health begins with.
+DYNAMICS = "training_dynamics"
+#: What can be measured of a run, each a folder of its export and the beginning of its tags.
+AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
+
+PARAMETERS_TAG = f"{DYNAMICS}/parameters"
+ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
+
+_EMPTY = "%-"  # stands for a name without characters; no other name is encoded so
+
+
+def tag_part(name: str) -> str:
+    """`name` made safe as one segment of a tag: '/', '%', control characters and edge spaces are percent-encoded."""
+    encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
+    if encoded != encoded.strip() or encoded in {"", ".", ".."}:
+        encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or _EMPTY
+    return encoded
+
+
+def untag_part(part: str) -> str:
+    """The name that `tag_part` encoded."""
+    return "" if part == _EMPTY else unquote(part)
+
+
+def scalar_tag(attribute: str, metric: str, group: str) -> str:
+    """Tag of a group metric, e.g. `class_performance/digit/f1/tail`."""
+    return f"class_performance/{tag_part(attribute)}/{metric}/{group}"
+
+
+def pr_curve_tag(attribute: str, group: str) -> str:
+    """Tag of a group's mean PR curve, e.g. `class_performance/digit/pr/tail`."""
+    return f"class_performance/{tag_part(attribute)}/pr/{group}"
+
+
+def class_pr_curve_tag(attribute: str, class_name: str) -> str:
+    """Tag of one chosen class's PR curve, e.g. `class_performance/digit/pr/class/7`."""
+    return f"class_performance/{tag_part(attribute)}/pr/class/{tag_part(class_name)}"
+
+
+def class_table_tag(attribute: str) -> str:
+    """Tag of the per-class table, e.g. `longtail/digit`."""
+    return f"longtail/{tag_part(attribute)}"
+
+
+def class_list_tag(attribute: str) -> str:
+    """Tag of the class list, e.g. `longtail/digit/classes`."""
+    return f"longtail/{tag_part(attribute)}/classes"
+
+
+def group_table_tag(attribute: str) -> str:
+    """Tag of the table of group metrics, e.g. `longtail/digit/groups`."""
+    return f"longtail/{tag_part(attribute)}/groups"
+
+
+def confusion_tag(attribute: str) -> str:
+    """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
+    return f"longtail/{tag_part(attribute)}/confusion"
+
+
+def curves_tag(attribute: str) -> str:
+    """Tag of every class's precision-recall curve, e.g. `longtail/digit/curves`."""
+    return f"longtail/{tag_part(attribute)}/curves"
+
+
+def confusions_tag(attribute: str) -> str:
+    """Tag of the pairs of classes confused, e.g. `longtail/digit/confusions`."""
+    return f"longtail/{tag_part(attribute)}/confusions"
+
+
+def flow_tag(attribute: str) -> str:
+    """Tag of the confusion between buckets of training counts, e.g. `longtail/digit/flow`."""
+    return f"longtail/{tag_part(attribute)}/flow"
+
+
+def calibration_tag(attribute: str) -> str:
+    """Tag of the calibration by bucket of training counts, e.g. `longtail/digit/calibration`."""
+    return f"longtail/{tag_part(attribute)}/calibration"
+
+
+def diagnostics_tag(attribute: str) -> str:
+    """Tag of the per-class diagnostics, e.g. `longtail/digit/diagnostics`."""
+    return f"longtail/{tag_part(attribute)}/diagnostics"
+
+
+def remedies_tag(attribute: str) -> str:
+    """Tag of the table of remedies, e.g. `longtail/digit/remedies`."""
+    return f"longtail/{tag_part(attribute)}/remedies"
+
+
+def findings_table_tag(attribute: str) -> str:
+    """Tag of the verdict as a table, e.g. `longtail/digit/findings`."""
+    return f"longtail/{tag_part(attribute)}/findings"
+
+
+def findings_tag(attribute: str) -> str:
+    """Tag of the verdict in words, e.g. `class_performance/digit/findings`."""
+    return f"class_performance/{tag_part(attribute)}/findings"
+
+
+def gallery_tag(attribute: str, kind: str, group: str) -> str:
+    """Tag of a contact sheet, e.g. `class_performance/digit/gallery/confident_mistakes/tail`."""
+    return f"class_performance/{tag_part(attribute)}/{GALLERY}/{kind}/{group}"
+
+
+def dynamics_tag(quantity: str, of: str = "") -> str:
+    """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
+    return f"{DYNAMICS}/{quantity}/{tag_part(of)}" if of else f"{DYNAMICS}/{quantity}"
+
+
+def health_tag(kind: str) -> str:
+    """Tag of the text about one kind of trouble, e.g. `training_dynamics/health/vanishing_gradients`."""
+    return f"{DYNAMICS}/health/{kind}"
+
+
+def histogram_tag(of: str, name: str) -> str:
+    """Tag of a histogram of "gradients", "weights" or "activations", e.g. `gradients/head.weight`."""
+    return f"{of}/{tag_part(name)}"
+
+
+def plugin_of(tag: str) -> str:
+    """The TensorBoard plugin that a table's tag belongs to: the tab's, or one that shows nothing."""
+    return PLUGIN_NAME if tag.startswith(TAB_PREFIX) else DATA_PLUGIN_NAME
