@@ -56,14 +56,19 @@ class Cell:
 
 
 def interpreters() -> dict[str, str]:
-    """Command of each Python that is there, by version."""
+    """Command of each Python that is there, by version: a command may be there that starts none, as pyenv's are."""
     found = {}
     for version in PYTHONS:
         pyenv = sorted(Path.home().glob(f".pyenv/versions/{version}.*/bin/python{version}"))
-        command = shutil.which(f"python{version}") or (str(pyenv[-1]) if pyenv else None)
+        command = next(filter(starts, (shutil.which(f"python{version}"), *map(str, reversed(pyenv)))), None)
         if command is not None:
             found[version] = command
     return found
+
+
+def starts(command: str | None) -> bool:
+    """Whether the command runs a Python that can make environments."""
+    return command is not None and not subprocess.run([command, "-c", "import venv"], capture_output=True).returncode
 
 
 def cells(pythons: Sequence[str]) -> Iterator[Cell]:
@@ -89,12 +94,16 @@ def test(cell: Cell, processes: int, more: Sequence[str]) -> None:
     plugin = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/plugin").glob("test_*.py"))]
     ignored += [f"--ignore={path}" for path in plugin if path not in KEPT]
     command = [cell.folder / "bin" / "python", "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
-    done = subprocess.run([*command, *ignored, *(more or ["tests"])], cwd=ROOT, capture_output=True, text=True)
-    (cell.folder / "pytest.log").write_text(done.stdout + done.stderr, encoding="utf-8")
-    cell.outcome = summary(done.stdout)
+    log = cell.folder / "pytest.log"  # to look at while they run
+    with log.open("w", encoding="utf-8") as file:
+        done = subprocess.run(
+            [*command, *ignored, *(more or ["tests"])], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+        )
+    output = log.read_text(encoding="utf-8")
+    cell.outcome = summary(output)
     cell.failed = done.returncode != 0
     if cell.failed:
-        print("\n".join(line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))))
+        print("\n".join(line for line in output.splitlines() if line.startswith(("FAILED", "ERROR"))))
 
 
 def summary(output: str) -> str:
