@@ -10,17 +10,21 @@ import warnings
 from argparse import Namespace
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+
+from packaging.version import Version
 
 from tbmetrics.doctor.findings import FAILED, OK, WARNING, Finding
 from tbmetrics.records import PLUGIN_NAME
 
 GROUP = "tensorboard_plugins"
 _DISTRIBUTIONS = ("tensorboard", "tb-nightly", "tensorflow-tensorboard", "tensorflow-tensorboard-nightly")
+_WITHOUT_PKG_RESOURCES = Version("2.21")
 
 
 def one_tensorboard() -> Iterator[Finding]:
-    """One distribution provides the package `tensorboard`: two overwrite each other's files."""
+    """One distribution provides the package `tensorboard`: two overwrite each other's files. It can start."""
     there = {name: found for name in _DISTRIBUTIONS if (found := _installed(name)) is not None}
     if len(there) > 1:
         names = " ".join(there)
@@ -29,6 +33,11 @@ def one_tensorboard() -> Iterator[Finding]:
         return
     import tensorboard
 
+    if Version(tensorboard.__version__) < _WITHOUT_PKG_RESOURCES and find_spec("pkg_resources") is None:
+        message = f"TensorBoard {tensorboard.__version__} does not start: it needs pkg_resources, gone from setuptools"
+        advice = "pip install --upgrade tensorboard, or pip install 'setuptools<82'"
+        yield Finding("tensorboard", FAILED, message, advice, there)
+        return
     yield Finding("tensorboard", OK, f"TensorBoard {tensorboard.__version__}", details=there)
 
 

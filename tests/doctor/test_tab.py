@@ -41,6 +41,17 @@ def test_two_tensorboards_in_one_folder_are_told(monkeypatch):
     assert found.advice == "pip uninstall tensorboard tb-nightly; pip install tensorboard"
 
 
+@pytest.mark.parametrize(
+    ("version", "there", "status"), [("2.20.0", False, FAILED), ("2.20.0", True, OK), ("2.21.0", False, OK)]
+)
+def test_a_tensorboard_that_cannot_start_is_told(monkeypatch, version, there, status):
+    monkeypatch.setattr("tensorboard.__version__", version)
+    monkeypatch.setattr(tab, "find_spec", lambda name: there or None)
+    found = only(tab.one_tensorboard())
+    assert found.status == status
+    assert status == OK or "setuptools<82" in found.advice
+
+
 def test_no_tab_is_told(monkeypatch):
     found = only(_plugins(monkeypatch, _Entry("other", object)))
     assert found.status == FAILED
