@@ -478,3 +478,21 @@ def test_metrics_that_are_no_sum_stay_with_the_recorded_groups(page, board, logs
     expect(tab.locator(".tile[data-group=head] [data-side=A]")).to_have_text(
         shown(logs[1]["baseline/seed1"]["digit"].group("ece", "head")[-1])
     )
+
+
+def test_turning_back_before_an_answer_has_come_shows_what_there_was(page, board):
+    tab = open_frame(page, board, attribute="digit", metric="f1")
+    names = ("frequency", "movers", "tradeoff", "flow", "overview")
+
+    def bodies() -> dict[str, str]:
+        return {name: card(tab, name).locator(".body").inner_text() for name in names}
+
+    before = bodies()
+    page.route(re.compile("attribute=shape|metric=recall|columns=recall"), lambda route: None)  # never answered
+    for choice, other, back in (("Attribute", "shape", "digit"), ("Metric", "recall", "f1")):
+        tab.get_by_role("combobox", name=choice).select_option(other)
+        for name in names:
+            tab.locator(f"[data-card={name}]").scroll_into_view_if_needed()
+            page.wait_for_timeout(50)  # those far from the window rest
+        tab.get_by_role("combobox", name=choice).select_option(back)
+        eventually(page, lambda: bodies() == before)

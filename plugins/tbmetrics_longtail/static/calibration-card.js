@@ -48,7 +48,6 @@ export class CalibrationCard {
     this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
-    this._key = '';
   }
 
   /** @param {View} view */
@@ -57,8 +56,7 @@ export class CalibrationCard {
     this._sides = this._answers.of(view, 'calibration', (run) => this._page.data.calibration(run, view.attribute));
     if (!this._sides.length) {
       this._card.ready([]);
-      fill(
-        this._card.body,
+      this._card.put(
         nothing('These runs have no calibration by training count: they were recorded by an older version.'),
       );
       return;
@@ -74,8 +72,7 @@ export class CalibrationCard {
     const width = this._chart.value;
     const height = this._card.height(HEIGHT);
     const key = [view.attribute, view.grouping?.key, width, height].concat(keyOf(this._sides)).join('\n');
-    if (key === this._key || !width) return;
-    this._key = key;
+    if (!width || !this._card.isNew(key)) return;
     for (const { group, heading, chart, errors } of this._charts) {
       const drawn = this._sides.flatMap(({ letter, run, resource }) =>
         resource.value ? [{ letter, run, found: reliabilityOf(resource.value, view.grouping, group) }] : [],

@@ -6,11 +6,13 @@ import { el, fill, nameOf } from './dom.js';
 import { Width } from './width.js';
 
 /** @import { Page } from './app.js' */
+/** @import { ClassRows } from './class-rows.js' */
 /** @import { ApiFault, Resource, Table } from './types.js' */
 
 /** @typedef {{name: string, resource: Resource<unknown>}} Part what a card waits for, and whose it is */
 
 const SAID_MS = 8000;
+export const NO_VALIDATION = 'No validation at or before this step.';
 
 export class Card {
   /**
@@ -27,6 +29,8 @@ export class Card {
     this.tools = el('div', { class: 'tools' });
     this.body = el('div', { class: 'body' });
     this.waits = false;
+    /** What the body was last drawn for; null where something else stands there. @type {string | null} */
+    this._drawnFor = null;
     this._width = new Width(this.body, page.redraw);
     this._menu = new CardMenu(this, page, table);
     this.element = el(
@@ -92,8 +96,31 @@ export class Card {
       String(stale || parts.some(({ resource }) => resource.status === 'loading')),
     );
     this._report(failed);
-    if (!any) fill(this.body, waits && el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' }));
+    if (!any) this.put(waits ? skeleton() : '');
     return any;
+  }
+
+  /** Whether the body must be drawn anew: for another `key`, or after something else. @param {string} key */
+  isNew(key) {
+    if (key === this._drawnFor) return false;
+    this._drawnFor = key;
+    return true;
+  }
+
+  /** In place of the drawing. @param {Node | string} content */
+  put(content) {
+    this._drawnFor = null;
+    fill(this.body, content);
+  }
+
+  /**
+   * The rows to draw, or null: then the body says why there are none, or keeps what it shows until they are there.
+   * @param {ClassRows} source
+   */
+  rowsOf(source) {
+    if (!this.ready(source.parts)) return null;
+    if (!source.rows && !source.expected) this.put(nothing(NO_VALIDATION));
+    return source.rows;
   }
 
   /** @param {Part[]} failed */
@@ -118,6 +145,11 @@ function faultText(failed, onRetry) {
     el('div', { class: 'faults' }, ...shown, more),
     el('button', { type: 'button', class: 'button', onclick: onRetry }, 'Retry'),
   ];
+}
+
+/** In place of what is on its way. */
+export function skeleton() {
+  return el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' });
 }
 
 /** A line in place of what cannot be shown for a reason that is no fault. @param {string} text */

@@ -36,7 +36,6 @@ export class ChartsCard {
     this.element = this._card.element;
     /** @type {View | null} */
     this._view = null;
-    this._key = '';
     this._legend = el('ul', { class: 'legend' });
     this._charts = CHARTS.map((group) => {
       const chart = new LineChart({
@@ -62,7 +61,7 @@ export class ChartsCard {
     }));
     if (!this._card.ready(parts)) return;
     if (!view.charted.length) {
-      fill(this._card.body, nothing('No run is drawn: tick one in the list of runs.'));
+      this._card.put(nothing('No run is drawn: tick one in the list of runs.'));
       return;
     }
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._legend, this._grid);
@@ -86,8 +85,7 @@ export class ChartsCard {
       this._card.height(HEIGHT),
       ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale]),
     ].join('\n');
-    if (key === this._key || !width) return;
-    this._key = key;
+    if (!width || !this._card.isNew(key)) return;
     this._series = Object.fromEntries(
       CHARTS.map((group) => [
         group,

@@ -40,7 +40,6 @@ export class DiagnosisCard {
     this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
-    this._key = '';
   }
 
   /** @param {View} view */
@@ -58,9 +57,7 @@ export class DiagnosisCard {
     );
     if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
     const key = [view.attribute, this._width.value, this._card.height(HEIGHT)].concat(keyOf(this._sides)).join('\n');
-    if (key === this._key || !this._width.value) return;
-    this._key = key;
-    this._draw();
+    if (this._width.value && this._card.isNew(key)) this._draw();
   }
 
   _draw() {

@@ -1,7 +1,7 @@
 // @ts-check
 /** One class in detail: its curves in A and B over training, and every metric of it at the chosen step. */
 
-import { nothing } from './card.js';
+import { nothing, skeleton } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { count, interval, MEANS, metricText, number, signed } from './format.js';
 import { diagnosisOf } from './drawer-diagnosis.js';
@@ -111,8 +111,7 @@ export class Drawer {
 
   /** @param {View} view @param {ReturnType<Drawer['_points']>[]} histories */
   _curves(view, histories) {
-    if (histories.some(({ points }) => points === null))
-      return el('div', { class: 'skeleton', 'aria-label': 'Loading' });
+    if (histories.some(({ points }) => points === null)) return skeleton();
     this._series = histories.map(({ side, points }) => ({
       label: side.run.run,
       badge: side.letter,
@@ -157,8 +156,7 @@ export class Drawer {
       answer: this._data.classCurve(side.run, view.attribute, side.index),
     }));
     const heading = el('h3', {}, 'Precision-recall curve');
-    if (answers.some(({ answer }) => answer.status === 'loading'))
-      return [heading, el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' })];
+    if (answers.some(({ answer }) => answer.status === 'loading')) return [heading, skeleton()];
     const lines = answers
       .flatMap(({ side, answer }) => classLine(side.letter, side.run, answer.value, name))
       .map((line) => ({ ...line, dotted: false }));

@@ -1,7 +1,7 @@
 // @ts-check
 /** Where the examples of each group go: true group against predicted group, and the classes confused most. */
 
-import { Card, nothing } from './card.js';
+import { Card, NO_VALIDATION, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, setOptions, sideBadge } from './dom.js';
 import { flowByGroup } from './flow.js';
 import { count, percent, plural } from './format.js';
@@ -56,7 +56,6 @@ export class FlowCard {
     this._latest = { A: latestSide(), B: latestSide() };
     /** @type {Side[]} */
     this._sides = [];
-    this._key = '';
   }
 
   /** @param {View} view @param {State} state */
@@ -73,7 +72,7 @@ export class FlowCard {
     if (!this._card.ready(this._sides.flatMap(({ parts }) => parts))) return;
     this._card.caption(captionOf(view, this._sides));
     if (!this._sides.some(({ matrix: found }) => found)) {
-      fill(this._card.body, nothing('No validation at or before this step.'));
+      this._card.put(nothing(NO_VALIDATION));
       return;
     }
     const key = JSON.stringify([
@@ -87,9 +86,7 @@ export class FlowCard {
         parts.map((p) => [p.resource.status, p.resource.stale]),
       ]),
     ]);
-    if (key === this._key) return;
-    this._key = key;
-    this._draw(view, state);
+    if (this._card.isNew(key)) this._draw(view, state);
   }
 
   /** @param {'A' | 'B'} letter @param {RunView} run @param {View} view @returns {Side} */

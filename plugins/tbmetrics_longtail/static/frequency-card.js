@@ -65,17 +65,12 @@ export class FrequencyCard {
       onCancel: () => this._showBrush(this._state?.brush ?? null),
     });
     this._choosing.follow(this._svg);
-    this._key = '';
   }
 
   /** @param {View} view @param {State} state */
   update(view, state) {
-    if (!this._card.ready(this._rows.parts)) return;
-    const rows = this._rows.rows;
-    if (!rows) {
-      if (!this._rows.expected) fill(this._card.body, nothing('No validation at or before this step.'));
-      return;
-    }
+    const rows = this._card.rowsOf(this._rows);
+    if (!rows) return;
     const label = metricText(view.classMetric).label;
     this._card.title.textContent = `${label} by class frequency`;
     this._state = state;
@@ -90,10 +85,7 @@ export class FrequencyCard {
       height,
       document.documentElement.dataset.theme,
     ].join('|');
-    if (key !== this._key) {
-      this._key = key;
-      this._draw(view, rows, width, height, label);
-    }
+    if (this._card.isNew(key)) this._draw(view, rows, width, height, label);
     this._showBrush(state.brush);
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The classes that moved most from A to B, and those that do worst. */
 
-import { Card, nothing } from './card.js';
+import { Card } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from './dom.js';
 import { count, metricText, number, signed } from './format.js';
 import { movers } from './table-model.js';
@@ -25,19 +25,14 @@ export class MoversCard {
       table: () => this._table(),
     });
     this.element = this._card.element;
-    this._key = '';
     /** @type {ReturnType<typeof movers> | null} */
     this._found = null;
   }
 
   /** @param {View} view */
   update(view) {
-    if (!this._card.ready(this._rows.parts)) return;
-    const rows = this._rows.rows;
-    if (!rows) {
-      if (!this._rows.expected) fill(this._card.body, nothing('No validation at or before this step.'));
-      return;
-    }
+    const rows = this._card.rowsOf(this._rows);
+    if (!rows) return;
     const label = metricText(view.classMetric).label;
     this._card.title.textContent = view.b ? 'Gains, losses, worst classes' : 'Worst classes';
     this._card.caption(
@@ -45,8 +40,7 @@ export class MoversCard {
         'With few positives a class moves much by chance: see the number of positives (n).',
     );
     const key = `${this._rows.key}|${view.b?.run}|${view.classMetric}`;
-    if (key === this._key) return;
-    this._key = key;
+    if (!this._card.isNew(key)) return;
     const found = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
     this._found = found;
     fill(

@@ -30,7 +30,6 @@ export class OverviewCard {
     this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
-    this._key = '';
   }
 
   /** @param {View} view */
@@ -45,8 +44,7 @@ export class OverviewCard {
     );
     if (!this._card.ready(partsOf(this._sides))) return;
     const key = JSON.stringify([view.attribute, view.metric, keyOf(this._sides)]);
-    if (key === this._key) return;
-    this._key = key;
+    if (!this._card.isNew(key)) return;
     const focused = /** @type {HTMLElement | null} */ (this._card.body.querySelector(':focus'))?.dataset.attribute;
     fill(
       this._card.body,

@@ -44,7 +44,6 @@ export class PrCard {
     this._answers = new SideAnswers();
     /** @type {Side[]} */
     this._sides = [];
-    this._key = '';
   }
 
   /** @param {View} view @param {State} state */
@@ -60,10 +59,7 @@ export class PrCard {
     this._card.caption(captionOf(open?.name ?? null));
     if (!this._sides.length) {
       this._card.ready([]);
-      fill(
-        this._card.body,
-        nothing('These runs have no curves of single classes: they were recorded by an older version.'),
-      );
+      this._card.put(nothing('These runs have no curves of single classes: they were recorded by an older version.'));
       return;
     }
     if (!this._card.ready(partsOf(this._sides))) return;
@@ -77,8 +73,7 @@ export class PrCard {
     const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
       .concat(keyOf(this._sides), ...this._sides.map(({ one }) => String(one?.status)))
       .join('\n');
-    if (key === this._key || !width) return;
-    this._key = key;
+    if (!width || !this._card.isNew(key)) return;
     for (const { group, chart, heading } of this._charts) {
       const lines = this._sides.flatMap(({ letter, run, resource, one }) => [
         ...groupLine(letter, run, resource.value, group),

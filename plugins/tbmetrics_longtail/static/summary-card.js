@@ -1,7 +1,7 @@
 // @ts-check
 /** A against B by group at the chosen step: values, intervals, the difference, and how many classes agree. */
 
-import { Card, nothing } from './card.js';
+import { Card, NO_VALIDATION, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from './dom.js';
 import { count, interval, isDefined, MEANS, metricText, number, plural, pValue, signed } from './format.js';
 import { groupsOf } from './group-series.js';
@@ -57,7 +57,7 @@ export class SummaryCard {
     const parts = [...answers, ...(compare ? [{ name: 'Difference', resource: compare }] : [])];
     if (!this._card.ready(parts)) return;
     if (!sides.length) {
-      fill(this._card.body, nothing('No validation at or before this step.'));
+      this._card.put(nothing(NO_VALIDATION));
       return;
     }
     const groups = GROUPS.filter((group) => group !== 'unknown' || view.sizes.get('unknown'));

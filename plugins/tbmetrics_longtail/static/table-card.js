@@ -1,7 +1,7 @@
 // @ts-check
 /** The card around the table of all classes: search, groups, order, trend lines, and what A and B have in common. */
 
-import { Card, nothing } from './card.js';
+import { Card, NO_VALIDATION, nothing, skeleton } from './card.js';
 import { ClassTable } from './class-table.js';
 import { el, fill, groupBadge, set as setAttributes } from './dom.js';
 import { count, metricText, plural } from './format.js';
@@ -61,11 +61,7 @@ export class TableCard {
   update(view, state) {
     if (!this._card.ready(this._source.parts)) return;
     if (!this._source.rows) {
-      const text = nothing('No validation at or before this step.');
-      fill(
-        this._card.body,
-        this._source.expected ? el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' }) : text,
-      );
+      this._card.put(this._source.expected ? skeleton() : nothing(NO_VALIDATION));
       return;
     }
     const rows = this._ordered(this._source.rows, state);

@@ -52,7 +52,6 @@ export class TradeoffCard {
       onpointerleave: () => this._page.tooltip.hide(),
       onclick: (/** @type {PointerEvent} */ event) => this._pick(event),
     });
-    this._key = '';
   }
 
   /** @param {View} view */
@@ -73,8 +72,7 @@ export class TradeoffCard {
       .concat(view.experiments?.map((e) => `${e.label}${e.runs.length}`))
       .concat(parts.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.status}`))
       .join('\n');
-    if (key === this._key) return;
-    this._key = key;
+    if (!this._card.isNew(key)) return;
     const loaded = new Map(parts.flatMap(({ run, resource }) => (resource.value ? [[run.run, resource.value]] : [])));
     const one = (/** @type {RunView} */ run) => placeOf(run, loaded.get(run.run), view);
     const found = view.experiments
