@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
+from tbmetrics.figures.panels import PanelGrid
+from tbmetrics.figures.style import SMALL, label, legend, new_figure, short
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 Array = NDArray[np.floating]
@@ -21,6 +22,8 @@ NAMES_SHOWN = 24
 EPOCHS_SHOWN = 6
 IMAGES_SHOWN = 6
 _MAP = "viridis"
+#: How much of an image is covered by what is laid over it, and the most pixels of a side of the two together.
+_OVER, _FINEST = 0.6, 512
 _STYLES = ("-", "--", "-.", ":")
 
 
@@ -32,22 +35,8 @@ def heads(weights: Array, title: str, queries: Sequence[str] = (), keys: Sequenc
         title: of the figure.
         queries, keys: names, where known.
     """
-    shown = weights[:HEADS_SHOWN]
-    columns = min(4, len(shown))
-    rows = -(-len(shown) // columns)
-    figure, panels = _grid(title, rows, columns, 2.3)
-    high = float(shown.max()) or 1.0
-    for i, ax in enumerate(panels):
-        if i >= len(shown):
-            ax.set_axis_off()
-            continue
-        image = _heat(ax, shown[i], high)
-        label(
-            ax, title=f"head {i}", x="key" if i >= len(panels) - columns else "", y="query" if i % columns == 0 else ""
-        )
-        _names(ax, queries if i % columns == 0 else (), keys if i >= len(panels) - columns else ())
-    _bar(figure, image, panels)
-    return figure
+    maps = {f"head {i}": head for i, head in enumerate(weights[:HEADS_SHOWN])}
+    return _heat_maps(maps, title, min(4, len(maps)), queries, keys)
 
 
 def evolution(maps: Mapping[int, Array], title: str, queries: Sequence[str] = (), keys: Sequence[str] = ()) -> Figure:
@@ -58,15 +47,8 @@ def evolution(maps: Mapping[int, Array], title: str, queries: Sequence[str] = ()
         title: of the figure.
         queries, keys: names, where known.
     """
-    epochs = spread(list(maps), EPOCHS_SHOWN)
-    figure, panels = _grid(title, 1, len(epochs), 2.3)
-    high = max(float(maps[e].max()) for e in epochs) or 1.0
-    for i, (ax, epoch) in enumerate(zip(panels, epochs, strict=True)):
-        image = _heat(ax, maps[epoch], high)
-        label(ax, title=f"epoch {epoch}", x="key", y="query" if i == 0 else "")
-        _names(ax, queries if i == 0 else (), keys)
-    _bar(figure, image, panels)
-    return figure
+    shown = {f"epoch {epoch}": maps[epoch] for epoch in spread(list(maps), EPOCHS_SHOWN)}
+    return _heat_maps(shown, title, len(shown), queries, keys)
 
 
 def overlay(
@@ -84,27 +66,21 @@ def overlay(
         title: of the figure.
     """
     images = images[:IMAGES_SHOWN]
-    figure, panels = _grid(title, 1 + len(patches), len(images), 1.7)
-    ratios = [[p * p.size / max(float(p.sum()), 1e-12) for p in row[: len(images)]] for row in patches]
+    columns = len(images)
+    lines = max(text.count("\n") for text in titles) + 1 if titles else 1
+    grid = PanelGrid(title, (1 + len(patches)) * columns, columns, 1.7, left=0.3, first_above=0.16 * lines + 0.06)
+    ratios = [[p * p.size / max(float(p.sum()), 1e-12) for p in row[:columns]] for row in patches]
     reach = max((float(np.abs(r - 1).max()) for row in ratios for r in row), default=1.0) or 1.0
-    for i, ax in enumerate(panels):
-        row, column = divmod(i, len(images))
-        picture = _grey(images[column])
-        height, width = picture.shape[:2]
-        ax.imshow(picture, cmap="gray", extent=(0, width, height, 0), vmin=0, vmax=1)
-        ax.set_xticks([])
-        ax.set_yticks([])
-        if row:
-            seen = ratios[row - 1][column]
-            frame = (0, width, height, 0)
-            image = ax.imshow(seen, cmap="PuOr_r", alpha=0.6, extent=frame, vmin=1 - reach, vmax=1 + reach)
-        if column == 0:
-            label(ax, y=rows[row - 1] if row else "image")
-        if row == 0:
-            plain(ax.set_title(titles[column], fontsize=SMALL))
+    scale = _around_one(reach)
+    for column, image in enumerate(images):
+        picture = _colours(image)
+        grid.image(column, picture, titles[column], SMALL)
+        for row, of_row in enumerate(ratios, 1):
+            grid.image(row * columns + column, _laid_over(picture, scale.to_rgba(of_row[column])[..., :3]))
+    grid.name_rows(["image", *rows])
     if patches:
-        _bar(figure, image, panels, "attention ÷ even share")
-    return figure
+        grid.bar(scale, "attention ÷ even share", max(0.0, 1 - reach), 1 + reach)
+    return grid.figure
 
 
 def entropy_over_epochs(entropies: Mapping[str, tuple[Sequence[int], Array]], title: str) -> Figure:
@@ -133,51 +109,57 @@ def entropy_over_epochs(entropies: Mapping[str, tuple[Sequence[int], Array]], ti
     return figure
 
 
-def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
-    """The drawn figure as uint8 of shape (height, width, 3)."""
-    figure.set_dpi(dpi)
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
 # ---------------------------------------------------------------------------------------------------- parts
 
 
-def _grid(title: str, rows: int, columns: int, size: float) -> tuple[Figure, list[Axes]]:
-    figure, _ = new_figure(title, width=max(size * columns + 1.4, 4.4), height=size * rows + 0.7)
-    figure.clear()
-    plain(figure.suptitle(title, fontsize=NORMAL + 2))
-    return figure, list(figure.subplots(rows, columns, squeeze=False).ravel())
+def _heat_maps(
+    maps: Mapping[str, Array], title: str, columns: int, queries: Sequence[str], keys: Sequence[str]
+) -> Figure:
+    """Heat maps of one size on one colour scale, by their titles."""
+    queries, keys = _names(queries), _names(keys)
+    room = {"left": 1.2 if queries else 0.6, "below": 1.15 if keys else 0.5}
+    grid = PanelGrid(title, len(maps), columns, 2.2, above=0.26, **room)
+    high = max(float(weights.max()) for weights in maps.values()) or 1.0
+    for i, (name, weights) in enumerate(maps.items()):
+        image = grid.image(i, weights, name, cmap=_MAP, vmin=0, vmax=high)
+    grid.label_left(len(weights), queries, "query")
+    grid.label_below(weights.shape[1], keys, "key")
+    grid.bar(image, "attention weight", 0.0, high)
+    return grid.figure
 
 
-def _heat(ax: Axes, weights: Array, high: float) -> Any:
-    from matplotlib.ticker import MaxNLocator
-
-    ax.tick_params(labelsize=SMALL - 1)
-    ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-    ax.grid(visible=False)
-    return ax.imshow(weights, cmap=_MAP, vmin=0, vmax=high, aspect="auto", interpolation="nearest")
+def _names(names: Sequence[str]) -> list[str]:
+    """Names short enough for an edge; none where they are too many."""
+    return [short(name)[:14] for name in names] if len(names) <= NAMES_SHOWN else []
 
 
-def _names(ax: Axes, queries: Sequence[str], keys: Sequence[str]) -> None:
-    if queries and len(queries) <= NAMES_SHOWN:
-        ax.set_yticks(range(len(queries)), [short(name)[:14] for name in queries], fontsize=SMALL - 1)
-    if keys and len(keys) <= NAMES_SHOWN:
-        ax.set_xticks(range(len(keys)), [short(name)[:14] for name in keys], fontsize=SMALL - 1, rotation=90)
+def _around_one(reach: float) -> Any:
+    """Colours of `reach` below one to `reach` above."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    return ScalarMappable(Normalize(1 - reach, 1 + reach), "PuOr_r")
 
 
-def _bar(figure: Figure, image: Any, panels: list[Axes], text: str = "attention weight") -> None:
-    bar = figure.colorbar(image, ax=panels, pad=0.01, shrink=0.8)
-    bar.set_label(text, fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL - 1)
-
-
-def _grey(image: Array) -> Array:
-    """The image with its values in 0..1."""
+def _colours(image: Array) -> Array:
+    """The image with its values in 0..1, as (height, width, 3)."""
     low, high = float(image.min()), float(image.max())
-    return (image - low) / (high - low) if high > low else np.zeros_like(image)
+    scaled = (image - low) / (high - low) if high > low else np.zeros_like(image)
+    return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
+
+
+def _laid_over(picture: Array, patches: Array) -> Array:
+    """`picture` with coloured patches over it, fine enough that neither loses its edges."""
+    sides = []
+    for pixels, squares in zip(picture.shape[:2], patches.shape[:2], strict=True):
+        common = math.lcm(pixels, squares)
+        sides.append(common if common <= _FINEST else max(pixels, _FINEST // 2))
+    rows, columns = (np.arange(side) for side in sides)
+
+    def stretched(what: Array) -> Array:
+        return what[rows * what.shape[0] // sides[0]][:, columns * what.shape[1] // sides[1]]
+
+    return (1 - _OVER) * stretched(picture) + _OVER * stretched(patches)
 
 
 def spread(values: list[int], most: int) -> list[int]:

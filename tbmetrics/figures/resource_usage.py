@@ -19,7 +19,7 @@ from tbmetrics.figures.resource_history import (
     read_typical_step,
 )
 from tbmetrics.figures.step_timeline import Span
-from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
+from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, pixels, plain, short
 from tbmetrics.history import History, ScalarSeries
 from tbmetrics.records import FloatArray, IntArray
 
@@ -80,10 +80,7 @@ def component_images(history: History, step: int) -> Iterator[tuple[str, NDArray
         ("component_times", component_times(components)),
         ("component_shares", component_shares(components, step)),
     ):
-        figure.set_dpi(80)
-        canvas: Any = figure.canvas
-        canvas.draw()
-        yield name, np.array(canvas.buffer_rgba(), dtype=np.uint8)[..., :3]
+        yield name, pixels(figure, dpi=80)
 
 
 def component_times(components: Components) -> Figure:

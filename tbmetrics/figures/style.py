@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN
 
@@ -32,12 +35,7 @@ def new_figure(
     title: str, *, width: float = 6.4, height: float = 4.0, panels: int = 1
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes side by side, drawn by Agg, with no trace in pyplot."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    from tbmetrics.figures.shown import ShownFigure
-
-    figure = ShownFigure(figsize=(width, height), layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
+    figure = empty_figure(width, height, layout="constrained")
     axes = figure.subplots(1, panels, squeeze=False)[0]
     plain(figure.suptitle(title, fontsize=LARGE))
     for ax in axes:
@@ -46,6 +44,25 @@ def new_figure(
         ax.grid(axis="y", color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
     return figure, list(axes)
+
+
+def empty_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+    """A figure without axes, in inches, drawn by Agg, with no trace in pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from tbmetrics.figures.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout=layout, facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
+    """The drawn figure as uint8 of shape (height, width, 3)."""
+    figure.set_dpi(dpi)
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def plain(text: Any) -> Any:

@@ -19,6 +19,7 @@ from tbmetrics.records import ATTENTION, Image, Record, tag_part
 from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
 from tbmetrics.tracker import Cadence, Tracker
 from tbmetrics.training_dynamics import attention_probe
+from tbmetrics.training_dynamics.attention_arguments import check_limits, check_names
 from tbmetrics.training_dynamics.attention_capture import AttentionCapture, CapturedMap, CaptureReport
 from tbmetrics.training_dynamics.attention_store import MapStore, StoredMap
 from tbmetrics.training_dynamics.attention_views import (
@@ -105,10 +106,9 @@ class AttentionVisualizer(Tracker):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        limits = {"max_samples": max_samples, "max_tokens": max_tokens, "max_bytes": max_bytes}
-        _check(limits, 1)
-        _check({"max_images": max_images}, 0)
-        _check_names(grid, sample_names, probe)
+        check_limits({"max_samples": max_samples, "max_tokens": max_tokens, "max_bytes": max_bytes}, 1)
+        check_limits({"max_images": max_images}, 0)
+        check_names(grid, sample_names, probe)
         self.save_dir = save_dir
         self.history = History(bounded=True)
         self._model = attention_probe.inner_module(model)
@@ -290,6 +290,7 @@ class AttentionVisualizer(Tracker):
         for found in maps:
             stored = StoredMap.of(found.kept)
             self._store.put(epoch, batch, found.module, stored)
+            self._drawing.due = True
             yield from (Stamped(epoch, now, record) for record in self._store.scalars(epoch, found.module, stored))
         self._store.thin()
         yield from (Stamped(epoch, now, record) for record in self._store.collapses())
@@ -302,8 +303,8 @@ class AttentionVisualizer(Tracker):
             return [_image(*pair) for pair in drawn(sorted(self._plans(), key=lambda p: p.rank)[: self._max_images])]
 
     def closing(self) -> list[Record]:
-        """The figures as they are at the end."""
-        return list(self._images()) if self._store.maps else []
+        """The figures as they are at the end, where they were not drawn since."""
+        return list(self._images()) if self._drawing.due else []
 
     def _explain(self, report: CaptureReport | None, maps: list[CapturedMap]) -> None:
         """One message where nothing, or not all, could be captured."""
@@ -400,22 +401,7 @@ class AttentionVisualizer(Tracker):
 
 
 def _image(name: str, figure: Figure) -> Image:
-    from tbmetrics.figures.attention import pixels
+    from tbmetrics.figures.style import pixels
 
     module, _, kind = name.rpartition("/")
     return Image(f"{ATTENTION}/{tag_part(module)}/{kind}" if module else f"{ATTENTION}/{kind}", pixels(figure))
-
-
-def _check(limits: Mapping[str, Any], least: int) -> None:
-    for option, value in limits.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{option} must be a whole number of at least {least}, got {value!r}")
-
-
-def _check_names(grid: Any, sample_names: Any, probe: Any) -> None:
-    if grid is not None and not (len(grid) == 2 and all(isinstance(n, int) and n > 0 for n in grid)):
-        raise InputError(f"grid must be (rows, columns) of the patches, got {grid!r}")
-    if isinstance(sample_names, str):
-        raise InputError(f"sample_names must be one name a sample, got the string {sample_names!r}")
-    if isinstance(probe, Tensor) and sample_names is not None and len(sample_names) > len(probe):
-        raise InputError(f"sample_names has {len(sample_names)} names for a probe of {len(probe)} samples")

@@ -30,9 +30,14 @@ class Plan(NamedTuple):
 
 
 class DrawingTime:
-    """Keeps drawing below 1 % of the time; entered around each drawing."""
+    """Keeps drawing below 1 % of the time; entered around each drawing.
+
+    Attributes:
+        due: there is something to draw that was not drawn.
+    """
 
     def __init__(self) -> None:
+        self.due = False
         self._took = 1.0  # seconds, before it was ever measured
         self._done = self._began = time.monotonic()
 
@@ -41,6 +46,7 @@ class DrawingTime:
         return self._took <= _DRAWING_SHARE * (time.monotonic() - self._done)
 
     def __enter__(self) -> None:
+        self.due = False
         self._began = time.monotonic()
 
     def __exit__(self, *_: object) -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
+from tbmetrics.figures import attention as pictures
 from tbmetrics.training_dynamics.attention_store import EPOCHS_KEPT
 
 
@@ -296,17 +297,32 @@ def _figures(model, images, **options):
     return dict(visualizer.figures())
 
 
-def test_an_overlay_shows_every_patch_also_where_the_map_was_cut():
+@pytest.fixture
+def overlays(monkeypatch):
+    """The patches of each overlay that is drawn, by its title."""
+    found = {}
+
+    def overlay(images, patches, titles, rows, title):
+        found[title.partition(":")[0]] = patches
+        return draw(images, patches, titles, rows, title)
+
+    draw = pictures.overlay
+    monkeypatch.setattr(pictures, "overlay", overlay)
+    return found
+
+
+def test_an_overlay_shows_every_patch_also_where_the_map_was_cut(overlays):
     model, images = _Patches(), torch.rand(2, 3, 96, 96)
     drawn = _figures(model, images)
     tokens = model.embed(images).flatten(2).transpose(1, 2)
     tokens = torch.cat([tokens[:, :1], tokens], 1)
     weights = model.layers[0](tokens, tokens, tokens)[1][:, 0, 1:].detach().reshape(2, 24, 24).numpy()
-    shown = [ax.images[-1].get_array() for ax in drawn["layers.0/overlay"].axes if len(ax.images) == 2]
+    (shown,) = overlays["layers.0"]
     assert len(shown) == 2
-    for ratio, expected in zip(shown, weights, strict=True):
-        np.testing.assert_allclose(ratio, expected * expected.size / expected.sum(), rtol=1e-4)
-    assert "one query in 4, one key in 4" in drawn["layers.0/heads"].get_suptitle()
+    for patches, expected in zip(shown, weights, strict=True):
+        np.testing.assert_allclose(patches, expected, rtol=1e-4)
+    texts = [text.get_text() for text in drawn["layers.0/heads"].axes[0].texts]
+    assert any("one query in 4, one key in 4" in text for text in texts)
 
 
 def test_rollout_goes_through_all_layers_or_is_not_drawn():
@@ -321,11 +337,11 @@ def test_windows_of_images_have_no_overlay_and_no_rollout():
     }  # fmt: skip
 
 
-def test_tokens_are_no_images_and_a_grid_can_be_given():
+def test_tokens_are_no_images_and_a_grid_can_be_given(overlays):
     encoder = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
     assert set(_figures(encoder, torch.randn(4, 16, 16))) == {"self_attn/heads", "entropy"}
-    drawn = _figures(_Patches(), torch.rand(2, 3, 16, 20), grid=(4, 5))
-    assert [ax for ax in drawn["layers.1/overlay"].axes if len(ax.images) == 2]
+    assert "layers.1/overlay" in _figures(_Patches(), torch.rand(2, 3, 16, 20), grid=(4, 5))
+    assert [patches.shape for patches in overlays["layers.1"][0]] == [(4, 5)] * 2
 
 
 def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
@@ -510,3 +526,11 @@ def test_looking_at_what_is_no_image_finds_nothing_and_leaves_the_model_as_it_wa
     assert AttentionVisualizer(_Patches(windows=True)).look_at(torch.rand(2, 3, 32, 32)) is None
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_the_end_draws_only_what_was_not_drawn():
+    visualizer = AttentionVisualizer(_Patches(), probe=torch.rand(2, 3, 32, 32))
+    assert visualizer.closing() == []
+    visualizer.update(epoch=0)
+    assert visualizer.closing()
+    assert visualizer.closing() == []
