@@ -6,7 +6,6 @@ that lie between buckets. A bucket never mixes groups of the run's own rule, so 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +77,3 @@ def _edges(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     terciles = (int(np.ceil(low)), int(np.floor(high)) + 1)
     named = [bound for rule in RULES.values() for bound in (int(rule.tail_max) + 1, int(rule.head_min))]
     return np.unique(np.concatenate([[0], spread, named, terciles])).astype(np.int64)
-
-
-def buckets_from_json(details: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The buckets in a table's details; empty where there are none."""
-    found = details.get("buckets", [])
-    return [b for b in found if isinstance(b, Mapping)] if isinstance(found, list) else []

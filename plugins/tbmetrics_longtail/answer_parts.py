@@ -111,6 +111,18 @@ def check_rows(tag: str, rows: Sequence[str], n_rows: int) -> None:
         raise SchemaError(f"tag {tag!r}: its metadata names {len(rows)} rows, its tensor has {n_rows}")
 
 
+def buckets_of(tag: Tag, n_rows: int) -> list[Any]:
+    """The buckets of training counts that the rows of a tensor stand for.
+
+    Raises:
+        SchemaError: its metadata does not describe as many.
+    """
+    found = tag.details.get("buckets")
+    if not isinstance(found, list) or len(found) != n_rows or not all(isinstance(bucket, dict) for bucket in found):
+        raise SchemaError(f"tag {tag.name!r}: its metadata does not describe the buckets of its {n_rows} rows")
+    return found
+
+
 def nullable(values: NDArray[Any]) -> list[Any]:
     """`values` as nested lists, non-finite numbers as None."""
     plain = values.astype(object)

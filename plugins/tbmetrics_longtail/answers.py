@@ -13,6 +13,7 @@ from tbmetrics.class_sources import UNKNOWN_COUNT
 from tbmetrics.count_buckets import count_buckets
 from tbmetrics.records import ALL, CALIBRATION_COLUMNS, GROUPS, PAIR_COLUMNS, SCHEMA_VERSION, UNKNOWN, SchemaError
 from tbmetrics_longtail.answer_parts import (
+    buckets_of,
     check_columns,
     check_rows,
     class_index,
@@ -201,7 +202,7 @@ class Answers:
         """Where positives go between buckets of training counts at one step; the last column is "none"."""
         found = self._data.attribute(experiment, run, attribute)
         values = found.series(FLOW).at(step)
-        return {"buckets": found.tag(FLOW).details.get("buckets", []), "values": nullable(values)}
+        return {"buckets": buckets_of(found.tag(FLOW), len(values)), "values": nullable(values)}
 
     def calibration(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""
@@ -210,7 +211,7 @@ class Answers:
         check_columns(found.tag(CALIBRATION), table.shape[1], CALIBRATION_COLUMNS)
         n, confidence, right = np.split(table, 3, axis=1)
         sums = {"n": nullable(n), "confidence": nullable(confidence), "right": nullable(right)}
-        return {"buckets": found.tag(CALIBRATION).details.get("buckets", []), **sums}
+        return {"buckets": buckets_of(found.tag(CALIBRATION), len(table)), **sums}
 
     def diagnosis(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Why the tail fails, and what would help, at the last diagnosis up to `step`."""

@@ -11,7 +11,7 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.count_buckets import buckets_from_json, count_buckets
+from tbmetrics.count_buckets import count_buckets
 from tbmetrics.records import (
     CALIBRATION_BINS,
     RECALL_LEVELS,
@@ -169,10 +169,3 @@ def test_without_single_rows_flow_and_pairs_are_unknown():
     assert np.isnan(tables[flow_tag("x")].values).all()
     assert np.isnan(tables[confusions_tag("x")].values).all()
     assert not np.isnan(tables[calibration_tag("x")].values).any()
-
-
-def test_buckets_come_back_from_the_details_of_a_table():
-    buckets = count_buckets(CLASSES["x"], 48)
-    assert buckets_from_json({"buckets": buckets.to_json()}) == buckets.to_json()
-    assert buckets_from_json({}) == []
-    assert buckets_from_json({"buckets": "?"}) == []

@@ -98,6 +98,18 @@ def test_the_good_query_is_answered(client, route):
     assert _get(client, route, GOOD[route]).status == (400 if route in EMPTY else 200)
 
 
+@pytest.mark.parametrize("written", ["?", [], [{"group": "tail", "lowest": 1, "highest": 9, "n_classes": 1}], [0] * 24])
+def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, written):
+    monkeypatch.setattr("tbmetrics.count_buckets.CountBuckets.to_json", lambda buckets: written)
+    two_runs(tmp_path)
+    monkeypatch.undo()
+    client = client_of(application(tmp_path)[0])
+    for route in ("flow", "calibration"):
+        answer = _get(client, route, GOOD[route])
+        assert answer.status == 400
+        assert b"does not describe the buckets" in answer.body
+
+
 @pytest.mark.parametrize("what", VALUES)
 def test_any_value_of_any_parameter_is_answered_or_refused(client, what):
     for route in ROUTES:
