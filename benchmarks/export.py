@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks.measuring import Comparison, Facts, Results, Run, in_child, in_turns, seconds
 from tbmetrics.records import CLASS_COLUMNS, ClassList, Histogram, Image, PRCurve, Record, Scalar, Table
 
-CLASSES, EPOCHS, STEPS_PER_EPOCH = 1000, 100, 400
+CLASSES, STEPS_PER_EPOCH = 1000, 400
 
 
 def generate(folder: Path, megabytes: int) -> int:

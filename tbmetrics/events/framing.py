@@ -46,12 +46,10 @@ class Framing:
 
     Attributes:
         problems: what was damaged, in words.
-        torn_at: where an unfinished last record begins ("not yet written"), or None.
     """
 
     path: Path
     problems: list[str] = field(default_factory=list)
-    torn_at: int | None = None
 
     def records(self) -> Iterator[tuple[int, bytes]]:
         """(offset of the payload, payload) of each whole record, in order."""
@@ -67,17 +65,13 @@ class Framing:
                     continue
                 following = _next_record(window, at + 1)
                 if following is None:
-                    unfinished = window.size - at < _HEADER or (end is not None and end > window.size)
-                    self._note_end(at, window.size, unfinished)
+                    not_yet_written = window.size - at < _HEADER or (end is not None and end > window.size)
+                    if not not_yet_written:
+                        end_of_file = f"{window.size - at} damaged bytes at {at} up to the end"
+                        note(self.problems, f"{self.path.name}: {end_of_file} were skipped")
                     return
                 note(self.problems, f"{self.path.name}: {following - at} damaged bytes at {at} were skipped")
                 at = following
-
-    def _note_end(self, at: int, size: int, unfinished: bool) -> None:
-        if unfinished:
-            self.torn_at = at
-        else:
-            note(self.problems, f"{self.path.name}: {size - at} damaged bytes at {at} up to the end were skipped")
 
 
 def bytes_at(path: Path, offset: int, length: int) -> bytes:

@@ -16,9 +16,6 @@ WARM_UP, EVERY_STEP_UNTIL, THEN_EVERY = 1, 9, 50
 SAMPLES_KEPT = 32
 MOST_SPANS = 32
 
-#: What may mark the end of a step, best first; an epoch uses the first kind that it sees.
-BOUNDARIES = ("data_loading", "count_samples", "after_step")
-
 
 @dataclass(frozen=True, slots=True)
 class SampledStep:
@@ -55,7 +52,10 @@ class StepRecorder:
         return self._open is not None
 
     def boundary(self, kind: str, now: int) -> bool:
-        """A possible end of a step; says whether it was one, or the beginning of the first."""
+        """A possible end of a step; says whether it was one, or the beginning of the first.
+
+        An epoch uses the first `kind` that it sees: of "data_loading", "count_samples", "after_step", in this order.
+        """
         if self._boundary is None:
             self._boundary = kind
         if kind != self._boundary:

@@ -102,7 +102,6 @@ class Classifier:
         found = [named] if named is not None else _candidates(model, num_classes)
         self._taps = [_Tap(name, module) for name, module in found]
         self._chosen = self._taps[0] if named is not None else None
-        self._claimed_once = False
         self._handles: list[Any] = []
 
     @property
