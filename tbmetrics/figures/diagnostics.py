@@ -111,9 +111,7 @@ def classifier_by_class(view: _View) -> Figure:
     """Weight norm, bias and mean logits of each class against its training examples."""
     figure, axes = new_figure(f"Classifier: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("weight_norm")).all() and np.isnan(view.column("own_logit")).all():
-        for ax in axes[1:]:
-            ax.set_axis_off()
-        nothing(axes[0], "The classifier is not known.")
+        _only_say(axes, "The classifier is not known.")
         return figure
     _points(axes[0], view, view.column("weight_norm"), "weight norm")
     _points(axes[1], view, view.column("bias"), "bias")
@@ -125,9 +123,7 @@ def training_signal_by_class(view: _View) -> Figure:
     """What training gave each class, against its training examples."""
     figure, axes = new_figure(f"What training gives: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("training_accuracy")).all():
-        for ax in axes[1:]:
-            ax.set_axis_off()
-        nothing(axes[0], "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop.")
+        _only_say(axes, "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop.")
         return figure
     ratio = view.column("gradient_ratio")
     _points(axes[0], view, np.clip(ratio, *_RATIOS), "gradient: positive / negative", log=True, line=1.0)
@@ -141,15 +137,20 @@ def features_by_class(view: _View) -> Figure:
     """How the classifier's input spreads within a class, and how far the next class is."""
     figure, axes = new_figure(f"Features: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("nc1")).all() and np.isnan(view.column("separation")).all():
-        for ax in axes[1:]:
-            ax.set_axis_off()
-        nothing(axes[0], "The classifier's input was not seen\nfor two samples of any two classes.")
+        _only_say(axes, "The classifier's input was not seen\nfor two samples of any two classes.")
         return figure
     nc1 = view.column("nc1")
     _points(axes[0], view, np.where(nc1 > 0, nc1, np.nan), "variance within / between classes", log=True)
     _points(axes[1], view, view.column("separation"), "distance to the nearest class (std. dev.)", line=1.0)
     _points(axes[2], view, view.column("nearest_mean_cosine"), "cosine to the nearest class mean")
     return figure
+
+
+def _only_say(axes: Sequence[Axes], why: str) -> None:
+    """Why there is nothing to draw, in place of all panels."""
+    for ax in axes[1:]:
+        ax.set_axis_off()
+    nothing(axes[0], why)
 
 
 def _points(

@@ -1,15 +1,13 @@
 """Figures hold the numbers of their history, for three classes and for thousands, and show names as they are."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.figures.class_metrics import figures
 from tbmetrics.records import group_table_tag
+from tests.figures.drawing import by_name, png
 
 KINDS = {
     "class_distribution",
@@ -32,13 +30,7 @@ def _history(counts, epochs=2, n=60, attribute="x"):
 
 
 def _drawn(history, **options):
-    return {name.rpartition("/")[2]: figure for name, figure in figures(history, **options)}
-
-
-def _png(figure):
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=60)
-    return np.asarray(Image.open(content).convert("L"))
+    return by_name(figures(history, **options))
 
 
 def test_bars_are_the_group_means_and_training_counts():
@@ -79,13 +71,13 @@ def test_groups_differ_by_more_than_colour():
 )
 def test_hostile_names_are_only_ever_text(name):
     for figure in _drawn(_history({name: 900, "b": 50, "c": 3}, attribute=name)).values():
-        assert _png(figure).std() > 0
+        assert png(figure).std() > 0
 
 
 def test_three_thousand_classes_are_drawn_and_none_is_named():
     drawn = _drawn(_history([int(3000 / (i + 1)) + 1 for i in range(3000)], epochs=1, n=600))
     for figure in drawn.values():
-        assert _png(figure).std() > 0
+        assert png(figure).std() > 0
     assert not [t for t in drawn["class_distribution"].axes[0].get_xticklabels() if t.get_text() in {"17", "1234"}]
 
 
@@ -111,5 +103,5 @@ def test_drawing_leaves_matplotlibs_settings_alone():
 
     before = dict(mpl.rcParams)
     for figure in _drawn(_history({"a": 900, "b": 50, "c": 3})).values():
-        _png(figure)
+        png(figure)
     assert dict(mpl.rcParams) == before

@@ -1,10 +1,7 @@
 """Figures of the diagnostics hold the numbers of their tables, for three classes and for thousands."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image
 
 from tbmetrics.class_groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
@@ -21,6 +18,7 @@ from tbmetrics.records import (
     findings_table_tag,
     remedies_tag,
 )
+from tests.figures.drawing import by_name, png
 
 KINDS = {"findings", "classifier_by_class", "training_signal_by_class", "features_by_class", "remedies"}
 ROWS = ("none", "logit_adjustment/0.5", "logit_adjustment/1", "tau_normalization/1", "logit_adjustment/best",
@@ -51,13 +49,7 @@ def _history(counts, seed=0, empty=False):
 
 
 def _drawn(history, **options):
-    return {name.rpartition("/")[2]: figure for name, figure in figures(history, **options)}
-
-
-def _png(figure):
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=60)
-    return np.asarray(Image.open(content).convert("L"))
+    return by_name(figures(history, **options))
 
 
 def test_points_curves_and_bars_are_the_tables_numbers():
@@ -84,7 +76,7 @@ def test_points_curves_and_bars_are_the_tables_numbers():
 def test_any_number_of_classes_and_undefined_values_draw(classes, empty):
     counts = np.maximum(1, 1000 * 0.001 ** np.linspace(0, 1, classes)).astype(int)
     for figure in _drawn(_history(counts, empty=empty)).values():
-        assert (_png(figure) < 128).any()
+        assert (png(figure) < 128).any()
 
 
 def test_unknown_counts_and_single_steps_and_attributes():
@@ -110,7 +102,7 @@ def test_a_contact_sheet_holds_every_image_with_its_caption(images):
         left, right, bottom, top = image.get_extent()
         assert 0 <= left < right <= ax.get_xlim()[1]
         assert 0 < bottom < top < ax.get_ylim()[1]
-    assert (_png(sheet) < 128).any()
+    assert (png(sheet) < 128).any()
 
 
 def test_attention_is_laid_over_in_orange_and_purple_where_its_patches_are():

@@ -22,7 +22,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     group_means,
     weighted_recall,
 )
-from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, REMEDY_COLUMNS, FloatArray
+from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
 
 _WORK = 4e11  # multiply-adds that the intervals may take; with more scores there are fewer replicates
 
@@ -92,7 +92,7 @@ def judge_multi(
         objective: weight of each group's mean F1.
         n_bootstrap: replicates behind the intervals.
     """
-    table = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan), n_samples=len(logits))
+    table = RemedyTable.untried(rows, len(logits))
     if not len(logits):
         return table
     judge = _Judge(logits, labels, cuts, log_odds)

@@ -76,6 +76,11 @@ class RemedyTable:
     gap: tuple[float, float, float] = (float("nan"),) * 3
     n_samples: int = 0
 
+    @classmethod
+    def untried(cls, rows: tuple[RemedyRow, ...], n_samples: int) -> RemedyTable:
+        """A table that is still to be filled in."""
+        return cls(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan), n_samples=n_samples)
+
     def value(self, row: RemedyRow, column: str) -> float:
         """One number of the table."""
         return float(self.values[self.rows.index(row), REMEDY_COLUMNS.index(column)])
@@ -141,7 +146,7 @@ def judge_single(
         objective: weight of each group's mean recall.
         n_bootstrap: replicates behind the intervals.
     """
-    table = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan), n_samples=labels.size)
+    table = RemedyTable.untried(rows, labels.size)
     if not labels.size:
         return table
     whole = np.full((labels.size, len(rows)), -1, dtype=np.int64)

@@ -76,28 +76,17 @@ test('reliability adds buckets up and leaves empty bins undefined', () => {
 });
 
 test('the flow between buckets becomes one between groups', () => {
-  const found = flowByGroup(
-    {
-      buckets: BUCKETS,
-      values: [
-        [5, 1, 2],
-        [3, 4, 0],
-      ],
-    },
-    null,
-  );
+  const flow = {
+    buckets: BUCKETS,
+    values: [
+      [5, 1, 2],
+      [3, 4, 0],
+    ],
+  };
+  const found = flowByGroup(flow, null);
   assert.deepEqual(found.values[0], [5, 0, 1, 0, 2]);
   assert.deepEqual(found.values[2], [3, 0, 4, 0, 0]);
-  const merged = flowByGroup(
-    {
-      buckets: BUCKETS,
-      values: [
-        [5, 1, 2],
-        [3, 4, 0],
-      ],
-    },
-    BOUNDS,
-  );
+  const merged = flowByGroup(flow, BOUNDS);
   assert.deepEqual(merged.values[0], [13, 0, 0, 0, 2]);
   const unknown = flowByGroup(
     {
