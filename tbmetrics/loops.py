@@ -1,4 +1,4 @@
-"""Helpers of the training loop: counting steps, sizing batches, the progress bar, the rank."""
+"""Helpers of the training loop: counting steps, sizing batches, the progress bar."""
 
 from __future__ import annotations
 
@@ -98,12 +98,6 @@ def batch_size_of(batch: Any) -> int | None:
     else:
         return None
     return next((size for size in map(batch_size_of, parts) if size is not None), None)
-
-
-def is_rank_zero() -> bool:
-    """Whether this process writes: rank 0, or no distributed job."""
-    distributed = torch.distributed
-    return not (distributed.is_available() and distributed.is_initialized()) or distributed.get_rank() == 0
 
 
 def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:

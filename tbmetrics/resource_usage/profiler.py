@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from tbmetrics.distributed import Ranks
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.history import History, Stamped
-from tbmetrics.loops import is_rank_zero
 from tbmetrics.records import Record, Scalar, Text
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
 from tbmetrics.tracker import Tracker
@@ -153,7 +153,7 @@ class ProfilerTracker(Tracker):
             return
         self._looked = now
         path = self._folder() / REQUEST
-        if not is_rank_zero() or not path.exists():
+        if not Ranks().writes or not path.exists():
             return
         try:
             text = path.read_text(encoding="utf-8", errors="replace").strip()
