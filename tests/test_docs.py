@@ -33,3 +33,8 @@ def test_the_samples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
 def test_links_between_pages_lead_somewhere(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_lists_every_page():
+    listed = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Pages")[2]
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= set(LINK.findall(listed))
