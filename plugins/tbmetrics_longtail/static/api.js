@@ -22,7 +22,7 @@ export function hostRunsAddress() {
 }
 
 /** An answer that is none, in words for the user. */
-export class ApiError extends Error {
+class ApiError extends Error {
   /** @param {ApiFault} fault */
   constructor({ error, hint }) {
     super(error);

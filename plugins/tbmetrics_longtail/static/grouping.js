@@ -96,16 +96,6 @@ export function isExact(buckets, bounds) {
   return !bounds || buckets.every((b) => groupOfCount(bounds, b.lowest) === groupOfCount(bounds, b.highest));
 }
 
-/** Number of classes by group. @param {readonly Bucket[]} buckets @param {Grouping | null} bounds */
-export function sizesOf(buckets, bounds) {
-  const sizes = new Map(GROUPS.map((group) => [group, 0]));
-  for (const bucket of buckets) {
-    const group = groupOfBucket(bucket, bounds);
-    sizes.set(group, (sizes.get(group) ?? 0) + bucket.n_classes);
-  }
-  return sizes;
-}
-
 /**
  * The metric of every group over steps, as the route `groups` gives it for the recorded ones.
  * @param {BucketSums} sums @param {Grouping | null} bounds @param {string} metric

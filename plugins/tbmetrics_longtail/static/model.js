@@ -170,7 +170,7 @@ function metricsOf(infos) {
  * The per-class column that is shown for a group metric.
  * @param {string} metric @param {readonly string[]} columns
  */
-export function classMetricOf(metric, columns) {
+function classMetricOf(metric, columns) {
   const wanted = metricText(metric).classColumn ?? metric;
   return columns.includes(wanted) ? wanted : (MEANS.find((m) => columns.includes(m)) ?? columns[0]);
 }

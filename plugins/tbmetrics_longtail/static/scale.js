@@ -32,7 +32,7 @@ export function extent(values) {
  * The distance between ticks: 1, 2 or 5 times a power of ten, so that about `wanted` of them fit.
  * @param {number} span @param {number} wanted
  */
-export function tickStep(span, wanted) {
+function tickStep(span, wanted) {
   const rough = span / Math.max(1, wanted);
   const power = 10 ** Math.floor(Math.log10(rough));
   const factor = [1, 2, 5, 10].find((f) => f * power >= rough * 0.999) ?? 10;
