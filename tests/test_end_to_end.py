@@ -110,7 +110,7 @@ def test_the_exported_json_agrees_too(logdir, results, truth, tmp_path):
 @pytest.fixture
 def page():
     executable = chromium()
-    from playwright.sync_api import sync_playwright
+    sync_playwright = pytest.importorskip("playwright.sync_api").sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=executable, args=FLAGS)

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bounds.versions import SHOWN, TOOLS, lowest, torch_pin
+from tests.bounds.versions import HELD, SHOWN, TOOLS, lower_bound, lowest, torch_pin
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "bounds"
@@ -25,6 +25,7 @@ LOWEST, NEWEST = "lowest", "newest"
 #: Not run here, and why.
 LEFT_OUT = {
     "tests/plugin": "but for the server's tests: the browser sees none of these versions",
+    "tests/benchmarks": "measure, and need the peers",
     "tests/integrations": "frameworks are tested in their pinned versions",
     "tests/distributed": "as slow as all others together, and of torch alone",
     "tests/faults/test_killed.py": "fifty processes",
@@ -79,13 +80,16 @@ def cells(pythons: Sequence[str]) -> Iterator[Cell]:
 
 
 def make(cell: Cell, command: str) -> None:
-    """Makes the environment; torch comes first, in the pinned version, whose build needs no GPU."""
+    """Makes the environment; torch comes first, in the pinned version; protobuf last, which TensorBoard asks for."""
     subprocess.run([command, "-m", "venv", "--clear", cell.folder], check=True)
     pins = WORK / f"{cell.versions}.txt"
-    pins.write_text("\n".join(lowest() if cell.versions == LOWEST else []) + "\n", encoding="utf-8")
+    pins.write_text("\n".join([*lowest(), *HELD] if cell.versions == LOWEST else []) + "\n", encoding="utf-8")
     pip = [cell.folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint", pins]
     subprocess.run([*pip, torch_pin()], check=True)
     subprocess.run([*pip, "--editable", ROOT, *TOOLS], check=True)
+    if cell.versions == LOWEST:
+        asked = asked_of(cell, "requires('tensorboard')").splitlines()
+        subprocess.run([*pip, lower_bound("protobuf", asked)], check=True)
 
 
 def test(cell: Cell, processes: int, more: Sequence[str]) -> None:
@@ -114,7 +118,12 @@ def summary(output: str) -> str:
 
 def installed(cell: Cell) -> str:
     """The versions that the environment has of what the matrix is about."""
-    code = f"from importlib.metadata import version\nprint(', '.join(n + ' ' + version(n) for n in {SHOWN!r}))"
+    return ", ".join(asked_of(cell, f"(name + ' ' + version(name) for name in {SHOWN!r})").splitlines())
+
+
+def asked_of(cell: Cell, lines: str) -> str:
+    """What the environment's metadata says: an expression of several texts, a line each."""
+    code = f"from importlib.metadata import requires, version\nprint(*{lines}, sep='\\n')"
     done = subprocess.run([cell.folder / "bin" / "python", "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()
 

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from tests.bounds import __main__ as bounds
-from tests.bounds.versions import ROOT, TOOLS, declared, lowest, torch_pin
+from tests.bounds.versions import ROOT, TOOLS, declared, lower_bound, lowest, torch_pin
 
 tomllib = pytest.importorskip("tomllib")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -26,6 +26,10 @@ def test_lists_are_read_as_tomllib_reads_them():
     assert declared("dev").keys() == {Requirement(text).name for text in PROJECT["optional-dependencies"]["dev"]}
     assert set(TOOLS) <= declared("dev").keys()
     assert Requirement(torch_pin()).name == "torch"
+
+
+def test_what_others_ask_for_is_taken_at_its_lower_bound():
+    assert lower_bound("protobuf", ["numpy>=1.12", "protobuf!=4.24.0,>=3.19.6", "six"]) == "protobuf==3.19.6"
 
 
 def test_what_is_left_out_exists():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 #: What the tests need beside the package; the first two are compared with, and their lower bounds are tested too.
@@ -12,6 +15,9 @@ TOOLS = (
     "hypothesis", "pandas", "psutil", "pytest", "pytest-cov", "pytest-timeout", "pytest-xdist", "torch-tb-profiler",
 )  # fmt: skip
 COMPARED = TOOLS[:2]
+#: What the lowest versions need and do not say: TensorBoard before 2.21 starts with pkg_resources; old matplotlib calls
+#: what pyparsing 3.3 warns of, and tests ask that figures are drawn without a warning.
+HELD = ("pyparsing<3.3", "setuptools<82")
 #: What the table shows.
 SHOWN = ("torch", "numpy", "matplotlib", "tensorboard", "protobuf", "pillow", "scikit-learn")
 
@@ -35,8 +41,15 @@ def lowest() -> list[str]:
     return [f"{name}=={bound}" for name, bound in sorted(bounds.items()) if name != "torch"]
 
 
+def lower_bound(name: str, requirements: Iterable[str]) -> str:
+    """The requirement of that name on just its lower bound."""
+    found = next(found for found in map(Requirement, requirements) if found.name == name)
+    bounds = [bound.version for bound in found.specifier if bound.operator == ">="]
+    return f"{name}=={bounds[0]}"
+
+
 def torch_pin() -> str:
-    """The pinned torch: other versions come with gigabytes of CUDA."""
+    """The pinned torch, as everywhere in development."""
     text = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     found = re.search(r"^torch==\S+", text, re.MULTILINE)
     if found is None:
