@@ -138,14 +138,12 @@ class Run:
 Results = Sequence[Comparison | Facts]
 
 
-def in_turns(
-    ways: Mapping[str, Callable[[], float]], turns: int, *, warm_up: int = 1, rotate: bool = True
-) -> dict[str, list[float]]:
+def in_turns(ways: Mapping[str, Callable[[], float]], turns: int, *, warm_up: int = 1) -> dict[str, list[float]]:
     """What each way returns, one after the other, so many times; each turn begins with another way."""
     names = list(ways)
     values: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-warm_up, turns):
-        first = turn % len(names) if rotate else 0
+        first = turn % len(names)
         for name in names[first:] + names[:first]:
             value = ways[name]()
             if turn >= 0:

@@ -21,7 +21,7 @@ from tbmetrics.records import (
     decode_content,
     table_from_content,
 )
-from tbmetrics_longtail.series_cache import CACHE_BYTES, SeriesCache
+from tbmetrics_longtail.series_cache import SeriesCache
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class Attribute:
 
     def _points(self) -> int:
         columns = len(self.tags[CLASSES].columns) if CLASSES in self.tags else 1
-        return max(1, min(MAX_STEPS, self._source.max_read_bytes // (4 * max(1, columns * len(self.classes)))))
+        return max(1, min(MAX_STEPS, MAX_READ_BYTES // (4 * max(1, columns * len(self.classes)))))
 
     def derived(self, kind: str, name: tuple[Any, ...], work_out: Callable[[Series], NDArray[Any]]) -> NDArray[Any]:
         """What `work_out` makes of the table of `kind` over steps, kept under `name` until that table grows."""
@@ -186,12 +186,9 @@ class Attribute:
 class LongTailData:
     """Everything the plugin knows about the logs, through TensorBoard's `DataProvider`."""
 
-    def __init__(
-        self, data_provider: Any, *, cache_bytes: int = CACHE_BYTES, max_read_bytes: int = MAX_READ_BYTES
-    ) -> None:
-        self.max_read_bytes = max_read_bytes
+    def __init__(self, data_provider: Any) -> None:
         self._provider = data_provider
-        self._cache = SeriesCache(cache_bytes)
+        self._cache = SeriesCache()
 
     def has_data(self, experiment: Experiment) -> bool:
         """Whether any run has long-tail data; lists names only, reads nothing."""

@@ -46,8 +46,7 @@ class SmoothedRate:
 class ThinnedPoints:
     """(step, wall time, value) at even distances: when there are too many, every other one goes."""
 
-    def __init__(self, most: int = POINTS_KEPT) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self.points: list[tuple[int, float, float]] = []
         self._stride = 1
         self._offered = 0
@@ -60,7 +59,7 @@ class ThinnedPoints:
     def put(self, step: int, wall_time: float, value: float) -> None:
         """Keeps a point for which `wanted` said so."""
         self.points.append((step, wall_time, value))
-        if len(self.points) > self._most:
+        if len(self.points) > POINTS_KEPT:
             del self.points[1::2]
             self._stride *= 2
 
