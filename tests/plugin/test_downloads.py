@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.plugin import test_browser
-from tests.plugin.tab import HOSTILE, expect, open_frame
+from tests.plugin.tab import HOSTILE, at_rest, expect, open_frame
 
 logs, board = test_browser.logs, test_browser.board
 
@@ -58,6 +58,27 @@ WORDS = """element => {
   }
   return found;
 }"""
+
+
+#: Each name with what is in sight of it: all, or what fits before an ellipsis, in whatever font there is. Which of two
+#: neighbours fits may hang on half a pixel.
+IN_SIGHT = """names => Object.fromEntries(names.map(element => {
+  const name = element.textContent;
+  if (element.scrollWidth <= element.clientWidth) return [name, [name]];
+  const probe = document.createElement('span');
+  probe.style.cssText = 'position: absolute; visibility: hidden; white-space: nowrap';
+  element.parentElement.append(probe);
+  const width = text => {
+    probe.textContent = text;
+    return probe.getBoundingClientRect().width;
+  };
+  const room = element.getBoundingClientRect().width;
+  const ends = [...new Intl.Segmenter().segment(name)].map(({ index }) => index);
+  const cuts = ends.map(end => name.slice(0, end) + '…');
+  const fits = cuts.filter((cut, i) => width(cut) <= room + 1 && width(cuts[i + 1] ?? name) >= room - 1);
+  probe.remove();
+  return [name, fits];
+}))"""
 
 
 def static(board: str) -> str:
@@ -111,6 +132,7 @@ def show(page, board: str, attribute: str, theme: str, **state: str) -> None:
     expect(page.locator(".column-trend .run-line").first).to_be_visible()
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
     expect(page.locator(".tile-difference p").first).to_be_visible()
+    at_rest(page)
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -185,11 +207,11 @@ def test_names_do_no_harm_and_are_cut_as_on_the_page(page, board):
     found = picture_of(page, board, ".table-card")
     assert_stands_alone(found["svg"], found["root"])
     drawn = texts_of(found["root"])
-    for name in HOSTILE:
-        whole = [text for text in drawn if text == name]
-        cut = [text for text in drawn if text.endswith("…") and len(text) > 20 and name.startswith(text[:-1])]
-        assert len(whole) + len(cut) == 1, name
-        assert (len(name) < 100) or cut
+    in_sight = page.locator(".class-name .name").evaluate_all(IN_SIGHT)
+    assert set(in_sight) == set(HOSTILE)
+    for name, texts in in_sight.items():
+        assert sum(drawn.count(text) for text in texts) == 1, f"{name}: none of {texts} in {drawn}"
+        assert len(name) < 100 or texts[0].endswith("…")
     hebrew = next(text for text in found["root"].iter(f"{SVG}text") if "שלום" in (text.text or ""))
     assert hebrew.get("direction") == "rtl"
     assert page.title() != "owned"

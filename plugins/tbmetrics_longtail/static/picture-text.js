@@ -103,7 +103,7 @@ export function ellipsised(line, node, style, limit) {
     if (fits(ends[middle])) low = middle;
     else high = middle - 1;
   }
-  const text = collapsed(node.data.slice(line.from, line.from + ends[low])) + ELLIPSIS;
+  const text = collapsed(node.data.slice(line.from, line.from + ends[low]) + ELLIPSIS);
   const width = Math.min(start, textWidth(style, text));
   return leftwards ? { ...line, text, left: line.right - width } : { ...line, text, right: line.left + width };
 }
