@@ -15,6 +15,7 @@ from tests.plugin.tab import (
     CONTRAST,
     HOSTILE,
     UNDEFINED,
+    at_rest,
     card,
     drawn_values,
     eventually,
@@ -99,6 +100,7 @@ def test_the_curves_lie_where_the_values_are(page, board, logs):
 def test_hovering_tells_the_values_of_every_run(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
     chart = card(tab, "training").locator(".line-chart").nth(2)
+    at_rest(page)  # nothing above it moves it any more
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 43, box["y"] + 80)  # the left end: step 0
     tooltip = tab.locator(".tooltip")
@@ -142,6 +144,7 @@ def test_of_thousands_of_classes_only_those_in_sight_are_in_the_page(page, board
     tab = open_frame(page, board, attribute="species")
     table = tab.locator("table.classes")
     expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
+    at_rest(page)
     assert tab.locator("table.classes tr").count() < 60
     order = np.argsort(-logs[1]["baseline"]["species"].classes.counts, kind="stable")
     tab.locator(".table-card .table-scroll").evaluate("element => { element.scrollTop = 36 * 4000; }")
@@ -298,6 +301,7 @@ def test_text_has_the_contrast_that_wcag_asks_for(page, board, theme):
     expect(tab.locator("html")).to_have_attribute("data-theme", theme)
     tab.locator(".class-name").first.click()
     expect(tab.locator(".drawer .metric-table tbody tr").first).to_be_visible()
+    at_rest(page, page.frames[-1])
     assert tab.locator("#longtail").evaluate(CONTRAST) == []
 
 
@@ -313,6 +317,20 @@ def test_a_part_that_fails_says_what_and_can_be_retried(page, board):
     charts.get_by_role("button", name="Retry").click()
     expect(charts.locator(".line-chart").first).to_be_visible()
     expect(charts.get_by_role("alert")).to_be_hidden()
+
+
+def test_while_the_classes_of_one_run_are_missing_none_is_said_to_be_in_the_other_only(page, board):
+    page.allowed_errors.append("500")
+    page.route("**/data/plugin/longtail/classes?run=focal&**", lambda route: route.fulfill(status=500, body="boom"))
+    tab = open_frame(page, board, attribute="few", a="baseline", b="focal")
+    table = tab.locator(".table-card")
+    expect(table.get_by_role("alert")).to_contain_text("focal")
+    expect(table.locator(".classes tbody .tag")).to_have_count(0)
+    expect(table.locator(".caption")).not_to_contain_text("only in")
+    page.unroute("**/data/plugin/longtail/classes?run=focal&**")
+    table.get_by_role("button", name="Retry").click()
+    expect(table.locator(".caption")).to_contain_text("joined by class name.")
+    expect(table.get_by_role("alert")).to_be_hidden()
 
 
 def test_runs_that_cannot_be_listed_are_retried(page, board):
@@ -387,6 +405,6 @@ def test_many_runs_stay_apart(page, tmp_path):
         page.set_viewport_size({"width": 900, "height": 800})
         expect(tab.locator(".line-chart").first).to_be_visible()
         wide = "() => document.documentElement.scrollWidth <= document.documentElement.clientWidth"
-        assert page.frames[-1].evaluate(wide)
+        eventually(page, lambda: page.frames[-1].evaluate(wide))  # charts follow the window in the next frame
         screenshot(page, "900-px")
         page.goto("about:blank")

@@ -21,6 +21,8 @@ export class ClassRows {
     this.parts = [];
     /** Whether a side has a step to show at all. */
     this.expected = false;
+    /** Whether the classes of A and of B are there: until then none is known to be in one of them only. */
+    this.joined = false;
     /** Changes with the rows. */
     this.key = '';
     /** @type {(() => readonly Row[]) | null} */
@@ -43,6 +45,7 @@ export class ClassRows {
     const [a, b] = [this._side('a', view), this._side('b', view)];
     this.parts = [...a.parts, ...b.parts];
     this.expected = this.parts.length > 0;
+    this.joined = a.side !== null && b.side !== null;
     if (!a.side && !b.side) {
       this._make = this._rows = null;
       return;

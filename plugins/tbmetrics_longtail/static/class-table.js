@@ -18,6 +18,7 @@ const HEADER_HEIGHT = 40;
  * @property {string} metric the label of the metric
  * @property {string} classMetric its column
  * @property {boolean} hasB
+ * @property {boolean} joined whether the classes of both are there
  * @property {number} scale the difference that fills a bar
  * @property {SortKey} sort
  * @property {boolean} descending
@@ -148,13 +149,13 @@ export class ClassTable {
 
   /** @param {Row} row @param {number} index */
   _row(row, index) {
-    const { hasB, scale, classMetric, open } = /** @type {TableOptions} */ (this._options);
+    const { hasB, joined, scale, classMetric, open } = /** @type {TableOptions} */ (this._options);
     const button = el(
       'button',
       { type: 'button', class: 'class-name', 'data-name': row.name, 'data-index': index, 'aria-haspopup': 'dialog' },
       nameOf(row.name),
     );
-    const where = hasB && (row.indexA < 0 ? 'only in B' : row.indexB < 0 ? 'only in A' : null);
+    const where = joined && (row.indexA < 0 ? 'only in B' : row.indexB < 0 ? 'only in A' : null);
     return el(
       'tr',
       { 'aria-rowindex': index + 2, class: row.name === open ? 'open' : '', onclick: () => this._onOpen(row.name) },

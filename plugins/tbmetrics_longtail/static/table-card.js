@@ -73,6 +73,7 @@ export class TableCard {
       metric,
       classMetric: view.classMetric,
       hasB: view.b !== null,
+      joined: this._source.joined,
       scale: largestDifference(this._source.rows),
       sort: state.sort,
       descending: state.descending,
@@ -96,7 +97,7 @@ export class TableCard {
     const rows = this._source.rows ?? NO_ROWS;
     if (this.search.value !== state.search) this.search.value = state.search;
     this._shown.textContent = n === rows.length ? count(n) : `${count(n)} of ${count(rows.length)}`;
-    this._card.caption(captionOf(view, rows, state));
+    this._card.caption(captionOf(view, rows, state, this._source.joined));
     const counts = groupCounts(rows);
     const present = GROUPS.filter((group) => counts.get(group));
     const key = JSON.stringify([present.map((group) => counts.get(group)), state.groups]);
@@ -137,14 +138,14 @@ export class TableCard {
   }
 }
 
-/** @param {View} view @param {readonly Row[]} rows @param {State} state */
-function captionOf(view, rows, state) {
+/** @param {View} view @param {readonly Row[]} rows @param {State} state @param {boolean} joined */
+function captionOf(view, rows, state, joined) {
   const texts = ['Open a class for its curves.'];
   if (view.classMetric !== view.metric)
     texts.unshift(
       `${metricText(view.metric).label} has no value per class; shown is ${metricText(view.classMetric).label}.`,
     );
-  if (view.b) {
+  if (joined) {
     const only = onlyInOne(rows);
     const alone = only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : '';
     const regrouped = rows.reduce((n, row) => n + Number(row.regrouped !== null), 0);
