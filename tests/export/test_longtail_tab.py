@@ -19,7 +19,7 @@ from tbmetrics.group_rules import GroupRule
 from tbmetrics.records import class_table_tag
 from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import write_log
-from tests.plugin.tab import HOSTILE, shown
+from tests.plugin.tab import HOSTILE, REST, shown
 
 STEPS = 4
 RUNS = ("baseline", "focal & <b>")
@@ -99,6 +99,7 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
         for _ in range(3):
             page.keyboard.press("ArrowRight")
         expect(tab.locator("h1 + p")).not_to_contain_text("tail up to 9 ")
+        page.frames[-1].evaluate(REST)  # the last of the three is drawn
         tail_max = int(tab.get_by_role("spinbutton", name="Tail up to: number of training examples").input_value())
         inside = np.array(GroupRule("t", 100, tail_max).groups(a.classes.counts)) == "tail"
         expected = float(np.nanmean(a.column("f1", STEPS - 1)[inside].astype(float)))

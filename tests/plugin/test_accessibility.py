@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.logs import tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import CONTRAST, HOSTILE, expect, open_frame, open_tab, screenshot
+from tests.plugin.tab import CONTRAST, HOSTILE, at_rest, expect, open_frame, open_tab, screenshot
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -49,7 +49,7 @@ def test_axe_finds_no_fault(page, board, state, theme):
     page.set_viewport_size({"width": 1440, "height": 4600})  # every card in sight
     open_frame(page, board, **STATES[state])
     expect(page.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
-    page.wait_for_timeout(300)
+    at_rest(page)
     assert faults(page) == []
     assert page.locator("#longtail").evaluate(CONTRAST) == []
     screenshot(page, f"all-{state}-{theme}")
@@ -58,15 +58,19 @@ def test_axe_finds_no_fault(page, board, state, theme):
 def test_axe_finds_no_fault_in_an_open_menu_and_in_the_help(page, board):
     tab = open_frame(page, board, attribute="digit")
     tab.get_by_role("button", name="Menu of the card").first.click()
+    expect(tab.get_by_role("menu")).to_be_visible()
+    at_rest(page)
     assert faults(page) == []
     page.keyboard.press("Escape")
     tab.get_by_role("button", name="Keys").click()
+    expect(tab.get_by_role("dialog", name="Keys")).to_be_visible()
     assert faults(page) == []
 
 
 def test_everything_can_be_reached_by_keyboard_with_the_focus_in_sight(page, board):
     tab = open_tab(page, board, attribute="digit")
     frame = page.frames[-1]
+    at_rest(page, frame)  # what is drawn anew loses the focus
     tab.locator("h1").click()
     seen: set[str] = set()
     script = """() => {

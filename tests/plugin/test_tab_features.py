@@ -15,7 +15,18 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tbmetrics.group_rules import GroupRule, tercile_groups
 from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import card, drawn_values, eventually, expect, open_frame, open_tab, rows, screenshot, shown
+from tests.plugin.tab import (
+    at_rest,
+    card,
+    drawn_values,
+    eventually,
+    expect,
+    open_frame,
+    open_tab,
+    rows,
+    screenshot,
+    shown,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -80,7 +91,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     a = logs[1]["baseline/seed1"]["digit"]
     tab = open_frame(page, board, attribute="digit", rule="custom", head="200", tail="10")
     expect(tab.locator(".tile[data-group=tail] [data-side=A]")).not_to_have_text("…")
-    page.wait_for_timeout(500)
+    at_rest(page)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     slider = tab.get_by_role("slider", name="Tail up to: training examples")
@@ -88,7 +99,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     expect(tab.locator("h1 + p")).not_to_contain_text("tail up to 10 ")
-    page.wait_for_timeout(100)
+    at_rest(page)  # the last of the four is drawn
     tail_max = int(tab.get_by_role("spinbutton", name="Tail up to: number of training examples").input_value())
     assert tail_max > 10
     inside = _groups(a, 200, tail_max) == "tail"
@@ -206,6 +217,7 @@ def test_the_trade_off_has_every_run_and_the_front_that_none_beats(page, board, 
     tab = open_frame(page, board, attribute="digit")
     card(tab, "summary")  # what is above stays where it is
     plane = card(tab, "tradeoff")
+    at_rest(page)
     assert sorted(plane.locator("[data-run]").evaluate_all("runs => runs.map(r => r.dataset.run)")) == sorted(RUNS)
     at = {run: [float(logs[1][run]["digit"].group("f1", g)[-1]) for g in ("head", "tail")] for run in RUNS}
     beaten = {
@@ -232,12 +244,15 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     for name in ("summary", "tradeoff", "movers"):  # what is above stays where it is
         card(tab, name)
     frequency = card(tab, "frequency")
+    at_rest(page)
     screenshot(page, "frequency")
     box = frequency.locator(".plot.over").bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + 400, box["y"] + 80, steps=4)
     page.mouse.up()
+    expect(frequency.get_by_role("button", name="Clear")).to_be_visible()
+    at_rest(page)  # the last of the moves is drawn
     told = re.compile(r"Ranks (\d+) to (\d+): (\d+) classes")
     expect(frequency.locator(".chosen")).to_contain_text(told)
     first, last, n = map(int, told.match(frequency.locator(".chosen").inner_text()).groups())
@@ -255,6 +270,7 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
 def test_bars_are_hatched_by_group_and_the_scatter_has_a_mark_for_every_class(page, board):
     tab = open_frame(page, board, attribute="digit")
     frequency = card(tab, "frequency")
+    at_rest(page)
     fills = frequency.locator(".count-bars path[fill]").evaluate_all("paths => paths.map(p => p.getAttribute('fill'))")
     assert "url(#hatch-medium)" in fills
     assert "url(#hatch-tail)" in fills
