@@ -22,12 +22,17 @@ from importlib import import_module
 import torch
 
 from benchmarks.headline_problem import SIZES, Problem
-from benchmarks.headline_ways import BARE, LIGHTNING, LIGHTNING_BARE, OURS, WANDB, WAYS
-from benchmarks.measuring import Comparison, Results, Run, median, synchronise, two_threads
+from benchmarks.headline_ways import BARE, EPOCHS_END, LIGHTNING, LIGHTNING_BARE, OURS, RUNS_END, WANDB, WAYS
+from benchmarks.measuring import Comparison, Facts, Results, Run, median, synchronise, two_threads
 from benchmarks.slices import hold, in_slices, report
 
-#: Loaded before anything is measured.
-MODULES = {LIGHTNING_BARE: "pytorch_lightning", LIGHTNING: "pytorch_lightning", WANDB: "wandb"}
+#: Loaded before anything is measured, beside tbmetrics.session.
+MODULES = {
+    OURS: ("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    LIGHTNING_BARE: ("pytorch_lightning",),
+    LIGHTNING: ("pytorch_lightning", "torchmetrics.classification", "torch.utils.tensorboard"),
+    WANDB: ("wandb", "torchmetrics.classification"),
+}
 
 
 def be_child(way: str, size: str, descriptor: int) -> None:
@@ -36,15 +41,16 @@ def be_child(way: str, size: str, descriptor: int) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
     two_threads()
-    import_module(MODULES.get(way, "tbmetrics.session"))
+    for module in ("tbmetrics.session", *MODULES.get(way, ())):
+        import_module(module)
     problem = Problem(SIZES[size], vit=size == "vit")
     warm_up(problem)
     with tempfile.TemporaryDirectory() as folder:
         hold()
         began = processor_seconds()
-        WAYS[way](problem, folder)
+        parts = WAYS[way](problem, folder) or {}
         synchronise(problem.device)
-        report(descriptor, {"cpu": processor_seconds() - began})
+        report(descriptor, {"cpu": processor_seconds() - began, "parts": parts})
 
 
 def warm_up(problem: Problem) -> None:
@@ -67,6 +73,7 @@ def processor_seconds() -> float:
 def compare(size: str, turns: int, ways: list[str]) -> Results:
     """Wall time and processor time of whole runs."""
     taken: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in ("wall", "cpu")}
+    parts: list[dict[str, float]] = []
     for turn in range(turns):
         first = turn % len(ways)
         order = ways[first:] + ways[:first]
@@ -74,15 +81,33 @@ def compare(size: str, turns: int, ways: list[str]) -> Results:
         for kind, of in taken.items():
             for way in ways:
                 of[way].append(found[way][kind])
+        parts.append(found[OURS]["parts"])
     of = SIZES[size]
     name = "ViT-B/16, bfloat16" if size == "vit" else f"digits, {size}"
     about = f"width {of.dim}, {of.blocks} blocks, batches of {of.batch}, {of.epochs} epochs of {of.steps} steps"
     step = median(taken["wall"][BARE]) / (of.epochs * of.steps) * 1e3
     about += f"; a bare step with its share of validation takes {step:.0f} ms"
-    return [
+    found_of: Results = [
         Comparison(f"{name}: {title}", "s", BARE, taken[kind], watched=(OURS,), about=about)
         for kind, title in (("wall", "a whole run by the clock"), ("cpu", "processor time of a whole run"))
     ]
+    return [*found_of, what_it_is(name, of.epochs, taken["wall"], parts)]
+
+
+def what_it_is(name: str, epochs: int, wall: dict[str, list[float]], parts: list[dict[str, float]]) -> Facts:
+    """What tbmetrics adds: by the step, at the end of each epoch, and once a run, so that longer runs can be judged."""
+    bare, more = median(wall[BARE]), median([ours - bare for ours, bare in zip(wall[OURS], wall[BARE], strict=True)])
+    fixed = {part: median([of[part] for of in parts]) for part in (EPOCHS_END, RUNS_END)}
+    rows = [
+        ("steps and validation", more - sum(fixed.values()), "grows with the run"),
+        (f"ends of {epochs} epochs", fixed[EPOCHS_END], f"{fixed[EPOCHS_END] / epochs:.2f} s each"),
+        ("end of the run", fixed[RUNS_END], "once: pictures, the last records on disk"),
+        ("together", more, ""),
+    ]
+    columns = ["what tbmetrics adds", "s", "share of the bare run", ""]
+    cells = [[what, f"{seconds:.2f}", f"{seconds / bare:.2%}", note] for what, seconds, note in rows]
+    about = "ends in processor time of the training thread, the rest is what remains of the difference by the clock"
+    return Facts(f"{name}: when it is spent", columns, cells, about)
 
 
 def measure(run: Run) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks.headline_problem import Batch, Problem
 
 BARE, OURS = "bare loop", "tbmetrics, everything on"
+EPOCHS_END, RUNS_END = "ends of epochs", "end of the run"
 LIGHTNING_BARE, LIGHTNING, WANDB = "Lightning, bare", "Lightning's callbacks, torchmetrics", "wandb.watch, torchmetrics"
 
 
@@ -28,15 +30,19 @@ def bare(problem: Problem, folder: str) -> None:
                 problem.logits(images)
 
 
-def ours(problem: Problem, folder: str) -> None:
-    """Class performance, diagnostics, gradients, attention, resources, and the loss of every step."""
+def ours(problem: Problem, folder: str) -> dict[str, float]:
+    """Class performance, diagnostics, gradients, attention, resources, and the loss of every step.
+
+    Gives the seconds that ends of epochs and the end of the run took on the training thread.
+    """
     from tbmetrics import TBMetrics
 
+    spent: dict[str, float] = {}
     with TBMetrics(
         folder, model=problem.model, optimizer=problem.optimizer, classes=problem.groups, attention=True,
         diagnostics=_diagnostics(problem),
     ) as tb:  # fmt: skip
-        for epoch in tb.epochs(range(problem.size.epochs)):
+        for epoch in _between(tb.epochs(range(problem.size.epochs)), spent):
             problem.model.train()
             for images, targets in tb.batches(problem.batches(epoch)):
                 with tb.component("forward_pass"):
@@ -53,6 +59,22 @@ def ours(problem: Problem, folder: str) -> None:
             with tb.component("validation"), torch.no_grad():
                 for images, targets in problem.validation_batches():
                     tb.update(problem.logits(images), targets)
+        began = time.thread_time()
+        tb.finalize()
+        spent[RUNS_END] = time.thread_time() - began
+    return spent
+
+
+def _between(epochs: Iterator[int], spent: dict[str, float]) -> Iterator[int]:
+    """The epochs; what passes between them, the last one's end included, is noted."""
+    spent[EPOCHS_END] = 0.0
+    while True:
+        began = time.thread_time()
+        epoch = next(epochs, None)
+        spent[EPOCHS_END] += time.thread_time() - began
+        if epoch is None:
+            return
+        yield epoch
 
 
 def _diagnostics(problem: Problem) -> Any:
@@ -185,7 +207,7 @@ def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
     trainer.fit(Module(), *loaders)
 
 
-WAYS: dict[str, Callable[[Problem, str], None]] = {
+WAYS: dict[str, Callable[[Problem, str], dict[str, float] | None]] = {
     BARE: bare,
     OURS: ours,
     LIGHTNING_BARE: lightning_bare,
