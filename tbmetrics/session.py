@@ -374,12 +374,15 @@ class TBMetrics:
             self._steps.count_explicitly()
 
     def _after_step(self, step: int) -> None:
-        for tracker in self.trackers:
-            self._call(tracker, tracker.after_step, step)
-            if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
-                self._log.write(arrived)
+        self._calls.each("after_step", step)
+        self._write_arrived()
         if self._budget is not None:
             self._budget.after_step()
+
+    def _write_arrived(self) -> None:
+        for tracker in self._calls.having("arrived"):
+            if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
+                self._log.write(arrived)
 
     def start_component(self, name: str) -> None:
         """Starts timing `name`; components nest."""
@@ -452,8 +455,7 @@ class TBMetrics:
         if self.class_performance is not None:
             counted = partial(self.class_performance.update, indices=indices)
             self._call(self.class_performance, counted, logits, labels)
-        for tracker in self.trackers:
-            self._call(tracker, tracker.validate, logits, labels)
+        self._calls.each("validate", logits, labels)
 
     def observe(
         self,
@@ -469,9 +471,7 @@ class TBMetrics:
             loss: of each sample, (N,), or one per attribute; None = cross-entropy.
         """
         if self._running():
-            given = (logits, labels) if loss is None else (logits, labels, loss)
-            for tracker in self.trackers:
-                self._call(tracker, tracker.observe, *given)
+            self._calls.each("observe", logits, labels, *(() if loss is None else (loss,)))
 
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
         """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
@@ -509,8 +509,7 @@ class TBMetrics:
         it where the epoch is over; within an epoch, the resumed run goes on in that epoch.
         """
         trackers = {t.name: self._call(t, t.state_dict, default={}) for t in self.trackers}
-        for tracker in self.trackers:
-            self._log.write(self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]))
+        self._write_arrived()
         self._log.flush()
         state = {
             "version": STATE_VERSION,

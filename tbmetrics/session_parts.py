@@ -17,6 +17,7 @@ from tbmetrics.file_names import is_url
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracker import Tracker
+from tbmetrics.tracker_calls import has_own
 from tbmetrics.training_dynamics.attention import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients import GradientTracker, as_optimizers
 
@@ -131,4 +132,4 @@ def holds_events(log_dir: str) -> bool:
 def looks_at_validation(tracker: Tracker) -> bool:
     """Whether a tracker does anything with validation batches."""
     own = isinstance(tracker, ClassPerformanceTracker | LongTailDiagnostics)
-    return own or type(tracker).validate is not Tracker.validate
+    return own or has_own(tracker, "validate")

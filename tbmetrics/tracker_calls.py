@@ -23,10 +23,22 @@ class TrackerCalls:
         self._isolation = {
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
+        self._trackers, self._having = tuple(trackers), dict[str, tuple[Tracker, ...]]()
         self._count = count
         self._inner_nanoseconds = 0  # of calls within the one that is going on
         for tracker in trackers:
             tracker.guard = partial(self.call, tracker)  # type: ignore[method-assign]
+
+    def having(self, verb: str) -> tuple[Tracker, ...]:
+        """The trackers that do anything in `verb`: a step pays nothing for those that leave it as it is."""
+        if verb not in self._having:
+            self._having[verb] = tuple(t for t in self._trackers if has_own(t, verb))
+        return self._having[verb]
+
+    def each(self, verb: str, *args: Any) -> None:
+        """Calls `verb` of every tracker that has one of its own."""
+        for tracker in self.having(verb):
+            self.call(tracker, getattr(tracker, verb), *args)
 
     def call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """`action(*args)`, or `default` where it raised or the tracker is switched off."""
@@ -51,3 +63,8 @@ class TrackerCalls:
     def faults(self) -> dict[str, str]:
         """The last fault of each tracker that had one."""
         return {name: isolation.faults[-1] for name, isolation in self._isolation.items() if isolation.faults}
+
+
+def has_own(tracker: Tracker, verb: str) -> bool:
+    """Whether `verb` is not just what every tracker has."""
+    return getattr(getattr(tracker, verb), "__func__", None) is not getattr(Tracker, verb)
