@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bounds.versions import HELD, SHOWN, TOOLS, lower_bound, lowest, torch_pin
+from tests.bounds.versions import FRAMEWORKS, HELD, SHOWN, TOOLS, declared, lower_bound, lowest, torch_pin
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "bounds"
@@ -26,7 +26,7 @@ LOWEST, NEWEST = "lowest", "newest"
 LEFT_OUT = {
     "tests/plugin": "but for the server's tests: the browser sees none of these versions",
     "tests/benchmarks": "measure, and need the peers",
-    "tests/integrations": "frameworks are tested in their pinned versions",
+    "tests/integrations": "only with --frameworks",
     "tests/distributed": "as slow as all others together, and of torch alone",
     "tests/faults/test_killed.py": "fifty processes",
     "tests/fuzz": "needs atheris",
@@ -46,6 +46,7 @@ class Cell:
 
     python: str
     versions: str
+    frameworks: bool = False
     installed: str = ""
     outcome: str = ""
     failed: bool = False
@@ -72,11 +73,11 @@ def starts(command: str | None) -> bool:
     return command is not None and not subprocess.run([command, "-c", "import venv"], capture_output=True).returncode
 
 
-def cells(pythons: Sequence[str]) -> Iterator[Cell]:
+def cells(pythons: Sequence[str], frameworks: bool = False) -> Iterator[Cell]:
     """The lowest versions on the oldest Python, the newest on each."""
-    yield Cell(pythons[0], LOWEST)
+    yield Cell(pythons[0], LOWEST, frameworks)
     for version in pythons:
-        yield Cell(version, NEWEST)
+        yield Cell(version, NEWEST, frameworks)
 
 
 def make(cell: Cell, command: str) -> None:
@@ -86,7 +87,8 @@ def make(cell: Cell, command: str) -> None:
     pins.write_text("\n".join([*lowest(), *HELD] if cell.versions == LOWEST else []) + "\n", encoding="utf-8")
     pip = [cell.folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--constraint", pins]
     subprocess.run([*pip, torch_pin()], check=True)
-    subprocess.run([*pip, "--editable", ROOT, *TOOLS], check=True)
+    extras = f"[{','.join(FRAMEWORKS)}]" if cell.frameworks else ""
+    subprocess.run([*pip, "--editable", f"{ROOT}{extras}", *TOOLS], check=True)
     if cell.versions == LOWEST:
         asked = asked_of(cell, "requires('tensorboard')").splitlines()
         subprocess.run([*pip, lower_bound("protobuf", asked)], check=True)
@@ -94,7 +96,8 @@ def make(cell: Cell, command: str) -> None:
 
 def test(cell: Cell, processes: int, more: Sequence[str]) -> None:
     """Runs the tests in the environment."""
-    ignored = [f"--ignore={path}" for path in LEFT_OUT if not any(kept.startswith(path) for kept in KEPT)]
+    kept = (*KEPT, *(["tests/integrations"] if cell.frameworks else []))
+    ignored = [f"--ignore={path}" for path in LEFT_OUT if not any(one.startswith(path) for one in kept)]
     plugin = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "tests/plugin").glob("test_*.py"))]
     ignored += [f"--ignore={path}" for path in plugin if path not in KEPT]
     command = [cell.folder / "bin" / "python", "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
@@ -118,7 +121,8 @@ def summary(output: str) -> str:
 
 def installed(cell: Cell) -> str:
     """The versions that the environment has of what the matrix is about."""
-    return ", ".join(asked_of(cell, f"(name + ' ' + version(name) for name in {SHOWN!r})").splitlines())
+    shown = (*SHOWN, *(name for extra in FRAMEWORKS if cell.frameworks for name in declared(extra)))
+    return ", ".join(asked_of(cell, f"(name + ' ' + version(name) for name in {shown!r})").splitlines())
 
 
 def asked_of(cell: Cell, lines: str) -> str:
@@ -139,6 +143,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--python", action="append", choices=PYTHONS, help="only these (default: all that are found)")
     parser.add_argument("--versions", choices=(LOWEST, NEWEST), help="only these")
+    parser.add_argument(
+        "--frameworks", action="store_true", help="also Lightning, Transformers and Accelerate, with tests/integrations"
+    )
     parser.add_argument("--processes", type=int, default=2, help="that run tests side by side")
     parser.add_argument("tests", nargs="*", help="paths (default: all but those that the matrix leaves out)")
     options = parser.parse_args()
@@ -146,7 +153,8 @@ def main() -> int:
     print(f"Pythons: {', '.join(there) or 'none'}; missing: {', '.join(set(PYTHONS) - set(there)) or 'none'}")
     wanted = [version for version in there if not options.python or version in options.python]
     WORK.mkdir(parents=True, exist_ok=True)
-    found = [cell for cell in cells(wanted) if options.versions in (None, cell.versions)] if wanted else []
+    every = cells(wanted, options.frameworks) if wanted else ()
+    found = [cell for cell in every if options.versions in (None, cell.versions)]
     for cell in found:
         try:
             make(cell, there[cell.python])

@@ -15,6 +15,8 @@ TOOLS = (
     "hypothesis", "pandas", "psutil", "pytest", "pytest-cov", "pytest-timeout", "pytest-xdist", "torch-tb-profiler",
 )  # fmt: skip
 COMPARED = TOOLS[:2]
+#: The extras that callbacks are for, tested on demand.
+FRAMEWORKS = ("lightning", "transformers")
 #: What the lowest versions need and do not say: TensorBoard before 2.21 starts with pkg_resources; old matplotlib calls
 #: what pyparsing 3.3 warns of, and tests ask that figures are drawn without a warning.
 HELD = ("pyparsing<3.3", "setuptools<82")
@@ -24,7 +26,7 @@ SHOWN = ("torch", "numpy", "matplotlib", "tensorboard", "protobuf", "pillow", "s
 
 def _section(name: str) -> str:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    found = re.search(rf"^{re.escape(name)} = \[(.*?)^\]", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^{re.escape(name)} = \[(.*?)\] *(?:#.*)?$", text, re.MULTILINE | re.DOTALL)
     if found is None:
         raise LookupError(f"pyproject.toml has no list {name!r}")
     return found[1]
@@ -36,8 +38,10 @@ def declared(name: str) -> dict[str, str]:
 
 
 def lowest() -> list[str]:
-    """Requirements on just the lower bounds: of the package and of what its numbers are compared with, but torch."""
+    """Requirements on just the lower bounds: of the package, frameworks, and what it is compared with, but torch."""
     bounds = {**declared("dependencies"), **{name: declared("dev")[name] for name in COMPARED}}
+    for extra in FRAMEWORKS:
+        bounds.update(declared(extra))
     return [f"{name}=={bound}" for name, bound in sorted(bounds.items()) if name != "torch"]
 
 
