@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import logging
+import os
 import shutil
 import tempfile
 from functools import cache
@@ -19,11 +21,14 @@ from tensorboard.compat.tensorflow_stub.io import gfile
 from tbmetrics.errors import InputError
 from tbmetrics.events.event_file import EVENT_FILE_MARK, new_name
 
+logger = logging.getLogger("tbmetrics")
+
 #: An object is put whole each time, so one that has grown to this size is left and a new one begun.
 MOST_OBJECT_BYTES = 2 * 2**20
 _DIRECTORYLESS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2"})
 _EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
 _PIECE = 64 * 2**20
+_LONGEST_NAME = 200  # bytes: file systems take 255, and a copy under way has a longer name
 
 
 class RemoteEventFile:
@@ -118,24 +123,33 @@ def _below(files: Any, url: str) -> list[str]:
         store, root = fsspec.core.url_to_fs(url)
         store.invalidate_cache()
         root = root.rstrip("/")
-        return [path[len(root) :].lstrip("/") for path in store.find(root)]
-    return [path[len(url) :].lstrip("/") for path in files.glob(f"{url}/*")]  # of S3: every key below
+        return [path[len(root) + 1 :] for path in store.find(root)]
+    return [path[len(url) + 1 :] for path in files.glob(f"{url}/*")]  # of S3: every key below
 
 
 def local_copy(url: str, *, recursive: bool) -> Path:
     """A directory of this machine with the event files in `url` (or below it), as they are now.
 
     It lies in the temporary directory until the process ends; what is there already and has not grown is not fetched
-    again.
+    again. Whoever writes to the store names its objects: those whose names lead elsewhere as paths are left out.
 
     Raises:
         InputError: nothing installed knows the URL, it cannot be read, or it holds no event file.
     """
     try:
-        names = remote_event_files(url, recursive=recursive)
+        root = _copies() / hashlib.sha256(f"{url}{recursive}".encode()).hexdigest()[:16]
+        found = remote_event_files(url, recursive=recursive)
+        names = [name for name in found if _lies_below(root, name)]
+        if len(names) < len(found):
+            odd = next(name for name in found if name not in names)
+            logger.warning(
+                "tbmetrics: %s: %d objects are left out, their names are no paths: %.120r",
+                url,
+                len(found) - len(names),
+                odd,
+            )
         if not names:
             raise InputError(f"{url!r} holds no event files; give the directory that training wrote to")
-        root = _copies() / hashlib.sha256(f"{url}{recursive}".encode()).hexdigest()[:16]
         files = file_system(url)
         _forget_others(root, set(names))
         for name in names:
@@ -143,6 +157,18 @@ def local_copy(url: str, *, recursive: bool) -> Path:
     except OSError as error:
         raise InputError(f"{url!r} cannot be read ({error}); check its name and your credentials") from error
     return root
+
+
+def _lies_below(root: Path, name: str) -> bool:
+    """Whether an object's name is a path below `root` as it stands, and one that this machine can have."""
+    parts = name.split("/")
+    plain = os.path.join(root, *parts)
+    return (
+        "\0" not in name
+        and os.path.normpath(plain) == plain
+        and plain.startswith(f"{root}{os.sep}")
+        and all(part and len(os.fsencode(part)) <= _LONGEST_NAME for part in parts)
+    )
 
 
 def remove(url: str) -> None:

@@ -118,6 +118,26 @@ def test_what_was_deleted_is_not_read_from_the_copy(memory):
     assert set(read_logdir("memory://logs")) == {"a"}
 
 
+def test_names_that_lead_out_of_the_copy_are_left_out(memory, tmp_path, caplog, monkeypatch):
+    _session("memory://logs/good", range(1))
+    whole = remote._below(remote.file_system("memory://logs"), "memory://logs")
+    (content,) = (memory.cat(f"/logs/{name}") for name in whole)
+    escapes = [f"{'../' * n}{tmp_path.name}/events.out.tfevents.1" for n in range(1, 9)]
+    escapes += ["/tfevents.1", "a//tfevents.2", "a/./tfevents.3", "a/../tfevents.4", "a\0/tfevents.5"]
+    escapes += [f"{'x' * 250}/tfevents.6", f"tfevents.{'7' * 250}"]
+    listed = [*whole, *escapes]
+    monkeypatch.setattr(remote, "_below", lambda files, url: listed)
+    monkeypatch.setattr(remote, "_copies", lambda: tmp_path / "copies")
+    memory.pipe({f"/logs/{name}": content for name in escapes})
+    with caplog.at_level(logging.WARNING, logger="tbmetrics"):
+        assert set(read_logdir("memory://logs")) == {"good"}
+    assert f"{len(escapes)} objects are left out" in caplog.text
+    assert {path.name for path in tmp_path.iterdir()} == {"copies"}
+    listed[:] = escapes
+    with pytest.raises(InputError, match="holds no event files"):
+        read_logdir("memory://logs")
+
+
 def test_the_command_line_takes_urls(memory, tmp_path, capsys):
     _session("memory://logs/a")
     _session("memory://logs/b")
