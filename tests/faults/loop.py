@@ -19,8 +19,9 @@ processes.set_forkserver_preload(["torch", "tbmetrics.session", "tests.faults.lo
 
 
 def make_model():
+    """With dropout, so that a tracker that draws random numbers would change the training."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
     return model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 
 
@@ -97,6 +98,7 @@ def train_from_checkpoint(log_dir, checkpoint, until, flushed=None, started=None
             model.load_state_dict(saved["model"])
             optimizer.load_state_dict(saved["optimizer"])
             tb.load_state_dict(saved["tbmetrics"])
+            torch.set_rng_state(saved["random"])
             first = saved["epoch"] + 1
         if started is not None:
             started.set()
@@ -112,6 +114,6 @@ def train_from_checkpoint(log_dir, checkpoint, until, flushed=None, started=None
             tb.end_epoch()
             parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "tbmetrics": tb.state_dict()}
             partial = Path(f"{checkpoint}.partial")
-            torch.save({**parts, "epoch": epoch}, partial)
+            torch.save({**parts, "random": torch.get_rng_state(), "epoch": epoch}, partial)
             partial.replace(checkpoint)
     return tb

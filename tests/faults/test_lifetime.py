@@ -81,6 +81,32 @@ def test_two_writers_on_one_directory_leave_two_whole_files(tmp_path):
     assert history.tables["longtail/x"].steps.tolist() == [0, 1]
 
 
+def _train_beside(log_dir, tag, barrier):
+    torch.set_num_threads(1)
+    model, optimizer = make_model()
+    barrier.wait(60)
+    with session(log_dir, model, optimizer, strict=True) as tb:
+        for epoch in tb.epochs(range(2)):
+            run_epoch(tb, model, optimizer, epoch, lambda: tb.log_scalar(tag, float(tb.global_step)))
+            barrier.wait(60)
+
+
+def test_two_processes_on_one_directory_leave_two_whole_files(tmp_path):
+    barrier = processes.Barrier(2)
+    both = [processes.Process(target=_train_beside, args=(str(tmp_path), tag, barrier)) for tag in ("a", "b")]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(60)
+        assert process.exitcode == 0
+    assert len(list(tmp_path.glob("*tfevents*"))) == 2
+    history = read_run(tmp_path)
+    assert history.problems == []
+    for tag in ("a", "b", "loss"):
+        assert history.scalars[tag].steps.tolist() == STEPS
+    assert history.tables["longtail/x"].steps.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, ValueError, GeneratorExit, MemoryError])
 def test_an_exception_passes_unchanged_and_leaves_a_whole_log_and_no_hooks(tmp_path, error):
     model, optimizer = make_model()

@@ -8,14 +8,17 @@ from tbmetrics import AttentionVisualizer, LongTailDiagnostics, Tracker, read_ru
 from tests.faults.loop import assert_free, assert_same, bare, make_model, run_epoch, session
 
 EPOCHS = 5
-CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "records", "closing")
-CALLS += ("get_metrics", "state_dict", "stop")
+CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "validate", "records", "closing")
+CALLS += ("get_metrics", "state_dict", "load_state_dict", "stop")
 
 
 class Faulty(Tracker):
     """Raises in one of the calls a session makes."""
 
     name = "faulty"
+
+    def state_dict(self):
+        return {"seen": 1}
 
 
 def _raise(*args, **kwargs):
@@ -28,6 +31,7 @@ def _train(tmp_path, caplog, plant, trackers=()):
     tb = session(tmp_path, model, optimizer, trackers=trackers, **options)
     plant(tb)
     with caplog.at_level(logging.WARNING, logger="tbmetrics"), tb:
+        tb.load_state_dict(tb.state_dict())
         for epoch in tb.epochs(range(EPOCHS)):
             run_epoch(tb, model, optimizer, epoch)
         tb.state_dict()
@@ -48,7 +52,6 @@ def test_a_tracker_of_ones_own_that_raises_anywhere(tmp_path, caplog, call):
     assert history.scalars["training_dynamics/gradient_norm"].steps.size == EPOCHS * 4
 
 
-#: Tracker of the session → the calls into it that torch's hooks or the session make, beyond those of every tracker.
 PARTS = ("class_performance", "gradients", "attention", "resources", "diagnostics")
 
 
@@ -67,15 +70,19 @@ def test_a_tracker_of_ours_that_raises_anywhere(tmp_path, caplog, part, call):
         assert history.scalars["training_dynamics/gradient_norm"].steps.size == EPOCHS * 4
 
 
-def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch):
-    """Everything that the gradient tracker does in a hook goes through its guard: there it raises."""
+@pytest.mark.parametrize("part", ["gradients", "attention", "diagnostics"])
+def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch, part):
+    """Everything that these trackers do in a hook goes through their guard: there it raises."""
+    raised = []
 
     def plant(tb):
-        guard = tb.gradients.guard
-        monkeypatch.setattr(tb.gradients, "guard", lambda action, *args: guard(_raise))
+        tracker = getattr(tb, part)
+        guard = tracker.guard
+        monkeypatch.setattr(tracker, "guard", lambda action, *args: raised.append(part) or guard(_raise))
 
     model, history = _train(tmp_path, caplog, plant)
     assert_free(model)
+    assert len(raised) >= 3
     assert "is switched off" in caplog.text
     assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
-    assert "training_dynamics/gradient_norm" not in history.scalars
+    assert ("training_dynamics/gradient_norm" in history.scalars) == (part != "gradients")

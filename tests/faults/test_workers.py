@@ -32,7 +32,7 @@ def _train(tb, model, optimizer, loader):
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("start", ["fork", "forkserver"])
+@pytest.mark.parametrize("start", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_write_nothing_and_every_batch_counts(tmp_path, start):
     model, optimizer = make_model()
     loader = DataLoader(Rows(), batch_size=8, num_workers=2, multiprocessing_context=start)
