@@ -51,7 +51,7 @@ class OverheadBudget:
         self._clock = clock
         self._spent: dict[str, int] = {}
         self._since: int | None = None
-        self._steps = 0
+        self._steps = self._needed = 0
         self._said: set[str] = set()
 
     @property
@@ -68,7 +68,7 @@ class OverheadBudget:
         self._steps += 1
         if self._since is None:
             self._begin_window(self._clock())
-        elif self._steps >= self._window_steps():
+        elif self._steps >= self._needed:
             now = self._clock()
             if now - self._since >= WINDOW_NANOSECONDS:
                 self._adjust(now - self._since)
@@ -84,12 +84,9 @@ class OverheadBudget:
     # --------------------------------------------------------------------------------------------- internals
 
     def _begin_window(self, now: int) -> None:
-        self._since, self._steps = now, 0
-        self._spent.clear()
-
-    def _window_steps(self) -> int:
         longest = max((c.every * c.factor for t in self._trackers for c in t.cadences), default=0)
-        return max(WINDOW_STEPS, 2 * longest)
+        self._since, self._steps, self._needed = now, 0, max(WINDOW_STEPS, 2 * longest)
+        self._spent.clear()
 
     def _adjust(self, elapsed: int) -> None:
         share = {name: self._spent.get(name, 0) / elapsed for name in self._sampling}

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from tbmetrics.class_groups import ClassGroups
+from tbmetrics.history import History
 from tbmetrics.records import (
     ALL,
     DYNAMICS,
@@ -136,3 +137,10 @@ def _cell(value: Any) -> str:
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
         text = text.replace(character, entity)
     return text
+
+
+def final_metrics(history: History) -> dict[str, float]:
+    """The last value of each group metric, for the HParams tab."""
+    wanted = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
+    series = {tag: s for tag, s in history.scalars.items() if tag.startswith("class_performance/")}
+    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in wanted)}

@@ -25,7 +25,7 @@ from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.run_log import RunLog
-from tbmetrics.run_page import layout, results_text, run_text
+from tbmetrics.run_page import final_metrics, layout, results_text, run_text
 from tbmetrics.session_parts import (
     attention_visualizer,
     class_performance_tracker,
@@ -153,7 +153,7 @@ class TBMetrics:
         )  # fmt: skip
         own = [t for t in parts if t is not None]
         self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
-        self._calls = TrackerCalls(self.trackers, self._count_cost, strict=strict)
+        self._calls = TrackerCalls(self.trackers, strict=strict)
         self._call = self._calls.call
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
         self._blocks: dict[str, ComponentBlock] = {}
@@ -193,22 +193,33 @@ class TBMetrics:
         """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
         if self._state == "new" and self.enabled:
             self._state = "running"
-            resumed = holds_events(self.log_dir)
-            if self._ranks.writes:
-                self._log.open()
-            self._steps.attach(self.log_dir if resumed else None)
-            for tracker in self.trackers:
-                self._call(tracker, tracker.start)
-            opening: list[Record] = [
-                run_text(self.classes, self._hparams, self._parameters),
-                layout(self.classes, training_dynamics=self.gradients is not None),
-            ]
-            self._log.write([Stamped(0, time.time(), record) for record in opening])
+            try:
+                self._open()
+            except BaseException:  # `with` does not come to its end then: nothing of ours stays on the model
+                self._leaving = True
+                self._detach()
+                self._state = "finished"
+                self._log.close()
+                raise
         elif self._state == "finished":
             raise InputError(
                 "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
             )
         return self
+
+    def _open(self) -> None:
+        resumed = holds_events(self.log_dir)
+        if self._ranks.writes:
+            self._log.open()
+        self._steps.attach(self.log_dir if resumed else None)
+        for tracker in self.trackers:
+            self._call(tracker, tracker.start)
+        opening: list[Record] = [
+            run_text(self.classes, self._hparams, self._parameters),
+            layout(self.classes, training_dynamics=self.gradients is not None),
+        ]
+        self._log.write([Stamped(0, time.time(), record) for record in opening])
+        self._calls.take_spent()  # setting hooks belongs to no step
 
     def finalize(self) -> None:
         """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
@@ -248,13 +259,7 @@ class TBMetrics:
         for tracker in self.trackers:
             yield from self._call(tracker, lambda t=tracker: list(t.closing()), default=())
         if self._hparams:
-            yield HParams(self._hparams, self._final_metrics())
-
-    def _final_metrics(self) -> dict[str, float]:
-        """The last value of each group metric, for the HParams tab."""
-        wanted = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
-        series = {tag: s for tag, s in self.history.scalars.items() if tag.startswith("class_performance/")}
-        return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in wanted)}
+            yield HParams(self._hparams, final_metrics(self.history))
 
     # ----------------------------------------------------------------------------------------------- epochs
 
@@ -284,6 +289,7 @@ class TBMetrics:
             return
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
+        self._count_costs()
         if self.resources is not None and self.enabled:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
         if self._ranks.size > 1:
@@ -376,6 +382,7 @@ class TBMetrics:
     def _after_step(self, step: int) -> None:
         self._calls.each("after_step", step)
         self._write_arrived()
+        self._count_costs()
         if self._budget is not None:
             self._budget.after_step()
 
@@ -555,11 +562,11 @@ class TBMetrics:
             self.start()
         return self._state == "running"
 
-    def _count_cost(self, tracker_name: str, nanoseconds: int) -> None:
-        if self._state != "running":
-            return
-        if self.resources is not None:
-            self.resources.add_overhead(tracker_name, nanoseconds)
-        asked_for = self.profiler is not None and tracker_name == self.profiler.name
-        if self._budget is not None and not asked_for:
-            self._budget.add(tracker_name, nanoseconds)
+    def _count_costs(self) -> None:
+        """Tells the monitor and the budget what trackers took since the last step."""
+        for name, nanoseconds in self._calls.take_spent().items():
+            if self.resources is not None:
+                self.resources.add_overhead(name, nanoseconds)
+            asked_for = self.profiler is not None and name == self.profiler.name
+            if self._budget is not None and not asked_for:
+                self._budget.add(name, nanoseconds)

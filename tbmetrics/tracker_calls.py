@@ -16,15 +16,14 @@ class TrackerCalls:
     Args:
         trackers: of the session; their `guard` is put in place.
         strict: lets their exceptions pass.
-        count: told what a call took, as (name of the tracker, nanoseconds), without the calls within it.
     """
 
-    def __init__(self, trackers: Sequence[Tracker], count: Callable[[str, int], None], *, strict: bool) -> None:
+    def __init__(self, trackers: Sequence[Tracker], *, strict: bool) -> None:
         self._isolation = {
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
         self._trackers, self._having = tuple(trackers), dict[str, tuple[Tracker, ...]]()
-        self._count = count
+        self._spent = {t.name: 0 for t in trackers}
         self._inner_nanoseconds = 0  # of calls within the one that is going on
         for tracker in trackers:
             tracker.guard = partial(self.call, tracker)  # type: ignore[method-assign]
@@ -48,8 +47,15 @@ class TrackerCalls:
             return self._isolation[tracker.name].call(action, *args, default=default)
         finally:
             elapsed = time.perf_counter_ns() - began
-            own, self._inner_nanoseconds = elapsed - self._inner_nanoseconds, outer + elapsed
-            self._count(tracker.name, own)
+            self._spent[tracker.name] += elapsed - self._inner_nanoseconds
+            self._inner_nanoseconds = outer + elapsed
+
+    def take_spent(self) -> dict[str, int]:
+        """Nanoseconds that trackers took since this was asked last, each moment counted for the innermost of them."""
+        found = {name: spent for name, spent in self._spent.items() if spent}
+        for name in found:
+            self._spent[name] = 0
+        return found
 
     def uncounted(self, tracker: Tracker, action: Callable[..., Any], *args: Any) -> None:
         """`action(*args)`, isolated: for what costs little more than looking at the clock."""

@@ -30,7 +30,7 @@ class Hook:
         """What torch calls."""
         if torch.compiler.is_compiling():
             return
-        if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             return
         self._action(*args)
 

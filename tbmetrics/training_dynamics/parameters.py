@@ -23,6 +23,7 @@ class ParameterRows:
 
     Attributes:
         names: of the rows.
+        sharded: whether any parameter is spread over ranks.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class ParameterRows:
     ) -> None:
         self._model, self._include, self._exclude = model, include, exclude
         self.names: list[str] = []
+        self.sharded = False
         self._row_of: dict[int, int | None] = {}  # by id(parameter); None: not chosen
         self._kept: list[Tensor] = []  # so that no id is given to another tensor
         named = [(plain_name(name), parameter) for name, parameter in model.named_parameters()]
@@ -39,6 +41,7 @@ class ParameterRows:
 
     def _add(self, name: str | None, parameter: Tensor) -> None:
         self._kept.append(parameter)
+        self.sharded = self.sharded or isinstance(parameter, DTensor)
         self._row_of[id(parameter)] = None if name is None else len(self.names)
         if name is not None:
             self.names.append(name)
@@ -67,11 +70,6 @@ class ParameterRows:
             for parameter, name in zip(group["params"], names, strict=False):
                 if parameter.grad is not None and parameter.numel() and (row := self.row(parameter, name)) is not None:
                     yield row, parameter
-
-    @property
-    def sharded(self) -> bool:
-        """Whether any parameter is spread over ranks."""
-        return any(isinstance(parameter, DTensor) for parameter in self._kept)
 
     def largest(self, most: int) -> list[str]:
         """Names of the `most` largest parameters, in the order of their rows."""

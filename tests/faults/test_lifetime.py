@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import weakref
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tbmetrics import GradientTracker, InputError, read_run
+from tbmetrics import GradientTracker, InputError, Tracker, read_run
 from tests.faults.loop import (
     assert_free,
     assert_same,
@@ -99,11 +100,21 @@ def test_two_processes_on_one_directory_leave_two_whole_files(tmp_path):
     for process in both:
         process.join(60)
         assert process.exitcode == 0
-    assert len(list(tmp_path.glob("*tfevents*"))) == 2
-    history = read_run(tmp_path)
+    files = sorted(tmp_path.glob("*tfevents*"))
+    assert len(files) == 2
+    own = []
+    for number, file in enumerate(files):
+        alone = tmp_path / f"alone{number}"
+        alone.mkdir()
+        shutil.copy(file, alone)
+        history = read_run(alone)
+        assert history.problems == []
+        own += [tag for tag in ("a", "b") if tag in history.scalars]
+        assert history.scalars[own[-1]].steps.tolist() == STEPS
+    assert sorted(own) == ["a", "b"]
+    history = read_run(tmp_path)  # where one came to find the other's file, it goes on with that run
     assert history.problems == []
-    for tag in ("a", "b", "loss"):
-        assert history.scalars[tag].steps.tolist() == STEPS
+    assert history.scalars["loss"].steps.tolist() == STEPS
     assert history.tables["longtail/x"].steps.tolist() == [0, 1]
 
 
@@ -135,6 +146,30 @@ def _leave_without_goodbye(log_dir):
         run_epoch(tb, model, optimizer, epoch)
         tb.flush()
     os._exit(7)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no start")])
+def test_what_fails_while_a_session_is_opened_leaves_no_hooks(tmp_path, error):
+    """Python does not leave a `with` whose entering failed."""
+    model, optimizer = make_model()
+
+    class Failing(Tracker):
+        name = "failing"
+
+        def start(self):
+            raise error
+
+    with pytest.raises(type(error)), session(tmp_path, model, optimizer, trackers=[Failing()], strict=True) as tb:
+        pass
+    tb = session(tmp_path, model, optimizer, trackers=[Failing()], strict=True)
+    with pytest.raises(type(error)):
+        tb.start_epoch(0)
+    assert_free(model)
+    assert not optimizer._optimizer_step_post_hooks
+    assert not optimizer._optimizer_step_pre_hooks
+    with pytest.raises(InputError, match="finished"):
+        tb.start()
+    read_run(tmp_path)
 
 
 def test_os_exit_loses_nothing_that_was_flushed(tmp_path):
