@@ -90,6 +90,7 @@ def test_fifty_kills_and_one_run(tmp_path):
 def _train_by_the_clock(log_dir, steps, started):
     """Notes in `steps` when each step was logged; never flushes. Interrupted, it ends as a program that cleans up."""
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
     model, optimizer = make_model()
     try:
         with session(log_dir, model, optimizer, strict=True) as tb:
@@ -115,6 +116,7 @@ def _ended_by(number, log_dir, after):
     sent = time.monotonic()
     os.kill(process.pid, number)
     process.join(60)
+    process.kill()  # where the signal did not end it
     return process.exitcode, sent, np.trim_zeros(np.array(steps[:])[1:], "b")
 
 
