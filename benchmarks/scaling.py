@@ -22,6 +22,8 @@ import torch
 from benchmarks.measuring import Facts, Results, Run, seconds
 from tbmetrics import ClassGroups, ClassPerformanceTracker, TBMetrics, read_logdir
 
+#: What grows by less than this share of its largest value over all sizes does not grow.
+_FLAT = 0.05
 Measured = dict[str, float]
 
 
@@ -121,6 +123,8 @@ def table(title: str, sizes: Sequence[int], target: int, measure: Callable[[int]
     for name in found[0]:
         values = [of_size[name] for of_size in found]
         slope, constant = np.polyfit(sizes, values, 1)
+        if slope * (sizes[-1] - sizes[0]) < _FLAT * values[-1]:  # it does not grow, but for what scatters
+            slope, constant = 0.0, values[-1]
         unit = name.rpartition(" ")[2]
         rows.append([name, f"{slope:.3g} {unit}", f"{values[-1]:.3g}", f"{slope * target + constant:.3g}"])
     columns = ["what", "slope", f"at {sizes[-1]:,}", f"projected to {target:,}"]
