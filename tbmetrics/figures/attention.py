@@ -22,6 +22,7 @@ NAMES_SHOWN = 24
 EPOCHS_SHOWN = 6
 IMAGES_SHOWN = 6
 _MAP = "viridis"
+_NAME_AT_AN_EDGE = 17  # characters
 #: How much of an image is covered by what is laid over it, and the most pixels of a side of the two together.
 _OVER, _FINEST = 0.6, 512
 _STYLES = ("-", "--", "-.", ":")
@@ -117,7 +118,7 @@ def _heat_maps(
 ) -> Figure:
     """Heat maps of one size on one colour scale, by their titles."""
     queries, keys = _names(queries), _names(keys)
-    room = {"left": 1.2 if queries else 0.6, "below": 1.15 if keys else 0.5}
+    room = {"left": 1.6 if queries else 0.6, "below": 1.55 if keys else 0.5}
     grid = PanelGrid(title, len(maps), columns, 2.2, above=0.26, **room)
     high = max(float(weights.max()) for weights in maps.values()) or 1.0
     for i, (name, weights) in enumerate(maps.items()):
@@ -130,7 +131,7 @@ def _heat_maps(
 
 def _names(names: Sequence[str]) -> list[str]:
     """Names short enough for an edge; none where they are too many."""
-    return [short(name)[:14] for name in names] if len(names) <= NAMES_SHOWN else []
+    return [short(name, _NAME_AT_AN_EDGE) for name in names] if len(names) <= NAMES_SHOWN else []
 
 
 def _around_one(reach: float) -> Any:

@@ -86,10 +86,10 @@ def legend(ax: Axes, **options: Any) -> None:
         plain(text)
 
 
-def short(name: str) -> str:
+def short(name: str, most: int = _LONGEST_NAME) -> str:
     """`name` on one line, printable, cut where it is long."""
     line = "".join(c if c.isprintable() else " " for c in name)
-    return line if len(line) <= _LONGEST_NAME else line[: _LONGEST_NAME - 1] + "…"
+    return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def nothing(ax: Axes, message: str) -> None:

@@ -76,9 +76,11 @@ def test_patches_lie_over_the_pixels_that_they_belong_to():
 
 
 def test_names_are_at_the_edges_and_numbers_where_there_are_too_many():
-    named = attention.heads(_weights(5, 3, 4), "m", ["cat", "dog", "eel"], [f"k{i}" for i in range(4)])
+    names = ["a name that is too long for an edge", "dog", "left-right symmet"]
+    named = attention.heads(_weights(5, 3, 4), "m", names, [f"k{i}" for i in range(4)])
     texts = _texts(named)
     assert texts.count("dog") == 2  # a row of four heads, and one of one
+    assert {"a name that is t…", "left-right symmet"} <= set(texts)
     assert texts.count("k3") == 4
     numbered = _texts(attention.heads(_weights(1, 300, 300), "m", [f"q{i}" for i in range(300)]))
     assert not any(text.startswith("q") and text != "query" for text in numbered)
