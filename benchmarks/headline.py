@@ -87,14 +87,15 @@ def compare(size: str, turns: int, ways: list[str]) -> Results:
     about = f"width {of.dim}, {of.blocks} blocks, batches of {of.batch}, {of.epochs} epochs of {of.steps} steps"
     step = median(taken["wall"][BARE]) / (of.epochs * of.steps) * 1e3
     about += f"; a bare step with its share of validation takes {step:.0f} ms"
-    found_of: Results = [
+    titles = {"wall": "a whole run by the clock", "cpu": "processor time of a whole run"}
+    compared = [
         Comparison(f"{name}: {title}", "s", BARE, taken[kind], watched=(OURS,), about=about)
-        for kind, title in (("wall", "a whole run by the clock"), ("cpu", "processor time of a whole run"))
+        for kind, title in titles.items()
     ]
-    return [*found_of, what_it_is(name, of.epochs, taken["wall"], parts)]
+    return [*compared, when_spent(name, of.epochs, taken["wall"], parts)]
 
 
-def what_it_is(name: str, epochs: int, wall: dict[str, list[float]], parts: list[dict[str, float]]) -> Facts:
+def when_spent(name: str, epochs: int, wall: dict[str, list[float]], parts: list[dict[str, float]]) -> Facts:
     """What tbmetrics adds: by the step, at the end of each epoch, and once a run, so that longer runs can be judged."""
     bare, more = median(wall[BARE]), median([ours - bare for ours, bare in zip(wall[OURS], wall[BARE], strict=True)])
     fixed = {part: median([of[part] for of in parts]) for part in (EPOCHS_END, RUNS_END)}
