@@ -19,21 +19,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tbmetrics.conditions import Condition
+from tbmetrics.comparing.conditions import Condition
 from tbmetrics.errors import InputError
-from tbmetrics.file_names import is_url
+from tbmetrics.events.places import is_url
 from tbmetrics.records import MEAN_METRICS
 
 if TYPE_CHECKING:
-    from tbmetrics.comparison import RunComparison
-    from tbmetrics.history import History
+    from tbmetrics.comparing.runs import RunComparison
+    from tbmetrics.records.history import History
 
 OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
-    from tbmetrics.export.options import NothingToShowError
+    from tbmetrics.exporting.options import NothingToShowError
 
     arguments = _parser().parse_args(argv)
     try:
@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    from tbmetrics.export.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
+    from tbmetrics.exporting.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
 
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many, or a URL")
     parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
@@ -85,7 +85,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from tbmetrics.export import export
+    from tbmetrics.exporting import export
 
     def say(message: str) -> None:
         if not arguments.quiet:
@@ -151,7 +151,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from tbmetrics.comparison import compare_runs
+    from tbmetrics.comparing.runs import compare_runs
     from tbmetrics.events.reader import read_run
 
     conditions = [Condition.parse(text) for text in arguments.fail_if]
@@ -191,7 +191,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
 
 def _failure(condition: Condition, runs: Sequence[History], arguments: argparse.Namespace) -> str | None:
     """Why the comparison fails by `condition`, or None."""
-    from tbmetrics.comparison import compare_runs
+    from tbmetrics.comparing.runs import compare_runs
 
     result = compare_runs(*runs, attribute=arguments.attribute, metric=condition.metric, step=arguments.step)
     group = next((g for g in result.groups if g.group == condition.group), None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import macro_mean
+from tbmetrics.classes.groups import macro_mean
 from tbmetrics.records import CURVE_COLUMNS, GROUP_COUNTS, GROUPS, UNKNOWN, SchemaError
 from tbmetrics_longtail.data import CLASSES, CURVES, GROUP_TABLE, Attribute, RequestError, Tag, shown
 

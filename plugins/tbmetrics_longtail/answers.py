@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_sources import UNKNOWN_COUNT
-from tbmetrics.count_buckets import count_buckets
+from tbmetrics.classes.buckets import count_buckets
+from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.records import ALL, CALIBRATION_COLUMNS, GROUPS, PAIR_COLUMNS, SCHEMA_VERSION, UNKNOWN, SchemaError
 from tbmetrics_longtail.answer_parts import (
     buckets_of,

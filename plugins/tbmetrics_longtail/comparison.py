@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import macro_mean
+from tbmetrics.classes.groups import macro_mean
 from tbmetrics.records import ALL, GAP, GROUPS, HEAD, TAIL, UNKNOWN, FloatArray
 
 #: Up to this many classes all sign patterns are tried, beyond it `FLIPS` random ones.

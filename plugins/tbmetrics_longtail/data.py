@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.data import provider
 
-from tbmetrics.class_groups import AttributeClasses
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     PLUGIN_NAME,

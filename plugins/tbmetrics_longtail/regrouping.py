@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import AttributeClasses
-from tbmetrics.count_buckets import CountBuckets
-from tbmetrics.group_rules import GroupRule
-from tbmetrics.intervals import Z95, f1_interval
+from tbmetrics.classes.buckets import CountBuckets
+from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import MEAN_METRICS, Float32Array, FloatArray
+from tbmetrics.statistics.intervals import Z95, f1_interval
 
 #: Buckets of training counts that the tab adds up while a threshold is dragged.
 FINE_BUCKETS = 512

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.arguments import (
     as_indices,
@@ -27,12 +26,13 @@ from tbmetrics.class_performance.arguments import (
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.repeats import padded_samples
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.distributed import Ranks, reduce_trackers
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError, TBMetricsWarning
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import Record
-from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
-from tbmetrics.tracker import Tracker
+from tbmetrics.records.history import History, Stamped
+from tbmetrics.tracking.ranks import Ranks, reduce_trackers
+from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
+from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

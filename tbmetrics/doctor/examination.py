@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from tbmetrics.doctor import job, log_directory, packages, tab
 from tbmetrics.doctor.device import device
 from tbmetrics.doctor.findings import FAILED, Finding
-from tbmetrics.file_names import local_or_url
+from tbmetrics.events.places import local_or_url
 
 Check = Callable[[], Iterator[Finding]]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tbmetrics.doctor.findings import FAILED, OK, WARNING, Finding
 from tbmetrics.doctor.retention import retention
 from tbmetrics.errors import InputError
-from tbmetrics.file_names import is_url
+from tbmetrics.events.places import is_url
 
 LITTLE_BYTES = 2**30
 _STEPS = 3

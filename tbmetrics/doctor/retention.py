@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tbmetrics.doctor.findings import OK, WARNING, Finding
-from tbmetrics.history import History
+from tbmetrics.records.history import History
 
 #: TensorBoard's plugin → where a history has its tags.
 _KINDS = {

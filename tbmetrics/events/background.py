@@ -19,10 +19,10 @@ from tbmetrics.events.places import (
     LOCAL_PAUSE_SECONDS,
     REMOTE_EVENTS,
     REMOTE_PAUSE_SECONDS,
+    is_url,
     open_event_file,
 )
 from tbmetrics.events.waiting import Waiting, WaitingRoom
-from tbmetrics.file_names import is_url
 from tbmetrics.records import Scalar
 
 if TYPE_CHECKING:

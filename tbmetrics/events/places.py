@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from tbmetrics.errors import InputError
 from tbmetrics.events.event_file import EVENT_FILE_MARK, EventFile
-from tbmetrics.file_names import is_url, local_or_url
 
 if TYPE_CHECKING:
     from tbmetrics.events.remote import RemoteEventFile
@@ -20,6 +19,48 @@ _OURS = re.compile(r"tfevents\.\d+\.\d{6}\.")  # other writers give whole second
 LOCAL_PAUSE_SECONDS, REMOTE_PAUSE_SECONDS = 0.2, 30.0
 #: Events written at once: on a disk some, in a remote place all that there are.
 LOCAL_EVENTS, REMOTE_EVENTS = 200, 1_000_000
+
+
+def is_url(path: object) -> bool:
+    """Whether `path` lies in a remote store (`s3://…`, `gs://…`); `file://` is a path of this machine."""
+    return isinstance(path, str) and "://" in path and not path.startswith("file://")
+
+
+def local_or_url(path: str | os.PathLike[str]) -> str:
+    """`path` as text: a URL without "/" at its end, or a path of this machine.
+
+    Raises:
+        InputError: a URL that went through `pathlib`, which joins its slashes.
+    """
+    text = os.fspath(path)
+    if is_url(text):
+        return text.rstrip("/")
+    if not isinstance(path, str) and re.match(r"(s3|gs|gcs|abfs|abfss|az|hdfs|memory):/[^/]", text):
+        raise InputError(f"{text!r} is a URL given as a path, which loses a slash of it; give it as a string")
+    return text.removeprefix("file://")
+
+
+def writable_directory(path: str | os.PathLike[str], option: str) -> Path:
+    """The directory, made if missing.
+
+    Args:
+        path: of the directory.
+        option: the option that it was given with, for the message.
+
+    Raises:
+        InputError: it cannot be made or written.
+    """
+    if is_url(path):
+        raise InputError(f"{option} {path!r} is a URL; give a directory of this machine (only log_dir may be remote)")
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".tbmetrics.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write to {option} {str(folder)!r} ({error.strerror}); choose another one") from error
+    return folder
 
 
 def open_event_file(log_dir: str, suffix: str = "") -> EventFile | RemoteEventFile:

@@ -19,8 +19,8 @@ from tbmetrics.events.event_file import EVENT_FILE_MARK
 from tbmetrics.events.event_parts import FilePart, Points
 from tbmetrics.events.framing import Framing
 from tbmetrics.events.places import directory_to_read
-from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import PLUGIN_NAME, ClassList, SchemaError, decode_content
+from tbmetrics.records.history import History, ScalarSeries, Series
 
 
 def read_logdir(logdir: str | os.PathLike[str]) -> dict[str, History]:

@@ -14,9 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tbmetrics.errors import InputError
 from tbmetrics.events.background import BackgroundWriter
 from tbmetrics.events.encoding import summary
-from tbmetrics.events.places import holds_events_of_others
+from tbmetrics.events.places import holds_events_of_others, is_url, local_or_url
 from tbmetrics.events.waiting import Waiting, size_of
-from tbmetrics.file_names import is_url, local_or_url
 from tbmetrics.records import Record
 
 DEFAULT_QUEUE_BYTES = 64 * 2**20

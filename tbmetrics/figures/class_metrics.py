@@ -23,7 +23,6 @@ from tbmetrics.figures.style import (
     plain,
     short,
 )
-from tbmetrics.history import History
 from tbmetrics.records import (
     ALL,
     GROUPS,
@@ -37,6 +36,7 @@ from tbmetrics.records import (
     group_table_tag,
     pr_curve_tag,
 )
+from tbmetrics.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,7 +21,6 @@ from tbmetrics.figures.style import (
     plain,
     short,
 )
-from tbmetrics.history import History
 from tbmetrics.records import (
     CLASS_THRESHOLDS,
     FINDING_COLUMNS,
@@ -36,6 +35,7 @@ from tbmetrics.records import (
     findings_table_tag,
     remedies_tag,
 )
+from tbmetrics.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tbmetrics.history import History
 from tbmetrics.records import ACTIVATIONS_TAG, OPTIMIZER_STEP_TAG, PARAMETERS_TAG, FloatArray, Table
+from tbmetrics.records.history import History
 
 
 @dataclass(frozen=True)

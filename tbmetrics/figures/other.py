@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbmetrics.figures.style import NORMAL, SMALL, new_figure, nothing, plain
-from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import FloatArray, Histogram, PRCurve
+from tbmetrics.records.history import History, ScalarSeries, Series
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

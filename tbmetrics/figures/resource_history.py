@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tbmetrics.figures.step_timeline import Span, read_timeline
-from tbmetrics.history import History, ScalarSeries, Series
 from tbmetrics.records import RESOURCES, FloatArray, IntArray, untag_part
+from tbmetrics.records.history import History, ScalarSeries, Series
 
 TAG = RESOURCES
 OTHER = "other"

@@ -20,8 +20,8 @@ from tbmetrics.figures.resource_history import (
 )
 from tbmetrics.figures.step_timeline import Span
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, pixels, plain, short
-from tbmetrics.history import History, ScalarSeries
 from tbmetrics.records import FloatArray, IntArray
+from tbmetrics.records.history import History, ScalarSeries
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

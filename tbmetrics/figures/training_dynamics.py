@@ -9,8 +9,8 @@ import numpy as np
 
 from tbmetrics.figures.dynamics_data import Grid, Times, activations, layer_norms, layer_update_ratios, times_of
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
-from tbmetrics.history import History
 from tbmetrics.records import FloatArray, Histogram, untag_part
+from tbmetrics.records.history import History
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

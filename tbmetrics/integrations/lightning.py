@@ -13,13 +13,13 @@ from torch import nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.integrations.rounds import Rounds, SampleNumbers, labels_in
-from tbmetrics.session import DATA_LOADING
+from tbmetrics.session.session import DATA_LOADING
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from tbmetrics.class_groups import ClassGroups
-    from tbmetrics.session import TBMetrics
+    from tbmetrics.classes.groups import ClassGroups
+    from tbmetrics.session.session import TBMetrics
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 

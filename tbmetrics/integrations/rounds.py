@@ -10,8 +10,8 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from tbmetrics.errors import InputError
-from tbmetrics.loops import batch_size_of
-from tbmetrics.session import DATA_LOADING, TBMetrics
+from tbmetrics.session.loops import batch_size_of
+from tbmetrics.session.session import DATA_LOADING, TBMetrics
 
 if TYPE_CHECKING:
     from torch import Tensor

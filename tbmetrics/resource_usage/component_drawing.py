@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tbmetrics.history import History
 from tbmetrics.records import Image
+from tbmetrics.records.history import History
 from tbmetrics.resource_usage.epoch import TAG
 
 #: Drawing may take this share of the time between two drawings; the first is taken to need so many nanoseconds. From

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tbmetrics.errors import InputError
-from tbmetrics.history import History, Stamped, to_jsonable
 from tbmetrics.records import Image, Record, Scalar
+from tbmetrics.records.history import History, Stamped, to_jsonable
 from tbmetrics.resource_usage import batch_probe
 from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
 from tbmetrics.resource_usage.component_drawing import ComponentDrawing
@@ -36,8 +36,8 @@ from tbmetrics.resource_usage.ranks import rank_records
 from tbmetrics.resource_usage.snapshots import PeakSnapshots
 from tbmetrics.resource_usage.throughput import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
-from tbmetrics.state import STATE_VERSION, checked, history_state, restore_history
-from tbmetrics.tracker import Tracker
+from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
+from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

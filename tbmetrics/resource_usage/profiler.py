@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from tbmetrics.distributed import Ranks
 from tbmetrics.errors import InputError, TBMetricsWarning
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import Record, Scalar, Text
+from tbmetrics.records.history import History, Stamped
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
-from tbmetrics.tracker import Tracker
+from tbmetrics.tracking.ranks import Ranks
+from tbmetrics.tracking.tracker import Tracker
 
 TAG = "resource_usage/profiler"
 #: A file of this name in the run's folder asks for a profile; a number in it is the number of steps.

@@ -15,7 +15,7 @@ def run(function, ranks, *args, expect=None, timeout=90):
         expect: ranks that give a result; None = all.
     """
     context = multiprocessing.get_context("forkserver")  # a process that has imported torch once; it has no threads
-    context.set_forkserver_preload(["torch.distributed", "tbmetrics.session", __name__])
+    context.set_forkserver_preload(["torch.distributed", "tbmetrics.session.session", __name__])
     results = context.Queue()
     waited_for = set(range(ranks)) if expect is None else set(expect)
     with tempfile.TemporaryDirectory() as folder:

@@ -22,8 +22,8 @@ from torch.utils.tensorboard import SummaryWriter
 from tbmetrics import InputError, read_logdir, read_run
 from tbmetrics.events.framing import Framing, frame
 from tbmetrics.events.writer import EventWriter
-from tbmetrics.history import History
 from tbmetrics.records import Scalar
+from tbmetrics.records.history import History
 from tests.events.test_writer import CLASSES, CURVE, EVERYTHING, HPARAMS, IMAGE, TABLE
 
 

@@ -15,7 +15,7 @@ BATCHES = 4
 
 #: Processes are forked from one that has imported torch once; it has no threads.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["torch", "tbmetrics.session", "tests.faults.loop"])
+processes.set_forkserver_preload(["torch", "tbmetrics.session.session", "tests.faults.loop"])
 
 
 def make_model():

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tbmetrics import read_run
-from tbmetrics.export import export
+from tbmetrics.exporting import export
 from tests.faults.loop import BATCHES, assert_free, make_model, processes, run_epoch, session, train_from_checkpoint
 
 KILLS = 50

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from tbmetrics.class_groups import ClassGroups
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
 from tbmetrics.figures.gallery import contact_sheet, laid_over
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -18,6 +17,7 @@ from tbmetrics.records import (
     findings_table_tag,
     remedies_tag,
 )
+from tbmetrics.records.history import History, Stamped
 from tests.figures.drawing import by_name, png
 
 KINDS = {"findings", "classifier_by_class", "training_signal_by_class", "features_by_class", "remedies"}

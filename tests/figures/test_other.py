@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tbmetrics.figures import other
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import Histogram, PRCurve, Scalar
+from tbmetrics.records.history import History, Stamped
 
 
 def _history(*records, steps=range(5)):

@@ -9,8 +9,8 @@ from PIL import Image as PillowImage
 from tbmetrics.figures.resource_history import COMPONENTS_SHOWN, batch_points, read_components, read_typical_step
 from tbmetrics.figures.resource_usage import BARS_SHOWN, component_images, figures
 from tbmetrics.figures.step_timeline import Span, timeline_text
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import Scalar, Text, tag_part
+from tbmetrics.records.history import History, Stamped
 
 TAG = "resource_usage"
 ALL = {"component_times", "component_shares", "throughput", "memory", "memory_by_batch_size", "typical_step"}

@@ -7,7 +7,6 @@ import pytest
 
 from tbmetrics.figures.dynamics_data import layer_norms, layer_update_ratios
 from tbmetrics.figures.training_dynamics import figures
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import (
     ACTIVATION_COLUMNS,
     ACTIVATIONS_TAG,
@@ -18,6 +17,7 @@ from tbmetrics.records import (
     Scalar,
     Table,
 )
+from tbmetrics.records.history import History, Stamped
 
 ALL = {
     "gradient_flow",

@@ -25,8 +25,8 @@ from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
 from tbmetrics.events.framing import frame
 from tbmetrics.events.reader import read_run
-from tbmetrics.history import History
 from tbmetrics.records import SchemaError, class_list_from_payload, decode_content, table_from_content
+from tbmetrics.records.history import History
 from tbmetrics_longtail.answers import Answers
 from tbmetrics_longtail.data import LongTailData
 from tbmetrics_longtail.routes import Routes

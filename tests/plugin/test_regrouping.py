@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbmetrics.class_groups import ClassGroups, macro_mean
-from tbmetrics.count_buckets import count_buckets
-from tbmetrics.intervals import Z95, wilson
+from tbmetrics.classes.buckets import count_buckets
+from tbmetrics.classes.groups import ClassGroups, macro_mean
 from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS
+from tbmetrics.statistics.intervals import Z95, wilson
 from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 

@@ -106,7 +106,7 @@ def test_a_file_in_the_folder_asks_for_a_profile(tmp_path, work, monkeypatch):
 
 def test_only_rank_zero_looks_for_the_file(tmp_path, work, monkeypatch):
     monkeypatch.setattr(profiler_module, "_LOOK_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("tbmetrics.distributed.Ranks.writes", False)
+    monkeypatch.setattr("tbmetrics.tracking.ranks.Ranks.writes", False)
     (tmp_path / "PROFILE").touch()
     tracker = ProfilerTracker(tmp_path)
     _run(tracker, work, 10)

@@ -13,16 +13,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tbmetrics.class_groups import AttributeClasses, ClassGroups
 from tbmetrics.class_performance.arguments import decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
-from tbmetrics.tracker import Tracker
-from tbmetrics.training_dynamics.attention_views import DrawingTime
+from tbmetrics.records.history import History, Stamped
+from tbmetrics.tracking.tracker import Tracker
+from tbmetrics.training_dynamics.attention.views import DrawingTime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tbmetrics import ClassGroups, InputError, LongTailDiagnostics, MetricsManager, TBMetrics, read_run
-from tbmetrics.export import export
+from tbmetrics.exporting import export
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,

@@ -1,0 +1,306 @@
+"""The Long Tail tab itself in the page, live: its own modules, and its own server's answers on the exported data."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import html
+import itertools
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.classes.rules import RULES
+from tbmetrics.events.reader import read_run
+from tbmetrics.exporting.report_parts import Page, Section
+from tbmetrics.records import (
+    MEAN_METRICS,
+    ClassList,
+    Table,
+    class_list_content,
+    class_list_payload,
+    class_list_tag,
+    class_table_tag,
+    plugin_of,
+    table_content,
+)
+from tbmetrics.records.history import History
+
+if TYPE_CHECKING:
+    from tbmetrics_longtail.answers import Answers
+    from tbmetrics_longtail.regrouping import Bounds
+
+#: Numbers of the tables that the page holds at most; beyond it steps are left out, evenly spread, never the last.
+MOST_NUMBERS = 6_000_000
+#: Classes that the tests of run against run may go through, all of them together.
+MOST_TESTED = 400_000
+
+_KINDS = ("classes", "curves", "confusions")  # tables that travel whole; the browser takes its parts of them
+_SAFE = "!~*'()-_."  # what JavaScript's encodeURIComponent leaves as it is
+_PLUGIN = "longtail"
+
+_FRAME = """<p>As in TensorBoard: choose runs, steps, classes, and the thresholds of head and tail.{less}</p>
+<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" srcdoc="{document}"></iframe>
+"""
+_DOCUMENT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Long Tail</title>
+<style>{style}</style></head><body><script type="text/plain" id="data">{data}</script>
+<script>{script}
+longtail.show(document.getElementById('data').textContent);
+</script></body></html>"""
+
+
+def tab_section(page: Page) -> Iterator[Section]:
+    """The tab, where any run has class performance."""
+    histories = {run: read_run(page.folders[run], run=run) for run in page.runs}
+    shown = {run: history for run, history in histories.items() if history.class_lists}
+    if shown:
+        yield Section("long-tail", "Long Tail", _body(shown), scripts=True)
+
+
+def _body(histories: Mapping[str, History]) -> Iterator[str]:
+    from tbmetrics_longtail.bundle import bundle
+
+    held, left_out = payload(histories)
+    static = files("tbmetrics_longtail").joinpath("static")
+    texts = {f.name: f.read_text(encoding="utf-8") for f in static.iterdir() if f.name.endswith(".js")}
+    document = _DOCUMENT.format(
+        style=static.joinpath("style.css").read_text(encoding="utf-8"),
+        data=base64.b64encode(held).decode("ascii"),
+        script=bundle(texts, "offline.js", exports=False).replace("</script", "<\\/script"),
+    )
+    less = f" To keep the file small {left_out:,} validations in between are left out." if left_out else ""
+    yield _FRAME.format(less=less, document=html.escape(document, quote=True))
+
+
+def payload(histories: Mapping[str, History]) -> tuple[bytes, int]:
+    """What the tab needs, and how many validations were left out for its size: gzip of JSON and float32 numbers."""
+    from tbmetrics_longtail.answers import Answers
+    from tbmetrics_longtail.data import Experiment, LongTailData
+
+    provider = HistoryProvider(histories)
+    held = _Held(Answers(LongTailData(provider), ""), Experiment(None, ""))
+    held.fill()
+    for run, attribute, kind, table, steps in provider.tables(_KINDS):
+        held.add_table(run, attribute, kind, table, steps)
+    text = json.dumps(held.about, allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    numbers = b"".join(np.ascontiguousarray(part, dtype="<f4").tobytes() for part in held.numbers)
+    # No time in it: the same log gives the same bytes.
+    return gzip.compress(struct.pack("<I", len(text)) + text + numbers, mtime=0), provider.left_out
+
+
+class _Held:
+    """The answers of the tab's server, by the address that the tab will ask for."""
+
+    def __init__(self, answers: Answers, experiment: Any) -> None:
+        self._answers, self._experiment = answers, experiment
+        self.numbers: list[NDArray[np.float32]] = []
+        self._size = 0
+        self.about: dict[str, Any] = {"answers": {}, "packed": {}, "tables": []}
+
+    def fill(self) -> None:
+        """Everything that is worked out, not merely taken from a table."""
+        found = self._answers.runs(self._experiment)
+        self.about["answers"]["runs"] = found
+        self.about["answers"]["file:///runs"] = [run["run"] for run in found["runs"]]
+        for run in found["runs"]:
+            for attribute in run["attributes"]:
+                self._of_attribute(run["run"], attribute)
+        self._tests(found["runs"])
+
+    def _of_attribute(self, run: str, found: Mapping[str, Any]) -> None:
+        of: dict[str, Any] = {"run": run, "attribute": found["attribute"]}
+        self._put("classes", of, self._answers.classes(self._experiment, **of))
+        for metric in found["metrics"]:
+            self._put("groups", of | {"metric": metric}, self._answers.groups(self._experiment, **of, metrics=[metric]))
+            self._pack(of | {"metric": metric})
+        for step in found["steps"]:
+            for kind in ("confusion", "flow", "calibration", "confusions", "curves"):
+                if kind in found["kinds"]:
+                    self._at_step(kind, of | {"step": step})
+            if "findings" in found["kinds"]:
+                self._diagnosis(of | {"step": step})
+        self._overview(run, found)
+
+    def _at_step(self, kind: str, of: dict[str, Any]) -> None:
+        answer = getattr(self._answers, kind)
+        extra = {"bounds": None} if kind == "curves" else {}
+        self._put(kind, of, answer(self._experiment, **of, **extra))
+
+    def _diagnosis(self, of: dict[str, Any]) -> None:
+        from tbmetrics_longtail.data import RequestError
+
+        with contextlib.suppress(RequestError):  # nothing was diagnosed so early
+            self._put("diagnosis", of, self._answers.diagnosis(self._experiment, **of))
+
+    def _overview(self, run: str, found: Mapping[str, Any]) -> None:
+        for metric, step in itertools.product(found["metrics"], found["steps"]):
+            self._put(
+                "overview",
+                {"metric": metric, "step": step},
+                self._answers.overview(self._experiment, run, metric, step),
+                run=run,
+            )
+
+    def _tests(self, runs: list[Any]) -> None:
+        """B against A at their last steps, the first runs first, for each attribute as long as it is affordable."""
+        found: dict[str, list[tuple[str, int, int]]] = {}
+        for run, a in ((of["run"], a) for of in runs for a in of["attributes"] if a["steps"]):
+            found.setdefault(a["attribute"], []).append((run, a["steps"][-1], a["n_classes"]))
+        for attribute, sides in found.items():
+            left = MOST_TESTED
+            pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
+            for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
+                left -= sides[i][2]
+                if left >= 0:
+                    self._test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
+
+    def _test(self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: Bounds | None) -> None:
+        from tbmetrics_longtail.data import RequestError
+
+        query = dict(zip(("run_a", "step_a", "run_b", "step_b"), (*a, *b), strict=True))
+        query |= {} if bounds is None else {"head_min": int(bounds.head_min), "tail_max": int(bounds.tail_max)}
+        query |= {"attribute": attribute, "metric": metric}
+        with contextlib.suppress(RequestError):  # a run without this metric
+            self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
+
+    def _pack(self, of: dict[str, Any]) -> None:
+        from tbmetrics_longtail.data import RequestError
+
+        try:
+            about, values = self._answers.bucket_sums(self._experiment, **of)
+        except RequestError:  # a metric that is no sum over classes
+            return
+        place = {"about": {**about, "shape": values.shape}, "first": self._size, "size": values.size}
+        self.about["packed"][_address("bucket_sums", of)] = place
+        self._add(values)
+
+    def add_table(
+        self, run: str, attribute: str, kind: str, table: Table, values: Iterable[NDArray[np.float32]]
+    ) -> None:
+        """A table over steps: (steps, rows, columns)."""
+        stacked = np.stack(list(values))
+        runs = {r["run"]: r for r in self.about["answers"]["runs"]["runs"]}
+        steps = next(a["steps"] for a in runs[run]["attributes"] if a["attribute"] == attribute)
+        self.about["tables"].append(
+            {
+                "run": run,
+                "attribute": attribute,
+                "kind": kind,
+                "columns": list(table.columns),
+                "steps": steps,
+                "rows": stacked.shape[1],
+                "first": self._size,
+            }
+        )
+        self._add(stacked)
+
+    def _add(self, values: NDArray[Any]) -> None:
+        self.numbers.append(values)
+        self._size += values.size
+
+    def _put(self, route: str, query: dict[str, Any], answer: Any, **first: Any) -> None:
+        self.about["answers"][_address(route, first | query)] = answer
+
+
+def _rules() -> list[Bounds | None]:
+    """The groups as recorded, and those of the named rules."""
+    from tbmetrics_longtail.regrouping import Bounds
+
+    return [None, *(Bounds(rule.head_min, rule.tail_max) for rule in RULES.values())]
+
+
+def _address(route: str, query: Mapping[str, Any]) -> str:
+    """As the tab writes it."""
+    return f"{route}?{'&'.join(f'{name}={quote(str(value), safe=_SAFE)}' for name, value in query.items())}"
+
+
+class HistoryProvider:
+    """TensorBoard's `DataProvider` over histories, as far as the tab's server asks: class lists and tables.
+
+    Args:
+        histories: by run.
+        most: numbers in all tables together, see `MOST_NUMBERS`.
+    """
+
+    def __init__(self, histories: Mapping[str, History], most: int = MOST_NUMBERS) -> None:
+        self._histories = histories
+        self.left_out = 0
+        self._steps: dict[tuple[str, str], list[int]] = {}
+        for run, history in histories.items():
+            for attribute in history.class_lists:
+                self._choose(run, history, attribute, most // max(1, len(histories)))
+
+    def _choose(self, run: str, history: History, attribute: str, most: int) -> None:
+        tables = history.tables.get(class_table_tag(attribute))
+        steps = [] if tables is None else tables.steps.tolist()
+        if tables is None or not steps:
+            return
+        per_step = sum(t[-1].values.size for t in history.tables.values() if t[-1].attribute == attribute)
+        kept = max(1, min(len(steps), most // max(1, per_step)))
+        places = np.unique(np.linspace(0, len(steps) - 1, kept).round().astype(int)) if kept > 1 else [len(steps) - 1]
+        self._steps[run, attribute] = [steps[i] for i in places]
+        self.left_out += len(steps) - len(places)
+
+    def tables(self, kinds: Iterable[str]) -> Iterator[tuple[str, str, str, Table, Iterator[NDArray[np.float32]]]]:
+        """(run, attribute, kind, its last table, the values of each step kept) of every table of these kinds."""
+        for (run, attribute), steps in self._steps.items():
+            for series in self._histories[run].tables.values():
+                last = series[-1]
+                if last.attribute == attribute and last.kind in kinds and plugin_of(last.tag) == _PLUGIN:
+                    known = set(series.steps.tolist())
+                    if all(step in known for step in steps):
+                        yield run, attribute, last.kind, last, (series.at(step).values for step in steps)
+
+    def list_plugins(self, *_: Any, **__: Any) -> list[str]:
+        """The tab's own only."""
+        return [_PLUGIN]
+
+    def list_tensors(self, *_: Any, run_tag_filter: Any = None, **__: Any) -> dict[str, dict[str, Any]]:
+        """Every tag by run, with its metadata."""
+        from tensorboard.data import provider
+
+        def series(content: bytes, step: int, wall_time: float) -> Any:
+            return provider.TensorTimeSeries(
+                max_step=step, max_wall_time=wall_time, plugin_content=content, description="", display_name=""
+            )
+
+        wanted = None if run_tag_filter is None else run_tag_filter.runs
+        found: dict[str, dict[str, Any]] = {}
+        for run, history in self._histories.items():
+            if wanted is not None and run not in wanted:
+                continue
+            lists = {class_list_tag(a): series(class_list_content(c), 0, 0.0) for a, c in history.class_lists.items()}
+            tables = {
+                tag: series(table_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
+                for tag, points in history.tables.items()
+                if plugin_of(tag) == _PLUGIN and len(points)
+            }
+            found[run] = lists | tables
+        return found
+
+    def read_tensors(self, *_: Any, run_tag_filter: Any, **__: Any) -> dict[str, dict[str, list[Any]]]:
+        """The points of one tag of one run, at the steps that are kept."""
+        (run,), (tag,) = run_tag_filter.runs, run_tag_filter.tags
+        return {run: {tag: list(self._points(self._histories[run], run, tag))}}
+
+    def _points(self, history: History, run: str, tag: str) -> Iterator[Any]:
+        from tensorboard.data import provider
+
+        lists: dict[str, ClassList] = {class_list_tag(a): c for a, c in history.class_lists.items()}
+        if tag in lists:
+            content = np.array([class_list_payload(lists[tag])], dtype=object)
+            yield provider.TensorDatum(step=0, wall_time=0.0, numpy=content)
+            return
+        points = history.tables[tag]
+        kept = set(self._steps.get((run, points[-1].attribute), ()))
+        for i, (step, wall_time) in enumerate(zip(points.steps.tolist(), points.wall_times.tolist(), strict=True)):
+            if step in kept:
+                yield provider.TensorDatum(step=step, wall_time=wall_time, numpy=points[i].values)

@@ -1,0 +1,134 @@
+"""What TBMetrics is made of: its trackers from its arguments, and what it asks of its surroundings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.classes.groups import ClassGroups
+from tbmetrics.errors import InputError
+from tbmetrics.events.places import event_file_names, is_url
+from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.session.tracker_calls import has_own
+from tbmetrics.tracking.tracker import Tracker
+from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
+from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_optimizers
+
+
+def class_performance_tracker(
+    classes: ClassGroups | Mapping[Any, Any] | None, wanted: ClassPerformanceTracker | bool
+) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
+    """The groups and the tracker that TBMetrics' `classes` and `class_performance` ask for."""
+    if isinstance(wanted, ClassPerformanceTracker):
+        return wanted.classes, wanted
+    if classes is None or not wanted:
+        return None, None
+    groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
+    return groups, ClassPerformanceTracker(classes=groups)
+
+
+def long_tail_diagnostics(
+    wanted: LongTailDiagnostics | bool,
+    classes: ClassGroups | None,
+    model: torch.nn.Module | None,
+    class_performance: ClassPerformanceTracker | None,
+) -> LongTailDiagnostics | None:
+    """The tracker that TBMetrics' `diagnostics` asks for, with the session's classes, model and thresholds."""
+    if not wanted:
+        return None
+    found = LongTailDiagnostics() if wanted is True else wanted
+    tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
+    chosen = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
+    found.use(chosen, model, class_performance.thresholds if class_performance is not None else None)
+    if wanted is True and chosen is None:
+        raise InputError(
+            "diagnostics=True needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...})), with "
+            "class_performance left on"
+        )
+    return found
+
+
+def gradient_tracker(
+    wanted: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
+) -> GradientTracker | None:
+    """The tracker that TBMetrics' `gradients` asks for; a configured one without optimizer gets the session's."""
+    if isinstance(wanted, GradientTracker):
+        wanted.use_optimizers(as_optimizers(optimizer))
+        return wanted
+    if not wanted or model is None:
+        return None
+    return GradientTracker(model, optimizer)
+
+
+def attention_visualizer(
+    wanted: AttentionVisualizer | bool, model: torch.nn.Module | None
+) -> AttentionVisualizer | None:
+    """The tracker that TBMetrics' `attention` asks for."""
+    if isinstance(wanted, AttentionVisualizer):
+        return wanted
+    if wanted and model is None:
+        raise InputError("attention=True needs a model: give TBMetrics(..., model=model)")
+    return AttentionVisualizer(model) if wanted and model is not None else None
+
+
+def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
+    """The monitor that TBMetrics' `resources` asks for."""
+    return ResourceMonitor(images=True) if wanted is True else wanted or None
+
+
+def profiler_tracker(
+    wanted: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
+) -> ProfilerTracker | None:
+    """The profiler that TBMetrics' `profiler` or `trackers` ask for; without a folder of its own it uses `log_dir`."""
+    if wanted is False:
+        return None
+    if wanted is None:
+        wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
+    if is_url(log_dir) and (wanted is None or wanted is True or wanted.log_dir is None):
+        if wanted is None:
+            return None
+        raise InputError(
+            f"log_dir {log_dir!r} is a URL, and traces need a folder of this machine: "
+            "give profiler=ProfilerTracker('traces')"
+        )
+    tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
+    if tracker.log_dir is None:
+        tracker.log_dir = Path(log_dir)
+    return tracker
+
+
+def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
+    """`trackers`, refused where two share a name."""
+    names = [t.name for t in trackers]
+    if len(set(names)) != len(names):
+        raise InputError(f"two trackers share a name: {names}; give each tracker a `name` of its own")
+    return trackers
+
+
+def number_of_parameters(model: torch.nn.Module | None) -> int | None:
+    """Values in all parameters of `model`; None without one, and where lazy modules do not know theirs yet."""
+    if model is None or any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
+        return None
+    return sum(p.numel() for p in model.parameters())
+
+
+def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
+    """The optimizer whose steps are counted."""
+    return next(iter(as_optimizers(optimizer)), None)
+
+
+def holds_events(log_dir: str) -> bool:
+    """Whether `log_dir` holds a run already."""
+    return bool(event_file_names(log_dir))
+
+
+def looks_at_validation(tracker: Tracker) -> bool:
+    """Whether a tracker does anything with validation batches."""
+    own = isinstance(tracker, ClassPerformanceTracker | LongTailDiagnostics)
+    return own or has_own(tracker, "validate")

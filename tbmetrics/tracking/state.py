@@ -1,0 +1,123 @@
+"""What survives the process: histories and results as plain containers, numbers, strings and tensors, and back again.
+
+Everything packed here is read by `torch.load(..., weights_only=True)`: arrays become tensors that share their memory,
+records become dictionaries of their fields.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tbmetrics import records
+from tbmetrics.classes.buckets import CountBuckets
+from tbmetrics.errors import InputError
+from tbmetrics.records.history import History, ScalarSeries, Series
+
+STATE_VERSION = 1
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (*vars(records).values(), CountBuckets)
+    if isinstance(kind, type) and is_dataclass(kind)
+}
+_KEPT = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")
+
+
+def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
+    """`state`, refused where it is not ours, newer than this tbmetrics, or made for something else.
+
+    Args:
+        state: as `state_dict` gave it.
+        what: whose it should be, for messages.
+        expected: entries that must be as given here.
+
+    Raises:
+        InputError: what does not fit, and what was expected.
+    """
+    if not isinstance(state, Mapping) or not isinstance(state.get("version"), int):
+        raise InputError(f"{what}: expected what its state_dict() gave, got {type(state).__name__} without a version")
+    if state["version"] > STATE_VERSION:
+        raise InputError(
+            f"{what}: the state is of version {state['version']}, this tbmetrics reads up to {STATE_VERSION}; update it"
+        )
+    for name, value in expected.items():
+        if state.get(name) != value:
+            raise InputError(f"{what}: the state does not fit: {_difference(name, state.get(name), value)}")
+    return state
+
+
+def _difference(name: str, came: Any, expected: Any) -> str:
+    if isinstance(came, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *came]:
+            if came.get(key) != expected.get(key):
+                return _difference(f"{name} of {key!r}", came.get(key), expected.get(key))
+    if isinstance(came, list) and isinstance(expected, list):
+        odd = [str(x) for x in came if x not in expected][:3], [str(x) for x in expected if x not in came][:3]
+        only = f"only in the state: {odd[0]}, only here: {odd[1]}"
+        return f"its {name} are {len(came)}, here there are {len(expected)}; {only}"
+    return f"its {name} is {came!r}, here it is {expected!r}"
+
+
+def pack(value: Any) -> Any:
+    """`value` in plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
+    if isinstance(value, np.ndarray):
+        kept = value if value.flags.writeable and all(stride >= 0 for stride in value.strides) else value.copy()
+        return torch.from_numpy(kept)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, dict):
+        return {key: pack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple) and not hasattr(value, "_fields"):
+        return type(value)(pack(item) for item in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return {"record": type(value).__name__, **{f.name: pack(getattr(value, f.name)) for f in fields(value)}}
+    return value
+
+
+def unpack(value: Any) -> Any:
+    """The inverse of `pack`; tensors become arrays, dictionaries of a record the record."""
+    if isinstance(value, Tensor):
+        return value.numpy()
+    if isinstance(value, dict) and "record" in value:
+        kind = _KINDS[value["record"]]
+        known = {f.name for f in fields(kind)}
+        return kind(**{name: unpack(item) for name, item in value.items() if name in known})
+    if isinstance(value, dict):
+        return {key: unpack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(unpack(item) for item in value)
+    return value
+
+
+def history_state(history: History) -> dict[str, Any]:
+    """Everything that `history` (one in memory) holds."""
+    kept = {kind: {tag: series.state() for tag, series in getattr(history, kind).items()} for kind in _KEPT}
+    packed: dict[str, Any] = pack({**kept, "class_lists": history.class_lists})
+    return packed
+
+
+def restore_history(history: History, state: Mapping[str, Any]) -> None:
+    """Puts what `history_state` gave in the place of what `history` holds."""
+    for kind in _KEPT:
+        held: dict[str, Any] = getattr(history, kind)
+        held.clear()
+        for tag, series in state[kind].items():
+            held[tag] = (ScalarSeries if kind == "scalars" else Series).from_state(unpack(series))
+    history.class_lists = unpack(state["class_lists"])
+
+
+def without_copies(state: Any, seen: dict[Any, Tensor] | None = None) -> Any:
+    """`state` with one tensor in all places that show the same memory, so that a file holds it once."""
+    seen = {} if seen is None else seen
+    if isinstance(state, Tensor):
+        return seen.setdefault((state.data_ptr(), state.shape, state.stride(), state.dtype, state.device), state)
+    if isinstance(state, dict):
+        return {key: without_copies(item, seen) for key, item in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(without_copies(item, seen) for item in state)
+    return state
