@@ -31,7 +31,7 @@ def _tables(logits, labels, **options):
     tracker = ClassPerformanceTracker(classes=CLASSES, **options)
     for rows in torch.arange(len(logits)).split(37):
         tracker.update(logits[rows], labels[rows])
-    list(tracker.records(0))
+    list(tracker.collect(0))
     return {tag: series[-1] for tag, series in tracker.history.tables.items()}
 
 
