@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.classes.buckets import count_buckets
 from tbmetrics.classes.sources import UNKNOWN_COUNT
+from tbmetrics.comparing.runs import Validation, compare
 from tbmetrics.records import ALL, CALIBRATION_COLUMNS, GROUPS, PAIR_COLUMNS, SCHEMA_VERSION, UNKNOWN, SchemaError
 from tbmetrics_longtail.answer_parts import (
     buckets_of,
@@ -25,7 +26,6 @@ from tbmetrics_longtail.answer_parts import (
     recall_levels,
     with_companions,
 )
-from tbmetrics_longtail.comparison import ClassValues, compare
 from tbmetrics_longtail.data import (
     CALIBRATION,
     CLASSES,
@@ -269,8 +269,8 @@ class Answers:
         bounds: Bounds | None = None,
     ) -> Json:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
-        result = compare(*(self._class_values(experiment, *chosen, attribute, metric, bounds) for chosen in (a, b)))
-        groups = {group: {k: or_null(v) for k, v in asdict(of).items()} for group, of in result.groups.items()}
+        result = compare(*(self._validation(experiment, *side, attribute, metric, bounds) for side in (a, b)))
+        groups = {name: {k: or_null(v) for k, v in asdict(group).items()} for name, group in result.groups.items()}
         return {
             "attribute": attribute,
             "metric": metric,
@@ -290,12 +290,12 @@ class Answers:
                 problems.append(str(error))
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
 
-    def _class_values(
+    def _validation(
         self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: Bounds | None
-    ) -> ClassValues:
+    ) -> Validation:
         found = self._data.attribute(experiment, run, attribute)
         values = self._column(found, metric, step, "metric")
-        return ClassValues(found.list.names, regrouped(found.classes, bounds), values)
+        return Validation(attribute, metric, step, found.list.names, regrouped(found.classes, bounds), values)
 
     def _column(self, found: Attribute, name: str, step: int, word: str = "column") -> NDArray[np.float64]:
         """One column of the per-class table at `step`, float64 (classes,)."""
