@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.buckets import count_buckets
+from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
+from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
 from tbmetrics.comparing.runs import Validation, compare
 from tbmetrics.records import ALL, CALIBRATION_COLUMNS, GROUPS, PAIR_COLUMNS, SCHEMA_VERSION, UNKNOWN, SchemaError
 from tbmetrics_longtail.answer_parts import (
@@ -43,7 +45,6 @@ from tbmetrics_longtail.data import (
 )
 from tbmetrics_longtail.diagnosis import class_diagnosis, diagnosis
 from tbmetrics_longtail.gallery import Png, class_gallery, sheet
-from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 Json: TypeAlias = dict[str, Any]
 
@@ -150,7 +151,7 @@ class Answers:
         about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
         return Packed({"steps": found.series(CLASSES).steps.tolist(), **about}, sums)
 
-    def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: Bounds | None) -> Json:
+    def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: GroupRule | None) -> Json:
         """Mean precision-recall curve and operating point of each group at one step."""
         found = self._data.attribute(experiment, run, attribute)
         levels, precision = recall_levels(found), found.series(CURVES).at(step)
@@ -266,7 +267,7 @@ class Answers:
         b: tuple[str, int],
         attribute: str,
         metric: str,
-        bounds: Bounds | None = None,
+        bounds: GroupRule | None = None,
     ) -> Json:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
         result = compare(*(self._validation(experiment, *side, attribute, metric, bounds) for side in (a, b)))
@@ -291,7 +292,7 @@ class Answers:
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
 
     def _validation(
-        self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: Bounds | None
+        self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: GroupRule | None
     ) -> Validation:
         found = self._data.attribute(experiment, run, attribute)
         values = self._column(found, metric, step, "metric")

@@ -16,12 +16,13 @@ from tensorboard import plugin_util
 from tensorboard.backend import http_util
 from werkzeug import wrappers
 
+from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.regrouping import rule_of_bounds
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle
 from tbmetrics_longtail.data import Experiment, RequestError, shown
 from tbmetrics_longtail.gallery import Png
-from tbmetrics_longtail.regrouping import Bounds
 
 logger = logging.getLogger("tbmetrics")
 
@@ -100,7 +101,7 @@ class Parameters:
             )
         return [int(text) for text in texts]
 
-    def bounds(self) -> Bounds | None:
+    def bounds(self) -> GroupRule | None:
         """`head_min` and `tail_max`, where they are given; both or neither."""
         if not self.has("head_min") and not self.has("tail_max"):
             return None
@@ -108,7 +109,7 @@ class Parameters:
         try:
             if not all(map(_NUMBER.fullmatch, texts)):
                 raise ValueError("they must be numbers in digits")
-            return Bounds(*map(float, texts))
+            return rule_of_bounds(*map(float, texts))
         except ValueError as error:
             raise RequestError(
                 f"head_min={shown(texts[0])} and tail_max={shown(texts[1])} are no bounds: {error}",
