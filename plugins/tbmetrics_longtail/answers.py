@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.buckets import count_buckets
+from tbmetrics.classes.groups import count_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped

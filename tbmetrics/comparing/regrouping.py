@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.buckets import CountBuckets
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.groups import AttributeClasses, CountBuckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import MEAN_METRICS, Float32Array, FloatArray
 from tbmetrics.statistics.intervals import Z95, f1_interval

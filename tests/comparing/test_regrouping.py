@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbmetrics.classes.buckets import count_buckets
-from tbmetrics.classes.groups import ClassGroups, macro_mean
+from tbmetrics.classes.groups import ClassGroups, count_buckets, macro_mean
 from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped, rule_of_bounds
 from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS
 from tbmetrics.statistics.intervals import Z95, wilson
