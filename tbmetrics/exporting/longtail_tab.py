@@ -134,7 +134,7 @@ class _Held:
         self._put(kind, of, answer(self._experiment, **of, **extra))
 
     def _diagnosis(self, of: dict[str, Any]) -> None:
-        from tbmetrics_longtail.data import RequestError
+        from tbmetrics_longtail.tables import RequestError
 
         with contextlib.suppress(RequestError):  # nothing was diagnosed so early
             self._put("diagnosis", of, self._answers.diagnosis(self._experiment, **of))
@@ -164,7 +164,7 @@ class _Held:
     def _test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
     ) -> None:
-        from tbmetrics_longtail.data import RequestError
+        from tbmetrics_longtail.tables import RequestError
 
         query = dict(zip(("run_a", "step_a", "run_b", "step_b"), (*a, *b), strict=True))
         query |= {} if bounds is None else {"head_min": int(bounds.head_min), "tail_max": int(bounds.tail_max)}
@@ -173,7 +173,7 @@ class _Held:
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
 
     def _pack(self, of: dict[str, Any]) -> None:
-        from tbmetrics_longtail.data import RequestError
+        from tbmetrics_longtail.tables import RequestError
 
         try:
             about, values = self._answers.bucket_sums(self._experiment, **of)
