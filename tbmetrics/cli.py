@@ -2,7 +2,7 @@
 
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
-    tbmetrics doctor [LOGDIR]              is everything there, and what to do where it is not
+    tbmetrics doctor [LOGDIR]              checks the installation and a log directory, and suggests fixes
 
 LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
 
@@ -35,7 +35,7 @@ B − A: over the classes defined in both runs; p: sign-flip test over them"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
+    """Runs the command and returns its exit status."""
     from tbmetrics.exporting.options import NothingToShowError
 
     arguments = _parser().parse_args(argv)
@@ -71,7 +71,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     from tbmetrics.exporting.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
 
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many, or a URL")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, created if missing")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
     parser.add_argument("--only", metavar="LIST", help=f"some of {','.join(EXPORTED_AREAS)} (default: all)")
@@ -82,7 +82,9 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help=f"some of {','.join(FORMATS)} (default: %(default)s)",
     )
     parser.add_argument("--dpi", type=int, default=150, metavar="N", help="dots per inch of PNG (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core, up to 4, for much work)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: one per core, up to 4, for large exports)"
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_export)
 
@@ -121,7 +123,7 @@ def _names(text: str) -> list[str]:
 
 @contextmanager
 def _progress_bar(*, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on the terminal that is gone when the work is done."""
+    """A progress bar on the terminal that disappears at the end."""
     if not shown:
         yield lambda done, total, what: None
         return
@@ -141,7 +143,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
     parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
-    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each)")
+    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each run)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
     parser.add_argument(
         "--fail-if",
