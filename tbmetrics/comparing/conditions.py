@@ -69,8 +69,8 @@ class Condition:
         Against the baseline both means are over the classes that both runs define; against a number it is run B's own.
         """
         group = comparison.groups[self.group]
-        own = comparison.a.mean(self.group).value, comparison.b.mean(self.group).value
-        a, b = (group.mean_a, group.mean_b) if self.from_baseline else own
+        recorded = comparison.a.mean(self.group).value, comparison.b.mean(self.group).value
+        a, b = (group.mean_a, group.mean_b) if self.from_baseline else recorded
         if math.isnan(b) or (self.from_baseline and math.isnan(a)):
             return f"cannot judge {self.text!r}: {self.group}.{self.metric} is undefined"
         return f"{self.text} holds: {b:.4f}, baseline {a:.4f}" if self.holds(a, b) else None

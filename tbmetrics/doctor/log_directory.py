@@ -98,8 +98,8 @@ def _round_trip_problem(place: str) -> str:
     if ours != (_STEPS, _STEPS):
         return f"{ours} of {_STEPS} tables and scalars were read back by tbmetrics"
     accumulator = EventAccumulator(place, {"tensors": 0}).Reload()
-    found = set(accumulator.Tags()["tensors"])
-    read_by_tensorboard = [len(accumulator.Tensors(name)) if name in found else 0 for name in (tag, "doctor")]
+    tensors = set(accumulator.Tags()["tensors"])
+    read_by_tensorboard = [len(accumulator.Tensors(name)) if name in tensors else 0 for name in (tag, "doctor")]
     if read_by_tensorboard != [_STEPS, _STEPS]:
         return f"{read_by_tensorboard} of {_STEPS} tables and scalars were read back by TensorBoard"
     return ""

@@ -106,3 +106,13 @@ def test_beside_it_stands_what_each_run_recorded(logdir, tab, capsys, monkeypatc
             recorded = [columns[MOVER_METRIC + end][LAST] for end in ("", "_lower", "_upper")]
             assert getattr(exported, run).mean(group) == pytest.approx(recorded)
             assert printed[group][side] == "{:.3f} [{:.3f}, {:.3f}]".format(*recorded)
+
+
+def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbers(logdir):
+    (exported,) = movers({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    recorded = exported.b.mean("tail").value
+    assert recorded < exported.a.mean("tail").value  # each over its own classes
+    assert exported.groups["tail"].difference > 0  # over those of both
+    command = ["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC, "--fail-if"]
+    assert main([*command, f"tail.{MOVER_METRIC} < baseline"]) == 0
+    assert main([*command, f"tail.{MOVER_METRIC} < {recorded + 1e-6:.6f}"]) == 4
