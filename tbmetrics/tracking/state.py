@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tbmetrics import records
-from tbmetrics.classes.buckets import CountBuckets
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.errors import InputError
 from tbmetrics.records.history import History, ScalarSeries, Series
 
