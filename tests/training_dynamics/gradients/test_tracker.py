@@ -413,7 +413,7 @@ def test_memory_is_bounded_over_a_long_run():
     for step in range(12_000):
         optimizer.step()
         if step % 50 == 0:
-            tracker.arrived()
+            list(tracker.history.filed(tracker.arrived()))
     tracker.update(epoch=0)
     assert len(tracker.history.tables[PARAMETERS_TAG]) <= 2000
     assert max(len(s) for s in tracker.history.scalars.values()) <= 5000
