@@ -16,7 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 import tbmetrics
 from tbmetrics import InputError, TBMetrics
-from tbmetrics.events.framing import frame
+from tbmetrics.events.event_file import frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.exporting import NothingToShowError, export
 from tbmetrics.figures.saving import slug
