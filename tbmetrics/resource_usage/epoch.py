@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tbmetrics.figures.step_timeline import cell, timeline_text
+from tbmetrics.figures.resource_data import markdown_cell, timeline_text
 from tbmetrics.records import RESOURCES, Record, Scalar, Text, tag_part
 from tbmetrics.resource_usage.batch_probe import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
@@ -234,5 +234,5 @@ def summary(epoch: Epoch) -> str:
     lines += ["", "| component | times | seconds | share |", "|---|---:|---:|---:|"]
     for name, total in sorted(epoch.components.items(), key=lambda item: -item[1].self_nanoseconds):
         share = total.self_nanoseconds / epoch.nanoseconds if epoch.nanoseconds > 0 else math.nan
-        lines.append(f"| {cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
+        lines.append(f"| {markdown_cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
     return "\n".join(lines)

@@ -222,9 +222,8 @@ class ResourceMonitor(Tracker):
 
     def visualize(self) -> dict[str, Figure]:
         """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.output import Figures, save_figures
         from tbmetrics.figures.resource_usage import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
 
         drawn = Figures(figures(self.history))
         if self.save_dir is not None:

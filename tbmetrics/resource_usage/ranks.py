@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median_low
 from typing import Any
 
-from tbmetrics.figures.step_timeline import cell
+from tbmetrics.figures.resource_data import markdown_cell
 from tbmetrics.records import RESOURCES, Record, Scalar, Text, tag_part
 
 TAG = f"{RESOURCES}/ranks"
@@ -70,13 +70,13 @@ def _summary(
     epoch = next(iter(rows.values()))["epoch"]
     host = rows[rank].get("host", "")
     lines = [
-        f"Epoch {epoch} on {len(rows)} ranks. Slowest: **rank {rank}**{f' on {cell(host)}' if host else ''}, "
-        f"{most - middle:.2f} s above the median in {cell(name)}.",
+        f"Epoch {epoch} on {len(rows)} ranks. Slowest: **rank {rank}**{f' on {markdown_cell(host)}' if host else ''}, "
+        f"{most - middle:.2f} s above the median in {markdown_cell(name)}.",
         "",
         "| component | median seconds | most seconds | by rank |",
         "|---|---:|---:|---:|",
     ]
-    lines += [f"| {cell(n)} | {m:.3f} | {x:.3f} | {r} |" for n, m, x, r in sorted(found, key=lambda e: -e[2])]
+    lines += [f"| {markdown_cell(n)} | {m:.3f} | {x:.3f} | {r} |" for n, m, x, r in sorted(found, key=lambda e: -e[2])]
     if memory:
         fullest = max(memory, key=lambda r: memory[r])
         lines += ["", f"Most memory: {memory[fullest] / 2**20:,.0f} MiB on rank {fullest}."]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tbmetrics.figures.step_timeline import Span
+from tbmetrics.figures.resource_data import Span
 
 #: Step times are kept of so many steps, the last of an epoch.
 STEPS_KEPT = 1024

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tbmetrics.figures.step_timeline import Span
+from tbmetrics.figures.resource_data import Span
 from tbmetrics.resource_usage.steps import EVERY_STEP_UNTIL, MOST_SPANS, SAMPLES_KEPT, STEPS_KEPT, StepRecorder
 
 
