@@ -57,7 +57,7 @@ def _meters() -> Iterator[Finding]:
     """Utilisation, power and temperature through NVML."""
     import torch
 
-    from tbmetrics.resource_usage.nvml import METERS, open_meters
+    from tbmetrics.resource_usage.device import METERS, open_meters
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
