@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbmetrics.figures.style import NORMAL, SMALL, new_figure, nothing, plain
+from tbmetrics.figures.style import SMALL, figure_of_panels, nothing, plain
 from tbmetrics.records import FloatArray, Histogram, PRCurve
 from tbmetrics.records.history import History, ScalarSeries, Series
 
@@ -62,12 +62,9 @@ def _natural(tag: str) -> list[tuple[int, str]]:
 def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None]) -> Figure:
     columns = min(COLUMNS, len(by_tag))
     rows = -(-len(by_tag) // columns)
-    width = 5.2 if columns == 1 else 3.3 * columns
-    figure, _ = new_figure("", width=width, height=(3.2 if columns == 1 else 2.4) * rows + 0.5)
-    figure.clear()
-    plain(figure.suptitle(_cut(group, int(12 * width)), fontsize=NORMAL + 2))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (tag, series) in zip(grid, by_tag.items(), strict=False):
+    width, height = (5.2, 3.2 * rows + 0.5) if columns == 1 else (3.3 * columns, 2.4 * rows + 0.5)
+    figure, axes = figure_of_panels(_cut(group, int(12 * width)), len(by_tag), columns, width, height)
+    for ax, (tag, series) in zip(axes, by_tag.items(), strict=True):
         ax.tick_params(labelsize=SMALL - 1)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(color="#e2e2e2", linewidth=0.5)
@@ -76,8 +73,6 @@ def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None
         name = tag.partition("/")[2] or tag
         plain(ax.set_xlabel(ax.get_xlabel() or "step", fontsize=SMALL))
         plain(ax.set_title(_cut(name, 38 if columns > 1 else 60), fontsize=SMALL))
-    for ax in grid[len(by_tag) :]:
-        ax.set_axis_off()
     return figure
 
 

@@ -39,15 +39,25 @@ def new_figure(
     title: str, *, width: float = 6.4, height: float = 4.0, panels: int = 1
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes side by side, drawn by Agg, with no trace in pyplot."""
-    figure = empty_figure(width, height, layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    plain(figure.suptitle(title, fontsize=LARGE))
+    figure, axes = figure_of_panels(title, panels, panels, width, height)
     for ax in axes:
         ax.tick_params(labelsize=SMALL)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
-    return figure, list(axes)
+    return figure, axes
+
+
+def figure_of_panels(
+    title: str, panels: int, columns: int, width: float, height: float
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `panels` axes in rows of `columns`, without further style, drawn by Agg."""
+    figure = empty_figure(width, height, layout="constrained")
+    plain(figure.suptitle(title, fontsize=LARGE))
+    axes = figure.subplots(-(-panels // columns), columns, squeeze=False).ravel()
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, list(axes[:panels])
 
 
 def empty_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbmetrics.figures.dynamics_data import Grid, Times, activations, layer_norms, layer_update_ratios, times_of
-from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
+from tbmetrics.figures.style import NORMAL, SMALL, figure_of_panels, label, legend, new_figure, plain, short
 from tbmetrics.records import FloatArray, Histogram, untag_part
 from tbmetrics.records.history import History
 
@@ -150,18 +150,13 @@ def weight_distribution(history: History) -> Figure:
     """Histograms of the largest weights at the start, in the middle and at the end of training."""
     tags = _largest(history)
     columns = min(3, len(tags))
-    rows = -(-len(tags) // columns)
-    figure, _ = new_figure("Distribution of weights", width=3.0 * columns + 0.6, height=2.3 * rows + 0.9, panels=1)
-    figure.clear()
     times = times_of(history, history.histograms[tags[0]].steps.astype(np.float64))
     span = f"start: {times.label} {times.x[0]:.3g}, end: {times.label} {times.x[-1]:.3g}"
-    plain(figure.suptitle(f"Distribution of weights ({span})", fontsize=NORMAL + 2))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, tag in zip(grid, tags, strict=False):
+    title, height = f"Distribution of weights ({span})", 2.3 * -(-len(tags) // columns) + 0.9
+    figure, axes = figure_of_panels(title, len(tags), columns, 3.0 * columns + 0.6, height)
+    for ax, tag in zip(axes, tags, strict=True):
         _distribution(ax, history, tag)
-    for ax in grid[len(tags) :]:
-        ax.set_axis_off()
-    handles, labels = grid[0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
 

@@ -1,10 +1,7 @@
 """The figures of resource usage: what is drawn is what the history holds, however many epochs and components."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
 from tbmetrics.figures.resource_data import (
     COMPONENTS_SHOWN,
@@ -17,6 +14,7 @@ from tbmetrics.figures.resource_data import (
 from tbmetrics.figures.resource_usage import BARS_SHOWN, component_images, figures
 from tbmetrics.records import Scalar, Text, tag_part
 from tbmetrics.records.history import History, Stamped
+from tests.figures.drawing import png
 
 TAG = "resource_usage"
 ALL = {"component_times", "component_shares", "throughput", "memory", "memory_by_batch_size", "typical_step"}
@@ -56,17 +54,11 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def _pixels(figure):
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=50)
-    return PillowImage.open(content)
-
-
 def test_every_figure_is_drawn_from_a_full_history():
     drawn = dict(figures(_history()))
     assert set(drawn) == ALL
     for figure in drawn.values():
-        assert _pixels(figure).width > 200
+        assert png(figure).shape[1] > 200
 
 
 def test_an_empty_history_has_no_figures():
@@ -121,7 +113,7 @@ def test_names_are_text_in_every_figure():
     history = _history(components=(HOSTILE, "b"))
     drawn = dict(figures(history))
     for name in ("component_times", "component_shares", "typical_step"):
-        _pixels(drawn[name])
+        png(drawn[name])
         assert any("$x$/<b>|" in text for text in _texts(drawn[name])), name
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,6 +129,19 @@ class FakeCuda:
     def device(self, name: str = "Fake A100") -> Device:
         """This device as the monitor sees it."""
         return Device(name, CUDA, CudaClock(CUDA, cuda=self), CudaMemory(CUDA, cuda=self))
+
+
+class FakeAllocator:
+    """`torch.cuda.memory` as snapshots use it."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def _record_memory_history(self, **options: Any) -> None:
+        self.calls.append(options)
+
+    def _dump_snapshot(self, path: str) -> None:
+        Path(path).write_text("snapshot")
 
 
 class NVMLError(Exception):

@@ -8,7 +8,7 @@ import torch
 
 from tbmetrics.resource_usage import memory
 from tbmetrics.resource_usage.memory import CudaMemory, MpsMemory, PeakByComponent, PeakSnapshots
-from tests.resource_usage.fakes import CUDA, MIB, FakeClock, FakeCuda
+from tests.resource_usage.fakes import CUDA, MIB, FakeAllocator, FakeClock, FakeCuda
 
 
 @pytest.fixture
@@ -147,20 +147,8 @@ def test_a_real_allocator():
 # ------------------------------------------------------------------------------------------------------------ snapshots
 
 
-class FakeMemory:
-    def __init__(self):
-        self.calls = []
-
-    def _record_memory_history(self, **options):
-        self.calls.append(options)
-
-    def _dump_snapshot(self, path):
-        with open(path, "w") as file:
-            file.write("snapshot")
-
-
 def test_a_snapshot_is_taken_when_the_peak_rises(tmp_path):
-    allocator = FakeMemory()
+    allocator = FakeAllocator()
     snapshots = PeakSnapshots(tmp_path / "made", keep=2, memory=allocator)
     snapshots.check(100)
     assert not (tmp_path / "made").exists()

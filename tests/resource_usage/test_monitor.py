@@ -11,7 +11,7 @@ import torch
 
 from tbmetrics import InputError, ResourceMonitor, TBMetricsWarning
 from tbmetrics.resource_usage.device import DeviceMeters
-from tests.resource_usage.fakes import MIB, FakeClock, FakeCuda, FakeNvml
+from tests.resource_usage.fakes import MIB, FakeAllocator, FakeClock, FakeCuda, FakeNvml
 
 TAG = "resource_usage"
 
@@ -346,23 +346,12 @@ def test_snapshots_of_the_peak(tmp_path):
     cuda = FakeCuda(clock)
     monitor = ResourceMonitor(tmp_path, clock=clock, device=cuda.device(), snapshots=True)
 
-    class Memory:
-        def __init__(self):
-            self.calls = []
-
-        def _record_memory_history(self, **options):
-            self.calls.append(options)
-
-        def _dump_snapshot(self, path):
-            self.calls.append(path)
-            open(path, "w").close()
-
-    memory = monitor._meter._snapshots._memory = Memory()
+    allocator = monitor._meter._snapshots._memory = FakeAllocator()
     _train(monitor, clock, cuda=cuda)
     monitor.stop()
     (written,) = tmp_path.glob("*.pickle")
     assert written.name == f"memory-{32 * MIB}.pickle"
-    assert memory.calls[-1] == {"enabled": None}
+    assert allocator.calls[-1] == {"enabled": None}
 
 
 @pytest.mark.parametrize(("argument", "value"), [("batch_size", -1), ("num_samples", float("nan"))])
