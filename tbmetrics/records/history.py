@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.records import (
-    SCHEMA_VERSION,
     ClassList,
     Histogram,
     HParams,
@@ -21,7 +20,6 @@ from tbmetrics.records import (
     PRCurve,
     Record,
     Scalar,
-    SchemaError,
     Table,
     Text,
 )
@@ -239,47 +237,28 @@ class History:
         kept = (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
         return not any(kept)
 
-    def to_json(self) -> dict[str, Any]:
-        """The history as plain JSON values, non-finite numbers as null; images are listed by step only.
+    def filed(self, records: Iterable[Stamped]) -> Iterator[Stamped]:
+        """Add each of `records` as it comes, and yield it."""
+        for stamped in records:
+            self.add(stamped)
+            yield stamped
 
-        `from_json` reads it back.
-        """
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "run": self.run,
-            "scalars": {tag: {**_axis(s), "values": to_jsonable(s.values)} for tag, s in sorted(self.scalars.items())},
-            "pr_curves": _series_json(self.pr_curves),
-            "histograms": _series_json(self.histograms),
-            "tables": _series_json(self.tables),
-            "texts": _series_json(self.texts),
-            "images": {tag: _axis(s) for tag, s in sorted(self.images.items())},
-            "class_lists": {a: _record_json(c) for a, c in sorted(self.class_lists.items())},
-            "hparams": _record_json(self.hparams) if self.hparams else None,
-            "problems": list(self.problems),
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> History:
-        """The inverse of `to_json` (images excepted).
-
-        Raises:
-            SchemaError: written by a newer schema.
-        """
-        version = data.get("schema_version")
-        if not isinstance(version, int) or version > SCHEMA_VERSION:
-            raise SchemaError(f"history of schema {version!r}; this tbmetrics reads up to {SCHEMA_VERSION}")
-        history = cls(data["run"])
-        for tag, series in data["scalars"].items():
-            for step, wall, value in zip(series["steps"], series["wall_times"], series["values"], strict=True):
-                history.add(Stamped(step, wall, Scalar(tag, math.nan if value is None else value)))
-        for kind, key in ((PRCurve, "pr_curves"), (Histogram, "histograms"), (Table, "tables"), (Text, "texts")):
-            for series in data[key].values():
-                for step, wall, item in zip(series["steps"], series["wall_times"], series["items"], strict=True):
-                    history.add(Stamped(step, wall, _record_from_json(kind, item)))
-        history.class_lists = {a: _record_from_json(ClassList, c) for a, c in data["class_lists"].items()}
-        history.hparams = _record_from_json(HParams, data["hparams"]) if data["hparams"] else None
-        history.problems = list(data["problems"])
-        return history
+    def __iter__(self) -> Iterator[Stamped]:
+        """Every record, series by series; class lists and hyperparameters at step 0."""
+        for tag, scalars in self.scalars.items():
+            for step, wall_time, value in zip(scalars.steps, scalars.wall_times, scalars.values, strict=True):
+                yield Stamped(int(step), float(wall_time), Scalar(tag, float(value)))
+        kinds: tuple[dict[str, Series[Any]], ...] = (
+            self.pr_curves, self.histograms, self.images, self.texts, self.tables,
+        )  # fmt: skip
+        for series_by_tag in kinds:
+            for series in series_by_tag.values():
+                for step, wall_time, record in zip(series.steps, series.wall_times, series, strict=True):
+                    yield Stamped(int(step), float(wall_time), record)
+        for class_list in self.class_lists.values():
+            yield Stamped(0, time.time(), class_list)
+        if self.hparams is not None:
+            yield Stamped(0, time.time(), self.hparams)
 
 
 def to_jsonable(value: Any) -> Any:
@@ -293,31 +272,3 @@ def to_jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [to_jsonable(v) for v in value]
     return value
-
-
-def _axis(series: Series[Any]) -> dict[str, Any]:
-    return {"steps": series.steps.tolist(), "wall_times": series.wall_times.tolist()}
-
-
-def _series_json(by_tag: dict[str, Series[Any]]) -> dict[str, Any]:
-    return {tag: {**_axis(s), "items": [_record_json(item) for item in s]} for tag, s in sorted(by_tag.items())}
-
-
-def _record_json(record: Any) -> dict[str, Any]:
-    return {f.name: to_jsonable(getattr(record, f.name)) for f in fields(record)}
-
-
-def _record_from_json(kind: type[Any], data: dict[str, Any]) -> Any:
-    return kind(**{f.name: _field_from_json(kind, f.name, data[f.name]) for f in fields(kind)})
-
-
-def _field_from_json(kind: type[Any], name: str, value: Any) -> Any:
-    if kind is HParams:
-        return {k: math.nan if v is None else v for k, v in value.items()}
-    if isinstance(value, list) and name in {"columns", "rows", "names", "groups"}:
-        return tuple(value)
-    if isinstance(value, list):
-        dtype = np.float32 if kind is Table else np.int64 if kind is ClassList else np.float64
-        array = np.array(value, dtype=np.float64).astype(dtype)
-        return array.reshape(-1, len(value[0]) if value else 0) if kind is Table else array
-    return math.nan if value is None else value

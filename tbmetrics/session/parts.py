@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,52 @@ from tbmetrics.errors import InputError
 from tbmetrics.events.places import event_file_names, is_url
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
-from tbmetrics.session.tracker_calls import has_own
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_optimizers
+
+
+@dataclass(frozen=True)
+class SessionTrackers:
+    """The trackers of a session, each None if it is off; `all` of them, with those of the user, in order."""
+
+    classes: ClassGroups | None
+    class_performance: ClassPerformanceTracker | None
+    diagnostics: LongTailDiagnostics | None
+    gradients: GradientTracker | None
+    attention: AttentionVisualizer | None
+    resources: ResourceMonitor | None
+    profiler: ProfilerTracker | None
+    all: tuple[Tracker, ...]
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        model: torch.nn.Module | None,
+        optimizer: Any,
+        classes: ClassGroups | Mapping[Any, Any] | None,
+        class_performance: ClassPerformanceTracker | bool,
+        gradients: GradientTracker | bool,
+        attention: AttentionVisualizer | bool,
+        resources: ResourceMonitor | bool,
+        diagnostics: LongTailDiagnostics | bool,
+        profiler: ProfilerTracker | bool | None,
+        further: Sequence[Tracker],
+        log_dir: str,
+    ) -> SessionTrackers:
+        """The trackers that the arguments of `TBMetrics` ask for."""
+        groups, performance = class_performance_tracker(classes, class_performance)
+        built = (
+            performance,
+            long_tail_diagnostics(diagnostics, groups, model, performance),
+            gradient_tracker(gradients, model, optimizer),
+            attention_visualizer(attention, model),
+            resource_monitor(resources),
+            profiler_tracker(profiler, further, log_dir),
+        )
+        present = [tracker for tracker in built if tracker is not None]
+        return cls(groups, *built, uniquely_named(tuple(dict.fromkeys((*present, *further)))))
 
 
 def class_performance_tracker(
@@ -126,9 +169,3 @@ def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
 def holds_events(log_dir: str) -> bool:
     """Whether `log_dir` holds a run already."""
     return bool(event_file_names(log_dir))
-
-
-def looks_at_validation(tracker: Tracker) -> bool:
-    """Whether a tracker does anything with validation batches."""
-    own = isinstance(tracker, ClassPerformanceTracker | LongTailDiagnostics)
-    return own or has_own(tracker, "validate")

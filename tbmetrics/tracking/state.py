@@ -8,16 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from tbmetrics import records
-from tbmetrics.classes.buckets import CountBuckets
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.errors import InputError
 from tbmetrics.records.history import History, ScalarSeries, Series
+
+if TYPE_CHECKING:
+    from tbmetrics.tracking.tracker import Tracker
 
 STATE_VERSION = 1
 _KINDS: dict[str, Any] = {
@@ -111,13 +114,19 @@ def restore_history(history: History, state: Mapping[str, Any]) -> None:
     history.class_lists = unpack(state["class_lists"])
 
 
-def without_copies(state: Any, seen: dict[Any, Tensor] | None = None) -> Any:
-    """`state` with one tensor in all places that show the same memory, so that a file holds it once."""
-    seen = {} if seen is None else seen
-    if isinstance(state, Tensor):
-        return seen.setdefault((state.data_ptr(), state.shape, state.stride(), state.dtype, state.device), state)
-    if isinstance(state, dict):
-        return {key: without_copies(item, seen) for key, item in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(without_copies(item, seen) for item in state)
-    return state
+def tracker_state(tracker: Tracker, **entries: Any) -> dict[str, Any]:
+    """A tracker's `state_dict`: `entries`, the version, and the history of a tracker that is used alone."""
+    alone = {} if tracker.in_session else {"history": history_state(tracker.history)}
+    return {"version": STATE_VERSION, **entries, **alone}
+
+
+def checked_tracker_state(tracker: Tracker, state: Any, **expected: Any) -> Mapping[str, Any]:
+    """`state` for `load_state_dict`, checked; the history of a tracker that is used alone is restored.
+
+    Raises:
+        InputError: as `checked`.
+    """
+    known = checked(state, f"{type(tracker).__name__}.load_state_dict", **expected)
+    if not tracker.in_session and "history" in known:
+        restore_history(tracker.history, known["history"])
+    return known

@@ -23,8 +23,8 @@ from tbmetrics import InputError, read_logdir, read_run
 from tbmetrics.events.event_file import Framing, frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Scalar
-from tbmetrics.records.history import History
 from tests.events.test_writer import CLASSES, CURVE, EVERYTHING, HPARAMS, IMAGE, TABLE
+from tests.histories import plain_history
 
 
 def _write(directory, steps, *, restart=None, value=1.0, tag="s"):
@@ -253,14 +253,12 @@ def test_a_record_that_is_no_event_is_reported(tmp_path):
     assert "is no event" in read_run(tmp_path).problems[0]
 
 
-def test_a_history_read_from_disk_survives_json(tmp_path):
+def test_a_history_read_from_disk_holds_what_was_written(tmp_path):
     with EventWriter(tmp_path) as writer:
         writer.write([*EVERYTHING, Scalar("nan", float("nan"))], step=3)
     history = read_run(tmp_path)
-    text = json.dumps(history.to_json(), allow_nan=False)
-    again = History.from_json(json.loads(text))
-    assert json.dumps(again.to_json() | {"images": {}}) == json.dumps(history.to_json() | {"images": {}})
-    np.testing.assert_array_equal(again.tables["longtail/x"].at(3).values, TABLE.values)
+    json.dumps(plain_history(history), allow_nan=False)
+    np.testing.assert_array_equal(history.tables["longtail/x"].at(3).values, TABLE.values)
 
 
 def test_the_reader_loads_neither_torch_nor_matplotlib():

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tbmetrics import InputError, ResourceMonitor, TBMetricsWarning
+from tbmetrics.records.history import History
 from tbmetrics.resource_usage.device import DeviceMeters
 from tests.resource_usage.fakes import MIB, FakeAllocator, FakeClock, FakeCuda, FakeNvml
 
@@ -251,6 +252,7 @@ def test_components_do_not_cross_epochs():
 def test_records_hand_over_once():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock)
+    monitor.join(History())
     _train(monitor, clock, steps=3)
     first = list(monitor.records(0))
     assert {stamped.step for stamped in first} == {0, 2, 3}
@@ -365,6 +367,7 @@ def test_numbers_that_cannot_be(argument, value):
 def test_what_is_kept_does_not_grow_with_the_steps():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock)
+    monitor.join(History())
     sizes = []
     for epoch, steps in enumerate((200, 2000)):
         monitor.start_epoch(epoch)
