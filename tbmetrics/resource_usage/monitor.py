@@ -16,14 +16,14 @@ import torch
 from tbmetrics.errors import InputError
 from tbmetrics.records import Image, Record, Scalar
 from tbmetrics.records.history import Stamped, to_jsonable
-from tbmetrics.resource_usage import batch_probe
-from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
-from tbmetrics.resource_usage.component_drawing import ComponentDrawing
+from tbmetrics.resource_usage import batch_memory
+from tbmetrics.resource_usage.batch_memory import BatchMemory, ProbedStep
 from tbmetrics.resource_usage.device import Device
 from tbmetrics.resource_usage.epoch import (
     DATA_LOADING,
     OTHER,
     TAG,
+    ComponentDrawing,
     Epoch,
     batch_memory_records,
     component_row,
@@ -32,9 +32,9 @@ from tbmetrics.resource_usage.epoch import (
 )
 from tbmetrics.resource_usage.epoch_meter import EpochMeter
 from tbmetrics.resource_usage.flops import FlopCount, count_flops
+from tbmetrics.resource_usage.memory import PeakSnapshots
 from tbmetrics.resource_usage.ranks import rank_records
-from tbmetrics.resource_usage.snapshots import PeakSnapshots
-from tbmetrics.resource_usage.throughput import remaining_seconds
+from tbmetrics.resource_usage.steps import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.tracking.state import checked_tracker_state, tracker_state
 from tbmetrics.tracking.tracker import Tracker
@@ -227,9 +227,8 @@ class ResourceMonitor(Tracker):
 
     def visualize(self) -> dict[str, Figure]:
         """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.output import Figures, save_figures
         from tbmetrics.figures.resource_usage import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
 
         drawn = Figures(figures(self.history))
         if self.save_dir is not None:
@@ -243,13 +242,13 @@ class ResourceMonitor(Tracker):
 
         Args:
             step: a function that is given a size and does one step, or `(model, make_batch, loss)`; see
-                `tbmetrics.resource_usage.batch_probe.probe_batch_sizes`.
+                `tbmetrics.resource_usage.batch_memory.probe_batch_sizes`.
             sizes: at least two.
 
         Raises:
             InputError: sizes that cannot be measured.
         """
-        found = batch_probe.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
+        found = batch_memory.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
         now = time.time()
         for size, peak in zip(found.sizes, found.peak_bytes, strict=True):
             self._ready.append(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
@@ -311,7 +310,7 @@ class ResourceMonitor(Tracker):
             return
         self._batch_points.append((measured.largest_batch, peak))
         sizes, peaks = zip(*self._batch_points, strict=True)
-        found = batch_probe.summarise(sizes, peaks, None, self._meter.device_capacity())
+        found = batch_memory.summarise(sizes, peaks, None, self._meter.device_capacity())
         self._record(measured.number, batch_memory_records(found))
 
     def _record(self, step: int, records: Iterable[Record]) -> None:

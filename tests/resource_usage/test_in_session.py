@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tbmetrics import ResourceMonitor, TBMetrics, Tracker, read_run
-from tbmetrics.figures.resource_history import read_typical_step
+from tbmetrics.figures.resource_data import read_typical_step
 from tbmetrics.figures.resource_usage import figures
 from tests.resource_usage.fakes import FakeClock
 
