@@ -150,7 +150,7 @@ def test_binned_curves_are_close_to_the_exact_ones():
     assert np.abs(exact.astype(float) - binned.astype(float)).mean() < 0.02
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60))
 def test_precision_at_recalls_by_trying_every_threshold(samples):
     scores = np.array([s for s, _ in samples], dtype=float)

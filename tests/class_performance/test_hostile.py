@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
@@ -15,7 +15,7 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker, InputError, TBMetric
 
 CLASSES = 3
 GROUPS = ClassGroups.from_counts({"x": [900, 50, 2]})
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUIET = settings(max_examples=150)
 
 #: Scores as they come out of broken and of healthy models: ties, infinities, the largest and smallest of float32.
 scores = st.one_of(
