@@ -1,4 +1,9 @@
-"""Hypothesis without deadlines or health checks on speed: on a busy machine tests are slow, not failing."""
+"""One thread per process, and no deadlines: on a busy machine tests are slow, but do not fail."""
+
+import os
+
+# Before torch is imported: with more processes than cores, threads mostly wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import HealthCheck, settings
 

@@ -28,7 +28,7 @@ def _arrays(problem):
     return np.array(scores), np.array(positive)
 
 
-@settings(max_examples=300)
+@settings(max_examples=60)
 @given(problems)
 def test_average_precision_equals_scikit_learn(problem):
     scores, positive = _arrays(problem)
@@ -39,7 +39,7 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(found)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)
@@ -49,7 +49,7 @@ def test_the_best_threshold_is_the_best(problem):
         assert best.f1 == pytest.approx(f1_score(positive, scores >= best.score))
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(problems, st.integers(1, 64))
 def test_bounds_from_bins_hold_the_exact_value(problem, bins):
     scores, positive = _arrays(problem)

@@ -9,7 +9,7 @@ from tbmetrics import ClassGroups
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import GROUPS, UNKNOWN
 
-SETTINGS = settings(max_examples=200)
+SETTINGS = settings(max_examples=100)
 
 numbers = st.one_of(
     st.integers(-3, 2000), st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.sampled_from(["7", "x", ""])

@@ -215,7 +215,7 @@ def _framing(tmp_path, data):
     return [bytes(payload) for _, payload in framing.records()], framing
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.integers(0, len(WHOLE)))
 def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
     found, framing = _framing(tmp_path, WHOLE[:length])
@@ -224,7 +224,7 @@ def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
     assert framing.problems == []
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
 def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, at, change):
     damaged = bytearray(WHOLE)
