@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
@@ -30,8 +30,6 @@ from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Histogram, Image, PRCurve, Scalar, SchemaError, Table, Text, decode_content
 from tests.events.test_writer import EVERYTHING, TABLE
 from tests.fuzz.targets import read_everything
-
-FEW = settings(max_examples=60)
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +61,11 @@ def _log(*found):
     return b"".join(frame(Event(step=i, summary=Summary(value=[v])).SerializeToString()) for i, v in enumerate(found))
 
 
-@FEW
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_read(content):
     _read(content)
 
 
-@FEW
 @given(st.data())
 def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     content = bytearray(whole)
@@ -88,7 +84,6 @@ def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     _read(bytes(content))
 
 
-@FEW
 @given(st.data())
 def test_records_whose_checksums_hold_but_whose_content_does_not(payloads, data):
     """What a program writes that means harm, or has a fault of its own."""
@@ -245,14 +240,12 @@ def _again(record):
     return decode(value, value.metadata if value.HasField("metadata") else None)
 
 
-@FEW
 @given(tags, numbers, st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
 def test_scalars_and_texts_come_back(tag, number, text):
     np.testing.assert_equal(_again(Scalar(tag, number)).value, number)
     assert _again(Text("t", text)).markdown == text
 
 
-@FEW
 @given(st.integers(1, 6), st.integers(1, 4), st.data())
 def test_tables_come_back(rows, columns, data):
     dtype = data.draw(st.sampled_from([np.float32, np.float16]))
@@ -270,7 +263,6 @@ def test_tables_come_back(rows, columns, data):
     )
 
 
-@FEW
 @given(st.integers(0, 5), st.data())
 def test_histograms_come_back(size, data):
     of = arrays(np.float64, size, elements=st.floats())
@@ -280,7 +272,6 @@ def test_histograms_come_back(size, data):
         np.testing.assert_array_equal(getattr(again, name), getattr(record, name))
 
 
-@FEW
 @given(st.integers(1, 9), st.data())
 def test_curves_come_back(size, data):
     of = arrays(np.float64, size, elements=numbers)
@@ -291,7 +282,6 @@ def test_curves_come_back(size, data):
     assert (again.display_name, again.description) == ("title", "words")
 
 
-@FEW
 @given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([3, 4]), st.data())
 def test_images_come_back(height, width, channels, data):
     pixels = data.draw(arrays(np.uint8, (height, width, channels)))

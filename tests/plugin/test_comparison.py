@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
@@ -18,7 +18,6 @@ def _values(values, groups=None, names=None):
     )
 
 
-@settings(max_examples=60)
 @given(st.lists(st.integers(-8, 8), min_size=1, max_size=9))
 def test_few_classes_are_tested_exactly(differences):
     """Against all sign patterns, tried one by one; ties and zeros included."""
