@@ -21,8 +21,7 @@ import psutil
 
 from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, median
 from tbmetrics.class_performance.flows import most_pairs
-from tbmetrics.classes.buckets import count_buckets
-from tbmetrics.classes.groups import ClassGroups
+from tbmetrics.classes.groups import ClassGroups, count_buckets
 from tbmetrics.records import (
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,

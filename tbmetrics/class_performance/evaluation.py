@@ -13,8 +13,7 @@ from tbmetrics.class_performance.calibration import calibration_error, reliabili
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
-from tbmetrics.classes.buckets import CountBuckets, count_buckets
-from tbmetrics.classes.groups import AttributeClasses, macro_mean
+from tbmetrics.classes.groups import AttributeClasses, CountBuckets, count_buckets, macro_mean
 from tbmetrics.records import (
     ALL,
     CLASS_COLUMNS,

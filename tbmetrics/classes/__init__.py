@@ -1,1 +1,1 @@
-"""What the classes are: names, training counts, and the rules that sort them into head, medium and tail."""
+"""Names and training counts of classes, and the rules that sort them into head, medium and tail."""

@@ -1,4 +1,4 @@
-"""Class names, training counts and the head/medium/tail rule that sorts classes into groups; numpy only."""
+"""The classes of each attribute: names, training counts, head/medium/tail groups, and buckets of like counts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tbmetrics.classes.rules import ALL, GROUPS, UNKNOWN, GroupRule, custom_rule, groups_of_counts
+from tbmetrics.classes.rules import (
+    ALL,
+    DEFAULT_RULE,
+    GROUPS,
+    RULES,
+    TERCILES,
+    UNKNOWN,
+    GroupRule,
+    custom_rule,
+    groups_of_counts,
+    tercile_bounds,
+)
 from tbmetrics.classes.sources import (
     UNKNOWN_COUNT,
     CountsOfAttribute,
@@ -19,7 +30,7 @@ from tbmetrics.classes.sources import (
     is_by_attribute,
     mapping,
     names_in_order,
-    of_attribute,
+    option_for,
     read_hmt,
     refuse_duplicates,
     refuse_odd_options,
@@ -27,6 +38,7 @@ from tbmetrics.classes.sources import (
 )
 
 DEFAULT_ATTRIBUTE = "class"
+_BUCKET_ORDER = (*GROUPS, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,9 +48,9 @@ class AttributeClasses:
     Attributes:
         attribute: the attribute's name.
         names: one name per class.
-        counts: training examples per class, int64 of shape (classes,); -1 where unknown.
+        counts: training examples per class, int64 of shape (classes,); -1 if unknown.
         groups: "head", "medium", "tail" or "unknown" per class.
-        rule: the name of the rule that made the groups ("given" where they were given).
+        rule: the name of the rule that made the groups ("given" if they were given).
     """
 
     attribute: str
@@ -78,7 +90,7 @@ class AttributeClasses:
         return np.flatnonzero(np.asarray(self.groups) == group).astype(np.int64)
 
     def sizes(self) -> dict[str, int]:
-        """Number of classes per group, for the groups that have any."""
+        """Number of classes per group, without empty groups."""
         return {g: self.groups.count(g) for g in (*GROUPS, UNKNOWN) if g in self.groups}
 
 
@@ -120,7 +132,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         cls,
         counts: Mapping[Any, Any] | Sequence[int] | NDArray[Any],
         *,
-        rule: str | GroupRule = "decoupling",
+        rule: str | GroupRule = DEFAULT_RULE,
         head_above: float | None = None,
         tail_below: float | None = None,
     ) -> ClassGroups:
@@ -129,13 +141,12 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         Args:
             counts: `{attribute: {class name: count}}`, `{attribute: [count, …]}` (names "0", "1", …), or the inner
                 part alone for one attribute. The order is the order of the logits' columns. -1 = unknown.
-            rule: "decoupling" (head > 100, medium 20..100, tail < 20), "oltr", "dbl", "lvis", "terciles", or a
-                `GroupRule`.
+            rule: a name in `tbmetrics.classes.rules.RULES`, "terciles", or a `GroupRule`.
             head_above, tail_below: custom thresholds instead of a rule: head where count > `head_above`, tail where
                 count < `tail_below`. Give both.
 
         Raises:
-            ValueError: no classes, a count that is no whole number >= -1, an unknown rule.
+            ValueError: no classes, a count that is not a whole number >= -1, an unknown rule.
         """
         chosen = custom_rule(rule, head_above, tail_below)
         by_attribute: Any = counts if is_by_attribute(counts) else {DEFAULT_ATTRIBUTE: counts}
@@ -148,32 +159,32 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         *,
         names: Mapping[str, Sequence[Label]] | Sequence[Label] | None = None,
         num_classes: Mapping[str, int] | int | None = None,
-        rule: str | GroupRule = "decoupling",
+        rule: str | GroupRule = DEFAULT_RULE,
         head_above: float | None = None,
         tail_below: float | None = None,
     ) -> ClassGroups:
-        """Groups from the training labels themselves, counted.
+        """Groups from training labels, which are counted.
 
         Args:
             labels: `{attribute: labels}` or labels alone; class indices of shape (N,) or multi-hot of shape (N, C).
                 Tensors and arrays both work. -1 = unknown, not counted.
             names: class names per attribute (or of the only one); "0", "1", … by default.
-            num_classes: number of classes, where the labels may lack the last ones and no names are given.
+            num_classes: number of classes, if the labels may lack the last ones and no names are given.
             rule, head_above, tail_below: as in `from_counts`.
         """
         by_attribute = labels if isinstance(labels, Mapping) else {DEFAULT_ATTRIBUTE: labels}
         counts = {}
         for attribute, values in by_attribute.items():
-            given_names = of_attribute(attribute, names, "names")
-            size = of_attribute(attribute, num_classes, "num_classes")
+            given_names = option_for(attribute, names, "names")
+            size = option_for(attribute, num_classes, "num_classes")
             refuse_odd_options(attribute, given_names, size)
             counts[attribute] = count_labels(attribute, as_numpy(values), given_names, size)
         return cls.from_counts(counts, rule=rule, head_above=head_above, tail_below=tail_below)
 
     @classmethod
     def from_groups(cls, groups: Mapping[str, Mapping[Any, str]]) -> ClassGroups:
-        """Groups given outright, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
-        return cls({str(a): _given(str(a), of_class) for a, of_class in mapping(groups, "groups").items()})
+        """Groups as given, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
+        return cls({str(a): _given(str(a), given) for a, given in mapping(groups, "groups").items()})
 
     @classmethod
     def from_hmt_info(
@@ -181,7 +192,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         hmt_info: Mapping[str, Mapping[Any, Any]],
         *,
         label_to_idx_dict: Mapping[str, Mapping[Any, int]] | None = None,
-        rule: str | GroupRule = "terciles",
+        rule: str | GroupRule = TERCILES,
     ) -> ClassGroups:
         """Groups from a head/medium/tail dictionary, in any of its four forms.
 
@@ -200,18 +211,69 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         return cls({str(a): _from_hmt(str(a), info.get(a, {}), order.get(a), rule) for a in order or info})
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CountBuckets:
+    """Classes of like training count, ordered by group, then by count, so that groups can be drawn anew after training.
+
+    What is recorded by bucket (calibration, confusions between groups) can be added up for any head/medium/tail
+    thresholds between buckets. A bucket never mixes groups of the run's own rule, so those are always exact.
+
+    Attributes:
+        of_class: bucket of each class, int64 (classes,).
+        groups: group of each bucket by the run's own rule.
+        lowest, highest: smallest and largest training count among its classes, int64 (buckets,); -1 = unknown.
+        n_classes: int64 (buckets,).
+    """
+
+    of_class: NDArray[np.int64]
+    groups: tuple[str, ...]
+    lowest: NDArray[np.int64]
+    highest: NDArray[np.int64]
+    n_classes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def names(self) -> tuple[str, ...]:
+        """A unique name for each bucket, e.g. "tail 3-9"."""
+        spans = zip(self.groups, self.lowest.tolist(), self.highest.tolist(), strict=True)
+        return tuple(f"{group} {low if low == high else f'{low}-{high}'}" for group, low, high in spans)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """`[{"group", "lowest", "highest", "n_classes"}]`, as written in a table's details."""
+        columns = zip(self.groups, self.lowest.tolist(), self.highest.tolist(), self.n_classes.tolist(), strict=True)
+        return [dict(zip(("group", "lowest", "highest", "n_classes"), bucket, strict=True)) for bucket in columns]
+
+
+def count_buckets(classes: AttributeClasses, most: int) -> CountBuckets:
+    """One bucket for each training count in a group, or, if that makes more than `most`, wider ones for larger counts.
+
+    The bounds of the named rules are always bounds of buckets, so there can be a few more than `most`.
+    """
+    edges = _bucket_edges(classes.counts, most)
+    intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
+    group_numbers = np.array([_BUCKET_ORDER.index(group) for group in classes.groups], dtype=np.int64)
+    keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
+    size = len(keys)
+    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+    np.minimum.at(lowest, of_class, classes.counts)
+    np.maximum.at(highest, of_class, classes.counts)
+    groups = tuple(_BUCKET_ORDER[key // (len(edges) + 1)] for key in keys.tolist())
+    return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
+
+
 def macro_mean(values: NDArray[np.floating[Any]], members: NDArray[np.int64]) -> tuple[float, int]:
-    """Mean of `values[members]` over its defined (non-NaN) entries, and their number; (NaN, 0) where there is none."""
-    chosen = values[members].astype(np.float64)
-    defined = chosen[~np.isnan(chosen)]
+    """Mean of `values[members]` over its defined (non-NaN) entries, and their number; (NaN, 0) if there are none."""
+    inside = values[members].astype(np.float64)
+    defined = inside[~np.isnan(inside)]
     return (float(defined.mean()), int(defined.size)) if defined.size else (float("nan"), 0)
 
 
 # ------------------------------------------------------------------------------------------------- details
 
 
-def _given(attribute: str, of_class: Any) -> AttributeClasses:
-    groups = mapping(of_class, f"the groups of attribute {attribute!r}")
+def _given(attribute: str, group_by_class: Any) -> AttributeClasses:
+    groups = mapping(group_by_class, f"the groups of attribute {attribute!r}")
     unknown = np.full(len(groups), UNKNOWN_COUNT, dtype=np.int64)
     return AttributeClasses(attribute, tuple(map(str, groups)), unknown, tuple(groups.values()), "given")
 
@@ -247,3 +309,15 @@ def _refuse_unknown_groups(attribute: str, groups: Sequence[str]) -> None:
     for group in groups:
         if not isinstance(group, str) or group not in allowed:
             raise ValueError(f"attribute {attribute!r}: group {group!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def _bucket_edges(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The smallest count of each bucket, ascending."""
+    known = np.unique(counts[counts >= 0])
+    if len(known) <= most:
+        return known
+    spread = np.unique(np.geomspace(1, known[-1] + 1, most).astype(np.int64))
+    low, high = tercile_bounds(counts)
+    terciles = (int(np.ceil(low)), int(np.floor(high)) + 1)
+    named = [bound for rule in RULES.values() for bound in (int(rule.tail_max) + 1, int(rule.head_min))]
+    return np.unique(np.concatenate([[0], spread, named, terciles])).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Rules that sort classes into head, medium and tail by their training counts: those of the field, and one's own."""
+"""Rules that sort classes into head, medium and tail by their training counts: the field's, and custom ones."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ GROUPS = (HEAD, MEDIUM, TAIL)
 GROUP_ROWS = (HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP)
 
 
+#: Thresholds of `terciles`, percentiles of the known counts.
+TERCILE_PERCENTILES = (33, 67)
+
+
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """Head, medium or tail by training count: head where `count >= head_min`, tail where `count <= tail_max`.
-
-    `terciles` has no fixed bounds: it takes the 33rd and 67th percentile of the counts at hand, head above the
-    upper, tail below the lower.
-    """
+    """Head, medium or tail by training count: head where `count >= head_min`, tail where `count <= tail_max`."""
 
     name: str
     head_min: float
@@ -45,32 +45,36 @@ class GroupRule:
         return TAIL if count <= self.tail_max else MEDIUM
 
 
-#: The named rules of the field; the boundary moves published numbers, so each record carries its rule's name.
+#: The named rules of the field with fixed bounds. The bounds move published numbers, so each record names its rule.
 RULES: Mapping[str, GroupRule] = {
-    # Kang et al., ICLR 2020: ImageNet-LT, Places-LT, iNaturalist 2018: head > 100, tail < 20.
-    "decoupling": GroupRule("decoupling", head_min=101, tail_max=19),
-    # Liu et al., CVPR 2019 (OLTR).
-    "oltr": GroupRule("oltr", head_min=100, tail_max=20),
-    # Wu et al., ECCV 2020 (Distribution-Balanced Loss): VOC-LT, COCO-LT.
-    "dbl": GroupRule("dbl", head_min=100, tail_max=19),
-    # Gupta et al., CVPR 2019 (LVIS): frequent, common, rare.
-    "lvis": GroupRule("lvis", head_min=100, tail_max=9),
+    rule.name: rule
+    for rule in (
+        GroupRule("decoupling", head_min=101, tail_max=19),  # Kang et al., ICLR 2020: ImageNet-LT, Places-LT, iNat 2018
+        GroupRule("oltr", head_min=100, tail_max=20),  # Liu et al., CVPR 2019
+        GroupRule("dbl", head_min=100, tail_max=19),  # Wu et al., ECCV 2020: VOC-LT, COCO-LT
+        GroupRule("lvis", head_min=100, tail_max=9),  # Gupta et al., CVPR 2019: frequent, common, rare
+    )
 }
+DEFAULT_RULE = "decoupling"
 TERCILES = "terciles"
 RULE_NAMES = (*RULES, TERCILES)
 
 
-def tercile_groups(counts: NDArray[np.int64]) -> tuple[str, ...]:
-    """Head above the 67th percentile of the known counts, tail below the 33rd, medium between (ties included)."""
+def tercile_bounds(counts: NDArray[np.int64]) -> tuple[float, float]:
+    """The tail is below the first, the head above the second; NaN if no count is known."""
     known = counts[counts >= 0]
-    if known.size == 0:
-        return (UNKNOWN,) * len(counts)
-    low, high = np.percentile(known, [33, 67])
+    low, high = np.percentile(known, TERCILE_PERCENTILES) if known.size else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def tercile_groups(counts: NDArray[np.int64]) -> tuple[str, ...]:
+    """The group of each count by `tercile_bounds`; ties with a bound are medium."""
+    low, high = tercile_bounds(counts)
     return tuple(UNKNOWN if c < 0 else HEAD if c > high else TAIL if c < low else MEDIUM for c in counts.tolist())
 
 
 def custom_rule(rule: str | GroupRule, head_above: float | None, tail_below: float | None) -> str | GroupRule:
-    """The rule as given, or the one that two bounds make; `ValueError` where one of them is missing, or they cross."""
+    """The rule of two thresholds, or `rule` if none are given; `ValueError` if one is missing, or they cross."""
     if head_above is None and tail_below is None:
         return rule
     if head_above is None or tail_below is None:

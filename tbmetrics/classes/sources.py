@@ -1,4 +1,4 @@
-"""What callers give as classes (counts, labels, dictionaries of groups), checked and as plain numbers by name."""
+"""Checks and conversions of what callers give as classes: counts, labels, dictionaries of groups."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ def is_by_attribute(counts: Any) -> bool:
 
 
 def mapping(value: Any, what: str) -> Mapping[Any, Any]:
-    """`value`, refused (`ValueError`) where it is no dictionary."""
+    """`value`; `ValueError` if it is not a dictionary."""
     if not isinstance(value, Mapping):
         raise ValueError(f"{what} must be a dictionary, got {type(value).__name__}")
     return value
 
 
-def of_attribute(attribute: Any, option: Any, name: str) -> Any:
-    """What an option, given once or by attribute, is for one; `ValueError` where that one is missing."""
+def option_for(attribute: Any, option: Any, name: str) -> Any:
+    """An option's value for `attribute`, given once for all or by attribute; `ValueError` if it is missing."""
     if not isinstance(option, Mapping):
         return option
     if attribute not in option:
@@ -42,7 +42,7 @@ def of_attribute(attribute: Any, option: Any, name: str) -> Any:
 
 
 def refuse_odd_options(attribute: Any, names: Any, size: Any) -> None:
-    """Raises `ValueError` where names are no list, or the number of classes is no whole number of at least 1."""
+    """Raises `ValueError` if names are not a list, or the number of classes is not a whole number of at least 1."""
     if names is not None and (isinstance(names, str) or not isinstance(names, Sequence | np.ndarray)):
         raise ValueError(f"attribute {attribute!r}: names must be a list of names, got {names!r}")
     if size is not None and (isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1):
@@ -50,7 +50,7 @@ def refuse_odd_options(attribute: Any, names: Any, size: Any) -> None:
 
 
 def whole_count(attribute: str, name: Any, count: Any) -> int:
-    """A training count, -1 where unknown; `ValueError` for anything else."""
+    """A training count, -1 if unknown; `ValueError` for anything else."""
     try:
         whole = int(count) if float(count).is_integer() else operator.index(count)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
@@ -78,11 +78,13 @@ def count_labels(
         raise ValueError(
             f"attribute {attribute!r}: labels must be class indices (N,) or multi-hot (N, C), got shape {labels.shape}"
         )
-    chosen = [str(i) for i in range(len(counts))] if names is None else [str(n) for n in names]
-    if len(chosen) != len(counts):
-        raise ValueError(f"attribute {attribute!r}: {len(chosen)} names for {len(counts)} classes; give one per class")
-    refuse_duplicates(attribute, chosen)
-    return dict(zip(chosen, counts.tolist(), strict=True))
+    class_names = [str(i) for i in range(len(counts))] if names is None else [str(n) for n in names]
+    if len(class_names) != len(counts):
+        raise ValueError(
+            f"attribute {attribute!r}: {len(class_names)} names for {len(counts)} classes; give one per class"
+        )
+    refuse_duplicates(attribute, class_names)
+    return dict(zip(class_names, counts.tolist(), strict=True))
 
 
 def _bincount(attribute: str, labels: NDArray[Any], size: int | None) -> NDArray[np.int64]:
@@ -97,7 +99,7 @@ def _bincount(attribute: str, labels: NDArray[Any], size: int | None) -> NDArray
 
 
 def read_hmt(attribute: str, info: Mapping[Any, Any]) -> tuple[dict[str, int], dict[str, str] | None]:
-    """Counts by label, and groups by label where the form gives them."""
+    """Counts by label, and groups by label if this form of `hmt_info` has them, else None."""
     by_group = {g: info[g] for g in GROUPS if g in info and not isinstance(info[g], str | int | float)}
     for group, labels in by_group.items():
         if not isinstance(labels, Iterable):
@@ -117,7 +119,7 @@ def read_hmt(attribute: str, info: Mapping[Any, Any]) -> tuple[dict[str, int], d
 
 
 def names_in_order(attribute: str, label_to_idx: Mapping[Any, int]) -> list[str]:
-    """The labels in the order of their columns; `ValueError` where these are not 0, 1, 2 and so on."""
+    """The labels in the order of their columns; `ValueError` if these are not 0, 1, 2, …"""
     columns = {
         label: _column(attribute, column) for label, column in mapping(label_to_idx, "label_to_idx_dict").items()
     }
@@ -140,14 +142,14 @@ def _column(attribute: str, column: Any) -> int:
 
 
 def as_numpy(values: Any) -> NDArray[Any]:
-    """Arrays, lists and tensors (recognised by their methods: this module imports no torch) as an array."""
+    """Arrays, lists and tensors (recognised by their methods, without importing torch) as an array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().numpy()
     return np.asarray(values)
 
 
 def refuse_duplicates(attribute: str, names: Sequence[str]) -> None:
-    """Raises `ValueError` where a class stands twice."""
+    """Raises `ValueError` if a class name occurs twice."""
     if len(set(names)) != len(names):
         twice = sorted({n for n in names if names.count(n) > 1})[:5]
         raise ValueError(f"attribute {attribute!r}: class names must be unique, these occur twice: {twice}")

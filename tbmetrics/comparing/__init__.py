@@ -1,1 +1,1 @@
-"""What can be said of two runs: group means, movers, and the conditions of `compare --fail-if`."""
+"""Two runs compared: group means, movers, groups drawn anew, and the conditions of `compare --fail-if`."""

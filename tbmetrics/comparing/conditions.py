@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from dataclasses import dataclass
 
+from tbmetrics.comparing.runs import RunComparison
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUP_ROWS, MEAN_METRICS
 
@@ -19,7 +21,7 @@ _RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": opera
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A relation that the second run's group mean may have to a number or to the first run's, the baseline.
+    """A relation of run B's group mean to a number, or to run A's mean, the baseline.
 
     Attributes:
         text: as it was given.
@@ -27,7 +29,7 @@ class Condition:
         metric: whose mean over the group.
         relation: "<", "<=", ">" or ">=".
         offset: the number, or what is added to the baseline.
-        from_baseline: whether `offset` is added to the first run's value.
+        from_baseline: whether `offset` is added to the baseline.
     """
 
     text: str
@@ -42,21 +44,33 @@ class Condition:
         """Reads `GROUP.METRIC RELATION (NUMBER | baseline [± NUMBER])`.
 
         Raises:
-            InputError: another form, or a group or metric that does not exist.
+            InputError: another form, or an unknown group or metric.
         """
-        found = _CONDITION.fullmatch(text)
-        if found is None:
+        match = _CONDITION.fullmatch(text)
+        if match is None:
             raise InputError(f"condition {text!r}: expected GROUP.METRIC < NUMBER, or 'tail.f1 < baseline - 0.02'")
-        for what, known in (("group", GROUP_ROWS), ("metric", MEAN_METRICS)):
-            if found[what] not in known:
+        for part, known in (("group", GROUP_ROWS), ("metric", MEAN_METRICS)):
+            if match[part] not in known:
                 raise InputError(
-                    f"condition {text!r}: {what} {found[what]!r} is unknown; use one of {', '.join(known)}"
+                    f"condition {text!r}: {part} {match[part]!r} is unknown; use one of {', '.join(known)}"
                 )
-        offset = float(found["number"] or found["offset"] or 0)
-        offset = -offset if found["sign"] == "-" else offset
-        return cls(text.strip(), found["group"], found["metric"], found["relation"], offset, bool(found["baseline"]))
+        offset = float(match["number"] or match["offset"] or 0)
+        offset = -offset if match["sign"] == "-" else offset
+        return cls(text.strip(), match["group"], match["metric"], match["relation"], offset, bool(match["baseline"]))
 
     def holds(self, baseline: float, value: float) -> bool:
-        """Whether it holds for the second run's `value`; never where one of the numbers is undefined."""
+        """Whether it holds for run B's `value`; never if a number that it needs is undefined."""
         bound = self.offset + (baseline if self.from_baseline else 0.0)
         return bool(_RELATIONS[self.relation](value, bound))
+
+    def failure(self, comparison: RunComparison) -> str | None:
+        """Why a gate with this condition fails, or None if it passes.
+
+        Against the baseline both means are over the classes that both runs define; against a number it is run B's own.
+        """
+        group = comparison.groups[self.group]
+        recorded = comparison.a.mean(self.group).value, comparison.b.mean(self.group).value
+        a, b = (group.mean_a, group.mean_b) if self.from_baseline else recorded
+        if math.isnan(b) or (self.from_baseline and math.isnan(a)):
+            return f"cannot judge {self.text!r}: {self.group}.{self.metric} is undefined"
+        return f"{self.text} holds: {b:.4f}, baseline {a:.4f}" if self.holds(a, b) else None

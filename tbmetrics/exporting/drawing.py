@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tbmetrics.exporting.contents import CLASS_PERFORMANCE
 from tbmetrics.exporting.options import OTHER
-from tbmetrics.figures.saving import slug
+from tbmetrics.figures.output import slug
 from tbmetrics.records import DYNAMICS, OPTIMIZER_STEP_TAG, RESOURCES
 from tbmetrics.records.history import History
 

@@ -8,7 +8,7 @@ from collections.abc import Container, Iterable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from tbmetrics.figures.saving import slug
+from tbmetrics.figures.output import slug
 from tbmetrics.records import untag_part
 
 MANIFEST, REPORT, ALL_METRICS = "manifest.json", "report.html", "all_metrics.json"

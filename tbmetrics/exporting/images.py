@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 
 from tbmetrics.events.decoding import encoded_image
-from tbmetrics.events.event_parts import Stored
+from tbmetrics.events.file_index import StoredRecord
 from tbmetrics.exporting.files import tag_path
 from tbmetrics.exporting.options import OTHER
 from tbmetrics.records import Image
@@ -33,7 +33,7 @@ def images(tag: str, area: str, series: Series[Image]) -> Iterator[tuple[str, by
     yield last, content
 
 
-def _png(stored: Stored) -> bytes:
+def _png(stored: StoredRecord) -> bytes:
     """The image as the log holds it; one of another format, such as JPEG, anew."""
     from PIL import Image as Picture
 

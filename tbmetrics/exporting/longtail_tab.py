@@ -17,7 +17,7 @@ from urllib.parse import quote
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.rules import RULES
+from tbmetrics.classes.rules import RULES, GroupRule
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.report_parts import Page, Section
 from tbmetrics.records import (
@@ -35,7 +35,6 @@ from tbmetrics.records.history import History
 
 if TYPE_CHECKING:
     from tbmetrics_longtail.answers import Answers
-    from tbmetrics_longtail.regrouping import Bounds
 
 #: Numbers of the tables that the page holds at most; beyond it steps are left out, evenly spread, never the last.
 MOST_NUMBERS = 6_000_000
@@ -135,7 +134,7 @@ class _Held:
         self._put(kind, of, answer(self._experiment, **of, **extra))
 
     def _diagnosis(self, of: dict[str, Any]) -> None:
-        from tbmetrics_longtail.data import RequestError
+        from tbmetrics_longtail.tables import RequestError
 
         with contextlib.suppress(RequestError):  # nothing was diagnosed so early
             self._put("diagnosis", of, self._answers.diagnosis(self._experiment, **of))
@@ -162,8 +161,10 @@ class _Held:
                 if left >= 0:
                     self._test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
 
-    def _test(self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: Bounds | None) -> None:
-        from tbmetrics_longtail.data import RequestError
+    def _test(
+        self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
+    ) -> None:
+        from tbmetrics_longtail.tables import RequestError
 
         query = dict(zip(("run_a", "step_a", "run_b", "step_b"), (*a, *b), strict=True))
         query |= {} if bounds is None else {"head_min": int(bounds.head_min), "tail_max": int(bounds.tail_max)}
@@ -172,7 +173,7 @@ class _Held:
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
 
     def _pack(self, of: dict[str, Any]) -> None:
-        from tbmetrics_longtail.data import RequestError
+        from tbmetrics_longtail.tables import RequestError
 
         try:
             about, values = self._answers.bucket_sums(self._experiment, **of)
@@ -210,11 +211,9 @@ class _Held:
         self.about["answers"][_address(route, first | query)] = answer
 
 
-def _rules() -> list[Bounds | None]:
+def _rules() -> list[GroupRule | None]:
     """The groups as recorded, and those of the named rules."""
-    from tbmetrics_longtail.regrouping import Bounds
-
-    return [None, *(Bounds(rule.head_min, rule.tail_max) for rule in RULES.values())]
+    return [None, *RULES.values()]
 
 
 def _address(route: str, query: Mapping[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from tbmetrics.events.writer import RecordWriter, open_writer
 from tbmetrics.records import Record
 from tbmetrics.records.history import History, Stamped
 from tbmetrics.tracking.host_copies import DeferredScalars, Event
-from tbmetrics.tracking.tracker import Isolation
+from tbmetrics.tracking.isolation import Isolation
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -76,12 +77,16 @@ class RunLog:
         if len(self._unfiled) >= _MOST_UNFILED:
             self._file()
 
-    def write(self, stamped: Sequence[Stamped]) -> None:
-        """Keeps records in the history and hands them to the writer, one event a step."""
+    def file(self, step: int, records: Iterable[Record]) -> list[Stamped]:
+        """File the session's own records in the history; `write` takes what this returns."""
+        now = time.time()
+        return list(self._history.filed(Stamped(step, now, record) for record in records))
+
+    def write(self, filed: Sequence[Stamped]) -> None:
+        """Hand records to the writer that are in the history already, one event a step."""
         by_step: dict[int, list[Record]] = {}
-        for item in stamped:
-            self._history.add(item)
-            by_step.setdefault(item.step, []).append(item.record)
+        for step, _, record in filed:
+            by_step.setdefault(step, []).append(record)
         if self._writer is not None:
             for step, records in by_step.items():
                 self._writing.call(partial(self._writer.write, records, step=step))

@@ -1,10 +1,8 @@
-"""TBMetrics: the session around a training loop; it owns the clock, the writer and the trackers."""
+"""TBMetrics: the session around a training loop."""
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from types import TracebackType
@@ -16,32 +14,16 @@ from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
-from tbmetrics.records.history import History, Stamped
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.resource_usage.timers import ComponentBlock
-from tbmetrics.session.loops import StepCounter, batch_size_of, with_progress
-from tbmetrics.session.overhead import OverheadBudget
-from tbmetrics.session.parts import (
-    attention_visualizer,
-    class_performance_tracker,
-    first_optimizer,
-    gradient_tracker,
-    holds_events,
-    long_tail_diagnostics,
-    looks_at_validation,
-    number_of_parameters,
-    profiler_tracker,
-    resource_monitor,
-    uniquely_named,
-)
+from tbmetrics.session.loops import batch_size_of, with_progress
+from tbmetrics.session.parts import SessionTrackers, first_optimizer
 from tbmetrics.session.run_log import RunLog
-from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
-from tbmetrics.session.tracker_calls import TrackerCalls
-from tbmetrics.tracking.ranks import Ranks, reduce_trackers
-from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history, without_copies
-from tbmetrics.tracking.tracker import Isolation, Tracker
+from tbmetrics.session.verbs import SessionVerbs
+from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
+from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
+from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
@@ -52,12 +34,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-logger = logging.getLogger("tbmetrics")
-
 DATA_LOADING = "data_loading"
 
 
-class TBMetrics:
+class TBMetrics(SessionVerbs):
     """Instruments a training loop; everything goes to TensorBoard event files in `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
@@ -128,110 +108,34 @@ class TBMetrics:
         strict: bool = False,
         enabled: bool = True,
     ) -> None:
-        self.enabled = enabled
-        self._ranks = Ranks(process_group)
-        self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
-        self._leaving = False  # an exception is on its way out: other ranks do not come to where this one is
-        self._log = RunLog(log_dir, policy, strict=strict)
-        self.current_epoch: int | None = None
-        self._hparams = dict(hparams or {})
-        self._state = "new"
-        self._last_epoch = -1
-        self._goes_on: int | None = None  # the epoch that a resumed run is in the middle of
-        self._steps = StepCounter(first_optimizer(optimizer), self._after_step, initial_step)
-        self._parameters = number_of_parameters(model)
-        self.classes, self.class_performance = class_performance_tracker(classes, class_performance)
-        self.diagnostics = long_tail_diagnostics(diagnostics, self.classes, model, self.class_performance)
-        self.gradients = gradient_tracker(gradients, model, optimizer)
-        self.attention = attention_visualizer(attention, model)
-        if self.diagnostics is not None and self.attention is not None and self._ranks.size == 1:
-            self.diagnostics.show_attention(self.attention.look_at)
-        self.resources = resource_monitor(resources)
-        self.profiler = profiler_tracker(profiler, trackers, self.log_dir)
-        parts = (
-            self.class_performance, self.diagnostics, self.gradients, self.attention, self.resources, self.profiler,
-        )  # fmt: skip
-        own = [t for t in parts if t is not None]
-        self.trackers: tuple[Tracker, ...] = uniquely_named(tuple(dict.fromkeys((*own, *trackers)))) if enabled else ()
-        self._calls = TrackerCalls(self.trackers, strict=strict)
-        self._call = self._calls.call
-        self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+        log = RunLog(log_dir, policy, strict=strict)
+        super().__init__(
+            log,
+            SessionTrackers.build(
+                model=model,
+                optimizer=optimizer,
+                classes=classes,
+                class_performance=class_performance,
+                gradients=gradients,
+                attention=attention,
+                resources=resources,
+                diagnostics=diagnostics,
+                profiler=profiler,
+                further=trackers,
+                log_dir=log.directory,
+            ),
+            optimizer=first_optimizer(optimizer),
+            model=model,
+            hparams=dict(hparams or {}),
+            overhead_budget=overhead_budget,
+            initial_step=initial_step,
+            process_group=process_group,
+            strict=strict,
+            enabled=enabled,
+        )
         self._blocks: dict[str, ComponentBlock] = {}
 
-    # ---------------------------------------------------------------------------------------- start and end
-
-    @property
-    def history(self) -> History:
-        """Everything measured in this session."""
-        return self._log.history
-
-    @property
-    def global_step(self) -> int:
-        """Optimizer steps done; a framework that counts them itself may set it before a step."""
-        return self._steps.done
-
-    @global_step.setter
-    def global_step(self, step: int) -> None:
-        self._steps.done = step
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is started and not finished."""
-        return self._state == "running"
-
-    @property
-    def log_dir(self) -> str:
-        """The run's directory."""
-        return self._log.directory
-
-    @property
-    def writes(self) -> bool:
-        """Whether this process writes: the first rank of a distributed job, or the only one."""
-        return self._ranks.writes
-
-    def start(self) -> TBMetrics:
-        """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
-        if self._state == "new" and self.enabled:
-            self._state = "running"
-            try:
-                self._open()
-            except BaseException:  # `with` does not come to its end then: nothing of ours stays on the model
-                self._leaving = True
-                self._detach()
-                self._state = "finished"
-                self._log.close()
-                raise
-        elif self._state == "finished":
-            raise InputError(
-                "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
-            )
-        return self
-
-    def _open(self) -> None:
-        resumed = holds_events(self.log_dir)
-        if self._ranks.writes:
-            self._log.open()
-        self._steps.attach(self.log_dir if resumed else None)
-        for tracker in self.trackers:
-            self._call(tracker, tracker.start)
-        opening: list[Record] = [
-            run_text(self.classes, self._hparams, self._parameters),
-            layout(self.classes, training_dynamics=self.gradients is not None),
-        ]
-        self._log.write([Stamped(0, time.time(), record) for record in opening])
-        self._calls.take_spent()  # setting hooks belongs to no step
-
-    def finalize(self) -> None:
-        """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
-        if not self.enabled:
-            self.end_epoch()
-        if self._state != "running":
-            return
-        self.end_epoch()
-        self._detach()
-        self._state = "finished"
-        self._log.write([Stamped(max(self._last_epoch, 0), time.time(), r) for r in self._closing_records()])
-        self._log.close()
+    # ------------------------------------------------------------------------------------------ pairs of verbs
 
     def __enter__(self) -> TBMetrics:
         return self.start()
@@ -240,83 +144,9 @@ class TBMetrics:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._leaving = True
+            self._is_failing = True
             self._detach()  # first of all, so that the user's exception leaves nothing of ours on the model
         self.finalize()
-
-    def _detach(self) -> None:
-        self._steps.detach()
-        self._calls.settle()
-        for tracker in self.trackers:
-            self._call(tracker, tracker.stop)
-
-    def _closing_records(self) -> Iterator[Record]:
-        faults = self._calls.faults()
-        if self.class_performance is not None:
-            yield results_text(
-                self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={}), faults
-            )
-        for tracker in self.trackers:
-            yield from self._call(tracker, lambda t=tracker: list(t.closing()), default=())
-        if self._hparams:
-            yield HParams(self._hparams, final_metrics(self.history))
-
-    # ----------------------------------------------------------------------------------------------- epochs
-
-    def start_epoch(self, epoch: int) -> None:
-        """Begins `epoch`; one still open is ended first."""
-        running = self._running()
-        if not running and self.enabled:
-            return
-        if running and (resumed_at := self._steps.resume(epoch)) is not None:
-            self._log.mark_restart(resumed_at)
-        if epoch != self._goes_on:
-            self.end_epoch()
-        self.current_epoch, self._goes_on = epoch, None
-        if not running:
-            return
-        self._calls.settle()
-        for tracker in self.trackers:
-            self._call(tracker, tracker.start_epoch, epoch)
-
-    def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
-        """Ends the open epoch and writes what every tracker measured; does nothing where none is open.
-
-        Args:
-            batch_size, num_samples: for the throughput, where the batches did not pass through `batches`.
-        """
-        if self.current_epoch is None:
-            return
-        epoch, self.current_epoch = self.current_epoch, None
-        self._last_epoch = epoch
-        self._count_costs()
-        if self.resources is not None and self.enabled:
-            self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
-        if self._ranks.size > 1:
-            self._reduce()
-        if not self.enabled:
-            return
-        of_session: list[Record] = [Scalar(OPTIMIZER_STEP_TAG, float(self.global_step))]
-        if self._budget is not None:
-            of_session += self._budget.records()
-        stamped = [Stamped(epoch, time.time(), record) for record in of_session]
-        for tracker in self.trackers:
-            stamped += self._call(tracker, lambda t=tracker: list(t.records(epoch)), default=[])
-        self._calls.settle()
-        self._log.write_scalars(wait=True)
-        self._log.write(stamped)
-
-    def _reduce(self) -> None:
-        """Puts together what all ranks measured; without them a rank has no result of its share alone."""
-        failed: list[str] | None = None
-        if not self._leaving and not self._exchange.stopped:
-            failed = self._exchange.call(reduce_trackers, self.trackers, self._ranks, self._call)
-            self._exchange.stopped = failed is None
-        if failed is None:
-            for tracker in self.trackers:
-                self._call(tracker, tracker.take_outcome, None)
-        elif failed and self._ranks.writes:
-            logger.warning("tbmetrics: %s failed on some rank: no result for this epoch.", ", ".join(failed))
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
@@ -334,12 +164,10 @@ class TBMetrics:
                     self.end_epoch()
                 raise
             except BaseException:
-                self._leaving = True
+                self._is_failing = True
                 self.end_epoch()
                 raise
             self.end_epoch()
-
-    # ---------------------------------------------------------------------------------- steps and components
 
     def batches(
         self, loader: Iterable[T], *, progress: bool = False, tokens: Callable[[T], int] | None = None
@@ -374,33 +202,6 @@ class TBMetrics:
         if self.resources is not None and size is not None and self._running():
             self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
 
-    def step(self) -> None:
-        """Counts one optimizer step; only needed without `optimizer` and without `batches`."""
-        if self._running():
-            self._steps.count_explicitly()
-
-    def _after_step(self, step: int) -> None:
-        self._calls.each("after_step", step)
-        self._write_arrived()
-        self._count_costs()
-        if self._budget is not None:
-            self._budget.after_step()
-
-    def _write_arrived(self) -> None:
-        for tracker in self._calls.having("arrived"):
-            if arrived := self._call(tracker, lambda t=tracker: list(t.arrived()), default=[]):
-                self._log.write(arrived)
-
-    def start_component(self, name: str) -> None:
-        """Starts timing `name`; components nest."""
-        if self.resources is not None and self._running():
-            self._calls.uncounted(self.resources, self.resources.start_component, name)
-
-    def end_component(self, name: str) -> None:
-        """Stops timing `name`."""
-        if self.resources is not None and self._running():
-            self._calls.uncounted(self.resources, self.resources.end_component, name)
-
     def component(self, name: str) -> ComponentBlock:
         """A context manager that times its block as component `name`."""
         block = self._blocks.get(name)
@@ -429,15 +230,13 @@ class TBMetrics:
 
     def update(
         self,
-        logits: Tensor | Mapping[str, Tensor],
-        labels: Tensor | Mapping[str, Tensor],
+        logits: Tensors,
+        labels: Tensors,
         images: Tensor | NDArray[Any] | None = None,
         *,
         indices: Tensor | Sequence[int] | None = None,
     ) -> None:
-        """Adds one validation batch to the class performance of the open epoch (one is opened where none is).
-
-        Further trackers are shown it, too (`Tracker.validate`).
+        """Hand a validation batch of the open epoch to every tracker; an epoch is opened if none is.
 
         Args:
             logits: (N, C), any float type and device; or one per attribute.
@@ -453,22 +252,17 @@ class TBMetrics:
             if not self.enabled and self.current_epoch is None:
                 self.start_epoch(self._last_epoch + 1)
             return
-        if not any(map(looks_at_validation, self.trackers)):
+        if not self._calls.having("validate"):
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
-        if self.diagnostics is not None:
-            self._call(self.diagnostics, self.diagnostics.update, logits, labels, images)
-        if self.class_performance is not None:
-            counted = partial(self.class_performance.update, indices=indices)
-            self._call(self.class_performance, counted, logits, labels)
-        self._calls.each("validate", logits, labels)
+        self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
 
     def observe(
         self,
-        logits: Tensor | Mapping[str, Tensor],
-        labels: Tensor | Mapping[str, Tensor],
-        loss: Tensor | Mapping[str, Tensor] | None = None,
+        logits: Tensors,
+        labels: Tensors,
+        loss: Tensors | None = None,
     ) -> None:
         """Shows a training batch to the trackers that look at training outputs; best before `backward()`.
 
@@ -478,7 +272,7 @@ class TBMetrics:
             loss: of each sample, (N,), or one per attribute; None = cross-entropy.
         """
         if self._running():
-            self._calls.each("observe", logits, labels, *(() if loss is None else (loss,)))
+            self._calls.each("observe", TrainingBatch(logits, labels, loss))
 
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
         """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
@@ -495,16 +289,16 @@ class TBMetrics:
 
     def get_metrics(self) -> dict[str, Any]:
         """Everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
-        found: dict[str, Any] = {}
+        metrics: dict[str, Any] = {}
         for tracker in self.trackers:
             if tracker is self.class_performance:
-                found["class_performance"] = {
+                metrics["class_performance"] = {
                     "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
                     "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
                 }
             else:
-                found[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
-        return found
+                metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
+        return metrics
 
     # --------------------------------------------------------------------------------------------- resuming
 
@@ -516,18 +310,17 @@ class TBMetrics:
         it where the epoch is over; within an epoch, the resumed run goes on in that epoch.
         """
         trackers = {t.name: self._call(t, t.state_dict, default={}) for t in self.trackers}
-        self._write_arrived()
+        for tracker in self.trackers:
+            self._log.write(self._calls.collect(tracker, tracker.pending))
         self._log.flush()
-        state = {
+        return {
             "version": STATE_VERSION,
             "global_step": self.global_step,
             "last_epoch": self._last_epoch,
             "open_epoch": self.current_epoch,
             "history": history_state(self.history),
-            "trackers": {name: kept for name, kept in trackers.items() if kept},
+            "trackers": {name: state for name, state in trackers.items() if state},
         }
-        found: dict[str, Any] = without_copies(state)
-        return found
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes what `state_dict` gave, on any machine and any number of ranks, before the first epoch.
@@ -540,33 +333,17 @@ class TBMetrics:
         """
         if self.current_epoch is not None or self._last_epoch >= 0 or self._state == "finished":
             raise InputError("load_state_dict() must come before the first epoch of the session")
-        found = checked(state, "TBMetrics.load_state_dict")
+        saved = checked(state, "TBMetrics.load_state_dict")
         if not self.enabled:
             return
         for tracker in self.trackers:
-            if tracker.name in found["trackers"]:
-                self._call(tracker, tracker.load_state_dict, found["trackers"][tracker.name])
-        restore_history(self._log.history, found["history"])
-        self._steps.go_on_from(found["global_step"])
-        self._last_epoch = found["last_epoch"]
-        self.current_epoch = self._goes_on = found["open_epoch"]
+            if tracker.name in saved["trackers"]:
+                self._call(tracker, tracker.load_state_dict, saved["trackers"][tracker.name])
+        restore_history(self._log.history, saved["history"])
+        self._steps.go_on_from(saved["global_step"])
+        self._last_epoch = saved["last_epoch"]
+        self.current_epoch = self._resumed_epoch = saved["open_epoch"]
 
     def flush(self) -> None:
         """Waits until everything written so far is on disk."""
         self._log.flush()
-
-    # --------------------------------------------------------------------------------------------- internals
-
-    def _running(self) -> bool:
-        if self._state == "new" and self.enabled:
-            self.start()
-        return self._state == "running"
-
-    def _count_costs(self) -> None:
-        """Tells the monitor and the budget what trackers took since the last step."""
-        for name, nanoseconds in self._calls.take_spent().items():
-            if self.resources is not None:
-                self.resources.add_overhead(name, nanoseconds)
-            asked_for = self.profiler is not None and name == self.profiler.name
-            if self._budget is not None and not asked_for:
-                self._budget.add(name, nanoseconds)

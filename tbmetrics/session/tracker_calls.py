@@ -1,24 +1,32 @@
-"""Every call of a session into its trackers: isolated, and its time counted for the innermost of them."""
+"""Every call of a session into its trackers: isolated, its time counted, and what it yields filed."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from tbmetrics.tracking.tracker import Isolation, Tracker
+from tbmetrics.records.history import History, Stamped
+from tbmetrics.tracking.isolation import Isolation
+from tbmetrics.tracking.tracker import Tracker
 
 
 class TrackerCalls:
     """Runs what trackers do; what torch's hooks call goes through it, too.
 
     Args:
-        trackers: of the session; their `guard` is put in place.
-        strict: lets their exceptions pass.
+        trackers: of the session; they join its history, and their `guard` is put in place.
+        history: of the session.
+        strict: let their exceptions pass.
+
+    Attributes:
+        earlier: records of the time before the session, of trackers that were used alone.
     """
 
-    def __init__(self, trackers: Sequence[Tracker], *, strict: bool) -> None:
+    def __init__(self, trackers: Sequence[Tracker], history: History, *, strict: bool) -> None:
+        self._history = history
+        self.earlier = [stamped for tracker in trackers for stamped in tracker.join(history)]
         self._isolation = {
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
@@ -50,12 +58,21 @@ class TrackerCalls:
             self._spent[tracker.name] += elapsed - self._inner_nanoseconds
             self._inner_nanoseconds = outer + elapsed
 
+    def collect(self, tracker: Tracker, measure: Callable[..., Iterable[Stamped]], *args: Any) -> list[Stamped]:
+        """File what `measure(*args)` yields in the history, record by record; return it for the writer."""
+        filed: list[Stamped] = []
+        self.call(tracker, self._file, filed, measure, *args)
+        return filed
+
+    def _file(self, filed: list[Stamped], measure: Callable[..., Iterable[Stamped]], *args: Any) -> None:
+        filed.extend(self._history.filed(measure(*args)))
+
     def take_spent(self) -> dict[str, int]:
         """Nanoseconds that trackers took since this was asked last, each moment counted for the innermost of them."""
-        found = {name: spent for name, spent in self._spent.items() if spent}
-        for name in found:
+        spent = {name: nanoseconds for name, nanoseconds in self._spent.items() if nanoseconds}
+        for name in spent:
             self._spent[name] = 0
-        return found
+        return spent
 
     def uncounted(self, tracker: Tracker, action: Callable[..., Any], *args: Any) -> None:
         """`action(*args)`, isolated: for what costs little more than looking at the clock."""

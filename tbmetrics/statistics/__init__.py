@@ -1,1 +1,1 @@
-"""Intervals and tests, each with its source."""
+"""Confidence intervals and tests."""

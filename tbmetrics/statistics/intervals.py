@@ -13,7 +13,7 @@ Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def wilson(successes: ArrayLike, trials: ArrayLike, z: float = Z95) -> Interval:
-    """Wilson's score interval of a share (Wilson, 1927); NaN where there was no trial.
+    """Wilson's score interval of a share (Wilson, 1927); NaN without trials.
 
     Args:
         successes, trials: counts, any equal shape.
@@ -28,10 +28,10 @@ def wilson(successes: ArrayLike, trials: ArrayLike, z: float = Z95) -> Interval:
 
 
 def f1_interval(true_positives: ArrayLike, predicted: ArrayLike, support: ArrayLike, z: float = Z95) -> Interval:
-    """Interval of an F1 from counts; NaN where nothing is predicted and there are no positives.
+    """Interval of an F1 from counts; NaN without positives and predictions.
 
     F1 is an increasing function of TP / (TP + FP + FN), a share of the examples that are positive or predicted:
-    Wilson's interval of that share, carried over. Given the number of such examples it is as exact as Wilson's.
+    this is Wilson's interval of that share, transformed. Given the number of such examples it is as exact as Wilson's.
 
     Args:
         true_positives, predicted, support: counts, any equal shape; `predicted` = TP + FP, `support` = TP + FN.
@@ -46,9 +46,8 @@ def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Inter
     """Interval of an average precision on the logit scale, with the number of positives as its sample size.
 
     Boyd, Eng and Page, "Area under the precision-recall curve", ECML PKDD 2013. Covers better than the bootstrap where
-    positives are few. An AP near 1 is first drawn in by half a positive, so that its interval has a width; it
-    always contains the AP itself.
-    NaN where AP is undefined.
+    positives are few. An AP near 1 is first shrunk by half a positive, so that its interval has a width. The interval
+    always contains the AP; it is NaN if the AP is undefined.
     """
     value, n = np.asarray(ap, dtype=np.float64), np.asarray(positives, dtype=np.float64)
     n = np.where(n > 0, n, np.nan)
@@ -60,13 +59,13 @@ def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Inter
 def bootstrap_weights(samples: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
     """Weights of the Bayesian bootstrap (Rubin, 1981): (replicates, samples), exponential with mean 1.
 
-    One weight a sample and replicate, shared by all classes, so that what classes have in common is kept.
+    All classes share the weight of a sample in a replicate, which preserves the correlation between classes.
     """
     return np.random.default_rng(seed).exponential(size=(replicates, samples))
 
 
 def percentile_interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
-    """The central 95 % of the replicates, NaN left out; NaN where fewer than two are defined."""
+    """The central 95 % of the defined replicates; NaN if fewer than two are defined."""
     defined = replicates[~np.isnan(replicates)]
     if defined.size < 2:
         return float("nan"), float("nan")

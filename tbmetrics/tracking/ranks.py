@@ -7,7 +7,9 @@ number and order depend on nothing but what all ranks have told each other, so a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import Enum
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -22,7 +24,15 @@ Group: TypeAlias = Any
 Call: TypeAlias = Callable[..., Any]
 
 CHUNK_BYTES = 64 * 2**20  # on the device at a time
-_FAILED = "failed"
+
+
+class Failure(Enum):
+    """Stands for what a tracker did not give because it failed; one object on every rank, however it travels."""
+
+    FAILED = "failed"
+
+
+FAILED = Failure.FAILED
 
 
 class Ranks:
@@ -65,9 +75,9 @@ class Ranks:
 
     def everywhere(self, value: Any) -> list[Any]:
         """Every rank's `value`, by rank, on every rank; for small things."""
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value, group=self._group)
-        return found
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self._group)
+        return values
 
     def reduce(self, value: Any, combine: Callable[[Any, Any], Any]) -> Any:
         """All ranks' values combined pairwise, lower ranks first, on the first rank; None on the others.
@@ -120,51 +130,62 @@ class Ranks:
 
 
 def reduce_trackers(trackers: Sequence[Tracker], ranks: Ranks, call: Call) -> list[str]:
-    """Puts together what each tracker measured on all ranks; a collective, so every rank must call it.
+    """Put together what each tracker measured on all ranks; a collective, so every rank must call it.
 
     Args:
         trackers: of this rank; those that another rank lacks are reduced over the ranks that have them.
         ranks: more than one.
-        call: `call(tracker, action, *args, default=…)` runs `action(*args)` and gives `default` where that failed.
+        call: `call(tracker, action, *args, default=…)` runs `action(*args)` and gives `default` if that failed.
 
     Returns:
         names of the trackers that failed on some rank, and so have no result.
     """
-    announced = ranks.everywhere({t.name: call(t, t.announce, default=_FAILED) for t in trackers})
-    failed = {name for of_rank in announced for name, value in of_rank.items() if value == _FAILED}
-    by_name = {t.name: t for t in trackers}
-    shares: dict[str, Any] = {}
-    for name, tracker in by_name.items():
-        told = [of_rank.get(name) for of_rank in announced]
-        if name not in failed:
-            shares[name] = call(tracker, tracker.share, told, ranks.rank, default=_FAILED)
-    if all(value is None for of_rank in announced for value in of_rank.values()):
+    by_name = {tracker.name: tracker for tracker in trackers}
+    announced = ranks.everywhere({name: call(t, t.announce, default=FAILED) for name, t in by_name.items()})
+    failed = {name for values in announced for name, value in values.items() if value is FAILED}
+    shares = {
+        name: call(t, t.share, [values.get(name) for values in announced], ranks.rank, default=FAILED)
+        for name, t in by_name.items()
+        if name not in failed
+    }
+    if all(value is None for values in announced for value in values.values()):
         return sorted(failed)
-
-    def combine(mine: dict[str, Any], theirs: dict[str, Any]) -> dict[str, Any]:
-        return {name: _combined(by_name.get(name), mine, theirs, name, call) for name in {**mine, **theirs}}
-
-    merged = ranks.reduce(shares, combine)
-    if merged is not None:
-        failed |= {name for name, share in merged.items() if share == _FAILED}
+    merged = ranks.reduce(shares, partial(_combine_shares, by_name, call))
     outcomes: dict[str, Any] = {}
     if merged is not None:
-        for name, tracker in by_name.items():
-            if name not in failed and merged.get(name) is not None:
-                outcomes[name] = call(tracker, tracker.adopt, merged[name])
+        failed |= {name for name, share in merged.items() if share is FAILED}
+        outcomes = _adopt(by_name, merged, failed, call)
     failed, outcomes = ranks.broadcast((failed, outcomes))
     for name, tracker in by_name.items():
-        if merged is None and (name in outcomes or name in failed):
+        if name in failed or (merged is None and name in outcomes):
             call(tracker, tracker.take_outcome, outcomes.get(name))
-        elif merged is not None and name in failed:
-            call(tracker, tracker.take_outcome, None)
     return sorted(failed)
 
 
-def _combined(tracker: Tracker | None, mine: dict[str, Any], theirs: dict[str, Any], name: str, call: Call) -> Any:
-    shares = [share for share in (mine.get(name), theirs.get(name)) if share is not None]
-    if any(isinstance(share, str) for share in shares):
-        return _FAILED
+def _combine_shares(
+    by_name: Mapping[str, Tracker], call: Call, lower: Mapping[str, Any], higher: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The shares of two blocks of ranks, tracker by tracker."""
+    return {
+        name: _combine(by_name.get(name), call, [s[name] for s in (lower, higher) if s.get(name) is not None])
+        for name in {**lower, **higher}
+    }
+
+
+def _combine(tracker: Tracker | None, call: Call, shares: Sequence[Any]) -> Any:
+    if any(share is FAILED for share in shares):
+        return FAILED
     if len(shares) < 2:
         return shares[0] if shares else None
-    return _FAILED if tracker is None else call(tracker, tracker.combine, *shares, default=_FAILED)
+    return FAILED if tracker is None else call(tracker, tracker.combine, *shares, default=FAILED)
+
+
+def _adopt(
+    by_name: Mapping[str, Tracker], merged: Mapping[str, Any], failed: Collection[str], call: Call
+) -> dict[str, Any]:
+    """On the first rank: the outcome of each tracker that took over the share of all ranks."""
+    return {
+        name: call(tracker, tracker.adopt, merged[name])
+        for name, tracker in by_name.items()
+        if name not in failed and merged.get(name) is not None
+    }

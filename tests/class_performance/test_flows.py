@@ -11,7 +11,7 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.classes.buckets import count_buckets
+from tbmetrics.classes.groups import count_buckets
 from tbmetrics.records import (
     CALIBRATION_BINS,
     RECALL_LEVELS,
@@ -31,7 +31,7 @@ def _tables(logits, labels, **options):
     tracker = ClassPerformanceTracker(classes=CLASSES, **options)
     for rows in torch.arange(len(logits)).split(37):
         tracker.update(logits[rows], labels[rows])
-    list(tracker.records(0))
+    list(tracker.collect(0))
     return {tag: series[-1] for tag, series in tracker.history.tables.items()}
 
 

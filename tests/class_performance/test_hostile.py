@@ -35,7 +35,7 @@ def _given(logits, labels, **options):
         tracker.update(logits, labels)
         metrics, groups = tracker.get_metrics(), tracker.get_class_type_metrics()
         json.dumps([metrics, groups], allow_nan=False)
-        list(tracker.records(0))
+        list(tracker.collect(0))
     return metrics["x"], groups["x"]
 
 

@@ -101,7 +101,7 @@ def _padded(rank, ranks, samples):
         for _ in range(2):
             tracker.update(logits[order], labels[order])
             tracker.reduce()
-            tracker.records(0)
+            tracker.collect(0)
     return [str(w.message) for w in caught if issubclass(w.category, TBMetricsWarning)]
 
 

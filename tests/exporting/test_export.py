@@ -16,10 +16,10 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 import tbmetrics
 from tbmetrics import InputError, TBMetrics
-from tbmetrics.events.framing import frame
+from tbmetrics.events.event_file import frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.exporting import NothingToShowError, export
-from tbmetrics.figures.saving import slug
+from tbmetrics.figures.output import slug
 from tbmetrics.records import Histogram, Image, Scalar, Table
 from tests.exporting.logs import HOSTILE, files, grow, names, read_json, train, train_a_model
 

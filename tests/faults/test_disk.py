@@ -154,8 +154,8 @@ def test_a_disk_that_stands_still_holds_nobody_and_the_queue_stays_bounded(tmp_p
     disk.free.clear()
     for step in range(1, 301):
         writer.write([Scalar("loss", float(step)), Image("picture", picture)], step=step)
-        assert writer._background._room.bytes <= most
-    dropped = writer._background._room.dropped
+        assert writer._background._queue.bytes <= most
+    dropped = writer._background._queue.dropped_records
     assert dropped > 200
     disk.free.set()
     writer.close()

@@ -100,7 +100,7 @@ def test_the_good_query_is_answered(client, route):
 
 @pytest.mark.parametrize("written", ["?", [], [{"group": "tail", "lowest": 1, "highest": 9, "n_classes": 1}], [0] * 24])
 def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, written):
-    monkeypatch.setattr("tbmetrics.classes.buckets.CountBuckets.to_json", lambda buckets: written)
+    monkeypatch.setattr("tbmetrics.classes.groups.CountBuckets.to_json", lambda buckets: written)
     two_runs(tmp_path)
     monkeypatch.undo()
     client = client_of(application(tmp_path)[0])

@@ -6,7 +6,7 @@ import pytest
 
 from tbmetrics import InputError, TBMetrics, Tracker
 from tbmetrics.session.overhead import OverheadBudget
-from tbmetrics.tracking.tracker import Cadence
+from tbmetrics.tracking.cadence import Cadence
 from tests.resource_usage.fakes import FakeClock
 
 
@@ -164,7 +164,7 @@ def test_the_session_counts_steps_and_writes_the_cadence(tmp_path):
 
 def test_a_session_stretches_what_costs_too_much(tmp_path, monkeypatch):
     clock = FakeClock()
-    monkeypatch.setattr("tbmetrics.session.session.time.perf_counter_ns", clock)
+    monkeypatch.setattr("tbmetrics.session.tracker_calls.time.perf_counter_ns", clock)
     monkeypatch.setattr("tbmetrics.session.overhead.time.perf_counter_ns", clock)
     tracker = Spinning()
 

@@ -331,8 +331,8 @@ class _Validated(Tracker):
     def __init__(self):
         self.seen = []
 
-    def validate(self, logits, labels):
-        self.seen.append((logits, labels))
+    def validate(self, batch):
+        self.seen.append((batch.logits, batch.labels))
 
 
 @pytest.mark.parametrize("classes", [None, {"x": [9, 2]}])

@@ -3,9 +3,13 @@
 import logging
 
 import pytest
+import torch
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracking.tracker import FAULTS_BEFORE_STOP, Cadence, Isolation, Tracker
+from tbmetrics.tracking.batches import TrainingBatch
+from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.isolation import FAULTS_BEFORE_STOP, Isolation
+from tbmetrics.tracking.tracker import Tracker
 
 
 def _boom() -> None:
@@ -67,7 +71,7 @@ def test_the_base_tracker_measures_nothing_and_may_be_stopped_twice():
     tracker.start()
     tracker.start_epoch(0)
     tracker.after_step(1)
-    tracker.observe(None, None)
+    tracker.observe(TrainingBatch(torch.zeros(2, 3), torch.zeros(2).long()))
     assert list(tracker.records(0)) == []
     assert tracker.get_metrics() == {}
     tracker.stop()
@@ -90,5 +94,5 @@ def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back(
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "10", None])
 def test_a_cadence_that_cannot_be_is_refused_by_name(every):
-    with pytest.raises(InputError, match="norms_every must be a whole number of steps, at least 1"):
+    with pytest.raises(InputError, match="norms_every must be a whole number of at least 1"):
         Cadence(every, "norms_every")

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from tbmetrics.errors import InputError
-
-
-def check_limits(limits: Mapping[str, Any], least: int) -> None:
-    """Refuses options that are not whole numbers of at least `least`."""
-    for option, value in limits.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise InputError(f"{option} must be a whole number of at least {least}, got {value!r}")
 
 
 def check_names(grid: Any, sample_names: Any, probe: Any) -> None:

@@ -15,17 +15,18 @@ from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import ATTENTION, Image, Record, tag_part
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import Stamped
+from tbmetrics.tracking.cadence import Cadence, DrawingTime
+from tbmetrics.tracking.checks import check_whole_numbers
 from tbmetrics.tracking.hooks import Hook, is_compiled
-from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
-from tbmetrics.tracking.tracker import Cadence, Tracker
+from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
+from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention import probe as attention_probe
-from tbmetrics.training_dynamics.attention.arguments import check_limits, check_names
+from tbmetrics.training_dynamics.attention.arguments import check_names
 from tbmetrics.training_dynamics.attention.capture import AttentionCapture, CapturedMap, CaptureReport
 from tbmetrics.training_dynamics.attention.store import MapStore, StoredMap
 from tbmetrics.training_dynamics.attention.views import (
     AttentionViews,
-    DrawingTime,
     Plan,
     as_images,
     drawn,
@@ -106,11 +107,10 @@ class AttentionVisualizer(Tracker):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        check_limits({"max_samples": max_samples, "max_tokens": max_tokens, "max_bytes": max_bytes}, 1)
-        check_limits({"max_images": max_images}, 0)
+        check_whole_numbers(max_samples=max_samples, max_tokens=max_tokens, max_bytes=max_bytes)
+        check_whole_numbers(at_least=0, max_images=max_images)
         check_names(grid, sample_names, probe)
         self.save_dir = save_dir
-        self.history = History(bounded=True)
         self._model = attention_probe.inner_module(model)
         self._hooked = model
         self._probe = probe
@@ -272,12 +272,7 @@ class AttentionVisualizer(Tracker):
 
     def records(self, epoch: int) -> list[Stamped]:
         """Scalars and images of a sampled epoch."""
-        if epoch % self._epochs.every:
-            return []
-        stamped = list(self._take(epoch, None))
-        for item in stamped:
-            self.history.add(item)
-        return stamped
+        return [] if epoch % self._epochs.every else list(self._take(epoch, None))
 
     def _take(self, epoch: int, batch: int | None) -> Iterator[Stamped]:
         report = self.run_probe() if self._probe is not None else self._report
@@ -339,13 +334,8 @@ class AttentionVisualizer(Tracker):
         self._told = True
 
     def state_dict(self) -> dict[str, Any]:
-        """The maps, their statistics, what was said of them, and the history."""
-        return {
-            "version": STATE_VERSION,
-            "store": pack(self._store.state()),
-            "told": (self._told, self._found_nothing),
-            "history": history_state(self.history),
-        }
+        """The maps, their statistics, and what was said of them."""
+        return tracker_state(self, store=pack(self._store.state()), told=(self._told, self._found_nothing))
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes what `state_dict` gave.
@@ -353,10 +343,9 @@ class AttentionVisualizer(Tracker):
         Raises:
             InputError: it is not a visualizer's state, or of a newer version.
         """
-        found = checked(state, "AttentionVisualizer.load_state_dict")
+        found = checked_tracker_state(self, state)
         self._store.restore(unpack(found["store"]))
         self._told, self._found_nothing = found["told"]
-        restore_history(self.history, found["history"])
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"maps": [{"epoch", "batch", "module", "attention"}], "statistics": {module: {"epochs", "entropy", …}}}`.
@@ -390,11 +379,11 @@ class AttentionVisualizer(Tracker):
         return self._views.plans(self._store.maps, self._store.entropies())
 
     def _saved(self, figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures
 
         drawn = Figures(figures)
         if self.save_dir is not None:
-            from tbmetrics.figures.saving import save_figures
+            from tbmetrics.figures.output import save_figures
 
             save_figures(drawn, self.save_dir)
         return drawn

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,7 +16,6 @@ from tbmetrics.training_dynamics.attention.store import Array, Maps, StoredMap, 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DRAWING_SHARE = 0.01
 _OVERLAY_EPOCHS = 4
 
 
@@ -27,31 +25,6 @@ class Plan(NamedTuple):
     rank: tuple[int, ...]
     name: str
     draw: Callable[[], Figure]
-
-
-class DrawingTime:
-    """Keeps drawing below 1 % of the time; entered around each drawing.
-
-    Attributes:
-        due: there is something to draw that was not drawn.
-    """
-
-    def __init__(self) -> None:
-        self.due = False
-        self._took = 1.0  # seconds, before it was ever measured
-        self._done = self._began = time.monotonic()
-
-    def affordable(self) -> bool:
-        """Whether the last drawing is long enough ago for what it took."""
-        return self._took <= _DRAWING_SHARE * (time.monotonic() - self._done)
-
-    def __enter__(self) -> None:
-        self.due = False
-        self._began = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self._done = time.monotonic()
-        self._took = self._done - self._began
 
 
 class AttentionViews:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.hooks import Hook, ParameterHook, StepHook, is_compiled
-from tbmetrics.tracking.tracker import Cadence
 from tbmetrics.training_dynamics.gradients.accumulation import PassWatch
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample, ForwardWatch
 from tbmetrics.training_dynamics.gradients.changes import DirectionSketch, WeightsBefore

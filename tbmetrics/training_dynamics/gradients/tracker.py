@@ -17,9 +17,11 @@ from tbmetrics.records import (
     Scalar,
     dynamics_tag,
 )
-from tbmetrics.records.history import History, Stamped, to_jsonable
-from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
-from tbmetrics.tracking.tracker import Cadence, Tracker
+from tbmetrics.records.history import Stamped, to_jsonable
+from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.checks import check_choice
+from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
+from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample
 from tbmetrics.training_dynamics.gradients.epoch_means import EpochMeans
 from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
@@ -101,13 +103,11 @@ class GradientTracker(Tracker):
     ) -> None:
         if not isinstance(model, nn.Module):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-        if on_nonfinite not in ("warn", "raise", "ignore"):
-            raise InputError(f"on_nonfinite must be 'warn', 'raise' or 'ignore', got {on_nonfinite!r}")
+        check_choice("on_nonfinite", on_nonfinite, ("warn", "raise", "ignore"))
         if not 0 <= vanishing_threshold < exploding_threshold:
             given = f"{vanishing_threshold!r} and {exploding_threshold!r}"
             raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {given}")
         self.save_dir = save_dir
-        self.history = History(bounded=True)
         self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(
@@ -131,7 +131,6 @@ class GradientTracker(Tracker):
         self._means = EpochMeans()
         self._details = self._skips_written = 0
         self._ready: list[Stamped] = []
-        self._handed: list[Stamped] = []  # in the history already, for the session still to fetch
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
@@ -178,17 +177,18 @@ class GradientTracker(Tracker):
 
     def arrived(self) -> list[Stamped]:
         """Records of the samples that have reached the host."""
-        handed, self._handed = self._handed, []
-        return handed + self._hand_over(self._sampler.take())
+        self._take_samples(wait=False)
+        return self.pending()
 
-    def _hand_over(self, samples: list[StepSample]) -> list[Stamped]:
-        for sample in samples:
+    def pending(self) -> list[Stamped]:
+        """Records of the samples that were taken and not handed over."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _take_samples(self, *, wait: bool) -> None:
+        for sample in self._sampler.take(wait=wait):
             step = sample.step or 0
             self._ready += [Stamped(step, sample.wall_time, record) for record in self._records(sample, step)]
-        ready, self._ready = self._ready, []
-        for stamped in ready:
-            self.history.add(stamped)
-        return ready
 
     def _records(self, sample: StepSample, step: int) -> Iterator[Record]:
         skips = self._sampler.skips
@@ -213,14 +213,11 @@ class GradientTracker(Tracker):
 
     def records(self, epoch: int) -> list[Stamped]:
         """Ends `epoch`: waits for what is still on the device."""
-        handed, self._handed = self._handed, []
-        handed += self._hand_over(self._sampler.take(wait=True))
+        self._take_samples(wait=True)
         self._means.end(epoch)
         now = time.time()
-        news = [Stamped(self._sampler.step, now, text) for text in self._health.news()]
-        for stamped in news:
-            self.history.add(stamped)
-        return handed + news
+        self._ready += [Stamped(self._sampler.step, now, text) for text in self._health.news()]
+        return self.pending()
 
     def update(self, epoch: int, batch: int | None = None) -> None:
         """Takes what was measured since the last call as belonging to `epoch`.
@@ -234,27 +231,28 @@ class GradientTracker(Tracker):
         """
         if not self._sampler.attached and not len(self.history.tables):
             raise InputError("update() has nothing to take: call register_hooks() before training")
-        self.records(epoch)
+        self.collect(epoch)
 
     # -------------------------------------------------------------------------------------------- resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """Means, the health of the last samples, gradients to compare the next with, cadences, and the history."""
-        self._handed += self._hand_over(self._sampler.take(wait=True))
-        cadences = [(c.every, c.factor) for c in (self._every, self._detail_every)]
-        return {
-            "version": STATE_VERSION,
-            "parameters": list(self._rows.names),
-            "step": self._sampler.step,
-            "skips": (self._sampler.skips.count, self._skips_written),
-            "details": self._details,
-            "cadences": cadences,
-            "means": pack(self._means.state()),
-            "health": pack(self._health.state()),
-            "samples": self._sample_records.state(),
-            "directions": self._sampler.directions_state(),
-            "history": history_state(self.history),
-        }
+        """Means, the health of the last samples, gradients to compare the next with, and cadences."""
+        self._take_samples(wait=True)
+        if not self.in_session:
+            for stamped in self.pending():
+                self.history.add(stamped)
+        return tracker_state(
+            self,
+            parameters=list(self._rows.names),
+            step=self._sampler.step,
+            skips=(self._sampler.skips.count, self._skips_written),
+            details=self._details,
+            cadences=[(c.every, c.factor) for c in (self._every, self._detail_every)],
+            means=pack(self._means.state()),
+            health=pack(self._health.state()),
+            samples=self._sample_records.state(),
+            directions=self._sampler.directions_state(),
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes what `state_dict` gave; parameters that are met later are compared by their place.
@@ -262,9 +260,9 @@ class GradientTracker(Tracker):
         Raises:
             InputError: other parameters, or a newer version.
         """
-        here, what = list(self._rows.names), "GradientTracker.load_state_dict"
-        known = checked(state, what)["parameters"]
-        found = checked({**state, "parameters": known[: max(len(here), 1)]}, what, parameters=here)
+        names = list(self._rows.names)
+        known = checked(state, "GradientTracker.load_state_dict")["parameters"]
+        found = checked_tracker_state(self, {**state, "parameters": known[: max(len(names), 1)]}, parameters=names)
         self._sampler.step, self._details = found["step"], found["details"]
         self._sampler.skips.count, self._skips_written = found["skips"]
         for cadence, (every, factor) in zip((self._every, self._detail_every), found["cadences"], strict=True):
@@ -273,7 +271,6 @@ class GradientTracker(Tracker):
         self._health.restore(unpack(found["health"]))
         self._sample_records.restore(found["samples"])
         self._sampler.restore_directions(found["directions"])
-        restore_history(self.history, found["history"])
 
     # --------------------------------------------------------------------------------------------- results
 
@@ -313,8 +310,7 @@ class GradientTracker(Tracker):
         Raises:
             InputError: `save_dir` cannot be written.
         """
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures, save_figures
         from tbmetrics.figures.training_dynamics import figures
 
         drawn = Figures(figures(self.history))

@@ -387,7 +387,7 @@ def test_a_quiet_one_says_nothing_and_stops_looking(caplog):
         visualizer.start_epoch(epoch)
         assert visualizer._wanted == (epoch == 0)
         model(torch.randn(2, 8))
-        visualizer.records(epoch)
+        visualizer.collect(epoch)
     assert caplog.text == ""
     visualizer.stop()
 
@@ -450,7 +450,7 @@ def test_maps_are_kept_of_few_epochs_evenly_spread():
         ({"model": 3}, "model must be a torch.nn.Module, got int"),
         ({"grid": (4,)}, r"grid must be \(rows, columns\) of the patches, got \(4,\)"),
         ({"max_samples": 0}, "max_samples must be a whole number of at least 1, got 0"),
-        ({"every": -1}, "every must be a whole number of steps, at least 1"),
+        ({"every": -1}, "every must be a whole number of at least 1"),
         ({"max_bytes": True}, "max_bytes must be a whole number of at least 1, got True"),
         ({"max_images": -1}, "max_images must be a whole number of at least 0, got -1"),
         ({"sample_names": "abc"}, "sample_names must be one name a sample, got the string 'abc'"),

@@ -413,7 +413,7 @@ def test_memory_is_bounded_over_a_long_run():
     for step in range(12_000):
         optimizer.step()
         if step % 50 == 0:
-            tracker.arrived()
+            list(tracker.history.filed(tracker.arrived()))
     tracker.update(epoch=0)
     assert len(tracker.history.tables[PARAMETERS_TAG]) <= 2000
     assert max(len(s) for s in tracker.history.scalars.values()) <= 5000
@@ -488,7 +488,7 @@ def test_update_before_hooks_says_what_is_missing():
     [
         ({"model": [1]}, r"model must be a torch.nn.Module, got list"),
         ({"optimizer": "adam"}, r"optimizer must be a torch.optim.Optimizer or a sequence of them, got str"),
-        ({"every": 0}, r"every must be a whole number of steps, at least 1, got 0"),
+        ({"every": 0}, r"every must be a whole number of at least 1, got 0"),
         ({"on_nonfinite": "stop"}, r"on_nonfinite must be 'warn', 'raise' or 'ignore', got 'stop'"),
         ({"include": ["conv*"]}, r"no parameter fits 'conv\*'"),
         ({"scaler": 2.0}, r"scaler must be a torch.amp.GradScaler, got float"),

@@ -22,7 +22,7 @@ def _run(model, steps=6, lr=1e-4, **options):
         optimizer.zero_grad()
         F.cross_entropy(model(DATA), TARGETS).backward()
         optimizer.step()
-        tracker.arrived()
+        list(tracker.history.filed(tracker.arrived()))
     tracker.update(epoch=0)
     tracker.remove_hooks()
     return tracker

@@ -1,4 +1,4 @@
-"""The comparison of two runs: against exhaustive tests, and by simulation where classes and positives are few."""
+"""The sign-flip test: against exhaustive tests, and by simulation where classes and positives are few."""
 
 import itertools
 
@@ -8,14 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
-from tbmetrics_longtail.comparison import EXACT_FLIPS_UP_TO, FLIPS, ClassValues, SignFlipTest, compare
-
-
-def _values(values, groups=None, names=None):
-    n = len(values)
-    return ClassValues(
-        tuple(names or map(str, range(n))), tuple(groups or ["tail"] * n), np.array(values, dtype=np.float64)
-    )
+from tbmetrics.statistics.sign_flips import FLIPS, SignFlipTest
 
 
 @given(st.lists(st.integers(-8, 8), min_size=1, max_size=9))
@@ -29,18 +22,18 @@ def test_few_classes_are_tested_exactly(differences):
 
 def test_it_is_scipys_paired_permutation_test():
     d = np.random.default_rng(1).normal(0.3, 1, 10)
-    found = permutation_test(
+    expected = permutation_test(
         (d, np.zeros(10)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=np.inf
     )
-    assert SignFlipTest(d).p() == pytest.approx(found.pvalue)
+    assert SignFlipTest(d).p() == pytest.approx(expected.pvalue)
 
 
 def test_many_classes_are_tested_at_random_close_to_scipy():
     d = np.random.default_rng(2).normal(0.12, 0.5, 60)
-    found = permutation_test(
+    expected = permutation_test(
         (d, np.zeros(60)), lambda x, y: np.mean(x - y), permutation_type="samples", n_resamples=9999, rng=3
     )
-    assert SignFlipTest(d).p() == pytest.approx(found.pvalue, abs=0.02)
+    assert SignFlipTest(d).p() == pytest.approx(expected.pvalue, abs=0.02)
     assert SignFlipTest(np.full(400, 0.1)).p() == pytest.approx(1 / (1 + FLIPS))  # never zero
 
 
@@ -75,29 +68,3 @@ def test_the_interval_is_where_the_test_does_not_reject():
         assert test.p(float(inside)) > 0.05
     assert test.p(low - 1e-3) <= 0.05
     assert test.p(high + 1e-3) <= 0.05
-
-
-def test_too_few_classes_have_no_interval_and_say_why():
-    result = compare(_values([0.1] * 5), _values([0.9] * 5)).groups["tail"]
-    assert (result.n_defined, result.n_higher) == (5, 5)
-    assert result.least_p == pytest.approx(2 / 2**5)
-    assert result.least_p > 0.05
-    assert np.isnan([result.lower, result.upper]).all()
-    assert EXACT_FLIPS_UP_TO >= 6
-
-
-def test_equal_values_everywhere_are_no_difference():
-    result = compare(_values([0.5] * 8), _values([0.5] * 8)).groups["tail"]
-    assert (result.difference, result.sign_flip_p) == (0, 1)
-    assert (result.lower, result.upper) == pytest.approx((0, 0), abs=2e-3)
-
-
-def test_undefined_classes_and_missing_names_are_left_out():
-    a = _values([0.1, np.nan, 0.5, 0.6], ["head", "head", "tail", "tail"], "wxyz")
-    b = _values([0.9, 0.2, 0.4, 0.3], ["head", "head", "tail", "head"], "zxyv")
-    result = compare(a, b)
-    assert (result.n_joined, result.n_regrouped) == (3, 1)
-    assert (result.only_in_a, result.only_in_b) == (("w",), ("v",))
-    assert result.groups["head"].n_defined == 0
-    assert np.isnan(result.groups["head"].difference)
-    assert result.groups["tail"].difference == pytest.approx(((0.4 - 0.5) + (0.9 - 0.6)) / 2)

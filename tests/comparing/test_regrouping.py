@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbmetrics.classes.buckets import count_buckets
-from tbmetrics.classes.groups import ClassGroups, macro_mean
+from tbmetrics.classes.groups import ClassGroups, count_buckets, macro_mean
+from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped, rule_of_bounds
 from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS
 from tbmetrics.statistics.intervals import Z95, wilson
-from tbmetrics_longtail.regrouping import COMBINATIONS, FINE_BUCKETS, Bounds, bucket_sums, regrouped
 
 
 def _table(counts, seed=0, steps=3):
@@ -61,7 +60,7 @@ def _combined(metric, sums):
 )
 def test_sums_by_bucket_give_the_metric_of_any_group(counts, head_min, below, metric):
     classes = ClassGroups.from_counts(counts)["class"]
-    bounds = Bounds(head_min, max(0, head_min - 1 - below))
+    bounds = rule_of_bounds(head_min, max(0, head_min - 1 - below))
     buckets = count_buckets(classes, FINE_BUCKETS)
     table = _table(counts)
     sums = bucket_sums(table, CLASS_COLUMNS, metric, buckets)
@@ -116,4 +115,4 @@ def test_the_variance_is_that_of_the_intervals_of_the_classes():
 @pytest.mark.parametrize("bounds", [(10, 10), (5, 20), (float("nan"), 3), (float("inf"), 3), (4, float("-inf"))])
 def test_bounds_that_are_none_are_refused(bounds):
     with pytest.raises(ValueError, match="tail must end below the head"):
-        Bounds(*bounds)
+        rule_of_bounds(*bounds)
