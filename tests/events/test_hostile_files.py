@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
@@ -30,12 +30,6 @@ from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Histogram, Image, PRCurve, Scalar, SchemaError, Table, Text, decode_content
 from tests.events.test_writer import EVERYTHING, TABLE
 from tests.fuzz.targets import read_everything
-
-SLOW = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +61,11 @@ def _log(*logged):
     return b"".join(frame(Event(step=i, summary=Summary(value=[v])).SerializeToString()) for i, v in enumerate(logged))
 
 
-@SLOW
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_read(content):
     _read(content)
 
 
-@SLOW
 @given(st.data())
 def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     content = bytearray(whole)
@@ -92,7 +84,6 @@ def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     _read(bytes(content))
 
 
-@SLOW
 @given(st.data())
 def test_records_whose_checksums_hold_but_whose_content_does_not(payloads, data):
     """What a program writes that means harm, or has a fault of its own."""
@@ -248,14 +239,12 @@ def _again(record):
     return decode(value, value.metadata if value.HasField("metadata") else None)
 
 
-@SLOW
 @given(tags, numbers, st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
 def test_scalars_and_texts_come_back(tag, number, text):
     np.testing.assert_equal(_again(Scalar(tag, number)).value, number)
     assert _again(Text("t", text)).markdown == text
 
 
-@SLOW
 @given(st.integers(1, 6), st.integers(1, 4), st.data())
 def test_tables_come_back(rows, columns, data):
     dtype = data.draw(st.sampled_from([np.float32, np.float16]))
@@ -273,7 +262,6 @@ def test_tables_come_back(rows, columns, data):
     )
 
 
-@SLOW
 @given(st.integers(0, 5), st.data())
 def test_histograms_come_back(size, data):
     floats = arrays(np.float64, size, elements=st.floats())
@@ -283,7 +271,6 @@ def test_histograms_come_back(size, data):
         np.testing.assert_array_equal(getattr(again, name), getattr(record, name))
 
 
-@SLOW
 @given(st.integers(1, 9), st.data())
 def test_curves_come_back(size, data):
     floats = arrays(np.float64, size, elements=numbers)
@@ -294,7 +281,6 @@ def test_curves_come_back(size, data):
     assert (again.display_name, again.description) == ("title", "words")
 
 
-@SLOW
 @given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([3, 4]), st.data())
 def test_images_come_back(height, width, channels, data):
     pixels = data.draw(arrays(np.uint8, (height, width, channels)))

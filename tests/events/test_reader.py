@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
@@ -215,7 +215,6 @@ def _framing(tmp_path, data):
     return [bytes(payload) for _, payload in framing.records()], framing
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(WHOLE)))
 def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
     payloads, framing = _framing(tmp_path, WHOLE[:length])
@@ -224,7 +223,6 @@ def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
     assert framing.problems == []
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
 def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, position, change):
     damaged = bytearray(WHOLE)
@@ -235,7 +233,6 @@ def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, position, ch
     assert len(framing.problems) == 1 or hit == len(PAYLOADS) - 1
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400))
 def test_garbage_never_raises(tmp_path, data):
     payloads, _ = _framing(tmp_path, data + WHOLE)
