@@ -7,6 +7,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from hypothesis import HealthCheck, settings
 
+from tests.browser import browser, context, page  # noqa: F401
+
 settings.register_profile(
     "tbmetrics",
     max_examples=60,

@@ -17,7 +17,7 @@ from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import export
 from tbmetrics.exporting.longtail_tab import HistoryProvider, payload
 from tbmetrics.records import class_table_tag
-from tests.plugin.chromium import FLAGS, chromium
+from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log
 from tests.plugin.tab import HOSTILE, REST, shown
 
@@ -80,16 +80,15 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
     expect = sync_api.expect
     faults: list[str] = []
     a = logs[1]["baseline"]["digit"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    with chromium() as browser:
+        page = new_context(browser, viewport={"width": 1500, "height": 1000}).new_page()
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url))
         page.goto(f"file://{page_path}")
         page.locator("iframe.live").scroll_into_view_if_needed()
         tab = page.frame_locator("iframe.live")
-        expect(tab.locator("h1")).to_have_text("digit", timeout=20_000)
+        expect(tab.locator("h1")).to_have_text("digit")
         head = tab.locator(".tile[data-group=head]")
         expect(head.locator("[data-side=A]")).to_have_text(shown(a.group("f1", "head")[-1]))
         expect(head.locator(".tells")).to_contain_text("95 %")
@@ -124,5 +123,4 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
             card.get_by_role("menuitem", name="Download PNG").click()
         assert download.value.suggested_filename.endswith(".png")
         assert page.title() != "owned"
-        browser.close()
     assert faults == []

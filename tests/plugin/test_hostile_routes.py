@@ -277,7 +277,7 @@ def test_a_real_server_refuses_what_no_browser_would_send(tmp_path):
             ("OPTIONS", f"{PREFIX}/runs", 405),
             ("DELETE", f"{PREFIX}/static/index.js", 405),
         ]:
-            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+            connection = http.client.HTTPConnection(address.hostname, address.port)
             connection.putrequest(method, target, skip_accept_encoding=True)
             connection.endheaders()
             response = connection.getresponse()
