@@ -14,7 +14,6 @@ LONGER = {
     "tbmetrics/session.py": (572, "TBMetrics: the page of documentation on its constructor, and every verb"),
     "tbmetrics/training_dynamics/attention.py": (407, "one tracker: probe and hooks share its state"),
     "tbmetrics/training_dynamics/gradients.py": (346, "one tracker: hooks, resuming and results share its state"),
-    "plugins/tbmetrics_longtail/static/types.js": (335, "types only"),
 }
 
 SOURCES = sorted(

@@ -30,8 +30,8 @@ ELEMENTS = {"svg", "g", "defs", "title", "desc", "text", "tspan", "rect", "path"
 ELEMENTS |= {"clipPath", "pattern", "linearGradient"}
 
 PICTURE = """async (element, [base, scale]) => {
-  const { pictureOf } = await import(base + 'picture.js');
-  const { svgText, pngBlob } = await import(base + 'download.js');
+  const { pictureOf } = await import(base + 'charts/picture.js');
+  const { svgText, pngBlob } = await import(base + 'charts/download.js');
   const picture = pictureOf(element, { title: 'A & <b>', caption: 'what it shows\\u0001' });
   const box = element.getBoundingClientRect();
   let png = '';
@@ -370,7 +370,7 @@ def test_boxes_have_their_backgrounds_gradients_and_borders(page, board):
 def test_a_file_is_saved_under_its_name(page, board, tmp_path):
     show(page, board, "few", "light")
     script = """async base => {
-      const { csvBlob, fileName, jsonBlob, save } = await import(base + 'download.js');
+      const { csvBlob, fileName, jsonBlob, save } = await import(base + 'charts/download.js');
       const table = { columns: ['class', 'f1'], rows: [['=1+1', 0.5], ['שלום', null]] };
       save(csvBlob(table), fileName(['../few', '<b>'], 'csv'));
     }"""
@@ -382,7 +382,7 @@ def test_a_file_is_saved_under_its_name(page, board, tmp_path):
     assert page.locator("a[download]").count() == 0
     assert json.loads(
         page.evaluate(
-            f"async () => (await import('{static(board)}download.js')).jsonText("
+            f"async () => (await import('{static(board)}charts/download.js')).jsonText("
             "{columns: ['a'], rows: [[NaN]]}, {step: 3})"
         )
     ) == {"about": {"step": 3}, "columns": ["a"], "rows": [[None]]}

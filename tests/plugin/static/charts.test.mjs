@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/calibration.js';
-import { flowByGroup } from '../../../plugins/tbmetrics_longtail/static/flow.js';
-import { nearest } from '../../../plugins/tbmetrics_longtail/static/plot.js';
-import { bestPoint } from '../../../plugins/tbmetrics_longtail/static/pr-card.js';
-import { paretoFront } from '../../../plugins/tbmetrics_longtail/static/tradeoff.js';
-import { binnedTrend } from '../../../plugins/tbmetrics_longtail/static/trend.js';
+import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { flowByGroup } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { nearest } from '../../../plugins/tbmetrics_longtail/static/charts/plot.js';
+import { bestPoint } from '../../../plugins/tbmetrics_longtail/static/cards/pr.js';
+import { paretoFront } from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
+import { binnedTrend } from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
 
 const BUCKETS = [
   { group: 'head', lowest: 500, highest: 500, n_classes: 1 },

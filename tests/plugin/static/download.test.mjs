@@ -9,7 +9,7 @@ import {
   jsonBlob,
   jsonText,
   pngScale,
-} from '../../../plugins/tbmetrics_longtail/static/download.js';
+} from '../../../plugins/tbmetrics_longtail/static/charts/download.js';
 
 /** @param {string} text a CSV of RFC 4180, read by the letter @returns {string[][]} */
 function readCsv(text) {

@@ -19,7 +19,7 @@ import {
   stopPlaces,
   tileOf,
   xmlText,
-} from '../../../plugins/tbmetrics_longtail/static/picture-shapes.js';
+} from '../../../plugins/tbmetrics_longtail/static/charts/picture-shapes.js';
 
 const BOX = { x: 10, y: 20, width: 100, height: 50 };
 const SHARP = [0, 0, 0, 0].map(() => ({ rx: 0, ry: 0 }));

@@ -1,0 +1,196 @@
+// @ts-check
+/** The frame of each part of the page: heading, explanation, menu, and what stands there while there is nothing to show. */
+
+import { CardMenu } from './menu.js';
+import { el, fill, nameOf } from '../charts/dom.js';
+
+/** @import { Tooltip } from '../charts/plot.js' */
+/** @import { ClassRows } from '../host/class-rows.js' */
+/** @import { Data } from '../host/data.js' */
+/** @import { Part } from '../host/resources.js' */
+/** @import { ApiFault } from '../host/resources.js' */
+/** @import { State } from '../model/state.js' */
+/** @import { Table } from '../model/types.js' */
+
+/**
+ * @typedef {object} How a state is changed
+ * @property {boolean} [replace] no step of its own in the browser's history
+ * @property {boolean} [moving] more of it follows at once
+ */
+
+/**
+ * @typedef {object} Page what every part of the tab shares
+ * @property {Data} data
+ * @property {Tooltip} tooltip
+ * @property {(patch: Partial<State>, how?: How) => void} set
+ * @property {() => State} state
+ * @property {() => void} retry
+ * @property {() => void} redraw in the next frame
+ * @property {(card: string) => string} linkTo
+ * @property {(card: string) => Record<string, string | number | null>} about what a download was made of
+ */
+
+const SAID_MS = 8000;
+export const NO_VALIDATION = 'No validation at or before this step.';
+
+export class Card {
+  /**
+   * `id` names the card in links; `table` gives its numbers for downloads.
+   * @param {{id: string, title: string, className: string, page: Page, table: () => Table | null}} options
+   */
+  constructor({ id, title, className, page, table }) {
+    this.id = id;
+    this._page = page;
+    this._caption = el('p', { class: 'caption' });
+    this._notice = el('div', { class: 'notice', role: 'alert', hidden: true });
+    this._said = el('div', { class: 'said', role: 'status', hidden: true, 'data-no-picture': true });
+    this.title = el('h2', { id: `card-${id}` }, title);
+    this.tools = el('div', { class: 'tools' });
+    this.body = el('div', { class: 'body' });
+    this.waits = false;
+    /** What the body was last drawn for; null where something else stands there. @type {string | null} */
+    this._drawnFor = null;
+    this._width = new Width(this.body, page.redraw);
+    this._menu = new CardMenu(this, page, table);
+    this.element = el(
+      'section',
+      { class: `card ${className}`, 'data-card': id, 'aria-labelledby': `card-${id}` },
+      el('header', {}, el('div', {}, this.title, this._caption), this.tools, this._menu.element),
+      this._said,
+      this._notice,
+      this.body,
+    );
+  }
+
+  /** @param {...(Node | string)} content */
+  caption(...content) {
+    fill(this._caption, ...content);
+  }
+
+  captionText() {
+    return this._caption.textContent ?? '';
+  }
+
+  /** Shows that the card is, or is not, in full size. @param {boolean} full */
+  setFull(full) {
+    this.element.classList.toggle('full', full);
+    this._menu.update(full);
+  }
+
+  /** The width of the body. */
+  get width() {
+    return this._width.value;
+  }
+
+  /** The height of a chart: `normal`, or what there is in full size. @param {number} normal */
+  height(normal) {
+    if (!this.element.classList.contains('full')) return normal;
+    return Math.max(normal, document.documentElement.clientHeight - 190);
+  }
+
+  /** Words for a moment, below the heading. @param {...(Node | string)} content */
+  say(...content) {
+    window.clearTimeout(this._saying);
+    fill(this._said, ...content);
+    this._said.hidden = false;
+    this._saying = window.setTimeout(() => {
+      this._said.hidden = true;
+    }, SAID_MS);
+  }
+
+  /**
+   * Shows how far the `parts` are; says whether there is anything to draw in the body.
+   * @param {Part[]} parts
+   */
+  ready(parts) {
+    const failed = parts.filter(({ resource }) => resource.fault);
+    const any = parts.length === 0 || parts.some(({ resource }) => resource.status === 'ready');
+    const waits = !any && failed.length < parts.length;
+    const stale = parts.some(({ resource }) => resource.stale && !resource.fault);
+    this.waits = waits;
+    this.element.classList.toggle('stale', stale);
+    this.element.classList.toggle('waits', waits);
+    this.element.setAttribute(
+      'aria-busy',
+      String(stale || parts.some(({ resource }) => resource.status === 'loading')),
+    );
+    this._report(failed);
+    if (!any) this.put(waits ? skeleton() : '');
+    return any;
+  }
+
+  /** Whether the body must be drawn anew: for another `key`, or after something else. @param {string} key */
+  isNew(key) {
+    if (key === this._drawnFor) return false;
+    this._drawnFor = key;
+    return true;
+  }
+
+  /** In place of the drawing. @param {Node | string} content */
+  put(content) {
+    this._drawnFor = null;
+    fill(this.body, content);
+  }
+
+  /**
+   * The rows to draw, or null: then the body says why there are none, or keeps what it shows until they are there.
+   * @param {ClassRows} source
+   */
+  rowsOf(source) {
+    if (!this.ready(source.parts)) return null;
+    if (!source.rows && !source.expected) this.put(nothing(NO_VALIDATION));
+    return source.rows;
+  }
+
+  /** @param {Part[]} failed */
+  _report(failed) {
+    const key = JSON.stringify(failed.map(({ name, resource }) => [name, resource.fault, resource.status]));
+    if (this._notice.dataset.key === key) return;
+    this._notice.dataset.key = key;
+    this._notice.hidden = failed.length === 0;
+    fill(this._notice, ...(failed.length ? faultText(failed, this._page.retry) : []));
+  }
+}
+
+/** @param {Part[]} failed @param {() => void} onRetry */
+function faultText(failed, onRetry) {
+  const shown = failed.slice(0, 3).map(({ name, resource }) => {
+    const { error, hint } = /** @type {ApiFault} */ (resource.fault);
+    const old = resource.status === 'ready' ? ' Shown is what was read before.' : '';
+    return el('p', {}, el('strong', {}, name ? nameOf(name) : 'Not loaded'), `: ${error}. ${hint}${old}`);
+  });
+  const more = failed.length > 3 && el('p', {}, `and ${failed.length - 3} more`);
+  return [
+    el('div', { class: 'faults' }, ...shown, more),
+    el('button', { type: 'button', class: 'button', onclick: onRetry }, 'Retry'),
+  ];
+}
+
+/** In place of what is on its way. */
+export function skeleton() {
+  return el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' });
+}
+
+/** A line in place of what cannot be shown for a reason that is no fault. @param {string} text */
+export function nothing(text) {
+  return el('p', { class: 'nothing' }, text);
+}
+
+export class Width {
+  /** @param {Element} element @param {() => void} changed called when it has got another width */
+  constructor(element, changed) {
+    this._element = element;
+    this._value = 0;
+    new ResizeObserver(([entry]) => {
+      const value = Math.floor(entry.contentRect.width);
+      if (value === this._value) return;
+      this._value = value;
+      changed();
+    }).observe(element);
+  }
+
+  /** Whole pixels; 0 while it is not in the page. */
+  get value() {
+    return this._value || this._element.clientWidth;
+  }
+}
