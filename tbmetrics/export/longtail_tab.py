@@ -47,7 +47,8 @@ _SAFE = "!~*'()-_."  # what JavaScript's encodeURIComponent leaves as it is
 _PLUGIN = "longtail"
 
 _FRAME = """<p>As in TensorBoard: choose runs, steps, classes, and the thresholds of head and tail.{less}</p>
-<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" srcdoc="{document}"></iframe>
+<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" allow="clipboard-write"
+ srcdoc="{document}"></iframe>
 """
 _DOCUMENT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Long Tail</title>
 <style>{style}</style></head><body><script type="text/plain" id="data">{data}</script>

@@ -3,6 +3,7 @@
 
 import { Card, nothing, Width } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
+import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
 import { count, number, plural } from '../model/format.js';
@@ -32,6 +33,7 @@ export class CalibrationCard {
       className: 'calibration-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
     });
     this.element = this._card.element;
     this._charts = GROUPS.map((group) => {
@@ -72,9 +74,7 @@ export class CalibrationCard {
     const key = [view.attribute, view.grouping?.key, width, height].concat(keyOf(this._sides)).join('\n');
     if (!width || !this._card.isNew(key)) return;
     for (const { group, heading, chart, errors } of this._charts) {
-      const drawn = this._sides.flatMap(({ letter, run, resource }) =>
-        resource.value ? [{ letter, run, found: reliabilityOf(resource.value, view.grouping, group) }] : [],
-      );
+      const drawn = this._drawn(view, group);
       fill(heading, groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(drawn, view)));
       this._diagram(chart, drawn, group, width, height);
       fill(
@@ -128,6 +128,30 @@ export class CalibrationCard {
       el('p', { class: 'tooltip-title' }, sideBadge(letter), ' ', nameOf(run.run)),
       el('p', {}, `says ${number(found.confidence[bin])}, is right ${number(found.accuracy[bin])}`),
       el('p', { class: 'muted' }, `${plural(found.n[bin], 'example')} of ${count(found.total)}`),
+    );
+  }
+
+  _picture() {
+    const view = this._view;
+    if (!view || !this._sides.length) return null;
+    return {
+      legend: [
+        ...this._sides.map(({ letter, run }) => runEntry(letter, run)),
+        { text: 'bars: share of the examples in each bin' },
+        { text: 'dashed: as sure as right' },
+      ],
+      panels: this._charts.map(({ group, chart }) => {
+        const errors = this._drawn(view, group).map(({ letter, found }) => `${letter} ECE ${number(found.ece)}`);
+        return { heading: groupEntry(group, groupTitle(group), errors.join(', ')), chart };
+      }),
+      columns: this._charts.length,
+    };
+  }
+
+  /** @param {View} view @param {string} group @returns {Drawn[]} */
+  _drawn(view, group) {
+    return this._sides.flatMap(({ letter, run, resource }) =>
+      resource.value ? [{ letter, run, found: reliabilityOf(resource.value, view.grouping, group) }] : [],
     );
   }
 

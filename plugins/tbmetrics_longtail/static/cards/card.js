@@ -4,6 +4,7 @@
 import { CardMenu } from './menu.js';
 import { el, fill, nameOf } from '../charts/dom.js';
 
+/** @import { Picture } from '../charts/picture.js' */
 /** @import { Tooltip } from '../charts/plot.js' */
 /** @import { ClassRows } from '../host/class-rows.js' */
 /** @import { Data } from '../host/data.js' */
@@ -30,20 +31,27 @@ import { el, fill, nameOf } from '../charts/dom.js';
  * @property {(card: string) => Record<string, string | number | null>} about what a download was made of
  */
 
+/**
+ * @typedef {object} CardContent what a card has to take away
+ * @property {() => Table | null} table its numbers
+ * @property {() => Omit<Picture, 'facts' | 'title'> & {title?: string} | null} [picture] its charts, if it has any
+ * @property {'metric' | 'class_metric'} [metric] which of the chosen metrics it shows, if any
+ */
+
 const SAID_MS = 8000;
 export const NO_VALIDATION = 'No validation at or before this step.';
 
 export class Card {
   /**
-   * `id` names the card in links; `table` gives its numbers for downloads.
-   * @param {{id: string, title: string, className: string, page: Page, table: () => Table | null}} options
+   * `id` names the card in links; the rest of the content is for downloads.
+   * @param {{id: string, title: string, className: string, page: Page} & CardContent} options
    */
-  constructor({ id, title, className, page, table }) {
+  constructor({ id, title, className, page, ...content }) {
     this.id = id;
     this._page = page;
     this._caption = el('p', { class: 'caption' });
     this._notice = el('div', { class: 'notice', role: 'alert', hidden: true });
-    this._said = el('div', { class: 'said', role: 'status', hidden: true, 'data-no-picture': true });
+    this._said = el('div', { class: 'said', role: 'status', hidden: true });
     this.title = el('h2', { id: `card-${id}` }, title);
     this.tools = el('div', { class: 'tools' });
     this.body = el('div', { class: 'body' });
@@ -51,7 +59,7 @@ export class Card {
     /** What the body was last drawn for; null where something else stands there. @type {string | null} */
     this._drawnFor = null;
     this._width = new Width(this.body, page.redraw);
-    this._menu = new CardMenu(this, page, table);
+    this._menu = new CardMenu(this, page, content);
     this.element = el(
       'section',
       { class: `card ${className}`, 'data-card': id, 'aria-labelledby': `card-${id}` },
@@ -65,10 +73,6 @@ export class Card {
   /** @param {...(Node | string)} content */
   caption(...content) {
     fill(this._caption, ...content);
-  }
-
-  captionText() {
-    return this._caption.textContent ?? '';
   }
 
   /** Shows that the card is, or is not, in full size. @param {boolean} full */
@@ -90,11 +94,17 @@ export class Card {
 
   /** Words for a moment, below the heading. @param {...(Node | string)} content */
   say(...content) {
-    window.clearTimeout(this._saying);
     fill(this._said, ...content);
     this._said.hidden = false;
+    this._hideLater();
+  }
+
+  /** Not while the keyboard is in it. */
+  _hideLater() {
+    window.clearTimeout(this._saying);
     this._saying = window.setTimeout(() => {
-      this._said.hidden = true;
+      if (this._said.contains(document.activeElement)) this._hideLater();
+      else this._said.hidden = true;
     }, SAID_MS);
   }
 

@@ -27,6 +27,7 @@ export class TableCard {
       className: 'table-card',
       page,
       table: () => this._numbers(),
+      metric: 'class_metric',
     });
     this.element = this._card.element;
     this.search = el('input', {

@@ -3,6 +3,7 @@
 
 import { Card, Width } from './card.js';
 import { el, fill, nameOf, sideBadge } from '../charts/dom.js';
+import { runEntry } from '../charts/picture.js';
 import { REMEDY_NAMES, RemedyChart } from '../charts/remedy-chart.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
 import { metricText, number } from '../model/format.js';
@@ -12,6 +13,14 @@ import { metricText, number } from '../model/format.js';
 /** @import { DiagnosisAnswer, FindingAnswer, RunView, Table, View } from '../model/types.js' */
 
 const HEIGHT = 300;
+const REMEDIES = 'Remedies without training';
+const MARKS = Object.freeze([
+  '✚ as trained',
+  '● logit adjustment',
+  '◆ τ-normalisation',
+  '▲ thresholds by class',
+  'ringed: the best',
+]);
 const WORDS = Object.freeze(['not found', '▲ noted', '▲▲ strong']);
 
 /** @typedef {SideAnswer<DiagnosisAnswer>} Side */
@@ -26,12 +35,12 @@ export class DiagnosisCard {
       className: 'diagnosis-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
     });
     this.element = this._card.element;
     this._chart = new RemedyChart(page.tooltip);
-    this._plot = el('figure', { class: 'chart' }, el('h3', {}, 'Remedies without training'), this._chart.element);
-    this._legend = el('p', { class: 'caption' });
-    this._plot.append(this._legend);
+    this._plot = el('figure', { class: 'chart' }, el('h3', {}, REMEDIES), this._chart.element);
+    this._plot.append(el('p', { class: 'caption' }, `Along their τ: ${MARKS.join(', ')}.`));
     this._findings = el('div', { class: 'finding-sides' });
     this._layout = el('div', { class: 'diagnosis' }, this._findings, this._plot);
     this._width = new Width(this._plot, page.redraw);
@@ -66,10 +75,16 @@ export class DiagnosisCard {
     );
     this._plot.hidden = !drawn.length;
     if (drawn.length) this._chart.draw(drawn, this._width.value, this._card.height(HEIGHT));
-    fill(
-      this._legend,
-      '✚ as trained; ● logit adjustment, ◆ τ-normalisation, ▲ thresholds by class, along their τ; ringed: the best.',
-    );
+  }
+
+  _picture() {
+    if (this._plot.hidden || !this._sides.length) return null;
+    return {
+      title: REMEDIES,
+      legend: [...this._sides.map(({ letter, run }) => runEntry(letter, run)), ...MARKS.map((text) => ({ text }))],
+      panels: [{ heading: null, chart: this._chart.element }],
+      columns: 1,
+    };
   }
 
   /** @returns {Table} */

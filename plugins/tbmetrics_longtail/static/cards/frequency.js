@@ -2,25 +2,25 @@
 /** The metric of every class against its frequency rank, over the training counts themselves; ranks can be brushed. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
-import { countBars, RankBrush, Scatter } from '../charts/frequency-chart.js';
+import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge, svg } from '../charts/dom.js';
+import { classMarks, countBars, RankBrush, trendLine } from '../charts/frequency-chart.js';
+import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { count, metricText, number, plural } from '../model/format.js';
-import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
-import { binnedTrend, mean } from '../model/statistics.js';
+import { extent, niceDomain } from '../model/scale.js';
+import { mean } from '../model/statistics.js';
 import { GROUPS } from '../model/view.js';
 
-/** @import { Page } from './card.js' */
+/** @import { CardContent, Page } from './card.js' */
+/** @import { FrequencySide } from '../charts/frequency-chart.js' */
 /** @import { ClassRows } from '../host/class-rows.js' */
 /** @import { State } from '../model/state.js' */
-/** @import { Row, RunView, Table, View } from '../model/types.js' */
+/** @import { Row, Table, View } from '../model/types.js' */
 
 const HEIGHT = 240;
 const BARS = 112;
 const MARGIN = Object.freeze({ top: 10, right: 26, bottom: 12, left: 52 });
 const REACH = 14;
-
-/** @typedef {{letter: 'A' | 'B', run: RunView, points: {x: number, y: number, row: Row}[]}} Side */
 
 export class FrequencyCard {
   /** @param {Page} page @param {ClassRows} rows */
@@ -33,28 +33,32 @@ export class FrequencyCard {
       className: 'frequency-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
+      metric: 'class_metric',
     });
     this.element = this._card.element;
-    this._scatter = new Scatter();
     this._axes = svg('g');
+    this._marks = svg('g');
     this._trends = svg('g');
     this._brush = svg('rect', { class: 'brush', visibility: 'hidden' });
     this._svg = svg(
       'svg',
       {
-        class: 'plot over',
+        class: 'plot over-ranks',
         role: 'img',
         onpointerleave: () => page.tooltip.hide(),
       },
       this._axes,
+      this._marks,
       this._brush,
       this._trends,
     );
     this._chosen = el('div', { class: 'chosen', role: 'status' });
     this._strip = el('ul', { class: 'legend' });
-    this._plot = el('div', { class: 'layers' }, this._scatter.element, this._svg);
-    /** @type {Side[]} */
+    /** @type {FrequencySide[]} */
     this._sides = [];
+    /** @type {SVGSVGElement | null} */
+    this._bars = null;
     this._choosing = new RankBrush({
       onDrag: (range) => this._showBrush(range),
       onChosen: (range) => page.set({ brush: range }),
@@ -74,15 +78,7 @@ export class FrequencyCard {
     this._state = state;
     const width = Math.max(300, this._card.width);
     const height = this._card.height(HEIGHT + BARS) - BARS;
-    const key = [
-      this._rows.key,
-      view.classMetric,
-      view.a?.run,
-      view.b?.run,
-      width,
-      height,
-      document.documentElement.dataset.theme,
-    ].join('|');
+    const key = [this._rows.key, view.classMetric, view.a?.run, view.b?.run, width, height].join('|');
     if (this._card.isNew(key)) this._draw(view, rows, width, height, label);
     this._showBrush(state.brush);
   }
@@ -132,20 +128,12 @@ export class FrequencyCard {
     this._svg.setAttribute('height', String(height));
     this._svg.setAttribute('aria-label', describe(this._sides, label));
     fill(this._axes, ...frame.axes.filter((node) => !(node instanceof Element && node.classList.contains('x'))));
-    fill(this._trends, ...this._sides.flatMap((side) => trendOf(side, byRank, frame)));
-    fill(
-      this._card.body,
-      this._legend(),
-      this._chosen,
-      this._plot,
-      countBars(byRank, width, BARS, MARGIN),
-      this._strip,
-    );
-    this._bars = /** @type {SVGSVGElement} */ (this._card.body.querySelector('.count-bars'));
+    fill(this._marks, ...this._sides.map((side) => classMarks(side, frame)));
+    fill(this._trends, ...this._sides.flatMap((side) => trendLine(side, byRank, frame)));
+    this._bars = countBars(byRank, width, BARS, MARGIN);
+    fill(this._card.body, this._legend(), this._chosen, this._svg, this._bars, this._strip);
     this._choosing.follow(this._bars);
     this._choosing.cover(byRank.length, [MARGIN.left, width - MARGIN.right]);
-    // After the canvas is in the page: its colours are those of the style sheet.
-    this._scatter.draw(this._sides, frame, width, height);
     this._drawStrip(rows);
   }
 
@@ -261,6 +249,21 @@ export class FrequencyCard {
     ];
   }
 
+  /** @returns {ReturnType<NonNullable<CardContent['picture']>>} */
+  _picture() {
+    if (!this._bars || !this._byRank?.length) return null;
+    const groups = GROUPS.filter((group) => this._byRank?.some((row) => row.group === group));
+    return {
+      legend: [
+        ...this._sides.map(({ letter, run }) => runEntry(letter, run)),
+        { text: 'A filled, B hollow; lines: mean of neighbouring classes' },
+        ...groups.map((group) => groupEntry(group, '', groupTitle(group))),
+      ],
+      panels: [this._svg, this._bars].map((chart) => ({ heading: null, chart })),
+      columns: 1,
+    };
+  }
+
   /** @returns {Table} */
   _table() {
     const rows = (this._byRank ?? []).map((row) => [
@@ -276,29 +279,7 @@ export class FrequencyCard {
   }
 }
 
-/** @param {Side} side @param {readonly Row[]} byRank @param {{x: (v: number) => number, y: (v: number) => number}} frame */
-function trendOf({ letter, run, points }, byRank, { x, y }) {
-  const values = new Map(points.map((p) => [p.x, p.y]));
-  const trend = binnedTrend(byRank.map((row) => ({ x: row.rank, y: values.get(row.rank) ?? null })));
-  if (trend.length < 3) return [];
-  const line = trend.map((p) => ({ ...p, lower: null, upper: null }));
-  const last = trend[trend.length - 1];
-  return [
-    svg(
-      'g',
-      { class: 'run compared trend', 'data-side': letter, ...runColor(run.style) },
-      svg('path', { class: 'run-line halo', d: linePath(line, x, y) }),
-      svg('path', { class: 'run-line', d: linePath(line, x, y), 'stroke-dasharray': run.style.dash || null }),
-      svg('path', {
-        class: 'run-marker',
-        d: trend.map((p) => markerPath(run.style.marker, x(p.x), y(p.y), 3)).join(''),
-      }),
-      svg('text', { class: 'end-label', x: x(last.x) + 8, y: y(last.y) + 4 }, letter),
-    ),
-  ];
-}
-
-/** @param {Side[]} sides @param {string} label */
+/** @param {FrequencySide[]} sides @param {string} label */
 function describe(sides, label) {
   const texts = sides.map(
     ({ letter, points }) => `${letter}: ${plural(points.length, 'class', 'classes')} with a value`,

@@ -1,22 +1,22 @@
 // @ts-check
-/** The menu of a card: its picture, its numbers, its address, and the whole window for it. */
+/** The menu of a card: its charts as a picture, its numbers as tables, its address, and the whole window for it. */
 
 import { el, fill } from '../charts/dom.js';
-import { csvBlob, fileName, jsonBlob, pngBlob, save, svgBlob } from '../charts/download.js';
-import { pictureOf } from '../charts/picture.js';
+import { drawPicture, pngBlob, svgBlob } from '../charts/picture.js';
 import { hasAddress } from '../host/tensorboard.js';
+import { metricText, ruleText } from '../model/format.js';
+import { csvBlob, fileName, jsonBlob, latexText, markdownText } from '../model/table-text.js';
 
-/** @import { Card, Page } from './card.js' */
-/** @import { Table } from '../model/types.js' */
+/** @import { Card, CardContent, Page } from './card.js' */
 
-/** @typedef {() => Table | null} TableSource */
+const REVOKE_MS = 60_000;
 
 export class CardMenu {
-  /** @param {Card} card @param {Page} page @param {TableSource} table */
-  constructor(card, page, table) {
+  /** @param {Card} card @param {Page} page @param {CardContent} content what can be taken away */
+  constructor(card, page, content) {
     this._card = card;
     this._page = page;
-    this._table = table;
+    this._content = content;
     this._said = el('span', { class: 'for-readers', role: 'status' });
     this._full = this._item('Full size', () => page.set({ full: page.state().full === card.id ? null : card.id }));
     this._list = el(
@@ -28,11 +28,17 @@ export class CardMenu {
         onkeydown: (/** @type {KeyboardEvent} */ event) => this._key(event),
       },
       this._full,
-      ...(hasAddress() ? [this._item('Copy link', () => this._copyLink())] : []),
-      this._item('Download SVG', () => this._save('svg', async () => svgBlob(this._picture()))),
-      this._item('Download PNG', () => this._save('png', () => pngBlob(this._picture()))),
+      ...(hasAddress() ? [this._item('Copy link', () => this._copy('Link', page.linkTo(card.id)))] : []),
+      ...(content.picture
+        ? [
+            this._item('Download SVG', () => this._save('svg', async () => svgBlob(this._picture()))),
+            this._item('Download PNG', () => this._save('png', () => pngBlob(this._picture()))),
+          ]
+        : []),
       this._item('Download CSV', () => this._save('csv', async () => csvBlob(this._numbers()))),
       this._item('Download JSON', () => this._save('json', async () => jsonBlob(this._numbers(), page.about(card.id)))),
+      this._item('Copy as Markdown', () => this._copy('Table', markdownText(this._numbers(), this._tableFacts()))),
+      this._item('Copy as LaTeX', () => this._copy('Table', latexText(this._numbers(), this._tableFacts()))),
     );
     this._button = el(
       'button',
@@ -51,7 +57,6 @@ export class CardMenu {
       'div',
       {
         class: 'menu-box',
-        'data-no-picture': true,
         onfocusout: (/** @type {FocusEvent} */ event) => {
           if (!(event.relatedTarget instanceof Node) || !this.element.contains(event.relatedTarget)) this._close(false);
         },
@@ -94,47 +99,74 @@ export class CardMenu {
   /** @param {KeyboardEvent} event */
   _key(event) {
     const items = /** @type {HTMLElement[]} */ ([...this._list.children]);
-    const at = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
-    const to = { ArrowDown: at + 1, ArrowUp: at - 1, Home: 0, End: items.length - 1 }[event.key];
+    const focused = items.indexOf(/** @type {HTMLElement} */ (document.activeElement));
+    const target = { ArrowDown: focused + 1, ArrowUp: focused - 1, Home: 0, End: items.length - 1 }[event.key];
     if (event.key === 'Escape') this._close();
-    else if (to === undefined) return;
-    else items[(to + items.length) % items.length].focus();
+    else if (target === undefined) return;
+    else items[(target + items.length) % items.length].focus();
     event.preventDefault();
     event.stopPropagation();
   }
 
   _picture() {
-    const { textContent: title } = this._card.title;
-    return pictureOf(this._card.element, { title: title ?? '', caption: this._card.captionText() });
+    const content = this._content.picture?.() ?? null;
+    if (!content) throw new Error('nothing is drawn yet.');
+    return drawPicture({ title: this._title(), facts: this._facts(), ...content });
   }
 
   _numbers() {
-    return this._table() ?? { columns: [], rows: [] };
+    return this._content.table() ?? { columns: [], rows: [] };
+  }
+
+  _title() {
+    return this._card.title.textContent ?? '';
+  }
+
+  /** What a download shows: attribute, metric, step and groups. */
+  _facts() {
+    const about = this._page.about(this._card.id);
+    const metric = this._content.metric && about[this._content.metric];
+    const groups =
+      about.head_min === null
+        ? `groups: ${ruleText(String(about.rule))}`
+        : `head from ${about.head_min}, tail up to ${about.tail_max} training examples`;
+    return [
+      `attribute ${about.attribute}`,
+      ...(metric ? [metricText(String(metric)).label] : []),
+      about.step === null ? 'no step' : `step ${about.step}`,
+      groups,
+    ];
+  }
+
+  /** The same for a table, which has no legend. */
+  _tableFacts() {
+    const { a, b } = this._page.about(this._card.id);
+    const runs = Object.entries({ A: a, B: b }).flatMap(([letter, run]) => (run === null ? [] : [`${letter}: ${run}`]));
+    return [this._title(), ...this._facts(), ...runs];
   }
 
   /** @param {string} suffix @param {() => Promise<Blob>} make */
   async _save(suffix, make) {
+    const kind = suffix.toUpperCase();
     try {
       const { attribute, metric, step } = this._page.about(this._card.id);
       save(await make(), fileName([this._card.id, attribute, metric, `step ${step}`].map(String), suffix));
-      this._say(`The ${suffix.toUpperCase()} file is downloaded.`);
+      this._say(`The ${kind} file is downloaded.`);
     } catch (error) {
-      this._card.say(
-        `The ${suffix.toUpperCase()} file could not be made: ${error instanceof Error ? error.message : error}`,
-      );
+      this._card.say(`The ${kind} file could not be made: ${error instanceof Error ? error.message : error}`);
     }
   }
 
-  async _copyLink() {
-    const link = this._page.linkTo(this._card.id);
+  /** @param {'Link' | 'Table'} what @param {string} text */
+  async _copy(what, text) {
     try {
-      await navigator.clipboard.writeText(link);
-      this._card.say('Link copied.');
+      await navigator.clipboard.writeText(text);
+      this._card.say(`${what} copied.`);
     } catch {
-      this._card.say(
-        'Copy this link:',
-        el('input', { class: 'link', readonly: true, value: link, 'aria-label': 'Link to this card' }),
-      );
+      const box = el('textarea', { class: 'copied', readonly: true, rows: what === 'Link' ? 1 : 6 }, text);
+      box.setAttribute('aria-label', `${what} of this card`);
+      this._card.say(`Copy this ${what.toLowerCase()}:`, box);
+      box.select();
     }
   }
 
@@ -142,4 +174,15 @@ export class CardMenu {
   _say(words) {
     fill(this._said, words);
   }
+}
+
+/** Hands `blob` to the user as a file. @param {Blob} blob @param {string} name */
+function save(blob, name) {
+  const url = URL.createObjectURL(blob);
+  const link = el('a', { href: url, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  // Not at once: browsers read the address only after the click has been dealt with.
+  window.setTimeout(() => URL.revokeObjectURL(url), REVOKE_MS);
 }

@@ -23,6 +23,7 @@ export class MoversCard {
       className: 'movers-card',
       page,
       table: () => this._table(),
+      metric: 'class_metric',
     });
     this.element = this._card.element;
     /** @type {ReturnType<typeof movers> | null} */

@@ -24,6 +24,7 @@ export class OverviewCard {
       className: 'overview-card',
       page,
       table: () => this._table(),
+      metric: 'metric',
     });
     this.element = this._card.element;
     /** @type {SideAnswers<OverviewAnswer>} */

@@ -3,9 +3,10 @@
 
 import { Card, nothing, Width } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, sideBadge } from '../charts/dom.js';
+import { groupEntry, runEntry } from '../charts/picture.js';
 import { PrChart } from '../charts/pr-chart.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
-import { number, plural } from '../model/format.js';
+import { number, plural, shorten } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
 /** @import { PrLine } from '../charts/pr-chart.js' */
@@ -32,6 +33,7 @@ export class PrCard {
       className: 'pr-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
     });
     this.element = this._card.element;
     this._charts = GROUPS.map((group) => {
@@ -70,7 +72,7 @@ export class PrCard {
 
   /** @param {View} view @param {string | null} groupOfOpen @param {string | null} open */
   _draw(view, groupOfOpen, open) {
-    const width = this._chartWidth();
+    const width = this._chart.value;
     const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
       .concat(keyOf(this._sides), ...this._sides.map(({ one }) => String(one?.status)))
       .join('\n');
@@ -80,18 +82,32 @@ export class PrCard {
         ...groupLine(letter, run, resource.value, group),
         ...(open && group === groupOfOpen ? classLine(letter, run, one?.value, open) : []),
       ]);
-      const n = this._sides[0].resource.value?.groups[group].n_classes ?? 0;
       fill(
         heading,
         groupBadge(group, groupTitle(group)),
-        el('span', { class: 'muted' }, plural(n, 'class', 'classes')),
+        el('span', { class: 'muted' }, plural(this._sizeOf(group), 'class', 'classes')),
       );
       chart.draw(lines, width, this._card.height(HEIGHT), `Precision-recall curve, ${groupTitle(group)}`);
     }
   }
 
-  _chartWidth() {
-    return this._chart.value;
+  _picture() {
+    if (!this._sides.length) return null;
+    const open = this._sides.map(({ one }) => one?.value?.class).find(Boolean);
+    const notes = ['● the decision rule in use', ...(open ? [`dotted: ${shorten(open)}, ◆ its best F1`] : [])];
+    return {
+      legend: [...this._sides.map(({ letter, run }) => runEntry(letter, run)), ...notes.map((text) => ({ text }))],
+      panels: this._charts.map(({ group, chart }) => ({
+        heading: groupEntry(group, groupTitle(group), plural(this._sizeOf(group), 'class', 'classes')),
+        chart: chart.element,
+      })),
+      columns: this._charts.length,
+    };
+  }
+
+  /** @param {typeof GROUPS[number]} group */
+  _sizeOf(group) {
+    return this._sides[0].resource.value?.groups[group].n_classes ?? 0;
   }
 
   /** @returns {Table} */

@@ -37,6 +37,7 @@ export class SummaryCard {
       className: 'summary-card',
       page,
       table: () => this._table(),
+      metric: 'metric',
     });
     this.element = this._card.element;
     this._grid = el('div', { class: 'summary-grid' });

@@ -5,7 +5,7 @@ import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { groupsOf } from '../host/data.js';
-import { count, metricText, number, plural } from '../model/format.js';
+import { count, metricText, number, plural, shorten } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
 import { deviation, mean, paretoFront } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
@@ -27,6 +27,7 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 const HEIGHT = 430;
 const REACH = 24;
+const MOST_IN_LEGEND = 12;
 
 export class TradeoffCard {
   /** @param {Page} page */
@@ -38,6 +39,8 @@ export class TradeoffCard {
       className: 'tradeoff-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
+      metric: 'metric',
     });
     this.element = this._card.element;
     /** @type {Place[]} */
@@ -222,6 +225,24 @@ export class TradeoffCard {
     if (!place || !view || place.badge) return;
     const run = view.experiments?.find((e) => e.label === place.label)?.runs[0].run ?? place.label;
     this._page.set({ b: run });
+  }
+
+  _picture() {
+    if (!this._places.length) return null;
+    const shown = [...this._places].sort((p, q) => q.badge.length - p.badge.length);
+    const legend = shown.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, seeds }) => ({
+      mark: runSwatch(style),
+      strong: badge,
+      text: `${shorten(label)}${seeds > 1 ? ` (${plural(seeds, 'seed')})` : ''}`,
+    }));
+    const more = shown.length - legend.length;
+    const bars = this._view?.experiments ? 'bars: standard deviation between seeds' : 'bars: 95 % intervals of A and B';
+    const notes = [more > 0 ? `and ${more} more` : '', 'dashed: beaten by none on both', bars, 'dots: earlier steps'];
+    return {
+      legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
+      panels: [{ heading: null, chart: this._svg }],
+      columns: 1,
+    };
   }
 
   /** @returns {Table} */

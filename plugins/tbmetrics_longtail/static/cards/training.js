@@ -4,8 +4,9 @@
 import { Card, nothing, Width } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from '../charts/dom.js';
 import { LineChart } from '../charts/line-chart.js';
+import { groupEntry } from '../charts/picture.js';
 import { groupsOf } from '../host/data.js';
-import { count, interval, MEANS, metricText, number, plural } from '../model/format.js';
+import { count, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
 import { canRegroup } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { meanLine } from '../model/statistics.js';
@@ -33,6 +34,8 @@ export class ChartsCard {
       className: 'charts-card',
       page,
       table: () => this._table(),
+      picture: () => this._picture(),
+      metric: 'metric',
     });
     this.element = this._card.element;
     /** @type {View | null} */
@@ -71,7 +74,7 @@ export class ChartsCard {
 
   /** @param {View} view @param {{run: RunView, resource: Resource<GroupsAnswer>}[]} parts */
   _draw(view, parts) {
-    const width = this._chartWidth();
+    const width = this._chart.value;
     const drawn = parts.filter(({ resource }) => resource.value);
     const key = [
       view.attribute,
@@ -151,8 +154,28 @@ export class ChartsCard {
     return { columns: ['run', 'side', 'group', 'step', 'value', 'lower', 'upper', 'n'], rows };
   }
 
-  _chartWidth() {
-    return this._chart.value;
+  _picture() {
+    const view = this._view;
+    if (!this._series || !view) return null;
+    const lines = this._series.head;
+    const legend = lines.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, of }) => ({
+      mark: runSwatch(style),
+      strong: badge,
+      text: `${shorten(label)}${of > 1 ? ` (${plural(of, 'seed')})` : ''}`,
+    }));
+    const more = lines.length - legend.length;
+    const notes = [more > 0 ? `and ${more} more` : '', bandText(view), view.step === null ? '' : '┊ chosen step'];
+    return {
+      legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
+      panels: this._charts.map(({ group, chart }) => ({
+        heading:
+          group === 'gap'
+            ? { strong: 'Gap', text: 'head − tail' }
+            : groupEntry(group, groupTitle(group), plural(view.sizes.get(group) ?? 0, 'class', 'classes')),
+        chart: chart.element,
+      })),
+      columns: 2,
+    };
   }
 
   /** @param {typeof CHARTS[number]} group @param {Maybe} step @param {PointerEvent | null} event */
@@ -220,6 +243,11 @@ function headingOf(group, view) {
   if (group === 'gap') return ['Gap', el('span', { class: 'muted' }, 'head − tail')];
   const size = view.sizes.get(group) ?? 0;
   return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, plural(size, 'class', 'classes'))];
+}
+
+/** @param {View} view */
+function bandText(view) {
+  return view.experiments ? 'bands: standard deviation between seeds' : 'bands: 95 % interval';
 }
 
 /** @param {View} view */

@@ -83,20 +83,20 @@ export function runSwatch(style) {
   );
 }
 
+/** A group's shape in its colour; null for all classes and the gap. @param {string} group */
+export function groupMarker(group) {
+  const marker = GROUP_MARKERS[group];
+  if (!marker) return null;
+  return svg(
+    'svg',
+    { width: 12, height: 12, viewBox: '0 0 12 12', 'aria-hidden': 'true', 'data-group': group },
+    svg('path', { class: 'group-marker', d: markerPath(marker, 6, 6, 4) }),
+  );
+}
+
 /** A group's shape and word. @param {string} group @param {string} [word] */
 export function groupBadge(group, word = group) {
-  const marker = GROUP_MARKERS[group];
-  return el(
-    'span',
-    { class: 'group-badge', 'data-group': group },
-    marker &&
-      svg(
-        'svg',
-        { width: 12, height: 12, viewBox: '0 0 12 12', 'aria-hidden': 'true' },
-        svg('path', { d: markerPath(marker, 6, 6, 4) }),
-      ),
-    word,
-  );
+  return el('span', { class: 'group-badge', 'data-group': group }, groupMarker(group), word);
 }
 
 /** The letter of a compared run. @param {'A' | 'B'} letter */

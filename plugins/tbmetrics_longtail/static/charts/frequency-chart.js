@@ -1,13 +1,18 @@
 // @ts-check
-/** Training examples of every class as bars by rank, coloured and hatched by group. */
+/** Classes by frequency rank: their marks, the trend of neighbours, bars of training examples, and choosing ranks. */
 
-import { el, HOST_COLORS, svg } from './dom.js';
+import { runColor, svg } from './dom.js';
 import { compact, count } from '../model/format.js';
-import { linear } from '../model/scale.js';
+import { linear, linePath, markerPath } from '../model/scale.js';
+import { binnedTrend } from '../model/statistics.js';
 import { GROUPS } from '../model/view.js';
 
 /** @import { Group, Row, RunView } from '../model/types.js' */
 
+/** @typedef {{letter: 'A' | 'B', run: RunView, points: {x: number, y: number, row: Row}[]}} FrequencySide */
+/** @typedef {{x: (v: number) => number, y: (v: number) => number}} Scales */
+
+const MOST_LARGE = 600; // classes; beyond it marks get smaller
 /** How the bars of each group are hatched: none, to the right, to the left, dotted. */
 const HATCHES = Object.freeze({ head: null, medium: 'M0 6L6 0', tail: 'M0 0L6 6M0 6L6 0', unknown: 'M3 0V6' });
 
@@ -54,7 +59,7 @@ export function countBars(byRank, width, height, { left, right }) {
   return svg(
     'svg',
     {
-      class: 'count-bars plot',
+      class: 'count-bars plot over-ranks',
       width,
       height,
       viewBox: `0 0 ${width} ${height}`,
@@ -94,43 +99,42 @@ function rankTicks(n) {
   return [1, ...Array.from({ length: Math.floor(n / step) }, (_, i) => (i + 1) * step)];
 }
 
-const MOST_LARGE = 600; // beyond it marks get smaller
+/**
+ * The classes of one run: A filled, B hollow, so that colour is not all that tells them apart. One path, however many.
+ * @param {FrequencySide} side @param {Scales} scales
+ */
+export function classMarks({ letter, run, points }, { x, y }) {
+  const size = points.length > MOST_LARGE ? 1.3 : points.length > 150 ? 2.2 : 3;
+  const square = `h${2 * size}v${2 * size}h${-2 * size}Z`;
+  const squares = points.map((point) => `M${(x(point.x) - size).toFixed(1)} ${(y(point.y) - size).toFixed(1)}${square}`);
+  const many = points.length > MOST_LARGE ? ' many' : '';
+  return svg('path', {
+    class: `class-marks ${letter === 'A' ? 'filled' : 'hollow'}${many}`,
+    d: squares.join(''),
+    ...runColor(run.style),
+  });
+}
 
-export class Scatter {
-  constructor() {
-    this.element = el('canvas', { class: 'scatter', 'aria-hidden': 'true' });
-  }
-
-  /**
-   * @param {readonly {letter: 'A' | 'B', run: RunView, points: {x: number, y: number}[]}[]} sides
-   * @param {{x: (v: number) => number, y: (v: number) => number}} scales @param {number} width @param {number} height
-   */
-  draw(sides, { x, y }, width, height) {
-    const ratio = window.devicePixelRatio || 1;
-    this.element.width = Math.round(width * ratio);
-    this.element.height = Math.round(height * ratio);
-    this.element.style.width = `${width}px`;
-    this.element.style.height = `${height}px`;
-    const canvas = this.element.getContext('2d');
-    if (!canvas) return;
-    canvas.setTransform(ratio, 0, 0, ratio, 0, 0);
-    canvas.clearRect(0, 0, width, height);
-    const styles = window.getComputedStyle(document.documentElement);
-    for (const { letter, run, points } of sides) {
-      const size = points.length > MOST_LARGE ? 1.3 : points.length > 150 ? 2.2 : 3;
-      const color = styles.getPropertyValue(`--run-${run.style.index % HOST_COLORS}`).trim();
-      canvas.fillStyle = color;
-      canvas.strokeStyle = color;
-      canvas.lineWidth = points.length > MOST_LARGE ? 0.8 : 1.2;
-      canvas.globalAlpha = points.length > MOST_LARGE ? 0.5 : 0.75;
-      for (const point of points) {
-        const [left, top] = [x(point.x) - size, y(point.y) - size];
-        if (letter === 'A') canvas.fillRect(left, top, 2 * size, 2 * size);
-        else canvas.strokeRect(left, top, 2 * size, 2 * size);
-      }
-    }
-    canvas.globalAlpha = 1;
-  }
+/** The mean of neighbouring classes. @param {FrequencySide} side @param {readonly Row[]} byRank @param {Scales} scales */
+export function trendLine({ letter, run, points }, byRank, { x, y }) {
+  const values = new Map(points.map((p) => [p.x, p.y]));
+  const trend = binnedTrend(byRank.map((row) => ({ x: row.rank, y: values.get(row.rank) ?? null })));
+  if (trend.length < 3) return [];
+  const line = trend.map((p) => ({ ...p, lower: null, upper: null }));
+  const last = trend[trend.length - 1];
+  return [
+    svg(
+      'g',
+      { class: 'run compared trend', 'data-side': letter, ...runColor(run.style) },
+      svg('path', { class: 'run-line halo', d: linePath(line, x, y) }),
+      svg('path', { class: 'run-line', d: linePath(line, x, y), 'stroke-dasharray': run.style.dash || null }),
+      svg('path', {
+        class: 'run-marker',
+        d: trend.map((p) => markerPath(run.style.marker, x(p.x), y(p.y), 3)).join(''),
+      }),
+      svg('text', { class: 'end-label', x: x(last.x) + 8, y: y(last.y) + 4 }, letter),
+    ),
+  ];
 }
 
 /** @typedef {readonly [number, number]} Range first and last rank */

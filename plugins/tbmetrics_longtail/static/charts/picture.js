@@ -1,226 +1,260 @@
 // @ts-check
-/** Any part of the page as a drawing that stands alone, for every program that opens SVG: real texts and plain shapes. */
+/** Charts of the page as one picture that stands alone: title, facts and legend are in it, and every style is resolved. */
 
-import { svg } from './dom.js';
-import { borders, boxShapes, paddings, snapped } from './picture-boxes.js';
-import { Definitions, drawingOf } from './picture-graphics.js';
-import { inset, intersection } from './picture-shapes.js';
-import { cornersOf, imageIn, paintAttributes, paintOf, setBaseFont, setLanguage } from './picture-style.js';
-import { controlLine, ellipsised, limitOf, linesOf, textElement } from './picture-text.js';
+import { groupMarker, runSwatch, set, svg } from './dom.js';
+import { shorten } from '../model/format.js';
 
-/** @import { Box } from './picture-shapes.js' */
-/** @import { Limit } from './picture-text.js' */
+/** @import { RunView } from '../model/types.js' */
+
+/** @typedef {{mark?: SVGElement | null, strong?: string, text: string}} Entry a mark, bold words and words in one line */
 
 /**
- * @typedef {object} Place where something is drawn
- * @property {Element} into the group of the picture
- * @property {{z: number, paint: () => void}[]} layers what comes on top once the group is done
- * @property {Box | null} clip what is seen of it, in the picture's coordinates
- * @property {Limit | null} limit where an element around it cuts text, in the page's
- * @property {string} decoration of texts
+ * @typedef {object} Picture
+ * @property {string} title
+ * @property {readonly string[]} facts what is shown: attribute, metric, step …
+ * @property {readonly Entry[]} legend
+ * @property {readonly {heading: Entry | null, chart: SVGSVGElement}[]} panels
+ * @property {number} columns of panels, side by side
  */
 
-const MARGIN = 8;
-const SKIPPED = new Set(['SCRIPT', 'STYLE', 'TEMPLATE', 'NOSCRIPT', 'OPTION', 'IFRAME', 'OBJECT', 'VIDEO', 'AUDIO']);
+const MARGIN = 16;
+const GAP = 16;
+const LINE = 20;
+const BASELINE = 14;
+const LEAST_WIDTH = 560;
+const MOST_PIXELS_WIDE = 16_384; // what browsers allow a canvas to have on a side
+const MOST_PIXELS = 2 ** 27;
+const NOT_XML = /[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu;
+/** What the style sheet may say of shapes and of texts, and what SVG takes for granted. */
+const SHAPE = Object.freeze({
+  fill: 'rgb(0, 0, 0)',
+  'fill-opacity': '1',
+  stroke: 'none',
+  'stroke-width': '1',
+  'stroke-opacity': '1',
+  'stroke-dasharray': 'none',
+  'stroke-linecap': 'butt',
+  'stroke-linejoin': 'miter',
+  'shape-rendering': 'auto',
+  opacity: '1',
+});
+const TEXT = Object.freeze({
+  fill: SHAPE.fill,
+  opacity: '1',
+  'text-anchor': 'start',
+  'font-size': '',
+  'font-weight': '400',
+});
+/** @type {Readonly<Record<string, Readonly<Record<string, string>>>>} */
+const INITIAL = Object.freeze({ path: SHAPE, line: SHAPE, rect: SHAPE, circle: SHAPE, text: TEXT });
+
+/** A run in the legend. @param {'A' | 'B' | ''} letter @param {RunView} run @returns {Entry} */
+export function runEntry(letter, run) {
+  const step = run.step === null ? '' : ` (step ${run.step})`;
+  return { mark: runSwatch(run.style), strong: letter, text: `${shorten(run.run, 80)}${step}` };
+}
+
+/** The heading of a group's chart. @param {string} group @param {string} title @param {string} note @returns {Entry} */
+export function groupEntry(group, title, note) {
+  return { mark: groupMarker(group), strong: title, text: note };
+}
+
+/** Draws the picture; the charts are copied as they are on the page now. @param {Picture} picture @returns {SVGSVGElement} */
+export function drawPicture({ title, facts, legend, panels, columns }) {
+  const root = svg('svg', { class: 'picture', 'aria-hidden': 'true' }, svg('title', {}, title));
+  const ground = svg('rect', { class: 'picture-ground' });
+  root.append(ground);
+  document.body.append(root); // styles and widths of texts are known in the page only
+  try {
+    const width = Math.max(LEAST_WIDTH, rowWidth(panels, columns)) + 2 * MARGIN;
+    let y = MARGIN;
+    y = putLines(root, [{ strong: title, text: '' }], y, width, 'picture-title');
+    y = putLines(
+      root,
+      facts.map((text) => ({ text })),
+      y,
+      width,
+      'picture-fact',
+    );
+    y = putLines(root, legend, y, width, 'picture-legend');
+    y = putPanels(root, panels, columns, y + GAP / 2);
+    const height = Math.ceil(y + MARGIN);
+    set(root, { width, height, viewBox: `0 0 ${width} ${height}` });
+    set(ground, { width, height });
+    resolveStyles(root);
+  } finally {
+    root.remove();
+  }
+  return root;
+}
+
+/** @param {Picture['panels']} panels @param {number} columns */
+function rowWidth(panels, columns) {
+  const widths = panels.map(({ chart }) => sizeOf(chart).width);
+  const rows = widths.flatMap((_, i) => (i % columns ? [] : [widths.slice(i, i + columns)]));
+  return Math.max(0, ...rows.map((row) => row.reduce((sum, width) => sum + width + GAP, -GAP)));
+}
+
+/** @param {SVGSVGElement} chart */
+function sizeOf(chart) {
+  return { width: Number(chart.getAttribute('width')), height: Number(chart.getAttribute('height')) };
+}
 
 /**
- * A picture of `element` as it is on the page now. It holds no HTML, script, style sheet or address of another file.
- * Left out is what is hidden, what is marked `data-no-picture`, and the element's own border. Not drawn: soft shadows,
- * generated content, background images but plain linear gradients, CSS transforms.
- * @param {Element} element
- * @param {{title: string, caption?: string, margin?: number}} options what a reader is told, and space around it
- * @returns {SVGSVGElement}
+ * Entries one after the other, in as many lines as they need; returns where the next line begins.
+ * @param {SVGElement} root @param {readonly Entry[]} entries @param {number} y @param {number} width
+ * @param {string} className
  */
-export function pictureOf(element, { title, caption = '', margin = MARGIN }) {
-  const box = element.getBoundingClientRect();
-  // Whole pixels: what is sharp on the page stays so.
-  const origin = { x: Math.floor(box.left) - margin, y: Math.floor(box.top) - margin };
-  const [width, height] = [Math.ceil(box.right) - origin.x + margin, Math.ceil(box.bottom) - origin.y + margin];
+function putLines(root, entries, y, width, className) {
+  if (!entries.length) return y;
+  let x = MARGIN;
+  for (const entry of entries) {
+    const group = svg('g', { class: className });
+    root.append(group);
+    const used = putEntry(group, entry, width - 2 * MARGIN);
+    if (x > MARGIN && x + used > width - MARGIN) {
+      x = MARGIN;
+      y += LINE;
+    }
+    group.setAttribute('transform', `translate(${x} ${y + BASELINE})`);
+    x += used + GAP;
+  }
+  return y + LINE;
+}
+
+/** An entry from the origin on; returns its width. @param {SVGElement} group @param {Entry} entry @param {number} room */
+function putEntry(group, { mark, strong = '', text }, room) {
+  let x = 0;
+  if (mark) {
+    const { width, height } = sizeOf(/** @type {SVGSVGElement} */ (mark));
+    set(mark, { x, y: -4 - height / 2 });
+    group.append(mark);
+    x += width + 6;
+  }
+  for (const [words, className] of [
+    [strong, 'strong'],
+    [text, ''],
+  ]) {
+    if (!words) continue;
+    const element = svg('text', { x, class: className }, words);
+    group.append(element);
+    x += fitted(element, words, room - x) + 6;
+  }
+  return x - 6;
+}
+
+/** Cuts `words` until they fit; returns their width. @param {SVGTextElement} element @param {string} words @param {number} room */
+function fitted(element, words, room) {
+  for (let length = words.length; length > 4 && element.getComputedTextLength() > room; length -= 1 + (length >> 4))
+    element.textContent = shorten(words, length);
+  return element.getComputedTextLength();
+}
+
+/** @param {SVGElement} root @param {Picture['panels']} panels @param {number} columns @param {number} y */
+function putPanels(root, panels, columns, y) {
+  for (let first = 0; first < panels.length; first += columns) {
+    const row = panels.slice(first, first + columns);
+    const headed = row.some(({ heading }) => heading) ? LINE : 0;
+    let x = MARGIN;
+    for (const { heading, chart } of row) {
+      const { width } = sizeOf(chart);
+      const group = svg('g', { class: 'picture-legend', transform: `translate(${x} ${y + BASELINE})` });
+      root.append(group);
+      if (heading) putEntry(group, heading, width);
+      const copy = /** @type {SVGSVGElement} */ (chart.cloneNode(true));
+      set(copy, { x, y: y + headed });
+      root.append(copy);
+      x += width + GAP;
+    }
+    y += headed + Math.max(...row.map(({ chart }) => sizeOf(chart).height)) + GAP;
+  }
+  return y - GAP;
+}
+
+/** Writes what the style sheet says into attributes, and takes away what refers to it. @param {SVGElement} root */
+function resolveStyles(root) {
+  const elements = /** @type {SVGElement[]} */ ([root, ...root.querySelectorAll('*')]);
+  const looks = elements.map((element) => looksOf(element)); // all of them before any loses its class
+  elements.forEach((element, i) => {
+    if (looks[i] === null) element.remove();
+    else {
+      for (const { name } of [...element.attributes])
+        if (/^(class|role|style|visibility|tabindex|data-|aria-)/.test(name)) element.removeAttribute(name);
+      set(element, looks[i] ?? {});
+    }
+  });
+}
+
+/** The presentation of an element; null where it is hidden. @param {SVGElement} element */
+function looksOf(element) {
   const style = window.getComputedStyle(element);
-  const picture = svg('svg', { width, height, viewBox: `0 0 ${width} ${height}` });
-  const painter = new Painter(style, origin);
-  setLanguage(picture, document.documentElement.lang || 'en');
-  setBaseFont(picture, style);
-  picture.append(svg('title', {}, title));
-  if (caption) picture.append(svg('desc', {}, caption));
-  const ground = svg('rect', { width, height, ...paintAttributes('fill', groundOf(element)) });
-  picture.append(painter.definitions.element, ground);
-  painter.root(element, style, picture);
-  if (!painter.definitions.element.hasChildNodes()) painter.definitions.element.remove();
-  return picture;
+  if (style.visibility === 'hidden') return null;
+  if (element.classList.contains('picture')) return { 'font-family': style.fontFamily };
+  const initial = INITIAL[element.localName] ?? { opacity: '1' };
+  return Object.fromEntries(
+    Object.entries(initial).map(([name, usual]) => {
+      const value = written(style.getPropertyValue(name));
+      return [name, value === usual ? null : value];
+    }),
+  );
 }
 
-/** The colour behind `element`. @param {Element} element */
-function groundOf(element) {
-  for (let e = /** @type {Element | null} */ (element); e; e = e.parentElement) {
-    const { backgroundColor } = window.getComputedStyle(e);
-    if (paintOf(backgroundColor).opacity > 0.99) return backgroundColor;
-  }
-  return 'rgb(255, 255, 255)';
+/** A computed value as drawing programs read it. @param {string} value */
+function written(value) {
+  return value.replace(/url\("([^"]*)"\)/, 'url($1)').replace(/(\d)px\b/g, '$1');
 }
 
-class Painter {
-  /** @param {CSSStyleDeclaration} base @param {{x: number, y: number}} origin of the picture on the page */
-  constructor(base, origin) {
-    this._base = base;
-    this._origin = origin;
-    this.definitions = new Definitions(base);
-  }
-
-  /** @param {Element} element @param {CSSStyleDeclaration} style @param {Element} into */
-  root(element, style, into) {
-    const place = { into, layers: [], clip: null, limit: limitOf(element, style), decoration: '' };
-    if (element instanceof SVGSVGElement) this._drawing(element, place);
-    else this._layered(element, style, place);
-  }
-
-  /** @param {Node} node @param {Place} place @param {CSSStyleDeclaration} style of the element around it */
-  _node(node, place, style) {
-    if (node instanceof Text) this._text(node, style, place);
-    else if (node instanceof Element) this._element(node, place);
-  }
-
-  /** @param {Element} element @param {Place} place */
-  _element(element, place) {
-    if (SKIPPED.has(element.tagName) || element.hasAttribute('data-no-picture') || folded(element)) return;
-    const style = window.getComputedStyle(element);
-    if (style.display === 'none' || style.opacity === '0') return;
-    // Positioned elements lie on top of the others around them.
-    if (style.position === 'static') this._drawn(element, style, place);
-    else place.layers.push({ z: Number(style.zIndex) || 0, paint: () => this._drawn(element, style, place) });
-  }
-
-  /** @param {Element} element @param {CSSStyleDeclaration} style @param {Place} place */
-  _drawn(element, style, place) {
-    if (style.display === 'contents') {
-      for (const child of element.childNodes) this._node(child, place, style);
-      return;
-    }
-    const inline = style.display === 'inline';
-    const decoration = [inline || /^(block|flex|grid|table.*|list-item)$/.test(style.display) ? place.decoration : ''];
-    const line = style.textDecorationLine;
-    if (line && line !== 'none') decoration.push(line);
-    const limit = limitOf(element, style) ?? place.limit;
-    const inner = { ...place, limit, decoration: [...new Set(decoration)].join(' ').trim() };
-    const boxes = inline ? [...element.getClientRects()] : [element.getBoundingClientRect()];
-    if (style.position !== 'static' || style.opacity !== '1') {
-      const into = style.opacity === '1' ? place.into : svg('g', { opacity: style.opacity });
-      const group = { ...inner, into, layers: [] };
-      this._boxed(element, style, boxes, group);
-      flush(group);
-      if (into !== place.into && into.hasChildNodes()) place.into.append(into);
-    } else this._boxed(element, style, boxes, inner);
-  }
-
-  /** @param {Element} element @param {CSSStyleDeclaration} style @param {DOMRect[]} boxes @param {Place} place */
-  _boxed(element, style, boxes, place) {
-    const own = boxes.map((box) => this._here(box));
-    if (hidesContent(element, style, own[0])) return;
-    if (style.visibility === 'visible') {
-      for (const box of own)
-        if (seen(box, place.clip)) place.into.append(...boxShapes(snapped(box), style, this.definitions));
-    }
-    if (element instanceof SVGSVGElement) this._drawing(element, place);
-    else if (element instanceof HTMLCanvasElement) pixels(element, inset(own[0], paddings(style)), place.into);
-    else this._content(element, style, own[0], place);
-  }
-
-  /** @param {Element} element @param {CSSStyleDeclaration} style @param {Box | undefined} box @param {Place} place */
-  _content(element, style, box, place) {
-    if (!box || !clips(element, style)) {
-      this._children(element, style, box, place);
-      return;
-    }
-    const edge = borders(style);
-    const shown = snapped(inset(box, edge));
-    const clip = place.clip ? intersection(place.clip, shown) : shown;
-    if (!clip) return;
-    const radius = Math.max(0, cornersOf(style, box)[0].rx - edge.left);
-    const into = svg('g', { 'clip-path': `url(#${this.definitions.clip(shown, radius)})` });
-    const inner = { ...place, into, clip, layers: [] };
-    this._children(element, style, box, inner);
-    flush(inner);
-    if (into.hasChildNodes()) place.into.append(into);
-  }
-
-  /** @param {Element} element @param {CSSStyleDeclaration} style @param {Box | undefined} box @param {Place} place */
-  _children(element, style, box, place) {
-    const line = box && controlLine(element, style, inset(box, paddings(style)));
-    if (line && style.visibility === 'visible') {
-      const empty = element instanceof HTMLInputElement && !element.value;
-      const looks = empty ? window.getComputedStyle(element, '::placeholder') : style;
-      place.into.append(textElement(line, looks, this._base, ''));
-    }
-    for (const child of element.childNodes) this._node(child, place, style);
-  }
-
-  /** The contents of the pictured element itself, and what lies on top of them. @param {Element} element
-   * @param {CSSStyleDeclaration} style @param {Place} place */
-  _layered(element, style, place) {
-    this._content(element, style, this._here(element.getBoundingClientRect()), place);
-    flush(place);
-  }
-
-  /** @param {Text} node @param {CSSStyleDeclaration} style @param {Place} place */
-  _text(node, style, place) {
-    if (style.visibility !== 'visible' || !node.data.trim()) return;
-    for (const line of linesOf(node, style)) {
-      const cut = place.limit ? ellipsised(line, node, style, place.limit) : line;
-      if (!cut) continue;
-      const { x, y } = this._origin;
-      const here = { ...cut, left: cut.left - x, right: cut.right - x, top: cut.top - y, bottom: cut.bottom - y };
-      const box = { x: here.left, y: here.top, width: here.right - here.left, height: here.bottom - here.top };
-      if (seen(box, place.clip)) place.into.append(textElement(here, style, this._base, place.decoration));
-    }
-  }
-
-  /** @param {SVGSVGElement} element @param {Place} place */
-  _drawing(element, place) {
-    if (!seen(this._here(element.getBoundingClientRect()), place.clip)) return;
-    const made = drawingOf(element, this.definitions, this._origin);
-    if (made) place.into.append(made);
-  }
-
-  /** @param {DOMRect} box @returns {Box} */
-  _here({ x, y, width, height }) {
-    return { x: x - this._origin.x, y: y - this._origin.y, width, height };
-  }
+/** A picture as the text of a file of its own. @param {SVGSVGElement} picture */
+export function svgText(picture) {
+  // Cleaned as a whole: the serializer escapes, but lets through what no reader of XML accepts.
+  const text = new XMLSerializer().serializeToString(picture).replace(NOT_XML, '');
+  return `<?xml version="1.0" encoding="UTF-8"?>\n${text}\n`;
 }
 
-/** Paints what was put off, lowest first. @param {Place} place */
-function flush({ layers }) {
-  const ordered = layers.splice(0).sort((p, q) => p.z - q.z);
-  for (const { paint } of ordered) paint();
+/** @param {SVGSVGElement} picture */
+export function svgBlob(picture) {
+  return new Blob([svgText(picture)], { type: 'image/svg+xml' });
 }
 
-/** @param {Box} box @param {Box | null} clip */
-function seen(box, clip) {
-  return !clip || intersection({ ...box, width: box.width || 1, height: box.height || 1 }, clip) !== null;
+/**
+ * A picture in pixels.
+ * @param {SVGSVGElement} picture @param {number} [scale] pixels for each CSS pixel; less where the canvas would be too large
+ * @returns {Promise<Blob>}
+ */
+export async function pngBlob(picture, scale = 2) {
+  const { width, height } = sizeOf(picture);
+  const used = pngScale(width, height, scale);
+  const canvas = document.createElement('canvas');
+  canvas.width = Math.round(width * used);
+  canvas.height = Math.round(height * used);
+  const large = /** @type {SVGSVGElement} */ (picture.cloneNode(true));
+  set(large, { width: canvas.width, height: canvas.height }); // browsers that draw an image at its own size first: at this one
+  const image = await imageOf(svgBlob(large));
+  canvas.getContext('2d')?.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((resolve, reject) => {
+    const done = (/** @type {Blob | null} */ blob) =>
+      blob ? resolve(blob) : reject(new Error(`The browser made no PNG of ${canvas.width} × ${canvas.height} pixels.`));
+    canvas.toBlob(done, 'image/png');
+  });
 }
 
-/** Whether `element` is the content of a closed fold. @param {Element} element */
-function folded(element) {
-  const fold = element.parentElement;
-  return fold instanceof HTMLDetailsElement && !fold.open && element.tagName !== 'SUMMARY';
+/** `scale`, or the most that a canvas can hold. @param {number} width @param {number} height @param {number} scale */
+export function pngScale(width, height, scale) {
+  const longest = MOST_PIXELS_WIDE / Math.max(1, width, height);
+  return Math.min(scale, longest, Math.sqrt(MOST_PIXELS / Math.max(1, width * height)));
 }
 
-/** Whether `element` is there for those who listen only. @param {Element} element @param {CSSStyleDeclaration} style
- * @param {Box | undefined} box */
-function hidesContent(element, style, box) {
-  if (/^inset\((50|100)%/.test(style.clipPath)) return true;
-  return clips(element, style) && box !== undefined && box.width <= 1 && box.height <= 1;
-}
-
-/** Whether something of the content is cut off; texts with an ellipsis are cut already. @param {Element} element
- * @param {CSSStyleDeclaration} style */
-function clips(element, style) {
-  if (element instanceof SVGElement || style.display === 'inline') return false;
-  if (style.overflowX === 'visible' && style.overflowY === 'visible') return false;
-  const wide = element.scrollWidth > element.clientWidth && style.textOverflow !== 'ellipsis';
-  return wide || element.scrollHeight > element.clientHeight + 1;
-}
-
-/** @param {HTMLCanvasElement} canvas @param {Box} box @param {Element} into */
-function pixels(canvas, box, into) {
-  if (canvas.width && canvas.height) into.append(imageIn(box, canvas.toDataURL('image/png')));
+/** @param {Blob} blob @returns {Promise<HTMLImageElement>} */
+async function imageOf(blob) {
+  const url = URL.createObjectURL(blob);
+  try {
+    const image = new Image();
+    image.src = url;
+    await image.decode();
+    return image;
+  } catch {
+    throw new Error('The browser could not draw its own picture; take the SVG instead.');
+  } finally {
+    URL.revokeObjectURL(url);
+  }
 }

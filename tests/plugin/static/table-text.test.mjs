@@ -8,8 +8,9 @@ import {
   fileName,
   jsonBlob,
   jsonText,
-  pngScale,
-} from '../../../plugins/tbmetrics_longtail/static/charts/download.js';
+  latexText,
+  markdownText,
+} from '../../../plugins/tbmetrics_longtail/static/model/table-text.js';
 
 /** @param {string} text a CSV of RFC 4180, read by the letter @returns {string[][]} */
 function readCsv(text) {
@@ -145,8 +146,79 @@ test('file names of any parts are safe', () => {
   }
 });
 
-test('a picture too large for a canvas is drawn smaller', () => {
-  assert.equal(pngScale(1000, 800, 2), 2);
-  assert.equal(pngScale(16_384, 10, 2), 1);
-  assert.ok(20_000 * 20_000 * pngScale(20_000, 20_000, 2) ** 2 <= 2 ** 27 + 1);
+/** Names that would be markup, a command, or the end of a cell: as Markdown, as LaTeX. */
+const MARKUP = [
+  ['a|b', 'a\\|b', 'a\\textbar{}b'],
+  ['`code`', '\\`code\\`', '\\textasciigrave{}code\\textasciigrave{}'],
+  ['*x* _y_', '\\*x\\* \\_y\\_', '{*}x{*} \\_y\\_'],
+  ['# - 1', '\\# - 1', '\\# - 1'],
+  ['-rf', '\\-rf', '-rf'],
+  ['+1', '\\+1', '+1'],
+  ['--', '\\--', '-{}-'],
+  ['<b>&amp;', '\\<b\\>\\&amp;', '\\textless{}b\\textgreater{}\\&amp;'],
+  ['![i](https://x)', '\\!\\[i\\](https\\://x)', '!{[}i](https://x)'],
+  ['www.x @y', 'www\\.x \\@y', 'www.x @y'],
+  ['50 % $5 {~^}', '50 % \\$5 \\{\\~\\^\\}', '50 \\% \\$5 \\{\\textasciitilde{}\\textasciicircum{}\\}'],
+  ['\\input{x}', '\\\\input\\{x\\}', '\\textbackslash{}input\\{x\\}'],
+  ['"q"', '"q"', '\\symbol{34}q\\symbol{34}'],
+  ['two\r\nlines\u2028x\0', 'two lines x', 'two lines x'],
+  ['שלום 🦦', 'שלום 🦦', 'שלום 🦦'],
+  ['', '', ''],
+];
+
+test('in Markdown names are text, numbers have the decimals of their column, undefined is an en dash', () => {
+  const rows = [
+    ['cat', 1200, 1],
+    ['dog', null, -0.25],
+    ['owl', 3, NaN],
+    ['elk', 0, 0.00012],
+  ];
+  const table = { columns: ['class', 'training_count', 'f1'], rows };
+  assert.deepEqual(markdownText(table, ['F1 by class', 'step 3', 'A: a|b']).split('\n'), [
+    'F1 by class, step 3, A: a\\|b',
+    '',
+    '| class | training count | f1 |',
+    '| --- | ---: | ---: |',
+    '| cat | 1200 | 1.000 |',
+    '| dog | – | −0.250 |',
+    '| owl | 3 | – |',
+    '| elk | 0 | 0.00012 |',
+    '',
+  ]);
+  for (const [name, escaped] of MARKUP) {
+    const lines = markdownText({ columns: ['class'], rows: [[name]] }, [name]).split('\n');
+    assert.equal(lines[4], `| ${escaped} |`);
+    assert.equal(lines.length, 6);
+  }
+});
+
+test('in LaTeX names are text between the rules of booktabs', () => {
+  const rows = [
+    ['a & b', 12, -0.5],
+    ['[x]', null, null],
+  ];
+  const table = { columns: ['class', 'training_count', 'f1'], rows };
+  assert.deepEqual(latexText(table, ['F1 by class', 'A: two\nlines']).split('\n'), [
+    '% F1 by class, A: two lines',
+    '% needs \\usepackage{booktabs}',
+    '\\begin{tabular}{lrr}',
+    '\\toprule',
+    'class & training count & f1 \\\\',
+    '\\midrule',
+    'a \\& b & 12 & $-$0.500 \\\\',
+    '{[}x] & -- & -- \\\\',
+    '\\bottomrule',
+    '\\end{tabular}',
+    '',
+  ]);
+  for (const [name, , escaped] of MARKUP) {
+    const lines = latexText({ columns: ['class'], rows: [[name]] }, []).split('\n');
+    assert.equal(lines[6], `${escaped} \\\\`);
+    assert.equal(lines.length, 10);
+  }
+});
+
+test('a table without rows has its heading all the same', () => {
+  assert.equal(markdownText({ columns: ['a_b'], rows: [] }, ['x']), 'x\n\n| a b |\n| --- |\n');
+  assert.match(latexText({ columns: ['a_b'], rows: [] }, []), /\\toprule\na b \\\\\n\\midrule\n\\bottomrule/);
 });
