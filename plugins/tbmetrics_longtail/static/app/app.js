@@ -1,5 +1,5 @@
 // @ts-check
-/** The tab: holds the state, draws the view that follows from it, reloads while someone looks. */
+/** The tab: holds the state, draws the view, and reloads while it is visible. */
 
 import { Cards } from './cards.js';
 import { emptyPage, faultPage, loadingPage } from './empty.js';
@@ -95,7 +95,7 @@ export class App {
   }
 
   /**
-   * A deliberate change becomes a step of the browser's history at once; the rest is written once it has settled, as
+   * A deliberate change is pushed to the browser's history at once. Others are written after they settle, because
    * browsers limit how often the address may change.
    * @param {boolean} push
    */
@@ -146,7 +146,7 @@ export class App {
     return el('div', { class: 'layout' }, this._sidebar.element, main, ...floating);
   }
 
-  /** Draws once in the next frame, however many answers arrive before. */
+  /** Draw once in the next frame, no matter how many answers arrive before. */
   _schedule() {
     if (this._scheduled) return;
     this._scheduled = true;
@@ -175,7 +175,7 @@ export class App {
     else this._drawView(this._view, runs);
   }
 
-  /** The view with the groups that the state asks for, once the training counts are there. @param {View | null} view */
+  /** The view with the chosen groups, once the training counts have arrived. @param {View | null} view */
   _grouped(view) {
     if (!view) return null;
     const run = view.a ?? view.runs[0];
@@ -204,7 +204,7 @@ export class App {
     this._showLinked();
   }
 
-  /** Once, what the address points to. */
+  /** Scroll once to the card that the address points to. */
   _showLinked() {
     if (this._linked === null) return;
     this._cards.scrollTo(this._linked);
@@ -258,7 +258,7 @@ export class App {
     }
   }
 
-  /** Closes the innermost of what is open. */
+  /** Close the innermost open element. */
   _escape() {
     if (this._state.open !== null) this.set({ open: null });
     else if (this._state.full !== null) this.set({ full: null });

@@ -1,5 +1,5 @@
 // @ts-check
-/** All cards: laid out, and drawn as far as they are in sight. */
+/** All cards: their layout, and which of them are drawn. */
 
 import { CalibrationCard } from '../cards/calibration.js';
 import { TableCard } from '../cards/classes.js';
@@ -19,7 +19,7 @@ import { el } from '../charts/dom.js';
 /** @import { State } from '../model/state.js' */
 /** @import { View } from '../model/types.js' */
 
-/** Cards this far outside the window are drawn already. */
+/** Cards within this distance of the window are drawn. */
 const AHEAD = '500px 0px';
 
 export class Cards {
@@ -49,7 +49,7 @@ export class Cards {
     this._near = new Set();
   }
 
-  /** The cards in their places below `top`. @param {...HTMLElement} top */
+  /** Lay out the cards below `top`. @param {...HTMLElement} top */
   layOut(...top) {
     const { tradeoff, movers, ...alone } = this._cards;
     const [training, summary, ...below] = Object.values(alone).map(({ element }) => element);
@@ -68,7 +68,7 @@ export class Cards {
   }
 
   /**
-   * The charts before anything else: what they need is small. Whether they are there, or have failed.
+   * Update the first charts, which need little data. Returns whether they are drawn or have failed.
    * @param {View} view
    */
   updateFirst(view) {
@@ -107,7 +107,7 @@ export class Cards {
 
   /** @param {string} id */
   scrollTo(id) {
-    const found = Object.entries(this._cards).find(([known]) => known === id);
-    found?.[1].element.scrollIntoView({ block: 'start' });
+    const entry = Object.entries(this._cards).find(([known]) => known === id);
+    entry?.[1].element.scrollIntoView({ block: 'start' });
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** What stands there when there is nothing to show yet, or when nothing can be read. */
+/** Pages shown instead of the cards: loading, no data, or an error. */
 
 import { el, fill, nameOf } from '../charts/dom.js';
 

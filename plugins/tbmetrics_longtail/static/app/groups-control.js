@@ -120,16 +120,16 @@ export class GroupsControl {
   /** @param {{slider: HTMLInputElement, box: HTMLInputElement}} control @param {number} value */
   _place({ slider, box }, value) {
     slider.max = String(this._stops.length - 1);
-    let at = this._stops.findIndex((stop) => stop >= value);
-    if (at < 0) at = this._stops.length - 1;
-    slider.value = String(at);
+    let index = this._stops.findIndex((stop) => stop >= value);
+    if (index < 0) index = this._stops.length - 1;
+    slider.value = String(index);
     slider.setAttribute('aria-valuetext', `${count(value)} training examples`);
     if (document.activeElement !== box) box.value = String(value);
   }
 }
 
 /**
- * Where a slider can stand: every count below 20, then the counts there are, at most about 200 of them.
+ * Positions of a slider: every count below 20, then at most about 200 of the counts of the classes.
  * @param {readonly Maybe[]} counts
  */
 export function stopsOf(counts) {

@@ -95,7 +95,7 @@ export class Sidebar {
     ];
   }
 
-  /** Puts the keyboard on the choice of a run. @param {'a' | 'b'} letter */
+  /** Focus the choice of a run. @param {'a' | 'b'} letter */
   focusRun(letter) {
     (letter === 'a' ? this._a : this._b).focus();
   }
@@ -238,7 +238,7 @@ function stepText(view, index) {
     : `${count(step)} (${index + 1} of ${view.steps.length})`;
 }
 
-/** The steps of A and B, where they are not the chosen one. @param {View} view */
+/** The steps of A and B if they differ from the chosen one. @param {View} view */
 function differingSteps(view) {
   const texts = /** @type {const} */ (['a', 'b']).flatMap((letter) => {
     const run = view[letter];

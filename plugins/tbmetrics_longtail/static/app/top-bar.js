@@ -69,6 +69,7 @@ const KEYS = Object.freeze([
   ['?', 'this list'],
 ]);
 
+/** The keys, in a dialog. */
 export class Help {
   constructor() {
     const rows = KEYS.map(([key, what]) =>

@@ -21,7 +21,7 @@ const REACH = 26;
 const BAR = 26; // height of the fullest bin's bar
 
 /** @typedef {SideAnswer<CalibrationAnswer>} Side */
-/** @typedef {{letter: 'A' | 'B', run: RunView, found: Reliability}} Drawn */
+/** @typedef {{letter: 'A' | 'B', run: RunView, reliability: Reliability}} Drawn */
 
 export class CalibrationCard {
   /** @param {Page} page */
@@ -79,13 +79,13 @@ export class CalibrationCard {
       this._diagram(chart, drawn, group, width, height);
       fill(
         errors,
-        ...drawn.map(({ letter, found }) =>
+        ...drawn.map(({ letter, reliability }) =>
           el(
             'span',
             {},
             sideBadge(letter),
             ' ECE ',
-            el('span', { class: 'value', 'data-side': letter }, number(found.ece)),
+            el('span', { class: 'value', 'data-side': letter }, number(reliability.ece)),
           ),
         ),
       );
@@ -96,38 +96,38 @@ export class CalibrationCard {
   _diagram(chart, drawn, group, width, height) {
     const frame = plot({ width, height, xDomain: [0, 1], yDomain: [0, 1], xLabel: 'Confidence', yLabel: 'Right' });
     const { x, y, bottom } = frame;
-    const spots = drawn.flatMap((d) => d.found.n.flatMap((n, bin) => (n ? [{ ...d, bin }] : [])));
+    const spots = drawn.flatMap((d) => d.reliability.n.flatMap((n, bin) => (n ? [{ ...d, bin }] : [])));
     chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
     chart.setAttribute('width', String(width));
     chart.setAttribute('height', String(height));
-    const errors = drawn.map(({ letter, found }) => `${letter}: calibration error ${number(found.ece)}`);
+    const errors = drawn.map(({ letter, reliability }) => `${letter}: calibration error ${number(reliability.ece)}`);
     chart.setAttribute('aria-label', `Reliability of ${group} classes. ${errors.join('; ')}`);
     fill(
       chart,
       ...frame.axes,
       svg('line', { class: 'diagonal', x1: x(0), y1: y(0), x2: x(1), y2: y(1) }),
       ...drawn.flatMap((d, i) => bars(d, i, drawn.length, x, bottom)),
-      ...drawn.map(({ run, letter, found }) => lineOf(run, letter, found, x, y)),
+      ...drawn.map(({ run, letter, reliability }) => lineOf(run, letter, reliability, x, y)),
     );
     chart.onpointermove = (event) => {
-      const at = (/** @type {typeof spots[number]} */ s) => ({
-        x: x(Number(s.found.confidence[s.bin])),
-        y: y(Number(s.found.accuracy[s.bin])),
+      const placeOf = (/** @type {typeof spots[number]} */ s) => ({
+        x: x(Number(s.reliability.confidence[s.bin])),
+        y: y(Number(s.reliability.accuracy[s.bin])),
       });
-      const spot = nearest(spots, at, pointerIn(chart, event, width), REACH);
+      const spot = nearest(spots, placeOf, pointerIn(chart, event, width), REACH);
       if (spot) this._tell(spot, event);
       else this._page.tooltip.hide();
     };
   }
 
   /** @param {Drawn & {bin: number}} spot @param {PointerEvent} event */
-  _tell({ letter, run, found, bin }, event) {
+  _tell({ letter, run, reliability, bin }, event) {
     this._page.tooltip.show(
       event.clientX,
       event.clientY,
       el('p', { class: 'tooltip-title' }, sideBadge(letter), ' ', nameOf(run.run)),
-      el('p', {}, `says ${number(found.confidence[bin])}, is right ${number(found.accuracy[bin])}`),
-      el('p', { class: 'muted' }, `${plural(found.n[bin], 'example')} of ${count(found.total)}`),
+      el('p', {}, `says ${number(reliability.confidence[bin])}, is right ${number(reliability.accuracy[bin])}`),
+      el('p', { class: 'muted' }, `${plural(reliability.n[bin], 'example')} of ${count(reliability.total)}`),
     );
   }
 
@@ -141,7 +141,9 @@ export class CalibrationCard {
         { text: 'dashed: as sure as right' },
       ],
       panels: this._charts.map(({ group, chart }) => {
-        const errors = this._drawn(view, group).map(({ letter, found }) => `${letter} ECE ${number(found.ece)}`);
+        const errors = this._drawn(view, group).map(
+          ({ letter, reliability }) => `${letter} ECE ${number(reliability.ece)}`,
+        );
         return { heading: groupEntry(group, groupTitle(group), errors.join(', ')), chart };
       }),
       columns: this._charts.length,
@@ -151,7 +153,7 @@ export class CalibrationCard {
   /** @param {View} view @param {string} group @returns {Drawn[]} */
   _drawn(view, group) {
     return this._sides.flatMap(({ letter, run, resource }) =>
-      resource.value ? [{ letter, run, found: reliabilityOf(resource.value, view.grouping, group) }] : [],
+      resource.value ? [{ letter, run, reliability: reliabilityOf(resource.value, view.grouping, group) }] : [],
     );
   }
 
@@ -161,16 +163,16 @@ export class CalibrationCard {
     const rows = this._sides.flatMap(({ letter, run, resource }) =>
       [...GROUPS, 'all'].flatMap((group) => {
         if (!resource.value || !view) return [];
-        const found = reliabilityOf(resource.value, view.grouping, group);
-        return found.n.map((n, bin) => [
+        const reliability = reliabilityOf(resource.value, view.grouping, group);
+        return reliability.n.map((n, bin) => [
           letter,
           run.run,
           group,
           bin,
           n,
-          found.confidence[bin],
-          found.accuracy[bin],
-          found.ece,
+          reliability.confidence[bin],
+          reliability.accuracy[bin],
+          reliability.ece,
         ]);
       }),
     );
@@ -191,13 +193,13 @@ function captionOf(view, sides) {
 /** @param {Drawn[]} drawn @param {View} view */
 function sizeText(drawn, view) {
   const single = (view.a ?? view.b)?.info.decision === 'single_label';
-  return drawn.length ? plural(drawn[0].found.total, single ? 'example' : 'decision') : '';
+  return drawn.length ? plural(drawn[0].reliability.total, single ? 'example' : 'decision') : '';
 }
 
-/** @param {RunView} run @param {string} letter @param {Reliability} found @param {(v: number) => number} x @param {(v: number) => number} y */
-function lineOf(run, letter, found, x, y) {
-  const points = found.confidence.flatMap((c, bin) =>
-    c === null ? [] : [{ x: c, y: found.accuracy[bin], lower: null, upper: null, n: null }],
+/** @param {RunView} run @param {string} letter @param {Reliability} reliability @param {(v: number) => number} x @param {(v: number) => number} y */
+function lineOf(run, letter, reliability, x, y) {
+  const points = reliability.confidence.flatMap((c, bin) =>
+    c === null ? [] : [{ x: c, y: reliability.accuracy[bin], lower: null, upper: null, n: null }],
   );
   const marks = points.map((p) => markerPath(run.style.marker, x(p.x), y(Number(p.y)), 3));
   return svg(
@@ -210,15 +212,15 @@ function lineOf(run, letter, found, x, y) {
 
 /**
  * How the examples spread over the bins, along the bottom.
- * @param {Drawn} drawn @param {number} i @param {number} of @param {(v: number) => number} x @param {number} bottom
+ * @param {Drawn} drawn @param {number} side @param {number} nSides @param {(v: number) => number} x @param {number} bottom
  */
-function bars({ run, found }, i, of, x, bottom) {
-  const most = Math.max(1, ...found.n);
-  const slot = 1 / found.n.length;
-  const width = ((x(slot) - x(0)) * 0.8) / of;
-  return found.n.map((n, bin) => {
+function bars({ run, reliability }, side, nSides, x, bottom) {
+  const most = Math.max(1, ...reliability.n);
+  const slot = 1 / reliability.n.length;
+  const width = ((x(slot) - x(0)) * 0.8) / nSides;
+  return reliability.n.map((n, bin) => {
     const height = (n / most) * BAR;
-    const left = x((bin + 0.1) * slot) + i * width;
+    const left = x((bin + 0.1) * slot) + side * width;
     return n
       ? svg('rect', { class: 'share', x: left, y: bottom - height, width, height, ...runColor(run.style) })
       : svg('g');

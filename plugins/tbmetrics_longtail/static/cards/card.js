@@ -1,5 +1,5 @@
 // @ts-check
-/** The frame of each part of the page: heading, explanation, menu, and what stands there while there is nothing to show. */
+/** The frame of a card: heading, caption, menu, errors, and placeholders while there is nothing to show. */
 
 import { CardMenu } from './menu.js';
 import { el, fill, nameOf } from '../charts/dom.js';
@@ -15,8 +15,8 @@ import { el, fill, nameOf } from '../charts/dom.js';
 
 /**
  * @typedef {object} How a state is changed
- * @property {boolean} [replace] no step of its own in the browser's history
- * @property {boolean} [moving] more of it follows at once
+ * @property {boolean} [replace] does not add a step to the browser's history
+ * @property {boolean} [moving] further changes follow at once
  */
 
 /**
@@ -75,7 +75,7 @@ export class Card {
     fill(this._caption, ...content);
   }
 
-  /** Shows that the card is, or is not, in full size. @param {boolean} full */
+  /** Show the card in full or normal size. @param {boolean} full */
   setFull(full) {
     this.element.classList.toggle('full', full);
     this._menu.update(full);
@@ -86,20 +86,20 @@ export class Card {
     return this._width.value;
   }
 
-  /** The height of a chart: `normal`, or what there is in full size. @param {number} normal */
+  /** Height of a chart: `normal`, or the available height in full size. @param {number} normal */
   height(normal) {
     if (!this.element.classList.contains('full')) return normal;
     return Math.max(normal, document.documentElement.clientHeight - 190);
   }
 
-  /** Words for a moment, below the heading. @param {...(Node | string)} content */
+  /** Show a message below the heading for a few seconds. @param {...(Node | string)} content */
   say(...content) {
     fill(this._said, ...content);
     this._said.hidden = false;
     this._hideLater();
   }
 
-  /** Not while the keyboard is in it. */
+  /** Hide the message later, but not while it has the focus. */
   _hideLater() {
     window.clearTimeout(this._saying);
     this._saying = window.setTimeout(() => {
@@ -109,7 +109,7 @@ export class Card {
   }
 
   /**
-   * Shows how far the `parts` are; says whether there is anything to draw in the body.
+   * Show the state of the `parts`. Returns whether there is anything to draw.
    * @param {Part[]} parts
    */
   ready(parts) {
@@ -129,21 +129,21 @@ export class Card {
     return any;
   }
 
-  /** Whether the body must be drawn anew: for another `key`, or after something else. @param {string} key */
+  /** Whether the body has to be redrawn: the `key` is new, or something else was shown. @param {string} key */
   isNew(key) {
     if (key === this._drawnFor) return false;
     this._drawnFor = key;
     return true;
   }
 
-  /** In place of the drawing. @param {Node | string} content */
+  /** Show `content` instead of the drawing. @param {Node | string} content */
   put(content) {
     this._drawnFor = null;
     fill(this.body, content);
   }
 
   /**
-   * The rows to draw, or null: then the body says why there are none, or keeps what it shows until they are there.
+   * Rows to draw, or null; the body then says why there are none, or keeps its content until they arrive.
    * @param {ClassRows} source
    */
   rowsOf(source) {
@@ -176,16 +176,17 @@ function faultText(failed, onRetry) {
   ];
 }
 
-/** In place of what is on its way. */
+/** Placeholder while something loads. */
 export function skeleton() {
   return el('div', { class: 'skeleton', role: 'img', 'aria-label': 'Loading' });
 }
 
-/** A line in place of what cannot be shown for a reason that is no fault. @param {string} text */
+/** A line saying why there is nothing to show. @param {string} text */
 export function nothing(text) {
   return el('p', { class: 'nothing' }, text);
 }
 
+/** Width of an element, known without forcing a layout while drawing. */
 export class Width {
   /** @param {Element} element @param {() => void} changed called when it has got another width */
   constructor(element, changed) {

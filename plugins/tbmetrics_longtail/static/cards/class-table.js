@@ -1,5 +1,5 @@
 // @ts-check
-/** The table itself: only the rows in sight are in the page. */
+/** The table of classes; only the visible rows are in the page. */
 
 import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
 import { sparkline } from '../charts/line-chart.js';
@@ -120,7 +120,7 @@ export class ClassTable {
     );
   }
 
-  /** @param {boolean} anew whether rows already in the page may show other values now */
+  /** @param {boolean} anew whether rows already in the page may have changed */
   _drawRows(anew) {
     const { first, last } = visibleRows(
       this.element.scrollTop,
@@ -182,7 +182,7 @@ export class ClassTable {
     );
   }
 
-  /** Puts the trend lines that have arrived into the rows in sight. @param {Trends} trends */
+  /** Draw the trend lines that have arrived in the visible rows. @param {Trends} trends */
   drawTrends(trends) {
     const styles = this._options?.sides ?? [];
     for (const [index, element] of this._drawn) {
@@ -210,7 +210,7 @@ export class ClassTable {
     this._button(this._rows[to].name)?.focus({ preventScroll: true });
   }
 
-  /** Puts the focus on the row of a class, if it is in sight. @param {string} name */
+  /** Focus the row of a class if it is visible. @param {string} name */
   focus(name) {
     this._button(name)?.focus({ preventScroll: true });
   }

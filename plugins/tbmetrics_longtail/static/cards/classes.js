@@ -86,7 +86,7 @@ export class TableCard {
     this._table.drawTrends(this._trends);
   }
 
-  /** The rows to list, worked out anew only when something has changed. @param {readonly Row[]} rows @param {State} state */
+  /** The rows to list, recomputed only after a change. @param {readonly Row[]} rows @param {State} state */
   _ordered(rows, { search, groups, sort, descending, brush }) {
     const key = JSON.stringify([this._source.key, search, groups, sort, descending, brush]);
     if (key !== this._orderedOf) this._list = sortRows(filterRows(rows, search, groups, brush), sort, descending);

@@ -1,5 +1,5 @@
 // @ts-check
-/** Why the tail fails: what was found, with its evidence; and what known remedies would buy without training. */
+/** Why the tail fails: findings with their evidence, and what known remedies would gain without training. */
 
 import { Card, Width } from './card.js';
 import { el, fill, nameOf, sideBadge } from '../charts/dom.js';
@@ -117,7 +117,7 @@ export class DiagnosisCard {
 
 /** @param {'A' | 'B'} letter @param {RunView} run @param {DiagnosisAnswer | undefined} answer */
 function findingsOf(letter, run, answer) {
-  const found = answer?.findings.filter((f) => Number(f.severity) > 0) ?? [];
+  const findings = answer?.findings.filter((f) => Number(f.severity) > 0) ?? [];
   const untold = answer?.findings.filter((f) => f.severity === null).map((f) => f.title) ?? [];
   const clear = answer?.findings.filter((f) => f.severity === 0).map((f) => f.title.toLowerCase()) ?? [];
   const best = answer?.remedies.filter((r) => r.best) ?? [];
@@ -132,7 +132,9 @@ function findingsOf(letter, run, answer) {
       nameOf(run.run),
       answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null,
     ),
-    found.length ? el('ul', { class: 'findings' }, ...found.map(findingOf)) : el('p', {}, 'Nothing was found.'),
+    findings.length
+      ? el('ul', { class: 'findings' }, ...findings.map(findingOf))
+      : el('p', {}, 'Nothing was findings.'),
     ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r))),
     untold.length ? el('p', { class: 'hint' }, `Could not be told: ${untold.join(', ')}.`) : null,
     clear.length ? el('p', { class: 'hint' }, `Looked for and not found: ${clear.join(', ')}.`) : null,
@@ -143,12 +145,12 @@ function findingsOf(letter, run, answer) {
 function findingOf({ name, title, advice, reference, severity, value, noted_at: limit, head, tail, n_classes: n }) {
   const compared = head !== null && tail !== null ? `head ${number(head)}, tail ${number(tail)}; ` : '';
   const judged = value === null ? '' : `${number(value)}, noted from ${number(limit)}`;
-  const of = n === null ? '' : ` (${n} classes)`;
+  const classes = n === null ? '' : ` (${n} classes)`;
   return el(
     'li',
     { 'data-finding': name },
     el('p', {}, el('strong', {}, title), ' ', el('span', { class: 'severity' }, WORDS[Number(severity)] ?? '')),
-    el('p', { class: 'muted' }, `${compared}${judged}${of}`),
+    el('p', { class: 'muted' }, `${compared}${judged}${classes}`),
     el('p', {}, advice),
     el('p', { class: 'hint' }, reference),
   );

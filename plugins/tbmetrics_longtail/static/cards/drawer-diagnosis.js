@@ -77,11 +77,12 @@ const KINDS = Object.freeze({
   hardest_correct: 'hardest correct samples',
 });
 
+/** Images of the group of a class. */
 export class DrawerGallery {
   /** @param {Data} data */
   constructor(data) {
     this._data = data;
-    /** Images in the page, by address: they stay when the drawer is filled anew. @type {Map<string, HTMLElement>} */
+    /** Images in the page, by address: they are kept when the drawer is redrawn. @type {Map<string, HTMLElement>} */
     this._shown = new Map();
   }
 
@@ -89,31 +90,31 @@ export class DrawerGallery {
   of(view, sides) {
     const figures = sides.flatMap(({ letter, run, index }) => {
       if (!run.info.kinds.includes('diagnostics') || run.step === null) return [];
-      const found = this._data.gallery(run, view.attribute, index).value;
-      if (!found) return [];
-      return found.sheets.map(({ kind, step }) => {
-        const of = { run: run.run, attribute: view.attribute, kind, group: found.group, step };
+      const gallery = this._data.gallery(run, view.attribute, index).value;
+      if (!gallery) return [];
+      return gallery.sheets.map(({ kind, step }) => {
+        const query = { run: run.run, attribute: view.attribute, kind, group: gallery.group, step };
         const text = `${KINDS[kind] ?? kind}, step ${count(step)}`;
-        return { at: address('gallery_image', of), letter, group: found.group, text };
+        return { url: address('gallery_image', query), letter, group: gallery.group, text };
       });
     });
     this._shown = new Map(
-      figures.map(({ at, group, text }) => [at, this._shown.get(at) ?? picture(at, `${group}: ${text}`)]),
+      figures.map(({ url, group, text }) => [url, this._shown.get(url) ?? picture(url, `${group}: ${text}`)]),
     );
     if (!figures.length) return [];
-    const made = figures.map(({ at, letter, group, text }) =>
+    const made = figures.map(({ url, letter, group, text }) =>
       el(
         'figure',
         { class: 'gallery' },
         el('figcaption', {}, sideBadge(letter), groupBadge(group), text),
-        this._shown.get(at),
+        this._shown.get(url),
       ),
     );
     return [el('h3', {}, 'Images of its group'), ...made];
   }
 }
 
-/** A sheet, which opens at full size in a page of its own. @param {string} at @param {string} text */
-function picture(at, text) {
-  return el('a', { href: at, target: '_blank', rel: 'noopener' }, el('img', { src: at, alt: text }));
+/** A sheet of images that opens at full size in a new page. @param {string} url @param {string} text */
+function picture(url, text) {
+  return el('a', { href: url, target: '_blank', rel: 'noopener' }, el('img', { src: url, alt: text }));
 }

@@ -60,7 +60,7 @@ export class Drawer {
     );
   }
 
-  /** Whether it is open after the update. @param {View} view @param {Row | undefined} row */
+  /** Update the drawer. Returns whether it is open. @param {View} view @param {Row | undefined} row */
   update(view, row) {
     const opens = this.element.hidden && row !== undefined;
     this.element.hidden = row === undefined;
@@ -98,7 +98,7 @@ export class Drawer {
   }
 
   /**
-   * One metric of the class over steps, with its interval where there is one.
+   * One metric of the class over steps, with its interval if recorded.
    * @param {View} view @param {Side} side @param {string} metric
    */
   _points(view, side, metric) {
@@ -118,7 +118,7 @@ export class Drawer {
       style: side.run.style,
       band: true,
       points: points ?? [],
-      of: 1,
+      nRuns: 1,
     }));
     const values = this._series.flatMap(({ points }) => points.flatMap((p) => [p.y, p.lower, p.upper]));
     if (!values.some((value) => value !== null))
@@ -163,11 +163,13 @@ export class Drawer {
     if (!lines.length) return [];
     this._pr.draw(lines, CHART.width, 230, 'Precision-recall curve of this class');
     const notes = answers.flatMap(({ side, answer }) => {
-      const at = answer.value?.at;
-      if (!at || at.best_f1 === null) return [];
+      const decision = answer.value?.at;
+      if (!decision || decision.best_f1 === null) return [];
       const used =
-        at.threshold === null ? 'the most likely class is predicted' : `threshold in use ${number(at.threshold)}`;
-      const text = ` best F1 ${number(at.best_f1)} at threshold ${number(at.best_threshold)}; ${used}`;
+        decision.threshold === null
+          ? 'the most likely class is predicted'
+          : `threshold in use ${number(decision.threshold)}`;
+      const text = ` best F1 ${number(decision.best_f1)} at threshold ${number(decision.best_threshold)}; ${used}`;
       return [el('li', {}, sideBadge(side.letter), text)];
     });
     return [
@@ -186,9 +188,9 @@ export class Drawer {
   _confusions(view, sides) {
     const lists = sides.flatMap((side) => {
       if (!side.run.info.kinds.includes('confusions') || side.run.step === null) return [];
-      const found = this._data.confusions(side.run, view.attribute, side.index).value;
+      const confusions = this._data.confusions(side.run, view.attribute, side.index).value;
       const classes = this._data.classes(side.run, view.attribute).value;
-      if (!found || !classes) return [];
+      if (!confusions || !classes) return [];
       const groups = groupsOfClasses(classes, view.grouping);
       const item = (/** @type {number} */ other, /** @type {number} */ n) =>
         el(
@@ -204,21 +206,21 @@ export class Drawer {
               ),
           el('span', { class: 'number' }, count(n)),
         );
-      const away = found.pairs.filter(([true_]) => true_ === side.index).slice(0, CONFUSED);
-      const here = found.pairs
-        .filter(([true_, went]) => went === side.index && true_ !== side.index)
+      const mistakenFor = confusions.pairs.filter(([trueClass]) => trueClass === side.index).slice(0, CONFUSED);
+      const mistakenHere = confusions.pairs
+        .filter(([trueClass, predicted]) => predicted === side.index && trueClass !== side.index)
         .slice(0, CONFUSED);
       return [
         el(
           'div',
           { class: 'confused', 'data-side': side.letter },
           el('h4', {}, sideBadge(side.letter), ' mistaken for'),
-          away.length
-            ? el('ol', {}, ...away.map(([, went, n]) => item(went, n)))
+          mistakenFor.length
+            ? el('ol', {}, ...mistakenFor.map(([, predicted, n]) => item(predicted, n)))
             : el('p', { class: 'hint' }, 'nothing'),
           el('h4', {}, sideBadge(side.letter), ' predicted, but was'),
-          here.length
-            ? el('ol', {}, ...here.map(([true_, , n]) => item(true_, n)))
+          mistakenHere.length
+            ? el('ol', {}, ...mistakenHere.map(([trueClass, , n]) => item(trueClass, n)))
             : el('p', { class: 'hint' }, 'nothing'),
         ),
       ];
@@ -273,7 +275,7 @@ function sidesOf({ a, b }, row) {
   ];
 }
 
-/** Null until all columns are there. @param {Resource<HistoryAnswer>[]} answers @returns {Point[] | null} */
+/** Points of a metric, or null until all columns have arrived. @param {Resource<HistoryAnswer>[]} answers @returns {Point[] | null} */
 function pointsOf(answers) {
   const [value, lower, upper] = answers.map((answer) => answer.value);
   if (!value || answers.some((answer) => !answer.value)) return null;
@@ -290,8 +292,8 @@ function pointsOf(answers) {
 function metricTable(histories) {
   const sides = [...(histories.values().next().value ?? [])].map(({ side }) => side);
   const both = sides.length === 2;
-  const rows = [...histories].map(([metric, found]) => {
-    const points = found.map(({ side, points: p }) => (p ? pointAt(p, side.run.step) : null));
+  const rows = [...histories].map(([metric, series]) => {
+    const points = series.map(({ side, points: p }) => (p ? pointAt(p, side.run.step) : null));
     const [a, b] = points.map((point) => point?.y ?? null);
     const difference = both && a !== null && b !== null ? b - a : null;
     const cells = points.map((point) =>

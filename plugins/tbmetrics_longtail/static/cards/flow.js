@@ -15,7 +15,7 @@ import { flowByGroup, groupsOfClasses, isExact } from '../model/grouping.js';
  * } from '../model/types.js'
  */
 
-/** Where there is room for a letter only. */
+/** Names for narrow columns. */
 const LETTERS = new Map([
   ['head', 'H'],
   ['medium', 'M'],
@@ -71,7 +71,7 @@ export class FlowCard {
     setOptions(this._from, choices, state.pairs);
     if (!this._card.ready(this._sides.flatMap(({ parts }) => parts))) return;
     this._card.caption(captionOf(view, this._sides));
-    if (!this._sides.some(({ matrix: found }) => found)) {
+    if (!this._sides.some(({ matrix }) => matrix)) {
       this._card.put(nothing(NO_VALIDATION));
       return;
     }
@@ -115,7 +115,7 @@ export class FlowCard {
 
   /** @param {View} view @param {State} state */
   _draw(view, state) {
-    const answers = this._sides.flatMap(({ matrix: found }) => (found ? [found] : []));
+    const answers = this._sides.flatMap(({ matrix }) => (matrix ? [matrix] : []));
     const [from, to] = [namesOf(answers, 'rows'), namesOf(answers, 'columns')];
     fill(
       this._card.body,
@@ -126,7 +126,7 @@ export class FlowCard {
           el(
             'div',
             { class: 'flow-side' },
-            side.matrix && matrix(side.letter, side.run, side.matrix, from, to),
+            side.matrix && matrixTable(side.letter, side.run, side.matrix, from, to),
             this._pairs(side, view, state),
           ),
         ),
@@ -139,7 +139,7 @@ export class FlowCard {
     if (!pairs || !classes)
       return el('p', { class: 'hint' }, pairs ? '' : 'Pairs of classes were not recorded by this version.');
     const groups = groupsOfClasses(classes, view.grouping);
-    const chosen = pairs.pairs.filter(([true_]) => !state.pairs || groups[true_] === state.pairs);
+    const chosen = pairs.pairs.filter(([trueClass]) => !state.pairs || groups[trueClass] === state.pairs);
     if (!chosen.length)
       return el(
         'p',
@@ -162,16 +162,16 @@ export class FlowCard {
         {},
         ...chosen
           .slice(0, LISTED)
-          .map(([true_, went, n]) =>
+          .map(([trueClass, predicted, n]) =>
             el(
               'tr',
               {},
-              el('td', {}, this._className(classes.names[true_], groups[true_])),
+              el('td', {}, this._className(classes.names[trueClass], groups[trueClass])),
               el(
                 'td',
                 {},
                 el('span', { class: 'muted', 'aria-hidden': 'true' }, '→ '),
-                went < 0 ? 'nothing predicted' : this._className(classes.names[went], groups[went]),
+                predicted < 0 ? 'nothing predicted' : this._className(classes.names[predicted], groups[predicted]),
               ),
               el('td', { class: 'number' }, count(n)),
             ),
@@ -192,17 +192,17 @@ export class FlowCard {
 
   /** @returns {Table} */
   _table() {
-    const rows = this._sides.flatMap(({ letter, run, matrix: found, pairs, classes }) => [
-      ...(found?.rows ?? []).flatMap((from, r) =>
-        (found?.columns ?? []).map((to, c) => [letter, run.run, 'group', from, to, found?.values[r][c] ?? null]),
+    const rows = this._sides.flatMap(({ letter, run, matrix, pairs, classes }) => [
+      ...(matrix?.rows ?? []).flatMap((from, r) =>
+        (matrix?.columns ?? []).map((to, c) => [letter, run.run, 'group', from, to, matrix?.values[r][c] ?? null]),
       ),
       ...(pairs && classes
-        ? pairs.pairs.map(([true_, went, n]) => [
+        ? pairs.pairs.map(([trueClass, predicted, n]) => [
             letter,
             run.run,
             'class',
-            classes.names[true_],
-            classes.names[went] ?? 'none',
+            classes.names[trueClass],
+            classes.names[predicted] ?? 'none',
             n,
           ])
         : []),
@@ -246,16 +246,18 @@ function namesOf(answers, axis) {
 
 /** @param {ConfusionAnswer} answer @param {'rows' | 'columns'} axis @param {string} name */
 function holds(answer, axis, name) {
-  const at = answer[axis].indexOf(name);
-  return axis === 'rows' ? (answer.values[at] ?? []).some(Boolean) : answer.values.some((row) => Boolean(row[at]));
+  const index = answer[axis].indexOf(name);
+  return axis === 'rows'
+    ? (answer.values[index] ?? []).some(Boolean)
+    : answer.values.some((row) => Boolean(row[index]));
 }
 
 /**
  * @param {'A' | 'B'} letter @param {RunView} run @param {ConfusionAnswer} answer
  * @param {readonly string[]} from @param {readonly string[]} to
  */
-function matrix(letter, run, answer, from, to) {
-  const at = (/** @type {string} */ row, /** @type {string} */ column) =>
+function matrixTable(letter, run, answer, from, to) {
+  const examples = (/** @type {string} */ row, /** @type {string} */ column) =>
     answer.values[answer.rows.indexOf(row)]?.[answer.columns.indexOf(column)] ?? 0;
   const header = (/** @type {string} */ name) =>
     el(
@@ -265,12 +267,12 @@ function matrix(letter, run, answer, from, to) {
       el('span', { class: 'for-readers' }, name),
     );
   const row = (/** @type {string} */ name) => {
-    const total = to.reduce((sum, column) => sum + at(name, column), 0);
+    const total = to.reduce((sum, column) => sum + examples(name, column), 0);
     return el(
       'tr',
       {},
       el('th', { scope: 'row' }, groupBadge(name)),
-      ...to.map((column) => cell(name, column, at(name, column), total)),
+      ...to.map((column) => cell(name, column, examples(name, column), total)),
     );
   };
   return el(

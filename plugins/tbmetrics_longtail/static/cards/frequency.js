@@ -170,15 +170,15 @@ export class FrequencyCard {
 
   /** @param {PointerEvent} event */
   _hover(event) {
-    const found = this._under(event);
-    if (!found) this._page.tooltip.hide();
-    else this._tell(found.row, event);
+    const point = this._under(event);
+    if (!point) this._page.tooltip.hide();
+    else this._tell(point.row, event);
   }
 
   /** @param {PointerEvent} event */
   _click(event) {
-    const found = this._under(event);
-    this._page.set(found ? { open: found.row.name } : { brush: null });
+    const point = this._under(event);
+    this._page.set(point ? { open: point.row.name } : { brush: null });
   }
 
   /** @param {PointerEvent} event */

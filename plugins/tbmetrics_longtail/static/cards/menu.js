@@ -176,7 +176,7 @@ export class CardMenu {
   }
 }
 
-/** Hands `blob` to the user as a file. @param {Blob} blob @param {string} name */
+/** Download `blob` as a file. @param {Blob} blob @param {string} name */
 function save(blob, name) {
   const url = URL.createObjectURL(blob);
   const link = el('a', { href: url, download: name });

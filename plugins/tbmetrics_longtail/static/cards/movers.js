@@ -1,5 +1,5 @@
 // @ts-check
-/** The classes that moved most from A to B, and those that do worst. */
+/** The classes that changed most from A to B, and the worst classes. */
 
 import { Card } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
@@ -27,7 +27,7 @@ export class MoversCard {
     });
     this.element = this._card.element;
     /** @type {ReturnType<typeof movers> | null} */
-    this._found = null;
+    this._lists = null;
   }
 
   /** @param {View} view */
@@ -42,17 +42,17 @@ export class MoversCard {
     );
     const key = `${this._rows.key}|${view.b?.run}|${view.classMetric}`;
     if (!this._card.isNew(key)) return;
-    const found = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
-    this._found = found;
+    const lists = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
+    this._lists = lists;
     fill(
       this._card.body,
       el(
         'div',
         { class: 'mover-lists' },
-        view.b && this._list('▲ Gains of B', found.gains, 'difference', 'No class gained.'),
-        view.b && this._list('▼ Losses of B', found.losses, 'difference', 'No class lost.'),
-        this._list(view.b ? 'Worst in A' : 'Worst', found.worstA, 'a', 'No class has a value.'),
-        view.b && this._list('Worst in B', found.worstB, 'b', 'No class has a value.'),
+        view.b && this._list('▲ Gains of B', lists.gains, 'difference', 'No class gained.'),
+        view.b && this._list('▼ Losses of B', lists.losses, 'difference', 'No class lost.'),
+        this._list(view.b ? 'Worst in A' : 'Worst', lists.worstA, 'a', 'No class has a value.'),
+        view.b && this._list('Worst in B', lists.worstB, 'b', 'No class has a value.'),
       ),
     );
   }
@@ -92,10 +92,9 @@ export class MoversCard {
 
   /** @returns {Table} */
   _table() {
-    const found = this._found;
-    const lists = found ? /** @type {const} */ (['gains', 'losses', 'worstA', 'worstB']) : [];
-    const rows = lists.flatMap((list) =>
-      (found?.[list] ?? []).map((row) => [
+    const names = /** @type {const} */ (['gains', 'losses', 'worstA', 'worstB']);
+    const rows = names.flatMap((list) =>
+      (this._lists?.[list] ?? []).map((row) => [
         list,
         row.name,
         row.group,

@@ -113,7 +113,7 @@ export class OverviewCard {
           nameOf(attribute),
         ),
       ),
-      ...GROUPS.flatMap((group) => values.map((found) => el('td', { class: 'number' }, number(found?.groups[group])))),
+      ...GROUPS.flatMap((group) => values.map((value) => el('td', { class: 'number' }, number(value?.groups[group])))),
     );
   }
 

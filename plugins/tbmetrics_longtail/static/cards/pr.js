@@ -20,7 +20,7 @@ const HEIGHT = 250;
 /** Nothing is asked of the server while a threshold moves. @type {Resource<CurvesAnswer>} */
 const WAITING = Object.freeze({ status: 'loading', value: undefined, stale: true, fault: null });
 
-/** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<CurvesAnswer>, one: Resource<ClassCurveAnswer> | null}} Side */
+/** @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<CurvesAnswer>, classCurve: Resource<ClassCurveAnswer> | null}} Side */
 
 export class PrCard {
   /** @param {Page} page @param {ClassRows} rows */
@@ -56,8 +56,8 @@ export class PrCard {
       view.moving ? WAITING : this._page.data.curves(run, view.attribute, view.grouping);
     this._sides = this._answers.of(view, 'curves', ask).map((side) => {
       const index = open ? (side.letter === 'A' ? open.indexA : open.indexB) : -1;
-      const one = index >= 0 ? this._page.data.classCurve(side.run, view.attribute, index) : null;
-      return { ...side, one };
+      const classCurve = index >= 0 ? this._page.data.classCurve(side.run, view.attribute, index) : null;
+      return { ...side, classCurve };
     });
     this._card.caption(captionOf(open?.name ?? null));
     if (!this._sides.length) {
@@ -74,13 +74,13 @@ export class PrCard {
   _draw(view, groupOfOpen, open) {
     const width = this._chart.value;
     const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
-      .concat(keyOf(this._sides), ...this._sides.map(({ one }) => String(one?.status)))
+      .concat(keyOf(this._sides), ...this._sides.map(({ classCurve }) => String(classCurve?.status)))
       .join('\n');
     if (!width || !this._card.isNew(key)) return;
     for (const { group, chart, heading } of this._charts) {
-      const lines = this._sides.flatMap(({ letter, run, resource, one }) => [
+      const lines = this._sides.flatMap(({ letter, run, resource, classCurve }) => [
         ...groupLine(letter, run, resource.value, group),
-        ...(open && group === groupOfOpen ? classLine(letter, run, one?.value, open) : []),
+        ...(open && group === groupOfOpen ? classLine(letter, run, classCurve?.value, open) : []),
       ]);
       fill(
         heading,
@@ -93,7 +93,7 @@ export class PrCard {
 
   _picture() {
     if (!this._sides.length) return null;
-    const open = this._sides.map(({ one }) => one?.value?.class).find(Boolean);
+    const open = this._sides.map(({ classCurve }) => classCurve?.value?.class).find(Boolean);
     const notes = ['● the decision rule in use', ...(open ? [`dotted: ${shorten(open)}, ◆ its best F1`] : [])];
     return {
       legend: [...this._sides.map(({ letter, run }) => runEntry(letter, run)), ...notes.map((text) => ({ text }))],
@@ -112,7 +112,7 @@ export class PrCard {
 
   /** @returns {Table} */
   _table() {
-    const rows = this._sides.flatMap(({ letter, run, resource, one }) => [
+    const rows = this._sides.flatMap(({ letter, run, resource, classCurve }) => [
       ...GROUPS.flatMap((group) =>
         (resource.value?.groups[group].precision ?? []).map((precision, i) => [
           letter,
@@ -122,11 +122,11 @@ export class PrCard {
           precision,
         ]),
       ),
-      ...(one?.value?.precision ?? []).map((precision, i) => [
+      ...(classCurve?.value?.precision ?? []).map((precision, i) => [
         letter,
         run.run,
-        `class: ${one?.value?.class}`,
-        one?.value?.recall[i] ?? null,
+        `class: ${classCurve?.value?.class}`,
+        classCurve?.value?.recall[i] ?? null,
         precision,
       ]),
     ]);
@@ -146,16 +146,16 @@ function captionOf(open) {
 
 /** @param {'A' | 'B'} letter @param {RunView} run @param {CurvesAnswer | undefined} answer @param {string} group @returns {PrLine[]} */
 function groupLine(letter, run, answer, group) {
-  const found = answer?.groups[group];
-  if (!answer || !found?.n_classes) return [];
+  const curve = answer?.groups[group];
+  if (!answer || !curve?.n_classes) return [];
   return [
     {
       letter,
       style: run.style,
       dotted: false,
       recall: answer.recall,
-      precision: found.precision,
-      at: found.at,
+      precision: curve.precision,
+      decision: curve.at,
       best: null,
       title: el('span', {}, sideBadge(letter), ' ', nameOf(run.run)),
     },
@@ -175,7 +175,7 @@ export function classLine(letter, run, answer, name) {
       dotted: true,
       recall: answer.recall,
       precision: answer.precision,
-      at: answer.at,
+      decision: answer.at,
       best: bestPoint(answer),
       title: el('span', {}, sideBadge(letter), ' ', nameOf(name)),
     },
@@ -186,7 +186,7 @@ export function classLine(letter, run, answer, name) {
  * Where on the curve F1 is largest.
  * @param {ClassCurveAnswer} answer @returns {{recall: number, precision: number, words: string} | null}
  */
-export function bestPoint({ recall, precision, at }) {
+export function bestPoint({ recall, precision, at: decision }) {
   const f1 = recall.map((r, i) => {
     const p = precision[i];
     return p === null || p + r === 0 ? -1 : (2 * p * r) / (p + r);
@@ -194,6 +194,6 @@ export function bestPoint({ recall, precision, at }) {
   const best = f1.indexOf(Math.max(...f1));
   const value = precision[best];
   if (best < 0 || value === null) return null;
-  const threshold = at.best_threshold === null ? '' : ` at threshold ${number(at.best_threshold)}`;
-  return { recall: recall[best], precision: value, words: `best F1 ${number(at.best_f1)}${threshold}` };
+  const threshold = decision.best_threshold === null ? '' : ` at threshold ${number(decision.best_threshold)}`;
+  return { recall: recall[best], precision: value, words: `best F1 ${number(decision.best_f1)}${threshold}` };
 }

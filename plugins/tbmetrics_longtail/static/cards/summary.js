@@ -2,15 +2,16 @@
 /** A against B by group at the chosen step: values, intervals, the difference, and how many classes agree. */
 
 import { Card, NO_VALIDATION, nothing } from './card.js';
-import { seedsText } from './summary-difference.js';
+import { differenceText, seedsText } from './summary-difference.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
 import { groupsOf } from '../host/data.js';
 import { Latest } from '../host/resources.js';
-import { count, interval, isDefined, MEANS, metricText, number, plural, pValue, signed } from '../model/format.js';
+import { count, interval, MEANS, metricText, number, plural } from '../model/format.js';
 import { extent, linear, markerPath, niceDomain } from '../model/scale.js';
-import { groupPoints, pointAt, verdict } from '../model/view.js';
+import { groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
+/** @import { SideValue } from './summary-difference.js' */
 /** @import { Resource } from '../host/resources.js' */
 /**
  * @import { CompareAnswer, GroupComparison, GroupsAnswer, Maybe, Point, RunView, Table, View
@@ -19,13 +20,6 @@ import { groupPoints, pointAt, verdict } from '../model/view.js';
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all', 'gap']);
 const PLOT_HEIGHT = 16;
-/** With fewer classes the sign-flip test cannot come out small, whatever the differences. */
-const LEAST_FOR_P = 6;
-const CLEAR = 0.05;
-/** Half an interval wider than this says too little. */
-const TOO_WIDE = 0.1;
-
-/** @typedef {{run: RunView, point: Point | null, loaded: boolean}} SideValue one run's value of a group */
 
 export class SummaryCard {
   /** @param {Page} page */
@@ -90,7 +84,7 @@ export class SummaryCard {
     if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._grid);
   }
 
-  /** The class-by-class comparison, where the metric is a mean of a class column. @param {View} view */
+  /** The comparison by class, if the metric is a mean of a class column. @param {View} view */
   _compare(view) {
     const { a, b, attribute, metric } = view;
     if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric) || view.moving) return null;
@@ -98,18 +92,18 @@ export class SummaryCard {
     return this._latest.take(this._data.compare(a, b, attribute, metric, view.grouping), scope);
   }
 
-  /** The seeds of the experiments that A and B belong to, as far as their groups are there. @param {View} view */
+  /** The seeds of A's and B's experiments whose groups have arrived. @param {View} view */
   _seeds(view) {
     const { experimentOf } = view;
     if (!experimentOf) return null;
-    const of = (/** @type {RunView | null} */ run) =>
+    const seedsOf = (/** @type {RunView | null} */ run) =>
       run ? view.runs.filter((r) => experimentOf(r.run) === experimentOf(run.run) && r.step !== null) : [];
     const answers = (/** @type {RunView[]} */ runs) =>
       runs.flatMap((run) => {
         const answer = groupsOf(this._data, run, view).value;
         return answer ? [{ run, answer }] : [];
       });
-    return { a: answers(of(view.a)), b: answers(of(view.b)) };
+    return { a: answers(seedsOf(view.a)), b: answers(seedsOf(view.b)) };
   }
 
   /** @returns {Table} */
@@ -184,7 +178,7 @@ function tile(group, view, sides, domain, comparison, seeds) {
       el('span', { class: 'muted' }, sizeText(group, sides, view)),
     ),
     el('div', {}, ...rows),
-    view.b && difference(group, view, sides, comparison),
+    view.b && differenceText(group, view, sides, comparison),
     seeds,
   );
 }
@@ -212,12 +206,12 @@ function row(letter, { run, point, loaded }, domain) {
 }
 
 /**
- * The value as a marker on its interval; places are percentages, so that it fills any width.
+ * The value as a marker on its interval; positions are percentages, so that it fills any width.
  * @param {RunView} run @param {Point | null} point @param {[number, number]} domain
  */
 function whisker(run, point, domain) {
   const x = linear(domain, [3, 97]);
-  const at = (/** @type {Maybe | undefined} */ value) => `${x(value ?? 0).toFixed(2)}%`;
+  const percentOf = (/** @type {Maybe | undefined} */ value) => `${x(value ?? 0).toFixed(2)}%`;
   const y = PLOT_HEIGHT / 2;
   const known = point !== null && point.y !== null;
   const hasInterval = known && point.lower !== null && point.upper !== null;
@@ -225,80 +219,13 @@ function whisker(run, point, domain) {
     'svg',
     { class: 'whisker', width: '100%', height: PLOT_HEIGHT, 'aria-hidden': 'true', ...runColor(run.style) },
     svg('line', { class: 'track', x1: 0, x2: '100%', y1: y, y2: y }),
-    hasInterval && svg('line', { class: 'whisker-line', x1: at(point.lower), x2: at(point.upper), y1: y, y2: y }),
+    hasInterval &&
+      svg('line', { class: 'whisker-line', x1: percentOf(point.lower), x2: percentOf(point.upper), y1: y, y2: y }),
     known &&
       svg(
         'svg',
-        { x: at(point.y), y, overflow: 'visible' },
+        { x: percentOf(point.y), y, overflow: 'visible' },
         svg('path', { class: 'run-marker', d: markerPath(run.style.marker, 0, 0, 3.6) }),
       ),
   );
-}
-
-/**
- * @param {string} group @param {View} view @param {SideValue[]} sides
- * @param {GroupComparison | undefined} comparison
- */
-function difference(group, view, sides, comparison) {
-  const [a, b] = [sides.find((s) => s.run === view.a)?.point?.y, sides.find((s) => s.run === view.b)?.point?.y];
-  const plain = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
-  const value = comparison ? comparison.difference : plain;
-  const [good, word] = judged(value, view.metric, group, comparison);
-  return el(
-    'div',
-    { class: 'tile-difference' },
-    el('span', { class: 'muted' }, 'B − A'),
-    el(
-      'span',
-      { class: `value ${good > 0 ? 'better' : good < 0 ? 'worse' : ''}`, 'data-side': 'difference' },
-      signed(value),
-    ),
-    el('span', {}, word),
-    comparison && group !== 'gap' && el('p', { class: 'muted' }, agreement(comparison)),
-    comparison && group !== 'gap' && el('p', { class: 'tells' }, tells(comparison)),
-  );
-}
-
-/**
- * Better or worse only where the classes agree on it; else in which direction, without a judgement.
- * @param {Maybe} value @param {string} metric @param {string} group @param {GroupComparison | undefined} comparison
- * @returns {[-1 | 0 | 1, string]}
- */
-function judged(value, metric, group, comparison) {
-  const good = verdict(value, metric, group);
-  if (good === 0) return [0, isDefined(value) ? 'no difference' : 'undefined'];
-  if (comparison && hasP(comparison) && Number(comparison.sign_flip_p) < CLEAR)
-    return [good, good > 0 ? '▲ better' : '▼ worse'];
-  if (group === 'gap') return [0, Number(value) > 0 ? '▲ wider' : '▼ narrower'];
-  return [0, Number(value) > 0 ? '▲ higher' : '▼ lower'];
-}
-
-/** @param {GroupComparison} comparison */
-function hasP({ n_defined, sign_flip_p }) {
-  return n_defined >= LEAST_FOR_P && isDefined(sign_flip_p);
-}
-
-/** @param {GroupComparison} comparison */
-function agreement(comparison) {
-  const { n_higher, n_lower, n_defined, sign_flip_p } = comparison;
-  const same = n_defined - n_higher - n_lower;
-  const parts = [
-    `${count(n_higher)} higher`,
-    `${count(n_lower)} lower`,
-    same ? `${count(same)} equal` : '',
-    hasP(comparison) ? pValue(sign_flip_p) : '',
-  ];
-  return parts.filter(Boolean).join(' · ');
-}
-
-/** What the comparison can, and cannot, tell. @param {GroupComparison} comparison */
-function tells({ n_defined, least_p, lower, upper, sign_flip_p }) {
-  if (!n_defined) return 'No class has a value in both.';
-  if (!isDefined(least_p)) return 'Tested in TensorBoard only.';
-  if (Number(least_p) > CLEAR) return `Too few classes to tell: ${count(n_defined)} of at least ${LEAST_FOR_P}.`;
-  if (!isDefined(lower) || !isDefined(upper)) return '';
-  const range = `${signed(lower)} to ${signed(upper)}`;
-  if (Number(sign_flip_p) < CLEAR) return `95 %: ${range}`;
-  if (Number(upper) - Number(lower) > 2 * TOO_WIDE) return `Too little data to tell: 95 % ${range}`;
-  return `No clear difference: 95 % ${range}`;
 }

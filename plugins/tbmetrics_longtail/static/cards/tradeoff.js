@@ -1,5 +1,5 @@
 // @ts-check
-/** The trade-off plane: every run's head against its tail at the chosen step, and the runs that none beats on both. */
+/** The trade-off plane: head against tail of every run at the chosen step, and the Pareto front. */
 
 import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
@@ -76,11 +76,11 @@ export class TradeoffCard {
       .join('\n');
     if (!this._card.isNew(key)) return;
     const loaded = new Map(parts.flatMap(({ run, resource }) => (resource.value ? [[run.run, resource.value]] : [])));
-    const one = (/** @type {RunView} */ run) => placeOf(run, loaded.get(run.run), view);
-    const found = view.experiments
-      ? view.experiments.map((e) => together(e, e.runs.map(one), view))
-      : view.charted.map(one);
-    this._places = found.filter((place) => place !== null);
+    const placed = (/** @type {RunView} */ run) => placeOf(run, loaded.get(run.run), view);
+    const places = view.experiments
+      ? view.experiments.map((e) => together(e, e.runs.map(placed), view))
+      : view.charted.map(placed);
+    this._places = places.filter((place) => place !== null);
     if (!this._places.length) {
       fill(this._card.body, nothing('No run drawn has both a head and a tail at this step.'));
       return;

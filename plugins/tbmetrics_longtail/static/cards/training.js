@@ -127,14 +127,14 @@ export class ChartsCard {
     const lines = this._series?.head ?? [];
     const shown = lines.slice(0, MOST_IN_LEGEND);
     const more = lines.length - shown.length;
-    const entries = shown.map(({ label, badge, style, of }) =>
+    const entries = shown.map(({ label, badge, style, nRuns }) =>
       el(
         'li',
         {},
         runSwatch(style),
         badge && sideBadge(badge),
         nameOf(label),
-        of > 1 && el('span', { class: 'muted' }, plural(of, 'seed')),
+        nRuns > 1 && el('span', { class: 'muted' }, plural(nRuns, 'seed')),
       ),
     );
     fill(
@@ -158,10 +158,10 @@ export class ChartsCard {
     const view = this._view;
     if (!this._series || !view) return null;
     const lines = this._series.head;
-    const legend = lines.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, of }) => ({
+    const legend = lines.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, nRuns }) => ({
       mark: runSwatch(style),
       strong: badge,
-      text: `${shorten(label)}${of > 1 ? ` (${plural(of, 'seed')})` : ''}`,
+      text: `${shorten(label)}${nRuns > 1 ? ` (${plural(nRuns, 'seed')})` : ''}`,
     }));
     const more = lines.length - legend.length;
     const notes = [more > 0 ? `and ${more} more` : '', bandText(view), view.step === null ? '' : '┊ chosen step'];
@@ -206,7 +206,7 @@ export class ChartsCard {
 }
 
 /**
- * One line a run, or one an experiment: the mean of its seeds.
+ * One line per run, or per experiment: the mean of its seeds.
  * @param {View} view @param {{run: RunView, answer: GroupsAnswer}[]} drawn @param {string} group @returns {Series[]}
  */
 function seriesOf(view, drawn, group) {
@@ -215,7 +215,7 @@ function seriesOf(view, drawn, group) {
     return drawn.map(({ run, answer }) => {
       const badge = badgeOf(view, run.run);
       const band = view.charted.length <= ALL_BANDS_UP_TO || badge !== '';
-      return { label: run.run, badge, style: run.style, band, points: lineOf(answer), of: 1 };
+      return { label: run.run, badge, style: run.style, band, points: lineOf(answer), nRuns: 1 };
     });
   }
   return view.experiments.flatMap((experiment) => {
@@ -223,7 +223,7 @@ function seriesOf(view, drawn, group) {
     if (!lines.length) return [];
     const badge = badgeOfExperiment(view, experiment);
     const { label, style } = experiment;
-    return [{ label, badge, style, band: true, points: meanLine(lines), of: lines.length }];
+    return [{ label, badge, style, band: true, points: meanLine(lines), nRuns: lines.length }];
   });
 }
 
@@ -289,6 +289,6 @@ function tooltipRow(series, point) {
     el('td', { class: 'tooltip-name' }, nameOf(series.label)),
     el('td', { class: 'number' }, number(point?.y)),
     el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
-    el('td', { class: 'muted' }, n !== null && (series.of > 1 ? plural(n, 'seed') : plural(n, 'class', 'classes'))),
+    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? plural(n, 'seed') : plural(n, 'class', 'classes'))),
   );
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** Making elements. Text only ever becomes text nodes: nothing here parses markup. */
+/** Create HTML and SVG elements. Text becomes text nodes; nothing here parses markup. */
 
 import { markerPath } from '../model/scale.js';
 
@@ -54,14 +54,14 @@ function append(element, children) {
   for (const child of children) if (child) element.append(child);
 }
 
-/** Everything in `element` replaced. @param {Element} element @param {...Child} children */
+/** Replace the content of `element`. @param {Element} element @param {...Child} children */
 export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
 }
 
 /**
- * An untrusted name: isolated from the direction of what is around it, cut by CSS, whole in its title.
+ * An untrusted name: direction isolated, cut by CSS, complete in its title.
  * @param {string} text
  */
 export function nameOf(text) {
@@ -105,7 +105,7 @@ export function sideBadge(letter) {
 }
 
 /**
- * Options of a select, rebuilt only when they change; `value` chosen.
+ * Set the options of a select, rebuilt only when they change, and choose `value`.
  * @param {HTMLSelectElement} select @param {{value: string, label: string, title?: string}[]} options
  * @param {string} value
  */

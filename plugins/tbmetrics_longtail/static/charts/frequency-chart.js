@@ -37,7 +37,7 @@ export function hatches(prefix) {
 }
 
 /**
- * One bar a class, or the tallest of the classes that share a pixel; log scale.
+ * One bar per class, or the tallest of the classes that share a pixel; log scale.
  * @param {readonly Row[]} byRank @param {number} width @param {number} height
  * @param {{left: number, right: number}} margin
  */
@@ -91,7 +91,7 @@ export function countBars(byRank, width, height, { left, right }) {
   );
 }
 
-/** The first rank, and round ones. @param {number} n */
+/** The first rank and round numbers. @param {number} n */
 function rankTicks(n) {
   if (n <= 12) return Array.from({ length: n }, (_, i) => i + 1);
   const step =
@@ -100,13 +100,15 @@ function rankTicks(n) {
 }
 
 /**
- * The classes of one run: A filled, B hollow, so that colour is not all that tells them apart. One path, however many.
+ * Marks of the classes of a run in one path: A filled, B hollow, so that they differ by more than colour.
  * @param {FrequencySide} side @param {Scales} scales
  */
 export function classMarks({ letter, run, points }, { x, y }) {
   const size = points.length > MOST_LARGE ? 1.3 : points.length > 150 ? 2.2 : 3;
   const square = `h${2 * size}v${2 * size}h${-2 * size}Z`;
-  const squares = points.map((point) => `M${(x(point.x) - size).toFixed(1)} ${(y(point.y) - size).toFixed(1)}${square}`);
+  const squares = points.map(
+    (point) => `M${(x(point.x) - size).toFixed(1)} ${(y(point.y) - size).toFixed(1)}${square}`,
+  );
   const many = points.length > MOST_LARGE ? ' many' : '';
   return svg('path', {
     class: `class-marks ${letter === 'A' ? 'filled' : 'hollow'}${many}`,
@@ -141,6 +143,7 @@ export function trendLine({ letter, run, points }, byRank, { x, y }) {
 
 const LEAST_DRAG = 4; // pixels; less is a click
 
+/** Choose a range of ranks by dragging over plots that share an axis; a click chooses nothing. */
 export class RankBrush {
   /**
    * `onDrag` and `onChosen` get the ranks dragged over, `onClick` and `onHover` the pointer; `onCancel` has none.

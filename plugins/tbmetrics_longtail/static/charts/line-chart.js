@@ -80,8 +80,13 @@ export class LineChart {
     const shown = step !== null && this._x;
     this._cursor.setAttribute('visibility', shown ? 'visible' : 'hidden');
     if (!shown) return;
-    const at = String(this._x?.(step));
-    for (const [name, value] of Object.entries({ x1: at, x2: at, y1: MARGIN.top, y2: this._height - MARGIN.bottom })) {
+    const place = String(this._x?.(step));
+    for (const [name, value] of Object.entries({
+      x1: place,
+      x2: place,
+      y1: MARGIN.top,
+      y2: this._height - MARGIN.bottom,
+    })) {
       this._cursor.setAttribute(name, String(value));
     }
   }
@@ -161,13 +166,15 @@ export class LineChart {
     );
   }
 
-  /** The step that can be chosen nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */
+  /** The step nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */
   _stepUnder(event) {
     const x = this._x;
     if (!x || !this._content?.steps.length) return null;
     const box = this.element.getBoundingClientRect();
-    const at = ((event.clientX - box.left) / (box.width || 1)) * this._width;
-    return this._content.steps.reduce((best, step) => (Math.abs(x(step) - at) < Math.abs(x(best) - at) ? step : best));
+    const place = ((event.clientX - box.left) / (box.width || 1)) * this._width;
+    return this._content.steps.reduce((best, step) =>
+      Math.abs(x(step) - place) < Math.abs(x(best) - place) ? step : best,
+    );
   }
 }
 
@@ -175,7 +182,7 @@ const WIDTH = 92;
 const HEIGHT = 24;
 
 /**
- * One line a run over the steps, on one scale of their own.
+ * One line per run over the steps, on a common scale.
  * @param {readonly ({x: number, y: Maybe}[] | null)[]} lines @param {readonly RunStyle[]} styles
  */
 export function sparkline(lines, styles) {

@@ -25,7 +25,7 @@ const LEAST_WIDTH = 560;
 const MOST_PIXELS_WIDE = 16_384; // what browsers allow a canvas to have on a side
 const MOST_PIXELS = 2 ** 27;
 const NOT_XML = /[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\u{10000}-\u{10FFFF}]/gu;
-/** What the style sheet may say of shapes and of texts, and what SVG takes for granted. */
+/** Properties that the style sheet may set on shapes and texts, with SVG's defaults. */
 const SHAPE = Object.freeze({
   fill: 'rgb(0, 0, 0)',
   'fill-opacity': '1',
@@ -59,7 +59,7 @@ export function groupEntry(group, title, note) {
   return { mark: groupMarker(group), strong: title, text: note };
 }
 
-/** Draws the picture; the charts are copied as they are on the page now. @param {Picture} picture @returns {SVGSVGElement} */
+/** Draw the picture, with copies of the charts as they are on the page now. @param {Picture} picture @returns {SVGSVGElement} */
 export function drawPicture({ title, facts, legend, panels, columns }) {
   const root = svg('svg', { class: 'picture', 'aria-hidden': 'true' }, svg('title', {}, title));
   const ground = svg('rect', { class: 'picture-ground' });
@@ -122,7 +122,7 @@ function putLines(root, entries, y, width, className) {
   return y + LINE;
 }
 
-/** An entry from the origin on; returns its width. @param {SVGElement} group @param {Entry} entry @param {number} room */
+/** Put an entry at the origin; returns its width. @param {SVGElement} group @param {Entry} entry @param {number} room */
 function putEntry(group, { mark, strong = '', text }, room) {
   let x = 0;
   if (mark) {
@@ -143,7 +143,7 @@ function putEntry(group, { mark, strong = '', text }, room) {
   return x - 6;
 }
 
-/** Cuts `words` until they fit; returns their width. @param {SVGTextElement} element @param {string} words @param {number} room */
+/** Cut `words` until they fit; returns their width. @param {SVGTextElement} element @param {string} words @param {number} room */
 function fitted(element, words, room) {
   for (let length = words.length; length > 4 && element.getComputedTextLength() > room; length -= 1 + (length >> 4))
     element.textContent = shorten(words, length);
@@ -171,7 +171,7 @@ function putPanels(root, panels, columns, y) {
   return y - GAP;
 }
 
-/** Writes what the style sheet says into attributes, and takes away what refers to it. @param {SVGElement} root */
+/** Write computed styles as attributes, and remove what refers to the style sheet. @param {SVGElement} root */
 function resolveStyles(root) {
   const elements = /** @type {SVGElement[]} */ ([root, ...root.querySelectorAll('*')]);
   const looks = elements.map((element) => looksOf(element)); // all of them before any loses its class
@@ -185,7 +185,7 @@ function resolveStyles(root) {
   });
 }
 
-/** The presentation of an element; null where it is hidden. @param {SVGElement} element */
+/** Computed presentation attributes of an element, or null if it is hidden. @param {SVGElement} element */
 function looksOf(element) {
   const style = window.getComputedStyle(element);
   if (style.visibility === 'hidden') return null;
@@ -204,7 +204,7 @@ function written(value) {
   return value.replace(/url\("([^"]*)"\)/, 'url($1)').replace(/(\d)px\b/g, '$1');
 }
 
-/** A picture as the text of a file of its own. @param {SVGSVGElement} picture */
+/** A picture as the text of an SVG file. @param {SVGSVGElement} picture */
 export function svgText(picture) {
   // Cleaned as a whole: the serializer escapes, but lets through what no reader of XML accepts.
   const text = new XMLSerializer().serializeToString(picture).replace(NOT_XML, '');
@@ -238,7 +238,7 @@ export async function pngBlob(picture, scale = 2) {
   });
 }
 
-/** `scale`, or the most that a canvas can hold. @param {number} width @param {number} height @param {number} scale */
+/** `scale`, or the largest scale that fits a canvas. @param {number} width @param {number} height @param {number} scale */
 export function pngScale(width, height, scale) {
   const longest = MOST_PIXELS_WIDE / Math.max(1, width, height);
   return Math.min(scale, longest, Math.sqrt(MOST_PIXELS / Math.max(1, width * height)));

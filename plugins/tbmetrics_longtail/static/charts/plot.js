@@ -20,7 +20,7 @@ import { decimals, linear, ticks } from '../model/scale.js';
 export const MARGIN = Object.freeze({ top: 12, right: 14, bottom: 36, left: 46 });
 
 /**
- * Scales and axes of a plot.
+ * Create the scales and axes of a plot.
  * @param {PlotOptions} options
  */
 export function plot({ width, height, xDomain, yDomain, xLabel, yLabel = '', wholeX = false, margin = MARGIN }) {
@@ -76,20 +76,21 @@ export function pointerIn(element, event, width) {
 /**
  * The item nearest to a place, within `reach`.
  * @template T
- * @param {readonly T[]} items @param {(item: T) => {x: number, y: number}} placeOf @param {{x: number, y: number}} at
+ * @param {readonly T[]} items @param {(item: T) => {x: number, y: number}} placeOf @param {{x: number, y: number}} pointer
  * @param {number} reach @returns {T | null}
  */
-export function nearest(items, placeOf, at, reach) {
+export function nearest(items, placeOf, pointer, reach) {
   let best = null;
   let least = reach;
   for (const item of items) {
     const place = placeOf(item);
-    const distance = Math.hypot(place.x - at.x, place.y - at.y);
+    const distance = Math.hypot(place.x - pointer.x, place.y - pointer.y);
     if (distance <= least) [best, least] = [item, distance];
   }
   return best;
 }
 
+/** One floating box beside the pointer. */
 export class Tooltip {
   constructor() {
     this.element = el('div', { class: 'tooltip', role: 'tooltip', hidden: true });

@@ -16,7 +16,7 @@ import { linePath, markerPath, spread } from '../model/scale.js';
  * @property {boolean} dotted a single class, not a mean
  * @property {number[]} recall
  * @property {Maybe[]} precision
- * @property {OperatingPoint} at
+ * @property {OperatingPoint} decision where the decision rule in use stands
  * @property {{recall: number, precision: number, words: string} | null} best
  * @property {HTMLElement} title
  */
@@ -52,7 +52,7 @@ export class PrChart {
     this.element.setAttribute('width', String(width));
     this.element.setAttribute('height', String(height));
     const points = lines.map(
-      (l) => `${l.letter} decides at precision ${number(l.at.precision)}, recall ${number(l.at.recall)}`,
+      (l) => `${l.letter} decides at precision ${number(l.decision.precision)}, recall ${number(l.decision.recall)}`,
     );
     this.element.setAttribute('aria-label', `${label}. ${points.join('; ')}`);
     fill(this.element, ...frame.axes, ...lines.flatMap((line) => lineOf(line, x, y)), ...labels(lines, x, y));
@@ -100,20 +100,21 @@ export class PrChart {
 
 /** @param {PrLine} line @returns {Spot[]} */
 function spotsOf(line) {
-  const { precision, recall } = line.at;
-  const at = precision === null || recall === null ? [] : [{ precision, recall, line, words: 'decision rule in use' }];
+  const { precision, recall } = line.decision;
+  const decision =
+    precision === null || recall === null ? [] : [{ precision, recall, line, words: 'decision rule in use' }];
   const best = line.best ? [{ ...line.best, line }] : [];
   const curve = line.recall.flatMap((r, i) => {
     const p = line.precision[i];
     return p === null ? [] : [{ recall: r, precision: p, line, words: '' }];
   });
-  return [...curve, ...at, ...best];
+  return [...curve, ...decision, ...best];
 }
 
 /** @param {PrLine} line @param {(v: number) => number} x @param {(v: number) => number} y */
 function lineOf(line, x, y) {
   const points = line.recall.map((r, i) => ({ x: r, y: line.precision[i], lower: null, upper: null, n: null }));
-  const { precision, recall } = line.at;
+  const { precision, recall } = line.decision;
   return [
     svg(
       'g',
@@ -136,11 +137,11 @@ function lineOf(line, x, y) {
   ];
 }
 
-/** The letters where the lines end, pushed apart. @param {PrLine[]} lines @param {(v: number) => number} x @param {(v: number) => number} y */
+/** Letters at the ends of the lines, pushed apart. @param {PrLine[]} lines @param {(v: number) => number} x @param {(v: number) => number} y */
 function labels(lines, x, y) {
   const ends = lines.flatMap((line) => {
-    const at = line.precision.findLastIndex((p) => p !== null);
-    return at < 0 ? [] : [{ line, x: x(line.recall[at]), y: y(Number(line.precision[at])) }];
+    const last = line.precision.findLastIndex((p) => p !== null);
+    return last < 0 ? [] : [{ line, x: x(line.recall[last]), y: y(Number(line.precision[last])) }];
   });
   const heights = spread(
     ends.map((end) => end.y),

@@ -10,7 +10,7 @@ import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
 /** @import { Marker, RemedyAnswer, RunView } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, remedies: RemedyAnswer[]}} Drawn */
-/** @typedef {{letter: 'A' | 'B', x: number, y: number, of: RemedyAnswer}} Spot */
+/** @typedef {{letter: 'A' | 'B', x: number, y: number, answer: RemedyAnswer}} Spot */
 
 /** @type {Readonly<Record<string, string>>} */
 export const REMEDY_NAMES = Object.freeze({
@@ -39,10 +39,10 @@ export class RemedyChart {
   /** @param {Drawn[]} sides @param {number} width @param {number} height */
   draw(sides, width, height) {
     const spots = sides.flatMap(({ letter, remedies }) =>
-      remedies.flatMap((of) =>
-        of.head_recall === null || of.tail_recall === null
+      remedies.flatMap((answer) =>
+        answer.head_recall === null || answer.tail_recall === null
           ? []
-          : [{ letter, x: of.head_recall, y: of.tail_recall, of }],
+          : [{ letter, x: answer.head_recall, y: answer.tail_recall, answer }],
       ),
     );
     const domain = (/** @type {'x' | 'y'} */ axis) => niceDomain(extent(spots.map((s) => s[axis])), { bounds: [0, 1] });
@@ -79,24 +79,27 @@ export class RemedyChart {
   }
 
   /** @param {Spot} spot @param {PointerEvent} event */
-  _tell({ letter, of }, event) {
-    const tau = of.remedy === 'none' || of.tau === null ? '' : `, τ = ${number(of.tau, 2)}${of.best ? ' (best)' : ''}`;
+  _tell({ letter, answer }, event) {
+    const tau =
+      answer.remedy === 'none' || answer.tau === null
+        ? ''
+        : `, τ = ${number(answer.tau, 2)}${answer.best ? ' (best)' : ''}`;
     const row = (/** @type {string} */ group) =>
       el(
         'tr',
         {},
         el('td', {}, group),
-        el('td', { class: 'number' }, number(of[`${group}_recall`])),
+        el('td', { class: 'number' }, number(answer[`${group}_recall`])),
         el(
           'td',
           { class: 'muted' },
-          `[${number(of[`${group}_recall_lower`])}, ${number(of[`${group}_recall_upper`])}]`,
+          `[${number(answer[`${group}_recall_lower`])}, ${number(answer[`${group}_recall_upper`])}]`,
         ),
       );
     this._tooltip.show(
       event.clientX,
       event.clientY,
-      el('p', { class: 'tooltip-title' }, sideBadge(letter), ` ${REMEDY_NAMES[of.remedy] ?? of.remedy}${tau}`),
+      el('p', { class: 'tooltip-title' }, sideBadge(letter), ` ${REMEDY_NAMES[answer.remedy] ?? answer.remedy}${tau}`),
       el('table', {}, row('head'), row('medium'), row('tail'), row('all')),
     );
   }
@@ -104,17 +107,17 @@ export class RemedyChart {
 
 /** @param {Drawn} side @param {Spot[]} spots @param {(v: number) => number} x @param {(v: number) => number} y */
 function drawn({ letter, run }, spots, x, y) {
-  const base = spots.find((s) => s.of.remedy === 'none');
-  const remedies = [...new Set(spots.map((s) => s.of.remedy))].filter((remedy) => remedy !== 'none');
+  const base = spots.find((s) => s.answer.remedy === 'none');
+  const remedies = [...new Set(spots.map((s) => s.answer.remedy))].filter((remedy) => remedy !== 'none');
   return svg(
     'g',
     { class: 'run compared', 'data-side': letter, ...runColor(run.style) },
     ...remedies.flatMap((remedy) => {
-      const own = spots
-        .filter((s) => s.of.remedy === remedy && !s.of.best)
-        .sort((p, q) => Number(p.of.tau) - Number(q.of.tau));
-      const best = spots.find((s) => s.of.remedy === remedy && s.of.best);
-      const line = [...(base ? [base] : []), ...own].map((s) => ({
+      const alongTau = spots
+        .filter((s) => s.answer.remedy === remedy && !s.answer.best)
+        .sort((p, q) => Number(p.answer.tau) - Number(q.answer.tau));
+      const best = spots.find((s) => s.answer.remedy === remedy && s.answer.best);
+      const line = [...(base ? [base] : []), ...alongTau].map((s) => ({
         x: s.x,
         y: s.y,
         lower: null,
@@ -124,7 +127,7 @@ function drawn({ letter, run }, spots, x, y) {
       const marker = MARKERS[remedy] ?? 'square';
       return [
         svg('path', { class: 'run-line thin', d: linePath(line, x, y), 'stroke-dasharray': run.style.dash || null }),
-        svg('path', { class: 'run-marker', d: own.map((s) => markerPath(marker, x(s.x), y(s.y), 3)).join('') }),
+        svg('path', { class: 'run-marker', d: alongTau.map((s) => markerPath(marker, x(s.x), y(s.y), 3)).join('') }),
         best && svg('path', { class: 'ring', d: markerPath('circle', x(best.x), y(best.y), 8) }),
         best && svg('path', { class: 'run-marker', d: markerPath(marker, x(best.x), y(best.y), 4.4) }),
       ];
@@ -137,7 +140,10 @@ function drawn({ letter, run }, spots, x, y) {
 /** @param {Spot[]} spots */
 function describe(spots) {
   const texts = spots
-    .filter((s) => s.of.best || s.of.remedy === 'none')
-    .map((s) => `${s.letter}, ${REMEDY_NAMES[s.of.remedy] ?? s.of.remedy}: head ${number(s.x)}, tail ${number(s.y)}`);
+    .filter((s) => s.answer.best || s.answer.remedy === 'none')
+    .map(
+      (s) =>
+        `${s.letter}, ${REMEDY_NAMES[s.answer.remedy] ?? s.answer.remedy}: head ${number(s.x)}, tail ${number(s.y)}`,
+    );
   return `Recall of head against tail under remedies. ${texts.join('; ')}`;
 }

@@ -1,5 +1,5 @@
 // @ts-check
-/** All classes of A and B, joined by name, grouped and ranked: worked out once for every card that lists classes. */
+/** All classes of A and B, joined by name, grouped and ranked, for every card that lists classes. */
 
 import { Latest } from './resources.js';
 import { joinClasses, ranked } from '../model/class-list.js';
@@ -21,7 +21,7 @@ export class ClassRows {
     this.parts = [];
     /** Whether a side has a step to show at all. */
     this.expected = false;
-    /** Whether the classes of A and of B are there: until then none is known to be in one of them only. */
+    /** Whether the classes of both have arrived; until then, no class is known to be in one run only. */
     this.joined = false;
     /** Changes with the rows. */
     this.key = '';
@@ -34,7 +34,7 @@ export class ClassRows {
     this._joined = [];
   }
 
-  /** Null until a side is there; made when first asked for. */
+  /** Null until a side has arrived; computed on first access. */
   get rows() {
     if (!this._rows && this._make) this._rows = this._make();
     return this._rows;
@@ -116,7 +116,7 @@ function columnsOf(run, view) {
 const numbers = new WeakMap();
 let last = 0;
 
-/** A text that is the same for the same objects only. @param {...object} objects */
+/** A text that identifies the given objects. @param {...object} objects */
 function identity(...objects) {
   return objects
     .map((object) => {

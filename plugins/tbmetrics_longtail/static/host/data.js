@@ -1,5 +1,5 @@
 // @ts-check
-/** The plugin's answers by what is wanted, each fetched once and again when its run has grown. */
+/** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
 
 import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
@@ -19,12 +19,12 @@ export class Data {
     this._round = 0;
   }
 
-  /** The list of runs is asked for again; the rest follows for the runs that have grown. */
+  /** Fetch the list of runs again, and then the answers of runs that have grown. */
   refresh() {
     this._round += 1;
   }
 
-  /** Everything is asked for again: a log may have been rewritten. */
+  /** Fetch everything again: a log may have been rewritten. */
   refreshAll() {
     this._resources.refreshAll();
   }
@@ -77,13 +77,13 @@ export class Data {
   }
 
   /**
-   * Of all classes, or of one, by its place.
+   * Confusions of all classes, or of the class at an index.
    * @param {RunView} run @param {string} attribute @param {number} [classIndex] @returns {Resource<ConfusionsAnswer>}
    */
   confusions(run, attribute, classIndex) {
     /** @type {Record<string, number>} */
-    const of = classIndex === undefined ? {} : { class_index: classIndex };
-    return this._of(run, 'confusions', { attribute, step: run.step ?? 0, ...of });
+    const query = classIndex === undefined ? {} : { class_index: classIndex };
+    return this._of(run, 'confusions', { attribute, step: run.step ?? 0, ...query });
   }
 
   /** @param {RunView} run @param {string} attribute @param {Grouping | null} bounds @returns {Resource<CurvesAnswer>} */
@@ -122,13 +122,13 @@ export class Data {
   }
 
   /**
-   * One column of several classes, by their places, over steps.
+   * One column of several classes, by index, over steps.
    * @param {RunView} run @param {string} attribute @param {number[]} classes @param {string} column
    * @returns {Resource<Histories>}
    */
   histories(run, attribute, classes, column) {
-    const of = { run: run.run, attribute, column, class_index: classes.map(String) };
-    return this._resources.get(address('histories', of), run.version, packed);
+    const query = { run: run.run, attribute, column, class_index: classes.map(String) };
+    return this._resources.get(address('histories', query), run.version, packed);
   }
 
   /**
@@ -146,8 +146,8 @@ export class Data {
    * @param {Grouping | null} bounds @returns {Resource<CompareAnswer>}
    */
   compare(a, b, attribute, metric, bounds) {
-    const of = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
-    return this._resources.get(address('compare', { ...of, attribute, metric }), `${a.version}|${b.version}`, json);
+    const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
+    return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
   }
 
   /**
@@ -177,8 +177,8 @@ export function groupsOf(data, run, view) {
   const key = `${grouping.key}|${metric}`;
   let known = worked.get(sums);
   if (known?.key !== key) {
-    const found = { run: run.run, attribute, wall_times: [], ...groupMeans(sums, grouping, metric) };
-    known = { key, answer: found };
+    const means = { run: run.run, attribute, wall_times: [], ...groupMeans(sums, grouping, metric) };
+    known = { key, answer: means };
     worked.set(sums, known);
   }
   return { ...resource, value: known.answer };
@@ -192,7 +192,7 @@ const PLUGIN = new URL(import.meta.url.slice(0, import.meta.url.lastIndexOf('/st
  */
 export function address(route, query = {}) {
   const texts = Object.entries(query).flatMap(([name, value]) =>
-    (Array.isArray(value) ? value : [value]).map((one) => `${name}=${encodeURIComponent(String(one))}`),
+    (Array.isArray(value) ? value : [value]).map((item) => `${name}=${encodeURIComponent(String(item))}`),
   );
   return `${PLUGIN.href}${route}${texts.length ? '?' : ''}${texts.join('&')}`;
 }
@@ -202,7 +202,7 @@ export function hostRunsAddress() {
   return new URL('../../runs', PLUGIN).href;
 }
 
-/** An answer that is none, in words for the user. */
+/** A failed request, in words for the user. */
 class ApiError extends Error {
   /** @param {ApiFault} fault */
   constructor({ error, hint }) {
@@ -243,7 +243,7 @@ export async function packed(url) {
 /** @type {(url: string) => Promise<Response>} */
 let transport = (url) => fetch(url, { credentials: 'same-origin' });
 
-/** Has requests answered by `other` instead of the server. @param {(url: string) => Promise<Response>} other */
+/** Let `other` answer requests instead of the server. @param {(url: string) => Promise<Response>} other */
 export function answerWith(other) {
   transport = other;
 }

@@ -41,7 +41,7 @@ export class Resources {
   }
 
   /**
-   * What there is at `url`. Fetches it when it is not there yet, or was fetched for another `version`.
+   * The resource at `url`, fetched if it is missing or was fetched for another `version`.
    * @template T
    * @param {string} url @param {string} version @param {(url: string) => Promise<T>} read @returns {Resource<T>}
    */
@@ -57,12 +57,12 @@ export class Resources {
     };
   }
 
-  /** Everything is fetched anew when next asked for. */
+  /** Fetch everything again when next asked for. */
   refreshAll() {
     this._round += 1;
   }
 
-  /** What failed is fetched anew when next asked for. */
+  /** Fetch what failed again when next asked for. */
   retryFailed() {
     for (const entry of this._entries.values()) if (entry.fault) entry.version = '';
   }
@@ -102,7 +102,7 @@ function hintOf(error) {
 }
 
 /**
- * The last value that arrived in one place of the page, so that a new step or metric does not blank it out.
+ * The last value shown in one place of the page, kept while a new step or metric loads.
  * @template T
  */
 export class Latest {
@@ -113,7 +113,7 @@ export class Latest {
   }
 
   /**
-   * `resource`, or while it loads the value before, marked stale; forgotten when `scope` changes.
+   * `resource`, or its previous value marked stale while it loads; forgotten when `scope` changes.
    * @param {Resource<T>} resource @param {string} scope @returns {Resource<T>}
    */
   take(resource, scope) {
@@ -130,7 +130,10 @@ export class Latest {
  * @typedef {{letter: 'A' | 'B', run: RunView, resource: Resource<T>}} SideAnswer
  */
 
-/** @template T */
+/**
+ * One kind of answer for A and for B; the last ones are kept until newer ones arrive.
+ * @template T
+ */
 export class SideAnswers {
   constructor() {
     this._latest = {
@@ -140,9 +143,9 @@ export class SideAnswers {
   }
 
   /**
-   * Of the compared runs that have a step to show and, where `kind` is named, a table of that kind.
+   * Answers for the compared runs that have a step and, if `kind` is given, a table of that kind.
    * @param {View} view @param {string | null} kind @param {(run: RunView) => Resource<T>} ask
-   * @param {string} [scope] what an answer belongs to: of another scope none stays
+   * @param {string} [scope] answers of another scope are forgotten
    * @returns {SideAnswer<T>[]}
    */
   of(view, kind, ask, scope = view.attribute) {

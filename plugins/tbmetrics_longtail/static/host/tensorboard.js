@@ -12,7 +12,7 @@ const STATE_KEY = 'tbmetrics.longtail.state';
 const HABITS_KEY = 'tbmetrics.longtail.habits';
 const RELOADED = 'experimental.DataReloaded';
 
-/** The window of TensorBoard, or our own where the module was opened alone. */
+/** TensorBoard's window, or our own if the module was opened alone. */
 function hostWindow() {
   try {
     return window.parent.document.body ? window.parent : window;
@@ -21,7 +21,7 @@ function hostWindow() {
   }
 }
 
-/** Follows the host's dark mode, or the system's where the host cannot be seen. */
+/** Follow the host's dark mode, or the system's if the host is not accessible. */
 export function followTheme() {
   const host = hostWindow();
   const dark = window.matchMedia('(prefers-color-scheme: dark)');
@@ -34,16 +34,16 @@ export function followTheme() {
   else new MutationObserver(apply).observe(host.document.body, { attributes: true, attributeFilter: ['class'] });
 }
 
-/** The state in the host's address bar, else the one remembered. @returns {State} */
+/** The state in the host's address bar, otherwise the remembered one. @returns {State} */
 export function loadState() {
   const texts = readHash(hostWindow().location.hash, PREFIX);
   return fromTexts(
-    Object.keys(texts).length ? texts : { ...kept(localStore, HABITS_KEY), ...kept(sessionStore, STATE_KEY) },
+    Object.keys(texts).length ? texts : { ...stored(localStore, HABITS_KEY), ...stored(sessionStore, STATE_KEY) },
   );
 }
 
 /**
- * Puts the state into the host's address bar, as a step of its history or in place of the last; and remembers it.
+ * Write the state to the host's address bar, as a new step of its history or in place of the last, and remember it.
  * @param {State} state @param {boolean} [push]
  */
 export function saveState(state, push = false) {
@@ -56,11 +56,15 @@ export function saveState(state, push = false) {
   } catch {
     // Too many changes a second for this browser: the next one will do.
   }
-  keep(sessionStore, STATE_KEY, texts);
-  keep(localStore, HABITS_KEY, Object.fromEntries(HABITS.flatMap((key) => (texts[key] ? [[key, texts[key]]] : []))));
+  remember(sessionStore, STATE_KEY, texts);
+  remember(
+    localStore,
+    HABITS_KEY,
+    Object.fromEntries(HABITS.flatMap((key) => (texts[key] ? [[key, texts[key]]] : []))),
+  );
 }
 
-/** Whether there is an address to copy: a frame within a file has none. */
+/** Whether there is an address to copy; a frame in a file has none. */
 export function hasAddress() {
   return hostWindow().location.protocol !== 'about:';
 }
@@ -95,7 +99,7 @@ const localStore = () => window.localStorage;
 const sessionStore = () => window.sessionStorage;
 
 /** @param {() => Storage} store @param {string} key @returns {Record<string, string>} */
-function kept(store, key) {
+function stored(store, key) {
   try {
     const texts = JSON.parse(store().getItem(key) ?? '{}');
     return texts && typeof texts === 'object' ? texts : {};
@@ -105,7 +109,7 @@ function kept(store, key) {
 }
 
 /** @param {() => Storage} store @param {string} key @param {Record<string, string>} texts */
-function keep(store, key, texts) {
+function remember(store, key, texts) {
   try {
     store().setItem(key, JSON.stringify(texts));
   } catch {
@@ -140,7 +144,7 @@ function parsed(data) {
   }
 }
 
-/** Takes the keyboard, unless the user is at something of the host: so that the keys work without a click. */
+/** Take the focus unless an element of the host has it, so that keys work without a click. */
 export function takeFocus() {
   const focused = hostWindow().document.activeElement;
   if (!focused || focused === hostWindow().document.body || focused === ownFrame()) window.focus();
@@ -152,7 +156,7 @@ export function isVisible() {
   return !document.hidden && (!frame || frame.getClientRects().length > 0);
 }
 
-/** Calls `shown` whenever the tab may have come into sight or changed its size. @param {() => void} shown */
+/** Call `shown` whenever the tab may have become visible or changed its size. @param {() => void} shown */
 export function onShown(shown) {
   document.addEventListener('visibilitychange', shown);
   new ResizeObserver(shown).observe(document.documentElement);
@@ -162,7 +166,7 @@ export function onShown(shown) {
     new /** @type {typeof globalThis} */ (/** @type {unknown} */ (hostWindow())).ResizeObserver(shown).observe(frame);
 }
 
-/** The frame we are in, as far as it can be seen. */
+/** Our frame, or null if it is not accessible. */
 function ownFrame() {
   try {
     return window.frameElement;

@@ -1,5 +1,5 @@
 // @ts-check
-/** The values of the classes in sight over all steps: asked for together once scrolling rests, kept by class. */
+/** Trend lines of the visible classes, requested together when scrolling stops and kept by class. */
 
 /** @import { Data } from './data.js' */
 /** @import { Maybe, Row, RunView, View } from '../model/types.js' */
@@ -26,7 +26,7 @@ export class Trends {
     this._asked = [];
   }
 
-  /** Takes in what has arrived. @param {View} view */
+  /** Store the lines that have arrived. @param {View} view */
   update(view) {
     const changed = this._view && scopeOf(this._view, view.a) !== scopeOf(view, view.a);
     this._view = view;
@@ -41,7 +41,7 @@ export class Trends {
   }
 
   /**
-   * The lines of A and B as far as they are there; null while none is.
+   * The lines of A and B that have arrived, or null.
    * @param {Row} row @returns {{key: string, lines: (Line | null)[]} | null}
    */
   of(row) {
@@ -84,7 +84,7 @@ export class Trends {
     }
   }
 
-  /** Whether nothing more is to come. @param {Asked} asked */
+  /** Store the answer if there is one. Returns whether the request is finished. @param {Asked} asked */
   _collect({ run, attribute, column, places, scope }) {
     const { value, status } = this._data.histories(run, attribute, places, column);
     if (!value) return status === 'error'; // a trend line is not worth a message
@@ -109,7 +109,7 @@ function keyOf(view, run, place) {
   return run && place >= 0 ? `${scopeOf(view, run)}|${place}` : null;
 }
 
-/** At most about `MOST_POINTS` of the values, the last one always. @param {number[]} steps @param {Float32Array} values @returns {Line} */
+/** About `MOST_POINTS` values at most, always with the last one. @param {number[]} steps @param {Float32Array} values @returns {Line} */
 function lineOf(steps, values) {
   const every = Math.max(1, Math.ceil(steps.length / MOST_POINTS));
   return steps.flatMap((x, i) => {

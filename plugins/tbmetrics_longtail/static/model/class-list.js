@@ -1,5 +1,5 @@
 // @ts-check
-/** The table of all classes without a page: joining two runs, sorting, filtering, and which rows to draw. */
+/** The list of all classes: joining two runs, sorting, filtering, and which rows to draw. */
 
 import { GROUPS } from './view.js';
 
@@ -16,7 +16,7 @@ import { GROUPS } from './view.js';
 const COLLATOR = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /**
- * All classes of A, then those that only B has, joined by name.
+ * All classes of A, then those only in B, joined by name.
  * @param {Side | null} a @param {Side | null} b @returns {Row[]}
  */
 export function joinClasses(a, b) {
@@ -36,8 +36,8 @@ export function joinClasses(a, b) {
 function joined(name, a, indexA, b, indexB) {
   const groupB = b && indexB >= 0 ? asGroup(b.classes.groups[indexB]) : null;
   const group = a && indexA >= 0 ? asGroup(a.classes.groups[indexA]) : (groupB ?? 'unknown');
-  const valueA = at(a?.values, indexA);
-  const valueB = at(b?.values, indexB);
+  const valueA = valueAt(a?.values, indexA);
+  const valueB = valueAt(b?.values, indexB);
   const countOf = (/** @type {Side | null} */ side, /** @type {number} */ i) =>
     i >= 0 ? (side?.classes.counts[i] ?? null) : null;
   return {
@@ -45,7 +45,7 @@ function joined(name, a, indexA, b, indexB) {
     group,
     regrouped: groupB !== null && groupB !== group ? groupB : null,
     count: countOf(a, indexA) ?? countOf(b, indexB),
-    support: at(a?.support, indexA) ?? at(b?.support, indexB),
+    support: valueAt(a?.support, indexA) ?? valueAt(b?.support, indexB),
     a: valueA,
     b: valueB,
     difference: valueA !== null && valueB !== null ? valueB - valueA : null,
@@ -68,7 +68,7 @@ export function ranked(rows) {
 }
 
 /**
- * The classes that gained and lost most from A to B, and the worst of each; of equal ones those with more positives.
+ * Classes that gained and lost most from A to B, and the worst of each; ties go to classes with more positives.
  * @param {readonly Row[]} rows @param {boolean} lowerIsBetter @param {number} most in each list
  */
 export function movers(rows, lowerIsBetter, most) {
@@ -85,7 +85,7 @@ export function movers(rows, lowerIsBetter, most) {
 }
 
 /**
- * The `most` rows of largest worth, of equal ones those with more positives, then as they come; in one pass.
+ * The `most` rows of largest worth in one pass; ties go to rows with more positives, then to earlier rows.
  * @param {readonly Row[]} rows @param {(row: Row) => Maybe} worthOf @param {number} most @returns {Row[]}
  */
 function topOf(rows, worthOf, most) {
@@ -110,13 +110,13 @@ function asGroup(group) {
 }
 
 /** @param {Float32Array | null | undefined} values @param {number} index @returns {Maybe} */
-function at(values, index) {
+function valueAt(values, index) {
   const value = index >= 0 ? values?.[index] : undefined;
   return value === undefined || Number.isNaN(value) ? null : value;
 }
 
 /**
- * The rows whose name holds `search`, whose group is not left out, and whose frequency rank lies within `brush`.
+ * Rows whose name contains `search`, whose group is not left out, and whose frequency rank is within `brush`.
  * @param {readonly Row[]} rows @param {string} search @param {readonly string[]} leftOut
  * @param {readonly [number, number] | null} [brush]
  */
@@ -131,7 +131,7 @@ export function filterRows(rows, search, leftOut, brush = null) {
 }
 
 /**
- * The rows in order; undefined values last in either direction, ties in the order given.
+ * Sorted rows; undefined values come last in either direction, ties keep their order.
  * @param {readonly Row[]} rows @param {SortKey} key @param {boolean} descending
  */
 export function sortRows(rows, key, descending) {
@@ -149,7 +149,7 @@ function sortValue(row, key) {
   return key === 'group' ? GROUPS.indexOf(row.group) : row[key];
 }
 
-/** The direction a column starts with: names from A, everything else from the largest. @param {SortKey} key */
+/** Initial direction of a column: names ascending, numbers descending. @param {SortKey} key */
 export function firstDirection(key) {
   return key !== 'name' && key !== 'group';
 }
@@ -161,12 +161,12 @@ export function groupCounts(rows) {
   return counts;
 }
 
-/** The largest difference in size, at least `least`: the full width of a bar. @param {readonly Row[]} rows */
+/** Largest absolute difference, at least `least`: the full width of a bar. @param {readonly Row[]} rows */
 export function largestDifference(rows, least = 0.05) {
   return rows.reduce((largest, row) => Math.max(largest, Math.abs(row.difference ?? 0)), least);
 }
 
-/** How many classes only one of the runs has. @param {readonly Row[]} rows */
+/** Number of classes that only one of the runs has. @param {readonly Row[]} rows */
 export function onlyInOne(rows) {
   return {
     a: rows.reduce((n, row) => n + Number(row.indexB < 0), 0),

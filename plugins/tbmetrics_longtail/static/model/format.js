@@ -83,9 +83,9 @@ export function count(value) {
   return isDefined(value) ? COUNT.format(/** @type {number} */ (value)) : UNDEFINED;
 }
 
-/** @param {number} n @param {string} one @param {string} [many] */
-export function plural(n, one, many = `${one}s`) {
-  return `${count(n)} ${n === 1 ? one : many}`;
+/** @param {number} n @param {string} singular @param {string} [pluralForm] */
+export function plural(n, singular, pluralForm = `${singular}s`) {
+  return `${count(n)} ${n === 1 ? singular : pluralForm}`;
 }
 
 /** @param {Maybe | undefined} lower @param {Maybe | undefined} upper */
@@ -93,7 +93,7 @@ export function interval(lower, upper) {
   return isDefined(lower) && isDefined(upper) ? `[${number(lower)}, ${number(upper)}]` : '';
 }
 
-/** A share of one as a percentage. @param {Maybe | undefined} share */
+/** A share as a percentage. @param {Maybe | undefined} share */
 export function percent(share) {
   if (!isDefined(share)) return UNDEFINED;
   const value = 100 * /** @type {number} */ (share);
@@ -154,7 +154,7 @@ const RULES = Object.freeze({
   given: 'as given',
 });
 
-/** What a rule of groups says. @param {string} rule */
+/** A rule of groups in words. @param {string} rule */
 export function ruleText(rule) {
   return Object.hasOwn(RULES, rule) ? `${RULES[rule]}${rule === 'given' ? '' : ` (“${rule}”)`}` : rule;
 }

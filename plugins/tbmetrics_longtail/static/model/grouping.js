@@ -19,7 +19,7 @@ export const RULES = Object.freeze({
 });
 
 /**
- * The bounds that the state asks for, or null where groups are as recorded (or no count is known).
+ * Bounds chosen in the state, or null for the recorded groups or if no training count is known.
  * @param {{rule: string | null, head: Maybe, tail: Maybe}} state @param {readonly Maybe[]} counts
  * @returns {Grouping | null}
  */
@@ -38,12 +38,13 @@ function grouping(rule, headMin, tailMax) {
 }
 
 /**
- * The bounds that give the recorded groups, or null where no bounds do.
+ * Bounds that reproduce the recorded groups, or null if there are none.
  * @param {{groups: readonly string[], counts: readonly Maybe[]}} classes @returns {Grouping | null}
  */
 export function recordedBounds({ groups, counts }) {
-  const of = (/** @type {string} */ group) => counts.flatMap((n, i) => (n !== null && groups[i] === group ? [n] : []));
-  const [head, medium, tail] = ['head', 'medium', 'tail'].map(of);
+  const countsOf = (/** @type {string} */ group) =>
+    counts.flatMap((n, i) => (n !== null && groups[i] === group ? [n] : []));
+  const [head, medium, tail] = ['head', 'medium', 'tail'].map(countsOf);
   if (!head.length && !medium.length && !tail.length) return null;
   const least = (/** @type {number[]} */ values) => values.reduce((low, n) => Math.min(low, n), Infinity);
   const most = (/** @type {number[]} */ values) => values.reduce((high, n) => Math.max(high, n), -1);
@@ -61,11 +62,11 @@ function terciles(counts) {
   return grouping('terciles', headMin, Math.min(Math.ceil(percentile(sorted, 0.33)) - 1, headMin - 1));
 }
 
-/** With linear interpolation, as numpy's. @param {readonly number[]} sorted @param {number} share */
+/** Percentile with linear interpolation, as in numpy. @param {readonly number[]} sorted @param {number} share */
 function percentile(sorted, share) {
-  const at = share * (sorted.length - 1);
-  const below = Math.floor(at);
-  return sorted[below] + (at - below) * ((sorted[below + 1] ?? sorted[below]) - sorted[below]);
+  const place = share * (sorted.length - 1);
+  const below = Math.floor(place);
+  return sorted[below] + (place - below) * ((sorted[below + 1] ?? sorted[below]) - sorted[below]);
 }
 
 /** @param {Grouping} bounds @param {Maybe} count @returns {Group} */
@@ -76,7 +77,7 @@ export function groupOfCount({ headMin, tailMax }, count) {
 }
 
 /**
- * The group of each class: by the bounds, or as recorded.
+ * Group of each class, by the bounds if given, otherwise as recorded.
  * @param {{groups: readonly string[], counts: readonly Maybe[]}} classes @param {Grouping | null} bounds
  * @returns {Group[]}
  */
@@ -86,7 +87,7 @@ export function groupsOfClasses({ groups, counts }, bounds) {
 }
 
 /**
- * The group of a bucket; one that a bound cuts goes where its middle lies.
+ * Group of a bucket; a bucket cut by a bound belongs where its middle lies.
  * @param {Bucket} bucket @param {Grouping | null} bounds @returns {Group}
  */
 export function groupOfBucket({ group, lowest, highest }, bounds) {
@@ -100,7 +101,7 @@ export function isExact(buckets, bounds) {
 }
 
 /**
- * The metric of every group over steps, as the route `groups` gives it for the recorded ones.
+ * Metric of every group over steps, in the form of the route `groups`.
  * @param {BucketSums} sums @param {Grouping | null} bounds @param {string} metric
  * @returns {Pick<GroupsAnswer, 'steps' | 'groups'>}
  */
@@ -120,7 +121,7 @@ export function groupMeans(sums, bounds, metric) {
   return { steps, groups };
 }
 
-/** Sums from the first bucket on, by training count, so that a group costs the same however many classes it has. */
+/** Cumulative sums over buckets by training count, so that the cost of a group does not depend on its classes. */
 /** @type {WeakMap<BucketSums, {order: number[], upTo: Float64Array}>} */
 const cumulated = new WeakMap();
 
@@ -137,25 +138,25 @@ function cumulative(sums) {
       upTo[row * width + i + 1] = upTo[row * width + i] + values[row * buckets.length + bucket];
     });
   }
-  const found = { order, upTo };
-  cumulated.set(sums, found);
-  return found;
+  const sorted = { order, upTo };
+  cumulated.set(sums, sorted);
+  return sorted;
 }
 
 /**
- * Stretches of neighbouring buckets, in the order of `cumulative`, that are in a group: [from, to).
+ * Ranges [from, to) of neighbouring buckets of one group, in the order of `cumulative`.
  * @param {BucketSums} sums @param {(bucket: number) => boolean} isIn @returns {[number, number][]}
  */
 function stretchesOf(sums, isIn) {
   /** @type {[number, number][]} */
-  const found = [];
+  const ranges = [];
   cumulative(sums).order.forEach((bucket, i) => {
     if (!isIn(bucket)) return;
-    const last = found[found.length - 1];
+    const last = ranges[ranges.length - 1];
     if (last && last[1] === i) last[1] = i + 1;
-    else found.push([i, i + 1]);
+    else ranges.push([i, i + 1]);
   });
-  return found;
+  return ranges;
 }
 
 /** @param {BucketSums} sums @param {[number, number][]} stretches @param {string} metric */
@@ -171,14 +172,14 @@ function columnsOf(sums, stretches, metric) {
   };
   const members = combine === 'mean' ? [] : stretches.flatMap(([from, to]) => order.slice(from, to));
   // Infinite summands (the log of 0, one over 0) cannot be taken away again from what has been summed up.
-  const one = (/** @type {number} */ step) => {
+  const difference = (/** @type {number} */ step) => {
     if (combine === 'mean') return total(0, step);
     const summands = members.map((bucket) => values[step * buckets.length + bucket]);
     return combine === 'min' ? Math.min(...summands) : summands.reduce((sum, value) => sum + value, 0);
   };
   for (let step = 0; step < steps.length; step += 1) {
     const weight = total(2, step);
-    const value = weight ? combined(combine, one(step), weight) : null;
+    const value = weight ? combined(combine, difference(step), weight) : null;
     const variance = total(1, step);
     const half = value === null || combine !== 'mean' || Number.isNaN(variance) ? null : halfWidth(variance, weight);
     means[step] = value;
@@ -208,7 +209,7 @@ function combined(combine, sum, weight) {
   }
 }
 
-/** Head minus tail; the two as independent. @param {Record<string, Maybe[]>} head @param {Record<string, Maybe[]>} tail @param {string} metric */
+/** Head minus tail, treated as independent. @param {Record<string, Maybe[]>} head @param {Record<string, Maybe[]>} tail @param {string} metric */
 function gapOf(head, tail, metric) {
   const value = minus(head[metric], tail[metric]);
   const halves = [head, tail].map((group) =>
@@ -230,10 +231,10 @@ function minus(p, q) {
   return p.map((value, i) => (value === null || q[i] === null ? null : value - Number(q[i])));
 }
 
-/** Metrics that are no sum over classes; their groups stay as recorded. */
+/** Metrics that are not sums over classes and are known for the recorded groups only. */
 const FIXED = new Set(['ece', 'balanced_accuracy']);
 
-/** Whether a metric follows other thresholds. @param {string} metric */
+/** Whether a metric can be computed for other thresholds. @param {string} metric */
 export function canRegroup(metric) {
   return !FIXED.has(metric);
 }

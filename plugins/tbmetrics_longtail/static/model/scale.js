@@ -1,5 +1,5 @@
 // @ts-check
-/** From numbers to places: linear scales, ticks, and SVG paths of lines, bands and markers. */
+/** Linear scales, ticks, and SVG paths of lines, bands and markers. */
 
 /** @import { Marker, Maybe, Point } from './types.js' */
 
@@ -14,7 +14,7 @@ export function linear([d0, d1], [r0, r1]) {
 }
 
 /**
- * The smallest and largest of the defined values, or null where there are none.
+ * Smallest and largest defined value, or null if there are none.
  * @param {Iterable<Maybe>} values @returns {[number, number] | null}
  */
 export function extent(values) {
@@ -51,7 +51,7 @@ export function ticks(low, high, wanted = 4, whole = false) {
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
-/** Decimals that tell `values` apart. @param {number[]} values */
+/** Decimals needed to distinguish `values`. @param {number[]} values */
 export function decimals(values) {
   return values.length < 2
     ? 2
@@ -108,16 +108,16 @@ export function bandPath(points, x, y) {
 /** @param {Point[]} points @returns {{x: number, lower: number, upper: number}[][]} */
 function stretches(points) {
   /** @type {{x: number, lower: number, upper: number}[][]} */
-  const found = [[]];
+  const unbroken = [[]];
   for (const { x, lower, upper } of points) {
-    if (lower === null || upper === null) found.push([]);
-    else found[found.length - 1].push({ x, lower, upper });
+    if (lower === null || upper === null) unbroken.push([]);
+    else unbroken[unbroken.length - 1].push({ x, lower, upper });
   }
-  return found;
+  return unbroken;
 }
 
 /**
- * The points that carry a marker: all of few; of many about `limit`, shifted by `phase` so that lines differ.
+ * Points with a marker: all up to `limit`, otherwise a few, shifted by `phase` so that lines differ.
  * @param {Point[]} points @param {number} phase @param {number} [limit]
  */
 export function markedPoints(points, phase, limit = 24) {

@@ -1,5 +1,5 @@
 // @ts-check
-/** What the user has chosen: defaults, and the form in which it stands in the address bar. */
+/** The user's choices: their defaults, and how they are written in the address bar. */
 
 /** @import { Maybe } from './types.js' */
 
@@ -51,7 +51,7 @@ export const INITIAL = Object.freeze({
   full: null,
 });
 
-/** What a new window starts with: habits, nothing that belongs to certain runs. */
+/** Choices remembered for new windows; none of them refers to particular runs. */
 export const HABITS = Object.freeze(/** @type {const} */ (['metric', 'sort', 'rule', 'head', 'tail', 'seeds']));
 
 /** @type {readonly SortKey[]} */
@@ -60,7 +60,7 @@ const GROUPS = ['head', 'medium', 'tail', 'unknown'];
 const RULES = ['decoupling', 'oltr', 'dbl', 'lvis', 'terciles', 'custom'];
 
 /**
- * The state as key-value texts, without what stands at its default.
+ * State as texts by key, without defaults.
  * @param {State} state @returns {Record<string, string>}
  */
 export function toTexts(state) {
@@ -88,7 +88,7 @@ export function toTexts(state) {
 }
 
 /**
- * The inverse of `toTexts`; what cannot be read stays at its default.
+ * Inverse of `toTexts`; unreadable values become defaults.
  * @param {Readonly<Record<string, string | undefined>>} texts @returns {State}
  */
 export function fromTexts(texts) {
@@ -124,8 +124,8 @@ function whole(text) {
 
 /** @param {string | undefined} text @returns {[number, number] | null} */
 function ranks(text) {
-  const found = /^(\d{1,9})-(\d{1,9})$/.exec(text ?? '');
-  return found && Number(found[1]) <= Number(found[2]) ? [Number(found[1]), Number(found[2])] : null;
+  const range = /^(\d{1,9})-(\d{1,9})$/.exec(text ?? '');
+  return range && Number(range[1]) <= Number(range[2]) ? [Number(range[1]), Number(range[2])] : null;
 }
 
 /** @param {string | undefined} json @returns {string[] | null} */
@@ -144,11 +144,11 @@ function strings(json) {
  */
 export function readHash(hash, prefix) {
   /** @type {Record<string, string>} */
-  const found = {};
+  const texts = {};
   for (const [key, value] of pairs(hash)) {
-    if (key.startsWith(prefix)) found[key.slice(prefix.length)] = value;
+    if (key.startsWith(prefix)) texts[key.slice(prefix.length)] = value;
   }
-  return found;
+  return texts;
 }
 
 /**

@@ -18,7 +18,7 @@ export function deviation(values) {
 }
 
 /**
- * Mean over seeds at every step that any has, with mean ± standard deviation as its band; `n` = seeds there.
+ * Mean over seeds at every step of any seed, with mean ± standard deviation as its band; `n` counts the seeds.
  * @param {readonly (readonly Point[])[]} lines @returns {Point[]}
  */
 export function meanLine(lines) {
@@ -45,7 +45,7 @@ export function meanLine(lines) {
  * Exact two-sided permutation test: how often a difference of means at least this large arises when the same values
  * are dealt to A and B at random. Needs no assumption; with few seeds it cannot come out small.
  * @param {readonly number[]} a @param {readonly number[]} b
- * @returns {{p: number, least: number} | null} null where there are none, or too many to try
+ * @returns {{p: number, least: number} | null} null without values, or with too many arrangements to enumerate
  */
 export function permutationTest(a, b) {
   const all = [...a, ...b];
@@ -66,33 +66,33 @@ export function permutationTest(a, b) {
 
 /** @param {number} n @param {number} k */
 function choose(n, k) {
-  let found = 1;
-  for (let i = 1; i <= k; i += 1) found = (found * (n - k + i)) / i;
-  return Math.round(found);
+  let ways = 1;
+  for (let i = 1; i <= k; i += 1) ways = (ways * (n - k + i)) / i;
+  return Math.round(ways);
 }
 
 /**
- * Means over bins of equally many classes; bins without any value are left out.
+ * Means over bins of equal size; bins without values are left out.
  * @param {readonly {x: number, y: Maybe}[]} points by x ascending @param {number} [bins]
  * @returns {{x: number, y: number, n: number}[]}
  */
 export function binnedTrend(points, bins = 24) {
   const size = Math.max(1, Math.ceil(points.length / bins));
-  const found = [];
+  const means = [];
   for (let first = 0; first < points.length; first += size) {
     const members = points.slice(first, first + size);
     const known = members.flatMap(({ y }) => (y === null ? [] : [y]));
     if (!known.length) continue;
     const x = (members[0].x + members[members.length - 1].x) / 2;
-    found.push({ x, y: known.reduce((sum, y) => sum + y, 0) / known.length, n: known.length });
+    means.push({ x, y: known.reduce((sum, y) => sum + y, 0) / known.length, n: known.length });
   }
-  return found;
+  return means;
 }
 
 /** @typedef {{x: number, y: number}} Place */
 
 /**
- * The Pareto front: points that none is at least as good as on both axes and better on one; by x ascending.
+ * Pareto front: points that no other point dominates, by ascending x.
  * @template {Place} T
  * @param {readonly T[]} points @param {boolean} [lowerIsBetter] @returns {T[]}
  */

@@ -7,11 +7,11 @@ import { number, UNDEFINED } from './format.js';
 
 const LONGEST_NAME = 120;
 const LONGEST_PART = 48;
-/** Windows keeps these names to itself, whatever the suffix. */
+/** Names reserved by Windows, with any suffix. */
 const RESERVED = /^(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)/i;
-/** What makes a spreadsheet take a text for a formula (also in the wide forms of East Asian keyboards). */
+/** First characters that make a spreadsheet read a text as a formula, including their full-width forms. */
 const FORMULA = /^[=+\-@\t\r\n\uFF1D\uFF0B\uFF0D\uFF20]/;
-/** Ends a line, or is no character of a text at all. */
+/** Line ends and control characters. */
 // eslint-disable-next-line no-control-regex
 const CONTROLS = /[\u0000-\u001f\u007f-\u009f\u2028\u2029]+/g;
 /** @type {Readonly<Record<string, string>>} */
@@ -54,8 +54,7 @@ export function csvBlob(table) {
 }
 
 /**
- * An object of `about` (what the table shows: run, step, metric…), `columns` and `rows`, one row a line. What is
- * undefined is null: JSON knows no NaN.
+ * An object of `about` (run, step, metric, …), `columns` and `rows`, one row per line. Undefined values are null.
  * @param {Table} table @param {Record<string, unknown>} about
  */
 export function jsonText({ columns, rows }, about) {
@@ -75,8 +74,8 @@ export function jsonBlob(table, about) {
 }
 
 /**
- * A table of GitHub's Markdown below a line of `facts`: names are text whatever they hold, columns of numbers have three
- * decimals or none, undefined is an en dash.
+ * A GitHub Markdown table below a line of `facts`. Names are escaped, columns of numbers have three decimals or none,
+ * undefined values are en dashes.
  * @param {Table} table @param {readonly string[]} facts
  */
 export function markdownText({ columns, rows }, facts) {
@@ -94,7 +93,7 @@ export function markdownText({ columns, rows }, facts) {
 }
 
 /**
- * A table in LaTeX with the rules of booktabs, below `facts` as a comment; numbers as in Markdown.
+ * A LaTeX table with booktabs rules, below `facts` as a comment; numbers as in Markdown.
  * @param {Table} table @param {readonly string[]} facts
  */
 export function latexText({ columns, rows }, facts) {
@@ -117,7 +116,7 @@ export function latexText({ columns, rows }, facts) {
   ].join('');
 }
 
-/** What a column holds. @param {Table['rows']} rows @param {number} column @returns {'text' | 'count' | 'value'} */
+/** Kind of a column. @param {Table['rows']} rows @param {number} column @returns {'text' | 'count' | 'value'} */
 function kindOf(rows, column) {
   const values = rows.map((row) => row[column]).filter((value) => value !== null && !Number.isNaN(value));
   if (!values.length || values.some((value) => typeof value === 'string')) return 'text';
@@ -141,20 +140,20 @@ function oneLine(text) {
   return text.replace(CONTROLS, ' ').trim();
 }
 
-/** `text` as text of Markdown: no emphasis, code, link, HTML, entity or end of a cell. @param {string} text */
+/** Escape `text` for a Markdown cell: no emphasis, code, link, HTML, entity or cell end. @param {string} text */
 function markdown(text) {
   return oneLine(text)
     .replace(/[\\`*_{}[\]<>#|~&$@!^]/g, '\\$&')
     .replace(/^[-+=:]|:(?=\/\/)|(?<=www)\./gi, '\\$&');
 }
 
-/** `text` as text of LaTeX: no command, comment, group or end of a cell. @param {string} text */
+/** Escape `text` for a LaTeX cell: no command, comment, group or cell end. @param {string} text */
 function latex(text) {
   return oneLine(text).replace(/[\\~^<>|`"[*&%$#_{}]|-(?=-)/g, (character) => LATEX[character] ?? `\\${character}`);
 }
 
 /**
- * A name for a file, of parts that anyone may have written: ASCII letters, digits, dots, dashes and underscores only,
+ * A file name built from untrusted parts: ASCII letters, digits, dots, dashes and underscores only,
  * no path, no hidden file, at most 120 characters.
  * @param {readonly string[]} parts @param {string} suffix as in `svg`
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** The shapes that the modules of the tab pass to each other; nothing of this file runs. */
+/** Types shared by the tab's modules; this file has no code. */
 
 /** @typedef {'head' | 'medium' | 'tail' | 'unknown' | 'all' | 'gap'} Group */
 /** @typedef {'circle' | 'diamond' | 'triangle' | 'square' | 'cross'} Marker */
@@ -288,7 +288,7 @@
  * @property {'A' | 'B' | ''} badge
  * @property {RunStyle} style
  * @property {boolean} band whether its interval is drawn
- * @property {number} of how many runs it is the mean of
+ * @property {number} nRuns how many runs it is the mean of
  * @property {Point[]} points
  */
 

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is to be shown, worked out from the user's state and from what there is: no page, no network. */
+/** The view: what is shown for the user's state and the runs there are. */
 
 import { MEANS, metricText } from './format.js';
 
@@ -12,7 +12,7 @@ import { MEANS, metricText } from './format.js';
 /** @type {readonly Group[]} */
 export const GROUPS = Object.freeze(['head', 'medium', 'tail', 'unknown']);
 
-/** Runs ticked at first; more would only blur. */
+/** Runs ticked at first; more would be hard to tell apart. */
 export const TICKED_AT_FIRST = 12;
 
 /** @type {readonly RunStyle['marker'][]} */
@@ -39,7 +39,7 @@ export function runOrder(hostRuns, runs) {
 }
 
 /**
- * The run filter as a function, or why it is none.
+ * The run filter as a function, or an error if it is not a regular expression.
  * @param {string} filter @returns {{matches: (run: string) => boolean, error: string | null}}
  */
 export function runFilter(filter) {
@@ -73,7 +73,7 @@ export function unionOfSteps(lists) {
 }
 
 /**
- * What is shown, or null where no run has any attribute.
+ * The view, or null if no run has an attribute.
  * @param {State} state @param {readonly RunInfo[]} runs @param {ReadonlyMap<string, number>} order
  * @returns {View | null}
  */
@@ -82,11 +82,11 @@ export function resolve(state, runs, order) {
   if (!attributes.length) return null;
   const attribute = chosen(state.attribute, attributes);
   const filter = runFilter(state.filter);
-  const found = runs
+  const candidates = runs
     .flatMap((run) => run.attributes.filter((a) => a.attribute === attribute).map((info) => ({ run: run.run, info })))
     .sort((p, q) => place(order, p.run) - place(order, q.run));
-  const metrics = metricsOf(found.map(({ info }) => info));
-  const all = found.map(({ run, info }, i) => ({
+  const metrics = metricsOf(candidates.map(({ info }) => info));
+  const all = candidates.map(({ run, info }, i) => ({
     run,
     info,
     style: runStyle(place(order, run)),
@@ -111,7 +111,7 @@ export function resolve(state, runs, order) {
     attributes,
     metric,
     metrics,
-    classMetric: classMetricOf(metric, found[0].info.columns),
+    classMetric: classMetricOf(metric, candidates[0].info.columns),
     runs: views,
     charted,
     a: views.find((r) => r.run === a) ?? null,
@@ -214,18 +214,18 @@ export function badgeOf(view, run) {
  * @param {View} view @param {number} by
  */
 export function movedStep(view, by) {
-  const at = view.step === null ? -1 : view.steps.indexOf(view.step);
-  const to = Math.min(view.steps.length - 1, Math.max(0, at + by));
-  return to === view.steps.length - 1 ? null : (view.steps[to] ?? null);
+  const index = view.step === null ? -1 : view.steps.indexOf(view.step);
+  const target = Math.min(view.steps.length - 1, Math.max(0, index + by));
+  return target === view.steps.length - 1 ? null : (view.steps[target] ?? null);
 }
 
-/** Runs whose state is worth a word, with it. @param {readonly RunInfo[]} runs */
+/** Runs with a problem, and the problem. @param {readonly RunInfo[]} runs */
 export function problemsOf(runs) {
   return runs.flatMap(({ run, problem }) => (problem ? [{ run, problem }] : []));
 }
 
 /**
- * Which classes a difference speaks well of: 1 = B better, -1 = worse, 0 = no difference or none defined.
+ * Verdict on a difference: 1 if B is better, -1 if worse, 0 if equal or undefined.
  * @param {Maybe | undefined} difference @param {string} metric @param {string} [group] of the gap, less is better
  */
 export function verdict(difference, metric, group) {
@@ -235,7 +235,7 @@ export function verdict(difference, metric, group) {
   return /** @type {-1 | 1} */ (sign * Math.sign(difference));
 }
 
-/** What most people append to a run's name. */
+/** The usual suffixes for seeds in run names. */
 export const USUAL_PATTERN = '[-_/.]?(seed|s|run|rep)[-_=]?\\d+';
 
 /**
@@ -249,10 +249,10 @@ export function seedPattern(pattern) {
     const expression = new RegExp(pattern, 'iu');
     return {
       experimentOf: (run) => {
-        const found = expression.exec(run);
-        if (!found) return run;
-        const rest = run.slice(0, found.index) + run.slice(found.index + found[0].length);
-        return found.groups?.name ?? (rest || run);
+        const match = expression.exec(run);
+        if (!match) return run;
+        const rest = run.slice(0, match.index) + run.slice(match.index + match[0].length);
+        return match.groups?.name ?? (rest || run);
       },
       error: null,
     };
@@ -262,16 +262,16 @@ export function seedPattern(pattern) {
 }
 
 /**
- * Runs by experiment, in the order of their first run, whose style they take.
+ * Runs grouped by experiment, in the order and style of their first run.
  * @param {readonly RunView[]} runs @param {(run: string) => string} experimentOf @returns {Experiment[]}
  */
 export function experimentsOf(runs, experimentOf) {
   /** @type {Map<string, Experiment>} */
-  const found = new Map();
+  const byLabel = new Map();
   for (const run of runs) {
     const label = experimentOf(run.run);
-    const experiment = found.get(label) ?? { label, style: run.style, runs: [] };
-    found.set(label, { ...experiment, runs: [...experiment.runs, run] });
+    const experiment = byLabel.get(label) ?? { label, style: run.style, runs: [] };
+    byLabel.set(label, { ...experiment, runs: [...experiment.runs, run] });
   }
-  return [...found.values()];
+  return [...byLabel.values()];
 }

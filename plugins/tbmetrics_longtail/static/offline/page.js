@@ -1,5 +1,5 @@
 // @ts-check
-/** The tab in a file of its own, without a server: the same requests, answered from what the file holds. */
+/** The tab in a file, without a server: the same requests, answered from the data in the file. */
 
 import { App } from '../app/app.js';
 import { el } from '../charts/dom.js';
@@ -12,7 +12,7 @@ import { compareOffline, meansOver, sliceTable } from './tables.js';
 /** @import { OfflineTable } from './tables.js' */
 
 /**
- * @typedef {object} Held what the file holds
+ * @typedef {object} Held the data in the file
  * @property {Record<string, any>} answers by address, as the server would give them
  * @property {Record<string, {about: any, first: number, size: number}>} packed the same with numbers of their own
  * @property {OfflineTable[]} tables
@@ -23,7 +23,7 @@ const ROOT = 'file:///longtail/';
 const NOT_HERE = 'the file does not hold it';
 
 /**
- * Shows the tab with what `text` holds: gzip, in base64.
+ * Show the tab with the data in `text`, gzip in base64.
  * @param {string} text
  */
 export async function show(text) {
@@ -86,10 +86,10 @@ const ROUTES = {
   values(held, query) {
     const table = tableOf(held, query, 'classes');
     const columns = query.getAll('column').map((name) => table?.columns.indexOf(name) ?? -1);
-    const at = table?.steps.indexOf(Number(query.get('step'))) ?? -1;
-    if (!table || at < 0 || columns.includes(-1)) return undefined;
-    const found = columns.map((column) => sliceTable(held.values, table, { step: at, column }));
-    return new Response(Float32Array.from(found.flatMap((values) => Array.from(values))));
+    const step = table?.steps.indexOf(Number(query.get('step'))) ?? -1;
+    if (!table || step < 0 || columns.includes(-1)) return undefined;
+    const slices = columns.map((column) => sliceTable(held.values, table, { step, column }));
+    return new Response(Float32Array.from(slices.flatMap((values) => Array.from(values))));
   },
   history(held, query) {
     const table = tableOf(held, query, 'classes');
@@ -110,61 +110,70 @@ const ROUTES = {
     const [curves, classes] = [tableOf(held, query, 'curves'), tableOf(held, query, 'classes')];
     const row = Number(query.get('class_index'));
     const step = Number(query.get('step'));
-    const at = curves?.steps.indexOf(step) ?? -1;
-    const atClasses = classes?.steps.indexOf(step) ?? -1;
-    if (!curves || !classes || at < 0 || atClasses < 0) return undefined;
-    const own = sliceTable(held.values, classes, { step: atClasses, row });
-    const points = Object.fromEntries(classes.columns.map((name, i) => [name, nullable([own[i]])[0]]));
+    const curveIndex = curves?.steps.indexOf(step) ?? -1;
+    const tableIndex = classes?.steps.indexOf(step) ?? -1;
+    if (!curves || !classes || curveIndex < 0 || tableIndex < 0) return undefined;
+    const values = sliceTable(held.values, classes, { step: tableIndex, row });
+    const points = Object.fromEntries(classes.columns.map((name, i) => [name, nullable([values[i]])[0]]));
     const names = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`].names;
-    const precision = nullable(sliceTable(held.values, curves, { step: at, row }));
+    const precision = nullable(sliceTable(held.values, curves, { step: curveIndex, row }));
     return Response.json({ class: names[row], class_index: row, recall: levels(curves), precision, at: points });
   },
   curves(held, query) {
     const [curves, classes] = [tableOf(held, query, 'curves'), tableOf(held, query, 'classes')];
     const step = Number(query.get('step'));
-    const at = curves?.steps.indexOf(step) ?? -1;
+    const curveIndex = curves?.steps.indexOf(step) ?? -1;
     const bounds = boundsOf(query);
-    if (!curves || !classes || at < 0 || !bounds) return undefined;
+    if (!curves || !classes || curveIndex < 0 || !bounds) return undefined;
     const { counts } = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`];
     const groups = counts.map((/** @type {Maybe} */ count) => groupOfCount(bounds, count));
-    const atClasses = classes.steps.indexOf(step);
+    const tableIndex = classes.steps.indexOf(step);
     /** @type {Record<string, any>} */
-    const found = {};
+    const curvesByGroup = {};
     for (const group of ['head', 'medium', 'tail', 'unknown', 'all']) {
-      const members = groups.flatMap((/** @type {string} */ own, /** @type {number} */ i) =>
-        group === 'all' || own === group ? [i] : [],
+      const members = groups.flatMap((/** @type {string} */ groupOfClass, /** @type {number} */ i) =>
+        group === 'all' || groupOfClass === group ? [i] : [],
       );
-      const { means, n } = meansOver(sliceTable(held.values, curves, { step: at }), curves.columns.length, members);
-      const points = meansOver(sliceTable(held.values, classes, { step: atClasses }), classes.columns.length, members);
+      const { means, n } = meansOver(
+        sliceTable(held.values, curves, { step: curveIndex }),
+        curves.columns.length,
+        members,
+      );
+      const points = meansOver(sliceTable(held.values, classes, { step: tableIndex }), classes.columns.length, members);
       const pointAt = (/** @type {string} */ name) => points.means[classes.columns.indexOf(name)];
-      found[group] = {
+      curvesByGroup[group] = {
         n_classes: n,
         precision: means,
         at: { precision: pointAt('precision'), recall: pointAt('recall') },
       };
     }
-    return Response.json({ recall: levels(curves), groups: found });
+    return Response.json({ recall: levels(curves), groups: curvesByGroup });
   },
   confusions(held, query) {
     const pairs = tableOf(held, query, 'confusions');
-    const at = pairs?.steps.indexOf(Number(query.get('step'))) ?? -1;
-    const of = Number(query.get('class_index'));
-    if (!pairs || at < 0) return undefined;
-    const flat = sliceTable(held.values, pairs, { step: at });
+    const step = pairs?.steps.indexOf(Number(query.get('step'))) ?? -1;
+    const classIndex = Number(query.get('class_index'));
+    if (!pairs || step < 0) return undefined;
+    const flat = sliceTable(held.values, pairs, { step });
     const rows = Array.from({ length: flat.length / 3 }, (_, i) => Array.from(flat.subarray(3 * i, 3 * i + 3)));
-    const known = rows.filter(([true_]) => !Number.isNaN(true_));
+    const known = rows.filter(([trueClass]) => !Number.isNaN(trueClass));
     const recorded = known.reduce((sum, [, , n]) => sum + n, 0);
-    const own = known.filter(([true_, went]) => true_ === of || went === of);
-    return Response.json({ pairs: own.slice(0, 200), n_pairs: known.length, n_mistakes: null, n_recorded: recorded });
+    const matching = known.filter(([trueClass, predicted]) => trueClass === classIndex || predicted === classIndex);
+    return Response.json({
+      pairs: matching.slice(0, 200),
+      n_pairs: known.length,
+      n_mistakes: null,
+      n_recorded: recorded,
+    });
   },
   compare(held, query) {
     const side = (/** @type {string} */ letter) => {
       const run = query.get(`run_${letter}`) ?? '';
-      const of = new URLSearchParams({ run, attribute: query.get('attribute') ?? '' });
-      const table = tableOf(held, of, 'classes');
+      const classQuery = new URLSearchParams({ run, attribute: query.get('attribute') ?? '' });
+      const table = tableOf(held, classQuery, 'classes');
       const column = table?.columns.indexOf(query.get('metric') ?? '') ?? -1;
       const step = table?.steps.indexOf(Number(query.get(`step_${letter}`))) ?? -1;
-      const classes = held.answers[`classes?run=${part(of, 'run')}&attribute=${part(of, 'attribute')}`];
+      const classes = held.answers[`classes?run=${part(classQuery, 'run')}&attribute=${part(classQuery, 'attribute')}`];
       return table && column >= 0 && step >= 0
         ? { classes, values: sliceTable(held.values, table, { step, column }) }
         : null;

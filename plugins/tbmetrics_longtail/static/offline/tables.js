@@ -1,5 +1,5 @@
 // @ts-check
-/** What the file holds and what follows from it: slices of its tables, their means, and two runs compared. */
+/** Answers computed from the tables in the file: slices, means, and the comparison of two runs. */
 
 import { groupsOfClasses } from '../model/grouping.js';
 
@@ -17,7 +17,7 @@ import { groupsOfClasses } from '../model/grouping.js';
  */
 
 /**
- * The numbers at one step, row or column (places), or at several of these.
+ * The numbers at a step, row or column index, or at a combination of them.
  * @param {Float32Array} values @param {OfflineTable} table @param {{step?: number, row?: number, column?: number}} at
  * @returns {Float32Array}
  */
@@ -40,7 +40,7 @@ export function sliceTable(values, { columns, steps, rows, first }, { step, row,
 }
 
 /**
- * Means over some rows, column by column, of what is defined; `n` = rows with anything defined.
+ * Column means of the defined values of some rows; `n` counts the rows with a defined value.
  * @param {Float32Array} values (rows, width) @param {number} width @param {readonly number[]} members
  * @returns {{means: Maybe[], n: number}}
  */
@@ -95,8 +95,8 @@ export function compareOffline(a, b, bounds) {
 /** @param {{a: number, b: number}[]} classes @returns {GroupComparison} */
 function summary(classes) {
   const defined = classes.filter((c) => !Number.isNaN(c.a) && !Number.isNaN(c.b));
-  const mean = (/** @type {(c: {a: number, b: number}) => number} */ of) =>
-    defined.length ? defined.reduce((sum, c) => sum + of(c), 0) / defined.length : null;
+  const mean = (/** @type {(c: {a: number, b: number}) => number} */ valueOf) =>
+    defined.length ? defined.reduce((sum, c) => sum + valueOf(c), 0) / defined.length : null;
   return {
     n_classes: classes.length,
     n_defined: defined.length,
