@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, seconds, two_threads
 from benchmarks.tables import number
 from tbmetrics import ClassGroups, ClassPerformanceTracker, LongTailDiagnostics
+from tbmetrics.tracking.batches import TrainingBatch
 
 PASSES = "passes of the model"
 
@@ -51,7 +52,7 @@ def _training(model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tens
     def step(*, observed: bool) -> None:
         logits = model(inputs)
         if observed:
-            tracker.observe(logits, labels)
+            tracker.observe(TrainingBatch(logits, labels))
         F.cross_entropy(logits, labels).backward()
         model.zero_grad()
 

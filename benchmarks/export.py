@@ -167,7 +167,7 @@ def measure(run: Run) -> Results:
 
 def export_twice(log: Path, out: Path, size: str) -> Facts:
     """Everything of the log, and again without a change."""
-    from tbmetrics.export import export
+    from tbmetrics.exporting import export
 
     rows = []
     for what in ("first", "unchanged"):
@@ -182,7 +182,7 @@ def export_twice(log: Path, out: Path, size: str) -> Facts:
 def draw_many(folder: Path, figures: int, turns: int) -> Comparison:
     """Figures as PNG, in one process and in several."""
     from tbmetrics.events.writer import EventWriter
-    from tbmetrics.export import export
+    from tbmetrics.exporting import export
 
     random = np.random.default_rng(0)
     with EventWriter(str(folder / "many"), policy="block") as writer:

@@ -26,7 +26,7 @@ from benchmarks.headline_ways import BARE, EPOCHS_END, LIGHTNING, LIGHTNING_BARE
 from benchmarks.measuring import Comparison, Facts, Results, Run, median, synchronise, two_threads
 from benchmarks.slices import hold, in_slices, report
 
-#: Loaded before anything is measured, beside tbmetrics.session.
+#: Loaded before anything is measured, beside tbmetrics.session.session.
 MODULES = {
     OURS: ("matplotlib.figure", "matplotlib.backends.backend_agg"),
     LIGHTNING_BARE: ("pytorch_lightning",),
@@ -41,7 +41,7 @@ def be_child(way: str, size: str, descriptor: int) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
     two_threads()
-    for module in ("tbmetrics.session", *MODULES.get(way, ())):
+    for module in ("tbmetrics.session.session", *MODULES.get(way, ())):
         import_module(module)
     problem = Problem(SIZES[size], vit=size == "vit")
     warm_up(problem)

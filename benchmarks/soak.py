@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from tbmetrics import ClassGroups, ResourceMonitor, TBMetrics
-from tbmetrics.training_dynamics.gradients import DETAILS_BEFORE_THINNING
+from tbmetrics.training_dynamics.gradients.tracker import DETAILS_BEFORE_THINNING
 
 CLASSES = {"head": 900, "medium": 50, "tail": 5}
 #: Bytes of the event file, as docs/scaling.md gives them: of the file as such, of each step (one scalar and one

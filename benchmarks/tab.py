@@ -20,9 +20,8 @@ import numpy as np
 import psutil
 
 from benchmarks.measuring import Comparison, Facts, Results, Run, in_turns, median
-from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.flows import most_pairs
-from tbmetrics.count_buckets import count_buckets
+from tbmetrics.classes.groups import ClassGroups, count_buckets
 from tbmetrics.records import (
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,

@@ -20,7 +20,7 @@ from torch.utils.tensorboard import SummaryWriter
 from benchmarks.measuring import Comparison, Results, Run, in_turns, seconds, two_threads
 from benchmarks.models import SIDE, VisionTransformer
 from tbmetrics import GradientTracker, TBMetrics
-from tbmetrics.training_dynamics.step_sample import StepSample
+from tbmetrics.training_dynamics.gradients.step_sample import StepSample
 
 HISTOGRAMS_EVERY = 100
 

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTailDiagnostics, TBMetrics
-from tbmetrics.export import export
+from tbmetrics.exporting import export
 
 # ---------------------------------------------------------------------------------------------------- data
 

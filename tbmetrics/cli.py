@@ -2,7 +2,7 @@
 
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
-    tbmetrics doctor [LOGDIR]              is everything there, and what to do where it is not
+    tbmetrics doctor [LOGDIR]              checks the installation and a log directory, and suggests fixes
 
 LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
 
@@ -13,27 +13,30 @@ Exit status: 0 all went well; 1 a log was damaged or a run could not be exported
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tbmetrics.conditions import Condition
+from tbmetrics.comparing.conditions import Condition
 from tbmetrics.errors import InputError
-from tbmetrics.file_names import is_url
-from tbmetrics.records import MEAN_METRICS
+from tbmetrics.events.places import is_url
+from tbmetrics.records import GAP, MEAN_METRICS
 
 if TYPE_CHECKING:
-    from tbmetrics.comparison import RunComparison
-    from tbmetrics.history import History
+    from tbmetrics.comparing.runs import GroupMean, RunComparison
 
 OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
 
+_CAPTION = """A, B: mean over the run's own classes [95 %, resampling of this validation set]
+B − A: over the classes defined in both runs; p: sign-flip test over them"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status."""
-    from tbmetrics.export.options import NothingToShowError
+    """Runs the command and returns its exit status."""
+    from tbmetrics.exporting.options import NothingToShowError
 
     arguments = _parser().parse_args(argv)
     try:
@@ -65,10 +68,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_export(parser: argparse.ArgumentParser) -> None:
-    from tbmetrics.export.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
+    from tbmetrics.exporting.options import DEFAULT_FORMATS, EXPORTED_AREAS, FORMATS
 
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of one run or of many, or a URL")
-    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, made if missing")
+    parser.add_argument("--out", required=True, metavar="DIR", help="directory to write to, created if missing")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--attributes", nargs="+", metavar="NAME", help="only these attributes")
     parser.add_argument("--only", metavar="LIST", help=f"some of {','.join(EXPORTED_AREAS)} (default: all)")
@@ -79,13 +82,15 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
         help=f"some of {','.join(FORMATS)} (default: %(default)s)",
     )
     parser.add_argument("--dpi", type=int, default=150, metavar="N", help="dots per inch of PNG (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one a core, up to 4, for much work)")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: one per core, up to 4, for large exports)"
+    )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_export)
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from tbmetrics.export import export
+    from tbmetrics.exporting import export
 
     def say(message: str) -> None:
         if not arguments.quiet:
@@ -118,7 +123,7 @@ def _names(text: str) -> list[str]:
 
 @contextmanager
 def _progress_bar(*, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """A bar on the terminal that is gone when the work is done."""
+    """A progress bar on the terminal that disappears at the end."""
     if not shown:
         yield lambda done, total, what: None
         return
@@ -138,7 +143,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
     parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
-    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each)")
+    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each run)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
     parser.add_argument(
         "--fail-if",
@@ -151,17 +156,20 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from tbmetrics.comparison import compare_runs
+    from tbmetrics.comparing.runs import compare_runs
     from tbmetrics.events.reader import read_run
 
     conditions = [Condition.parse(text) for text in arguments.fail_if]
     runs = [read_run(_place_of(arguments.logdir, run), run=run) for run in (arguments.run_a, arguments.run_b)]
-    result = compare_runs(*runs, attribute=arguments.attribute, metric=arguments.metric, step=arguments.step)
-    _print_comparison(result, arguments.run_a, arguments.run_b, arguments.top)
+
+    def compared(metric: str) -> RunComparison:
+        return compare_runs(*runs, attribute=arguments.attribute, metric=metric, step=arguments.step)
+
+    _print_comparison(compared(arguments.metric), arguments.run_a, arguments.run_b, arguments.top)
     problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
     for problem in problems:
         print(f"tbmetrics: {problem}", file=sys.stderr)
-    failed = [message for c in conditions if (message := _failure(c, runs, arguments)) is not None]
+    failed = [message for c in conditions if (message := c.failure(compared(c.metric))) is not None]
     for message in failed:
         print(f"tbmetrics: {message}", file=sys.stderr)
     return FAILED if failed else PARTLY if problems else OK
@@ -189,34 +197,24 @@ def _doctor(arguments: argparse.Namespace) -> int:
     return PARTLY if worst(findings) == ILL else OK
 
 
-def _failure(condition: Condition, runs: Sequence[History], arguments: argparse.Namespace) -> str | None:
-    """Why the comparison fails by `condition`, or None."""
-    from tbmetrics.comparison import compare_runs
-
-    result = compare_runs(*runs, attribute=arguments.attribute, metric=condition.metric, step=arguments.step)
-    group = next((g for g in result.groups if g.group == condition.group), None)
-    a, b = (group.a[0], group.b[0]) if group is not None else (float("nan"), float("nan"))
-    if b != b or (condition.from_baseline and a != a):
-        return f"cannot judge {condition.text!r}: {condition.group}.{condition.metric} is undefined"
-    return f"{condition.text} holds: {b:.4f}, baseline {a:.4f}" if condition.holds(a, b) else None
-
-
 def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    title = (
-        f"{result.attribute}: {result.metric}   A = {run_a} (step {result.step_a})   B = {run_b} (step {result.step_b})"
-    )
-    groups = Table("group", title=Text(title), title_justify="left", caption_justify="left")
-    groups.caption = "mean over classes [95 %, resampling of this validation set]"
-    for heading in ("classes", "A", "B", "B − A"):
+    sides = f"A = {run_a} (step {result.a.step})   B = {run_b} (step {result.b.step})"
+    title = Text(f"{result.attribute}: {result.a.metric}   {sides}")
+    groups = Table("group", title=title, title_justify="left", caption_justify="left", show_edge=False, pad_edge=False)
+    groups.caption = _CAPTION
+    for heading in ("A", "B", "classes", "B − A", "p"):
         groups.add_column(heading, justify="right")
-    for row in result.groups:
-        size = "" if row.n_classes is None else f"{row.n_classes:,}"
-        groups.add_row(row.group, size, _interval(row.a), _interval(row.b), _signed(row.b[0] - row.a[0]))
+    for name, group in result.groups.items():
+        a, b = result.a.mean(name), result.b.mean(name)
+        if not all(map(math.isnan, (a.value, b.value, group.difference))):
+            size = "" if name == GAP else f"{group.n_defined:,}"
+            p = "" if math.isnan(group.sign_flip_p) else f"{group.sign_flip_p:.3f}"
+            groups.add_row(name, _interval(a), _interval(b), size, _signed(group.difference), p)
     console.print(groups)
     gains = [c for c in result.classes if c.difference > 0][:top]
     losses = [c for c in reversed(result.classes) if c.difference < 0][:top]
@@ -233,12 +231,11 @@ def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -
             console.print(Text(f"only in {run}: {len(names):,} classes, e.g. {', '.join(names[:5])}"))
 
 
-def _interval(value: tuple[float, float, float]) -> str:
-    middle, low, high = value
-    if middle != middle:
+def _interval(mean: GroupMean) -> str:
+    if math.isnan(mean.value):
         return "undefined"
-    return f"{middle:.3f}" + ("" if low != low else f" \\[{low:.3f}, {high:.3f}]")
+    return f"{mean.value:.3f}" + ("" if math.isnan(mean.lower) else f" \\[{mean.lower:.3f}, {mean.upper:.3f}]")
 
 
 def _signed(value: float) -> str:
-    return "undefined" if value != value else f"{value:+.3f}"
+    return "undefined" if math.isnan(value) else f"{value:+.3f}"

@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from examples import digits_longtail as example
-from tbmetrics.export import export
+from tbmetrics.exporting import export
 from tbmetrics.records import scalar_tag
 from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import get, get_json, tensorboard_server, until

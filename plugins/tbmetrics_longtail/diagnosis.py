@@ -1,43 +1,80 @@
-"""What the routes about diagnostics answer: why the tail fails, what would help, and one class in detail."""
+"""Answers of the routes about diagnostics: why the tail fails, what would help, one class in detail, its pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics_longtail.answer_parts import check_rows
-from tbmetrics_longtail.data import DIAGNOSTICS, FINDINGS, REMEDIES, Attribute, RequestError, Series
+from tbmetrics.records import GALLERY_KINDS, gallery_tag
+from tbmetrics_longtail.data import Attribute
+from tbmetrics_longtail.tables import DIAGNOSTICS, FINDINGS, REMEDIES, RequestError, or_null, shown
 
+#: Blobs of a picture that come before the image itself: width and height.
+_BEFORE_IMAGE = 2
 #: Columns that hold the index of another class.
 CLASS_COLUMNS = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 
 
-def diagnosis(found: Attribute, step: int) -> dict[str, Any]:
+class Png(NamedTuple):
+    """One picture."""
+
+    content: bytes
+
+
+def diagnosis(attribute: Attribute, step: int) -> dict[str, Any]:
     """Findings, strongest first, and remedies, at the last diagnosis up to `step`."""
-    findings, at = _last(found, FINDINGS, step)
-    answer: dict[str, Any] = {"step": at, "findings": list(_findings(found, findings)), "remedies": [], "objective": ""}
-    if REMEDIES in found.tags:
-        details = found.tag(REMEDIES).details
-        answer |= {"remedies": list(_remedies(found, step)), "objective": str(details.get("objective", ""))}
+    table, diagnosed = _last(attribute, FINDINGS, step)
+    findings = list(_findings(attribute, table))
+    answer: dict[str, Any] = {"step": diagnosed, "findings": findings, "remedies": [], "objective": ""}
+    if REMEDIES in attribute.tags:
+        details = attribute.tag(REMEDIES).details
+        answer |= {"remedies": list(_remedies(attribute, step)), "objective": str(details.get("objective", ""))}
     return answer
 
 
-def class_diagnosis(found: Attribute, step: int, index: int) -> dict[str, Any]:
+def class_diagnosis(attribute: Attribute, step: int, index: int) -> dict[str, Any]:
     """Every diagnostic of one class at the last diagnosis up to `step`; other classes by name."""
-    table, at = _last(found, DIAGNOSTICS, step)
-    values: dict[str, Any] = _row(found.tag(DIAGNOSTICS).columns, table[index])
+    table, diagnosed = _last(attribute, DIAGNOSTICS, step)
+    values: dict[str, Any] = _row(attribute.tag(DIAGNOSTICS).columns, table[index])
     for column in (c for c in CLASS_COLUMNS if values.get(c) is not None):
         other = int(values[column])
-        values[column] = found.list.names[other] if 0 <= other < len(found.list.names) else None
-    return {"class": found.list.names[index], "step": at, "values": values}
+        values[column] = attribute.class_list.names[other] if 0 <= other < len(attribute.class_list.names) else None
+    return {"class": attribute.class_list.names[index], "step": diagnosed, "values": values}
 
 
-def _findings(found: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]:
-    tag = found.tag(FINDINGS)
-    check_rows(tag.name, tag.rows, len(table))
+def class_gallery(attribute: Attribute, step: int, index: int) -> dict[str, Any]:
+    """The contact sheets of the recorded group of class `index`: of each kind the last up to `step`, or the first.
+
+    Sheets are not drawn at every validation.
+    """
+    group = attribute.class_list.groups[index]
+    steps = {kind: [datum.step for datum in _sheets(attribute, kind, group)] for kind in GALLERY_KINDS}
+    sheets = [{"kind": kind, "step": _nearest(known, step)} for kind, known in steps.items() if known]
+    return {"class": attribute.class_list.names[index], "group": group, "sheets": sheets}
+
+
+def sheet(attribute: Attribute, kind: str, group: str, step: int) -> Png:
+    """The contact sheet of `kind` and `group` at one step.
+
+    Raises:
+        RequestError: there is no such sheet.
+    """
+    groups = set(attribute.class_list.groups)
+    for word, value, known in (("kind", kind, GALLERY_KINDS), ("group", group, groups)):
+        if value not in known:
+            raise RequestError(f"{word} {shown(value)} is unknown", f"use one of {', '.join(sorted(known))}")
+    for datum in _sheets(attribute, kind, group):
+        if datum.step == step:
+            return Png(attribute.blob(datum.values[_BEFORE_IMAGE].blob_key))
+    raise RequestError(f"no sheet was drawn at step {step}", "the route `gallery` lists the steps")
+
+
+def _findings(attribute: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]:
+    tag = attribute.tag(FINDINGS)
+    tag.check_rows(len(table))
     rules = tag.details.get("rules", {})
     severities = table[:, tag.column_index("severity")]
     for i in np.argsort(-np.nan_to_num(severities, nan=-1.0), kind="stable"):
@@ -47,24 +84,32 @@ def _findings(found: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]
         yield {"name": tag.rows[i], **words, **_row(tag.columns, table[i])}
 
 
-def _remedies(found: Attribute, step: int) -> Iterator[dict[str, Any]]:
-    tag, (table, _) = found.tag(REMEDIES), _last(found, REMEDIES, step)
-    check_rows(tag.name, tag.rows, len(table))
+def _remedies(attribute: Attribute, step: int) -> Iterator[dict[str, Any]]:
+    tag, (table, _) = attribute.tag(REMEDIES), _last(attribute, REMEDIES, step)
+    tag.check_rows(len(table))
     for name, values in zip(tag.rows, table, strict=True):
-        remedy, _, at = name.partition("/")
-        yield {"remedy": remedy, "best": at == "best", **_row(tag.columns, values)}
+        remedy, _, parameter = name.partition("/")
+        yield {"remedy": remedy, "best": parameter == "best", **_row(tag.columns, values)}
 
 
-def _last(found: Attribute, kind: str, step: int) -> tuple[NDArray[Any], int]:
-    series: Series = found.series(kind)
-    at = int(np.searchsorted(series.steps, step, side="right")) - 1
-    if at < 0:
+def _last(attribute: Attribute, kind: str, step: int) -> tuple[NDArray[Any], int]:
+    series = attribute.series(kind)
+    index = series.last_index(step)
+    if index is None:
         raise RequestError(
             f"nothing was diagnosed up to step {step}", f"the first diagnosis is of step {series.steps[0]}"
         )
-    return series.values[at], int(series.steps[at])
+    return series.values[index], int(series.steps[index])
 
 
 def _row(columns: tuple[str, ...], values: NDArray[Any]) -> dict[str, float | None]:
-    finite = (float(v) if np.isfinite(v) else None for v in values)
-    return dict(zip(columns, finite, strict=True))
+    return dict(zip(columns, map(or_null, values.tolist()), strict=True))
+
+
+def _sheets(attribute: Attribute, kind: str, group: str) -> Iterator[Any]:
+    images = attribute.images(gallery_tag(attribute.name, kind, group))
+    return (datum for datum in images if len(datum.values) > _BEFORE_IMAGE)
+
+
+def _nearest(steps: list[int], step: int) -> int:
+    return max((drawn for drawn in steps if drawn <= step), default=min(steps))

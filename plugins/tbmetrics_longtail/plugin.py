@@ -25,11 +25,11 @@ class TBPlugin(base_plugin.TBPlugin):  # type: ignore[misc]  # tensorboard is no
         self._routes = Routes(Answers(self._data, logdir))
 
     def get_plugin_apps(self) -> dict[str, Callable[..., Any]]:
-        """The plugin's WSGI applications by route; `http_api.md` describes them."""
+        """The plugin's WSGI applications by route; `docs/http-api.md` describes them."""
         return self._routes.apps()
 
     def is_active(self) -> bool:
-        """Whether any run has long-tail data: the data provider knows without reading any."""
+        """Whether any run has long-tail data; nothing is read to find out."""
         return self._data.has_data(Experiment(tensorboard_context.RequestContext(), ""))
 
     def frontend_metadata(self) -> base_plugin.FrontendMetadata:
@@ -52,5 +52,5 @@ class TBLoader(base_plugin.TBLoader):  # type: ignore[misc]  # tensorboard is no
         flags.samples_per_plugin = {PLUGIN_NAME: MAX_STEPS, **flags.samples_per_plugin}
 
     def load(self, context: base_plugin.TBContext) -> TBPlugin | None:
-        """The plugin, or None where TensorBoard runs without a data provider."""
+        """The plugin, or None if TensorBoard runs without a data provider."""
         return TBPlugin(context) if context.data_provider is not None else None

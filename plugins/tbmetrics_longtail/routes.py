@@ -1,4 +1,4 @@
-"""The plugin over HTTP: requests are read here, answered in `answers`, and written as JSON, bytes or static files."""
+"""The plugin over HTTP: parses requests, and sends answers as JSON, bytes or static files."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from tensorboard import plugin_util
 from tensorboard.backend import http_util
 from werkzeug import wrappers
 
+from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.regrouping import rule_of_bounds
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle, files_below, module_texts
-from tbmetrics_longtail.data import Experiment, RequestError, shown
-from tbmetrics_longtail.gallery import Png
-from tbmetrics_longtail.regrouping import Bounds
+from tbmetrics_longtail.data import Experiment
+from tbmetrics_longtail.diagnosis import Png
+from tbmetrics_longtail.tables import RequestError, shown
 
 logger = logging.getLogger("tbmetrics")
 
 WsgiApp: TypeAlias = Callable[..., Any]
 
-#: Media types by suffix: fixed, because what `mimetypes` guesses depends on the machine (a blank tab on Windows).
+#: Media types by suffix. Fixed, because `mimetypes` depends on the machine (a blank tab on Windows).
 MEDIA_TYPES = MappingProxyType({".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"})
 
 _STATIC = files("tbmetrics_longtail").joinpath("static")
@@ -43,9 +45,9 @@ def _list_static() -> Mapping[str, str]:
     return MappingProxyType({path: media_type for path, media_type in types.items() if media_type})
 
 
-#: Media types of the files that are served, by path; nothing else is but `BUNDLE`.
+#: Media types of the files that are served, by path. Besides them only `BUNDLE` is.
 STATIC_FILES = _list_static()
-#: All modules in one.
+#: All modules in one script.
 BUNDLE = "bundle.js"
 
 
@@ -55,7 +57,7 @@ def _bundled() -> str:
 
 
 class Parameters:
-    """The query of one request; every method raises `RequestError` where the query is not as asked."""
+    """The query of one request; every method raises `RequestError` if the query does not have what it asks for."""
 
     def __init__(self, request: wrappers.Request) -> None:
         self._args = request.args
@@ -65,22 +67,22 @@ class Parameters:
         return name in self._args
 
     def text(self, name: str) -> str:
-        """The one value of `name`."""
+        """The single value of `name`."""
         values = self._args.getlist(name)
         if len(values) != 1:
-            came = "is missing" if not values else f"was given {len(values)} times"
-            raise RequestError(f"parameter {name!r} {came}", f"give it once, as in ?{name}=…")
+            problem = "is missing" if not values else f"was given {len(values)} times"
+            raise RequestError(f"parameter {name!r} {problem}", f"give it once, as in ?{name}=…")
         return str(values[0])
 
     def texts(self, name: str) -> list[str]:
-        """All values of `name`, each different; possibly none."""
+        """All values of `name`, without repetition; possibly none."""
         values = list(map(str, self._args.getlist(name)))
         if len(set(values)) != len(values):
             raise RequestError(f"parameter {name!r} names a value twice", "name each once")
         return values
 
     def integer(self, name: str) -> int:
-        """The one value of `name`, a whole number of at most 18 digits."""
+        """The single value of `name`, a whole number of at most 18 digits."""
         text = self.text(name)
         if not _INTEGER.fullmatch(text):
             raise RequestError(
@@ -89,7 +91,7 @@ class Parameters:
         return int(text)
 
     def integers(self, name: str, most: int) -> list[int]:
-        """The values of `name`, one to `most` whole numbers."""
+        """The values of `name`, 1 to `most` whole numbers."""
         texts = self.texts(name)
         if not 1 <= len(texts) <= most or not all(map(_INTEGER.fullmatch, texts)):
             raise RequestError(
@@ -98,15 +100,15 @@ class Parameters:
             )
         return [int(text) for text in texts]
 
-    def bounds(self) -> Bounds | None:
-        """`head_min` and `tail_max`, where they are given; both or neither."""
+    def bounds(self) -> GroupRule | None:
+        """The rule of `head_min` and `tail_max`, or None if neither is given."""
         if not self.has("head_min") and not self.has("tail_max"):
             return None
         texts = [self.text(name) for name in ("head_min", "tail_max")]
         try:
             if not all(map(_NUMBER.fullmatch, texts)):
                 raise ValueError("they must be numbers in digits")
-            return Bounds(*map(float, texts))
+            return rule_of_bounds(*map(float, texts))
         except ValueError as error:
             raise RequestError(
                 f"head_min={shown(texts[0])} and tail_max={shown(texts[1])} are no bounds: {error}",
@@ -121,7 +123,7 @@ class Routes:
         self._answers = answers
 
     def apps(self) -> dict[str, WsgiApp]:
-        """WSGI applications by route, as TensorBoard's `get_plugin_apps` wants them."""
+        """WSGI applications by route, in the form of TensorBoard's `get_plugin_apps`."""
         answers: dict[str, Callable[[Experiment, Parameters], Any]] = {
             "/runs": lambda experiment, _: self._answers.runs(experiment),
             "/groups": self._groups,
@@ -184,8 +186,8 @@ class Routes:
 
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
         a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
-        of = query.text("attribute"), query.text("metric")
-        return self._answers.compare(experiment, a, b, *of, query.bounds())
+        attribute, metric = query.text("attribute"), query.text("metric")
+        return self._answers.compare(experiment, a, b, attribute, metric, query.bounds())
 
     @staticmethod
     def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_groups import ClassGroups
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
-from tbmetrics.count_buckets import CountBuckets
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, FloatArray
 
 

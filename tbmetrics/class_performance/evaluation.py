@@ -8,19 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import AttributeClasses, macro_mean
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
-from tbmetrics.count_buckets import CountBuckets, count_buckets
-from tbmetrics.intervals import (
-    bootstrap_weights,
-    logit_binomial,
-    percentile_interval,
-    wilson,
-)
+from tbmetrics.classes.groups import AttributeClasses, CountBuckets, count_buckets, macro_mean
 from tbmetrics.records import (
     ALL,
     CLASS_COLUMNS,
@@ -32,6 +25,12 @@ from tbmetrics.records import (
     TAIL,
     UNKNOWN,
     FloatArray,
+)
+from tbmetrics.statistics.intervals import (
+    bootstrap_weights,
+    logit_binomial,
+    percentile_interval,
+    wilson,
 )
 
 #: Buckets of training counts, for what is recorded between and by groups.

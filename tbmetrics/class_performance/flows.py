@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
-from tbmetrics.count_buckets import CountBuckets
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import GROUPS, NO_CLASS, UNKNOWN, FloatArray
 
 ROWS = (*GROUPS, UNKNOWN)

@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.evaluation import Evaluation, scores_of
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.history import to_jsonable
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     ALL,
     CALIBRATION_COLUMNS,
@@ -42,6 +41,7 @@ from tbmetrics.records import (
     pr_curve_tag,
     scalar_tag,
 )
+from tbmetrics.records.history import to_jsonable
 
 
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:

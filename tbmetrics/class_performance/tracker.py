@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.arguments import (
     as_indices,
@@ -27,16 +26,20 @@ from tbmetrics.class_performance.arguments import (
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.repeats import padded_samples
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.distributed import Ranks, reduce_trackers
-from tbmetrics.errors import InputError, TBMetricsWarning
-from tbmetrics.history import History, Stamped
+from tbmetrics.classes.groups import ClassGroups
+from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.records import Record
-from tbmetrics.state import STATE_VERSION, checked, history_state, pack, restore_history, unpack
-from tbmetrics.tracker import Tracker
+from tbmetrics.records.history import Stamped
+from tbmetrics.tracking.checks import check_choice, logits_and_labels
+from tbmetrics.tracking.ranks import Ranks, reduce_trackers
+from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
+from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
+
+    from tbmetrics.tracking.batches import ValidationBatch
 
 SCORE_MODES = ("auto", "exact", "binned")
 DEFAULT_SCORE_BYTES = 2 * 2**30
@@ -88,12 +91,10 @@ class ClassPerformanceTracker(Tracker):
         pr_classes: Mapping[str, Sequence[str]] | None = None,
         n_bootstrap: int = 200,
     ) -> None:
-        if scores not in SCORE_MODES:
-            raise InputError(f"scores must be one of {', '.join(map(repr, SCORE_MODES))}, got {scores!r}")
+        check_choice("scores", scores, SCORE_MODES)
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
-        self.history = History(bounded=True)
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self._n_bootstrap = n_bootstrap
         self._states = {
@@ -130,46 +131,30 @@ class ClassPerformanceTracker(Tracker):
         Raises:
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
-        by_attribute = self._by_attribute(logits, "logits")
-        truth = self._by_attribute(labels, "labels")
-        if by_attribute.keys() != truth.keys():
-            raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
-        for attribute, values in by_attribute.items():
-            before = self._states[attribute].n_samples, self._states[attribute].n_skipped
-            self._states[attribute].add(values, truth[attribute], as_indices(indices, values))
-            if before != (self._states[attribute].n_samples, self._states[attribute].n_skipped):
+        for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
+            state = self._states[attribute]
+            before = state.n_samples, state.n_skipped
+            state.add(values, truth, as_indices(indices, values))
+            if before != (state.n_samples, state.n_skipped):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
 
-    def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
-        if not isinstance(values, Mapping):
-            if len(self.attributes) != 1:
-                raise InputError(
-                    f"{what} must be a dictionary by attribute, got {type(values).__name__}; "
-                    f"the attributes are {', '.join(map(repr, self.attributes))}"
-                )
-            return {self.attributes[0]: values}
-        unknown = [a for a in values if a not in self._states]
-        if unknown:
-            known = ", ".join(map(repr, self.attributes))
-            raise InputError(f"{what} name attributes that are not tracked: {unknown}; tracked are {known}")
-        return dict(values)
+    def validate(self, batch: ValidationBatch) -> None:
+        """Add a session's validation batch."""
+        self.update(batch.logits, batch.labels, indices=batch.indices)
 
     @property
     def thresholds(self) -> dict[str, NDArray[np.float64]]:
         """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
         return {a: state.thresholds for a, state in self._states.items()}
 
-    def records(self, epoch: int) -> Iterable[Stamped]:
+    def records(self, epoch: int) -> list[Stamped]:
         """The validation since the last call as records of step `epoch`, then forgets it; nothing without an update."""
         fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
         self._unrecorded.clear()
         now = time.time()
-        stamped = [Stamped(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
-        for item in stamped:
-            self.history.add(item)
-        return stamped
+        return [Stamped(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
 
     def _records_of(self, attribute: str) -> Iterator[Record]:
         result = self._results[attribute]
@@ -268,15 +253,14 @@ class ClassPerformanceTracker(Tracker):
     # ----------------------------------------------------------------------------------------------- resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """The last results, the history, and the batches of a validation that is under way (of this rank)."""
-        return {
-            "version": STATE_VERSION,
-            "classes": {a: list(self.classes[a].names) for a in self.attributes},
-            "results": {a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
-            "open": {a: self._states[a].share() for a in sorted(self._unrecorded)},
-            "unevaluated": sorted(self._unevaluated),
-            "history": history_state(self.history),
-        }
+        """The last results, and the batches of a validation that is under way (of this rank)."""
+        return tracker_state(
+            self,
+            classes={a: list(self.classes[a].names) for a in self.attributes},
+            results={a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
+            open={a: self._states[a].share() for a in sorted(self._unrecorded)},
+            unevaluated=sorted(self._unevaluated),
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes what `state_dict` gave.
@@ -285,16 +269,15 @@ class ClassPerformanceTracker(Tracker):
             InputError: other attributes or classes, or a newer version.
         """
         expected = {a: list(self.classes[a].names) for a in self.attributes}
-        found = checked(state, "ClassPerformanceTracker.load_state_dict", classes=expected)
+        saved = checked_tracker_state(self, state, classes=expected)
         known = {f.name for f in fields(Evaluation)} - {"classes"}
-        for attribute, packed in found["results"].items():
+        for attribute, packed in saved["results"].items():
             values = {name: unpack(value) for name, value in packed.items() if name in known}
             self._results[attribute] = Evaluation(classes=self.classes[attribute], **values)
         for attribute in self.attributes:
-            shares = [found["open"][attribute]] if attribute in found["open"] else []
+            shares = [saved["open"][attribute]] if attribute in saved["open"] else []
             self._states[attribute] = self._merged(attribute, shares)
-        self._unevaluated, self._unrecorded = set(found["unevaluated"]), set(found["open"])
-        restore_history(self.history, found["history"])
+        self._unevaluated, self._unrecorded = set(saved["unevaluated"]), set(saved["open"])
 
     # ------------------------------------------------------------------------------------------------- results
 
@@ -314,12 +297,11 @@ class ClassPerformanceTracker(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.class_metrics import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures, save_figures
 
-        if self._unrecorded:
+        if self._unrecorded and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
-            list(self.records(last + 1))
+            self.collect(last + 1)
         drawn = Figures(figures(self.history))
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)

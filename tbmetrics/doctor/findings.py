@@ -1,4 +1,4 @@
-"""What a check says: how it is, and what to do where it is not well; as text and as JSON."""
+"""Findings of checks, with advice, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-#: From well to ill. A warning: it works, but less than it could.
+#: From best to worst. A warning: it works, but less than it could.
 OK, WARNING, FAILED = "ok", "warning", "failed"
 _ORDER = (OK, WARNING, FAILED)
 _MARKS = {OK: "ok     ", WARNING: "warning", FAILED: "FAILED "}
@@ -18,10 +18,10 @@ class Finding:
     """What one check found.
 
     Attributes:
-        check: its name.
+        check: the name of the check.
         status: `OK`, `WARNING` or `FAILED`.
-        message: what is the case.
-        advice: what to do; empty where it is well.
+        message: what was found.
+        advice: what to do; empty if the status is `OK`.
         details: versions, sizes and the like, JSON-ready.
     """
 
@@ -33,12 +33,12 @@ class Finding:
 
 
 def worst(findings: Sequence[Finding]) -> str:
-    """The worst status of all; `OK` where there is none."""
+    """The worst status of all; `OK` without findings."""
     return max((finding.status for finding in findings), key=_ORDER.index, default=OK)
 
 
 def to_text(findings: Sequence[Finding]) -> str:
-    """One line a finding, its advice below it."""
+    """One line per finding, its advice below it."""
     width = max((len(finding.check) for finding in findings), default=0)
     lines = []
     for finding in findings:
@@ -52,5 +52,5 @@ def to_text(findings: Sequence[Finding]) -> str:
 
 def to_json(findings: Sequence[Finding]) -> str:
     """All findings as one JSON object, `{"status": …, "checks": […]}`."""
-    found = {"status": worst(findings), "checks": [asdict(finding) for finding in findings]}
-    return json.dumps(found, indent=2, sort_keys=True, allow_nan=False)
+    report = {"status": worst(findings), "checks": [asdict(finding) for finding in findings]}
+    return json.dumps(report, indent=2, sort_keys=True, allow_nan=False)

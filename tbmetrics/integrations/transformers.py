@@ -14,7 +14,7 @@ import torch
 
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.integrations.rounds import Rounds, without_padding
-from tbmetrics.session import DATA_LOADING
+from tbmetrics.session.session import DATA_LOADING
 
 try:
     from transformers.trainer_callback import TrainerCallback as _Base
@@ -28,8 +28,8 @@ except ModuleNotFoundError as error:
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-    from tbmetrics.class_groups import ClassGroups
-    from tbmetrics.session import TBMetrics
+    from tbmetrics.classes.groups import ClassGroups
+    from tbmetrics.session.session import TBMetrics
 
 STATE_FILE = "tbmetrics.pt"
 

@@ -7,9 +7,9 @@ plugin. `tags`, `columns` and the version of their `encoding` are spelled here a
 
 from __future__ import annotations
 
+from tbmetrics.classes.rules import ALL, GAP, GROUP_ROWS, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 from tbmetrics.records.columns import (
     ACTIVATION_COLUMNS,
-    ALL,
     CALIBRATION_BINS,
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
@@ -17,25 +17,18 @@ from tbmetrics.records.columns import (
     CURVE_COLUMNS,
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
-    GAP,
     GROUP_COLUMNS,
     GROUP_COUNTS,
     GROUP_METRICS,
-    GROUP_ROWS,
-    GROUPS,
-    HEAD,
     LOGIT_ADJUSTMENT,
     MEAN_METRICS,
-    MEDIUM,
     NO_CLASS,
     PAIR_COLUMNS,
     PARAMETER_COLUMNS,
     RECALL_LEVELS,
     REMEDIES,
     REMEDY_COLUMNS,
-    TAIL,
     TAU_NORMALIZATION,
-    UNKNOWN,
 )
 from tbmetrics.records.encoding import (
     SCHEMA_VERSION,

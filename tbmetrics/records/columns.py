@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tbmetrics.classes.rules import ALL, HEAD, MEDIUM, TAIL
+
 #: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
 #: Counts are exact up to 2**24 in float32. Undefined values are NaN.
 CLASS_COLUMNS = (
@@ -61,11 +63,6 @@ GROUP_COUNTS = (
     "n_skipped",  # rows left out for non-finite logits
     "scores_exact",  # 1 where AP and curves come from all scores, 0 where from bounded-memory bins
 )
-
-#: Rows of the "groups" table, in this order. "gap" is head minus tail, metric by metric.
-HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP = "head", "medium", "tail", "unknown", "all", "gap"
-GROUPS = (HEAD, MEDIUM, TAIL)
-GROUP_ROWS = (HEAD, MEDIUM, TAIL, UNKNOWN, ALL, GAP)
 
 
 def _group_columns() -> tuple[str, ...]:

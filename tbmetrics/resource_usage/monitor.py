@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tbmetrics.errors import InputError
-from tbmetrics.history import History, Stamped, to_jsonable
 from tbmetrics.records import Image, Record, Scalar
-from tbmetrics.resource_usage import batch_probe
-from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
-from tbmetrics.resource_usage.component_drawing import ComponentDrawing
+from tbmetrics.records.history import Stamped, to_jsonable
+from tbmetrics.resource_usage import batch_memory
+from tbmetrics.resource_usage.batch_memory import BatchMemory, ProbedStep
 from tbmetrics.resource_usage.device import Device
 from tbmetrics.resource_usage.epoch import (
     DATA_LOADING,
     OTHER,
     TAG,
+    ComponentDrawing,
     Epoch,
     batch_memory_records,
     component_row,
@@ -32,12 +32,12 @@ from tbmetrics.resource_usage.epoch import (
 )
 from tbmetrics.resource_usage.epoch_meter import EpochMeter
 from tbmetrics.resource_usage.flops import FlopCount, count_flops
+from tbmetrics.resource_usage.memory import PeakSnapshots
 from tbmetrics.resource_usage.ranks import rank_records
-from tbmetrics.resource_usage.snapshots import PeakSnapshots
-from tbmetrics.resource_usage.throughput import remaining_seconds
+from tbmetrics.resource_usage.steps import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
-from tbmetrics.state import STATE_VERSION, checked, history_state, restore_history
-from tbmetrics.tracker import Tracker
+from tbmetrics.tracking.state import checked_tracker_state, tracker_state
+from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,6 @@ class ResourceMonitor(Tracker):
         self._total_given = total_epochs is not None
         self.epoch_data: list[dict[str, Any]] = []
         self.component_data: dict[str, list[dict[str, Any]]] = {}
-        self.history = History(bounded=True)
         folder = Path(save_dir) if snapshots and save_dir is not None else None
         watched = PeakSnapshots(folder) if folder is not None else None
         self._meter = EpochMeter(device, clock, peak_flops, watched, flops)
@@ -118,6 +117,7 @@ class ResourceMonitor(Tracker):
         self._batch_points: list[tuple[float, float]] = []
         self._drawing = ComponentDrawing(clock) if images else None
         self._ready: list[Stamped] = []
+        self._undrawn_epoch: int | None = None
 
     # --------------------------------------------------------------------------------------- while training
 
@@ -188,12 +188,13 @@ class ResourceMonitor(Tracker):
         for name, total in measured.components.items():
             row = component_row(measured.number, total, measured.component_peaks.get(name))
             self.component_data.setdefault(name, []).append(row)
-        self._keep(measured.number, epoch_records(measured, self._remaining(measured)))
-        for step, wall_time, rate in measured.rates:
-            self._put(Stamped(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
+        self._record(measured.number, epoch_records(measured, self._remaining(measured)))
+        self._ready += [
+            Stamped(s, time_, Scalar(f"{TAG}/smoothed_samples_per_second", r)) for s, time_, r in measured.rates
+        ]
         self._learn_batch_memory(measured)
-        if self._drawing is not None:
-            self._keep(measured.number, self._drawing.images(self.history, measured.number))
+        self._undrawn_epoch = measured.number
+        self._file_if_alone()
 
     def closing(self) -> list[Image]:
         """The images of the last epoch, where `images` asks for them and they were not drawn yet."""
@@ -204,8 +205,12 @@ class ResourceMonitor(Tracker):
     # ---------------------------------------------------------------------------------------------- results
 
     def records(self, epoch: int) -> Iterable[Stamped]:
-        """Everything recorded since the last call; ends `epoch` where it is still open."""
+        """Everything recorded since the last call; ends `epoch` if it is still open."""
         self.end_epoch()
+        return self._complete()
+
+    def pending(self) -> list[Stamped]:
+        """Records that are complete and not handed over yet."""
         ready, self._ready = self._ready, []
         return ready
 
@@ -222,9 +227,8 @@ class ResourceMonitor(Tracker):
 
     def visualize(self) -> dict[str, Figure]:
         """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
+        from tbmetrics.figures.output import Figures, save_figures
         from tbmetrics.figures.resource_usage import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
 
         drawn = Figures(figures(self.history))
         if self.save_dir is not None:
@@ -238,17 +242,18 @@ class ResourceMonitor(Tracker):
 
         Args:
             step: a function that is given a size and does one step, or `(model, make_batch, loss)`; see
-                `tbmetrics.resource_usage.batch_probe.probe_batch_sizes`.
+                `tbmetrics.resource_usage.batch_memory.probe_batch_sizes`.
             sizes: at least two.
 
         Raises:
             InputError: sizes that cannot be measured.
         """
-        found = batch_probe.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
+        found = batch_memory.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
         now = time.time()
         for size, peak in zip(found.sizes, found.peak_bytes, strict=True):
-            self._put(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
-        self._keep(self._meter.epoch or 0, batch_memory_records(found))
+            self._ready.append(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
+        self._record(self._meter.epoch or 0, batch_memory_records(found))
+        self._file_if_alone()
         return found
 
     def stop(self) -> None:
@@ -268,18 +273,17 @@ class ResourceMonitor(Tracker):
     def share(self, announced: list[Any], rank: int) -> None:
         """Keeps what the ranks tell of each other; every rank has all it needs by now."""
         if self.epoch_data:
-            self._keep(self.epoch_data[-1]["epoch"], rank_records(announced))
+            self._record(self.epoch_data[-1]["epoch"], rank_records(announced))
 
     def state_dict(self) -> dict[str, Any]:
-        """Rows and history; what an open epoch has measured so far is not in it."""
-        return {
-            "version": STATE_VERSION,
-            "epoch_data": [dict(row) for row in self.epoch_data],
-            "component_data": {name: [dict(row) for row in rows] for name, rows in self.component_data.items()},
-            "batch_points": list(self._batch_points),
-            "flops_per_step": self._meter.flops_per_step,
-            "history": history_state(self.history),
-        }
+        """The rows of all epochs; what an open epoch has measured so far is not in it."""
+        return tracker_state(
+            self,
+            epoch_data=[dict(row) for row in self.epoch_data],
+            component_data={name: [dict(row) for row in rows] for name, rows in self.component_data.items()},
+            batch_points=list(self._batch_points),
+            flops_per_step=self._meter.flops_per_step,
+        )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Takes what `state_dict` gave.
@@ -287,12 +291,11 @@ class ResourceMonitor(Tracker):
         Raises:
             InputError: it is not a monitor's state, or of a newer version.
         """
-        found = checked(state, "ResourceMonitor.load_state_dict")
+        found = checked_tracker_state(self, state)
         self.epoch_data = [dict(row) for row in found["epoch_data"]]
         self.component_data = {name: [dict(row) for row in rows] for name, rows in found["component_data"].items()}
         self._batch_points = [(float(size), float(peak)) for size, peak in found["batch_points"]]
         self._meter.flops_per_step = found["flops_per_step"]
-        restore_history(self.history, found["history"])
 
     # -------------------------------------------------------------------------------------------- internals
 
@@ -307,14 +310,22 @@ class ResourceMonitor(Tracker):
             return
         self._batch_points.append((measured.largest_batch, peak))
         sizes, peaks = zip(*self._batch_points, strict=True)
-        found = batch_probe.summarise(sizes, peaks, None, self._meter.device_capacity())
-        self._keep(measured.number, batch_memory_records(found))
+        found = batch_memory.summarise(sizes, peaks, None, self._meter.device_capacity())
+        self._record(measured.number, batch_memory_records(found))
 
-    def _keep(self, step: int, records: Iterable[Record]) -> None:
+    def _record(self, step: int, records: Iterable[Record]) -> None:
         now = time.time()
-        for record in records:
-            self._put(Stamped(step, now, record))
+        self._ready += [Stamped(step, now, record) for record in records]
 
-    def _put(self, stamped: Stamped) -> None:
-        self.history.add(stamped)
-        self._ready.append(stamped)
+    def _complete(self) -> Iterator[Stamped]:
+        """What was recorded, then the images of the last epoch, which are drawn from it once it is filed."""
+        yield from self.pending()
+        epoch, self._undrawn_epoch = self._undrawn_epoch, None
+        if self._drawing is not None and epoch is not None:
+            now = time.time()
+            yield from (Stamped(epoch, now, image) for image in self._drawing.images(self.history, epoch))
+
+    def _file_if_alone(self) -> None:
+        if not self.in_session:
+            for stamped in self._complete():
+                self.history.add(stamped)

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 
-from tbmetrics.distributed import Ranks
 from tbmetrics.errors import InputError, TBMetricsWarning
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import Record, Scalar, Text
+from tbmetrics.records.history import Stamped
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
-from tbmetrics.tracker import Tracker
+from tbmetrics.tracking.checks import check_whole_numbers
+from tbmetrics.tracking.ranks import Ranks
+from tbmetrics.tracking.tracker import Tracker
 
 TAG = "resource_usage/profiler"
 #: A file of this name in the run's folder asks for a profile; a number in it is the number of steps.
@@ -75,18 +76,12 @@ class ProfilerTracker(Tracker):
         profile_memory: bool = False,
         record_shapes: bool = False,
     ) -> None:
-        for option, value, most in (
-            ("steps", steps, _MOST_STEPS),
-            ("keep", keep, None),
-            ("max_bytes", max_bytes, None),
-        ):
-            if value < 1 or (most is not None and value > most):
-                raise InputError(f"{option} must be at least 1{f' and at most {most}' if most else ''}, got {value}")
+        check_whole_numbers(at_most=_MOST_STEPS, steps=steps)
+        check_whole_numbers(keep=keep, max_bytes=max_bytes)
         if every is not None and every <= steps + 1:
             raise InputError(f"every must be more than steps + 1 (one step warms up), got {every} with steps={steps}")
         self.log_dir = None if log_dir is None else Path(log_dir)
         self.traces: list[Path] = []
-        self.history = History(bounded=True)
         self._steps = steps
         self._at = frozenset(at)
         self._every = every
@@ -97,6 +92,7 @@ class ProfilerTracker(Tracker):
         self._looked = 0.0
         self._profiler: Any = None
         self._ready: list[Stamped] = []
+        self._step_seconds: dict[str, float] = {}
         self._step = 0
         self._finished = False
 
@@ -107,8 +103,7 @@ class ProfilerTracker(Tracker):
             InputError: steps out of 1..1000.
         """
         wanted = self._steps if steps is None else steps
-        if not 1 <= wanted <= _MOST_STEPS:
-            raise InputError(f"steps must lie in 1..{_MOST_STEPS}, got {wanted}")
+        check_whole_numbers(at_most=_MOST_STEPS, steps=wanted)
         self._requested = wanted
 
     def after_step(self, step: int) -> None:
@@ -128,17 +123,16 @@ class ProfilerTracker(Tracker):
 
     def records(self, epoch: int) -> Iterable[Stamped]:
         """Table and step times of the profiles made since the last call, at their optimizer steps."""
+        return self.pending()
+
+    def pending(self) -> list[Stamped]:
+        """Records that are complete and not handed over yet."""
         ready, self._ready = self._ready, []
         return ready
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"traces": [file names], "step_seconds": {category: last value}}`."""
-        place = f"{TAG}/step_seconds/"
-        scalars = {t.removeprefix(place): s for t, s in self.history.scalars.items() if t.startswith(place)}
-        return {
-            "traces": [str(path) for path in self.traces],
-            "step_seconds": {name: float(series.values[-1]) for name, series in scalars.items()},
-        }
+        return {"traces": [str(path) for path in self.traces], "step_seconds": dict(self._step_seconds)}
 
     def stop(self) -> None:
         """Ends a profile that is being made; what it has recorded is written. May be called more than once."""
@@ -216,7 +210,7 @@ class ProfilerTracker(Tracker):
         return True
 
     def _report(self, profiler: Any, path: Path | None) -> None:
-        seconds = step_breakdown(profiler.events())
+        self._step_seconds = step_breakdown(profiler.events())
         where = (
             f"Trace: `{path.name}` in the run's folder. Drag it into [Perfetto](https://ui.perfetto.dev), or open "
             "TensorBoard's PyTorch Profiler tab (`pip install 'tbmetrics[profiler]'`)."
@@ -225,9 +219,9 @@ class ProfilerTracker(Tracker):
         )
         table = top_operators(profiler.key_averages())
         records: list[Record] = [Text(f"{TAG}/top_operators", f"{where}\n\n{table}")]
-        records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in seconds.items()]
+        records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in self._step_seconds.items()]
         now = time.time()
-        for record in records:
-            stamped = Stamped(self._step, now, record)
-            self.history.add(stamped)
-            self._ready.append(stamped)
+        self._ready += [Stamped(self._step, now, record) for record in records]
+        if not self.in_session:
+            for stamped in self.pending():
+                self.history.add(stamped)

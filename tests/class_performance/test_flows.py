@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
@@ -11,7 +11,7 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.count_buckets import count_buckets
+from tbmetrics.classes.groups import count_buckets
 from tbmetrics.records import (
     CALIBRATION_BINS,
     RECALL_LEVELS,
@@ -31,7 +31,7 @@ def _tables(logits, labels, **options):
     tracker = ClassPerformanceTracker(classes=CLASSES, **options)
     for rows in torch.arange(len(logits)).split(37):
         tracker.update(logits[rows], labels[rows])
-    list(tracker.records(0))
+    list(tracker.collect(0))
     return {tag: series[-1] for tag, series in tracker.history.tables.items()}
 
 
@@ -150,7 +150,6 @@ def test_binned_curves_are_close_to_the_exact_ones():
     assert np.abs(exact.astype(float) - binned.astype(float)).mean() < 0.02
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60))
 def test_precision_at_recalls_by_trying_every_threshold(samples):
     scores = np.array([s for s, _ in samples], dtype=float)

@@ -155,7 +155,7 @@ def test_single_label_confusion_between_groups():
     logits, labels = _single()
     tracker = _tracker()
     tracker.update(logits, labels)
-    (table,) = (s.record for s in tracker.records(0) if s.record.tag == confusion_tag("x"))
+    (table,) = (s.record for s in tracker.collect(0) if s.record.tag == confusion_tag("x"))
     of = np.array([0, 0, 1, 1, 2, 2])
     expected = np.zeros((4, 5))
     np.add.at(expected, (of[labels.numpy()], of[logits.argmax(1).numpy()]), 1)
@@ -168,7 +168,7 @@ def test_multi_label_confusion_shares_a_missed_label_among_false_predictions():
     logits = torch.tensor([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0], [-1.0, -1.0, -1.0]])
     labels = torch.tensor([[0, 0, 1], [1, 0, 0], [0, 0, 1]])
     tracker.update(logits, labels)
-    (table,) = (s.record for s in tracker.records(0) if s.record.tag == confusion_tag("x"))
+    (table,) = (s.record for s in tracker.collect(0) if s.record.tag == confusion_tag("x"))
     assert table.values[table.rows.index("tail")].tolist() == [0.5, 0.5, 0.0, 0.0, 1.0]
     assert table.values[table.rows.index("head")].tolist() == [1.0, 0.0, 0.0, 0.0, 0.0]
 
@@ -177,7 +177,7 @@ def test_pr_curves_pass_through_the_points_of_the_decision_rule():
     logits, labels = _multi(ties=False)
     tracker = _tracker(pr_classes={"x": ["f"]})
     tracker.update(logits, labels)
-    curves = {s.record.tag: s.record for s in tracker.records(0) if isinstance(s.record, PRCurve)}
+    curves = {s.record.tag: s.record for s in tracker.collect(0) if isinstance(s.record, PRCurve)}
     of_class = curves[class_pr_curve_tag("x", "f")]
     for k in (21, 105, 190):
         predicted = logits[:, 5].sigmoid().numpy() >= np.float32(of_class.thresholds[k])
@@ -194,7 +194,7 @@ def test_pr_curves_pass_through_the_points_of_the_decision_rule():
 def test_records_have_the_schemas_tags_and_columns_and_then_the_state_is_new():
     tracker = _tracker()
     tracker.update(*_single())
-    records = {s.record.tag: s.record for s in tracker.records(7)}
+    records = {s.record.tag: s.record for s in tracker.collect(7)}
     table, groups = records[class_table_tag("x")], records[group_table_tag("x")]
     assert isinstance(table, Table)
     assert (table.columns, table.values.shape, table.values.dtype) == (CLASS_COLUMNS, (6, 17), np.float32)
@@ -205,12 +205,12 @@ def test_records_have_the_schemas_tags_and_columns_and_then_the_state_is_new():
     assert np.float32(scalar.value) == groups.column("recall")[2]
     assert not any("unknown" in tag for tag, r in records.items() if isinstance(r, Scalar))
     assert not any(r.value != r.value for r in records.values() if isinstance(r, Scalar))
-    assert list(tracker.records(8)) == []
+    assert list(tracker.collect(8)) == []
     before = tracker.get_metrics()
     tracker.update(*_single(1, n=12))
     assert sum(c["support"] for c in tracker.get_metrics()["x"].values()) == 12
     assert sum(c["support"] for c in before["x"].values()) == 200
-    assert not any(isinstance(s.record, ClassList) for s in tracker.records(8))
+    assert not any(isinstance(s.record, ClassList) for s in tracker.collect(8))
     assert tracker.history.tables[class_table_tag("x")].steps.tolist() == [7, 8]
 
 
@@ -259,10 +259,10 @@ def test_infinite_logits_are_scores_like_others():
 def test_an_empty_batch_counts_nothing():
     tracker = _tracker()
     tracker.update(torch.zeros(0, 6), torch.zeros(0, dtype=torch.long))
-    assert list(tracker.records(0)) == []
+    assert list(tracker.collect(0)) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
 def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second):
     logits, labels = _multi(seed, n=120)
@@ -274,7 +274,7 @@ def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second
     assert whole.get_class_type_metrics() == split.get_class_type_metrics()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     logits, labels = _single(seed, n=300) if single else _multi(seed, n=300, ties=seed % 2 == 0)
@@ -333,7 +333,7 @@ def test_bad_batches_are_refused_at_once_and_change_nothing(logits, labels, mess
     tracker = _tracker()
     with pytest.raises(InputError, match=message):
         tracker.update(logits, labels)
-    assert list(tracker.records(0)) == []
+    assert list(tracker.collect(0)) == []
 
 
 def test_an_attribute_keeps_its_kind():

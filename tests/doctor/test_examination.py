@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tbmetrics.cli import main
-from tbmetrics.doctor import FAILED, OK, WARNING, Finding, examination, examine, to_json, to_text, worst
+from tbmetrics.doctor import FAILED, OK, WARNING, Finding, examine, installation, to_json, to_text, worst
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def test_a_check_that_breaks_is_a_finding_and_keeps_no_other_from_running(monkey
         yield Finding("python", OK, "so far")
         raise AttributeError("module 'numpy' has no attribute 'float'")
 
-    monkeypatch.setattr(examination.packages, "python", broken)
+    monkeypatch.setattr(installation, "python", broken)
     found = examine()
     assert [f.status for f in found if f.check == "python"] == [OK, FAILED]
     assert "AttributeError: module 'numpy' has no attribute 'float'" in found[1].message

@@ -7,7 +7,7 @@ import pytest
 
 import tbmetrics
 from tbmetrics import read_run
-from tbmetrics.events.framing import Framing, frame
+from tbmetrics.events.event_file import Framing, frame
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, until, write_log
 
 STEPS = 40

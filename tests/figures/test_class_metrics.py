@@ -25,7 +25,7 @@ def _history(counts, epochs=2, n=60, attribute="x"):
     for epoch in range(epochs):
         labels = torch.arange(n) % len(counts)
         tracker.update(torch.randn(n, len(counts), generator=generator) + epoch, labels)
-        tracker.records(epoch)
+        tracker.collect(epoch)
     return tracker.history
 
 
@@ -84,7 +84,7 @@ def test_three_thousand_classes_are_drawn_and_none_is_named():
 def test_an_undefined_group_is_called_undefined():
     tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 50, 3]}), n_bootstrap=20)
     tracker.update(torch.eye(3)[:2], torch.tensor([0, 1]))
-    tracker.records(0)
+    tracker.collect(0)
     texts = [t.get_text() for t in _drawn(tracker.history)["metrics_by_group"].axes[0].texts]
     assert texts.count("undefined") >= 3
 
@@ -92,7 +92,7 @@ def test_an_undefined_group_is_called_undefined():
 def test_unknown_counts_and_missing_data_say_so():
     tracker = ClassPerformanceTracker(classes=ClassGroups.from_groups({"x": {"a": "head", "b": "tail"}}), n_bootstrap=5)
     tracker.update(torch.eye(2), torch.tensor([0, 1]))
-    tracker.records(0)
+    tracker.collect(0)
     drawn = _drawn(tracker.history)
     assert "training counts are unknown" in drawn["class_distribution"].axes[0].texts[0].get_text()
     assert "both a training count and a defined F1" in drawn["f1_by_training_count"].axes[0].texts[0].get_text()

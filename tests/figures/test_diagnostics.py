@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from tbmetrics.class_groups import ClassGroups
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
-from tbmetrics.figures.gallery import contact_sheet, laid_over
-from tbmetrics.history import History, Stamped
+from tbmetrics.figures.panels import contact_sheet, laid_over
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -18,6 +17,7 @@ from tbmetrics.records import (
     findings_table_tag,
     remedies_tag,
 )
+from tbmetrics.records.history import History, Stamped
 from tests.figures.drawing import by_name, png
 
 KINDS = {"findings", "classifier_by_class", "training_signal_by_class", "features_by_class", "remedies"}
@@ -42,8 +42,8 @@ def _history(counts, seed=0, empty=False):
     history.add(Stamped(3, 0.0, ClassList(class_list_tag("x"), "x", classes.names, classes.counts, classes.groups,
                                           classes.rule, "single_label")))  # fmt: skip
     for table in tables:
-        kept = np.full_like(table.values, np.nan) if empty else table.values
-        record = Table(table.tag, "x", table.kind, table.columns, kept.astype(np.float32), table.rows, table.details)
+        values = np.full_like(table.values, np.nan) if empty else table.values
+        record = Table(table.tag, "x", table.kind, table.columns, values.astype(np.float32), table.rows, table.details)
         history.add(Stamped(3, 0.0, record))
     return history
 

@@ -21,10 +21,9 @@ import google_crc32c
 import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 
-from tbmetrics.class_groups import AttributeClasses, ClassGroups
 from tbmetrics.class_performance.evaluation import BUCKETS
 from tbmetrics.class_performance.flows import most_pairs
-from tbmetrics.count_buckets import CountBuckets, count_buckets
+from tbmetrics.classes.groups import AttributeClasses, ClassGroups, CountBuckets, count_buckets
 from tbmetrics.records import (
     CALIBRATION_BINS,
     CALIBRATION_COLUMNS,

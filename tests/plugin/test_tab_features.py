@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
-from tbmetrics.group_rules import GroupRule, tercile_groups
+from tbmetrics.classes.rules import GroupRule, tercile_groups
 from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tbmetrics import ResourceMonitor, TBMetrics, Tracker, read_run
-from tbmetrics.figures.resource_history import read_typical_step
+from tbmetrics.figures.resource_data import read_typical_step
 from tbmetrics.figures.resource_usage import figures
 from tests.resource_usage.fakes import FakeClock
 
@@ -95,7 +95,7 @@ class _Nested(Tracker):
 
 def test_own_cost_is_by_tracker_and_each_moment_counts_once(tmp_path, monkeypatch):
     clock = FakeClock()
-    monkeypatch.setattr("tbmetrics.session.time.perf_counter_ns", clock)
+    monkeypatch.setattr("tbmetrics.session.tracker_calls.time.perf_counter_ns", clock)
     inner = Tracker()
     inner.name = "inner"
     monitor = ResourceMonitor(clock=clock, device="cpu")

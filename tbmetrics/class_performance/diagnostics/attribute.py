@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.diagnostics.classifier import Claimed, Classifier
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
@@ -21,6 +20,7 @@ from tbmetrics.class_performance.diagnostics.training_signal import TrainingSign
 from tbmetrics.class_performance.diagnostics.validation import ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
 from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL, AttributeState
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     HEAD,

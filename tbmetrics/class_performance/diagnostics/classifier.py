@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tbmetrics.class_performance.diagnostics.numbers import nearest_by_cosine, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
-from tbmetrics.training_dynamics.hooks import Hook
+from tbmetrics.tracking.hooks import Hook
 
 _ROWS_COMPARED = 64
 MAX_PASS_BYTES = 256 * 2**20  # of passes that no `update` has claimed yet

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.curves import best_threshold, counts_at_positives
 from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
@@ -22,6 +21,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     group_means,
     weighted_recall,
 )
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
 
 _WORK = 4e11  # multiply-adds that the intervals may take; with more scores there are fewer replicates

@@ -9,8 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import AttributeClasses, macro_mean
-from tbmetrics.intervals import percentile_interval
+from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import (
     ALL,
     CLASS_THRESHOLDS,
@@ -24,6 +23,7 @@ from tbmetrics.records import (
     FloatArray,
     IntArray,
 )
+from tbmetrics.statistics.intervals import percentile_interval
 
 NONE, BEST = "none", "best"
 SHOWN_GROUPS = (HEAD, MEDIUM, TAIL, ALL)

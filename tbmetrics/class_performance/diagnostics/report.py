@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.diagnostics.gallery import Picture
 from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS
 from tbmetrics.class_performance.diagnostics.rules import RULES
 from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
 from tbmetrics.class_performance.diagnostics.wording import sentence
-from tbmetrics.history import to_jsonable
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -33,6 +32,7 @@ from tbmetrics.records import (
     remedies_tag,
     scalar_tag,
 )
+from tbmetrics.records.history import to_jsonable
 
 #: Columns whose mean over a group's classes becomes a scalar.
 GROUP_SCALARS = ("weight_norm", "gradient_ratio", "training_accuracy", "nc1", "separation", "forgetting_events")

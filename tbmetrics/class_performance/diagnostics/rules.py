@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.diagnostics.numbers import mean_of, rank_correlation
 from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding, Judgement, Rule
-from tbmetrics.intervals import wilson
 from tbmetrics.records import HEAD, LOGIT_ADJUSTMENT, REMEDIES, TAIL
+from tbmetrics.statistics.intervals import wilson
 
 FEW_SAMPLES = 5  # validation positives of a class below which its own recall says little
 OVERLAPS_BELOW = 1.0  # standard deviations between two class means

@@ -13,16 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tbmetrics.class_groups import AttributeClasses, ClassGroups
 from tbmetrics.class_performance.arguments import decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.history import History, Stamped
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
-from tbmetrics.tracker import Tracker
-from tbmetrics.training_dynamics.attention_views import DrawingTime
+from tbmetrics.records.history import Stamped
+from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
+from tbmetrics.tracking.cadence import DrawingTime
+from tbmetrics.tracking.checks import by_attribute, check_whole_numbers, logits_and_labels
+from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +33,6 @@ logger = logging.getLogger("tbmetrics")
 
 TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 BALANCED_ACCURACY = "balanced_accuracy"
-Tensors = Tensor | Mapping[str, Tensor]
 #: Given images (n, ...) and the name of the class that is judged in each: the attention on them, or None.
 Looker = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
 
@@ -92,9 +93,10 @@ class LongTailDiagnostics(Tracker):
         gallery_size: int = 8,
         gallery_side: int = 96,
     ) -> None:
-        _check_numbers(n_bootstrap=n_bootstrap, max_bytes=max_bytes, gallery_size=gallery_size, side=gallery_side)
+        check_whole_numbers(
+            n_bootstrap=n_bootstrap, max_bytes=max_bytes, gallery_size=gallery_size, gallery_side=gallery_side
+        )
         self.save_dir = save_dir
-        self.history = History(bounded=True)
         self._options = Options(
             _checked_taus(taus), _checked_objective(objective), n_bootstrap, max_bytes, gallery_size, gallery_side,
             training_samples,
@@ -163,22 +165,17 @@ class LongTailDiagnostics(Tracker):
         """Notes how far training is."""
         self._step = step
 
-    def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
+    def observe(self, batch: TrainingBatch) -> None:
         """A training batch; best before `backward()`, so that the gradient that reaches the logits is counted.
-
-        Args:
-            logits: (N, C), or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            loss: of each sample, (N,), or one per attribute; None = cross-entropy.
 
         Raises:
             InputError: attributes, shapes or types that do not fit.
         """
-        by_attribute, truth = self._by_attribute(logits, "logits"), self._by_attribute(labels, "labels")
-        losses = {} if loss is None else self._by_attribute(loss, "loss")
-        for attribute, values in by_attribute.items():
-            if attribute in truth:
-                self._attributes[attribute].observe(values, truth[attribute], losses.get(attribute), self.guard)
+        labels = self._by_attribute("labels", batch.labels)
+        losses = {} if batch.loss is None else self._by_attribute("loss", batch.loss)
+        for attribute, logits in self._by_attribute("logits", batch.logits).items():
+            if attribute in labels:
+                self._attributes[attribute].observe(logits, labels[attribute], losses.get(attribute), self.guard)
 
     def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
         """A validation batch.
@@ -191,42 +188,34 @@ class LongTailDiagnostics(Tracker):
         Raises:
             InputError: attributes, shapes, types or values that do not fit.
         """
-        by_attribute, truth = self._by_attribute(logits, "logits"), self._by_attribute(labels, "labels")
-        if by_attribute.keys() != truth.keys():
-            raise InputError(f"logits are for {sorted(by_attribute)}, labels for {sorted(truth)}; give both for each")
+        self._refuse_without_classes()
+        pairs = logits_and_labels(logits, labels, self._attributes)
         shown, given = None, images if isinstance(images, Tensor) else None
-        for attribute, values in by_attribute.items():
-            self._attributes[attribute].check(values, truth[attribute])
+        for attribute, (values, truth) in pairs.items():
+            self._attributes[attribute].check(values, truth)
             shown = checked_images(images, len(values)) if images is not None else None
-        for attribute, values in by_attribute.items():
+        for attribute, (values, truth) in pairs.items():
             with torch.autocast(values.device.type, enabled=False):  # sums in full precision
-                self._attributes[attribute].update(values, truth[attribute], shown, given)
+                self._attributes[attribute].update(values, truth, shown, given)
 
-    def _by_attribute(self, values: Any, what: str) -> dict[str, Tensor]:
+    def validate(self, batch: ValidationBatch) -> None:
+        """Add a session's validation batch."""
+        self.update(batch.logits, batch.labels, batch.images)
+
+    def _by_attribute(self, argument: str, values: Tensors) -> dict[str, Tensor]:
+        self._refuse_without_classes()
+        return by_attribute(argument, values, self._attributes)
+
+    def _refuse_without_classes(self) -> None:
         if not self._attributes:
             raise InputError("diagnostics need classes: give LongTailDiagnostics(classes=ClassGroups.from_counts({…}))")
-        if not isinstance(values, Mapping):
-            if len(self._attributes) != 1:
-                raise InputError(
-                    f"{what} must be a dictionary by attribute, got {type(values).__name__}; the attributes are "
-                    f"{', '.join(map(repr, self._attributes))}"
-                )
-            return {next(iter(self._attributes)): values}
-        unknown = [a for a in values if a not in self._attributes]
-        if unknown:
-            known = ", ".join(map(repr, self._attributes))
-            raise InputError(f"{what} name attributes that are not tracked: {unknown}; tracked are {known}")
-        return dict(values)
 
     # ------------------------------------------------------------------------------------------------ results
 
     def records(self, epoch: int) -> list[Stamped]:
         """The diagnosis of the validation since the last call; nothing without one."""
         now = time.time()
-        stamped = [Stamped(epoch, now, record) for record in self._records_of(epoch)]
-        for item in stamped:
-            self.history.add(item)
-        return stamped
+        return [Stamped(epoch, now, record) for record in self._records_of(epoch)]
 
     def _records_of(self, epoch: int) -> Iterator[Record]:
         for attribute, parts in self._attributes.items():
@@ -253,7 +242,7 @@ class LongTailDiagnostics(Tracker):
             self._undrawn.clear()
 
     def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
-        from tbmetrics.figures.gallery import contact_sheet
+        from tbmetrics.figures.panels import contact_sheet
 
         parts = self._attributes[attribute]
         names = parts.classes.names
@@ -306,24 +295,18 @@ class LongTailDiagnostics(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.diagnostics import figures
-        from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.output import save_figures
 
         classes = {a: report.class_list(parts.classes) for a, parts in self._attributes.items()}
-        if any(parts.pending for parts in self._attributes.values()):
+        if any(parts.pending for parts in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
-            self.records(last + 1)
+            self.collect(last + 1)
         drawn = dict(figures(self.history, classes=classes))
         for attribute in self._attributes:
             drawn |= {f"{attribute}/{kind}_{group}": f for kind, group, f in self._gallery(attribute)}
         if self.save_dir is not None:
             save_figures(drawn, self.save_dir)
         return drawn
-
-
-def _check_numbers(**numbers: Any) -> None:
-    for option, value in numbers.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise InputError(f"{option} must be a whole number of at least 1, got {value!r}")
 
 
 def _checked_taus(taus: Sequence[float]) -> tuple[float, ...]:

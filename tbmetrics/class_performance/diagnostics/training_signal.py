@@ -15,7 +15,7 @@ from tbmetrics.class_performance.diagnostics.gathered import Gathered, is_small
 from tbmetrics.class_performance.diagnostics.numbers import indices_of, sum_dtype, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
-from tbmetrics.training_dynamics.hooks import Hook
+from tbmetrics.tracking.hooks import Hook
 
 MEASURED, DERIVED = "measured", "of cross-entropy"
 _SUMS = ("samples", "loss", "correct", "positive", "negative")

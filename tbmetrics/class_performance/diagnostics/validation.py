@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.diagnostics.multi_label import KeptRows, judge_multi
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
@@ -21,6 +20,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     remedy_rows,
 )
 from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import LOGIT_ADJUSTMENT, FloatArray, IntArray
 
 SUSPECT_ODDS = 10.0  # a suspect's prediction is so many times as probable as its label

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_groups import AttributeClasses
 from tbmetrics.class_performance.diagnostics.numbers import mean_of, median_of
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable
+from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import FINDING_COLUMNS, FloatArray
 
 SEVERITIES = ("not found", "noted", "strong")

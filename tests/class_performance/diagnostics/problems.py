@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from tbmetrics import ClassGroups, LongTailDiagnostics
+from tbmetrics.tracking.batches import TrainingBatch
 
 CLASSES, WIDTH = 10, 16
 COUNTS = (900, 600, 400, 250, 150, 60, 30, 12, 6, 3)  # five head, two medium, three tail
@@ -73,14 +74,14 @@ class Problem:
         """Diagnostics after one epoch of it."""
         tracker = LongTailDiagnostics(self.model, GROUPS, **options)
         tracker.start()
-        tracker.observe(self._training_logits(), self.training_labels)
+        tracker.observe(TrainingBatch(self._training_logits(), self.training_labels))
         self.model.eval()
         features = self.means[self.labels] + self.noise
         labels = getattr(self, "seen_labels", self.labels)
         with torch.no_grad():
             for rows in torch.randperm(len(labels), generator=self.generator).split(128):
                 tracker.update(self.model(features[rows]), labels[rows])
-        tracker.records(0)
+        tracker.collect(0)
         tracker.stop()
         return tracker
 

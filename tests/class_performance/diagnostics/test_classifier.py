@@ -9,6 +9,7 @@ from torch import nn
 
 from tbmetrics import ClassGroups, InputError, LongTailDiagnostics
 from tbmetrics.class_performance.diagnostics.classifier import Classifier
+from tbmetrics.tracking.batches import TrainingBatch
 from tests.class_performance.diagnostics.problems import column
 
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
@@ -105,7 +106,7 @@ def test_mean_logits_on_own_and_other_samples_are_numpys():
     tracker = LongTailDiagnostics(classes=GROUPS, n_bootstrap=5)
     for rows in torch.arange(50).split(20):
         tracker.update(logits[rows], labels[rows])
-    tracker.records(0)
+    tracker.collect(0)
     wide, truth = logits.double().numpy(), labels.numpy()
     own = [wide[truth == c, c].mean() for c in range(5)]
     other = [wide[truth != c, c].mean() for c in range(6)]
@@ -152,7 +153,7 @@ def test_a_hooked_model_can_be_copied_and_trains_the_same():
     for model in (plain, hooked, copied):
         logits = model(inputs)
         if model is hooked:
-            tracker.observe(logits, labels)
+            tracker.observe(TrainingBatch(logits, labels))
         nn.functional.cross_entropy(logits, labels).backward()
     assert torch.equal(plain.weight.grad, hooked.weight.grad)
     assert torch.equal(plain.weight.grad, copied.weight.grad)

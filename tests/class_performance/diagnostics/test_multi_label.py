@@ -8,6 +8,7 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from tbmetrics import ClassGroups, LongTailDiagnostics
 from tbmetrics.class_performance.diagnostics.multi_label import KeptRows
 from tbmetrics.records import remedies_tag
+from tbmetrics.tracking.batches import TrainingBatch
 
 COUNTS = np.array([600, 500, 60, 30, 9, 5])
 TRAINING = 1000
@@ -28,7 +29,7 @@ def _diagnosed(logits, labels, **options):
     tracker = LongTailDiagnostics(classes=GROUPS, **options)
     for rows in torch.arange(len(labels)).split(300):
         tracker.update(logits[rows], labels[rows])
-    tracker.records(0)
+    tracker.collect(0)
     return tracker, tracker.history.tables[remedies_tag("x")][-1]
 
 
@@ -92,9 +93,9 @@ def test_the_number_of_training_samples_is_given_observed_or_missed():
     observed = torch.zeros(TRAINING, 6, dtype=torch.long)
     for c, count in enumerate(COUNTS):
         observed[:count, c] = 1
-    tracker.observe(torch.zeros(TRAINING, 6), observed)
+    tracker.observe(TrainingBatch(torch.zeros(TRAINING, 6), observed))
     tracker.update(logits, labels)
-    tracker.records(1)
+    tracker.collect(1)
     table = tracker.history.tables[remedies_tag("x")][-1]
     _check(table, 2, labels, logits.double().numpy() - np.log(COUNTS / (TRAINING - COUNTS)) >= 0)
 

@@ -17,6 +17,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
 )
 from tbmetrics.class_performance.diagnostics.wording import sentence
 from tbmetrics.records import REMEDY_COLUMNS, remedies_tag
+from tbmetrics.tracking.batches import TrainingBatch
 
 COUNTS = np.array([900, 300, 60, 30, 9, 2])
 GROUPS = ClassGroups.from_counts({"x": COUNTS})
@@ -42,7 +43,7 @@ def _table(model, inputs, labels, **options):
     with torch.no_grad():
         for rows in torch.arange(len(labels)).split(250):
             tracker.update(model(inputs[rows]), labels[rows])
-    tracker.records(0)
+    tracker.collect(0)
     tracker.stop()
     return tracker, tracker.history.tables[remedies_tag("x")][-1]
 
@@ -254,8 +255,8 @@ def test_unknown_training_counts_fall_back_to_observed_samples_or_say_why_not():
     metrics = tracker.get_metrics()["attributes"]["x"]
     assert "training counts are unknown" in metrics["left_out"]["logit_adjustment"]
     assert metrics["remedies"]["logit_adjustment"]["best"]["tail_recall"] is None
-    tracker.records(0)
-    tracker.observe(logits, labels)
+    tracker.collect(0)
+    tracker.observe(TrainingBatch(logits, labels))
     tracker.update(logits, labels)
     metrics = tracker.get_metrics()["attributes"]["x"]
     grid = {row["tau"]: row for row in metrics["remedies"]["logit_adjustment"]["grid"]}

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tbmetrics import ClassGroups, InputError, LongTailDiagnostics, MetricsManager, TBMetrics, read_run
-from tbmetrics.export import export
+from tbmetrics.exporting import export
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -21,6 +21,7 @@ from tbmetrics.records import (
     remedies_tag,
     scalar_tag,
 )
+from tbmetrics.tracking.batches import TrainingBatch
 
 COUNTS = {"a": 900, "b": 300, "c": 50, "d": 30, "e": 5, "f": 2}
 GROUPS = ClassGroups.from_counts({"digit": COUNTS})
@@ -144,7 +145,7 @@ def test_training_is_unchanged():
         for inputs, labels in _loader():
             logits = model(inputs)
             if tracker is not None:
-                tracker.observe(logits, labels)
+                tracker.observe(TrainingBatch(logits, labels))
             F.cross_entropy(logits, labels).backward()
             optimizer.step()
             optimizer.zero_grad()
@@ -172,7 +173,7 @@ def test_observed_after_backward_the_missing_gradient_is_said():
     inputs, labels = _loader()[0]
     logits = model(inputs)
     F.cross_entropy(logits, labels).backward()
-    tracker.observe(logits, labels)
+    tracker.observe(TrainingBatch(logits, labels))
     tracker.update(logits, labels)
     metrics = tracker.get_metrics()["attributes"]["digit"]
     assert "before backward()" in metrics["left_out"]["gradients"]
@@ -184,7 +185,7 @@ def test_classes_are_needed_and_said(tmp_path):
     with pytest.raises(InputError, match=r"diagnostics=True needs classes"):
         TBMetrics(tmp_path, diagnostics=True)
     with pytest.raises(InputError, match=r"give LongTailDiagnostics\(classes="):
-        LongTailDiagnostics().observe(torch.zeros(2, 3), torch.zeros(2).long())
+        LongTailDiagnostics().observe(TrainingBatch(torch.zeros(2, 3), torch.zeros(2).long()))
 
 
 def test_thresholds_of_the_session_are_used(tmp_path):
@@ -269,15 +270,15 @@ def test_bad_images_raise_at_once(tmp_path):
 def test_an_epoch_without_validation_gives_no_records_and_forgets_nothing():
     tracker = LongTailDiagnostics(classes=GROUPS, n_bootstrap=5)
     logits, labels = torch.randn(12, 6), torch.arange(12) % 6
-    tracker.observe(logits, labels)
-    assert tracker.records(0) == []
-    tracker.observe(logits, labels)
+    tracker.observe(TrainingBatch(logits, labels))
+    assert tracker.collect(0) == []
+    tracker.observe(TrainingBatch(logits, labels))
     tracker.update(logits, labels)
     before = tracker.get_metrics()
-    assert len(tracker.records(1)) > 3
+    assert len(tracker.collect(1)) > 3
     assert tracker.get_metrics() == before
     assert before["attributes"]["digit"]["classes"]["a"]["samples_seen"] == 4
-    assert tracker.records(2) == []
+    assert tracker.collect(2) == []
 
 
 @pytest.mark.parametrize("mode", [lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode])
@@ -294,7 +295,7 @@ def test_under_autocast_and_in_inference_mode_sums_are_the_same(mode):
                 logits = model(inputs)
             with surrounding():
                 tracker.update(logits, labels)
-        tracker.records(0)
+        tracker.collect(0)
         tracker.stop()
         found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
     np.testing.assert_array_equal(*found)
@@ -331,7 +332,7 @@ def test_names_are_only_ever_text(tmp_path):
     groups = ClassGroups.from_counts({"d/<i>$x$": {"<b>|`": 900, "$a_$": 300, "c": 4}})
     tracker = LongTailDiagnostics(classes=groups, save_dir=tmp_path, n_bootstrap=5)
     tracker.update(torch.randn(30, 3), torch.arange(30) % 3, images=torch.rand(30, 3, 4, 4))
-    (text,) = (s.record.markdown for s in tracker.records(0) if s.record.tag == findings_tag("d/<i>$x$"))
+    (text,) = (s.record.markdown for s in tracker.collect(0) if s.record.tag == findings_tag("d/<i>$x$"))
     assert "<i>" not in text
     assert tracker.visualize()
     assert list(tmp_path.rglob("*.png"))
@@ -347,12 +348,12 @@ def test_on_cuda_the_numbers_are_those_of_the_cpu():
         tracker.start()
         for inputs, labels in _loader():
             logits = model(inputs.to(device))
-            tracker.observe(logits, labels.to(device))
+            tracker.observe(TrainingBatch(logits, labels.to(device)))
             F.cross_entropy(logits, labels.to(device)).backward()
         model.eval()
         for inputs, labels in _loader():
             tracker.update(model(inputs.to(device)), labels, images=inputs.reshape(-1, 1, 3, 4))
-        tracker.records(0)
+        tracker.collect(0)
         tracker.stop()
         found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
     np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tbmetrics.class_groups import ClassGroups
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.rules import RULES, verdict
 from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Judgement
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS, REMEDY_COLUMNS
 from tests.class_performance.diagnostics.problems import GROUPS, Problem, causes
 

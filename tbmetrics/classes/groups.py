@@ -1,0 +1,323 @@
+"""The classes of each attribute: names, training counts, head/medium/tail groups, and buckets of like counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from tbmetrics.classes.rules import (
+    ALL,
+    DEFAULT_RULE,
+    GROUPS,
+    RULES,
+    TERCILES,
+    UNKNOWN,
+    GroupRule,
+    custom_rule,
+    groups_of_counts,
+    tercile_bounds,
+)
+from tbmetrics.classes.sources import (
+    UNKNOWN_COUNT,
+    CountsOfAttribute,
+    Label,
+    as_numpy,
+    count_labels,
+    is_by_attribute,
+    mapping,
+    names_in_order,
+    option_for,
+    read_hmt,
+    refuse_duplicates,
+    refuse_odd_options,
+    whole_count,
+)
+
+DEFAULT_ATTRIBUTE = "class"
+_BUCKET_ORDER = (*GROUPS, UNKNOWN)
+
+
+@dataclass(frozen=True, eq=False)
+class AttributeClasses:
+    """The classes of one attribute, in the order of the logits' columns.
+
+    Attributes:
+        attribute: the attribute's name.
+        names: one name per class.
+        counts: training examples per class, int64 of shape (classes,); -1 if unknown.
+        groups: "head", "medium", "tail" or "unknown" per class.
+        rule: the name of the rule that made the groups ("given" if they were given).
+    """
+
+    attribute: str
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    groups: tuple[str, ...]
+    rule: str
+
+    def __post_init__(self) -> None:
+        if not len(self.names) == len(self.counts) == len(self.groups):
+            raise ValueError(
+                f"attribute {self.attribute!r}: {len(self.names)} names, {len(self.counts)} counts and "
+                f"{len(self.groups)} groups; give one of each per class"
+            )
+        if not self.names:
+            raise ValueError(f"attribute {self.attribute!r} has no classes; give at least one")
+        refuse_duplicates(self.attribute, self.names)
+        _refuse_unknown_groups(self.attribute, self.groups)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AttributeClasses) and (
+            (self.attribute, self.names, self.groups, self.rule)
+            == (other.attribute, other.names, other.groups, other.rule)
+            and np.array_equal(self.counts, other.counts)
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it holds an array
+
+    def members(self, group: str) -> NDArray[np.int64]:
+        """Indices of the classes in `group` ("head", "medium", "tail", "unknown" or "all"), int64, ascending."""
+        if group == ALL:
+            return np.arange(len(self), dtype=np.int64)
+        _refuse_unknown_groups(self.attribute, (group,))
+        return np.flatnonzero(np.asarray(self.groups) == group).astype(np.int64)
+
+    def sizes(self) -> dict[str, int]:
+        """Number of classes per group, without empty groups."""
+        return {g: self.groups.count(g) for g in (*GROUPS, UNKNOWN) if g in self.groups}
+
+
+class ClassGroups(Mapping[str, AttributeClasses]):
+    """The classes of every attribute: a mapping from attribute name to `AttributeClasses`.
+
+    Build it from training counts, from training labels, or from the `hmt_info` dictionary of older code:
+
+        ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
+        ClassGroups.from_labels({"digit": train_labels}, names={"digit": ["zero", "one", "two"]})
+        ClassGroups.from_hmt_info(hmt_info, label_to_idx_dict=label_to_idx_dict)
+
+    A single attribute needs no name: `ClassGroups.from_counts({"cat": 900, "dog": 12})` calls it "class".
+    """
+
+    def __init__(self, attributes: Mapping[str, AttributeClasses]) -> None:
+        if not attributes:
+            raise ValueError("no attributes given; ClassGroups needs at least one, e.g. {'digit': {'0': 900, '1': 12}}")
+        self._attributes = dict(attributes)
+
+    def __getitem__(self, attribute: str) -> AttributeClasses:
+        try:
+            return self._attributes[attribute]
+        except KeyError:
+            raise KeyError(f"attribute {attribute!r} is unknown; known are {', '.join(map(repr, self))}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._attributes)
+
+    def __len__(self) -> int:
+        return len(self._attributes)
+
+    def __repr__(self) -> str:
+        parts = (f"{name!r}: {len(c)} classes {c.sizes()} by {c.rule!r}" for name, c in self.items())
+        return f"ClassGroups({', '.join(parts)})"
+
+    @classmethod
+    def from_counts(
+        cls,
+        counts: Mapping[Any, Any] | Sequence[int] | NDArray[Any],
+        *,
+        rule: str | GroupRule = DEFAULT_RULE,
+        head_above: float | None = None,
+        tail_below: float | None = None,
+    ) -> ClassGroups:
+        """Groups from training counts.
+
+        Args:
+            counts: `{attribute: {class name: count}}`, `{attribute: [count, …]}` (names "0", "1", …), or the inner
+                part alone for one attribute. The order is the order of the logits' columns. -1 = unknown.
+            rule: a name in `tbmetrics.classes.rules.RULES`, "terciles", or a `GroupRule`.
+            head_above, tail_below: custom thresholds instead of a rule: head where count > `head_above`, tail where
+                count < `tail_below`. Give both.
+
+        Raises:
+            ValueError: no classes, a count that is not a whole number >= -1, an unknown rule.
+        """
+        chosen = custom_rule(rule, head_above, tail_below)
+        by_attribute: Any = counts if is_by_attribute(counts) else {DEFAULT_ATTRIBUTE: counts}
+        return cls({str(a): _from_counts(str(a), c, chosen) for a, c in by_attribute.items()})
+
+    @classmethod
+    def from_labels(
+        cls,
+        labels: Mapping[str, ArrayLike] | ArrayLike,
+        *,
+        names: Mapping[str, Sequence[Label]] | Sequence[Label] | None = None,
+        num_classes: Mapping[str, int] | int | None = None,
+        rule: str | GroupRule = DEFAULT_RULE,
+        head_above: float | None = None,
+        tail_below: float | None = None,
+    ) -> ClassGroups:
+        """Groups from training labels, which are counted.
+
+        Args:
+            labels: `{attribute: labels}` or labels alone; class indices of shape (N,) or multi-hot of shape (N, C).
+                Tensors and arrays both work. -1 = unknown, not counted.
+            names: class names per attribute (or of the only one); "0", "1", … by default.
+            num_classes: number of classes, if the labels may lack the last ones and no names are given.
+            rule, head_above, tail_below: as in `from_counts`.
+        """
+        by_attribute = labels if isinstance(labels, Mapping) else {DEFAULT_ATTRIBUTE: labels}
+        counts = {}
+        for attribute, values in by_attribute.items():
+            given_names = option_for(attribute, names, "names")
+            size = option_for(attribute, num_classes, "num_classes")
+            refuse_odd_options(attribute, given_names, size)
+            counts[attribute] = count_labels(attribute, as_numpy(values), given_names, size)
+        return cls.from_counts(counts, rule=rule, head_above=head_above, tail_below=tail_below)
+
+    @classmethod
+    def from_groups(cls, groups: Mapping[str, Mapping[Any, str]]) -> ClassGroups:
+        """Groups as given, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
+        return cls({str(a): _given(str(a), given) for a, given in mapping(groups, "groups").items()})
+
+    @classmethod
+    def from_hmt_info(
+        cls,
+        hmt_info: Mapping[str, Mapping[Any, Any]],
+        *,
+        label_to_idx_dict: Mapping[str, Mapping[Any, int]] | None = None,
+        rule: str | GroupRule = TERCILES,
+    ) -> ClassGroups:
+        """Groups from a head/medium/tail dictionary, in any of its four forms.
+
+        `{attribute: {"head": {label: count}, "medium": …, "tail": …}}` (further keys with scalar values, such as
+        "33_percentile", are ignored), `{attribute: {"head": [labels], …}}`, `{attribute: {label: count}}` (grouped by
+        `rule`, default terciles) or `{attribute: {label: "head"}}`. Labels may be strings or ints.
+
+        Args:
+            hmt_info: the dictionary.
+            label_to_idx_dict: `{attribute: {label: column of the logits}}`; fixes names and order of the classes.
+                Classes it names and `hmt_info` lacks are "unknown". Without it the order is that of `hmt_info`.
+            rule: for the plain-count form only.
+        """
+        info = mapping(hmt_info, "hmt_info")
+        order = {} if label_to_idx_dict is None else mapping(label_to_idx_dict, "label_to_idx_dict")
+        return cls({str(a): _from_hmt(str(a), info.get(a, {}), order.get(a), rule) for a in order or info})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CountBuckets:
+    """Classes of like training count, ordered by group, then by count, so that groups can be drawn anew after training.
+
+    What is recorded by bucket (calibration, confusions between groups) can be added up for any head/medium/tail
+    thresholds between buckets. A bucket never mixes groups of the run's own rule, so those are always exact.
+
+    Attributes:
+        of_class: bucket of each class, int64 (classes,).
+        groups: group of each bucket by the run's own rule.
+        lowest, highest: smallest and largest training count among its classes, int64 (buckets,); -1 = unknown.
+        n_classes: int64 (buckets,).
+    """
+
+    of_class: NDArray[np.int64]
+    groups: tuple[str, ...]
+    lowest: NDArray[np.int64]
+    highest: NDArray[np.int64]
+    n_classes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.groups)
+
+    def names(self) -> tuple[str, ...]:
+        """A unique name for each bucket, e.g. "tail 3-9"."""
+        spans = zip(self.groups, self.lowest.tolist(), self.highest.tolist(), strict=True)
+        return tuple(f"{group} {low if low == high else f'{low}-{high}'}" for group, low, high in spans)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """`[{"group", "lowest", "highest", "n_classes"}]`, as written in a table's details."""
+        columns = zip(self.groups, self.lowest.tolist(), self.highest.tolist(), self.n_classes.tolist(), strict=True)
+        return [dict(zip(("group", "lowest", "highest", "n_classes"), bucket, strict=True)) for bucket in columns]
+
+
+def count_buckets(classes: AttributeClasses, most: int) -> CountBuckets:
+    """One bucket for each training count in a group, or, if that makes more than `most`, wider ones for larger counts.
+
+    The bounds of the named rules are always bounds of buckets, so there can be a few more than `most`.
+    """
+    edges = _bucket_edges(classes.counts, most)
+    intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
+    group_numbers = np.array([_BUCKET_ORDER.index(group) for group in classes.groups], dtype=np.int64)
+    keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
+    size = len(keys)
+    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+    np.minimum.at(lowest, of_class, classes.counts)
+    np.maximum.at(highest, of_class, classes.counts)
+    groups = tuple(_BUCKET_ORDER[key // (len(edges) + 1)] for key in keys.tolist())
+    return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
+
+
+def macro_mean(values: NDArray[np.floating[Any]], members: NDArray[np.int64]) -> tuple[float, int]:
+    """Mean of `values[members]` over its defined (non-NaN) entries, and their number; (NaN, 0) if there are none."""
+    inside = values[members].astype(np.float64)
+    defined = inside[~np.isnan(inside)]
+    return (float(defined.mean()), int(defined.size)) if defined.size else (float("nan"), 0)
+
+
+# ------------------------------------------------------------------------------------------------- details
+
+
+def _given(attribute: str, group_by_class: Any) -> AttributeClasses:
+    groups = mapping(group_by_class, f"the groups of attribute {attribute!r}")
+    unknown = np.full(len(groups), UNKNOWN_COUNT, dtype=np.int64)
+    return AttributeClasses(attribute, tuple(map(str, groups)), unknown, tuple(groups.values()), "given")
+
+
+def _from_counts(attribute: str, counts: CountsOfAttribute, rule: str | GroupRule) -> AttributeClasses:
+    if isinstance(counts, Mapping):
+        by_name: dict[Any, Any] = dict(counts)
+    else:
+        listed = as_numpy(counts)
+        if listed.ndim != 1:
+            raise ValueError(
+                f"attribute {attribute!r}: counts must be {{class name: count}} or a list of them, got {counts!r:.200}"
+            )
+        by_name = {str(i): count for i, count in enumerate(listed.tolist())}
+    values = np.array([whole_count(attribute, n, c) for n, c in by_name.items()], dtype=np.int64)
+    name = rule if isinstance(rule, str) else rule.name
+    return AttributeClasses(attribute, tuple(map(str, by_name)), values, groups_of_counts(rule, values), name)
+
+
+def _from_hmt(
+    attribute: str, info: Mapping[Any, Any], label_to_idx: Mapping[Any, int] | None, rule: str | GroupRule
+) -> AttributeClasses:
+    counts, groups = read_hmt(attribute, mapping(info, f"hmt_info of attribute {attribute!r}"))
+    names = names_in_order(attribute, label_to_idx) if label_to_idx is not None else list(counts)
+    values = np.array([counts.get(n, UNKNOWN_COUNT) for n in names], dtype=np.int64)
+    if groups is None:
+        return _from_counts(attribute, dict(zip(names, values.tolist(), strict=True)), rule)
+    return AttributeClasses(attribute, tuple(names), values, tuple(groups.get(n, UNKNOWN) for n in names), "given")
+
+
+def _refuse_unknown_groups(attribute: str, groups: Sequence[str]) -> None:
+    allowed = (*GROUPS, UNKNOWN)
+    for group in groups:
+        if not isinstance(group, str) or group not in allowed:
+            raise ValueError(f"attribute {attribute!r}: group {group!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def _bucket_edges(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """The smallest count of each bucket, ascending."""
+    known = np.unique(counts[counts >= 0])
+    if len(known) <= most:
+        return known
+    spread = np.unique(np.geomspace(1, known[-1] + 1, most).astype(np.int64))
+    low, high = tercile_bounds(counts)
+    terciles = (int(np.ceil(low)), int(np.floor(high)) + 1)
+    named = [bound for rule in RULES.values() for bound in (int(rule.tail_max) + 1, int(rule.head_min))]
+    return np.unique(np.concatenate([[0], spread, named, terciles])).astype(np.int64)

@@ -1,0 +1,1 @@
+"""Two runs compared: group means, movers, groups drawn anew, and the conditions of `compare --fail-if`."""

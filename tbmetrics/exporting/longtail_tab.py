@@ -1,0 +1,301 @@
+"""The live Long Tail tab in the page: its modules, with its server's answers for the exported runs embedded."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import gzip
+import html
+import itertools
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.classes.rules import RULES, GroupRule
+from tbmetrics.events.reader import read_run
+from tbmetrics.exporting.html_parts import Page, Section
+from tbmetrics.records import (
+    MEAN_METRICS,
+    ClassList,
+    Table,
+    class_list_content,
+    class_list_payload,
+    class_list_tag,
+    class_table_tag,
+    plugin_of,
+    table_content,
+)
+from tbmetrics.records.history import History
+
+if TYPE_CHECKING:
+    from tbmetrics_longtail.answers import Answers
+
+#: Table values in the page; beyond it steps are left out, evenly spread, never the last.
+MOST_NUMBERS = 6_000_000
+#: Classes of an attribute that the tests of run against run may go through, summed over the tests.
+MOST_TESTED = 400_000
+
+_KINDS = ("classes", "curves", "confusions")  # tables embedded whole; the browser selects from them
+_SAFE = "!~*'()-_."  # not escaped by JavaScript's encodeURIComponent
+_PLUGIN = "longtail"
+
+_FRAME = """<p>As in TensorBoard: choose runs, steps, classes, and the thresholds of head and tail.{less}</p>
+<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" allow="clipboard-write"
+ srcdoc="{document}"></iframe>
+"""
+_DOCUMENT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Long Tail</title>
+<style>{style}</style></head><body><script type="text/plain" id="data">{data}</script>
+<script>{script}
+longtail.show(document.getElementById('data').textContent);
+</script></body></html>"""
+
+
+def tab_section(page: Page) -> Iterator[Section]:
+    """The tab, if any run has class performance."""
+    histories = {run: read_run(page.folders[run], run=run) for run in page.runs}
+    with_classes = {run: history for run, history in histories.items() if history.class_lists}
+    if with_classes:
+        yield Section("long-tail", "Long Tail", _body(with_classes), has_scripts=True)
+
+
+def _body(histories: Mapping[str, History]) -> Iterator[str]:
+    from tbmetrics_longtail.bundle import bundle, module_texts
+
+    data, left_out = payload(histories)
+    static = files("tbmetrics_longtail").joinpath("static")
+    document = _DOCUMENT.format(
+        style=static.joinpath("style.css").read_text(encoding="utf-8"),
+        data=base64.b64encode(data).decode("ascii"),
+        script=bundle(module_texts(static), "offline/page.js", exports=False).replace("</script", "<\\/script"),
+    )
+    less = f" To keep the file small {left_out:,} validations in between are left out." if left_out else ""
+    yield _FRAME.format(less=less, document=html.escape(document, quote=True))
+
+
+def payload(histories: Mapping[str, History]) -> tuple[bytes, int]:
+    """The tab's data as gzip of JSON and float32 numbers, and how many validations were left out to keep it small."""
+    from tbmetrics_longtail.answers import Answers
+    from tbmetrics_longtail.data import Experiment, LongTailData
+
+    provider = HistoryProvider(histories)
+    recorded = _RecordedAnswers(Answers(LongTailData(provider), ""), Experiment(None, ""))
+    recorded.record_runs()
+    for run, attribute, kind, table, steps in provider.tables(_KINDS):
+        recorded.add_table(run, attribute, kind, table, steps)
+    text = json.dumps(recorded.about, allow_nan=False).encode()
+    text += b" " * (-len(text) % 4)
+    numbers = b"".join(np.ascontiguousarray(part, dtype="<f4").tobytes() for part in recorded.numbers)
+    # Without a time, the same log gives the same bytes.
+    return gzip.compress(struct.pack("<I", len(text)) + text + numbers, mtime=0), provider.left_out
+
+
+class _RecordedAnswers:
+    """The answers of the tab's server, by the address that the tab requests."""
+
+    def __init__(self, answers: Answers, experiment: Any) -> None:
+        self._answers, self._experiment = answers, experiment
+        self.numbers: list[NDArray[np.float32]] = []
+        self._size = 0
+        self.about: dict[str, Any] = {"answers": {}, "packed": {}, "tables": []}
+
+    def record_runs(self) -> None:
+        """Record every answer that is computed; `add_table` embeds what is only looked up."""
+        listing = self._answers.runs(self._experiment)
+        self.about["answers"]["runs"] = listing
+        self.about["answers"]["file:///runs"] = [run["run"] for run in listing["runs"]]
+        for run in listing["runs"]:
+            for attribute in run["attributes"]:
+                self._record_attribute(run["run"], attribute)
+        self._record_tests(listing["runs"])
+
+    def _record_attribute(self, run: str, about: Mapping[str, Any]) -> None:
+        query: dict[str, Any] = {"run": run, "attribute": about["attribute"]}
+        self._put("classes", query, self._answers.classes(self._experiment, **query))
+        for metric in about["metrics"]:
+            groups = self._answers.groups(self._experiment, **query, metrics=[metric])
+            self._put("groups", query | {"metric": metric}, groups)
+            self._pack_bucket_sums(query | {"metric": metric})
+        for step in about["steps"]:
+            for kind in ("confusion", "flow", "calibration", "confusions", "curves"):
+                if kind in about["kinds"]:
+                    self._record_step(kind, query | {"step": step})
+            if "findings" in about["kinds"]:
+                self._record_diagnosis(query | {"step": step})
+        for metric, step in itertools.product(about["metrics"], about["steps"]):
+            overview = self._answers.overview(self._experiment, run, metric, step)
+            self._put("overview", {"run": run, "metric": metric, "step": step}, overview)
+
+    def _record_step(self, kind: str, query: dict[str, Any]) -> None:
+        answer = getattr(self._answers, kind)
+        bounds = {"bounds": None} if kind == "curves" else {}
+        self._put(kind, query, answer(self._experiment, **query, **bounds))
+
+    def _record_diagnosis(self, query: dict[str, Any]) -> None:
+        from tbmetrics_longtail.tables import RequestError
+
+        with contextlib.suppress(RequestError):  # nothing was diagnosed at this step
+            self._put("diagnosis", query, self._answers.diagnosis(self._experiment, **query))
+
+    def _record_tests(self, runs: list[Any]) -> None:
+        """B against A at their last steps for each attribute, the first runs first, up to `MOST_TESTED`."""
+        sides_by_attribute: dict[str, list[tuple[str, int, int]]] = {}
+        for run in runs:
+            for about in (about for about in run["attributes"] if about["steps"]):
+                side = (run["run"], about["steps"][-1], about["n_classes"])
+                sides_by_attribute.setdefault(about["attribute"], []).append(side)
+        for attribute, sides in sides_by_attribute.items():
+            left = MOST_TESTED
+            pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
+            for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
+                left -= sides[i][2]
+                if left >= 0:
+                    self._record_test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
+
+    def _record_test(
+        self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
+    ) -> None:
+        from tbmetrics_longtail.tables import RequestError
+
+        query = dict(zip(("run_a", "step_a", "run_b", "step_b"), (*a, *b), strict=True))
+        query |= {} if bounds is None else {"head_min": int(bounds.head_min), "tail_max": int(bounds.tail_max)}
+        query |= {"attribute": attribute, "metric": metric}
+        with contextlib.suppress(RequestError):  # a run without this metric
+            self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
+
+    def _pack_bucket_sums(self, query: dict[str, Any]) -> None:
+        from tbmetrics_longtail.tables import RequestError
+
+        try:
+            about, values = self._answers.bucket_sums(self._experiment, **query)
+        except RequestError:  # a metric that is not a sum over classes
+            return
+        place = {"about": {**about, "shape": values.shape}, "first": self._size, "size": values.size}
+        self.about["packed"][_address("bucket_sums", query)] = place
+        self._add(values)
+
+    def add_table(
+        self, run: str, attribute: str, kind: str, table: Table, values: Iterable[NDArray[np.float32]]
+    ) -> None:
+        """Embed a table over steps: (steps, rows, columns)."""
+        stacked = np.stack(list(values))
+        runs = {r["run"]: r for r in self.about["answers"]["runs"]["runs"]}
+        steps = next(a["steps"] for a in runs[run]["attributes"] if a["attribute"] == attribute)
+        self.about["tables"].append(
+            {
+                "run": run,
+                "attribute": attribute,
+                "kind": kind,
+                "columns": list(table.columns),
+                "steps": steps,
+                "rows": stacked.shape[1],
+                "first": self._size,
+            }
+        )
+        self._add(stacked)
+
+    def _add(self, values: NDArray[Any]) -> None:
+        self.numbers.append(values)
+        self._size += values.size
+
+    def _put(self, route: str, query: dict[str, Any], answer: Any) -> None:
+        self.about["answers"][_address(route, query)] = answer
+
+
+def _rules() -> list[GroupRule | None]:
+    """None for the recorded groups, then the bounds of the named rules."""
+    return [None, *RULES.values()]
+
+
+def _address(route: str, query: Mapping[str, Any]) -> str:
+    """The address as the tab spells it."""
+    return f"{route}?{'&'.join(f'{name}={quote(str(value), safe=_SAFE)}' for name, value in query.items())}"
+
+
+class HistoryProvider:
+    """The part of TensorBoard's `DataProvider` that the tab's server uses, over histories: class lists and tables.
+
+    Args:
+        histories: by run.
+        most: numbers in all tables together, see `MOST_NUMBERS`.
+    """
+
+    def __init__(self, histories: Mapping[str, History], most: int = MOST_NUMBERS) -> None:
+        self._histories = histories
+        self.left_out = 0
+        self._steps: dict[tuple[str, str], list[int]] = {}
+        for run, history in histories.items():
+            for attribute in history.class_lists:
+                self._choose_steps(run, history, attribute, most // max(1, len(histories)))
+
+    def _choose_steps(self, run: str, history: History, attribute: str, most: int) -> None:
+        tables = history.tables.get(class_table_tag(attribute))
+        steps = [] if tables is None else tables.steps.tolist()
+        if tables is None or not steps:
+            return
+        per_step = sum(t[-1].values.size for t in history.tables.values() if t[-1].attribute == attribute)
+        count = max(1, min(len(steps), most // max(1, per_step)))
+        last = len(steps) - 1
+        indices = np.unique(np.linspace(0, last, count).round().astype(int)) if count > 1 else [last]
+        self._steps[run, attribute] = [steps[i] for i in indices]
+        self.left_out += len(steps) - len(indices)
+
+    def tables(self, kinds: Iterable[str]) -> Iterator[tuple[str, str, str, Table, Iterator[NDArray[np.float32]]]]:
+        """(run, attribute, kind, last table, the values of each chosen step) of every table of these kinds."""
+        for (run, attribute), steps in self._steps.items():
+            for series in self._histories[run].tables.values():
+                last = series[-1]
+                is_embedded = last.attribute == attribute and last.kind in kinds and plugin_of(last.tag) == _PLUGIN
+                if is_embedded and set(steps) <= set(series.steps.tolist()):
+                    yield run, attribute, last.kind, last, (series.at(step).values for step in steps)
+
+    def list_plugins(self, *_: Any, **__: Any) -> list[str]:
+        """The tab's plugin alone."""
+        return [_PLUGIN]
+
+    def list_tensors(self, *_: Any, run_tag_filter: Any = None, **__: Any) -> dict[str, dict[str, Any]]:
+        """Every tag by run, with its metadata."""
+        from tensorboard.data import provider
+
+        def series(content: bytes, step: int, wall_time: float) -> Any:
+            return provider.TensorTimeSeries(
+                max_step=step, max_wall_time=wall_time, plugin_content=content, description="", display_name=""
+            )
+
+        wanted = None if run_tag_filter is None else run_tag_filter.runs
+        listing: dict[str, dict[str, Any]] = {}
+        for run, history in self._histories.items():
+            if wanted is not None and run not in wanted:
+                continue
+            lists = {class_list_tag(a): series(class_list_content(c), 0, 0.0) for a, c in history.class_lists.items()}
+            tables = {
+                tag: series(table_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
+                for tag, points in history.tables.items()
+                if plugin_of(tag) == _PLUGIN and len(points)
+            }
+            listing[run] = lists | tables
+        return listing
+
+    def read_tensors(self, *_: Any, run_tag_filter: Any, **__: Any) -> dict[str, dict[str, list[Any]]]:
+        """The points of one tag of one run at the chosen steps."""
+        (run,), (tag,) = run_tag_filter.runs, run_tag_filter.tags
+        return {run: {tag: list(self._points(self._histories[run], run, tag))}}
+
+    def _points(self, history: History, run: str, tag: str) -> Iterator[Any]:
+        from tensorboard.data import provider
+
+        lists: dict[str, ClassList] = {class_list_tag(a): c for a, c in history.class_lists.items()}
+        if tag in lists:
+            content = np.array([class_list_payload(lists[tag])], dtype=object)
+            yield provider.TensorDatum(step=0, wall_time=0.0, numpy=content)
+            return
+        points = history.tables[tag]
+        chosen = set(self._steps.get((run, points[-1].attribute), ()))
+        for i, (step, wall_time) in enumerate(zip(points.steps.tolist(), points.wall_times.tolist(), strict=True)):
+            if step in chosen:
+                yield provider.TensorDatum(step=step, wall_time=wall_time, numpy=points[i].values)

@@ -1,0 +1,214 @@
+"""MetricsManager: one object with plain verbs around a training loop; a thin face on `TBMetrics`."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.events.places import writable_directory
+from tbmetrics.records.history import to_jsonable
+from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.session.session import TBMetrics
+from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+TENSORBOARD = "tensorboard"
+CLASS_METRICS, TRAINING_DYNAMICS, RESOURCE_USAGE = "class_metrics", "training_dynamics", "resource_usage"
+
+
+class MetricsManager:
+    """Tracks classes, gradients and resources of a training loop and leaves figures, JSON and event files.
+
+        manager = MetricsManager(model=model, attributes=["shape"], label_to_idx_dict={"shape": {"ring": 0, "bar": 1}},
+                                 hmt_info={"shape": {"head": {"ring": 900}, "tail": {"bar": 4}}})
+        for epoch in range(1, epochs + 1):
+            manager.start_epoch(epoch)
+            for batch_idx, batch in enumerate(loader):
+                manager.update_batch(batch_idx)
+                ...
+            manager.update_epoch_results(logits_dict, labels_dict, batch_size=32, num_samples=len(dataset))
+        manager.finalize()
+
+    It only translates: everything is done by a `TBMetrics` session (`tb`), whose calls may be mixed in. When it is
+    finalized, `save_dir` holds `class_metrics/`, `training_dynamics/` and `resource_usage/` with their figures and a
+    JSON file each, `metrics.json` with everything, and `tensorboard/` with the event files.
+
+    Args:
+        model: the model; None leaves out training dynamics.
+        attributes: attributes to track; None = all that have labels.
+        label_to_idx_dict: `{attribute: {label: index}}`.
+        idx_to_label_dict: `{attribute: {index: label}}`, instead of or beside `label_to_idx_dict`.
+        hmt_info: head, medium and tail classes by attribute, in any form that `ClassGroups.from_hmt_info` takes.
+        save_dir: made if missing.
+        optimizer: one or several; with it gradients are those that the optimizer sees, and steps are its steps.
+            Without, gradients are taken as backward passes finish them, and a batch is a step.
+        track_weights: also track weights and what steps change; False saves a copy of the weights for one step in a
+            hundred.
+        options: further options of `TBMetrics`, e.g. `attention`, whose figures go to `training_dynamics/attention/`.
+
+    Attributes:
+        tb: the session.
+        class_performance, gradients, resources: its trackers; `gradients` is None without a model.
+
+    Raises:
+        InputError: labels, groups or a directory that cannot be used; the message says which and why.
+    """
+
+    def __init__(
+        self,
+        model: torch.nn.Module | None = None,
+        attributes: Iterable[str] | None = None,
+        label_to_idx_dict: Mapping[str, Mapping[Any, int]] | None = None,
+        idx_to_label_dict: Mapping[str, Mapping[int, Any]] | None = None,
+        hmt_info: Mapping[str, Mapping[Any, Any]] | None = None,
+        save_dir: str | os.PathLike[str] = "visualizations",
+        *,
+        optimizer: Any = None,
+        track_weights: bool = True,
+        **options: Any,
+    ) -> None:
+        self.save_dir = writable_directory(save_dir, "save_dir")
+        self.class_performance = ClassPerformanceTracker(
+            attributes, label_to_idx_dict, idx_to_label_dict, hmt_info, self.save_dir / CLASS_METRICS
+        )
+        self.resources = ResourceMonitor(self.save_dir / RESOURCE_USAGE)
+        self.gradients: GradientTracker | None = None
+        if model is not None:
+            folder = self.save_dir / TRAINING_DYNAMICS
+            self.gradients = GradientTracker(model, optimizer, save_dir=folder, track_weights=track_weights)
+        self.tb = TBMetrics(
+            self.save_dir / TENSORBOARD,
+            model=model,
+            optimizer=optimizer,
+            class_performance=self.class_performance,
+            gradients=self.gradients or False,
+            resources=self.resources,
+            **options,
+        )
+        self._counts_batches = optimizer is None
+        self._batch_open = self._finalized = False
+
+    def start_tracking(self) -> None:
+        """Opens the event file and sets hooks; the first other call does it too."""
+        self.tb.start()
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begins `epoch`; one still open is ended first."""
+        self._end_batch()
+        self.tb.start_epoch(epoch)
+
+    def update_batch(self, batch_idx: int) -> None:
+        """A training batch begins; without an optimizer the one before it counts as a step.
+
+        Args:
+            batch_idx: its number in the epoch; batches are counted by the calls.
+        """
+        self._end_batch()
+        self._batch_open = True
+
+    def start_component(self, name: str) -> None:
+        """Starts timing `name`; components nest."""
+        self.tb.start_component(name)
+
+    def end_component(self, name: str) -> None:
+        """Stops timing `name`."""
+        self.tb.end_component(name)
+
+    def update_epoch_results(
+        self,
+        logits_dict: Mapping[str, Tensor],
+        labels_dict: Mapping[str, Tensor],
+        batch_size: int | None = None,
+        num_samples: int | None = None,
+    ) -> None:
+        """Takes the whole validation of the open epoch and ends the epoch.
+
+        Args:
+            logits_dict: `{attribute: logits}`, (N, C) each.
+            labels_dict: `{attribute: labels}`, multi-hot (N, C) or class indices (N,).
+            batch_size, num_samples: of the training, for the throughput.
+
+        Raises:
+            InputError: attributes, shapes, types or values that do not fit; nothing measured before is lost.
+        """
+        self._end_batch()
+        self.tb.update(logits_dict, labels_dict)
+        self.tb.end_epoch(batch_size, num_samples)
+
+    def finalize(self) -> None:
+        """Ends tracking, removes every hook, writes figures and JSON; idempotent."""
+        if self._finalized:
+            return
+        self._finalized = True
+        self._end_batch()
+        self.tb.finalize()
+        if not self.tb.enabled or not self.tb.writes:
+            return
+        self.visualize()
+        metrics = self.get_metrics()
+        self._write(f"{CLASS_METRICS}/class_metrics.json", metrics["class_performance"])
+        self._write(f"{RESOURCE_USAGE}/resource_usage.json", metrics["resource_usage"])
+        if self.gradients is not None:
+            self._write(f"{TRAINING_DYNAMICS}/training_dynamics.json", metrics["training_dynamics"])
+        self._write("metrics.json", metrics)
+
+    def visualize(self) -> None:
+        """Writes the figures of what was measured so far, one directory an area."""
+        self.class_performance.visualize()
+        self.resources.visualize()
+        if self.gradients is not None:
+            self.gradients.visualize()
+        if self.tb.diagnostics is not None:
+            self.tb.diagnostics.save_dir = self.tb.diagnostics.save_dir or self.save_dir / CLASS_METRICS
+            self.tb.diagnostics.visualize()
+        if self.tb.attention is not None:
+            self.tb.attention.save_dir = self.tb.attention.save_dir or self.save_dir / TRAINING_DYNAMICS / "attention"
+            self.tb.attention.visualize()
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Everything measured so far, JSON-ready.
+
+        Returns:
+            `{"class_performance": {"class_metrics", "type_metrics"}, "resource_usage": {"epoch_data",
+            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two without a model
+            are empty. With `diagnostics` also `"diagnostics"`.
+        """
+        metrics = self.tb.get_metrics()
+        dynamics = metrics.get(TRAINING_DYNAMICS, {})
+        return {
+            "class_performance": metrics.get("class_performance", {}),
+            "resource_usage": metrics.get(RESOURCE_USAGE, {}),
+            "training_dynamics": dynamics,
+            "gradient_issues": dynamics.get("issues", {}),
+            **({"diagnostics": metrics["diagnostics"]} if "diagnostics" in metrics else {}),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs; see `TBMetrics.state_dict`."""
+        return self.tb.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave, before the first epoch; see `TBMetrics.load_state_dict`.
+
+        Raises:
+            InputError: classes, parameters or the version do not fit.
+        """
+        self.tb.load_state_dict(state)
+
+    def _end_batch(self) -> None:
+        if self._batch_open and self._counts_batches:
+            self.tb.step()
+        self._batch_open = False
+
+    def _write(self, name: str, content: Any) -> None:
+        path = self.save_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(to_jsonable(content), indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        path.write_text(text + "\n", encoding="utf-8")

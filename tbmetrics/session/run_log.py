@@ -1,0 +1,110 @@
+"""Where a session's measurements go: the history in memory and, through the writer, the event file."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tbmetrics.events.places import local_or_url
+from tbmetrics.events.writer import RecordWriter, open_writer
+from tbmetrics.records import Record
+from tbmetrics.records.history import History, Stamped
+from tbmetrics.tracking.host_copies import DeferredScalars, Event
+from tbmetrics.tracking.isolation import Isolation
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+_MOST_UNFILED = 1000
+
+
+class RunLog:
+    """Keeps and writes what was measured; faults of the writer never reach training.
+
+    Args:
+        target: the run's directory, or the user's own `SummaryWriter`.
+        policy: what the writer does when its queue is full.
+        strict: raise exceptions of the writer.
+    """
+
+    def __init__(self, target: str | os.PathLike[str] | SummaryWriter, policy: str, *, strict: bool) -> None:
+        self._target: Any = local_or_url(target) if isinstance(target, str | os.PathLike) else target
+        self._policy = policy
+        self._history = History(bounded=True)
+        self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
+        self._deferred = DeferredScalars()
+        self._writer: RecordWriter | None = None
+        self._writing = Isolation("the event writer", lambda: None, strict=strict)
+
+    @property
+    def directory(self) -> str:
+        """The run's directory."""
+        return str(getattr(self._target, "log_dir", self._target))
+
+    @property
+    def history(self) -> History:
+        """Everything kept so far."""
+        self._file()
+        return self._history
+
+    def open(self) -> None:
+        """Opens the event file; without it (on other ranks than 0) only the history is kept."""
+        self._writer = open_writer(self._target, policy=self._policy)
+
+    def mark_restart(self, step: int) -> None:
+        """What the file holds from `step` on is superseded."""
+        if self._writer is not None:
+            self._writing.call(self._writer.mark_restart, step)
+
+    def put_scalars(self, scalars: Mapping[str, Any], step: int) -> None:
+        """Takes scalars measured at `step`; those on a device are written when they have arrived.
+
+        Raises:
+            InputError: a value that is neither a number nor a tensor of one element.
+        """
+        self._deferred.put(scalars, step)
+        self.write_scalars(wait=False)
+
+    def write_scalars(self, *, wait: bool) -> None:
+        """Writes the scalars that have arrived; the history takes them in later, off the step path."""
+        for step, wall_time, scalars in self._deferred.ready(wait=wait):
+            self._unfiled.append((step, wall_time, scalars))
+            if self._writer is not None:
+                self._writing.call(partial(self._writer.write, scalars, step=step, wall_time=wall_time))
+        if len(self._unfiled) >= _MOST_UNFILED:
+            self._file()
+
+    def file(self, step: int, records: Iterable[Record]) -> list[Stamped]:
+        """File the session's own records in the history; `write` takes what this returns."""
+        now = time.time()
+        return list(self._history.filed(Stamped(step, now, record) for record in records))
+
+    def write(self, filed: Sequence[Stamped]) -> None:
+        """Hand records to the writer that are in the history already, one event a step."""
+        by_step: dict[int, list[Record]] = {}
+        for step, _, record in filed:
+            by_step.setdefault(step, []).append(record)
+        if self._writer is not None:
+            for step, records in by_step.items():
+                self._writing.call(partial(self._writer.write, records, step=step))
+
+    def flush(self) -> None:
+        """Waits until everything so far is on disk."""
+        self.write_scalars(wait=True)
+        if self._writer is not None:
+            self._writing.call(self._writer.flush)
+
+    def close(self) -> None:
+        """Flushes and closes the file."""
+        self.flush()
+        if self._writer is not None:
+            self._writing.call(self._writer.close)
+
+    def _file(self) -> None:
+        unfiled, self._unfiled = self._unfiled, []
+        for step, wall_time, scalars in unfiled:
+            for scalar in scalars:
+                self._history.add(Stamped(step, wall_time, scalar))

@@ -1,0 +1,288 @@
+"""The verbs of a session: the state machine that every way of writing a training loop drives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from tbmetrics.classes.groups import ClassGroups
+from tbmetrics.errors import InputError
+from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
+from tbmetrics.records.history import History
+from tbmetrics.session.loops import StepCounter
+from tbmetrics.session.overhead import OverheadBudget
+from tbmetrics.session.parts import SessionTrackers, holds_events, number_of_parameters
+from tbmetrics.session.run_log import RunLog
+from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
+from tbmetrics.session.tracker_calls import TrackerCalls
+from tbmetrics.tracking.isolation import Isolation
+from tbmetrics.tracking.ranks import Ranks, reduce_trackers
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+logger = logging.getLogger("tbmetrics")
+
+
+class SessionVerbs:
+    """`start`, `start_epoch`, `step`, `start_component`, `end_component`, `end_epoch` and `finalize`.
+
+    Whatever drives a session (`with`, `epochs`, `batches`, a framework's callback) is a pair of these. `end_epoch` is
+    idempotent and the only place where trackers hand over what an epoch measured.
+
+    Args:
+        log: where measurements go.
+        trackers: of the session.
+        optimizer: whose steps are counted, or None.
+        model: for the number of its parameters in the run's text, or None.
+        hparams: hyperparameters.
+        overhead_budget: share of the training time that trackers may take, or None.
+        initial_step: optimizer steps done before, or None = as the log says.
+        process_group: the ranks whose validation is put together.
+        strict: raise exceptions of trackers.
+        enabled: False makes every verb a no-op.
+    """
+
+    def __init__(
+        self,
+        log: RunLog,
+        trackers: SessionTrackers,
+        *,
+        optimizer: torch.optim.Optimizer | None,
+        model: torch.nn.Module | None,
+        hparams: dict[str, Any],
+        overhead_budget: float | None,
+        initial_step: int | None,
+        process_group: Any,
+        strict: bool,
+        enabled: bool,
+    ) -> None:
+        self.enabled = enabled
+        self.current_epoch: int | None = None
+        self._state = "new"
+        self._last_epoch = -1
+        self._resumed_epoch: int | None = None  # the epoch that a resumed run is in the middle of
+        self._is_failing = False  # an exception is on its way out: other ranks do not come to where this one is
+        self._ranks = Ranks(process_group)
+        self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
+        self._log = log
+        self._hparams = hparams
+        self._parameters = number_of_parameters(model)
+        self._steps = StepCounter(optimizer, self._after_step, initial_step)
+        self.classes: ClassGroups | None = trackers.classes
+        self.class_performance = trackers.class_performance
+        self.diagnostics = trackers.diagnostics
+        self.gradients = trackers.gradients
+        self.attention = trackers.attention
+        self.resources = trackers.resources
+        self.profiler = trackers.profiler
+        self.trackers = trackers.all if enabled else ()
+        if self.diagnostics is not None and self.attention is not None and self._ranks.size == 1:
+            self.diagnostics.show_attention(self.attention.look_at)
+        self._calls = TrackerCalls(self.trackers, log.history, strict=strict)
+        self._call = self._calls.call
+        self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+
+    @property
+    def history(self) -> History:
+        """Everything measured in this session."""
+        return self._log.history
+
+    @property
+    def global_step(self) -> int:
+        """Optimizer steps done; a framework that counts them itself may set it before a step."""
+        return self._steps.done
+
+    @global_step.setter
+    def global_step(self, step: int) -> None:
+        self._steps.done = step
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is started and not finished."""
+        return self._state == "running"
+
+    @property
+    def log_dir(self) -> str:
+        """The run's directory."""
+        return self._log.directory
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes: the first rank of a distributed job, or the only one."""
+        return self._ranks.writes
+
+    # ---------------------------------------------------------------------------------------- start and end
+
+    def start(self) -> Self:
+        """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
+        if self._state == "new" and self.enabled:
+            self._state = "running"
+            try:
+                self._open()
+            except BaseException:  # `with` does not come to its end then: nothing of ours stays on the model
+                self._is_failing = True
+                self._detach()
+                self._state = "finished"
+                self._log.close()
+                raise
+        elif self._state == "finished":
+            raise InputError(
+                "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
+            )
+        return self
+
+    def _open(self) -> None:
+        is_continued = holds_events(self.log_dir)
+        if self._ranks.writes:
+            self._log.open()
+        self._steps.attach(self.log_dir if is_continued else None)
+        for tracker in self.trackers:
+            self._call(tracker, tracker.start)
+        about_run: list[Record] = [
+            run_text(self.classes, self._hparams, self._parameters),
+            layout(self.classes, training_dynamics=self.gradients is not None),
+        ]
+        self._log.write(self._log.file(0, about_run))
+        self._log.write(list(self.history.filed(self._calls.earlier)))
+        self._calls.take_spent()  # setting hooks belongs to no step
+
+    def finalize(self) -> None:
+        """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
+        if not self.enabled:
+            self.end_epoch()
+        if self._state != "running":
+            return
+        self.end_epoch()
+        self._detach()
+        self._state = "finished"
+        self._log.write(self._log.file(max(self._last_epoch, 0), self._closing_records()))
+        self._log.close()
+
+    def _detach(self) -> None:
+        self._steps.detach()
+        self._calls.settle()
+        for tracker in self.trackers:
+            self._call(tracker, tracker.stop)
+
+    def _closing_records(self) -> Iterator[Record]:
+        if self.class_performance is not None:
+            metrics = self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={})
+            yield results_text(metrics, self._calls.faults())
+        for tracker in self.trackers:
+            yield from self._call(tracker, _as_list, tracker.closing, default=())
+        if self._hparams:
+            yield HParams(self._hparams, final_metrics(self.history))
+
+    # ----------------------------------------------------------------------------------------------- epochs
+
+    def start_epoch(self, epoch: int) -> None:
+        """Begins `epoch`; one that is still open is ended first."""
+        running = self._running()
+        if not running and self.enabled:
+            return
+        if running and (resumed_at := self._steps.resume(epoch)) is not None:
+            self._log.mark_restart(resumed_at)
+        if epoch != self._resumed_epoch:
+            self.end_epoch()
+        self.current_epoch, self._resumed_epoch = epoch, None
+        if not running:
+            return
+        self._calls.settle()
+        for tracker in self.trackers:
+            self._call(tracker, tracker.start_epoch, epoch)
+
+    def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
+        """End the open epoch and write what every tracker measured; do nothing if none is open.
+
+        Args:
+            batch_size, num_samples: for the throughput, if the batches did not pass through `batches`.
+        """
+        if self.current_epoch is None:
+            return
+        epoch, self.current_epoch = self.current_epoch, None
+        self._last_epoch = epoch
+        self._count_costs()
+        if self.resources is not None and self.enabled:
+            self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
+        if self._ranks.size > 1:
+            self._reduce()
+        if self.enabled:
+            self._write_epoch(epoch)
+
+    def _write_epoch(self, epoch: int) -> None:
+        filed = self._log.file(epoch, self._epoch_scalars())
+        for tracker in self.trackers:
+            filed += self._calls.collect(tracker, tracker.records, epoch)
+        self._calls.settle()
+        self._log.write_scalars(wait=True)
+        self._log.write(filed)
+
+    def _epoch_scalars(self) -> Iterator[Record]:
+        yield Scalar(OPTIMIZER_STEP_TAG, float(self.global_step))
+        if self._budget is not None:
+            yield from self._budget.records()
+
+    def _reduce(self) -> None:
+        """Put together what all ranks measured; without them a rank has no result of its share alone."""
+        failed: list[str] | None = None
+        if not self._is_failing and not self._exchange.stopped:
+            failed = self._exchange.call(reduce_trackers, self.trackers, self._ranks, self._call)
+            self._exchange.stopped = failed is None
+        if failed is None:
+            for tracker in self.trackers:
+                self._call(tracker, tracker.take_outcome, None)
+        elif failed and self._ranks.writes:
+            logger.warning("tbmetrics: %s failed on some rank: no result for this epoch.", ", ".join(failed))
+
+    # ---------------------------------------------------------------------------------- steps and components
+
+    def step(self) -> None:
+        """Counts one optimizer step; only needed without `optimizer` and without `batches`."""
+        if self._running():
+            self._steps.count_explicitly()
+
+    def _after_step(self, step: int) -> None:
+        self._calls.each("after_step", step)
+        self._write_arrived()
+        self._count_costs()
+        if self._budget is not None:
+            self._budget.after_step()
+
+    def _write_arrived(self) -> None:
+        for tracker in self._calls.having("arrived"):
+            if arrived := self._calls.collect(tracker, tracker.arrived):
+                self._log.write(arrived)
+
+    def start_component(self, name: str) -> None:
+        """Starts timing `name`; components nest."""
+        if self.resources is not None and self._running():
+            self._calls.uncounted(self.resources, self.resources.start_component, name)
+
+    def end_component(self, name: str) -> None:
+        """Stops timing `name`."""
+        if self.resources is not None and self._running():
+            self._calls.uncounted(self.resources, self.resources.end_component, name)
+
+    # --------------------------------------------------------------------------------------------- internals
+
+    def _running(self) -> bool:
+        if self._state == "new" and self.enabled:
+            self.start()
+        return self._state == "running"
+
+    def _count_costs(self) -> None:
+        """Tells the monitor and the budget what trackers took since the last step."""
+        for name, nanoseconds in self._calls.take_spent().items():
+            if self.resources is not None:
+                self.resources.add_overhead(name, nanoseconds)
+            is_requested = self.profiler is not None and name == self.profiler.name
+            if self._budget is not None and not is_requested:
+                self._budget.add(name, nanoseconds)
+
+
+def _as_list(measure: Callable[[], Iterable[Record]]) -> list[Record]:
+    return list(measure())

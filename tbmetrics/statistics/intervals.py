@@ -1,0 +1,78 @@
+"""Confidence intervals for few examples: Wilson for shares, logit-binomial for average precision, bootstrap for means.
+
+All describe the resampling of this validation set. None covers the spread over training seeds.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Z95 = 1.959963984540054
+Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+def wilson(successes: ArrayLike, trials: ArrayLike, z: float = Z95) -> Interval:
+    """Wilson's score interval of a share (Wilson, 1927); NaN without trials.
+
+    Args:
+        successes, trials: counts, any equal shape.
+        z: normal quantile; the default is 95 %, two-sided.
+    """
+    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    n = np.where(n > 0, n, np.nan)
+    share = k / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return np.clip(centre - half, 0.0, 1.0), np.clip(centre + half, 0.0, 1.0)
+
+
+def f1_interval(true_positives: ArrayLike, predicted: ArrayLike, support: ArrayLike, z: float = Z95) -> Interval:
+    """Interval of an F1 from counts; NaN without positives and predictions.
+
+    F1 is an increasing function of TP / (TP + FP + FN), a share of the examples that are positive or predicted:
+    this is Wilson's interval of that share, transformed. Given the number of such examples it is as exact as Wilson's.
+
+    Args:
+        true_positives, predicted, support: counts, any equal shape; `predicted` = TP + FP, `support` = TP + FN.
+        z: normal quantile; the default is 95 %, two-sided.
+    """
+    tp = np.asarray(true_positives, dtype=np.float64)
+    lower, upper = wilson(tp, np.asarray(predicted) + np.asarray(support) - tp, z)
+    return 2 * lower / (1 + lower), 2 * upper / (1 + upper)
+
+
+def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Interval:
+    """Interval of an average precision on the logit scale, with the number of positives as its sample size.
+
+    Boyd, Eng and Page, "Area under the precision-recall curve", ECML PKDD 2013. Covers better than the bootstrap where
+    positives are few. An AP near 1 is first shrunk by half a positive, so that its interval has a width. The interval
+    always contains the AP; it is NaN if the AP is undefined.
+    """
+    value, n = np.asarray(ap, dtype=np.float64), np.asarray(positives, dtype=np.float64)
+    n = np.where(n > 0, n, np.nan)
+    inner = np.clip(value, 1e-6, 1 - 0.5 / (n + 1))
+    mean, spread = np.log(inner / (1 - inner)), 1 / np.sqrt(n * inner * (1 - inner))
+    return np.fmin(_expit(mean - z * spread), value), np.fmax(_expit(mean + z * spread), value)
+
+
+def bootstrap_weights(samples: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
+    """Weights of the Bayesian bootstrap (Rubin, 1981): (replicates, samples), exponential with mean 1.
+
+    All classes share the weight of a sample in a replicate, which preserves the correlation between classes.
+    """
+    return np.random.default_rng(seed).exponential(size=(replicates, samples))
+
+
+def percentile_interval(replicates: NDArray[np.float64]) -> tuple[float, float]:
+    """The central 95 % of the defined replicates; NaN if fewer than two are defined."""
+    defined = replicates[~np.isnan(replicates)]
+    if defined.size < 2:
+        return float("nan"), float("nan")
+    low, high = np.percentile(defined, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _expit(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(-x))

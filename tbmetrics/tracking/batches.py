@@ -1,0 +1,45 @@
+"""A batch as a session hands it to every tracker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+Tensors: TypeAlias = "Tensor | Mapping[str, Tensor]"
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationBatch:
+    """A validation batch as it was given to `update`.
+
+    Attributes:
+        logits: (N, C), any float type and device; or one per attribute.
+        labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+        images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C), or None.
+        indices: integers (N,): which sample of the data set each row is, or None.
+    """
+
+    logits: Tensors
+    labels: Tensors
+    images: Tensor | NDArray[Any] | None = None
+    indices: Tensor | Sequence[int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """A training batch as it was given to `observe`.
+
+    Attributes:
+        logits: (N, C), any float type and device; or one per attribute.
+        labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+        loss: of each sample, (N,); or one per attribute; None = cross-entropy.
+    """
+
+    logits: Tensors
+    labels: Tensors
+    loss: Tensors | None = None

@@ -1,0 +1,221 @@
+"""What modules put out in sampled forward passes: zeros, dead units, saturation, and where values stop being finite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from tbmetrics.tracking.hooks import Hook
+from tbmetrics.tracking.host_copies import HostCopy
+from tbmetrics.tracking.patterns import chosen, plain_name
+from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
+
+#: Lower and upper bound of the outputs of activations that saturate.
+_BOUNDS: dict[type[nn.Module], tuple[float, float]] = {
+    nn.Sigmoid: (0.0, 1.0),
+    nn.Hardsigmoid: (0.0, 1.0),
+    nn.Tanh: (-1.0, 1.0),
+    nn.Hardtanh: (-1.0, 1.0),
+    nn.Softsign: (-1.0, 1.0),
+}
+_ACTIVATIONS: tuple[type[nn.Module], ...] = (
+    *_BOUNDS,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.PReLU,
+    nn.ELU,
+    nn.SELU,
+    nn.CELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Softplus,
+    nn.GLU,
+)
+_SATURATED = 0.01  # share of the range next to a bound
+
+
+@dataclass(slots=True)
+class ForwardSample:
+    """What one forward pass showed, on its way to the host.
+
+    Attributes:
+        order: names of the modules in the order in which they finished; "" is the model's input.
+        finite: sum of each of these outputs; NaN or infinite where the output holds such a value.
+        modules: names of the watched activations.
+        shares: float32 of shape (modules, 4), the columns of `records.ACTIVATION_COLUMNS`.
+        histograms: by module.
+    """
+
+    order: list[str] = field(default_factory=list)
+    finite: HostCopy | None = None
+    modules: list[str] = field(default_factory=list)
+    shares: HostCopy | None = None
+    histograms: dict[str, TensorStatistics] = field(default_factory=dict)
+
+    def checked(self) -> tuple[list[str], list[bool]]:
+        """(modules in the order of their outputs, whether each was finite); waits for the values."""
+        if self.finite is None:
+            return [], []
+        return self.order, [math.isfinite(total) for total in self.finite.get().tolist()]
+
+
+class ForwardWatch:
+    """Watches forward passes of a model in training; between samples one hook on the model is all there is.
+
+    Hooks on its modules are set when a pass to be sampled begins and removed when it ends, so that validation and
+    unsampled steps run as if there were none. A compiled model is not watched: its modules' hooks would not run.
+
+    Args:
+        model: what is watched.
+        activations: True = every activation module (ReLU, GELU, sigmoid, …), patterns of module names, or False.
+        wants: asked at each training pass; (whether outputs are checked for being finite, whether they are measured).
+        done: called with each finished sample.
+        guard: runs what the hooks do.
+
+    Attributes:
+        names: of the watched activations, in the order of `named_modules`.
+
+    Raises:
+        InputError: a pattern that fits no module.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        activations: bool | Sequence[str],
+        wants: Callable[[], tuple[bool, bool]],
+        done: Callable[[ForwardSample], None],
+        guard: Callable[..., Any],
+    ) -> None:
+        self._model, self._wants, self._done, self._guard = model, wants, done, guard
+        self._modules = {plain_name(name): module for name, module in model.named_modules() if plain_name(name)}
+        self.names = self._watched(activations)
+        self._root: list[Any] = []
+        self._inner: list[Any] = []
+        self._sample: ForwardSample | None = None
+        self._sums: list[Tensor] = []
+        self._rows: dict[str, Tensor] = {}
+
+    def _watched(self, activations: bool | Sequence[str]) -> list[str]:
+        if isinstance(activations, bool):
+            return [n for n, m in self._modules.items() if activations and isinstance(m, _ACTIVATIONS)]
+        return chosen(list(self._modules), activations, None, "module")
+
+    def attach(self) -> None:
+        """Sets the hooks on the model."""
+        begin = Hook(lambda module, args: self._guard(self._begin, module, args))
+        end = Hook(lambda module, args, output: self._guard(self._end, module))
+        self._root = [
+            self._model.register_forward_pre_hook(begin),
+            self._model.register_forward_hook(end, always_call=True),
+        ]
+
+    def detach(self) -> None:
+        """Removes every hook; idempotent."""
+        self._remove(self._root)
+        self._remove(self._inner)
+
+    @staticmethod
+    def _remove(handles: list[Any]) -> None:
+        for handle in handles:
+            handle.remove()
+        handles.clear()
+
+    def _begin(self, module: nn.Module, args: tuple[Any, ...]) -> None:
+        self._remove(self._inner)
+        self._sample = None
+        if module is not self._model or not module.training or not torch.is_grad_enabled():
+            return
+        check, statistics = self._wants()
+        if not (check or statistics):
+            return
+        self._sample, self._sums, self._rows = ForwardSample(), [], {}
+        if check:
+            self._check("", args)
+        for name, part in self._modules.items():
+            watched = statistics and name in self.names
+            if watched or (check and not any(True for _ in part.children())):
+                self._inner.append(part.register_forward_hook(self._inner_hook(name, part, check, watched)))
+
+    def _inner_hook(self, name: str, part: nn.Module, check: bool, watched: bool) -> Hook:
+        def look(_: nn.Module, __: Any, output: Any) -> None:
+            if check:
+                self._check(name, output)
+            if watched:
+                self._measure(name, part, output)
+
+        return Hook(lambda *args: self._guard(look, *args))
+
+    def _check(self, name: str, output: Any) -> None:
+        for tensor in _float_tensors(output):
+            if self._sample is not None and tensor.numel():
+                self._sample.order.append(name)
+                # The cheapest pass there is; NaN and infinity both come through a sum.
+                self._sums.append(tensor.detach().sum(dtype=torch.float32))
+
+    def _measure(self, name: str, part: nn.Module, output: Any) -> None:
+        tensor = next(_float_tensors(output), None)
+        if tensor is None or not tensor.numel() or self._sample is None:
+            return
+        self._rows[name] = shares(tensor.detach(), _BOUNDS.get(type(part)))
+        self._sample.histograms[name] = measure(tensor)
+
+    def _end(self, module: nn.Module) -> None:
+        if module is not self._model or self._sample is None:
+            return
+        self._remove(self._inner)
+        sample, self._sample = self._sample, None
+        if self._sums:
+            sample.finite = HostCopy(_stacked(self._sums))
+        if self._rows:
+            sample.modules = list(self._rows)
+            sample.shares = HostCopy(_stacked(list(self._rows.values())))
+        self._sums, self._rows = [], {}
+        self._done(sample)
+
+
+def shares(output: Tensor, bounds: tuple[float, float] | None) -> Tensor:
+    """Zero, dead, saturated and non-finite share of an output; float32 of shape (4,), see `records.ACTIVATION_COLUMNS`.
+
+    Units are the channels: dimension 1 of (N, C, H, W) and (N, C, D, H, W), the last dimension of anything else.
+    """
+    zero = output == 0
+    units = 1 if output.dim() >= 4 else output.dim() - 1
+    others = [d for d in range(output.dim()) if d != units]
+    dead = zero.all(dim=others) if others else zero
+    if bounds is None:
+        saturated = torch.full((), torch.nan, device=output.device)
+    else:
+        low, high = bounds
+        near = _SATURATED * (high - low)
+        saturated = ((output <= low + near) | (output >= high - near)).float().mean()
+    finite = torch.isfinite(output).float().mean()
+    return torch.stack((zero.float().mean(), dead.float().mean(), saturated, 1 - finite))
+
+
+def _float_tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        local = output.to_local() if isinstance(output, DTensor) else output
+        if local.dtype in MEASURABLE and not local.is_sparse:
+            yield local
+    elif isinstance(output, dict):
+        for value in output.values():
+            yield from _float_tensors(value)
+    elif isinstance(output, list | tuple):
+        for value in output:
+            yield from _float_tensors(value)
+
+
+def _stacked(values: Sequence[Tensor]) -> Tensor:
+    """Values of a model spread over devices meet on the first one."""
+    first = values[0].device
+    return torch.stack([value.to(first, non_blocking=True) for value in values])

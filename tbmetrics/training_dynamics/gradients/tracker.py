@@ -1,0 +1,342 @@
+"""GradientTracker: gradients, weights and what steps change, measured where the optimizer steps, and their health."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from tbmetrics.errors import InputError
+from tbmetrics.records import (
+    Record,
+    Scalar,
+    dynamics_tag,
+)
+from tbmetrics.records.history import Stamped, to_jsonable
+from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.checks import check_choice
+from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
+from tbmetrics.tracking.tracker import Tracker
+from tbmetrics.training_dynamics.gradients.activations import ForwardSample
+from tbmetrics.training_dynamics.gradients.epoch_means import EpochMeans
+from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
+from tbmetrics.training_dynamics.gradients.sample_records import SampleRecords
+from tbmetrics.training_dynamics.gradients.sampling import StepSampler
+from tbmetrics.training_dynamics.gradients.step_sample import (
+    GRADIENT_COSINE,
+    GRADIENT_NORM,
+    UPDATE_RATIO,
+    WEIGHT_NORM,
+    StepSample,
+)
+from tbmetrics.training_dynamics.health.log import HealthLog
+from tbmetrics.training_dynamics.health.rules import EXPLODING_THRESHOLD, VANISHING_THRESHOLD
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+DETAILS_BEFORE_THINNING = 200  # detailed samples, after which they come half as often, again and again
+
+
+class GradientTracker(Tracker):
+    """Measures gradients, weights, what steps change, and activations; usable alone or in a session.
+
+        tracker = GradientTracker(model, optimizer)
+        tracker.register_hooks()
+        ...                                   # training
+        tracker.update(epoch=0)
+        tracker.detect_gradient_issues()
+        tracker.remove_hooks()
+
+    Gradients are measured when the optimizer steps: after unscaling and clipping, reduced over ranks. Without an
+    optimizer they are measured when a backward pass finishes them, as they are. A step without a sample costs two calls
+    of empty hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
+
+    Args:
+        model: whose parameters are measured.
+        optimizer: one or several; None = measure at the end of backward passes.
+        save_dir: where `visualize` writes its figures.
+        every: steps between samples of the norms.
+        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations. After
+            200 of them they come half as often, and so on.
+        include, exclude: patterns of parameter names, e.g. `["blocks.*.attn"]`.
+        activations: True = outputs of all activation modules, patterns of module names, or False.
+        track_weights: also measure weights and what steps change; False saves the copy of the weights that a detailed
+            sample holds for one step.
+        histograms: write histograms in detailed samples.
+        on_nonfinite: "warn" says where the first NaN or infinity that a sample meets came from; "raise" looks at every
+            step, waits for the device to do so, and raises `NonFiniteError` before the optimizer steps; "ignore".
+        scaler: the `torch.amp.GradScaler` in use, so that skipped steps are counted.
+        vanishing_threshold, exploding_threshold: of the median gradient norm of a parameter.
+
+    Attributes:
+        history: what was measured, bounded.
+
+    Raises:
+        InputError: an argument that cannot work; the message says which and why.
+    """
+
+    name = "training_dynamics"
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
+        *,
+        save_dir: str | os.PathLike[str] | None = None,
+        every: int = 10,
+        detail_every: int = 100,
+        include: Sequence[str] | None = None,
+        exclude: Sequence[str] | None = None,
+        activations: bool | Sequence[str] = True,
+        track_weights: bool = True,
+        histograms: bool = True,
+        on_nonfinite: str = "warn",
+        scaler: torch.amp.GradScaler | None = None,
+        vanishing_threshold: float = VANISHING_THRESHOLD,
+        exploding_threshold: float = EXPLODING_THRESHOLD,
+    ) -> None:
+        if not isinstance(model, nn.Module):
+            raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        check_choice("on_nonfinite", on_nonfinite, ("warn", "raise", "ignore"))
+        if not 0 <= vanishing_threshold < exploding_threshold:
+            given = f"{vanishing_threshold!r} and {exploding_threshold!r}"
+            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {given}")
+        self.save_dir = save_dir
+        self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
+        self._rows = ParameterRows(model, include, exclude)
+        self._sampler = StepSampler(
+            model,
+            as_optimizers(optimizer),
+            self._rows,
+            activations=activations,
+            every=self._every,
+            detail_every=self._detail_every,
+            track_weights=track_weights,
+            histograms=histograms,
+            on_nonfinite=on_nonfinite,
+            scaler=scaler,
+            guard=lambda action, *args: self.guard(action, *args),  # a session may still put its own in its place
+            refuse=self._refuse,
+        )
+        self._health = HealthLog(vanishing_threshold, exploding_threshold)
+        modules = self._sampler.forward.names
+        look = on_nonfinite != "ignore"
+        self._sample_records = SampleRecords(self._rows, modules, self._health, look_for_origin=look)
+        self._means = EpochMeans()
+        self._details = self._skips_written = 0
+        self._ready: list[Stamped] = []
+
+    @property
+    def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
+        """How often it samples; not to be changed while norms of sharded parameters need every rank at once."""
+        return () if self._rows.sharded else (self._every, self._detail_every)
+
+    # ------------------------------------------------------------------------------------------------- hooks
+
+    def use_optimizers(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """Measures at the steps of these, where none was given at construction."""
+        if not self._sampler.optimizers and not self._sampler.attached:
+            self._sampler.optimizers = list(optimizers)
+
+    def register_hooks(self) -> None:
+        """Sets the hooks; idempotent."""
+        self._sampler.attach()
+
+    def remove_hooks(self) -> None:
+        """Removes every hook; idempotent. What is on its way from the device is still read."""
+        self._sampler.detach()
+
+    def start(self) -> None:
+        """Sets the hooks; the session says which step it is."""
+        self._sampler.own_clock = False
+        self._sampler.attach()
+
+    def stop(self) -> None:
+        """Removes every hook."""
+        self._sampler.detach()
+
+    def _refuse(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
+        step = self._sampler.step + 1
+        refused = self._sample_records.refusal(step, norms, forward)
+        if refused is not None:
+            error, texts = refused
+            self._ready += [Stamped(step, time.time(), text) for text in texts]
+            raise error
+
+    # --------------------------------------------------------------------------------------------- arriving
+
+    def after_step(self, step: int) -> None:
+        """The session's number of the step just done."""
+        self._sampler.step = step
+
+    def arrived(self) -> list[Stamped]:
+        """Records of the samples that have reached the host."""
+        self._take_samples(wait=False)
+        return self.pending()
+
+    def pending(self) -> list[Stamped]:
+        """Records of the samples that were taken and not handed over."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def _take_samples(self, *, wait: bool) -> None:
+        for sample in self._sampler.take(wait=wait):
+            step = sample.step or 0
+            self._ready += [Stamped(step, sample.wall_time, record) for record in self._records(sample, step)]
+
+    def _records(self, sample: StepSample, step: int) -> Iterator[Record]:
+        skips = self._sampler.skips
+        skips.count += sample.skipped()
+        if skips.count != self._skips_written:
+            self._skips_written = skips.count
+            yield Scalar(dynamics_tag("skipped_steps"), float(skips.count))
+        if sample.skipped():
+            return
+        table = sample.table(len(self._rows.names))
+        self._means.add(table)
+        yield from self._sample_records.of(sample, table, step)
+        if sample.detailed:
+            self._count_detail()
+
+    def _count_detail(self) -> None:
+        self._details += 1
+        if self._details % DETAILS_BEFORE_THINNING == 0:
+            self._detail_every.every *= 2
+
+    # --------------------------------------------------------------------------------------------- epochs
+
+    def records(self, epoch: int) -> list[Stamped]:
+        """Ends `epoch`: waits for what is still on the device."""
+        self._take_samples(wait=True)
+        self._means.end(epoch)
+        now = time.time()
+        self._ready += [Stamped(self._sampler.step, now, text) for text in self._health.news()]
+        return self.pending()
+
+    def update(self, epoch: int, batch: int | None = None) -> None:
+        """Takes what was measured since the last call as belonging to `epoch`.
+
+        Args:
+            epoch: where the values go in `get_metrics()`; called again for the same epoch, the later values stand.
+            batch: index of the batch, for loops that call it after each; not needed.
+
+        Raises:
+            InputError: no hooks are set, so nothing can have been measured.
+        """
+        if not self._sampler.attached and not len(self.history.tables):
+            raise InputError("update() has nothing to take: call register_hooks() before training")
+        self.collect(epoch)
+
+    # -------------------------------------------------------------------------------------------- resuming
+
+    def state_dict(self) -> dict[str, Any]:
+        """Means, the health of the last samples, gradients to compare the next with, and cadences."""
+        self._take_samples(wait=True)
+        if not self.in_session:
+            for stamped in self.pending():
+                self.history.add(stamped)
+        return tracker_state(
+            self,
+            parameters=list(self._rows.names),
+            step=self._sampler.step,
+            skips=(self._sampler.skips.count, self._skips_written),
+            details=self._details,
+            cadences=[(c.every, c.factor) for c in (self._every, self._detail_every)],
+            means=pack(self._means.state()),
+            health=pack(self._health.state()),
+            samples=self._sample_records.state(),
+            directions=self._sampler.directions_state(),
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes what `state_dict` gave; parameters that are met later are compared by their place.
+
+        Raises:
+            InputError: other parameters, or a newer version.
+        """
+        names = list(self._rows.names)
+        known = checked(state, "GradientTracker.load_state_dict")["parameters"]
+        found = checked_tracker_state(self, {**state, "parameters": known[: max(len(names), 1)]}, parameters=names)
+        self._sampler.step, self._details = found["step"], found["details"]
+        self._sampler.skips.count, self._skips_written = found["skips"]
+        for cadence, (every, factor) in zip((self._every, self._detail_every), found["cadences"], strict=True):
+            cadence.every, cadence.factor = every, factor
+        self._means.restore(unpack(found["means"]))
+        self._health.restore(unpack(found["health"]))
+        self._sample_records.restore(found["samples"])
+        self._sampler.restore_directions(found["directions"])
+
+    # --------------------------------------------------------------------------------------------- results
+
+    def get_metrics(self) -> dict[str, Any]:
+        """Means over each epoch's samples, and what is wrong; JSON-ready, one value an epoch.
+
+        Returns:
+            `{"epochs": [...], "gradient_norms": {parameter: [...]}, "weight_norms": {...}, "update_ratios": {...},
+            "gradient_cosines": {...}, "noise_scale_passes", "skipped_steps", "issues": {...}}`
+        """
+        column = partial(self._means.column, self._rows.names)
+        found: dict[str, Any] = to_jsonable(
+            {
+                "epochs": self._means.epochs,
+                "gradient_norms": column(GRADIENT_NORM),
+                "weight_norms": column(WEIGHT_NORM),
+                "update_ratios": column(UPDATE_RATIO),
+                "gradient_cosines": column(GRADIENT_COSINE),
+                "noise_scale_passes": self._sample_records.noise.value,
+                "skipped_steps": self._sampler.skips.count,
+                "issues": self.detect_gradient_issues(),
+            }
+        )
+        return found
+
+    def detect_gradient_issues(self) -> dict[str, Any]:
+        """What is wrong with the last samples: `{kind: {"detected": bool, "layers": [{"name", "norm"}], …}}`.
+
+        Kinds: "vanishing_gradients", "exploding_gradients", "nonfinite" (with its "origin"), "gradients_by_depth",
+        "dead_layers", "frozen_layers", "dead_units", "spikes". See `health` for the rules.
+        """
+        return self._health.issues()
+
+    def visualize(self) -> dict[str, Figure]:
+        """The figures of what was measured so far, by name; written to `save_dir` as PNG where one was given.
+
+        Raises:
+            InputError: `save_dir` cannot be written.
+        """
+        from tbmetrics.figures.output import Figures, save_figures
+        from tbmetrics.figures.training_dynamics import figures
+
+        drawn = Figures(figures(self.history))
+        if self.save_dir is not None:
+            save_figures(drawn, self.save_dir)
+        return drawn
+
+
+def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
+    """One, several or no optimizers as a list.
+
+    Raises:
+        InputError: something else.
+    """
+    found = [] if optimizer is None else list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
+    found = [_unwrapped(one) for one in found]
+    for one in found:
+        if not isinstance(one, torch.optim.Optimizer):
+            raise InputError(
+                f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(one).__name__}"
+            )
+    return found
+
+
+def _unwrapped(optimizer: Any) -> Any:
+    """The optimizer whose hooks run: Accelerate's and Lightning's wrappers hold it as `optimizer`."""
+    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
+        optimizer = inner
+    return optimizer

@@ -1,0 +1,118 @@
+"""Two runs compared: which classes count, and one answer from the command line, the exporter and the tab."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from tbmetrics.cli import main
+from tbmetrics.comparing.runs import Validation, compare
+from tbmetrics.exporting.report import MOVER_METRIC, compare_first_runs
+from tbmetrics.records import GROUP_ROWS
+from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
+from tests.plugin.in_process import PREFIX, answered, application, client_of
+from tests.plugin.logs import write_log
+
+LAST = 2
+
+
+def _values(values, groups=None, names=None):
+    n = len(values)
+    names, groups = tuple(names or map(str, range(n))), tuple(groups or ["tail"] * n)
+    return Validation("x", "f1", 0, names, groups, np.array(values, dtype=np.float64))
+
+
+def test_too_few_classes_have_no_interval_and_say_why():
+    result = compare(_values([0.1] * 5), _values([0.9] * 5)).groups["tail"]
+    assert (result.n_defined, result.n_higher) == (5, 5)
+    assert result.least_p == pytest.approx(2 / 2**5)
+    assert result.least_p > 0.05
+    assert np.isnan([result.lower, result.upper]).all()
+    assert EXACT_FLIPS_UP_TO >= 6
+
+
+def test_equal_values_everywhere_are_no_difference():
+    result = compare(_values([0.5] * 8), _values([0.5] * 8)).groups["tail"]
+    assert (result.difference, result.sign_flip_p) == (0, 1)
+    assert (result.lower, result.upper) == pytest.approx((0, 0), abs=2e-3)
+
+
+def test_undefined_classes_and_missing_names_are_left_out():
+    a = _values([0.1, np.nan, 0.5, 0.6], ["head", "head", "tail", "tail"], "wxyz")
+    b = _values([0.9, 0.2, 0.4, 0.3], ["head", "head", "tail", "head"], "zxyv")
+    result = compare(a, b)
+    assert (result.n_joined, result.n_regrouped) == (3, 1)
+    assert (result.only_in_a, result.only_in_b) == (("w",), ("v",))
+    assert result.groups["head"].n_defined == 0
+    assert np.isnan(result.groups["head"].difference)
+    assert result.groups["tail"].difference == pytest.approx(((0.4 - 0.5) + (0.9 - 0.6)) / 2)
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    """Two runs that share some classes, put some of them into different groups, and leave different ones undefined."""
+    root = tmp_path_factory.mktemp("runs")
+    for seed, run in enumerate("ab"):
+        names = [f"class {i}" for i in range(10 * seed, 10 * seed + 60)]
+        write_log(root, runs=(run,), attributes={"x": names}, steps=LAST + 1, seed=seed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def tab(logdir):
+    """Answers of the tab's routes."""
+    client = client_of(application(logdir)[0])
+
+    def answer(route, **query):
+        text = "&".join(f"{name}={value}" for name, value in query.items())
+        return json.loads(answered(client, "GET", f"{PREFIX}/{route}?attribute=x&metric={MOVER_METRIC}&{text}").body)
+
+    return answer
+
+
+def _printed(logdir, capsys, monkeypatch):
+    """The rows of the table of groups that the command prints: group, A, B, classes, B − A, p."""
+    monkeypatch.setenv("COLUMNS", "200")
+    assert main(["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC]) == 0
+    rows = [re.split(r"\s*│\s*", line.strip()) for line in capsys.readouterr().out.splitlines() if "│" in line]
+    return {row[0]: row[1:] for row in rows if row[0] in GROUP_ROWS}
+
+
+def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, tab, capsys, monkeypatch):
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    answer = tab("compare", run_a="a", step_a=LAST, run_b="b", step_b=LAST)
+    printed = _printed(logdir, capsys, monkeypatch)
+    assert set(printed) == set(exported.groups) == set(answer["groups"]) == set(GROUP_ROWS)
+    assert answer["n_joined"] == exported.n_joined == 50
+    assert answer["n_regrouped"] == exported.n_regrouped > 0
+    assert (tuple(answer["only_in_a"]), tuple(answer["only_in_b"])) == (exported.only_in_a, exported.only_in_b)
+    assert answer["groups"]["all"]["n_defined"] == len(exported.classes) < 50
+    for group, shown in answer["groups"].items():
+        for key, value in shown.items():
+            assert getattr(exported.groups[group], key) == pytest.approx(
+                np.nan if value is None else value, nan_ok=True
+            )
+        p = "" if shown["sign_flip_p"] is None else f"{shown['sign_flip_p']:.3f}"
+        size = "" if group == "gap" else str(shown["n_defined"])
+        assert printed[group][2:] == [size, f"{shown['difference']:+.3f}", p]
+
+
+def test_beside_it_stands_what_each_run_recorded(logdir, tab, capsys, monkeypatch):
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    printed = _printed(logdir, capsys, monkeypatch)
+    for side, run in enumerate("ab"):
+        for group, columns in tab("groups", run=run)["groups"].items():
+            recorded = [columns[MOVER_METRIC + end][LAST] for end in ("", "_lower", "_upper")]
+            assert getattr(exported, run).mean(group) == pytest.approx(recorded)
+            assert printed[group][side] == "{:.3f} [{:.3f}, {:.3f}]".format(*recorded)
+
+
+def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbers(logdir):
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    recorded = exported.b.mean("tail").value
+    assert recorded < exported.a.mean("tail").value  # each over its own classes
+    assert exported.groups["tail"].difference > 0  # over those of both
+    command = ["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC, "--fail-if"]
+    assert main([*command, f"tail.{MOVER_METRIC} < baseline"]) == 0
+    assert main([*command, f"tail.{MOVER_METRIC} < {recorded + 1e-6:.6f}"]) == 4

@@ -1,0 +1,98 @@
+"""Fault isolation: a tracker's faults never reach training, the caller's mistakes always do."""
+
+import logging
+
+import pytest
+import torch
+
+from tbmetrics.errors import InputError
+from tbmetrics.tracking.batches import TrainingBatch
+from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.isolation import FAULTS_BEFORE_STOP, Isolation
+from tbmetrics.tracking.tracker import Tracker
+
+
+def _boom() -> None:
+    raise RuntimeError("sensor on fire")
+
+
+def test_a_fault_is_logged_once_with_its_traceback_and_a_default_returned(caplog):
+    isolation = Isolation("tracker 'x'", lambda: None)
+    with caplog.at_level(logging.WARNING, logger="tbmetrics"):
+        assert isolation.call(_boom, default="nothing") == "nothing"
+        assert isolation.call(_boom) is None
+    assert len(caplog.records) == 1
+    assert "tracker 'x'" in caplog.text
+    assert "sensor on fire" in caplog.text
+    assert "Traceback" in caplog.text
+
+
+def test_after_three_faults_the_part_is_stopped_for_good():
+    stopped = []
+    isolation = Isolation("x", lambda: stopped.append(True))
+    calls = []
+
+    def failing() -> None:
+        calls.append(1)
+        _boom()
+
+    for _ in range(10):
+        isolation.call(failing)
+    assert len(calls) == FAULTS_BEFORE_STOP
+    assert stopped == [True]
+    assert isolation.stopped
+
+
+def test_a_stop_that_fails_is_survived():
+    isolation = Isolation("x", _boom)
+    for _ in range(FAULTS_BEFORE_STOP):
+        isolation.call(_boom)
+    assert isolation.stopped
+
+
+def test_input_errors_pass_and_are_not_counted():
+    def wrong() -> None:
+        raise InputError("3 logits for 4 classes")
+
+    isolation = Isolation("x", lambda: None)
+    for _ in range(5):
+        with pytest.raises(InputError, match="3 logits"):
+            isolation.call(wrong)
+    assert not isolation.stopped
+
+
+def test_strict_lets_everything_pass():
+    with pytest.raises(RuntimeError, match="on fire"):
+        Isolation("x", lambda: None, strict=True).call(_boom)
+
+
+def test_the_base_tracker_measures_nothing_and_may_be_stopped_twice():
+    tracker = Tracker()
+    tracker.start()
+    tracker.start_epoch(0)
+    tracker.after_step(1)
+    tracker.observe(TrainingBatch(torch.zeros(2, 3), torch.zeros(2).long()))
+    assert list(tracker.records(0)) == []
+    assert tracker.get_metrics() == {}
+    tracker.stop()
+    tracker.stop()
+
+
+def test_a_cadence_samples_the_first_step_and_every_nth():
+    cadence = Cadence(10, "norms_every")
+    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 10, 20, 30, 40]
+
+
+def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back():
+    cadence = Cadence(10, "norms_every")
+    cadence.stretch()
+    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 20, 40]
+    cadence.relax()
+    cadence.relax()
+    assert cadence.due(10)
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, "10", None])
+def test_a_cadence_that_cannot_be_is_refused_by_name(every):
+    with pytest.raises(InputError, match="norms_every must be a whole number of at least 1"):
+        Cadence(every, "norms_every")

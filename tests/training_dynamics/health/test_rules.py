@@ -1,0 +1,85 @@
+"""The rules of health on norms made for them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tbmetrics.training_dynamics.health import rules as health
+
+NAMES = [f"layer{i}.weight" for i in range(10)]
+
+
+def _norms(**columns):
+    norms = np.ones((6, 10))
+    for column, value in columns.items():
+        norms[:, int(column[1:])] = value
+    return norms
+
+
+def test_vanishing_and_exploding_go_by_the_median_and_come_worst_first():
+    norms = _norms(c2=1e-5, c4=1e-4, c7=1e5)
+    norms[0, 2] = 1e9  # one odd step does not matter
+    assert [name for name, _ in health.vanishing(norms, NAMES).layers] == [NAMES[2], NAMES[4]]
+    assert health.exploding(norms, NAMES).layers == ((NAMES[7], 1e5),)
+    assert health.vanishing(norms, NAMES, threshold=1e-6) is None
+    assert health.exploding(norms, NAMES, threshold=1e6) is None
+
+
+@pytest.mark.parametrize(("first", "word"), [(1e-5, "shrink"), (1e5, "grow")])
+def test_gradients_that_change_with_depth_are_found_whatever_their_scale(first, word):
+    norms = 1e-4 * np.geomspace(first, 1, 10)[None].repeat(4, axis=0)
+    finding = health.by_depth(norms, NAMES)
+    assert [name for name, _ in finding.layers] == NAMES[:2]
+    assert word in finding.message
+
+
+def test_depth_needs_layers_and_a_difference():
+    assert health.by_depth(np.geomspace(1e-9, 1, 7)[None], NAMES[:7]) is None
+    assert health.by_depth(_norms(), NAMES) is None
+
+
+def test_dead_is_zero_throughout_and_measured_twice():
+    norms = _norms(c3=0, c5=np.nan)
+    norms[0, 6] = 0
+    assert health.dead(norms, NAMES).layers == ((NAMES[3], 0.0),)
+    assert health.dead(norms[:1], NAMES) is None
+
+
+def test_frozen_layers_and_dead_units():
+    assert health.frozen(_norms(c1=1e-9), NAMES).layers == ((NAMES[1], 1e-9),)
+    assert health.dead_units(_norms(c1=0.99) - 0.5 * (np.arange(10) != 1), NAMES).layers == ((NAMES[1], 0.99),)
+
+
+def test_a_message_names_three_and_counts_the_rest():
+    message = health.vanishing(np.zeros((2, 10)), NAMES).message
+    assert message.startswith("layer0.weight (0), layer1.weight (0), layer2.weight (0) and 7 more: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "spike"), [(1.2, False), (4.0, False), (6.0, True), (float("inf"), False), (float("nan"), False)]
+)
+def test_a_spike_stands_out_from_the_running_scale(value, spike):
+    before = [1.0, 1.1, 0.9, 1.05, 0.95, float("nan")] * 4
+    assert health.is_spike(value, before) is spike
+
+
+def test_noise_makes_no_spikes_and_few_samples_tell_nothing():
+    before = np.random.default_rng(0).lognormal(0, 1, 50)
+    assert not health.is_spike(float(before.max()), before)
+    assert not health.is_spike(1e9, [1.0] * 5)
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 5), st.just(10)), elements=st.floats(width=32)))
+def test_no_history_whatever_makes_a_rule_fail(norms):
+    rules = (health.vanishing, health.exploding, health.by_depth, health.dead, health.frozen, health.dead_units)
+    for rule in rules:
+        finding = rule(norms, NAMES)
+        assert finding is None or {name for name, _ in finding.layers} <= set(NAMES)
+
+
+def test_small_gradients_are_a_sure_sign_only_where_they_shrink_with_depth():
+    assert not health.vanishing(_norms() * 1e-4, NAMES).sure
+    assert not health.vanishing(_norms(c3=1e-5), NAMES).sure
+    assert health.vanishing(np.geomspace(1e-6, 1, 10)[None], NAMES).sure
