@@ -1,4 +1,4 @@
-"""The session around a training loop: its verbs, its log, and the trackers that it builds."""
+"""The session around a training loop: its verbs, its log and its trackers."""
 
 from tbmetrics.session.session import TBMetrics
 
