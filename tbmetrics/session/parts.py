@@ -132,7 +132,8 @@ def profiler_tracker(
         if option is None:
             return None
         raise InputError(
-            f"log_dir {log_dir!r} is a URL, and traces need a local folder: give profiler=ProfilerTracker('traces')"
+            f"log_dir {log_dir!r} is a URL, and traces need a folder of this machine: "
+            "give profiler=ProfilerTracker('traces')"
         )
     tracker = option if isinstance(option, ProfilerTracker) else ProfilerTracker(at=(10,) if option else ())
     if tracker.log_dir is None:
