@@ -22,6 +22,7 @@ from tbmetrics.records import (
     scalar_tag,
 )
 from tbmetrics.tracking.batches import TrainingBatch
+from tests.training import train
 
 COUNTS = {"a": 900, "b": 300, "c": 50, "d": 30, "e": 5, "f": 2}
 GROUPS = ClassGroups.from_counts({"digit": COUNTS})
@@ -42,12 +43,7 @@ def _loader(n=120):
 
 def _train(tb, model, optimizer, epochs=2, images=True):
     for _ in tb.epochs(range(epochs)):
-        for inputs, labels in tb.batches(_loader()):
-            logits = model(inputs)
-            tb.observe(logits, labels)
-            F.cross_entropy(logits, labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+        train(model, optimizer, _loader(), tb)
         model.eval()
         with torch.no_grad():
             for inputs, labels in _loader():

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
 from tbmetrics.figures import attention as pictures
 from tbmetrics.training_dynamics.attention.store import EPOCHS_KEPT
+from tests.training import count_hooks, train
 
 
 class _Classifier(nn.Module):
@@ -35,21 +36,10 @@ IMAGES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(12) % 3
 
 
-def _train(model, optimizer, steps=3):
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(model(IMAGES), LABELS).backward()
-        optimizer.step()
-
-
-def _hooks(model):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-
-
 def _session(folder, model, optimizer, visualizer, epochs=3, steps=3):
     with TBMetrics(folder, model=model, optimizer=optimizer, attention=visualizer, strict=True) as tb:
         for _ in tb.epochs(range(epochs)):
-            _train(model, optimizer, steps)
+            train(model, optimizer, [(IMAGES, LABELS)] * steps)
     return tb
 
 
@@ -83,7 +73,7 @@ def test_training_is_bit_identical_with_it(tmp_path, probe):
         torch.manual_seed(5)
         visualizer = AttentionVisualizer(model, probe=IMAGES[:2] if probe else None) if visualize else False
         _session(tmp_path / str(visualize), model, optimizer, visualizer)
-        assert _hooks(model) == 0
+        assert count_hooks(model) == 0
         assert model.training
         return model.state_dict(), optimizer.state_dict()["state"], torch.get_rng_state()
 
@@ -109,7 +99,7 @@ def test_a_compiled_model_keeps_its_graphs_and_is_seen_through_the_probe(tmp_pat
     visualizer = AttentionVisualizer(compiled, probe=IMAGES[:2])
     with TBMetrics(tmp_path, optimizer=optimizer, attention=visualizer, strict=True) as tb:
         for epoch in tb.epochs(range(3)):
-            _train(compiled, optimizer)
+            train(compiled, optimizer, [(IMAGES, LABELS)] * 3)
             if epoch == 0:
                 graphs = counters["stats"]["unique_graphs"]
     assert counters["stats"]["unique_graphs"] == graphs
@@ -133,7 +123,7 @@ def test_a_plain_loop_and_its_figures(tmp_path):
     assert set(visualizer.visualize_attention(sample_idx=1, head_idx=1)) == {"encoder.self_attn/heads"}
     assert {"encoder.self_attn/heads", "encoder.self_attn/evolution", "entropy"} <= set(visualizer.visualize())
     visualizer.remove_hooks()
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
     assert {p.name for p in tmp_path.rglob("*.png")} == {"heads.png", "evolution.png", "entropy.png"}
     assert [(m["epoch"], m["batch"]) for m in visualizer.attention_maps] == [(1, 0), (2, None)]
     with pytest.raises(InputError, match=r"sample_idx must lie in 0..3 for module 'encoder.self_attn', got 9"):
@@ -183,7 +173,7 @@ def test_a_model_trained_through_another_wrapper_is_told_about(tmp_path, caplog)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=True) as tb:
         for _ in tb.epochs(range(2)):
-            _train(compiled, optimizer)
+            train(compiled, optimizer, [(IMAGES, LABELS)] * 3)
     assert caplog.text.count("no forward pass of the model was seen") == 1
 
 
@@ -195,7 +185,7 @@ def test_a_pass_that_raises_leaves_no_mode_behind():
         model(torch.rand(2, 3, 8, 8))
     assert torch._C._len_torch_dispatch_stack() == 0
     visualizer.remove_hooks()
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
 
 
 def test_the_mass_on_groups_of_keys_is_a_scalar(tmp_path):
@@ -475,11 +465,11 @@ def test_a_fault_of_the_capture_never_reaches_the_users_pass(tmp_path, monkeypat
         TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=visualizer) as tb,
     ):
         for _ in tb.epochs(range(2)):
-            _train(model, optimizer)
+            train(model, optimizer, [(IMAGES, LABELS)] * 3)
     assert "tracker 'attention' failed; training goes on without this measurement" in caplog.text
     assert "of ours" in caplog.text
     assert visualizer.attention_maps == []
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
 
 
 def test_looking_at_images_gives_the_class_tokens_attention_on_all_patches():
