@@ -79,7 +79,7 @@ class PanelGrid:
             middle = self._corner(row * self._columns)[1] + self._size / 2
             self._text(self._left - 0.16, middle, name, rotation=90)
 
-    def label_left(self, length: int, names: Sequence[str], what: str) -> None:
+    def label_left(self, length: int, names: Sequence[str], axis_label: str) -> None:
         """Label the rows of the leftmost heat maps with `names`, or with numbers if there are none."""
         for panel in range(0, self._count, self._columns):
             left, bottom = self._corner(panel)
@@ -87,9 +87,9 @@ class PanelGrid:
                 y = bottom + self._size * (1 - place)
                 self._lines([left - _TICK, left], [y, y])
                 self._text(left - _TICK - 0.03, y, text, size=SMALL - 1, ha="right")
-            self._text(0.14, bottom + self._size / 2, what, rotation=90)
+            self._text(0.14, bottom + self._size / 2, axis_label, rotation=90)
 
-    def label_below(self, length: int, names: Sequence[str], what: str) -> None:
+    def label_below(self, length: int, names: Sequence[str], axis_label: str) -> None:
         """Label the columns of the lowest heat maps with `names`, or with numbers if there are none."""
         for panel in range(max(0, self._count - self._columns), self._count):
             left, bottom = self._corner(panel)
@@ -99,7 +99,7 @@ class PanelGrid:
                 self._lines([x, x], [bottom - _TICK, bottom])
                 self._text(x, bottom - _TICK - 0.03, text, size=SMALL - 1, va="top", rotation=90 if names else 0)
             if is_last_row:
-                self._text(left + self._size / 2, bottom - self._foot + 0.06, what, va="bottom")
+                self._text(left + self._size / 2, bottom - self._foot + 0.06, axis_label, va="bottom")
 
     def bar(self, colours: ScalarMappable, text: str, low: float, high: float) -> None:
         """Draw the scale of `colours` from `low` to `high`."""

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tbmetrics.classes.groups import ClassGroups
     from tbmetrics.session.session import TBMetrics
 
+__all__ = ["TBMetricsCallback"]
+
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 

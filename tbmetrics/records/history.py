@@ -12,17 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import (
-    ClassList,
-    Histogram,
-    HParams,
-    Image,
-    PRCurve,
-    Record,
-    Scalar,
-    Table,
-    Text,
-)
+from tbmetrics.records.kinds import ClassList, Histogram, HParams, Image, PRCurve, Record, Scalar, Table, Text
 
 R = TypeVar("R")
 

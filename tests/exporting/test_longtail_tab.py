@@ -1,4 +1,4 @@
-"""The tab in the page: opens from disk, asks for nothing, and shows what TensorBoard's would."""
+"""The tab in the page: opens from disk, sends no requests, and shows what TensorBoard's would."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def page_path(logs, tmp_path_factory):
     return out / "report.html"
 
 
-def _held(path):
+def _embedded_data(path):
     document = html.unescape(re.search(r'srcdoc="([^"]*)"', path.read_text(encoding="utf-8"))[1])
     text = re.search(r'id="data">([^<]*)<', document)[1]
     content = gzip.decompress(base64.b64decode(text))
@@ -47,7 +47,7 @@ def _held(path):
 
 
 def test_the_page_holds_the_tables_as_they_are(page_path, logs):
-    about, numbers = _held(page_path)
+    about, numbers = _embedded_data(page_path)
     for table in about["tables"]:
         truth = logs[1][table["run"]][table["attribute"]]
         expected = {"classes": truth.class_values, "curves": truth.curves, "confusions": truth.pairs}[table["kind"]]
@@ -62,16 +62,16 @@ def test_the_same_log_gives_the_same_bytes(logs):
     assert payload(histories) == payload({run: read_run(logs[0] / run, run=run) for run in RUNS})
 
 
-@pytest.mark.parametrize(("numbers", "kept"), [(1, [3]), (3 * 4500, [0, 2, 3]), (10**9, [0, 1, 2, 3])])
-def test_what_is_too_much_is_thinned_but_for_the_last(logs, numbers, kept):
+@pytest.mark.parametrize(("numbers", "steps"), [(1, [3]), (3 * 4500, [0, 2, 3]), (10**9, [0, 1, 2, 3])])
+def test_what_is_too_much_is_thinned_but_for_the_last(logs, numbers, steps):
     history = read_run(logs[0] / "baseline", run="baseline")
     history.class_lists.pop("hostile")
     per_step = sum(t[-1].values.size for t in history.tables.values() if t[-1].attribute == "digit")
     provider = HistoryProvider({"baseline": history}, most=numbers * per_step // 4500 if numbers > 1 else 1)
     tag = class_table_tag("digit")
     wanted = type("Filter", (), {"runs": ["baseline"], "tags": [tag]})
-    assert [d.step for d in provider.read_tensors(run_tag_filter=wanted)["baseline"][tag]] == kept
-    assert provider.left_out == STEPS - len(kept)
+    assert [d.step for d in provider.read_tensors(run_tag_filter=wanted)["baseline"][tag]] == steps
+    assert provider.left_out == STEPS - len(steps)
 
 
 @pytest.mark.browser

@@ -1,11 +1,11 @@
-"""The page: opens from disk in a browser, asks for nothing, shows the numbers, and shows names as text."""
+"""The page: opens from disk in a browser, sends no requests, shows the numbers, and shows names as text."""
 
 import re
 
 import pytest
 
 from tbmetrics.exporting import export
-from tbmetrics.exporting.report_parts import escape, number
+from tbmetrics.exporting.html_parts import escape, number
 from tests.browser import new_context
 from tests.exporting.logs import HOSTILE, grow, train, write_plain
 from tests.plugin.logs import write_log

@@ -66,8 +66,8 @@ def test_the_plain_calls_work_and_time_adds_up(tmp_path):
     assert isinstance(row["memory_change"], int)
     times = {name: rows[1]["time"] for name, rows in monitor.component_data.items()}
     assert times == pytest.approx({"forward_pass": 0.16, "loss": 0.04, "other": 0.04})
-    own = {name: rows[1]["self_time"] for name, rows in monitor.component_data.items()}
-    assert sum(own.values()) == pytest.approx(row["time"])
+    self_times = [rows[1]["self_time"] for rows in monitor.component_data.values()]
+    assert sum(self_times) == pytest.approx(row["time"])
     assert monitor.component_data["loss"][0]["count"] == 4
 
     drawn = monitor.visualize()
@@ -151,8 +151,8 @@ def test_a_cuda_device_gives_device_times_peaks_and_a_verdict():
     assert _value(monitor, "memory/peak_bytes") == 132 * MIB
     assert _value(monitor, "memory/component_peak_bytes/backward_pass") == 132 * MIB
     assert _value(monitor, "memory/fragmentation_share") == 0
-    own = sum(rows[0]["self_time"] for rows in monitor.component_data.values())
-    assert own == pytest.approx(row["time"])
+    total = sum(rows[0]["self_time"] for rows in monitor.component_data.values())
+    assert total == pytest.approx(row["time"])
 
 
 def test_counters_of_the_allocator_are_by_epoch():
@@ -187,11 +187,11 @@ def test_epochs_of_different_batch_sizes_give_the_largest_that_fits():
 
 def test_probed_sizes_are_recorded_over_the_batch_size():
     monitor = ResourceMonitor(device="cpu")
-    found = monitor.probe_batch_sizes(lambda size: torch.zeros(size, 2**18), [2, 4, 8])
+    measured = monitor.probe_batch_sizes(lambda size: torch.zeros(size, 2**18), [2, 4, 8])
     series = monitor.history.scalars[f"{TAG}/memory_by_batch_size/peak_bytes"]
     assert series.steps.tolist() == [2, 4, 8]
-    assert series.values.tolist() == list(found.peak_bytes)
-    assert _value(monitor, "batch_memory/largest_batch") == found.largest_batch
+    assert series.values.tolist() == list(measured.peak_bytes)
+    assert _value(monitor, "batch_memory/largest_batch") == measured.largest_batch
     assert list(monitor.visualize()) == ["memory_by_batch_size"]
 
 

@@ -3,6 +3,8 @@
 import random
 import time
 import tracemalloc
+from collections import Counter
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -17,28 +19,28 @@ def _work():
     return sum(i * i for i in range(20_000))
 
 
+@contextmanager
+def _measured(nanoseconds, name):
+    began = time.perf_counter_ns()
+    yield
+    nanoseconds[name] += time.perf_counter_ns() - began
+
+
 def test_times_lie_between_those_of_perf_counter_inside_and_around():
-    timer, inside, around = ComponentTimer(), {"outer": 0, "inner": 0}, {"outer": 0, "inner": 0}
+    timer, inside, around = ComponentTimer(), Counter(), Counter()
     for _ in range(20):
-        moments = [time.perf_counter_ns()]
-        timer.start("outer")
-        moments.append(time.perf_counter_ns())
-        _work()
-        moments.append(time.perf_counter_ns())
-        timer.start("inner")
-        timer.start("inner")  # enters itself: each moment counts once
-        moments.append(time.perf_counter_ns())
-        _work()
-        moments.append(time.perf_counter_ns())
-        timer.end("inner")
-        timer.end("inner")
-        moments.append(time.perf_counter_ns())
-        timer.end("outer")
-        moments.append(time.perf_counter_ns())
-        around["outer"] += moments[6] - moments[0]
-        inside["outer"] += moments[5] - moments[1]
-        around["inner"] += moments[5] - moments[2]
-        inside["inner"] += moments[4] - moments[3]
+        with _measured(around, "outer"):
+            timer.start("outer")
+            with _measured(inside, "outer"):
+                _work()
+                with _measured(around, "inner"):
+                    timer.start("inner")
+                    timer.start("inner")  # enters itself: each moment counts once
+                    with _measured(inside, "inner"):
+                        _work()
+                    timer.end("inner")
+                    timer.end("inner")
+            timer.end("outer")
     totals = timer.take()
     for name in ("outer", "inner"):
         assert inside[name] <= totals[name].nanoseconds <= around[name]
