@@ -38,6 +38,7 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(found)
 
 
+@pytest.mark.slow
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)

@@ -71,6 +71,7 @@ def test_points_curves_and_bars_are_the_tables_numbers():
     assert "could not be told" in {text.get_text() for text in ax.texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 3, 200, 8142])
 @pytest.mark.parametrize("empty", [False, True])
 def test_any_number_of_classes_and_undefined_values_draw(classes, empty):

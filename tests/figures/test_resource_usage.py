@@ -54,6 +54,7 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_from_a_full_history():
     drawn = dict(figures(_history()))
     assert set(drawn) == ALL
@@ -90,6 +91,7 @@ def test_shares_add_up_to_one_and_are_written_beside_the_bars():
     assert any(text.startswith("29.8%") for text in _texts(figure))  # backward: 3.1 of 10.4 s
 
 
+@pytest.mark.slow
 def test_many_components_and_epochs_stay_readable():
     names = [f"component {i}" for i in range(30)]
     history = _history(epochs=BARS_SHOWN + 40, components=names)

@@ -275,6 +275,7 @@ def test_drawing_images_stays_a_small_share_of_the_time():
     assert monitor.closing() == []  # of the last epoch already
 
 
+@pytest.mark.slow
 def test_images_stay_few_in_a_long_run():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)

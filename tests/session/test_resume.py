@@ -16,6 +16,8 @@ from tests.histories import plain_history
 from tests.processes import context
 from tests.training import GROUPS, load_checkpoint, make_batches, open_session, save_checkpoint, train, validate
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, BATCHES = 4, 6
 
 

@@ -111,6 +111,7 @@ def test_recall_is_that_of_class_performance_and_all_is_json(run):
     json.dumps(metrics["diagnostics"], allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_export_has_figures_galleries_and_tables(run, tmp_path):
     folder, _, _ = run
     report = export(folder, tmp_path)
@@ -227,6 +228,7 @@ def test_two_attributes_of_one_pass(tmp_path):
     assert read_run(tmp_path).tables[diagnostics_tag("one")].steps.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_one_update_for_a_whole_validation_finds_its_passes(tmp_path):
     model, optimizer = _problem()
     indices = {"digit": {name: i for i, name in enumerate(COUNTS)}}
@@ -324,6 +326,7 @@ def test_options_that_cannot_work_are_refused(options, message):
         LongTailDiagnostics(classes=GROUPS, **options)
 
 
+@pytest.mark.slow
 def test_names_are_only_ever_text(tmp_path):
     groups = ClassGroups.from_counts({"d/<i>$x$": {"<b>|`": 900, "$a_$": 300, "c": 4}})
     tracker = LongTailDiagnostics(classes=groups, save_dir=tmp_path, n_bootstrap=5)
@@ -387,6 +390,7 @@ def _sheets(folder, model, images, attention, inputs=lambda x: (x,), **options):
     return {tag: shown[tag][-1].pixels.shape[0] for tag in shown if "/gallery/" in tag}
 
 
+@pytest.mark.slow
 def test_the_gallery_shows_where_the_model_looks_and_training_does_not_notice(tmp_path):
     images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     plain, watched = _Attentive(), _Attentive()

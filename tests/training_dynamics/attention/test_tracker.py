@@ -89,6 +89,7 @@ def test_without_a_probe_the_first_training_pass_of_an_epoch_is_watched(tmp_path
     assert visualizer.attention_maps[0]["attention"].shape == (4, 2, 16, 16)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_keeps_its_graphs_and_is_seen_through_the_probe(tmp_path):
     torch._dynamo.reset()
     model = _Classifier()
@@ -321,6 +322,7 @@ def test_rollout_goes_through_all_layers_or_is_not_drawn():
     assert "rollout/overlay" not in _figures(_Patches(layers=1), torch.rand(2, 3, 32, 32))
 
 
+@pytest.mark.slow
 def test_windows_of_images_have_no_overlay_and_no_rollout():
     assert set(_figures(_Patches(windows=True), torch.rand(2, 3, 32, 32))) == {
         "layers.0/heads", "layers.1/heads", "entropy"
@@ -334,6 +336,7 @@ def test_tokens_are_no_images_and_a_grid_can_be_given(overlays):
     assert [patches.shape for patches in overlays["layers.1"][0]] == [(4, 5)] * 2
 
 
+@pytest.mark.slow
 def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
     model = _Patches(layers=12)
     visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 32, 32), max_images=5)
@@ -518,6 +521,7 @@ def test_looking_at_what_is_no_image_finds_nothing_and_leaves_the_model_as_it_wa
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_end_draws_only_what_was_not_drawn():
     visualizer = AttentionVisualizer(_Patches(), probe=torch.rand(2, 3, 32, 32))
     assert visualizer.closing() == []

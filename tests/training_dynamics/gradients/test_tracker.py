@@ -391,6 +391,7 @@ def test_a_hooked_model_can_be_copied_and_pickled_and_its_copies_are_free():
     assert tracker.get_metrics()["epochs"] == [0]
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_over_a_long_run():
     model = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
@@ -488,6 +489,7 @@ def test_bad_arguments_are_refused_by_name(options, message):
         GradientTracker(**options)
 
 
+@pytest.mark.slow
 def test_a_plain_loop_writes_its_figures(tmp_path):
     model = _model()
     tracker = GradientTracker(model=model, save_dir=tmp_path)
