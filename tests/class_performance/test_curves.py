@@ -77,6 +77,7 @@ def test_resampling_with_weight_one_changes_nothing(problem):
     np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
 
 
+@pytest.mark.slow
 @given(problems, st.integers(0, 2**31))
 def test_whole_weights_are_repeated_positives(problem, seed):
     scores, positive = _arrays(problem)

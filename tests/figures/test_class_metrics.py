@@ -100,6 +100,7 @@ def test_unknown_counts_and_missing_data_say_so():
     assert "both a training count and a defined F1" in drawn["f1_by_training_count"].axes[0].texts[0].get_text()
 
 
+@pytest.mark.slow
 def test_drawing_leaves_matplotlibs_settings_alone():
     import matplotlib as mpl
 

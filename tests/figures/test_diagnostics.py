@@ -52,6 +52,7 @@ def _drawn(history, **options):
     return by_name(figures(history, **options))
 
 
+@pytest.mark.slow
 def test_points_curves_and_bars_are_the_tables_numbers():
     history = _history({"a": 900, "b": 300, "c": 60, "d": 4})
     drawn = _drawn(history)

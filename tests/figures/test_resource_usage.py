@@ -111,6 +111,7 @@ def test_a_component_that_came_later_counts_nothing_before():
     assert components.seconds[components.names.index("late")].tolist() == [0.0, 5.0]
 
 
+@pytest.mark.slow
 def test_names_are_text_in_every_figure():
     history = _history(components=(HOSTILE, "b"))
     drawn = dict(figures(history))
@@ -176,6 +177,7 @@ def test_an_epoch_that_is_not_there_is_said():
         list(figures(_history(), step=9))
 
 
+@pytest.mark.slow
 def test_images_are_pixels():
     drawn = dict(component_images(_history(), 2))
     assert set(drawn) == {"component_times", "component_shares"}

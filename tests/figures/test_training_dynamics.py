@@ -62,6 +62,7 @@ def test_an_empty_history_has_no_figures():
     assert dict(figures(History("r"))) == {}
 
 
+@pytest.mark.slow
 def test_what_was_never_finite_or_zero_is_drawn_empty_not_refused():
     history = History("r")
     for step, value in enumerate((0.0, np.inf, np.nan), start=1):

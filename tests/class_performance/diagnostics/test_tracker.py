@@ -403,6 +403,7 @@ def test_the_gallery_shows_where_the_model_looks_and_training_does_not_notice(tm
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_more_than_the_images_has_a_gallery_without_attention(tmp_path, caplog):
     class Two(_Attentive):
         def forward(self, images, scale):

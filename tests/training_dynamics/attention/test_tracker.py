@@ -113,6 +113,7 @@ def test_a_compiled_model_without_a_probe_is_told_about(caplog):
     assert "give AttentionVisualizer a probe" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_plain_loop_and_its_figures(tmp_path):
     model = _Classifier()
     visualizer = AttentionVisualizer(model=model, save_dir=tmp_path)
@@ -168,6 +169,7 @@ def test_a_probe_that_raises_leaves_everything_as_it_was():
     assert torch._C._len_torch_dispatch_stack() == 0
 
 
+@pytest.mark.slow
 def test_a_model_trained_through_another_wrapper_is_told_about(tmp_path, caplog):
     model = _Classifier()
     compiled = torch.compile(model, backend="eager")
@@ -353,6 +355,7 @@ def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
     assert len(set(visualizer.visualize())) == 12 * 3 + 2
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_over_epochs_and_metrics_are_small():
     model = _Patches(layers=4)
     most = 2 * 2**20
