@@ -21,6 +21,8 @@ from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log
 from tests.plugin.tab import HOSTILE, REST, shown
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 RUNS = ("baseline", "focal & <b>")
 

@@ -21,6 +21,7 @@ def static(tmp_path, monkeypatch):
     return tmp_path / "plugins" / "tbmetrics_longtail" / "static"
 
 
+@pytest.mark.browser
 def test_the_card_of_the_page_is_shown(page, static, tmp_path):
     module, lines = SAMPLES.findall((ROOT / "docs" / "contributing.md").read_text(encoding="utf-8"))
     imported, entry = lines.splitlines()

@@ -17,6 +17,8 @@ from tbmetrics.records import GALLERY_KINDS, diagnostics_tag, findings_table_tag
 from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
 from tests.plugin.tab import card, expect, open_frame, screenshot, shown
 
+pytestmark = pytest.mark.slow
+
 COUNTS = {"a": 400, "b": 200, "c": 60, "d": 30, "<img src=x onerror=alert(1)>": 6, "f": 3}
 
 
