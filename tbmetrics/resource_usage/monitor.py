@@ -196,7 +196,7 @@ class ResourceMonitor(Tracker):
 
     def closing(self) -> list[Image]:
         """The images of the last epoch, if `images` is set and they were not drawn yet."""
-        if self._drawing is None or not self.epoch_data:
+        if self._drawing is None or not self.epoch_data or self._undrawn_epoch is not None:  # not filed: interrupted
             return []
         return self._drawing.draw(self.history, self.epoch_data[-1]["epoch"])
 

@@ -72,7 +72,7 @@ def _train_until_interrupted(log_dir, steps):
 
 
 def _counter():
-    return context.Value("q", -1)
+    return context.RawValue("q", -1)  # without a lock, which a killed process would keep
 
 
 def _exit_code_after(number, is_due, function, *args):
