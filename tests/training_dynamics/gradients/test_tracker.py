@@ -489,7 +489,7 @@ def test_update_before_hooks_says_what_is_missing():
         ({"model": [1]}, r"model must be a torch.nn.Module, got list"),
         ({"optimizer": "adam"}, r"optimizer must be a torch.optim.Optimizer or a sequence of them, got str"),
         ({"every": 0}, r"every must be a whole number of at least 1, got 0"),
-        ({"on_nonfinite": "stop"}, r"on_nonfinite must be 'warn', 'raise' or 'ignore', got 'stop'"),
+        ({"on_nonfinite": "stop"}, r"on_nonfinite must be one of 'warn', 'raise', 'ignore', got 'stop'"),
         ({"include": ["conv*"]}, r"no parameter fits 'conv\*'"),
         ({"scaler": 2.0}, r"scaler must be a torch.amp.GradScaler, got float"),
         ({"vanishing_threshold": 5, "exploding_threshold": 1}, r"below exploding_threshold, got 5 and 1"),
