@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.figures.shown import MOST_SHOWN, Figures
+from tbmetrics.figures.output import MOST_SHOWN, Figures
 from tbmetrics.figures.style import new_figure
 
 PNG = b"\x89PNG\r\n\x1a\n"

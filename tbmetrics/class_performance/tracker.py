@@ -297,8 +297,7 @@ class ClassPerformanceTracker(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.class_metrics import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures, save_figures
 
         if self._unrecorded and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from tbmetrics.classes.groups import ClassGroups
     from tbmetrics.session.session import TBMetrics
 
+__all__ = ["TBMetricsCallback"]
+
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
@@ -103,12 +105,12 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         """Begins an epoch."""
-        self._rounds.of_epoch(trainer.current_epoch)
+        self._rounds.enter_epoch(trainer.current_epoch)
         self._rounds.epoch(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
         """The batch has arrived."""
-        self._rounds.of_epoch(trainer.current_epoch)
+        self._rounds.enter_epoch(trainer.current_epoch)
         self._rounds.before_batch(trainer.global_step)
         if self.session is not None:
             self.session.count_samples(batch)
@@ -151,9 +153,8 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         session = self._rounds.running
         if session is None or session.class_performance is None or dataloader_idx != self._dataloader:
             return
-        found = self._outputs(outputs, batch) if self._outputs else logits_and_labels(outputs, batch)
-        logits, labels, *numbers = found
-        session.update(logits, labels, indices=numbers[0] if numbers else self._numbers.of_batch(batch_idx, labels))
+        logits, labels, *numbers = (self._outputs or logits_and_labels)(outputs, batch)
+        session.update(logits, labels, indices=numbers[0] if numbers else self._numbers.numbers(batch_idx, labels))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
         """Writes what was measured."""
@@ -181,8 +182,8 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
 def model_of(module: Any) -> nn.Module:
     """The child that holds all parameters of a LightningModule, else the module itself."""
     inside = [child for child in module.children() if any(True for _ in child.parameters())]
-    own = any(True for _ in module.parameters(recurse=False))
-    only_one = len(inside) == 1 and not own and not isinstance(inside[0], nn.ModuleList | nn.ModuleDict)
+    has_parameters = any(True for _ in module.parameters(recurse=False))
+    only_one = len(inside) == 1 and not has_parameters and not isinstance(inside[0], nn.ModuleList | nn.ModuleDict)
     model: nn.Module = inside[0] if only_one else module
     return model
 

@@ -75,7 +75,7 @@ class Rounds:
             return {}
         return {"epoch": self._epoch, "next_epoch": self.next_epoch, "session": self.session.state_dict()}
 
-    def of_epoch(self, epoch: int) -> None:
+    def enter_epoch(self, epoch: int) -> None:
         """What comes is of the framework's `epoch`; ends one before it that a checkpoint cut off at its last batch."""
         if epoch > self._epoch:
             self.end()
@@ -146,8 +146,8 @@ def without_padding(logits: Any, labels: Any, ignored: int = -100) -> tuple[Tens
     if truth.ndim != scores.ndim - 1:
         return scores, truth
     truth = truth.reshape(-1)
-    kept = truth != ignored
-    return scores.reshape(-1, scores.shape[-1])[kept], truth[kept]
+    is_labelled = truth != ignored
+    return scores.reshape(-1, scores.shape[-1])[is_labelled], truth[is_labelled]
 
 
 class SampleNumbers:
@@ -167,8 +167,8 @@ class SampleNumbers:
         if type(sampler) is DistributedSampler and isinstance(size, int):
             self._numbers, self._batch_size = list(sampler), size
 
-    def of_batch(self, batch_idx: int, labels: Any) -> list[int] | None:
+    def numbers(self, batch_idx: int, labels: Any) -> list[int] | None:
         """The numbers of the batch's rows; None where they are not known, or not one a row of `labels`."""
         begin = batch_idx * self._batch_size
-        found = self._numbers[begin : begin + self._batch_size]
-        return found if found and batch_size_of(labels) == len(found) else None
+        numbers = self._numbers[begin : begin + self._batch_size]
+        return numbers if numbers and batch_size_of(labels) == len(numbers) else None

@@ -16,6 +16,8 @@ from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.integrations.rounds import Rounds, without_padding
 from tbmetrics.session.session import DATA_LOADING
 
+__all__ = ["TBMetricsCallback"]
+
 try:
     from transformers.trainer_callback import TrainerCallback as _Base
 except ModuleNotFoundError as error:

@@ -40,6 +40,7 @@ from tbmetrics.records.encoding import (
     table_content,
     table_from_content,
 )
+from tbmetrics.records.history import History, ScalarSeries, Series, Stamped, to_jsonable
 from tbmetrics.records.kinds import (
     ClassList,
     Float32Array,
@@ -147,6 +148,7 @@ __all__ = [
     "FloatArray",
     "HParams",
     "Histogram",
+    "History",
     "Image",
     "IntArray",
     "Layout",
@@ -155,7 +157,10 @@ __all__ = [
     "PRCurve",
     "Record",
     "Scalar",
+    "ScalarSeries",
     "SchemaError",
+    "Series",
+    "Stamped",
     "Table",
     "Text",
     "calibration_tag",
@@ -185,5 +190,6 @@ __all__ = [
     "table_content",
     "table_from_content",
     "tag_part",
+    "to_jsonable",
     "untag_part",
 ]

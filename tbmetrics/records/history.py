@@ -1,4 +1,4 @@
-"""What was measured, as numpy, kept in memory or read back from event files: the source of every figure."""
+"""Everything measured in one run, kept in memory or read back from event files: the source of every figure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import (
-    ClassList,
-    Histogram,
-    HParams,
-    Image,
-    PRCurve,
-    Record,
-    Scalar,
-    Table,
-    Text,
-)
+from tbmetrics.records.kinds import ClassList, Histogram, HParams, Image, PRCurve, Record, Scalar, Table, Text
 
 R = TypeVar("R")
 
 
-#: Points that a bounded history keeps of each tag, by kind.
+#: Points of each tag that a bounded history keeps, by kind.
 MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
 
 
@@ -40,13 +30,13 @@ class Stamped(NamedTuple):
 
 
 class Series(Generic[R]):
-    """The values of one tag over steps, ascending; writing a step again replaces what it held.
+    """The values of one tag over steps, ascending; writing a step again replaces its value.
 
-    An item may be given as a function that loads it, so that a history read from disk holds offsets, not arrays.
+    An item may be a function that loads it, so that a history read from disk holds offsets, not arrays.
 
     Args:
-        most: points kept at most (at least 2); beyond it every second one is let go and only every second new one
-            kept, again and again, so that what stays is spread evenly. The latest point is always there. None = all.
+        most: number of points to keep (at least 2), or None for all. A full series drops every second point and from
+            then on keeps every second new one, so that the points stay evenly spread. The latest point is always kept.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -54,27 +44,27 @@ class Series(Generic[R]):
         self._wall_times = array("d")
         self._items: Any = self._no_items()
         self._most = most
-        self._stride = 1  # of the points put in order, every how manieth stays
-        self._count = 0  # points put in order
+        self._stride = 1  # keep every `stride`-th new point
+        self._count = 0  # new points so far
 
     @staticmethod
     def _no_items() -> Any:
         return []
 
     def put(self, step: int, wall_time: float, item: R | Callable[[], R]) -> None:
-        """Adds `item` at `step`, or replaces what was there."""
+        """Add `item` at `step`, or replace the item there."""
         if self._most is not None and (not self._steps or step > self._steps[-1]):
             self._make_room(self._most)
-        at = bisect_left(self._steps, step)
-        if at < len(self._steps) and self._steps[at] == step:
-            self._wall_times[at], self._items[at] = wall_time, item
+        index = bisect_left(self._steps, step)
+        if index < len(self._steps) and self._steps[index] == step:
+            self._wall_times[index], self._items[index] = wall_time, item
         else:
-            self._steps.insert(at, step)
-            self._wall_times.insert(at, wall_time)
-            self._items.insert(at, item)
+            self._steps.insert(index, step)
+            self._wall_times.insert(index, wall_time)
+            self._items.insert(index, item)
 
     def extend(self, steps: Sequence[int], wall_times: Sequence[float], items: Sequence[Any]) -> None:
-        """As `put` for each point, all at once: fast."""
+        """Add many points at once; the same as `put` for each, but fast."""
         if self._most is not None:
             for step, wall_time, item in zip(steps, wall_times, items, strict=True):
                 self.put(step, wall_time, item)
@@ -87,43 +77,43 @@ class Series(Generic[R]):
             self._put_in_order()
 
     def _put_in_order(self) -> None:
-        """Sorts by step; of points at one step the last written stays."""
+        """Sort by step; of several points at one step keep the one written last."""
         steps = np.array(self._steps)
         order = np.argsort(steps, kind="stable")
-        kept = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
-        self._steps = array("q", [self._steps[i] for i in kept])
-        self._wall_times = array("d", [self._wall_times[i] for i in kept])
+        last_written = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
+        self._steps = array("q", [self._steps[i] for i in last_written])
+        self._wall_times = array("d", [self._wall_times[i] for i in last_written])
         items, self._items = self._items, self._no_items()
-        self._items.extend(items[i] for i in kept)
+        self._items.extend(items[i] for i in last_written)
 
     def _make_room(self, most: int) -> None:
-        """Lets the last point go if it was held only as the latest; thins all of them where there are too many."""
+        """Drop the last point if it was kept only as the latest, then thin the series if it is full."""
         if self._steps and (self._count - 1) % self._stride:
             del self._steps[-1], self._wall_times[-1], self._items[-1]
         if len(self._steps) >= most:
-            for kept in (self._steps, self._wall_times, self._items):
-                del kept[1::2]
+            for column in (self._steps, self._wall_times, self._items):
+                del column[1::2]
             self._stride *= 2
         self._count += 1
 
     def state(self) -> dict[str, Any]:
-        """Everything held, for `from_state`; of a series in memory."""
-        kept = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
-        return {**kept, "most": self._most, "stride": self._stride, "count": self._count}
+        """The series in plain containers, for `from_state`; only of a series in memory."""
+        points = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
+        return {**points, "most": self._most, "stride": self._stride, "count": self._count}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Series[R]:
-        """What `state` gave."""
-        made = cls(state["most"])
-        made._steps, made._wall_times, made._items = state["steps"], state["wall_times"], state["items"]
-        made._stride, made._count = state["stride"], state["count"]
-        return made
+        """The inverse of `state`."""
+        series = cls(state["most"])
+        series._steps, series._wall_times, series._items = state["steps"], state["wall_times"], state["items"]
+        series._stride, series._count = state["stride"], state["count"]
+        return series
 
     def truncate(self, step: int) -> None:
-        """Drops `step` and everything after it (what a resumed run supersedes)."""
-        at = bisect_left(self._steps, step)
-        del self._steps[at:], self._wall_times[at:], self._items[at:]
-        self._count = (at - 1) * self._stride + 1 if at else 0
+        """Drop `step` and everything after it (what a resumed run supersedes)."""
+        index = bisect_left(self._steps, step)
+        del self._steps[index:], self._wall_times[index:], self._items[index:]
+        self._count = (index - 1) * self._stride + 1 if index else 0
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -146,7 +136,7 @@ class Series(Generic[R]):
         return (self[i] for i in range(len(self)))
 
     def stored(self) -> list[Any]:
-        """The items as they are kept: of a history read from disk, functions that load a record."""
+        """The items as stored: functions that load a record, in a history read from disk."""
         return list(self._items)
 
     def at(self, step: int) -> R:
@@ -182,7 +172,7 @@ class History:
         scalars, pr_curves, histograms, images, texts, tables: series by tag.
         class_lists: `ClassList` by attribute (the latest written).
         hparams: the run's hyperparameters, or None.
-        problems: what was wrong with the files it was read from, in words; empty for one kept in memory.
+        problems: what is wrong with the files it was read from, in words; empty for a history in memory.
 
     Args:
         run: the run's name.
@@ -204,7 +194,7 @@ class History:
         self.problems: list[str] = []
 
     def add(self, stamped: Stamped) -> None:
-        """Keeps one record. A layout is not kept: it says how to show, not what was measured."""
+        """Add one record, except a layout, which says how to show a run and not what was measured."""
         step, wall_time, record = stamped
         if isinstance(record, Scalar):
             self._series(self.scalars, record, ScalarSeries).put(step, wall_time, record.value)
@@ -212,17 +202,17 @@ class History:
             self.class_lists[record.attribute] = record
         elif isinstance(record, HParams):
             self.hparams = record
-        elif (kept := self._series_of(record)) is not None:
-            self._series(kept, record, Series).put(step, wall_time, record)
+        elif (series_by_tag := self._series_by_tag(record)) is not None:
+            self._series(series_by_tag, record, Series).put(step, wall_time, record)
 
-    def _series(self, kept: dict[str, Any], record: Any, kind: type[Any]) -> Any:
+    def _series(self, series_by_tag: dict[str, Any], record: Any, kind: type[Any]) -> Any:
         """The series that `record` belongs to, made on first use."""
-        found = kept.get(record.tag)
-        if found is None:
-            found = kept[record.tag] = kind(self._most.get(type(record)))
-        return found
+        series = series_by_tag.get(record.tag)
+        if series is None:
+            series = series_by_tag[record.tag] = kind(self._most.get(type(record)))
+        return series
 
-    def _series_of(self, record: Record) -> dict[str, Series[Any]] | None:
+    def _series_by_tag(self, record: Record) -> dict[str, Series[Any]] | None:
         by_kind: dict[type, dict[str, Series[Any]]] = {
             PRCurve: self.pr_curves,
             Histogram: self.histograms,
@@ -234,8 +224,9 @@ class History:
 
     def is_empty(self) -> bool:
         """Whether nothing at all was recorded."""
-        kept = (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
-        return not any(kept)
+        return not any(
+            (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
+        )
 
     def filed(self, records: Iterable[Stamped]) -> Iterator[Stamped]:
         """Add each of `records` as it comes, and yield it."""

@@ -130,9 +130,9 @@ def gallery_tag(attribute: str, kind: str, group: str) -> str:
     return f"class_performance/{tag_part(attribute)}/{GALLERY}/{kind}/{group}"
 
 
-def dynamics_tag(quantity: str, of: str = "") -> str:
+def dynamics_tag(quantity: str, name: str = "") -> str:
     """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
-    return f"{DYNAMICS}/{quantity}/{tag_part(of)}" if of else f"{DYNAMICS}/{quantity}"
+    return f"{DYNAMICS}/{quantity}/{tag_part(name)}" if name else f"{DYNAMICS}/{quantity}"
 
 
 def health_tag(kind: str) -> str:
@@ -140,9 +140,9 @@ def health_tag(kind: str) -> str:
     return f"{DYNAMICS}/health/{kind}"
 
 
-def histogram_tag(of: str, name: str) -> str:
+def histogram_tag(area: str, name: str) -> str:
     """Tag of a histogram of "gradients", "weights" or "activations", e.g. `gradients/head.weight`."""
-    return f"{of}/{tag_part(name)}"
+    return f"{area}/{tag_part(name)}"
 
 
 def plugin_of(tag: str) -> str:

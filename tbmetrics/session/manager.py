@@ -180,14 +180,14 @@ class MetricsManager:
             "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two without a model
             are empty. With `diagnostics` also `"diagnostics"`.
         """
-        found = self.tb.get_metrics()
-        dynamics = found.get(TRAINING_DYNAMICS, {})
+        metrics = self.tb.get_metrics()
+        dynamics = metrics.get(TRAINING_DYNAMICS, {})
         return {
-            "class_performance": found.get("class_performance", {}),
-            "resource_usage": found.get(RESOURCE_USAGE, {}),
+            "class_performance": metrics.get("class_performance", {}),
+            "resource_usage": metrics.get(RESOURCE_USAGE, {}),
             "training_dynamics": dynamics,
             "gradient_issues": dynamics.get("issues", {}),
-            **({"diagnostics": found["diagnostics"]} if "diagnostics" in found else {}),
+            **({"diagnostics": metrics["diagnostics"]} if "diagnostics" in metrics else {}),
         }
 
     def state_dict(self) -> dict[str, Any]:

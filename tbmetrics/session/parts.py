@@ -65,82 +65,82 @@ class SessionTrackers:
 
 
 def class_performance_tracker(
-    classes: ClassGroups | Mapping[Any, Any] | None, wanted: ClassPerformanceTracker | bool
+    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
     """The groups and the tracker that TBMetrics' `classes` and `class_performance` ask for."""
-    if isinstance(wanted, ClassPerformanceTracker):
-        return wanted.classes, wanted
-    if classes is None or not wanted:
+    if isinstance(option, ClassPerformanceTracker):
+        return option.classes, option
+    if classes is None or not option:
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
     return groups, ClassPerformanceTracker(classes=groups)
 
 
 def long_tail_diagnostics(
-    wanted: LongTailDiagnostics | bool,
+    option: LongTailDiagnostics | bool,
     classes: ClassGroups | None,
     model: torch.nn.Module | None,
     class_performance: ClassPerformanceTracker | None,
 ) -> LongTailDiagnostics | None:
     """The tracker that TBMetrics' `diagnostics` asks for, with the session's classes, model and thresholds."""
-    if not wanted:
+    if not option:
         return None
-    found = LongTailDiagnostics() if wanted is True else wanted
+    tracker = LongTailDiagnostics() if option is True else option
     tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
     chosen = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
-    found.use(chosen, model, class_performance.thresholds if class_performance is not None else None)
-    if wanted is True and chosen is None:
+    tracker.use(chosen, model, class_performance.thresholds if class_performance is not None else None)
+    if option is True and chosen is None:
         raise InputError(
             "diagnostics=True needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...})), with "
             "class_performance left on"
         )
-    return found
+    return tracker
 
 
 def gradient_tracker(
-    wanted: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
+    option: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
 ) -> GradientTracker | None:
     """The tracker that TBMetrics' `gradients` asks for; a configured one without optimizer gets the session's."""
-    if isinstance(wanted, GradientTracker):
-        wanted.use_optimizers(as_optimizers(optimizer))
-        return wanted
-    if not wanted or model is None:
+    if isinstance(option, GradientTracker):
+        option.use_optimizers(as_optimizers(optimizer))
+        return option
+    if not option or model is None:
         return None
     return GradientTracker(model, optimizer)
 
 
 def attention_visualizer(
-    wanted: AttentionVisualizer | bool, model: torch.nn.Module | None
+    option: AttentionVisualizer | bool, model: torch.nn.Module | None
 ) -> AttentionVisualizer | None:
     """The tracker that TBMetrics' `attention` asks for."""
-    if isinstance(wanted, AttentionVisualizer):
-        return wanted
-    if wanted and model is None:
+    if isinstance(option, AttentionVisualizer):
+        return option
+    if option and model is None:
         raise InputError("attention=True needs a model: give TBMetrics(..., model=model)")
-    return AttentionVisualizer(model) if wanted and model is not None else None
+    return AttentionVisualizer(model) if option and model is not None else None
 
 
-def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
+def resource_monitor(option: ResourceMonitor | bool) -> ResourceMonitor | None:
     """The monitor that TBMetrics' `resources` asks for."""
-    return ResourceMonitor(images=True) if wanted is True else wanted or None
+    return ResourceMonitor(images=True) if option is True else option or None
 
 
 def profiler_tracker(
-    wanted: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
+    option: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
 ) -> ProfilerTracker | None:
     """The profiler that TBMetrics' `profiler` or `trackers` ask for; without a folder of its own it uses `log_dir`."""
-    if wanted is False:
+    if option is False:
         return None
-    if wanted is None:
-        wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
-    if is_url(log_dir) and (wanted is None or wanted is True or wanted.log_dir is None):
-        if wanted is None:
+    if option is None:
+        option = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
+    if is_url(log_dir) and (option is None or option is True or option.log_dir is None):
+        if option is None:
             return None
         raise InputError(
             f"log_dir {log_dir!r} is a URL, and traces need a folder of this machine: "
             "give profiler=ProfilerTracker('traces')"
         )
-    tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
+    tracker = option if isinstance(option, ProfilerTracker) else ProfilerTracker(at=(10,) if option else ())
     if tracker.log_dir is None:
         tracker.log_dir = Path(log_dir)
     return tracker

@@ -141,6 +141,6 @@ def _cell(value: Any) -> str:
 
 def final_metrics(history: History) -> dict[str, float]:
     """The last value of each group metric, for the HParams tab."""
-    wanted = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
+    shown = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
     series = {tag: s for tag, s in history.scalars.items() if tag.startswith("class_performance/")}
-    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in wanted)}
+    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in shown)}

@@ -28,11 +28,11 @@ _KINDS: dict[str, Any] = {
     for kind in (*vars(records).values(), CountBuckets)
     if isinstance(kind, type) and is_dataclass(kind)
 }
-_KEPT = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")
+_SERIES_KINDS = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")
 
 
 def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
-    """`state`, refused where it is not ours, newer than this tbmetrics, or made for something else.
+    """`state`, refused if it is not ours, is newer than this tbmetrics, or was made for something else.
 
     Args:
         state: as `state_dict` gave it.
@@ -54,23 +54,24 @@ def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
     return state
 
 
-def _difference(name: str, came: Any, expected: Any) -> str:
-    if isinstance(came, Mapping) and isinstance(expected, Mapping):
-        for key in [*expected, *came]:
-            if came.get(key) != expected.get(key):
-                return _difference(f"{name} of {key!r}", came.get(key), expected.get(key))
-    if isinstance(came, list) and isinstance(expected, list):
-        odd = [str(x) for x in came if x not in expected][:3], [str(x) for x in expected if x not in came][:3]
-        only = f"only in the state: {odd[0]}, only here: {odd[1]}"
-        return f"its {name} are {len(came)}, here there are {len(expected)}; {only}"
-    return f"its {name} is {came!r}, here it is {expected!r}"
+def _difference(name: str, saved: Any, expected: Any) -> str:
+    if isinstance(saved, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *saved]:
+            if saved.get(key) != expected.get(key):
+                return _difference(f"{name} of {key!r}", saved.get(key), expected.get(key))
+    if isinstance(saved, list) and isinstance(expected, list):
+        only_saved = [str(item) for item in saved if item not in expected][:3]
+        only_expected = [str(item) for item in expected if item not in saved][:3]
+        only = f"only in the state: {only_saved}, only here: {only_expected}"
+        return f"its {name} are {len(saved)}, here there are {len(expected)}; {only}"
+    return f"its {name} is {saved!r}, here it is {expected!r}"
 
 
 def pack(value: Any) -> Any:
     """`value` in plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
     if isinstance(value, np.ndarray):
-        kept = value if value.flags.writeable and all(stride >= 0 for stride in value.strides) else value.copy()
-        return torch.from_numpy(kept)
+        torch_can_share_it = value.flags.writeable and all(stride >= 0 for stride in value.strides)
+        return torch.from_numpy(value if torch_can_share_it else value.copy())
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
@@ -98,19 +99,19 @@ def unpack(value: Any) -> Any:
 
 
 def history_state(history: History) -> dict[str, Any]:
-    """Everything that `history` (one in memory) holds."""
-    kept = {kind: {tag: series.state() for tag, series in getattr(history, kind).items()} for kind in _KEPT}
-    packed: dict[str, Any] = pack({**kept, "class_lists": history.class_lists})
+    """All of `history`, which must be one in memory."""
+    series = {kind: {tag: s.state() for tag, s in getattr(history, kind).items()} for kind in _SERIES_KINDS}
+    packed: dict[str, Any] = pack({**series, "class_lists": history.class_lists})
     return packed
 
 
 def restore_history(history: History, state: Mapping[str, Any]) -> None:
-    """Puts what `history_state` gave in the place of what `history` holds."""
-    for kind in _KEPT:
-        held: dict[str, Any] = getattr(history, kind)
-        held.clear()
+    """Replace the content of `history` by what `history_state` gave."""
+    for kind in _SERIES_KINDS:
+        series_by_tag: dict[str, Any] = getattr(history, kind)
+        series_by_tag.clear()
         for tag, series in state[kind].items():
-            held[tag] = (ScalarSeries if kind == "scalars" else Series).from_state(unpack(series))
+            series_by_tag[tag] = (ScalarSeries if kind == "scalars" else Series).from_state(unpack(series))
     history.class_lists = unpack(state["class_lists"])
 
 

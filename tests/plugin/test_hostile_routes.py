@@ -5,7 +5,7 @@ import json
 import urllib.parse
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plugin.in_process import PREFIX, SECRET, answered, application, client_of, two_runs
@@ -146,7 +146,6 @@ pieces = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ROUTES), st.lists(st.tuples(pieces, pieces), max_size=8))
 def test_any_query_of_any_route_is_answered_or_refused(client, route, pairs):
     query = "&".join(f"{name}={value}" for name, value in [*pairs, *_pairs(GOOD[route])][:8])
@@ -278,7 +277,7 @@ def test_a_real_server_refuses_what_no_browser_would_send(tmp_path):
             ("OPTIONS", f"{PREFIX}/runs", 405),
             ("DELETE", f"{PREFIX}/static/index.js", 405),
         ]:
-            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+            connection = http.client.HTTPConnection(address.hostname, address.port)
             connection.putrequest(method, target, skip_accept_encoding=True)
             connection.endheaders()
             response = connection.getresponse()

@@ -427,7 +427,7 @@ def test_a_card_fills_the_window_and_a_link_leads_to_it(page, board):
     other = page.context.new_page()
     other.goto(link)
     target = other.frame_locator("iframe").locator("[data-card=tradeoff]")
-    expect(target).to_be_in_viewport(timeout=20_000)
+    expect(target).to_be_in_viewport()
     expect(other.frame_locator("iframe").locator("h1")).to_have_text("digit")
     other.close()
 
@@ -453,7 +453,7 @@ def test_back_and_forward_go_through_what_was_chosen(page, board):
 def test_the_state_survives_another_tab_of_tensorboard(page, board):
     tab = open_tab(page, board, attribute="shape", metric="ap", rule="lvis")
     page.get_by_role("tab", name="Time Series").click()
-    page.wait_for_timeout(500)
+    expect(page.get_by_role("tab", name="Time Series")).to_have_attribute("aria-selected", "true")
     page.get_by_role("tab", name="Long Tail").click()
     expect(tab.locator("h1")).to_have_text("shape")
     expect(tab.get_by_label("Metric")).to_have_value("ap")
@@ -466,10 +466,11 @@ def test_habits_are_kept_for_the_next_window(browser, board):
     tab = open_frame(first, board, attribute="digit")
     tab.get_by_label("Metric").select_option("ap")
     tab.get_by_role("combobox", name="Rule of the groups").select_option("terciles")
-    first.wait_for_timeout(400)
+    stored = "[...Object.values(localStorage)].join()"
+    eventually(first, lambda: {"ap", "terciles"} <= set(re.findall(r"\w+", first.evaluate(stored))))
     second = context.new_page()
     second.goto(f"{board}data/plugin_entry.html?name=longtail")
-    expect(second.get_by_label("Metric")).to_have_value("ap", timeout=15_000)
+    expect(second.get_by_label("Metric")).to_have_value("ap")
     expect(second.get_by_role("combobox", name="Rule of the groups")).to_have_value("terciles")
     context.close()
 
@@ -509,6 +510,6 @@ def test_turning_back_before_an_answer_has_come_shows_what_there_was(page, board
         tab.get_by_role("combobox", name=choice).select_option(other)
         for name in names:
             tab.locator(f"[data-card={name}]").scroll_into_view_if_needed()
-            page.wait_for_timeout(50)  # those far from the window rest
+            page.evaluate("new Promise(requestAnimationFrame)")  # those far from the window rest
         tab.get_by_role("combobox", name=choice).select_option(back)
         eventually(page, lambda: bodies() == before)

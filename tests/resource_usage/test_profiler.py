@@ -13,7 +13,8 @@ from examples import digits_longtail
 from tbmetrics import InputError, ProfilerTracker, TBMetrics, TBMetricsWarning, read_run
 from tbmetrics.records.history import History
 from tbmetrics.resource_usage import profiler as profiler_module
-from tests.plugin.logs import get_json, tensorboard_server, until
+from tests.plugin.logs import get_json, tensorboard_server
+from tests.processes import wait_until
 
 TAG = "resource_usage/profiler"
 
@@ -121,7 +122,7 @@ def test_the_file_is_looked_for_once_in_a_while(tmp_path, work, monkeypatch):
     tracker = ProfilerTracker(tmp_path)
     _run(tracker, work, 1)
     (tmp_path / "PROFILE").touch()
-    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._looked + 0.5)
+    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._last_look + 0.5)
     _run(tracker, work, 10)
     assert (tmp_path / "PROFILE").exists()
 
@@ -241,7 +242,9 @@ def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     digits_longtail.main(["--log-dir", str(tmp_path), "--epochs", "1", "--loss", run.name])
     with tensorboard_server(tmp_path) as url:
         base = url + "data/plugin/pytorch_profiler/"
-        runs = until(lambda: get_json(base + "runs"), lambda found: bool(found["runs"]) and not found["loading"])
+        runs = wait_until(
+            lambda: get_json(base + "runs"), lambda answer: bool(answer["runs"]) and not answer["loading"]
+        )
         assert runs["runs"] == [run.name]
         views = get_json(f"{base}views?run={run.name}")
         assert {"Overview", "Operator", "Trace"} <= set(views)

@@ -242,7 +242,7 @@ class LongTailDiagnostics(Tracker):
             self._undrawn.clear()
 
     def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
-        from tbmetrics.figures.gallery import contact_sheet
+        from tbmetrics.figures.panels import contact_sheet
 
         parts = self._attributes[attribute]
         names = parts.classes.names
@@ -295,7 +295,7 @@ class LongTailDiagnostics(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.diagnostics import figures
-        from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.output import save_figures
 
         classes = {a: report.class_list(parts.classes) for a, parts in self._attributes.items()}
         if any(parts.pending for parts in self._attributes.values()) and not self.in_session:

@@ -308,11 +308,11 @@ class AttentionVisualizer(Tracker):
         return self._views.plans(self._store.maps, self._store.entropies())
 
     def _saved(self, figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures
 
         by_name = Figures(figures)
         if self.save_dir is not None:
-            from tbmetrics.figures.saving import save_figures
+            from tbmetrics.figures.output import save_figures
 
             save_figures(by_name, self.save_dir)
         return by_name

@@ -306,8 +306,7 @@ class GradientTracker(Tracker):
         Raises:
             InputError: `save_dir` cannot be written.
         """
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import Figures, save_figures
         from tbmetrics.figures.training_dynamics import figures
 
         by_name = Figures(figures(self.history))

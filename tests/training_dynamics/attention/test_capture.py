@@ -434,7 +434,7 @@ def test_rows_that_take_too_much_are_the_first_alone():
 
 def test_a_pass_stays_within_its_bytes_and_keeps_every_layer():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(24, 12, 24, batch_first=True), 12)
-    x, bounds, most = torch.randn(2, 1024, 24), Bounds(2, 1024), 32 * 2**20
+    x, bounds, most = torch.randn(2, 512, 24), Bounds(2, 512), 8 * 2**20
     _, report = _capture(encoder, x, bounds=bounds, max_bytes=most)
     assert len(report.maps) == 12
     assert sum(found.sample.size for found in report.maps) <= most

@@ -1,4 +1,4 @@
-"""What one event file holds: scalars as columns, everything else as places in the file to decode from when asked."""
+"""Index of one event file: scalars as columns, everything else as offsets to decode from on demand."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.framing import bytes_at, note
+from tbmetrics.events.event_file import bytes_at, note
 from tbmetrics.records import HParams, IntArray, SchemaError
 
 
-class Stored(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record in an event file; calling it decodes it.
 
     Attributes:
-        offset, length: of the bytes in the file: those of the value, or of its whole event where `occurrence` >= 0.
+        offset, length: of the bytes in the file: those of the value, or of its whole event if `occurrence` >= 0.
         tag: of the value.
-        occurrence: which of the event's values of this tag; -1 where the bytes are those of the value alone.
-        metadata: of the tag's first value, which alone carries it.
+        occurrence: which of the event's values of this tag; -1 if the bytes are those of the value alone.
+        metadata: of the tag's first value, the only one that carries it.
         checksum: of the bytes; equal content has an equal one, wherever the file lies.
     """
 
@@ -56,13 +56,14 @@ class Stored(NamedTuple):
         content = bytes_at(self.path, self.offset, self.length)
         if zlib.crc32(content) != self.checksum:
             raise InputError(f"{self.path}: changed since it was indexed; read the log again")
-        alone = self.occurrence < 0
-        return Summary.Value.FromString(content) if alone else decoding.value_at(content, self.tag, self.occurrence)
+        if self.occurrence < 0:
+            return Summary.Value.FromString(content)
+        return decoding.value_at(content, self.tag, self.occurrence)
 
 
 @dataclass(slots=True)
 class Points:
-    """The points of one tag in one file, in the order written; `items` are floats, or `Stored`."""
+    """The points of one tag in one file, in the order written; `items` are floats, or `StoredRecord`."""
 
     kind: str
     metadata: Any
@@ -72,7 +73,7 @@ class Points:
 
 
 class _Block:
-    """Events that hold the same scalars and nothing else: one row an event, one column a tag."""
+    """Events that hold the same scalars and nothing else: a row per event, a column per tag."""
 
     __slots__ = ("order", "steps", "tags", "values", "wall_times")
 
@@ -89,7 +90,7 @@ class _Block:
 
 
 class _Column(NamedTuple):
-    """One tag's share of a block."""
+    """The scalars of one tag in one block."""
 
     order: IntArray
     steps: IntArray
@@ -97,12 +98,12 @@ class _Column(NamedTuple):
     values: Any
 
 
-class FilePart:
-    """What one event file holds, filled by `read_event`.
+class FileIndex:
+    """Contents of one event file, filled by `read_event`.
 
     Attributes:
-        began: the earliest time in it.
-        restart: the step that the last `SessionLog.START` names, or None.
+        began: earliest time in the file.
+        restart: step of the last `SessionLog.START`, or None.
         points: by tag, complete after `finish`.
     """
 
@@ -115,10 +116,10 @@ class FilePart:
         self.problems: list[str] = []
         self._events = 0
         self._blocks: dict[tuple[str, ...], _Block | None] = {}
-        self._loose: dict[str, array[int]] = {}  # by tag, the events of scalars that came outside of blocks
+        self._outside_blocks: dict[str, array[int]] = {}  # by tag, the events of scalars that are in no block
 
     def read_event(self, offset: int, payload: bytes) -> None:
-        """Takes in one event; what is none is a problem."""
+        """Add one event; a payload that is no event is noted as a problem."""
         try:
             event = Event.FromString(payload)
         except Exception as error:  # protobuf's DecodeError has no public base but Exception
@@ -149,7 +150,7 @@ class FilePart:
         self._read_one_by_one(offset, payload, event, values)
 
     def _begin_block(self, tags: tuple[str, ...], values: Any) -> _Block | None:
-        """A block for events with these tags; None where they hold anything but plain scalars."""
+        """A block for events with these tags, or None if they hold anything but plain scalars."""
         only_scalars = bool(tags) and len(set(tags)) == len(tags) and all(v.HasField("simple_value") for v in values)
         known = [self._begin_tag(value) for value in values]
         block = None
@@ -160,10 +161,10 @@ class FilePart:
         return block
 
     def _begin_tag(self, value: Any) -> Points | None:
-        """The points of a tag; None for what is not read, or read whole at once."""
-        found = self.points.get(value.tag)
-        if found is not None:
-            return found
+        """The points of a tag; None if its kind is not read, or is read whole at once."""
+        points = self.points.get(value.tag)
+        if points is not None:
+            return points
         metadata = value.metadata if value.HasField("metadata") else None
         kind = decoding.kind_of(value, metadata)
         if kind is None:
@@ -174,11 +175,11 @@ class FilePart:
             except SchemaError as error:
                 note(self.problems, f"{self.path.name}: {error}")
             return None
-        found = self.points[value.tag] = Points(kind, metadata)
-        return found
+        points = self.points[value.tag] = Points(kind, metadata)
+        return points
 
     def _read_one_by_one(self, offset: int, payload: bytes, event: Any, values: Any) -> None:
-        step, wall_time, after = event.step, event.wall_time, 0
+        step, wall_time, end_of_last = event.step, event.wall_time, 0
         seen: dict[str, int] = {}
         for value in values:
             points = self._begin_tag(value)
@@ -194,45 +195,43 @@ class FilePart:
             points.wall_times.append(wall_time)
             if points.kind == decoding.SCALARS:
                 points.items.append(number)
-                self._loose.setdefault(tag, array("q")).append(self._events)
+                self._outside_blocks.setdefault(tag, array("q")).append(self._events)
                 continue
             occurrence = seen[tag] = seen.get(tag, -1) + 1
             content = value.SerializeToString()
-            at = _place_of(content, payload, after)
-            if at >= 0:
-                after = at + len(content)
-                place = (offset + at, len(content), tag, -1, points.metadata, zlib.crc32(content))
-            else:  # encoded as this library would not
+            start = _start_of_value(content, payload, end_of_last)
+            if start >= 0:
+                end_of_last = start + len(content)
+                place = (offset + start, len(content), tag, -1, points.metadata, zlib.crc32(content))
+            else:  # encoded in another way than this library does
                 place = (offset, len(payload), tag, occurrence, points.metadata, zlib.crc32(payload))
-            points.items.append(Stored(self.path, *place))
+            points.items.append(StoredRecord(self.path, *place))
 
     def finish(self) -> None:
-        """Puts the columns of scalars together, in the order written."""
+        """Join the columns of each scalar, in the order written."""
         columns: dict[str, list[_Column]] = {}
         for block in self._blocks.values():
             for tag, column in block.columns() if block is not None else ():
                 columns.setdefault(tag, []).append(column)
-        for tag, order in self._loose.items():
-            loose = self.points[tag]
-            parts = (np.array(order), np.array(loose.steps), np.array(loose.wall_times), np.array(loose.items))
-            columns.setdefault(tag, []).append(_Column(*parts))
-        for tag, found in columns.items():
-            joined = found[0] if len(found) == 1 else _joined(found)
+        for tag, order in self._outside_blocks.items():
             points = self.points[tag]
-            points.steps, points.wall_times = (
-                array("q", joined.steps.tobytes()),
-                array("d", joined.wall_times.tobytes()),
-            )
+            parts = (np.array(order), np.array(points.steps), np.array(points.wall_times), np.array(points.items))
+            columns.setdefault(tag, []).append(_Column(*parts))
+        for tag, parts_of_tag in columns.items():
+            joined = _joined(parts_of_tag)
+            points = self.points[tag]
+            points.steps = array("q", joined.steps.tobytes())
+            points.wall_times = array("d", joined.wall_times.tobytes())
             points.items = array("d", np.ascontiguousarray(joined.values, dtype=np.float64).tobytes())
         self._blocks.clear()
-        self._loose.clear()
+        self._outside_blocks.clear()
 
 
 def _number_in(value: Any, points: Points) -> float:
-    """The number of a scalar; of anything else 0, after a look whether it is of the kind that the tag has.
+    """The number of a scalar, or 0 for a value of any other kind.
 
     Raises:
-        SchemaError: it is not of that kind.
+        SchemaError: the value is not of the kind that its tag has.
     """
     if points.kind == decoding.SCALARS:
         return decoding.scalar(value)
@@ -242,17 +241,19 @@ def _number_in(value: Any, points: Points) -> float:
     return 0.0
 
 
-def _place_of(content: bytes, payload: bytes, after: int) -> int:
-    """Where an encoded value lies in its event; -1 where it is not to be found.
+def _start_of_value(content: bytes, payload: bytes, end_of_last: int) -> int:
+    """Where an encoded value starts in its event, or -1 if it is not found.
 
-    Values follow each other, each after a byte that says so and its length, seven bits to a byte.
+    Values follow each other, each after a byte for its field and its length, seven bits to a byte.
     """
-    next_one = after + 1 + max((len(content).bit_length() + 6) // 7, 1)
-    return next_one if payload.startswith(content, next_one) else payload.find(content, after)
+    expected = end_of_last + 1 + max((len(content).bit_length() + 6) // 7, 1)
+    return expected if payload.startswith(content, expected) else payload.find(content, end_of_last)
 
 
 def _joined(columns: list[_Column]) -> _Column:
-    """Columns of one tag as one, by the order of their events."""
+    """Columns of one tag as one, in the order of their events."""
+    if len(columns) == 1:
+        return columns[0]
     order, steps, times, values = (np.concatenate(parts) for parts in zip(*columns, strict=True))
     by_order = np.argsort(order, kind="stable")
     return _Column(order[by_order], steps[by_order], times[by_order], values[by_order])
