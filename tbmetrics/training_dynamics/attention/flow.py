@@ -113,13 +113,10 @@ class Flow:
         left, right = args[1:3] if packet in _ADDING else args[:2]
         for weights, values in ((left, right), (right, left)):
             softmax: Softmax | None = self._softmaxes.get(weights)
-            if softmax is not None and (
-                softmax.weights_as_keys is None or self._come_from(values, softmax.weights_as_keys)
-            ):
+            if softmax is not None and self._come_from(values, softmax.weights_as_keys):
                 softmax.is_attention = True
-        product = Product(
-            self._numbers.get(left), self._numbers.get(right), left.shape[max(left.dim() - 2, 0)], right.shape[-1]
-        )
+        rows, columns = left.shape[max(left.dim() - 2, 0)], right.shape[-1]
+        product = Product(self._numbers.get(left), self._numbers.get(right), rows, columns)
         for tensor in outputs:
             self._products.put(tensor, product)
 
@@ -168,8 +165,10 @@ class Flow:
         size = source.untyped_storage().nbytes()
         return all(t.untyped_storage().nbytes() < size or self._numbers.get(t) is not None for t in inputs)
 
-    def _come_from(self, values: Tensor, number: int) -> bool:
-        """Whether values are the model's weights of this number, or were projected from them."""
+    def _come_from(self, values: Tensor, number: int | None) -> bool:
+        """Whether values are the model's weights of this number, or were projected from them; None allows any."""
+        if number is None:
+            return True
         product: Product | None = self._products.get(values)
         return self._numbers.get(values) == number or (product is not None and number in (product.left, product.right))
 

@@ -216,8 +216,8 @@ def sparsity(weights: FloatArray, share: float = 0.9) -> FloatArray:
     ordered = np.sort(weights.astype(np.float64), axis=-1)[..., ::-1]
     total = ordered.sum(axis=-1, keepdims=True)
     reached = np.cumsum(ordered, axis=-1) >= share * total
-    needed = (reached.argmax(axis=-1) + 1) / weights.shape[-1]
-    return _mean_where(needed, total[..., 0] > 0)
+    shares = (reached.argmax(axis=-1) + 1) / weights.shape[-1]
+    return _mean_where(shares, total[..., 0] > 0)
 
 
 def mass_by_group(mean: FloatArray, groups: Sequence[str]) -> Mapping[str, float]:

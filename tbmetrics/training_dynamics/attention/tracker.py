@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.records import ATTENTION, Image, Record, tag_part
+from tbmetrics.records import ATTENTION, Image, tag_part
 from tbmetrics.records.history import Stamped
 from tbmetrics.tracking.cadence import Cadence, DrawingTime
 from tbmetrics.tracking.checks import check_whole_numbers
@@ -237,9 +237,9 @@ class AttentionVisualizer(Tracker):
             plans = sorted(self._plans(), key=attrgetter("rank"))
             return [_image(name, figure) for name, figure in drawn(plans[: self._max_images])]
 
-    def closing(self) -> list[Record]:
+    def closing(self) -> list[Image]:
         """The final figures, if they have not been drawn yet."""
-        return list(self._images()) if self._drawing.due else []
+        return self._images() if self._drawing.due else []
 
     def _explain(self, report: CaptureReport | None, maps: list[CapturedMap]) -> None:
         """Warn once if nothing, or not all, could be captured."""

@@ -20,7 +20,7 @@ _EXTRA_TOKENS = (0, 1, 2, 5)  # none; a class token; and one of distillation; or
 
 
 class Plan(NamedTuple):
-    """A figure that can be drawn; the lower its rank, the more it is worth."""
+    """A figure that can be drawn; the lower its rank, the more telling it is."""
 
     rank: tuple[int, ...]
     name: str
@@ -78,9 +78,10 @@ class AttentionViews:
         """
         for module, by_epoch in maps.items():
             weights = by_epoch[max(by_epoch)].weights
-            for what, index, size in (("sample_idx", sample, len(weights)), ("head_idx", head or 0, weights.shape[1])):
+            limits = ("sample_idx", sample, len(weights)), ("head_idx", head or 0, weights.shape[1])
+            for argument, index, size in limits:
                 if not 0 <= index < size:
-                    raise InputError(f"{what} must lie in 0..{size - 1} for module {module!r}, got {index}")
+                    raise InputError(f"{argument} must lie in 0..{size - 1} for module {module!r}, got {index}")
             yield f"{module}/heads", self._heads(module, by_epoch, sample, head)
 
     def on_images(self, maps: Mapping[str, StoredMap], size: tuple[int, ...], queries: Sequence[str]) -> Array | None:
@@ -161,7 +162,8 @@ class AttentionViews:
             self._sample(i) + (f"\nprompt: {labels[q] if q is not None else 'mean'}" if labels else "")
             for i, q in enumerate(queries)
         ]
-        query = "class prompt" if labels else ("class token" if extra else "mean query")
+        unnamed = "class token" if extra else "mean query"
+        query = "class prompt" if labels else unnamed
         images = [np.asarray(image, dtype=np.float64) for image in (self._images if self._images is not None else ())]
         rows = [f"epoch {epoch}" for epoch in epochs]
         return pictures.overlay(
@@ -189,7 +191,7 @@ def drawn(plans: Iterable[Plan]) -> Iterator[tuple[str, Figure]]:
 
 def _omissions(stored: StoredMap) -> str:
     """Suffix of the title of a heat map that was cut."""
-    parts = [f"one {what} in {step}" for what, step in zip(("query", "key"), stored.steps, strict=True) if step > 1]
+    parts = [f"one {axis} in {step}" for axis, step in zip(("query", "key"), stored.steps, strict=True) if step > 1]
     return f" ({', '.join(parts)})" if parts else ""
 
 
@@ -206,8 +208,8 @@ def _rolled_out(maps: Maps) -> dict[int, StoredMap]:
     return {e: _rolled_map(product, latest[square[0]]) for e, product in rolled.items()}
 
 
-def _rolled_map(rolled: Array, like: StoredMap) -> StoredMap:
-    return StoredMap(rolled[:, None], rolled.mean(axis=1), rolled, 1, (1, 1), like.tokens, like.batch)
+def _rolled_map(rolled: Array, layer: StoredMap) -> StoredMap:
+    return StoredMap(rolled[:, None], rolled.mean(axis=1), rolled, 1, (1, 1), layer.tokens, layer.batch)
 
 
 def images_of_probe(probe: Any) -> Array | None:

@@ -165,8 +165,8 @@ def attention_weights(
     def chunk(positions: Tensor) -> Tensor:
         scores = query.index_select(2, positions) @ key.transpose(-1, -2) * scale
         if mask is not None:
-            part = mask.index_select(mask.dim() - 2, positions)
-            scores = scores.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else scores + part.float()
+            rows = mask.index_select(mask.dim() - 2, positions)
+            scores = scores.masked_fill(~rows, -torch.inf) if rows.dtype == torch.bool else scores + rows.float()
         if is_causal:
             later = torch.arange(keys, device=positions.device) > positions[:, None]
             scores = scores.masked_fill(later, -torch.inf)
@@ -174,8 +174,8 @@ def attention_weights(
             scores = modify(scores, positions)
         return torch.softmax(scores, dim=-1).nan_to_num(0.0)
 
-    rows = torch.arange(0, queries, bounds.row_step((queries, keys), batch), device=query.device)
-    return _cut_sample(map(chunk, rows.split(ROWS_AT_ONCE)), (queries, keys), batch, bounds)
+    computed = torch.arange(0, queries, bounds.row_step((queries, keys), batch), device=query.device)
+    return _cut_sample(map(chunk, computed.split(ROWS_AT_ONCE)), (queries, keys), batch, bounds)
 
 
 def encoder_weights(

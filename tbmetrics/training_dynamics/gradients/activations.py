@@ -141,11 +141,11 @@ class ForwardWatch:
         self._sample, self._sums, self._rows = ForwardSample(), [], {}
         if check:
             self._check("", args)
-        for name, part in self._modules.items():
+        for name, submodule in self._modules.items():
             measured = statistics and name in self.names
-            if measured or (check and not any(True for _ in part.children())):
+            if measured or (check and next(submodule.children(), None) is None):
                 hook = Hook(partial(self._guard, self._look, name, check, measured))
-                self._inner.append(part.register_forward_hook(hook))
+                self._inner.append(submodule.register_forward_hook(hook))
 
     def _look(self, name: str, check: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
         """Hook of one module in a sampled pass."""

@@ -28,29 +28,20 @@ class _Layout:
 
     integer: torch.dtype
     exponent_bits: int
-    mantissa_bits: int
-
-    @property
-    def shift(self) -> int:
-        return self.mantissa_bits - SUB_BITS
+    shift: int  # to the right, so that `SUB_BITS` mantissa bits are left
 
     @property
     def half(self) -> int:
         """Buckets of one sign."""
         return 1 << (self.exponent_bits + SUB_BITS)
 
-    @property
-    def buckets(self) -> int:
-        return 2 * self.half
-
 
 _LAYOUTS = {
-    torch.float64: _Layout(torch.int64, 11, 52),
-    torch.float32: _Layout(torch.int32, 8, 23),
-    torch.bfloat16: _Layout(torch.int16, 8, 7),
-    torch.float16: _Layout(torch.int16, 5, 10),
+    torch.float64: _Layout(torch.int64, 11, 52 - SUB_BITS),
+    torch.float32: _Layout(torch.int32, 8, 23 - SUB_BITS),
+    torch.bfloat16: _Layout(torch.int16, 8, 7 - SUB_BITS),
+    torch.float16: _Layout(torch.int16, 5, 10 - SUB_BITS),
 }
-
 
 #: Float types that can be measured.
 MEASURABLE = frozenset(_LAYOUTS)
@@ -84,8 +75,9 @@ def measure(tensor: Tensor) -> TensorStatistics:
         raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {tensor.dtype}")
     flat = tensor.detach().reshape(-1)
     layout = _LAYOUTS[tensor.dtype]
-    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(layout.buckets - 1)
-    return TensorStatistics(tensor.dtype, _count(indices, layout.buckets), _extremes(flat))
+    buckets = 2 * layout.half
+    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(buckets - 1)
+    return TensorStatistics(tensor.dtype, _count(indices, buckets), _extremes(flat))
 
 
 def _count(indices: Tensor, buckets: int) -> Tensor:
@@ -166,11 +158,11 @@ def _trimmed(
         return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     first, last = int(occupied[0]), int(occupied[-1])
     counts = counts[first : last + 1]
-    needed = (counts > 0) | np.append(counts[1:] > 0, True)  # an empty one before an occupied one gives its edge
-    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][needed]))
-    in_buckets = np.concatenate(([0.0], counts[needed]))
-    middle = (limits[:-1] + limits[1:]) / 2
+    written = (counts > 0) | np.append(counts[1:] > 0, True)  # an empty bucket before an occupied one gives its edge
+    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][written]))
+    in_buckets = np.concatenate(([0.0], counts[written]))
+    midpoints = (limits[:-1] + limits[1:]) / 2
     low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
     return Histogram(
-        tag, limits, in_buckets, low, high, float(middle @ in_buckets[1:]), float(middle**2 @ in_buckets[1:])
+        tag, limits, in_buckets, low, high, float(midpoints @ in_buckets[1:]), float(midpoints**2 @ in_buckets[1:])
     )

@@ -52,9 +52,6 @@ class PassWatch:
         self._measuring.clear()
 
     def _on_counted(self, parameter: Tensor) -> None:
-        self._guard(self._count)
-
-    def _count(self) -> None:
         self.passes += 1
 
     def measure_next(self) -> None:

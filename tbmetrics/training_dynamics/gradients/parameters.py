@@ -73,18 +73,18 @@ class ParameterRows:
 
     def largest(self, most: int) -> list[str]:
         """Names of the `most` largest parameters, in the order of their rows."""
-        sizes = {row: parameter.numel() for row, parameter in self.known()}
+        sizes = {row: parameter.numel() for row, parameter in self.chosen()}
         rows = sorted(sorted(sizes, key=lambda row: (-sizes[row], row))[:most])
         return [self.names[row] for row in rows]
 
     def hookable(self) -> Iterator[Tensor]:
         """The chosen parameters that accumulate gradients; those of lazy modules only once they have a shape."""
-        for _, parameter in self.known():
+        for _, parameter in self.chosen():
             if parameter.requires_grad and parameter.is_leaf and not torch.nn.parameter.is_lazy(parameter):
                 yield parameter
 
-    def known(self) -> Iterator[tuple[int, Tensor]]:
-        """(row, parameter) of each chosen parameter known so far."""
+    def chosen(self) -> Iterator[tuple[int, Tensor]]:
+        """(row, parameter) of each chosen parameter so far."""
         for parameter in self._parameters:
             if (row := self._row_by_id[id(parameter)]) is not None:
                 yield row, parameter

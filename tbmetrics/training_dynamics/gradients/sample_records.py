@@ -107,10 +107,10 @@ class SampleRecords:
             yield Scalar(dynamics_tag("gradient_norm", name), float(gradients[self._rows.names.index(name)]))
         if np.isfinite(weights).any():
             yield Scalar(dynamics_tag("weight_norm"), _global(weights))
-        both = np.isfinite(ratios)
-        if both.any():
-            changed = _global(ratios[both] * weights[both])
-            yield Scalar(dynamics_tag("update_ratio"), changed / _global(weights[both]))
+        measured = np.isfinite(ratios)
+        if measured.any():
+            changed = _global(ratios[measured] * weights[measured])
+            yield Scalar(dynamics_tag("update_ratio"), changed / _global(weights[measured]))
         cosines = table[:, GRADIENT_COSINE]
         cosines = cosines[np.isfinite(cosines)]
         if cosines.size:

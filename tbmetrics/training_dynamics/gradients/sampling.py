@@ -21,17 +21,15 @@ from tbmetrics.training_dynamics.gradients.step_sample import StepSample
 
 
 class StepSampler:
-    """Measures sampled steps where the optimizers step, or, without one, where backward passes finish gradients.
+    """Measures sampled steps when the optimizers step or, without optimizers, when backward passes finish gradients.
 
-    With several optimizers a step is what happens until one of them steps again.
+    With several optimizers a step lasts until one of them steps again.
 
     Args:
-        model, optimizers: what is measured.
-        rows: which parameters.
-        activations: which modules' outputs, see `ForwardWatch`.
-        every, detail_every: when.
-        track_weights, histograms, on_nonfinite: what, see `GradientTracker`.
-        scaler: see `GradientTracker`.
+        rows: the parameters to measure.
+        activations: the modules whose outputs are measured, see `ForwardWatch`.
+        every, detail_every: steps between samples, and between detailed samples.
+        model, optimizers, track_weights, histograms, on_nonfinite, scaler: see `GradientTracker`.
         guard: runs the actions of hooks.
         refuse: with `on_nonfinite="raise"`: called before each step with (name, norm) of its gradients and the forward
             pass; raises if one is not finite.
@@ -162,7 +160,7 @@ class StepSampler:
         self._sample.gradients += packets
         self._sample.take_found_inf(found_inf)
         if self._track_weights and (self._sample.detailed or self._on_nonfinite == "warn"):
-            self._sample.weights += norm_packets(rows, parameters)  # otherwise nobody asks for them
+            self._sample.weights += norm_packets(rows, parameters)  # not needed otherwise
         if self._sample.detailed:
             self._take_details(self._sample, rows, parameters, gradients, id(optimizer))
 
@@ -172,11 +170,11 @@ class StepSampler:
         sample.cosines += self.directions.turn(rows, gradients)
         names = [self._rows.names[row] for row in rows]
         if self._histograms:
-            sample.take_histograms("gradients", zip(names, gradients, strict=True))
+            sample.take_histograms("gradients", names, gradients)
         if self._track_weights:
             self._weights_before[key] = WeightsBefore(rows, parameters)
             if self._histograms:
-                sample.take_histograms("weights", zip(names, parameters, strict=True))
+                sample.take_histograms("weights", names, parameters)
 
     def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         before = self._weights_before.pop(id(optimizer), None)
@@ -190,11 +188,11 @@ class StepSampler:
 
     def _take_weights(self, sample: StepSample) -> None:
         """Measure weights after backward passes without an optimizer; what a step changes is not known here."""
-        rows, parameters = zip(*self._rows.known(), strict=True)
+        rows, parameters = zip(*self._rows.chosen(), strict=True)
         sample.weights += norm_packets(rows, parameters)
         if sample.detailed and self._histograms:
             names = [self._rows.names[row] for row in rows]
-            sample.take_histograms("weights", zip(names, parameters, strict=True))
+            sample.take_histograms("weights", names, parameters)
 
     def _on_gradient(self, parameter: Tensor) -> None:
         self._guard(self._gradient_finished, parameter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -55,9 +55,9 @@ class StepSample:
         if histogram_name is not None and local.dtype in MEASURABLE and local.numel():
             self._gradient_statistics[histogram_name] = measure(local)
 
-    def take_histograms(self, kind: str, named: Iterable[tuple[str, Tensor]]) -> None:
+    def take_histograms(self, kind: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         """Count histograms of tensors of a kind ("gradients", …); of a sharded tensor, its local shard."""
-        local = ((name, dense(tensor)) for name, tensor in named)
+        local = zip(names, map(dense, tensors), strict=True)
         self.take_statistics(kind, {name: measure(t) for name, t in local if t.dtype in MEASURABLE and t.numel()})
 
     def take_statistics(self, kind: str, by_name: Mapping[str, TensorStatistics]) -> None:

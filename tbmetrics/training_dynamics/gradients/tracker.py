@@ -100,8 +100,8 @@ class GradientTracker(Tracker):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         check_choice("on_nonfinite", on_nonfinite, ("warn", "raise", "ignore"))
         if not 0 <= vanishing_threshold < exploding_threshold:
-            given = f"{vanishing_threshold!r} and {exploding_threshold!r}"
-            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {given}")
+            thresholds = f"{vanishing_threshold!r} and {exploding_threshold!r}"
+            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {thresholds}")
         self.save_dir = save_dir
         self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
         self._rows = ParameterRows(model, include, exclude)

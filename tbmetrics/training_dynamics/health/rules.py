@@ -49,16 +49,16 @@ def vanishing(norms: Array, names: Sequence[str], threshold: float = VANISHING_T
     Small parameters of healthy models get there too, so it is sure only if gradients shrink with depth as well.
     """
     medians = _medians(norms)
-    what = f"median gradient norm below {threshold:g}: these parameters hardly learn"
-    finding = _finding("vanishing_gradients", names, medians, _smallest_first(medians < threshold, medians), what)
+    meaning = f"median gradient norm below {threshold:g}: these parameters hardly learn"
+    finding = _finding("vanishing_gradients", names, medians, _smallest_first(medians < threshold, medians), meaning)
     return None if finding is None else replace(finding, sure=by_depth(norms, names) is not None)
 
 
 def exploding(norms: Array, names: Sequence[str], threshold: float = EXPLODING_THRESHOLD) -> Finding | None:
     """Parameters whose median gradient norm is above `threshold`."""
     medians = _medians(norms)
-    what = f"median gradient norm above {threshold:g}: lower the learning rate, clip, or look at the initialisation"
-    return _finding("exploding_gradients", names, medians, _smallest_first(medians > threshold, -medians), what)
+    meaning = f"median gradient norm above {threshold:g}: lower the learning rate, clip, or look at the initialisation"
+    return _finding("exploding_gradients", names, medians, _smallest_first(medians > threshold, -medians), meaning)
 
 
 def by_depth(norms: Array, names: Sequence[str], ratio: float = DEPTH_RATIO) -> Finding | None:
@@ -77,31 +77,31 @@ def by_depth(norms: Array, names: Sequence[str], ratio: float = DEPTH_RATIO) -> 
     if max(early / late, late / early) < ratio:
         return None
     direction = "shrink" if early < late else "grow"
-    what = f"gradients {direction} from {late:.3g} in the last layers to {early:.3g} in the first"
+    meaning = f"gradients {direction} from {late:.3g} in the last layers to {early:.3g} in the first"
     hint = "; normalisation, residual connections or another initialisation help"
-    return _finding("gradients_by_depth", names, medians, first, what + hint)
+    return _finding("gradients_by_depth", names, medians, first, meaning + hint)
 
 
 def dead(norms: Array, names: Sequence[str]) -> Finding | None:
     """Parameters whose gradient was exactly zero in every sample (at least two)."""
     measured = np.isfinite(norms)
     columns = np.flatnonzero((measured.sum(axis=0) >= 2) & (np.where(measured, norms, 0) == 0).all(axis=0))
-    what = "gradient exactly zero in every sample: dead units, a detached branch, or an underflow of half precision"
-    return _finding("dead_layers", names, np.zeros(norms.shape[1]), columns, what)
+    meaning = "gradient exactly zero in every sample: dead units, a detached branch, or an underflow of half precision"
+    return _finding("dead_layers", names, np.zeros(norms.shape[1]), columns, meaning)
 
 
 def frozen(update_ratios: Array, names: Sequence[str], ratio: float = FROZEN_RATIO) -> Finding | None:
     """Parameters that steps hardly change: median update-to-weight ratio below `ratio`."""
     medians = _medians(update_ratios)
-    what = f"the step changes less than {ratio:g} of the weights: learning rate too small, or frozen on purpose"
-    return _finding("frozen_layers", names, medians, _smallest_first(medians < ratio, medians), what)
+    meaning = f"the step changes less than {ratio:g} of the weights: learning rate too small, or frozen on purpose"
+    return _finding("frozen_layers", names, medians, _smallest_first(medians < ratio, medians), meaning)
 
 
 def dead_units(dead_shares: Array, names: Sequence[str], share: float = DEAD_SHARE) -> Finding | None:
     """Modules whose units are almost all zero for whole batches; `dead_shares` of shape (samples, modules)."""
     medians = _medians(dead_shares)
-    what = f"at least {share:.0%} of the units put out zero for the whole batch"
-    return _finding("dead_units", names, medians, _smallest_first(medians >= share, -medians), what)
+    meaning = f"at least {share:.0%} of the units put out zero for the whole batch"
+    return _finding("dead_units", names, medians, _smallest_first(medians >= share, -medians), meaning)
 
 
 def is_spike(value: float, before: Sequence[float]) -> bool:
@@ -133,13 +133,13 @@ def _smallest_first(chosen: NDArray[np.bool_], values: Array) -> NDArray[np.intp
     return columns[np.argsort(values[columns], kind="stable")]
 
 
-def _finding(kind: str, names: Sequence[str], values: Array, columns: NDArray[np.intp], what: str) -> Finding | None:
+def _finding(kind: str, names: Sequence[str], values: Array, columns: NDArray[np.intp], meaning: str) -> Finding | None:
     if not columns.size:
         return None
     layers = tuple((names[i], float(values[i])) for i in columns)
     shown = ", ".join(f"{name} ({value:.3g})" for name, value in layers[:3])
     more = f" and {len(layers) - 3} more" if len(layers) > 3 else ""
-    return Finding(kind, layers, f"{shown}{more}: {what}")
+    return Finding(kind, layers, f"{shown}{more}: {meaning}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +186,8 @@ def find_origin(
     if first is not None:
         return Origin("output", first, f"the output of module {first!r} was the first that is not finite")
     if order and len(bad_gradients) == n_gradients and n_gradients > 1:
-        what = "every module's output was finite but all gradients are not: look at the loss and what follows the model"
-        return Origin("loss", "", what)
+        hint = "look at the loss and what follows the model"
+        return Origin("loss", "", f"every module's output was finite but all gradients are not: {hint}")
     latest = _first_in_backward(bad_gradients, order)
     return Origin("gradient", latest, f"the gradient of {latest!r} was the first in the backward pass not finite")
 
