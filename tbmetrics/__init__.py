@@ -1,6 +1,6 @@
-"""tbmetrics: which classes of a long-tailed problem fail, why, and at what cost, in TensorBoard.
+"""Show in TensorBoard which classes of a long-tailed problem fail, why, and at what cost.
 
-Names load on first use, so `import tbmetrics` itself loads neither torch nor matplotlib.
+Public names are imported on first use, so `import tbmetrics` loads neither torch nor matplotlib.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "AttentionVisualizer": "training_dynamics",
     "AttributeClasses": "classes",
     "ClassGroups": "classes",
@@ -75,9 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tbmetrics' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module = import_module(f"tbmetrics.{_HOMES[name]}")
+    module = import_module(f"tbmetrics.{_MODULES[name]}")
     value = getattr(module, name)
     globals()[name] = value
     return value

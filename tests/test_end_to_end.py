@@ -13,6 +13,8 @@ from tbmetrics.records import scalar_tag
 from tests.plugin.logs import get, get_json, tensorboard_server
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 METRICS = {"precision": precision_score, "recall": recall_score, "f1": f1_score}
 

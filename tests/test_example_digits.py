@@ -11,6 +11,8 @@ from examples import digits_longtail as example
 from tbmetrics import read_run
 from tbmetrics.records import class_table_tag, scalar_tag
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 10
 
 

@@ -12,6 +12,8 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.figures.output import MOST_SHOWN, Figures
 from tbmetrics.figures.style import new_figure
 
+pytestmark = pytest.mark.slow
+
 PNG = b"\x89PNG\r\n\x1a\n"
 SAME_PATH = f"import sys\nsys.path[:0] = {sys.path!r}\n"  # a kernel does not inherit PYTHONPATH
 MEASURE = f"""{SAME_PATH}
@@ -61,7 +63,6 @@ def _run(*cells, env):
     return [cell.outputs for cell in notebook.cells]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the kernel's own
 def test_a_kernel_shows_figures_with_and_without_pyplot():
     outputs = _run(
@@ -71,7 +72,6 @@ def test_a_kernel_shows_figures_with_and_without_pyplot():
     assert "image/png" in outputs[2][-1].data
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_magic_starts_a_tensorboard_with_the_tab(tmp_path):
     binary = tmp_path / "tensorboard"

@@ -46,7 +46,8 @@ _SAFE = "!~*'()-_."  # not escaped by JavaScript's encodeURIComponent
 _PLUGIN = "longtail"
 
 _FRAME = """<p>As in TensorBoard: choose runs, steps, classes, and the thresholds of head and tail.{less}</p>
-<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" srcdoc="{document}"></iframe>
+<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" allow="clipboard-write"
+ srcdoc="{document}"></iframe>
 """
 _DOCUMENT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Long Tail</title>
 <style>{style}</style></head><body><script type="text/plain" id="data">{data}</script>
@@ -64,15 +65,14 @@ def tab_section(page: Page) -> Iterator[Section]:
 
 
 def _body(histories: Mapping[str, History]) -> Iterator[str]:
-    from tbmetrics_longtail.bundle import bundle
+    from tbmetrics_longtail.bundle import bundle, module_texts
 
     data, left_out = payload(histories)
     static = files("tbmetrics_longtail").joinpath("static")
-    texts = {f.name: f.read_text(encoding="utf-8") for f in static.iterdir() if f.name.endswith(".js")}
     document = _DOCUMENT.format(
         style=static.joinpath("style.css").read_text(encoding="utf-8"),
         data=base64.b64encode(data).decode("ascii"),
-        script=bundle(texts, "offline.js", exports=False).replace("</script", "<\\/script"),
+        script=bundle(module_texts(static), "offline/page.js", exports=False).replace("</script", "<\\/script"),
     )
     less = f" To keep the file small {left_out:,} validations in between are left out." if left_out else ""
     yield _FRAME.format(less=less, document=html.escape(document, quote=True))

@@ -1,8 +1,8 @@
-"""The one schema: what a measurement looks like between a tracker, the event file, the exporter and the plugin.
+"""The schema of measurements, shared by trackers, event files, the exporter and the plugin.
 
 A tracker measures with torch and yields frozen records of one of the `kinds`, which hold plain Python and numpy values
-only. The same record goes to the event file, to the in-memory history, and, read back, to figures and the TensorBoard
-plugin. `tags`, `columns` and the version of their `encoding` are spelled here and nowhere else.
+only. The same record goes to the event file, to the in-memory history and, read back, to figures and the TensorBoard
+plugin. `tags`, `columns` and the version of the `encoding` are defined only here.
 """
 
 from __future__ import annotations

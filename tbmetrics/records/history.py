@@ -1,4 +1,4 @@
-"""Everything measured in one run, kept in memory or read back from event files: the source of every figure."""
+"""The measurements of one run, in memory or read from event files: the source of every figure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tbmetrics.records.kinds import ClassList, Histogram, HParams, Image, PRCurv
 R = TypeVar("R")
 
 
-#: Points of each tag that a bounded history keeps, by kind.
+#: Maximum number of points per tag in a bounded history, by kind of record.
 MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
 
 
@@ -35,8 +35,8 @@ class Series(Generic[R]):
     An item may be a function that loads it, so that a history read from disk holds offsets, not arrays.
 
     Args:
-        most: number of points to keep (at least 2), or None for all. A full series drops every second point and from
-            then on keeps every second new one, so that the points stay evenly spread. The latest point is always kept.
+        most: maximum number of points (at least 2), or None for no limit. A full series drops every second point and
+            from then on keeps every second new one, so that points stay evenly spread. The latest is always kept.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -64,7 +64,7 @@ class Series(Generic[R]):
             self._items.insert(index, item)
 
     def extend(self, steps: Sequence[int], wall_times: Sequence[float], items: Sequence[Any]) -> None:
-        """Add many points at once; the same as `put` for each, but fast."""
+        """Add many points at once; equivalent to `put` for each, but faster."""
         if self._most is not None:
             for step, wall_time, item in zip(steps, wall_times, items, strict=True):
                 self.put(step, wall_time, item)
@@ -72,12 +72,12 @@ class Series(Generic[R]):
         self._steps.extend(steps)
         self._wall_times.extend(wall_times)
         self._items.extend(items)
-        ascending = np.array(self._steps[len(self._steps) - len(steps) - 1 if len(self._steps) > len(steps) else 0 :])
-        if (ascending[1:] <= ascending[:-1]).any():
-            self._put_in_order()
+        last_old = max(len(self._steps) - len(steps) - 1, 0)
+        if (np.diff(np.array(self._steps[last_old:])) <= 0).any():
+            self._sort()
 
-    def _put_in_order(self) -> None:
-        """Sort by step; of several points at one step keep the one written last."""
+    def _sort(self) -> None:
+        """Sort by step; keep the last written of several points at one step."""
         steps = np.array(self._steps)
         order = np.argsort(steps, kind="stable")
         last_written = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
@@ -97,20 +97,20 @@ class Series(Generic[R]):
         self._count += 1
 
     def state(self) -> dict[str, Any]:
-        """The series in plain containers, for `from_state`; only of a series in memory."""
+        """The series as plain containers, for `from_state`; it must be in memory."""
         points = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
         return {**points, "most": self._most, "stride": self._stride, "count": self._count}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Series[R]:
-        """The inverse of `state`."""
+        """Restore a series from its `state()`."""
         series = cls(state["most"])
         series._steps, series._wall_times, series._items = state["steps"], state["wall_times"], state["items"]
         series._stride, series._count = state["stride"], state["count"]
         return series
 
     def truncate(self, step: int) -> None:
-        """Drop `step` and everything after it (what a resumed run supersedes)."""
+        """Drop `step` and everything after it, which a resumed run supersedes."""
         index = bisect_left(self._steps, step)
         del self._steps[index:], self._wall_times[index:], self._items[index:]
         self._count = (index - 1) * self._stride + 1 if index else 0
@@ -136,11 +136,11 @@ class Series(Generic[R]):
         return (self[i] for i in range(len(self)))
 
     def stored(self) -> list[Any]:
-        """The items as stored: functions that load a record, in a history read from disk."""
+        """Return the items as stored; in a history read from disk, these are functions that load a record."""
         return list(self._items)
 
     def at(self, step: int) -> R:
-        """The item of `step`.
+        """Return the item at `step`.
 
         Raises:
             KeyError: nothing was recorded at that step.
@@ -152,7 +152,7 @@ class Series(Generic[R]):
 
 
 class ScalarSeries(Series[float]):
-    """The values of one scalar tag over steps."""
+    """The values of one scalar tag over steps, stored compactly."""
 
     @staticmethod
     def _no_items() -> Any:
@@ -165,19 +165,19 @@ class ScalarSeries(Series[float]):
 
 
 class History:
-    """Everything measured in one run, by kind and tag.
+    """The measurements of one run, by kind and tag.
 
     Attributes:
         run: the run's name.
         scalars, pr_curves, histograms, images, texts, tables: series by tag.
         class_lists: `ClassList` by attribute (the latest written).
         hparams: the run's hyperparameters, or None.
-        problems: what is wrong with the files it was read from, in words; empty for a history in memory.
+        problems: what was wrong with the files it was read from, in words; empty for a history in memory.
 
     Args:
         run: the run's name.
-        bounded: keep at most `MOST_POINTS` points of each tag, evenly spread and always the latest, so that memory
-            does not grow with the length of training. A history read from files is not bounded: it holds offsets.
+        bounded: keep at most `MOST_POINTS` points per tag, evenly spread and including the latest, so that memory
+            does not grow with the length of training. A history read from files holds offsets and needs no bound.
     """
 
     def __init__(self, run: str = "", *, bounded: bool = False) -> None:
@@ -194,7 +194,7 @@ class History:
         self.problems: list[str] = []
 
     def add(self, stamped: Stamped) -> None:
-        """Add one record, except a layout, which says how to show a run and not what was measured."""
+        """Add one record; ignore a layout, which is not a measurement."""
         step, wall_time, record = stamped
         if isinstance(record, Scalar):
             self._series(self.scalars, record, ScalarSeries).put(step, wall_time, record.value)
@@ -206,7 +206,7 @@ class History:
             self._series(series_by_tag, record, Series).put(step, wall_time, record)
 
     def _series(self, series_by_tag: dict[str, Any], record: Any, kind: type[Any]) -> Any:
-        """The series that `record` belongs to, made on first use."""
+        """Return the series that `record` belongs to; create it on first use."""
         series = series_by_tag.get(record.tag)
         if series is None:
             series = series_by_tag[record.tag] = kind(self._most.get(type(record)))
@@ -223,19 +223,19 @@ class History:
         return by_kind.get(type(record))
 
     def is_empty(self) -> bool:
-        """Whether nothing at all was recorded."""
+        """Whether nothing was recorded."""
         return not any(
             (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
         )
 
     def filed(self, records: Iterable[Stamped]) -> Iterator[Stamped]:
-        """Add each of `records` as it comes, and yield it."""
+        """Add each record to the history, then yield it."""
         for stamped in records:
             self.add(stamped)
             yield stamped
 
     def __iter__(self) -> Iterator[Stamped]:
-        """Every record, series by series; class lists and hyperparameters at step 0."""
+        """Yield every record, series by series; class lists and hyperparameters at step 0."""
         for tag, scalars in self.scalars.items():
             for step, wall_time, value in zip(scalars.steps, scalars.wall_times, scalars.values, strict=True):
                 yield Stamped(int(step), float(wall_time), Scalar(tag, float(value)))
@@ -253,7 +253,7 @@ class History:
 
 
 def to_jsonable(value: Any) -> Any:
-    """`value` as plain JSON: arrays as lists, mappings and sequences walked, non-finite numbers as None."""
+    """Convert `value` to plain JSON types, recursively: arrays become lists, non-finite numbers None."""
     if isinstance(value, np.ndarray | np.generic):
         return to_jsonable(value.tolist())
     if isinstance(value, float):

@@ -1,7 +1,7 @@
-"""What survives the process: histories and results as plain containers, numbers, strings and tensors, and back again.
+"""Saving and restoring histories and results as plain containers, numbers, strings and tensors.
 
-Everything packed here is read by `torch.load(..., weights_only=True)`: arrays become tensors that share their memory,
-records become dictionaries of their fields.
+Everything packed here can be read by `torch.load(..., weights_only=True)`: arrays become tensors that share their
+memory, records become dictionaries of their fields.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _SERIES_KINDS = ("scalars", "pr_curves", "histograms", "images", "texts", "table
 
 
 def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
-    """`state`, refused if it is not ours, is newer than this tbmetrics, or was made for something else.
+    """Return `state` after checking that it is ours, not newer than this tbmetrics, and made for the same thing.
 
     Args:
-        state: as `state_dict` gave it.
-        what: whose it should be, for messages.
-        expected: entries that must be as given here.
+        state: the result of a `state_dict()`.
+        what: name of the caller, for messages.
+        expected: entries that must have these values.
 
     Raises:
-        InputError: what does not fit, and what was expected.
+        InputError: the state does not fit; the message says what was expected.
     """
     if not isinstance(state, Mapping) or not isinstance(state.get("version"), int):
         raise InputError(f"{what}: expected what its state_dict() gave, got {type(state).__name__} without a version")
@@ -68,10 +68,10 @@ def _difference(name: str, saved: Any, expected: Any) -> str:
 
 
 def pack(value: Any) -> Any:
-    """`value` in plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
+    """Convert `value` to plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
     if isinstance(value, np.ndarray):
-        torch_can_share_it = value.flags.writeable and all(stride >= 0 for stride in value.strides)
-        return torch.from_numpy(value if torch_can_share_it else value.copy())
+        is_shareable = value.flags.writeable and all(stride >= 0 for stride in value.strides)
+        return torch.from_numpy(value if is_shareable else value.copy())
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
@@ -84,13 +84,13 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """The inverse of `pack`; tensors become arrays, dictionaries of a record the record."""
+    """Invert `pack`: tensors become arrays, and dictionaries of fields become records."""
     if isinstance(value, Tensor):
         return value.numpy()
     if isinstance(value, dict) and "record" in value:
         kind = _KINDS[value["record"]]
-        known = {f.name for f in fields(kind)}
-        return kind(**{name: unpack(item) for name, item in value.items() if name in known})
+        names = {f.name for f in fields(kind)}
+        return kind(**{name: unpack(item) for name, item in value.items() if name in names})
     if isinstance(value, dict):
         return {key: unpack(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -99,14 +99,14 @@ def unpack(value: Any) -> Any:
 
 
 def history_state(history: History) -> dict[str, Any]:
-    """All of `history`, which must be one in memory."""
+    """Pack all of `history`, which must be in memory."""
     series = {kind: {tag: s.state() for tag, s in getattr(history, kind).items()} for kind in _SERIES_KINDS}
     packed: dict[str, Any] = pack({**series, "class_lists": history.class_lists})
     return packed
 
 
 def restore_history(history: History, state: Mapping[str, Any]) -> None:
-    """Replace the content of `history` by what `history_state` gave."""
+    """Replace the content of `history` by that of `history_state`."""
     for kind in _SERIES_KINDS:
         series_by_tag: dict[str, Any] = getattr(history, kind)
         series_by_tag.clear()
@@ -116,18 +116,18 @@ def restore_history(history: History, state: Mapping[str, Any]) -> None:
 
 
 def tracker_state(tracker: Tracker, **entries: Any) -> dict[str, Any]:
-    """A tracker's `state_dict`: `entries`, the version, and the history of a tracker that is used alone."""
-    alone = {} if tracker.in_session else {"history": history_state(tracker.history)}
-    return {"version": STATE_VERSION, **entries, **alone}
+    """A tracker's `state_dict`: `entries`, the version, and its own history if it is used without a session."""
+    history = {} if tracker.in_session else {"history": history_state(tracker.history)}
+    return {"version": STATE_VERSION, **entries, **history}
 
 
 def checked_tracker_state(tracker: Tracker, state: Any, **expected: Any) -> Mapping[str, Any]:
-    """`state` for `load_state_dict`, checked; the history of a tracker that is used alone is restored.
+    """Check `state` for `load_state_dict`; restore the history of a tracker that is used without a session.
 
     Raises:
-        InputError: as `checked`.
+        InputError: see `checked`.
     """
-    known = checked(state, f"{type(tracker).__name__}.load_state_dict", **expected)
-    if not tracker.in_session and "history" in known:
-        restore_history(tracker.history, known["history"])
-    return known
+    valid = checked(state, f"{type(tracker).__name__}.load_state_dict", **expected)
+    if not tracker.in_session and "history" in valid:
+        restore_history(tracker.history, valid["history"])
+    return valid

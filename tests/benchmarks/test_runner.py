@@ -42,6 +42,7 @@ def measured(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_the_cheapest_area_runs_end_to_end(tmp_path):
     file = tmp_path / "found.json"
     command = [sys.executable, "-m", "benchmarks", "--only", "events", "--quick", "--child", str(file)]

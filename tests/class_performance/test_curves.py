@@ -38,6 +38,7 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(found)
 
 
+@pytest.mark.slow
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)
@@ -76,6 +77,7 @@ def test_resampling_with_weight_one_changes_nothing(problem):
     np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
 
 
+@pytest.mark.slow
 @given(problems, st.integers(0, 2**31))
 def test_whole_weights_are_repeated_positives(problem, seed):
     scores, positive = _arrays(problem)

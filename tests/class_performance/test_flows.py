@@ -79,6 +79,7 @@ def test_the_flow_adds_up_to_the_confusion_of_groups(single):
             assert confusion.values[r, c] == pytest.approx(flow.values[np.ix_(rows, columns)].sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_multi_label_pairs_go_to_the_strongest_false_prediction():
     logits, labels = _multi()
     expected: dict[tuple[int, int], int] = {}

@@ -52,6 +52,7 @@ def _check(metrics, truth, predicted, ranked):
             assert found["ap"] == pytest.approx(average_precision_score(positive, ranked[:, c]), rel=1e-9)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_multi_label_with_any_scores(data):
     rows = data.draw(st.integers(1, 12))
@@ -68,6 +69,7 @@ def test_multi_label_with_any_scores(data):
         _check(metrics, labels[kept], logits[kept] >= 0, finite)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_single_label_with_any_finite_scores(data):
     rows = data.draw(st.integers(1, 12))

@@ -11,6 +11,8 @@ from torch.utils.data import DistributedSampler
 from tbmetrics import ClassGroups, ClassPerformanceTracker, TBMetrics, TBMetricsWarning, read_run
 from tests.processes import run_ranks
 
+pytestmark = pytest.mark.slow
+
 CLASSES, SAMPLES = 5, 50  # not a multiple of 4: the sampler pads
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 50, 5, 2]})
 COUNTS = ("true_positives", "false_positives", "false_negatives", "support")

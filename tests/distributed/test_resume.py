@@ -8,6 +8,8 @@ from tbmetrics import read_run
 from tests.processes import run_ranks
 from tests.training import load_checkpoint, open_session, parallel_model, save_checkpoint, train
 
+pytestmark = pytest.mark.slow
+
 GENERATOR = torch.Generator().manual_seed(1)
 DATA, TARGETS = torch.randn(32, 6, generator=GENERATOR), torch.randint(0, 3, (32,), generator=GENERATOR)
 

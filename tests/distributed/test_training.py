@@ -12,6 +12,8 @@ from tbmetrics import TBMetrics
 from tests.processes import run_ranks, wait_until
 from tests.training import GROUPS, open_session, parallel_model, train
 
+pytestmark = pytest.mark.slow
+
 DATA = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (32,), generator=torch.Generator().manual_seed(2))
 

@@ -66,6 +66,7 @@ def test_any_bytes_are_read(content):
     _read(content)
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     content = bytearray(whole)
@@ -84,6 +85,7 @@ def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     _read(bytes(content))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_records_whose_checksums_hold_but_whose_content_does_not(payloads, data):
     """What a program writes that means harm, or has a fault of its own."""
@@ -178,6 +180,7 @@ def _picture(content):
     return Summary.Value(tag="t", image=Summary.Image(encoded_image_string=content))
 
 
+@pytest.mark.slow
 def test_a_picture_of_billions_of_pixels_is_not_decoded():
     png = io.BytesIO()
     PillowImage.new("1", (20_000, 20_000)).save(png, format="PNG")

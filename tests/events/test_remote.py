@@ -16,6 +16,8 @@ from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Image, Scalar
 from tests.events.test_writer import wait_until
 
+pytestmark = pytest.mark.slow
+
 GROUPS = ClassGroups.from_counts({"digit": [900, 50, 3]})
 
 

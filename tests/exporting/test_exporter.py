@@ -20,6 +20,8 @@ from tbmetrics.figures.output import slug
 from tbmetrics.records import Histogram, Image, Scalar, Table
 from tests.exporting.logs import HOSTILE, files, grow, names, read_json, train, train_a_model, train_two_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):

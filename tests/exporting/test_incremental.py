@@ -13,6 +13,8 @@ from tbmetrics.exporting import export
 from tbmetrics.exporting.units import _SOURCES
 from tests.exporting.logs import files, grow, names, read_json, train, write_plain
 
+pytestmark = pytest.mark.slow
+
 FORMATS = ["png", "json", "csv", "html"]
 
 

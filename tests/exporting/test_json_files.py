@@ -30,6 +30,7 @@ def out(logdir, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_every_file_follows_the_schema(out):
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

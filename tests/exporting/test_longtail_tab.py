@@ -21,6 +21,8 @@ from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log
 from tests.plugin.tab import HOSTILE, REST, shown
 
+pytestmark = pytest.mark.slow
+
 STEPS = 4
 RUNS = ("baseline", "focal & <b>")
 
@@ -117,10 +119,13 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
         tab.get_by_role("combobox", name="Attribute").select_option("hostile")
         expect(tab.locator(".class-name").first).to_be_visible()
         expect(tab.locator(".notice:visible")).to_have_count(0)
-        card = tab.locator("[data-card=summary]")
+        card = tab.locator("[data-card=training]")
         with page.expect_download() as download:
             card.get_by_role("button", name="Menu of the card").click()
             card.get_by_role("menuitem", name="Download PNG").click()
         assert download.value.suggested_filename.endswith(".png")
+        card.get_by_role("button", name="Menu of the card").click()
+        card.get_by_role("menuitem", name="Copy as LaTeX").click()
+        expect(card.locator(".said")).to_contain_text(re.compile("Table copied|Copy this table"))
         assert page.title() != "owned"
     assert faults == []

@@ -10,6 +10,8 @@ from tests.browser import new_context
 from tests.exporting.logs import HOSTILE, grow, train, write_plain
 from tests.plugin.logs import write_log
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = "</title></script><script>document.title='owned'</script>"
 
 

@@ -11,6 +11,8 @@ from PIL import Image as PillowImage
 from tbmetrics.exporting import export
 from tests.exporting.logs import EVERYTHING, files, train_two_runs
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):

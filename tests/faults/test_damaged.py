@@ -11,6 +11,8 @@ from tbmetrics.events.event_file import Framing, frame
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, write_log
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 STEPS = 40
 ATTRIBUTES = {"x": [f"class {i}" for i in range(12)]}
 TABLE = "longtail/x"

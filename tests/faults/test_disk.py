@@ -27,6 +27,8 @@ from tests.training import (
     unmeasured_parameters,
 )
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 6
 
 

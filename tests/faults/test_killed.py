@@ -23,6 +23,8 @@ from tests.training import (
     save_checkpoint,
 )
 
+pytestmark = pytest.mark.slow
+
 KILLS = 20
 
 
@@ -107,7 +109,6 @@ def _check_export(logs, out, history):
         assert [int(row["step"]) for row in rows if row["tag"] == tag] == series.steps.tolist(), tag
 
 
-@pytest.mark.slow
 def test_twenty_kills_and_one_run(tmp_path):
     log_dir, checkpoint = str(tmp_path / "logs" / "run"), str(tmp_path / "checkpoint.pt")
     chance = random.Random(0)

@@ -25,6 +25,8 @@ from tests.training import (
     unmeasured_parameters,
 )
 
+pytestmark = pytest.mark.slow
+
 STEPS = list(range(1, 9))
 ROOT = Path(__file__).parents[2]
 

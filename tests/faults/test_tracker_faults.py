@@ -14,6 +14,8 @@ from tests.training import (
     unmeasured_parameters,
 )
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 5
 CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "validate", "records", "closing")
 CALLS += ("get_metrics", "state_dict", "load_state_dict", "stop")

@@ -7,6 +7,8 @@ from torch.utils.data import DataLoader, Dataset
 from tbmetrics import read_run
 from tests.training import make_model, open_session, train
 
+pytestmark = pytest.mark.slow
+
 
 class Rows(Dataset):
     """Forty rows; a worker that is asked for the odd one raises."""

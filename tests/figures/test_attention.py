@@ -28,6 +28,7 @@ def test_heads_side_by_side(heads, queries, keys):
     assert len(_images(figure)) == shown + 1  # and the bar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3, 50])
 def test_evolution_shows_the_first_and_the_latest_epoch(epochs):
     figure = attention.evolution({e: _weights(10, 16) for e in range(epochs)}, "m")

@@ -52,6 +52,7 @@ def _drawn(history, **options):
     return by_name(figures(history, **options))
 
 
+@pytest.mark.slow
 def test_points_curves_and_bars_are_the_tables_numbers():
     history = _history({"a": 900, "b": 300, "c": 60, "d": 4})
     drawn = _drawn(history)
@@ -71,6 +72,7 @@ def test_points_curves_and_bars_are_the_tables_numbers():
     assert "could not be told" in {text.get_text() for text in ax.texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 3, 200, 8142])
 @pytest.mark.parametrize("empty", [False, True])
 def test_any_number_of_classes_and_undefined_values_draw(classes, empty):

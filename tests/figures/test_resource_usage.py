@@ -54,6 +54,7 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
+@pytest.mark.slow
 def test_every_figure_is_drawn_from_a_full_history():
     drawn = dict(figures(_history()))
     assert set(drawn) == ALL
@@ -90,6 +91,7 @@ def test_shares_add_up_to_one_and_are_written_beside_the_bars():
     assert any(text.startswith("29.8%") for text in _texts(figure))  # backward: 3.1 of 10.4 s
 
 
+@pytest.mark.slow
 def test_many_components_and_epochs_stay_readable():
     names = [f"component {i}" for i in range(30)]
     history = _history(epochs=BARS_SHOWN + 40, components=names)
@@ -109,6 +111,7 @@ def test_a_component_that_came_later_counts_nothing_before():
     assert components.seconds[components.names.index("late")].tolist() == [0.0, 5.0]
 
 
+@pytest.mark.slow
 def test_names_are_text_in_every_figure():
     history = _history(components=(HOSTILE, "b"))
     drawn = dict(figures(history))
@@ -174,6 +177,7 @@ def test_an_epoch_that_is_not_there_is_said():
         list(figures(_history(), step=9))
 
 
+@pytest.mark.slow
 def test_images_are_pixels():
     drawn = dict(component_images(_history(), 2))
     assert set(drawn) == {"component_times", "component_shares"}

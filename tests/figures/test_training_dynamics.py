@@ -49,6 +49,7 @@ def history_of(layers, samples, epochs=True):
     return history
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("layers", "samples"), [(1, 1), (3, 2), (25, 40), (200, 700)])
 def test_every_figure_is_drawn_without_a_warning(layers, samples):
     drawn = dict(figures(history_of(layers, samples)))
@@ -61,6 +62,7 @@ def test_an_empty_history_has_no_figures():
     assert dict(figures(History("r"))) == {}
 
 
+@pytest.mark.slow
 def test_what_was_never_finite_or_zero_is_drawn_empty_not_refused():
     history = History("r")
     for step, value in enumerate((0.0, np.inf, np.nan), start=1):

@@ -110,6 +110,7 @@ def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, w
         assert b"does not describe the buckets" in answer.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", VALUES)
 def test_any_value_of_any_parameter_is_answered_or_refused(client, what):
     for route in ROUTES:
@@ -152,6 +153,7 @@ def test_any_query_of_any_route_is_answered_or_refused(client, route, pairs):
     _get(client, route, query)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_parameters(client):
     many = "&".join(f"class_index={i}" for i in range(100_000))
     assert _get(client, "histories", f"run=a&attribute=x&column=f1&{many}").status == 400
@@ -262,6 +264,7 @@ def test_a_fault_of_ours_is_a_sentence_and_no_trace(client, monkeypatch, caplog)
     assert "secret path" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_real_server_refuses_what_no_browser_would_send(tmp_path):
     two_runs(tmp_path)
     with tensorboard_server(tmp_path) as base:

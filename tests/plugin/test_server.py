@@ -13,6 +13,8 @@ from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, c
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, wait_for_steps, write_log
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.slow
+
 STEPS = 1000
 NAMES = ("a", "<img src=x onerror=alert(1)>", "../../etc/passwd")
 

@@ -168,6 +168,7 @@ def test_counters_of_the_allocator_are_by_epoch():
         assert _value(monitor, "memory/alloc_retries", [0, -1][added == 2]) == added
 
 
+@pytest.mark.slow
 def test_epochs_of_different_batch_sizes_give_the_largest_that_fits():
     clock = FakeClock()
     cuda = FakeCuda(clock)
@@ -275,6 +276,7 @@ def test_drawing_images_stays_a_small_share_of_the_time():
     assert monitor.closing() == []  # of the last epoch already
 
 
+@pytest.mark.slow
 def test_images_stay_few_in_a_long_run():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)

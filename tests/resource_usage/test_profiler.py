@@ -232,6 +232,7 @@ def test_switched_off_it_says_so(tmp_path, work):
     TBMetrics(tmp_path, enabled=False).profile()  # a no-op, as everything is
 
 
+@pytest.mark.slow
 def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     if importlib.util.find_spec("torch_tb_profiler") is None:
         report = pytest.fail if os.environ.get("CI") else pytest.skip

@@ -14,6 +14,8 @@ from torch import nn
 from tbmetrics import InputError, MetricsManager, read_run
 from tbmetrics.records import PARAMETERS_TAG, class_table_tag
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).with_name("guide.md").read_text(encoding="utf-8")
 SAMPLES = dict(re.findall(r"^## (.*?)\n\n```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
 EPOCHS = 3

@@ -432,6 +432,7 @@ def test_rows_that_take_too_much_are_the_first_alone():
     torch.testing.assert_close(kept.mean.double(), expected[:, 0, ::32].mean(1), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_pass_stays_within_its_bytes_and_keeps_every_layer():
     encoder = nn.TransformerEncoder(nn.TransformerEncoderLayer(24, 12, 24, batch_first=True), 12)
     x, bounds, most = torch.randn(2, 512, 24), Bounds(2, 512), 8 * 2**20
@@ -488,6 +489,7 @@ def test_windowed_attention_keeps_its_windows_as_samples():
     assert report.maps[0].weights.shape == (2, 2, 4, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 def test_flex_attention_with_a_modified_score_and_a_block_mask():
     from torch.nn.attention.flex_attention import create_block_mask, flex_attention

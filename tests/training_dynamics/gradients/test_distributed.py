@@ -7,6 +7,8 @@ from tbmetrics import GradientTracker
 from tests.processes import run_ranks
 from tests.training import parallel_model, train
 
+pytestmark = pytest.mark.slow
+
 DATA = torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (16,), generator=torch.Generator().manual_seed(2))
 
