@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +104,7 @@ class AttentionVisualizer(Tracker):
         _check_names(grid, sample_names, probe)
         self.save_dir = save_dir
         self._bounds = Bounds(max_samples, max_tokens)
-        self._passes = AttentionPasses(
-            model, probe, self._bounds, max_bytes // _PASSES_IN_BUDGET, modules, self._guarded
-        )
+        self._passes = AttentionPasses(model, probe, self._bounds, max_bytes // _PASSES_IN_BUDGET, modules, self.guard)
         self._views = AttentionViews(
             images_of_probe(probe) if images is None else as_images(images),
             tuple(sample_names or ()),
@@ -136,10 +134,6 @@ class AttentionVisualizer(Tracker):
     def remove_hooks(self) -> None:
         """Remove every hook; idempotent."""
         self._passes.detach()
-
-    def _guarded(self, action: Callable[..., Any], *args: Any) -> None:
-        """Run a hook's action through `guard`, which a session may replace after the hooks are set."""
-        self.guard(action, *args)
 
     def start(self) -> None:
         """Set the hooks."""
@@ -308,14 +302,9 @@ class AttentionVisualizer(Tracker):
         return self._views.plans(self._store.maps, self._store.entropies())
 
     def _saved(self, figures: Iterable[tuple[str, Figure]]) -> dict[str, Figure]:
-        from tbmetrics.figures.output import Figures
+        from tbmetrics.figures.output import collect_figures
 
-        by_name = Figures(figures)
-        if self.save_dir is not None:
-            from tbmetrics.figures.output import save_figures
-
-            save_figures(by_name, self.save_dir)
-        return by_name
+        return collect_figures(figures, self.save_dir)
 
 
 def _image(name: str, figure: Figure) -> Image:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ class GradientTracker(Tracker):
             histograms=histograms,
             on_nonfinite=on_nonfinite,
             scaler=scaler,
-            guard=self._guarded,
+            guard=self.guard,
             refuse=self._refuse,
         )
         self._health = HealthLog(vanishing_threshold, exploding_threshold)
@@ -154,10 +154,6 @@ class GradientTracker(Tracker):
     def stop(self) -> None:
         """Remove every hook."""
         self._sampler.detach()
-
-    def _guarded(self, action: Callable[..., Any], *args: Any) -> None:
-        """Run a hook's action through `guard`, which a session may replace after the hooks are set."""
-        self.guard(action, *args)
 
     def _refuse(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
         step = self._sampler.step + 1
@@ -306,13 +302,10 @@ class GradientTracker(Tracker):
         Raises:
             InputError: `save_dir` cannot be written.
         """
-        from tbmetrics.figures.output import Figures, save_figures
+        from tbmetrics.figures.output import collect_figures
         from tbmetrics.figures.training_dynamics import figures
 
-        by_name = Figures(figures(self.history))
-        if self.save_dir is not None:
-            save_figures(by_name, self.save_dir)
-        return by_name
+        return collect_figures(figures(self.history), self.save_dir)
 
 
 def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
