@@ -54,7 +54,7 @@ def test_names_are_text_and_very_many_figures_are_cut_off():
     assert "nothing was measured" in Figures()._repr_html_()
 
 
-def _run(*cells, env):
+def _run_cells(*cells, env):
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient").NotebookClient
     pytest.importorskip("ipykernel")
@@ -65,7 +65,7 @@ def _run(*cells, env):
 
 @pytest.mark.filterwarnings("ignore")  # of the kernel's own
 def test_a_kernel_shows_figures_with_and_without_pyplot():
-    outputs = _run(
+    outputs = _run_cells(
         MEASURE + "tracker.visualize()", "%matplotlib inline", 'tracker.visualize()["digit/pr_curves"]', env={}
     )
     assert outputs[0][-1].data["text/html"].count("<img ") >= 5
@@ -77,7 +77,7 @@ def test_the_magic_starts_a_tensorboard_with_the_tab(tmp_path):
     binary = tmp_path / "tensorboard"
     binary.write_text(f"#!{sys.executable}\n{SAME_PATH}from tensorboard.main import run_main\nrun_main()\n")
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
-    outputs = _run(
+    outputs = _run_cells(
         MEASURE,
         f"from tbmetrics import TBMetrics\nwith TBMetrics({str(tmp_path / 'runs')!r}, classes=tracker.classes) as tb:\n"
         "    tb.update(torch.eye(3), torch.tensor([0, 1, 2]))",

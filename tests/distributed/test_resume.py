@@ -14,7 +14,7 @@ GENERATOR = torch.Generator().manual_seed(1)
 DATA, TARGETS = torch.randn(32, 6, generator=GENERATOR), torch.randint(0, 3, (32,), generator=GENERATOR)
 
 
-def _train(rank, ranks, log_dir, checkpoint, first, until):
+def _train_on_rank(rank, ranks, log_dir, checkpoint, first, until):
     """Epochs `first` to `until`, from the checkpoint unless `first` is 0; the first rank writes it at the end."""
     model = parallel_model(None)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
@@ -35,10 +35,10 @@ def _train(rank, ranks, log_dir, checkpoint, first, until):
 
 @pytest.mark.parametrize(("before", "after"), [(2, 4), (4, 1), (1, 2)])
 def test_a_run_goes_on_on_another_number_of_ranks(tmp_path, before, after):
-    alone_steps, alone = _train(0, 1, str(tmp_path / "alone"), tmp_path / "alone.pt", 0, 4)
+    alone_steps, alone = _train_on_rank(0, 1, str(tmp_path / "alone"), tmp_path / "alone.pt", 0, 4)
     place = (str(tmp_path / "resumed"), str(tmp_path / "resumed.pt"))
-    run_ranks(_train, before, *place, 0, 2)
-    for steps, resumed in run_ranks(_train, after, *place, 2, 4):
+    run_ranks(_train_on_rank, before, *place, 0, 2)
+    for steps, resumed in run_ranks(_train_on_rank, after, *place, 2, 4):
         assert steps == alone_steps
         wanted = {tag: of for tag, of in alone.items() if tag.startswith(("class_performance/", "training_dynamics/"))}
         assert len(wanted) > 20

@@ -18,7 +18,7 @@ DATA = torch.randn(32, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (32,), generator=torch.Generator().manual_seed(2))
 
 
-def _train(rank, ranks, kind, log_dir):
+def _train_on_rank(rank, ranks, kind, log_dir):
     model = parallel_model(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     share = slice(rank, None, ranks)
@@ -33,8 +33,8 @@ def _train(rank, ranks, kind, log_dir):
 
 @pytest.mark.parametrize(("kind", "ranks"), [("ddp", 2), ("fsdp2", 2), ("ddp", 4), ("fsdp2", 4)])
 def test_a_session_over_ranks_measures_what_one_process_does(tmp_path, kind, ranks):
-    classes, norms = _train(0, 1, None, tmp_path / "alone")
-    for of_classes, of_norms in run_ranks(_train, ranks, kind, str(tmp_path / "ranks")):
+    classes, norms = _train_on_rank(0, 1, None, tmp_path / "alone")
+    for of_classes, of_norms in run_ranks(_train_on_rank, ranks, kind, str(tmp_path / "ranks")):
         for label, metrics in classes.items():
             for count in ("true_positives", "false_positives", "false_negatives", "support"):
                 assert of_classes[label][count] == metrics[count]

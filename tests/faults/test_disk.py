@@ -59,7 +59,7 @@ class _Disk:
         return self._write(file, content)
 
 
-def _train(log_dir, break_disk, mend_disk):
+def _train_through_a_fault(log_dir, break_disk, mend_disk):
     """Epochs 0 and 1, then 2 and 3 with a broken disk, then 4 and 5: the warnings, the log and the session."""
     model, optimizer = make_model()
     messages = []
@@ -83,7 +83,7 @@ def _train(log_dir, break_disk, mend_disk):
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES, errno.EIO, errno.EDQUOT, errno.ESTALE])
 def test_a_disk_that_fails_for_a_while_loses_nothing_and_is_told_once(tmp_path, monkeypatch, error):
     disk = _Disk(monkeypatch)
-    messages, history, tb = _train(
+    messages, history, tb = _train_through_a_fault(
         tmp_path, lambda: setattr(disk, "error", error), lambda: setattr(disk, "error", None)
     )
     assert messages.count("cannot write to") == 1
@@ -95,7 +95,9 @@ def test_a_disk_that_fails_for_a_while_loses_nothing_and_is_told_once(tmp_path, 
 
 
 def test_a_directory_that_is_removed_is_made_anew(tmp_path):
-    _, history, _ = _train(tmp_path / "runs" / "a", lambda: shutil.rmtree(tmp_path / "runs"), lambda: None)
+    _, history, _ = _train_through_a_fault(
+        tmp_path / "runs" / "a", lambda: shutil.rmtree(tmp_path / "runs"), lambda: None
+    )
     steps = history.scalars["loss"].steps.tolist()
     assert steps == list(range(steps[0], EPOCHS * 4 + 1))
     assert steps[0] <= 4 * 2 + 2  # what was on the disk when it went is gone; at most a write that was under way
@@ -110,7 +112,7 @@ def _train_with_a_file_at_its_limit(log_dir):
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
     _retry_fast()
-    return _train(log_dir, limit, unlimit)[0]
+    return _train_through_a_fault(log_dir, limit, unlimit)[0]
 
 
 def test_a_file_that_may_not_grow_is_cut_back_to_whole_records_and_goes_on_later(tmp_path):
@@ -134,7 +136,7 @@ def _train_without_permission(log_dir):
         Path(log_dir).chmod(0o755)
 
     _retry_fast()
-    return _train(log_dir, forbid, allow)[0]
+    return _train_through_a_fault(log_dir, forbid, allow)[0]
 
 
 def test_a_directory_that_may_not_be_written_to_any_more_is_written_to_when_it_may(tmp_path):

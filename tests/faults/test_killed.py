@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 
 
-def _train(log_dir, checkpoint, until, steps, flushed):
+def _train_resumably(log_dir, checkpoint, until, steps, flushed):
     """Train up to epoch `until`, from the checkpoint if there is one; count `steps` taken here, and those `flushed`."""
     torch.set_num_threads(1)
     model, optimizer = make_model()
@@ -89,7 +89,7 @@ def _kill_at_step(step, log_dir, checkpoint):
     """Kill a training at one of its steps; returns the step up to which it had flushed."""
     steps, flushed = _counter(), _counter()
     is_due = lambda: steps.value >= step  # noqa: E731
-    assert _exit_code_after(signal.SIGKILL, is_due, _train, log_dir, checkpoint, 10**6, steps, flushed) == -9
+    assert _exit_code_after(signal.SIGKILL, is_due, _train_resumably, log_dir, checkpoint, 10**6, steps, flushed) == -9
     return flushed.value
 
 
@@ -133,8 +133,10 @@ def test_twenty_kills_and_one_run(tmp_path):
     assert saved >= 3, "the kills came too early to mean anything"
 
     until = saved + 3
-    resumed = _train(log_dir, checkpoint, until, _counter(), _counter())
-    whole = _train(str(tmp_path / "whole" / "run"), str(tmp_path / "unused.pt"), until, _counter(), _counter())
+    resumed = _train_resumably(log_dir, checkpoint, until, _counter(), _counter())
+    whole = _train_resumably(
+        str(tmp_path / "whole" / "run"), str(tmp_path / "unused.pt"), until, _counter(), _counter()
+    )
     assert resumed.global_step == whole.global_step == until * BATCHES
     assert _measured(read_run(log_dir)) == _measured(read_run(tmp_path / "whole" / "run"))
     exported = []

@@ -34,7 +34,7 @@ def _raise(*args, **kwargs):
     raise ValueError("planted")
 
 
-def _train(tmp_path, caplog, plant, trackers=()):
+def _train_with_a_fault(tmp_path, caplog, plant, trackers=()):
     model, optimizer = make_model()
     options = {"diagnostics": LongTailDiagnostics(), "attention": AttentionVisualizer(model, quiet=True)}
     tb = open_session(tmp_path, model, optimizer, trackers=trackers, **options)
@@ -53,7 +53,7 @@ def _train(tmp_path, caplog, plant, trackers=()):
 def test_a_tracker_of_ones_own_that_raises_anywhere(tmp_path, caplog, call):
     faulty = Faulty()
     setattr(faulty, call, _raise)
-    model, history = _train(tmp_path, caplog, lambda tb: None, [faulty])
+    model, history = _train_with_a_fault(tmp_path, caplog, lambda tb: None, [faulty])
     assert count_hooks(model) == 0
     assert caplog.text.count("ValueError: planted") >= 1
     assert caplog.text.count("Traceback") == 1
@@ -70,7 +70,7 @@ def test_a_tracker_of_ours_that_raises_anywhere(tmp_path, caplog, part, call):
     def plant(tb):
         object.__setattr__(getattr(tb, part), call, _raise)
 
-    _, history = _train(tmp_path, caplog, plant)
+    _, history = _train_with_a_fault(tmp_path, caplog, plant)
     assert history.problems == []
     assert history.scalars["loss"].steps.tolist() == list(range(1, EPOCHS * 4 + 1))
     if part != "class_performance":
@@ -89,7 +89,7 @@ def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch, part):
         guard = tracker.guard
         monkeypatch.setattr(tracker, "guard", lambda action, *args: raised.append(part) or guard(_raise))
 
-    model, history = _train(tmp_path, caplog, plant)
+    model, history = _train_with_a_fault(tmp_path, caplog, plant)
     assert count_hooks(model) == 0
     assert len(raised) >= 3
     assert "is switched off" in caplog.text

@@ -21,7 +21,7 @@ def _value(monitor, name, index=-1):
     return monitor.history.scalars[f"{TAG}/{name}"][index]
 
 
-def _train(monitor, clock, *, epochs=1, steps=10, batch=32, cuda=None, device_ms=0.0):
+def _pass_epochs(monitor, clock, *, epochs=1, steps=10, batch=32, cuda=None, device_ms=0.0):
     for epoch in range(epochs):
         monitor.start_epoch(epoch)
         for step in range(steps):
@@ -97,7 +97,7 @@ def test_totals_add_up_to_the_wall_clock():
 def test_rates_steps_and_the_time_left():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, total_epochs=5)
-    _train(monitor, clock, epochs=2)
+    _pass_epochs(monitor, clock, epochs=2)
     row = monitor.epoch_data[-1]
     seconds = 10 * 0.014 + 0.06
     assert row["time"] == pytest.approx(seconds)
@@ -126,7 +126,7 @@ def test_a_given_number_of_epochs_rules():
 def test_the_cpu_reports_what_exists_and_nothing_else():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, device="cpu")
-    _train(monitor, clock)
+    _pass_epochs(monitor, clock)
     names = {tag.removeprefix(f"{TAG}/memory/") for tag in monitor.history.scalars if tag.startswith(f"{TAG}/memory/")}
     assert names == {"host_rss_bytes", "host_peak_rss_bytes"}
     assert not [tag for tag in monitor.history.scalars if "device" in tag or "flops" in tag]
@@ -139,7 +139,7 @@ def test_a_cuda_device_gives_device_times_peaks_and_a_verdict():
     cuda = FakeCuda(clock)
     monitor = ResourceMonitor(clock=clock, device=cuda.device())
     cuda.allocate(100 * MIB)
-    _train(monitor, clock, cuda=cuda, device_ms=40.0)
+    _pass_epochs(monitor, clock, cuda=cuda, device_ms=40.0)
     row = monitor.epoch_data[0]
     assert row["bottleneck"] == "compute-bound"
     assert row["time"] == pytest.approx(0.402)  # over when the device is: ten times 40 ms after the first 2
@@ -202,7 +202,7 @@ def test_flops_of_one_step_give_the_utilisation():
     with monitor.measure_flops() as count:
         torch.randn(10, 10) @ torch.randn(10, 10)
     assert count.flops == 2000
-    _train(monitor, clock)
+    _pass_epochs(monitor, clock)
     assert monitor.epoch_data[0]["mfu"] == pytest.approx(2000 * 10 / 0.2 / 1e6)
     assert _value(monitor, "model_flops_utilisation") == pytest.approx(0.1)
 
@@ -254,7 +254,7 @@ def test_records_hand_over_once():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock)
     monitor.join(History())
-    _train(monitor, clock, steps=3)
+    _pass_epochs(monitor, clock, steps=3)
     first = list(monitor.records(0))
     assert {stamped.step for stamped in first} == {0, 2, 3}
     assert list(monitor.records(0)) == []
@@ -265,7 +265,7 @@ def test_records_hand_over_once():
 def test_drawing_images_stays_a_small_share_of_the_time():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)
-    _train(monitor, clock)
+    _pass_epochs(monitor, clock)
     assert not monitor.history.images  # a first drawing would be too dear so early
     clock.pass_ms(60_000)
     monitor.start_epoch(1)
@@ -295,7 +295,7 @@ def test_the_last_epoch_is_drawn_when_training_is_over():
     clock = FakeClock()
     monitor = ResourceMonitor(clock=clock, images=True)
     assert monitor.closing() == []
-    _train(monitor, clock)
+    _pass_epochs(monitor, clock)
     (times, _) = monitor.closing()
     assert times.pixels.dtype == "uint8"
     assert times.pixels.shape[2] == 3
@@ -339,7 +339,7 @@ def test_the_peak_of_a_known_device_gives_the_utilisation():
     monitor = ResourceMonitor(clock=clock, device=FakeCuda(clock).device("NVIDIA A100-SXM4-80GB"))
     with monitor.measure_flops():
         torch.randn(10, 10) @ torch.randn(10, 10)
-    _train(monitor, clock)
+    _pass_epochs(monitor, clock)
     assert monitor.epoch_data[0]["mfu"] == pytest.approx(2000 * 10 / 0.2 / 312e12)
 
 
@@ -351,7 +351,7 @@ def test_snapshots_of_the_peak(tmp_path):
     monitor = ResourceMonitor(tmp_path, clock=clock, device=cuda.device(), snapshots=True)
 
     allocator = monitor._meter._snapshots._memory = FakeAllocator()
-    _train(monitor, clock, cuda=cuda)
+    _pass_epochs(monitor, clock, cuda=cuda)
     monitor.stop()
     (written,) = tmp_path.glob("*.pickle")
     assert written.name == f"memory-{32 * MIB}.pickle"

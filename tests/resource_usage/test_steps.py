@@ -19,7 +19,7 @@ from tbmetrics.resource_usage.steps import (
 )
 
 
-def _run(recorder, lengths_ms, kind="after_step"):
+def _record_steps(recorder, lengths_ms, kind="after_step"):
     now = 0
     recorder.boundary(kind, now)
     for length in lengths_ms:
@@ -32,7 +32,7 @@ def _run(recorder, lengths_ms, kind="after_step"):
 def test_step_times_are_those_between_boundaries():
     recorder = StepRecorder()
     lengths = np.random.default_rng(0).uniform(1, 9, 100)
-    _run(recorder, lengths)
+    _record_steps(recorder, lengths)
     times = recorder.times()
     assert times["median"] == pytest.approx(np.median(lengths) / 1e3, rel=1e-5)
     assert times["p95"] == pytest.approx(np.quantile(lengths, 0.95) / 1e3, rel=1e-5)
@@ -51,7 +51,7 @@ def test_the_first_kind_of_boundary_rules():
 
 def test_the_typical_step_is_that_of_middle_length():
     recorder = StepRecorder()
-    _run(recorder, [900, 3, 1, 2])  # the first is not looked into
+    _record_steps(recorder, [900, 3, 1, 2])  # the first is not looked into
     typical = recorder.typical()
     assert typical.seconds == pytest.approx(2e-3)
     assert typical.spans == (Span("work", 0.0, 2e-3),)

@@ -123,7 +123,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def _run(title, world):
+def _run_sample(title, world):
     exec(compile(SAMPLES[title], f"guide.md, {title}", "exec"), world)
     return world
 
@@ -134,7 +134,7 @@ def quick_start(tmp_path_factory):
     folder = tmp_path_factory.mktemp("quick_start")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return _run("Quick start", _make_world()), folder / "visualizations"
+        return _run_sample("Quick start", _make_world()), folder / "visualizations"
 
 
 def test_the_quick_start_trains_and_leaves_figures_json_and_event_files(quick_start):
@@ -188,7 +188,7 @@ def test_nothing_of_it_stays_on_the_model(quick_start):
 
 
 def test_class_performance_alone(world):
-    metrics = _run("Class performance", world)["metrics"]
+    metrics = _run_sample("Class performance", world)["metrics"]
     assert set(metrics) == set(world["attributes"])
     assert Path("visualizations/class_metrics/digit/pr_curves.png").exists()
 
@@ -243,7 +243,7 @@ def test_the_manager_draws_attention_where_it_is_asked_for(world):
 
 
 def test_resources_alone(world):
-    monitor = _run("Resources", world)["monitor"]
+    monitor = _run_sample("Resources", world)["monitor"]
     assert monitor.epoch_data[0]["num_samples"] == 1200
     assert Path("visualizations/resource_usage/throughput.png").exists()
 

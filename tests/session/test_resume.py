@@ -37,7 +37,7 @@ def _batches(epoch):
     return make_batches(epoch, BATCHES, (4, 8))
 
 
-def _train(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
+def _train_resumably(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
     """Train from the checkpoint, if there is one, which is written after each epoch, or within one.
 
     Args:
@@ -73,7 +73,7 @@ def _train(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
 
 
 def _die(log_dir, checkpoint, in_epoch):
-    _train(log_dir, checkpoint, in_epoch=in_epoch, kill=True)
+    _train_resumably(log_dir, checkpoint, in_epoch=in_epoch, kill=True)
 
 
 def _measured(history):
@@ -98,14 +98,14 @@ def _timeless(value):
 
 @pytest.mark.parametrize("in_epoch", [None, (2, 2)], ids=["after an epoch", "within an epoch"])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, in_epoch):
-    whole = _train(tmp_path / "whole" / "run", tmp_path / "unused", in_epoch=(-1, -1))
+    whole = _train_resumably(tmp_path / "whole" / "run", tmp_path / "unused", in_epoch=(-1, -1))
     log_dir, checkpoint = tmp_path / "broken" / "run", tmp_path / "checkpoint.pt"
     process = context.Process(target=_die, args=(str(log_dir), str(checkpoint), in_epoch))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
     steps_before = int(read_run(log_dir).scalars["loss"].steps[-1])
-    resumed = _train(log_dir, checkpoint, in_epoch=(-1, -1))
+    resumed = _train_resumably(log_dir, checkpoint, in_epoch=(-1, -1))
 
     assert steps_before == 2 * BATCHES + 4, "the dead process had gone further than its checkpoint"
     assert resumed.global_step == whole.global_step == EPOCHS * BATCHES

@@ -41,7 +41,7 @@ def _loader(n=120):
     return list(zip(inputs.split(30), labels.split(30), strict=True))
 
 
-def _train(tb, model, optimizer, epochs=2, images=True):
+def _train_and_diagnose(tb, model, optimizer, epochs=2, images=True):
     for _ in tb.epochs(range(epochs)):
         train(model, optimizer, _loader(), tb)
         model.eval()
@@ -59,7 +59,7 @@ def run(tmp_path_factory):
     with TBMetrics(
         folder / "a", model=model, optimizer=optimizer, classes=GROUPS, diagnostics=True, gradients=False, strict=True
     ) as tb:
-        _train(tb, model, optimizer)
+        _train_and_diagnose(tb, model, optimizer)
         metrics = tb.get_metrics()
     assert not model[2]._forward_hooks
     return folder, model, metrics

@@ -13,7 +13,7 @@ DATA = torch.randn(16, 6, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (16,), generator=torch.Generator().manual_seed(2))
 
 
-def _train(rank, ranks, kind):
+def _norms_on_rank(rank, ranks, kind):
     model = parallel_model(kind)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     tracker = GradientTracker(model, optimizer, every=1, detail_every=2)
@@ -26,8 +26,8 @@ def _train(rank, ranks, kind):
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp2"])
 def test_norms_over_two_ranks_equal_those_of_one_process(kind):
-    expected = _train(0, 1, None)
-    for metrics in run_ranks(_train, 2, kind):
+    expected = _norms_on_rank(0, 1, None)
+    for metrics in run_ranks(_norms_on_rank, 2, kind):
         for kind_of_value in ("gradient_norms", "weight_norms", "update_ratios"):
             assert list(metrics[kind_of_value]) == list(expected[kind_of_value])
             for name, values in expected[kind_of_value].items():
