@@ -27,7 +27,7 @@ def measure(run: Run) -> Results:
     visualizer.register_hooks()
 
     def step(model: nn.Module, *, sampled: bool = False) -> float:
-        visualizer._wanted = sampled
+        visualizer._passes.is_due = sampled
         return 1e3 * seconds(partial(_pass, model, images, labels), device)
 
     ways = {

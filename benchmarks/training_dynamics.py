@@ -182,7 +182,7 @@ def _histogram_passes(model: nn.Module, folder: str) -> dict[str, Callable[[], f
 
     def ours() -> None:
         sample = StepSample(detailed=True)
-        sample.take_histograms("weights", parameters.items())
+        sample.take_histograms("weights", list(parameters), list(parameters.values()))
         list(sample.histograms())
 
     def theirs() -> None:

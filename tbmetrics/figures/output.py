@@ -8,7 +8,7 @@ import html
 import io
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,3 +77,15 @@ def _block(name: str, figure: Figure) -> str:
         f'<figure style="margin:0 0 1em"><figcaption>{escaped}</figcaption>'
         f'<img alt="{escaped}" style="{style}" src="data:image/png;base64,{encoded}"></figure>'
     )
+
+
+def collect_figures(figures: Iterable[tuple[str, Figure]], save_dir: str | os.PathLike[str] | None) -> Figures:
+    """The figures by name; also written to `save_dir`, if there is one.
+
+    Raises:
+        InputError: the directory cannot be made or written.
+    """
+    by_name = Figures(figures)
+    if save_dir is not None:
+        save_figures(by_name, save_dir)
+    return by_name

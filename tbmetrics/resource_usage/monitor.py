@@ -225,13 +225,10 @@ class ResourceMonitor(Tracker):
 
     def visualize(self) -> dict[str, Figure]:
         """The figures of all epochs so far, by name; also written to `save_dir` as PNG, if given."""
-        from tbmetrics.figures.output import Figures, save_figures
+        from tbmetrics.figures.output import collect_figures
         from tbmetrics.figures.resource_usage import figures
 
-        drawn = Figures(figures(self.history))
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        return collect_figures(figures(self.history), self.save_dir)
 
     def probe_batch_sizes(self, step: ProbedStep, sizes: Sequence[int]) -> BatchMemory:
         """Run `step` once per batch size, and record its peak memory and the largest batch predicted from it.

@@ -16,7 +16,7 @@ class TrackerCalls:
     """Call trackers in isolation and count the time they take, including calls from torch's hooks.
 
     Args:
-        trackers: trackers of the session; they join its history, and their `guard` is replaced.
+        trackers: trackers of the session; they join its history, and their hooks go through `call`.
         history: history of the session.
         strict: raise exceptions of trackers.
 
@@ -26,15 +26,13 @@ class TrackerCalls:
 
     def __init__(self, trackers: Sequence[Tracker], history: History, *, strict: bool) -> None:
         self._history = history
-        self.earlier = [stamped for tracker in trackers for stamped in tracker.join(history)]
+        self.earlier = [stamped for t in trackers for stamped in t.join(history, partial(self.call, t))]
         self._isolation = {
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
         self._trackers, self._overriding = tuple(trackers), dict[str, tuple[Tracker, ...]]()
         self._spent = {t.name: 0 for t in trackers}
         self._inner_nanoseconds = 0  # spent in calls nested in the current one
-        for tracker in trackers:
-            tracker.guard = partial(self.call, tracker)  # type: ignore[method-assign]
 
     def overriding(self, verb: str) -> tuple[Tracker, ...]:
         """Trackers that override `verb`; cached, so that a step costs nothing for the others."""

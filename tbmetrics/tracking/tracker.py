@@ -31,6 +31,7 @@ class Tracker:
 
     _own_history: History | None = None
     _session_history: History | None = None
+    _session_call: Callable[..., Any] | None = None
 
     @property
     def history(self) -> History:
@@ -46,14 +47,14 @@ class Tracker:
         """Whether this tracker belongs to a session, which then files its records."""
         return self._session_history is not None
 
-    def join(self, history: History) -> list[Stamped]:
-        """Use a session's history from now on.
+    def join(self, history: History, call: Callable[..., Any] | None = None) -> list[Stamped]:
+        """Use a session's history from now on, and its `call(action, *args)` for what hooks do.
 
         Returns:
             records from before the session, if the tracker was used on its own; the session takes them over.
         """
         earlier = [] if self._own_history is None else list(self._own_history)
-        self._own_history, self._session_history = None, history
+        self._own_history, self._session_history, self._session_call = None, history, call
         return earlier
 
     def collect(self, epoch: int) -> list[Stamped]:
@@ -63,9 +64,9 @@ class Tracker:
     def guard(self, action: Callable[..., Any], *args: Any) -> Any:
         """Return `action(*args)`; hooks that torch calls go through here.
 
-        A session replaces this method with one that isolates faults and counts the time spent.
+        In a session the call is isolated, and its time counted.
         """
-        return action(*args)
+        return action(*args) if self._session_call is None else self._session_call(action, *args)
 
     def start(self) -> None:
         """Set hooks; called when the session starts."""

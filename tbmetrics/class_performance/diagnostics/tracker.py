@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,18 +296,18 @@ class LongTailDiagnostics(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
         from tbmetrics.figures.diagnostics import figures
-        from tbmetrics.figures.output import save_figures
+        from tbmetrics.figures.output import collect_figures
 
         classes = {a: report.class_list(parts.classes) for a, parts in self._attributes.items()}
         if any(parts.pending for parts in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
-        drawn = dict(figures(self.history, classes=classes))
-        for attribute in self._attributes:
-            drawn |= {f"{attribute}/{kind}_{group}": f for kind, group, f in self._gallery(attribute)}
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        sheets = (
+            (f"{attribute}/{kind}_{group}", figure)
+            for attribute in self._attributes
+            for kind, group, figure in self._gallery(attribute)
+        )
+        return collect_figures(chain(figures(self.history, classes=classes), sheets), self.save_dir)
 
 
 def _checked_taus(taus: Sequence[float]) -> tuple[float, ...]:

@@ -381,7 +381,7 @@ def test_a_quiet_one_says_nothing_and_stops_looking(caplog):
     visualizer.start()
     for epoch in range(3):
         visualizer.start_epoch(epoch)
-        assert visualizer._wanted == (epoch == 0)
+        assert visualizer._passes.is_due == (epoch == 0)
         model(torch.randn(2, 8))
         visualizer.collect(epoch)
     assert caplog.text == ""
@@ -415,7 +415,7 @@ def test_logging_weights_costs_nothing_in_passes_that_are_not_sampled():
     model(torch.randn(2, 3, 5))
     visualizer.update(epoch=0)
     model(torch.randn(2, 3, 5))
-    assert visualizer._logged == []
+    assert visualizer._passes.logged == []
     torch.testing.assert_close(visualizer.attention_maps[0]["attention"][:, 0], x.softmax(-1))
 
 

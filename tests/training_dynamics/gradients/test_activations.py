@@ -52,7 +52,7 @@ def test_a_sampled_pass_measures_activations_and_the_order_of_outputs():
     assert sample.modules == ["1", "3"]
     assert sample.shares.get().shape == (2, 4)
     assert set(sample.histograms) == {"1", "3"}
-    assert sample.checked() == (["", "0", "1", "2", "3", "4"], [True] * 6)
+    assert sample.finite_outputs() == (["", "0", "1", "2", "3", "4"], [True] * 6)
     watch.detach()
     assert count_hooks(model) == 0
 
@@ -63,7 +63,7 @@ def test_the_first_module_that_is_not_finite_shows():
         model[2].weight[0, 0] = float("inf")
     _, taken = _watch(model)
     model(torch.ones(8, 4))
-    order, finite = taken[0].checked()
+    order, finite = taken[0].finite_outputs()
     assert order[finite.index(False)] == "2"
 
 

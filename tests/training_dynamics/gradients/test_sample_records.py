@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tbmetrics.training_dynamics.gradients.epoch_means import EpochMeans
+from tbmetrics.training_dynamics.gradients.sample_records import EpochMeans
 
 
 def test_an_epochs_value_is_the_mean_of_what_was_finite():
