@@ -5,7 +5,9 @@ import logging
 import pytest
 import torch
 
+from tbmetrics import TBMetrics, read_run
 from tbmetrics.errors import InputError
+from tbmetrics.records import Scalar, Stamped
 from tbmetrics.tracking.batches import TrainingBatch
 from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.isolation import FAULTS_BEFORE_STOP, Isolation
@@ -96,3 +98,33 @@ def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back(
 def test_a_cadence_that_cannot_be_is_refused_by_name(every):
     with pytest.raises(InputError, match="norms_every must be a whole number of at least 1"):
         Cadence(every, "norms_every")
+
+
+class _Counting(Tracker):
+    """Yields a count, and then what the history says of it."""
+
+    name = "counting"
+
+    def records(self, epoch):
+        yield Stamped(epoch, 1.0, Scalar("count", epoch + 1.0))
+        yield Stamped(epoch, 1.0, Scalar("filed", self.history.scalars["count"].values[-1]))
+
+
+def test_a_tracker_of_its_own_files_what_it_yields_record_by_record():
+    tracker = _Counting()
+    assert [stamped.record.value for stamped in tracker.collect(4)] == [5.0, 5.0]
+    assert not tracker.in_session
+    assert tracker.history.scalars["filed"].values.tolist() == [5.0]
+
+
+def test_a_session_lends_its_history_and_takes_over_what_was_measured_before(tmp_path):
+    tracker = _Counting()
+    tracker.collect(0)
+    with TBMetrics(tmp_path, trackers=[tracker], resources=False) as tb:
+        assert tracker.history is tb.history
+        for _ in tb.epochs(range(1, 3)):
+            pass
+    written = read_run(tmp_path).scalars
+    for tag in ("count", "filed"):
+        assert tb.history.scalars[tag].values.tolist() == [1.0, 2.0, 3.0]
+        assert written[tag].values.tolist() == [1.0, 2.0, 3.0]
