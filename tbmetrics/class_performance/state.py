@@ -95,16 +95,14 @@ class AttributeState:
 
     def _add_single(self, logits: Tensor, labels: Tensor) -> None:
         known = labels >= 0
-        if not bool(known.all()):
-            logits, labels = logits[known], labels[known]
+        logits, labels = (logits.clone(), labels) if bool(known.all()) else (logits[known], labels[known])
         if not len(labels):
             return
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        scores = wide.log_softmax(dim=1)
-        confidence, predicted = scores.max(dim=1)
+        largest, predicted = wide.max(dim=1)
         self._accumulate(self._single_counts(labels, predicted))
-        self.per_sample.append((labels.int(), predicted.int(), confidence.exp()))
-        self.scores.add(scores, labels)
+        self.per_sample.append((labels.int(), predicted.int(), (largest - wide.logsumexp(dim=1)).exp()))
+        self.scores.add(logits, labels)
         self.n_samples += len(labels)
 
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
@@ -251,7 +249,7 @@ class AttributeState:
         self.scores.merge(BinnedScores(theirs) if isinstance(theirs, ExactScores) else theirs)
 
     def ends(self) -> tuple[Tensor, Tensor] | None:
-        """Scores of the first and of the last row, up to 64 classes; None where they are not held."""
+        """Logits of the first and of the last row, up to 64 classes; None if they are not held."""
         if not isinstance(self.scores, ExactScores) or not self.n_samples:
             return None
         batches = [scores for scores, _ in self.scores.batches()]

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from tbmetrics.class_performance.curves import average_precision_bounds
+from tbmetrics.class_performance.ranking import average_precision_bounds
 from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
 
 CLASSES = 4

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
+from tbmetrics.class_performance.ranking import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import count_buckets
 from tbmetrics.records import (

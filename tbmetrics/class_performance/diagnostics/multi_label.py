@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.curves import best_threshold, counts_at_positives
 from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
@@ -21,6 +20,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     group_means,
     weighted_recall,
 )
+from tbmetrics.class_performance.ranking import best_threshold, counts_at_positives
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
 

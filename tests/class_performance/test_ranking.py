@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
-from tbmetrics.class_performance.curves import (
+from tbmetrics import ClassGroups, ClassPerformanceTracker
+from tbmetrics.class_performance import scores
+from tbmetrics.class_performance.ranking import (
     FEW_POSITIVES,
     average_precision,
     average_precision_bounds,
@@ -14,6 +17,8 @@ from tbmetrics.class_performance.curves import (
     counts_at_positives,
     resampled_average_precision,
 )
+
+GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
 
 problems = st.integers(2, 120).flatmap(
     lambda n: st.tuples(
@@ -24,8 +29,7 @@ problems = st.integers(2, 120).flatmap(
 
 
 def _arrays(problem):
-    scores, positive = problem
-    return np.array(scores), np.array(positive)
+    return tuple(map(np.array, problem))
 
 
 @settings(max_examples=300, deadline=None)
@@ -89,3 +93,53 @@ def test_whole_weights_are_repeated_positives(problem, seed):
         resampled = resampled_average_precision(counts_at_positives(scores, positive), weights[None].astype(float))
         expected = average_precision_score(np.repeat(positive, weights), np.repeat(scores, weights))
         assert resampled[0] == pytest.approx(expected, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1e-16, 1e-7, 1e-3, 1.0, 12.0, 37.0, 100.0, 1e4]),
+    st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+    st.sampled_from(["spread", "confident"]),
+    st.sampled_from([None, "-inf", "lowest"]),
+)
+def test_single_label_ranks_as_the_softmax_in_float64_does(seed, scale, dtype, rows, masked):
+    """Nearly equal confident rows too, which a softmax in float32 ties or swaps; the bins hold the same AP."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 5, (60,), generator=generator)
+    logits = scale * torch.randn(60, 6, generator=generator)
+    if rows == "confident":
+        predicted = torch.where(torch.rand(60, generator=generator) < 0.3, labels.roll(1), labels)
+        logits = scale * (torch.nn.functional.one_hot(predicted, 6) + 1e-7 * torch.randn(60, 6, generator=generator))
+    logits = logits.to(dtype)
+    if masked is not None:
+        logits[:, 5] = -torch.inf if masked == "-inf" else torch.finfo(dtype).min
+    exact = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2)
+    binned = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2, scores="binned")
+    for batch in torch.arange(60).split(25):
+        exact.update(logits[batch], labels[batch])
+        binned.update(logits[batch], labels[batch])
+    probabilities = logits.double().softmax(1).numpy()
+    found, bounds = exact.get_metrics()["x"], binned.get_metrics()["x"]
+    for c in range(5):
+        if (labels == c).any():
+            name = str(c)
+            expected = average_precision_score(labels.numpy() == c, probabilities[:, c])
+            assert found[name]["ap"] == pytest.approx(expected, abs=1e-12)
+            assert bounds[name]["ap_lower"] - 1e-12 <= expected <= bounds[name]["ap_upper"] + 1e-12
+
+
+def test_probabilities_are_the_same_however_many_classes_are_laid_out_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = 20 * torch.randn(90, 300, generator=generator), torch.randint(0, 300, (90,), generator=generator)
+    expected = logits.double().softmax(1).numpy().T
+    for block_bytes, softmax_bytes in ((1, 1), (8 * 90 * 256, 8 * 300 * 7), (2**30, 2**30)):
+        monkeypatch.setattr(scores, "MIN_BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(scores, "SOFTMAX_BYTES", softmax_bytes)
+        store = scores.ExactScores()
+        for batch in torch.arange(90).split(40):
+            store.add(logits[batch], labels[batch])
+        blocks = list(store.blocks(300))
+        np.testing.assert_array_equal(np.concatenate([block.scores for block in blocks]), expected)
+        truth = np.concatenate([block.labels for block in blocks])
+        np.testing.assert_array_equal(truth, labels.numpy() == np.arange(300)[:, None])
