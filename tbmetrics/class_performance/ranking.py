@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState
+from tbmetrics.class_performance.arguments import SINGLE_LABEL
+from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores, probability_at
+from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
 
 FEW_POSITIVES = 12  # up to here comparing beats sorting
@@ -34,13 +35,13 @@ class Along:
 
     @classmethod
     def empty(cls, classes: int) -> Along:
-        """Nothing counted yet."""
+        """Without any counts."""
         everything, positives, probability = np.zeros((3, classes, THRESHOLDS))
         return cls(everything, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
 
 
 def rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatArray) -> tuple[Along, FloatArray]:
-    """Fills in what depends on the ranking; returns the binned probabilities and AP under resampling."""
+    """Fill in the columns that depend on the ranking; returns the binned probabilities and AP under resampling."""
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
@@ -81,21 +82,17 @@ def _rank_binned(state: AttributeState, scores: BinnedScores, columns: dict[str,
     low, width = scores.low.cpu().numpy(), scores.width.cpu().numpy()
     negatives = scores.negative_bins()
     columns["ap_at_least"], columns["ap_at_most"] = np.full((2, state.num_classes), np.nan)
-    for c, positives in enumerate(scores.positives(state.num_classes)):
+    is_single = state.decision == SINGLE_LABEL
+    for c, (positives, bins) in enumerate(scores.positives(state.num_classes, is_single)):
         middles = low[c] + width[c] * (np.arange(BINS) + 0.5)
-        if state.decision == SINGLE_LABEL:
-            with np.errstate(divide="ignore"):
-                places = np.log(positives)
-            p_positive, p_negative = positives[None], np.exp(np.minimum(middles, 0))
-        else:
-            places = positives
-            p_positive, p_negative = _sigmoid(positives.astype(np.float64))[None], _sigmoid(middles)
-        ap = average_precision_bounds(positives, negatives[c], float(low[c]), float(width[c]), places)
+        p_positive = (positives if is_single else _sigmoid(positives.astype(np.float64)))[None]
+        p_negative = probability_at(np.minimum(middles, 0)) if is_single else _sigmoid(middles)
+        ap = average_precision_bounds(positives, bins, negatives[c])
         columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = ap
-        all_of_them = np.ones_like(p_positive, dtype=bool)
-        along.positives[c] = _by_bin(p_positive, all_of_them)[0]
+        every = np.ones_like(p_positive, dtype=bool)
+        along.positives[c] = _by_bin(p_positive, every)[0]
         along.everything[c] = along.positives[c] + _weighted_bins(p_negative, negatives[c])
-        along.probability[c] = _by_bin(p_positive, all_of_them, weigh=True)[0]
+        along.probability[c] = _by_bin(p_positive, every, weigh=True)[0]
         along.probability[c] += _weighted_bins(p_negative, negatives[c] * p_negative)
         columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(along.positives[c], along.everything[c])
         true_positives, predicted = from_above(np.stack((along.positives[c], along.everything[c])))
@@ -236,27 +233,18 @@ class APBounds(NamedTuple):
 
 
 def average_precision_bounds(
-    scores: NDArray[np.floating],
-    negatives: NDArray[np.int64],
-    low: float,
-    width: float,
-    places: NDArray[np.floating] | None = None,
+    scores: NDArray[np.floating], bins: NDArray[np.int64], negatives: NDArray[np.int64]
 ) -> APBounds:
     """Average precision from exact positives and binned negatives.
 
     Args:
         scores: of the positives, (positives,).
-        negatives: negatives per bin, (bins,); bin b holds places in [low + b·width, low + (b + 1)·width), the first and
-            last also what lies beyond.
-        low, width: where the bins lie.
-        places: of the positives along the bins, (positives,), ascending with the scores; None = the scores.
+        bins: which bin each positive is in, (positives,).
+        negatives: negatives per bin, the lowest scores first, (bins,).
     """
     if scores.size == 0:
         return APBounds(float("nan"), float("nan"), float("nan"))
-    order = np.argsort(scores)
-    true_positives = scores.size - np.searchsorted(scores[order], scores[order], side="left")
-    offsets = np.floor(((scores if places is None else places)[order] - low) / width)
-    bins = np.clip(offsets, 0, negatives.size - 1).astype(np.int64)
+    true_positives = scores.size - np.searchsorted(np.sort(scores), scores, side="left")
     at_or_above = np.cumsum(negatives[::-1])[::-1]
     most, least = at_or_above[bins], at_or_above[bins] - negatives[bins]
     lower = float(np.mean(true_positives / (true_positives + most)))

@@ -39,6 +39,18 @@ def ranked_scores(logits: Tensor, labels: Tensor) -> Tensor:
     return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(dim=1)
 
 
+def log2_places(p: Tensor) -> Tensor:
+    """Logarithm to base 2, linear between powers of two; unlike `log` it never swaps two values by rounding."""
+    mantissa, exponent = p.frexp()
+    return torch.where(p > 0, 2 * mantissa + exponent - 2, -torch.inf)
+
+
+def probability_at(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `log2_places`."""
+    whole = np.floor(places)
+    return np.ldexp(1 + (places - whole), whole.astype(np.int64))
+
+
 class ExactScores:
     """Every logit, in its own dtype, on the device it came from."""
 
@@ -123,6 +135,13 @@ class ExactScores:
         return (indices == np.arange(first, last)[:, None]).astype(np.int8)
 
 
+class BinnedPositives(NamedTuple):
+    """The positives of one class, and which of its bins each is in."""
+
+    scores: NDArray[np.floating]
+    bins: NDArray[np.int64]
+
+
 class BinnedScores:
     """Positives exactly; negatives counted per class in bins, which grow as scores come that lie outside of them.
 
@@ -158,7 +177,7 @@ class BinnedScores:
         self.recent = logits, labels
 
     def _count(self, scores: Tensor, labels: Tensor, weight: int) -> None:
-        bins = ((_places(scores, labels) / self.width).floor() - (self.low / self.width)).clamp_(0, BINS - 1).long()
+        bins = _bins(_places(scores, labels), self.low, self.width)
         bins += torch.arange(scores.shape[1], device=scores.device) * BINS
         negative = bins[_dense(scores, labels) == 0]
         self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
@@ -182,15 +201,15 @@ class BinnedScores:
             self._move(*_grid(torch.minimum(low, self.low), high, self.width))
 
     def _move(self, low: Tensor, width: Tensor) -> None:
-        """Counts as they are in bins that are unions of the present ones."""
+        """Widen the bins to unions of the present ones."""
         edges = self.low[:, None] + self.width[:, None] * torch.arange(BINS, device=low.device)
-        bins = ((edges / width[:, None]).floor() - (low / width)[:, None]).clamp_(0, BINS - 1).long()
+        bins = _bins(edges, low[:, None], width[:, None])
         moved = torch.zeros_like(self.negatives).view(-1, BINS)
         self.negatives = moved.scatter_add_(1, bins, self.negatives.view(-1, BINS)).view(-1)
         self.low, self.width = low, width
 
     def merge(self, other: BinnedScores) -> None:
-        """Adds what `other` holds."""
+        """Add the counts and positives of `other`."""
         self._make_room(other.low, other.low + (BINS - 1) * other.width)
         if bool((other.width > self.width).any()):
             self._move(*_grid(self.low, self.low + (BINS - 1) * self.width, other.width))
@@ -202,7 +221,7 @@ class BinnedScores:
         self.recent = None
 
     def state(self) -> dict[str, Any]:
-        """Everything but the batch added last, on the host, as `from_state` takes it."""
+        """Everything but the batch added last, on the host, for `from_state`."""
         return {
             "low": self.low.cpu(),
             "width": self.width.cpu(),
@@ -212,18 +231,27 @@ class BinnedScores:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> BinnedScores:
-        """What `state` gave, on the host."""
-        made = cls.__new__(cls)
-        made.low, made.width, made.negatives = state["low"], state["width"], state["negatives"]
-        made._positives, made.recent = [(c, s) for c, s in state["positives"]], None
-        return made
+        """Restore what `state` returned, on the host."""
+        restored = cls.__new__(cls)
+        restored.low, restored.width, restored.negatives = state["low"], state["width"], state["negatives"]
+        restored._positives, restored.recent = list(state["positives"]), None
+        return restored
 
-    def positives(self, classes: int) -> list[NDArray[np.floating]]:
-        """The positives' scores of each class."""
-        owners = torch.cat([c for c, _ in self._positives]).cpu().numpy()
-        scores = _host(torch.cat([s for _, s in self._positives]))
-        order = np.argsort(owners, kind="stable")
-        return np.split(scores[order], np.searchsorted(owners[order], np.arange(1, classes)))
+    def positives(self, num_classes: int, are_probabilities: bool = False) -> list[BinnedPositives]:
+        """The positives of each class.
+
+        Args:
+            num_classes: C.
+            are_probabilities: whether the attribute is single-label.
+        """
+        owners, scores = (torch.cat(column).cpu() for column in zip(*self._positives, strict=True))
+        order = owners.argsort(stable=True)
+        owners, scores = owners[order], scores[order]
+        low, width = self.low.cpu()[owners], self.width.cpu()[owners]
+        bins = _bins(log2_places(scores) if are_probabilities else scores.double(), low, width)
+        sizes = torch.bincount(owners, minlength=num_classes).tolist()
+        parts = zip(scores.split(sizes), bins.split(sizes), strict=True)
+        return [BinnedPositives(_host(part), part_bins.numpy()) for part, part_bins in parts]
 
     def negative_bins(self) -> NDArray[np.int64]:
         """Negatives per class and bin, (classes, bins)."""
@@ -238,7 +266,12 @@ def _split(rows: Tensor, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
 
 def _places(scores: Tensor, labels: Tensor) -> Tensor:
     """Where ranked scores lie along the bins, float64 (N, C)."""
-    return scores.log() if labels.ndim == 1 else scores.double()
+    return log2_places(scores) if labels.ndim == 1 else scores.double()
+
+
+def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
+    """Which bin each place is in; exact, as `low` is a multiple of the power of two `width`."""
+    return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
 
 
 def _dense(scores: Tensor, labels: Tensor) -> Tensor:
@@ -253,28 +286,27 @@ def _positives(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The least and largest finite place of each class, float64 (classes,); 0 where a class has none."""
+    """The least and largest finite place of each class, float64 (classes,); 0 if a class has none."""
     lows, highs = [], []
     for batch in batches:
         finite = batch.isfinite()
         lows.append(torch.where(finite, batch, torch.inf).amin(0))
         highs.append(torch.where(finite, batch, -torch.inf).amax(0))
     low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-    none = low > high
-    return low.masked_fill(none, 0.0), high.masked_fill(none, 0.0)
+    is_empty = low > high
+    return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
 
 
 def _grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
-    """The narrowest bins, at least as wide as asked for, that hold `low` … `high`: (low, width), each (classes,)."""
+    """The narrowest bins of at least the given width that cover `low` … `high`: (low, width), each (classes,)."""
     first, last, least = (t.cpu().numpy() for t in (low, high, at_least))
-    wanted = np.maximum((last - first) / (BINS - 1), 1e-12)
-    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(wanted)).astype(int)), least)
+    needed = np.maximum((last - first) / (BINS - 1), 1e-12)
+    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(needed)).astype(int)), least)
     while (wide := np.floor(last / width) - np.floor(first / width) >= BINS).any():
         width = np.where(wide, 2 * width, width)
-    on = low.device
-    return torch.from_numpy(np.floor(first / width) * width).to(on), torch.from_numpy(width).to(on)
+    return torch.from_numpy(np.floor(first / width) * width).to(low.device), torch.from_numpy(width).to(low.device)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:
-    """On the host as numpy; bfloat16, which numpy lacks, as float32 (exact)."""
+    """As a numpy array; bfloat16, which numpy lacks, becomes float32."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()

@@ -34,10 +34,10 @@ def test_bounds_of_merged_bins_hold_the_truth(scales):
     scores, labels = torch.cat([s for s, _ in parts]).numpy(), torch.cat([y for _, y in parts]).numpy()
     bins, low, width = merged.negative_bins(), merged.low.numpy(), merged.width.numpy()
     assert bins.sum() == (labels == 0).sum()
-    for c, own in enumerate(merged.positives(CLASSES)):
-        np.testing.assert_array_equal(np.sort(own), np.sort(scores[labels[:, c] > 0, c]))
+    for c, positives in enumerate(merged.positives(CLASSES)):
+        np.testing.assert_array_equal(np.sort(positives.scores), np.sort(scores[labels[:, c] > 0, c]))
         exact = average_precision_score(labels[:, c], scores[:, c])
-        found = average_precision_bounds(own, bins[c], low[c], width[c])
+        found = average_precision_bounds(*positives, bins[c])
         assert found.lower - 1e-12 <= exact <= found.upper + 1e-12
         at = np.floor((scores[labels[:, c] == 0, c].astype(np.float64) - low[c]) / width[c]).astype(int)
         np.testing.assert_array_equal(bins[c], np.bincount(at, minlength=BINS))
@@ -52,4 +52,4 @@ def test_rows_of_the_last_batch_can_be_taken_out_again():
     without._move(taken_out.low, taken_out.width)
     assert torch.equal(taken_out.negatives, without.negatives)
     for ours, theirs in zip(taken_out.positives(CLASSES), without.positives(CLASSES), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(ours.scores, theirs.scores)

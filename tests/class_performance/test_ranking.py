@@ -59,9 +59,9 @@ def test_bounds_from_bins_hold_the_exact_value(problem, bins):
     scores, positive = _arrays(problem)
     if positive.any():
         width = 4.5 / bins
-        where = np.clip(((scores[~positive] + 2) / width).astype(int), 0, bins - 1)
-        negatives = np.bincount(where, minlength=bins)
-        bounds = average_precision_bounds(scores[positive], negatives, -2.0, width)
+        where = np.clip(((scores + 2) / width).astype(int), 0, bins - 1)
+        negatives = np.bincount(where[~positive], minlength=bins)
+        bounds = average_precision_bounds(scores[positive], where[positive], negatives)
         exact = average_precision(counts_at_positives(scores, positive))
         assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, check_batch, decision_kind
 from tbmetrics.class_performance.diagnostics.classifier import Claimed, Classifier
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
@@ -19,7 +20,6 @@ from tbmetrics.class_performance.diagnostics.rules import verdict
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
-from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL, AttributeState
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -71,8 +71,7 @@ class AttributeDiagnostics:
     def __init__(self, classes: AttributeClasses, thresholds: FloatArray, options: Options) -> None:
         self.classes, self.options = classes, options
         self._thresholds = thresholds
-        # Checks what comes in; counts nothing.
-        self._inputs = AttributeState(classes.attribute, len(classes), thresholds, "exact", 0)
+        self._decision: str | None = None  # of the batches checked so far
         self.signal = TrainingSignal(classes.attribute, len(classes))
         self.features = FeatureState(len(classes), options.max_bytes)
         self.validation = ValidationState(classes, options.taus, thresholds, options.max_bytes)
@@ -100,8 +99,8 @@ class AttributeDiagnostics:
         self.signal.add(logits, labels, loss, guard)
 
     def check(self, logits: Tensor, labels: Tensor) -> None:
-        """Raises an `InputError` where a validation batch does not fit."""
-        self._inputs.decision = self._inputs.check(logits, labels)
+        """Raise an `InputError` if a validation batch does not fit."""
+        self._decision = check_batch(self.classes.attribute, logits, labels, len(self.classes), self._decision)
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
@@ -134,7 +133,7 @@ class AttributeDiagnostics:
         """The first batch of a validation settles what its remedies are made of."""
         self._forget()
         self.gallery.reset()
-        given, decision = self.validation.ingredients, SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        given, decision = self.validation.ingredients, decision_kind(logits, labels)
         self.validation.decision = decision
         given.log_prior = self._log_prior(decision, logits.device)
         found = self.classifier.weight_and_bias() if self.classifier is not None else None

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
 from tbmetrics.class_performance.diagnostics.gathered import Gathered, is_small
 from tbmetrics.class_performance.diagnostics.numbers import indices_of, sum_dtype, to_numpy
 from tbmetrics.errors import InputError
@@ -108,7 +109,8 @@ class TrainingSignal:
     def _add_outputs(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
         """Adds batches, each (batches, …)."""
         rows = [None if of is None else of.flatten(0, 1) for of in (logits, labels, loss)]
-        (self._add_single if labels.ndim == 2 else self._add_multi)(*rows)  # type: ignore[arg-type]
+        add = self._add_single if decision_kind(logits, labels) == SINGLE_LABEL else self._add_multi
+        add(*rows)  # type: ignore[arg-type]
 
     def _add_single(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
         index, known = indices_of(labels, self.num_classes)
@@ -156,7 +158,7 @@ class TrainingSignal:
         absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=torch.float32)
         finite = absolute.sum(1).isfinite()
         absolute = torch.where(finite[:, None], absolute, 0).sum(0)
-        if labels.ndim == 2:
+        if decision_kind(gradients, labels) == SINGLE_LABEL:
             index, known = indices_of(labels, self.num_classes)
             own = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
             positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), own.flatten().float())
@@ -208,7 +210,7 @@ class TrainingSignal:
 def _derived(logits: Tensor, labels: Tensor) -> Tensor:
     """Gradient of cross-entropy (softmax, or binary for multi-hot labels) on the logits; 0 where unknown."""
     wide = logits.float()
-    if labels.ndim == 2:
+    if decision_kind(logits, labels) == MULTI_LABEL:
         return torch.where(labels >= 0, wide.sigmoid() - (labels > 0).float(), 0)
     index, known = indices_of(labels, logits.shape[1])
     gradient = wide.softmax(1)

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
 from tbmetrics.class_performance.diagnostics.multi_label import KeptRows, judge_multi
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
@@ -19,7 +20,6 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     judge_single,
     remedy_rows,
 )
-from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import LOGIT_ADJUSTMENT, FloatArray, IntArray
 
@@ -83,7 +83,7 @@ class ValidationState:
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Adds a batch without NaN: logits float32 or float64 (N, C); labels (N,), all known, or (N, C) of 1, 0, -1."""
-        self.decision = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        self.decision = decision_kind(logits, labels)
         self.n_samples += len(labels)
         self._add_logits(logits, labels)
         if labels.ndim == 2:
