@@ -15,7 +15,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     remedy_rows,
     weighted_recall,
 )
-from tbmetrics.class_performance.diagnostics.wording import sentence
+from tbmetrics.class_performance.diagnostics.report import sentence
 from tbmetrics.records import REMEDY_COLUMNS, remedies_tag
 from tbmetrics.tracking.batches import TrainingBatch
 

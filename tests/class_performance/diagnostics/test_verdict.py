@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, remedy_rows
-from tbmetrics.class_performance.diagnostics.rules import RULES, verdict
-from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Judgement
+from tbmetrics.class_performance.diagnostics.verdict import RULES, Judgement, verdict
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS, REMEDY_COLUMNS
 from tests.class_performance.diagnostics.problems import GROUPS, Problem, causes
