@@ -103,10 +103,10 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
         return labels[wrong], predicted[wrong]
     if not isinstance(state.scores, ExactScores):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    parts = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
-    if not parts:
+    batches = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
+    if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    true, went = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
+    true, went = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
     return true, went
 
 

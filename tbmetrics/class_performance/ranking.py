@@ -218,8 +218,8 @@ def precision_at_recalls(
     positives = true_positives[0] if true_positives.size else 0
     if not positives:
         return np.full(len(levels), np.nan)
-    wanted = np.ceil(np.asarray(levels) * positives - 1e-9)
-    reached = len(true_positives) - 1 - np.searchsorted(true_positives[::-1], wanted, side="left")
+    needed = np.ceil(np.asarray(levels) * positives - 1e-9)
+    reached = len(true_positives) - 1 - np.searchsorted(true_positives[::-1], needed, side="left")
     precision: NDArray[np.float64] = true_positives[reached] / predicted[reached]
     return precision
 

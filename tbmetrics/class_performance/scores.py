@@ -107,9 +107,9 @@ class ExactScores:
         at_once = max(CLASSES_AT_ONCE, affordable // CLASSES_AT_ONCE * CLASSES_AT_ONCE)
         for start in range(0, num_classes, at_once):
             stop = min(start + at_once, num_classes)
-            part = self._by_class(start, stop, np.empty((stop - start, samples), dtype))
+            by_class = self._by_class(start, stop, np.empty((stop - start, samples), dtype))
             for first in range(start, stop, CLASSES_AT_ONCE):
-                scores = part[first - start : first - start + CLASSES_AT_ONCE]
+                scores = by_class[first - start : first - start + CLASSES_AT_ONCE]
                 labels = self._label_block(first, first + len(scores))
                 unknown = labels < 0
                 yield ScoreBlock(first, np.where(unknown, -np.inf, scores) if unknown.any() else scores, labels)
@@ -250,8 +250,8 @@ class BinnedScores:
         low, width = self.low.cpu()[owners], self.width.cpu()[owners]
         bins = _bins(log2_places(scores) if are_probabilities else scores.double(), low, width)
         sizes = torch.bincount(owners, minlength=num_classes).tolist()
-        parts = zip(scores.split(sizes), bins.split(sizes), strict=True)
-        return [BinnedPositives(_host(part), part_bins.numpy()) for part, part_bins in parts]
+        by_class = zip(scores.split(sizes), bins.split(sizes), strict=True)
+        return [BinnedPositives(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
 
     def negative_bins(self) -> NDArray[np.int64]:
         """Negatives per class and bin, (classes, bins)."""

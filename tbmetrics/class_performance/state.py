@@ -172,7 +172,7 @@ class AttributeState:
         elif recent is not None:
             self.scores.keep_of_recent(rows[len(rows) - len(recent[0]) :].to(recent[0].device))
         if self.per_sample:
-            columns = [torch.cat(parts) for parts in zip(*self.per_sample, strict=True)]
+            columns = [torch.cat(batches) for batches in zip(*self.per_sample, strict=True)]
             label, predicted, confidence = (column[rows.to(column.device)] for column in columns)
             self.per_sample = [(label, predicted, confidence)]
             self._counts = self._single_counts(label.long(), predicted.long())
@@ -298,5 +298,5 @@ def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int
     if not state.per_sample:
         nothing = np.zeros(0, dtype=np.int64)
         return nothing, nothing, np.zeros(0)
-    labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
+    labels, predicted, confidence = (torch.cat(column).cpu().numpy() for column in zip(*state.per_sample, strict=True))
     return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)

@@ -36,11 +36,11 @@ def _arrays(problem):
 @given(problems)
 def test_average_precision_equals_scikit_learn(problem):
     scores, positive = _arrays(problem)
-    found = average_precision(counts_at_positives(scores, positive))
+    ap = average_precision(counts_at_positives(scores, positive))
     if positive.any():
-        assert found == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
+        assert ap == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
     else:
-        assert np.isnan(found)
+        assert np.isnan(ap)
 
 
 @settings(max_examples=100, deadline=None)
@@ -120,12 +120,12 @@ def test_single_label_ranks_as_the_softmax_in_float64_does(seed, scale, dtype, r
         exact.update(logits[batch], labels[batch])
         binned.update(logits[batch], labels[batch])
     probabilities = logits.double().softmax(1).numpy()
-    found, bounds = exact.get_metrics()["x"], binned.get_metrics()["x"]
+    by_class, bounds = exact.get_metrics()["x"], binned.get_metrics()["x"]
     for c in range(5):
         if (labels == c).any():
             name = str(c)
             expected = average_precision_score(labels.numpy() == c, probabilities[:, c])
-            assert found[name]["ap"] == pytest.approx(expected, abs=1e-12)
+            assert by_class[name]["ap"] == pytest.approx(expected, abs=1e-12)
             assert bounds[name]["ap_lower"] - 1e-12 <= expected <= bounds[name]["ap_upper"] + 1e-12
 
 

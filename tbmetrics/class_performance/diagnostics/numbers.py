@@ -41,10 +41,10 @@ class _Best:
 
     def offer(self, first: int, values: Tensor, partners: Tensor) -> None:
         """Offer values, (n,), to the rows from `first` on."""
-        part = slice(first, first + len(values))
-        better = values > self.value[part]
-        self.value[part] = torch.where(better, values, self.value[part])
-        self.row[part] = torch.where(better, partners, self.row[part])
+        rows = slice(first, first + len(values))
+        better = values > self.value[rows]
+        self.value[rows] = torch.where(better, values, self.value[rows])
+        self.row[rows] = torch.where(better, partners, self.row[rows])
 
     def offer_block(self, first: int, block: Tensor, allowed: Tensor) -> None:
         """Offer the values between pairs of rows to both.

@@ -119,7 +119,7 @@ def cross_fitted(score: Callable[[NDArray[np.bool_]], FloatArray], second: NDArr
         score: the objective of every candidate on the chosen samples, (candidates,).
         second: which samples are the second half.
     """
-    chosen = [score(part) for part in (np.ones_like(second), ~second, second)]
+    chosen = [score(mask) for mask in (np.ones_like(second), ~second, second)]
     best = [int(np.nanargmax(np.append(s, -np.inf))) if not np.isnan(s).all() else 0 for s in chosen]
     return best[0], best[1], best[2]
 
@@ -148,23 +148,23 @@ def judge_single(
     table = RemedyTable.untried(rows, labels.size)
     if not labels.size:
         return table
-    whole = np.full((labels.size, len(rows)), -1, dtype=np.int64)
-    whole[:, : predictions.shape[1]] = predictions
+    decisions = np.full((labels.size, len(rows)), -1, dtype=np.int64)
+    decisions[:, : predictions.shape[1]] = predictions
     second = halves_of(labels)
     for index, row in enumerate(rows):
         if row.cross_fitted:
-            _choose(table, whole, labels, second, index, classes, objective)
+            _choose(table, decisions, labels, second, index, classes, objective)
         elif row.remedy != NONE:
             table.values[index, 0] = row.tau
     table.values[0, 0] = 0.0
-    usable = [i for i in range(len(rows)) if whole[0, i] >= 0]
-    _fill_single(table, labels, whole, usable, classes, n_bootstrap)
+    usable = [i for i in range(len(rows)) if decisions[0, i] >= 0]
+    _fill_single(table, labels, decisions, usable, classes, n_bootstrap)
     return table
 
 
 def _choose(
     table: RemedyTable,
-    whole: NDArray[np.int64],
+    decisions: NDArray[np.int64],
     labels: IntArray,
     second: NDArray[np.bool_],
     index: int,
@@ -174,15 +174,15 @@ def _choose(
     """Fill in the predictions of a cross-fitted row: each half with the amount that is best on the other."""
     rows, remedy = table.rows, table.rows[index].remedy
     candidates = [0, *(i for i, row in enumerate(rows) if row.remedy == remedy and not row.cross_fitted)]
-    if whole[0, candidates[-1]] < 0:
+    if decisions[0, candidates[-1]] < 0:
         return
 
     def score(mask: NDArray[np.bool_]) -> FloatArray:
-        hits = whole[mask][:, candidates] == labels[mask, None]
+        hits = decisions[mask][:, candidates] == labels[mask, None]
         return weighted_recall(_recalls(labels[mask], hits, len(classes)), classes, objective)
 
     best, on_first, on_second = cross_fitted(score, second)
-    whole[:, index] = np.where(second, whole[:, candidates[on_first]], whole[:, candidates[on_second]])
+    decisions[:, index] = np.where(second, decisions[:, candidates[on_first]], decisions[:, candidates[on_second]])
     taus = [float(rows[c].tau or 0.0) for c in candidates]
     table.values[index, 0] = taus[best]
     table.halves[remedy] = (taus[on_first], taus[on_second])
@@ -218,15 +218,15 @@ def weighted_recall(recalls: FloatArray, classes: AttributeClasses, objective: O
 def _fill_single(
     table: RemedyTable,
     labels: IntArray,
-    whole: NDArray[np.int64],
+    decisions: NDArray[np.int64],
     usable: list[int],
     classes: AttributeClasses,
     n_bootstrap: int,
 ) -> None:
-    hits = whole[:, usable] == labels[:, None]
+    hits = decisions[:, usable] == labels[:, None]
     support = np.bincount(labels, minlength=len(classes)).astype(np.float64)
     recalls = _recalls(labels, hits, len(classes))
-    calls = np.stack([np.bincount(whole[:, i], minlength=len(classes)) for i in usable]).astype(np.float64)
+    calls = np.stack([np.bincount(decisions[:, i], minlength=len(classes)) for i in usable]).astype(np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):
         precision = np.where(calls > 0, recalls * support / calls, np.nan)
         f1 = np.where(support > 0, 2 * recalls * support / (calls + support), np.nan)
@@ -247,25 +247,25 @@ def _resampled(
     samples at a time: once for the classes' totals, once for the hits.
     """
     totals = np.zeros((n_bootstrap, support.size))
-    for part, weights in _weights(labels.size, n_bootstrap):
+    for rows, weights in _weights(labels.size, n_bootstrap):
         for replicate, row in zip(totals, weights, strict=True):
-            replicate += np.bincount(labels[part], weights=row, minlength=support.size)
+            replicate += np.bincount(labels[rows], weights=row, minlength=support.size)
     shape = (hits.shape[1], n_bootstrap)
     replicates = {g: np.zeros(shape) for g in SHOWN_GROUPS if (support[classes.members(g)] > 0).any()}
-    for part, weights in _weights(labels.size, n_bootstrap):
-        share = weights / totals[:, labels[part]]
+    for rows, weights in _weights(labels.size, n_bootstrap):
+        share = weights / totals[:, labels[rows]]
         for group, sums in replicates.items():
             members = classes.members(group)
-            inside = np.isin(labels[part], members)
-            sums += (share[:, inside] @ hits[part][inside]).T / (support[members] > 0).sum()
+            inside = np.isin(labels[rows], members)
+            sums += (share[:, inside] @ hits[rows][inside]).T / (support[members] > 0).sum()
     return replicates
 
 
 def _weights(samples: int, replicates: int, seed: int = 0) -> Iterator[tuple[slice, FloatArray]]:
     rng = np.random.default_rng(seed)
     for first in range(0, samples, _SAMPLES_AT_ONCE):
-        part = slice(first, min(first + _SAMPLES_AT_ONCE, samples))
-        yield part, rng.exponential(size=(replicates, part.stop - first))
+        rows = slice(first, min(first + _SAMPLES_AT_ONCE, samples))
+        yield rows, rng.exponential(size=(replicates, rows.stop - first))
 
 
 # ------------------------------------------------------------------------------------------------- the table

@@ -203,7 +203,7 @@ class ValidationState:
         """The outcomes of all positives, in the order of the samples."""
         if not self._positives:
             return PositiveOutcomes(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
-        classes, hits = (torch.cat(parts).cpu().numpy() for parts in zip(*self._positives, strict=True))
+        classes, hits = (torch.cat(column).cpu().numpy() for column in zip(*self._positives, strict=True))
         return PositiveOutcomes(classes.astype(np.int64), hits)
 
 

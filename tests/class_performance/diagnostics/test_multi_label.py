@@ -80,9 +80,9 @@ def test_thresholds_are_chosen_on_one_half_and_judged_on_the_other():
     row = table.rows.index("class_thresholds/best")
     assert table.column("tail_f1")[row] > table.column("tail_f1")[0] + 0.1
     assert np.isnan(table.column("tau")[row])
-    said = tracker.get_metrics()["attributes"]["x"]["sentences"]
-    assert said[1].startswith("A threshold for each class would raise tail recall from ")
-    assert "mean F1" in said[1]
+    sentences = tracker.get_metrics()["attributes"]["x"]["sentences"]
+    assert sentences[1].startswith("A threshold for each class would raise tail recall from ")
+    assert "mean F1" in sentences[1]
 
 
 def test_the_number_of_training_samples_is_given_observed_or_missed():

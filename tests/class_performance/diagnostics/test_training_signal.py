@@ -35,17 +35,17 @@ def _expected(pairs, gradients, losses):
     logits = np.concatenate([x.double().numpy() for x, _ in pairs])
     gradients = np.abs(np.concatenate([g.double().numpy() for g in gradients]))
     losses = np.concatenate([v.double().numpy() for v in losses])
-    found = {name: np.full(CLASSES, np.nan) for name in ("loss", "accuracy", "ratio")}
+    columns = {name: np.full(CLASSES, np.nan) for name in ("loss", "accuracy", "ratio")}
     for c in range(CLASSES):
-        own = labels == c
-        found["ratio"][c] = gradients[own, c].sum() / gradients[~own, c].sum()
-        if own.any():
-            found["loss"][c], found["accuracy"][c] = losses[own].mean(), (logits[own].argmax(1) == c).mean()
-    return found, np.bincount(labels, minlength=CLASSES)
+        is_own = labels == c
+        columns["ratio"][c] = gradients[is_own, c].sum() / gradients[~is_own, c].sum()
+        if is_own.any():
+            columns["loss"][c], columns["accuracy"][c] = losses[is_own].mean(), (logits[is_own].argmax(1) == c).mean()
+    return columns, np.bincount(labels, minlength=CLASSES)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(given):
+@pytest.mark.parametrize("has_loss", [False, True])
+def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(has_loss):
     signal, pairs = TrainingSignal("x", CLASSES), list(_batches())
     prior = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0])
     gradients, losses = [], []
@@ -53,10 +53,10 @@ def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(given
         leaf = logits.clone().requires_grad_()
         used = leaf * 1.0
         each = F.cross_entropy(used + prior, labels, reduction="none")  # a balanced softmax
-        signal.add(used, labels, each if given else None, _call)
+        signal.add(used, labels, each if has_loss else None, _call)
         each.mean().backward()
         gradients.append(leaf.grad)
-        losses.append(each.detach() if given else F.cross_entropy(logits, labels, reduction="none"))
+        losses.append(each.detach() if has_loss else F.cross_entropy(logits, labels, reduction="none"))
     expected, support = _expected(pairs, gradients, losses)
     columns = signal.columns()
     np.testing.assert_allclose(columns["gradient_ratio"], expected["ratio"], rtol=1e-5)
@@ -100,19 +100,19 @@ def test_multi_label_counts_positives_and_leaves_unknown_labels_out(attached):
     np.testing.assert_array_equal(columns["samples_seen"], positive.sum(0))
     with np.errstate(invalid="ignore"):
         loss = (F.softplus(-logits.double()).numpy() * positive).sum(0) / positive.sum(0)
-        found = ((logits.numpy() > 0) & positive).sum(0) / positive.sum(0)
+        accuracy = ((logits.numpy() > 0) & positive).sum(0) / positive.sum(0)
     np.testing.assert_allclose(columns["training_loss"], loss, rtol=1e-5)
-    np.testing.assert_allclose(columns["training_accuracy"], found)
+    np.testing.assert_allclose(columns["training_accuracy"], accuracy)
     assert signal.rows_seen == 30
 
 
 def test_unknown_and_impossible_labels_count_for_nothing():
     logits, labels = next(_batches())
-    kept, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
+    clean, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
     known = torch.arange(16) % 3 > 0
-    kept.add(logits[known], labels[known], None, _call)
+    clean.add(logits[known], labels[known], None, _call)
     odd.add(logits, torch.where(known, labels, torch.tensor([-1, 99, 5] * 6)[:16]), None, _call)
-    for name, values in kept.columns().items():
+    for name, values in clean.columns().items():
         np.testing.assert_allclose(odd.columns()[name], values, rtol=1e-6, err_msg=name)
 
 

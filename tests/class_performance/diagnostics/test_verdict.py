@@ -53,32 +53,32 @@ def test_a_biased_classifier_is_mended_by_normalising_it_and_collapsed_features_
 
 def test_few_samples_of_the_tail_are_said():
     problem = Problem(per_class=2, spread=1.2)
-    found = {f["name"]: f for f in problem.diagnosed(n_bootstrap=50).get_metrics()["findings"]}
-    assert "fewer than 5 validation samples" in found["too_few_validation_samples"]["says"]
-    assert found["too_few_validation_samples"]["evidence"]["value"] > 0.1
+    by_name = {f["name"]: f for f in problem.diagnosed(n_bootstrap=50).get_metrics()["findings"]}
+    assert "fewer than 5 validation samples" in by_name["too_few_validation_samples"]["says"]
+    assert by_name["too_few_validation_samples"]["evidence"]["value"] > 0.1
 
 
 def test_nothing_known_is_could_not_be_told_with_the_reason():
     rows = remedy_rows(True, (1.0,))
     empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
-    found = verdict(Diagnosis(GROUPS["x"], columns, empty, {"classifier": "no model was given"}))
-    told = {f.rule.name: f for f in found}
-    assert told["classifier_bias"].judgement.says == "no model was given"
-    untold = {name for name, f in told.items() if f.severity == "could not be told"}
-    assert untold == set(told) - {"too_few_validation_samples"}
-    assert told["too_few_validation_samples"].judgement.says == "no tail class has a validation sample"
-    assert all(len(f.row()) == len(FINDING_COLUMNS) for f in found)
+    findings = verdict(Diagnosis(GROUPS["x"], columns, empty, {"classifier": "no model was given"}))
+    by_name = {f.rule.name: f for f in findings}
+    assert by_name["classifier_bias"].judgement.says == "no model was given"
+    untold = {name for name, f in by_name.items() if f.severity == "could not be told"}
+    assert untold == set(by_name) - {"too_few_validation_samples"}
+    assert by_name["too_few_validation_samples"].judgement.says == "no tail class has a validation sample"
+    assert all(len(f.row()) == len(FINDING_COLUMNS) for f in findings)
 
 
 def test_forgetting_of_the_tail_is_found_where_the_head_keeps_what_it_learnt():
     rows = remedy_rows(True, (1.0,))
     empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.full(10, 9.0)}
-    for of_head, severity in ((0.1, "strong"), (0.9, "not found")):
-        columns["forgetting_events"] = np.array([of_head] * 5 + [0.5] * 2 + [1.2] * 3)
-        found = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, empty))}
-        assert found["tail_forgotten"].severity == severity
+    for head_events, severity in ((0.1, "strong"), (0.9, "not found")):
+        columns["forgetting_events"] = np.array([head_events] * 5 + [0.5] * 2 + [1.2] * 3)
+        by_name = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, empty))}
+        assert by_name["tail_forgotten"].severity == severity
 
 
 def test_without_tail_classes_nothing_is_said_of_the_tail():
@@ -86,8 +86,8 @@ def test_without_tail_classes_nothing_is_said_of_the_tail():
     rows = remedy_rows(True, (1.0,))
     empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(3, 0.5) for name in DIAGNOSTIC_COLUMNS}
-    found = verdict(Diagnosis(classes, columns, empty))
-    assert {f.severity for f in found if f.rule.name != "label_noise"} == {"could not be told"}
+    findings = verdict(Diagnosis(classes, columns, empty))
+    assert {f.severity for f in findings if f.rule.name != "label_noise"} == {"could not be told"}
 
 
 @pytest.mark.parametrize(
