@@ -13,7 +13,7 @@ from tbmetrics.records import CALIBRATION_BINS, FloatArray
 def reliability(
     state: AttributeState,
     buckets: CountBuckets,
-    everything: FloatArray,
+    samples: FloatArray,
     positives: FloatArray,
     probability: FloatArray,
 ) -> FloatArray:
@@ -26,12 +26,12 @@ def reliability(
     Args:
         state: the validation.
         buckets: of the classes.
-        everything, positives, probability: per class and fine bin of the probability; used for multi-label only.
+        samples, positives, probability: as in `CurveCounts`; used for multi-label only.
     """
     if state.decision == SINGLE_LABEL:
         return _single_label_reliability(state, buckets)
     sums = np.zeros((len(buckets), 3, CALIBRATION_BINS))
-    for i, fine in enumerate((everything, probability, positives)):
+    for i, fine in enumerate((samples, probability, positives)):
         np.add.at(sums[:, i], buckets.of_class, _coarse(fine))
     return sums
 

@@ -1,4 +1,4 @@
-"""From the state of a validation to its numbers: per class, per group, between groups, and along thresholds."""
+"""The numbers of a validation from its state: per class, per group, between groups, and at every threshold."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
     weights = bootstrap_weights(state.n_samples, n_bootstrap)
-    along, ap_replicates = rank(state, columns, weights)
+    curves, ap_replicates = rank(state, columns, weights)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
     result = Evaluation(
@@ -86,10 +86,10 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
         buckets,
         flow=flows.flow(state, buckets),
         pairs=flows.confused_pairs(state),
-        reliability=reliability(state, buckets, along.everything, along.positives, along.probability),
-        precision_at_recall=along.precision_at_recall,
-        positives_above=from_above(along.positives),
-        predicted_above=from_above(along.everything),
+        reliability=reliability(state, buckets, curves.samples, curves.positives, curves.probability),
+        precision_at_recall=curves.precision_at_recall,
+        positives_above=from_above(curves.positives),
+        predicted_above=from_above(curves.samples),
     )
     replicates = {"ap": ap_replicates, **_replicates(state, weights)}
     for group in (*GROUPS, UNKNOWN, ALL):

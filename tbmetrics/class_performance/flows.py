@@ -47,8 +47,8 @@ def _multi_flow(state: AttributeState, scores: ExactScores, buckets: CountBucket
         hits, missed = ((x.float() @ membership) for x in (positive & predicted, positive & ~predicted))
         wrong = (predicted & (labels == 0)).float() @ membership
         count = wrong.sum(1, keepdim=True)
-        went = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
-        total += (missed.double().T @ went.double()).cpu().numpy()
+        shares = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
+        total += (missed.double().T @ shares.double()).cpu().numpy()
         total[:, :-1] += np.diag(hits.double().sum(0).cpu().numpy())
     return total
 
@@ -71,18 +71,18 @@ def most_pairs(num_classes: int) -> int:
 def confused_pairs(state: AttributeState) -> FloatArray:
     """(true class, predicted class, count), by count descending, float64 (`most_pairs`, 3); unused rows are NaN.
 
-    Single-label: wrong predictions. Multi-label: a positive that was missed went to the false prediction with the
+    Single-label: wrong predictions. Multi-label: a missed positive goes to the false prediction with the
     highest score in the same row, or to none (`NO_CLASS`). If there are more pairs than rows, the first three of every
     true class stay before the most frequent of all.
     """
     rows = np.full((most_pairs(state.num_classes), 3), np.nan)
-    true, went = _mistakes(state)
-    codes, counts = np.unique(true * (state.num_classes + 1) + (went + 1), return_counts=True)
-    true, went = np.divmod(codes, state.num_classes + 1)
+    true, predicted = _mistakes(state)
+    codes, counts = np.unique(true * (state.num_classes + 1) + (predicted + 1), return_counts=True)
+    true, predicted = np.divmod(codes, state.num_classes + 1)
     order = np.lexsort((codes, -counts))
     if len(order) > len(rows):
         order = order[_selected_pairs(true[order], len(rows))]
-    rows[: len(order)] = np.stack((true[order], went[order] - 1, counts[order]), axis=1)
+    rows[: len(order)] = np.stack((true[order], predicted[order] - 1, counts[order]), axis=1)
     return rows
 
 
@@ -96,7 +96,7 @@ def _selected_pairs(true: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """True class of each mistake, and the class it went to."""
+    """True and predicted class of each mistake."""
     if state.decision == SINGLE_LABEL:
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
@@ -106,8 +106,8 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
     batches = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
     if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    true, went = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
-    return true, went
+    true, predicted = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+    return true, predicted
 
 
 def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -24,37 +24,42 @@ THRESHOLDS = CALIBRATION_BINS * 14 + 1
 
 
 @dataclass(slots=True)
-class Along:
-    """Per class: all and positive samples, and the sum of probabilities, by fine bin of the probability; and the
-    precision at each of `RECALL_LEVELS`."""
+class CurveCounts:
+    """Counts behind the curves of every class.
 
-    everything: FloatArray
+    Attributes:
+        samples, positives, probability: numbers of all samples and of positives, and the sum of probabilities, by fine
+            bin of the probability, (classes, `THRESHOLDS`).
+        precision_at_recall: precision at each of `RECALL_LEVELS`, (classes, levels).
+    """
+
+    samples: FloatArray
     positives: FloatArray
     probability: FloatArray
     precision_at_recall: FloatArray
 
     @classmethod
-    def empty(cls, classes: int) -> Along:
+    def empty(cls, classes: int) -> CurveCounts:
         """Without any counts."""
-        everything, positives, probability = np.zeros((3, classes, THRESHOLDS))
-        return cls(everything, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
+        samples, positives, probability = np.zeros((3, classes, THRESHOLDS))
+        return cls(samples, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
 
 
-def rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatArray) -> tuple[Along, FloatArray]:
+def rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatArray) -> tuple[CurveCounts, FloatArray]:
     """Fill in the columns that depend on the ranking; returns the binned probabilities and AP under resampling."""
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
-    along = Along.empty(classes)
+    curves = CurveCounts.empty(classes)
     if state.n_samples and isinstance(state.scores, ExactScores):
-        return along, _rank_exact(state, state.scores, columns, along, weights)
+        return curves, _rank_exact(state, state.scores, columns, curves, weights)
     if isinstance(state.scores, BinnedScores):
-        _rank_binned(state, state.scores, columns, along)
-    return along, np.full((len(weights), classes), np.nan)
+        _rank_binned(state, state.scores, columns, curves)
+    return curves, np.full((len(weights), classes), np.nan)
 
 
 def _rank_exact(
-    state: AttributeState, scores: ExactScores, columns: dict[str, FloatArray], along: Along, weights: FloatArray
+    state: AttributeState, scores: ExactScores, columns: dict[str, FloatArray], curves: CurveCounts, weights: FloatArray
 ) -> FloatArray:
     resampled = np.full((len(weights), state.num_classes), np.nan)
     for first, block, labels in scores.blocks(state.num_classes):
@@ -62,7 +67,7 @@ def _rank_exact(
         for row in range(len(block)):
             counts = counts_at_positives(block[row], labels[row] > 0)
             columns["ap"][first + row] = average_precision(counts)
-            along.precision_at_recall[first + row] = precision_at_recalls(
+            curves.precision_at_recall[first + row] = precision_at_recalls(
                 counts.true_positives, counts.predicted, RECALL_LEVELS
             )
             resampled[:, first + row] = resampled_average_precision(counts, weights)
@@ -71,14 +76,16 @@ def _rank_exact(
             columns["best_threshold"][first + row] = threshold
         rows = slice(first, first + len(block))
         known = labels >= 0
-        along.everything[rows] = _by_bin(p, known)
-        along.positives[rows] = _by_bin(p, labels > 0)
+        curves.samples[rows] = _by_bin(p, known)
+        curves.positives[rows] = _by_bin(p, labels > 0)
         if state.decision != SINGLE_LABEL:
-            along.probability[rows] = _by_bin(p, known, weigh=True)
+            curves.probability[rows] = _by_bin(p, known, weigh=True)
     return resampled
 
 
-def _rank_binned(state: AttributeState, scores: BinnedScores, columns: dict[str, FloatArray], along: Along) -> None:
+def _rank_binned(
+    state: AttributeState, scores: BinnedScores, columns: dict[str, FloatArray], curves: CurveCounts
+) -> None:
     low, width = scores.low.cpu().numpy(), scores.width.cpu().numpy()
     negatives = scores.negative_bins()
     columns["ap_at_least"], columns["ap_at_most"] = np.full((2, state.num_classes), np.nan)
@@ -90,20 +97,20 @@ def _rank_binned(state: AttributeState, scores: BinnedScores, columns: dict[str,
         ap = average_precision_bounds(positives, bins, negatives[c])
         columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = ap
         every = np.ones_like(p_positive, dtype=bool)
-        along.positives[c] = _by_bin(p_positive, every)[0]
-        along.everything[c] = along.positives[c] + _weighted_bins(p_negative, negatives[c])
-        along.probability[c] = _by_bin(p_positive, every, weigh=True)[0]
-        along.probability[c] += _weighted_bins(p_negative, negatives[c] * p_negative)
-        columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(along.positives[c], along.everything[c])
-        true_positives, predicted = from_above(np.stack((along.positives[c], along.everything[c])))
-        along.precision_at_recall[c] = precision_at_recalls(true_positives, predicted, RECALL_LEVELS)
+        curves.positives[c] = _by_bin(p_positive, every)[0]
+        curves.samples[c] = curves.positives[c] + _weighted_bins(p_negative, negatives[c])
+        curves.probability[c] = _by_bin(p_positive, every, weigh=True)[0]
+        curves.probability[c] += _weighted_bins(p_negative, negatives[c] * p_negative)
+        columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(curves.positives[c], curves.samples[c])
+        true_positives, predicted = from_above(np.stack((curves.positives[c], curves.samples[c])))
+        curves.precision_at_recall[c] = precision_at_recalls(true_positives, predicted, RECALL_LEVELS)
 
 
-def _best_of_grid(positives: FloatArray, everything: FloatArray) -> tuple[float, float]:
+def _best_of_grid(positives: FloatArray, samples: FloatArray) -> tuple[float, float]:
     support = positives.sum()
     if not support:
         return float("nan"), float("nan")
-    f1 = 2 * from_above(positives[None])[0] / (from_above(everything[None])[0] + support)
+    f1 = 2 * from_above(positives[None])[0] / (from_above(samples[None])[0] + support)
     best = THRESHOLDS - 1 - int(np.argmax(f1[::-1]))
     return best / (THRESHOLDS - 1), float(f1[best])
 

@@ -108,7 +108,7 @@ class ClassPerformanceTracker(Tracker):
         }
         self._results: dict[str, Evaluation] = {}
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
-        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not handed over
+        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
         self._listed: set[str] = set()
         self._warned_of_repeats = False
 

@@ -34,7 +34,7 @@ logger = logging.getLogger("tbmetrics")
 TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 BALANCED_ACCURACY = "balanced_accuracy"
 #: From images (n, ...) and the class in question of each, the attention on them, or None.
-Looker = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
+AttentionLookup = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
 
 
 class LongTailDiagnostics(Tracker):
@@ -108,7 +108,7 @@ class LongTailDiagnostics(Tracker):
         self._step = 0
         self._drawing = DrawingTime()
         self._undrawn: set[str] = set()
-        self._look: Looker | None = None
+        self._look: AttentionLookup | None = None
         self.use(classes, model)
 
     def use(
@@ -133,7 +133,7 @@ class LongTailDiagnostics(Tracker):
             raise InputError(f"classifiers name attributes without classes: {unknown}; known are {list(known)}")
         self._attributes = {attribute: self._new(known[attribute]) for attribute in known}
 
-    def show_attention(self, look: Looker) -> None:
+    def show_attention(self, look: AttentionLookup) -> None:
         """Overlay the gallery's images with the attention from `look`; their originals are then stored too."""
         self._look = look
         for diagnostics in self._attributes.values():
