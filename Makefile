@@ -7,7 +7,7 @@ NODE := $(shell command -v node 2>/dev/null)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test lint bench bench-check test-bounds fuzz board clean
+.PHONY: demo test check lint bench bench-check test-bounds fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -28,7 +28,10 @@ demo: $(READY)  ## train the two runs of the digits example, export them, say ho
 	@echo "See it offline: exports/digits/report.html"
 
 test: $(READY)  ## every test, with coverage
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term:skip-covered
+
+check: lint  ## for the inner loop, within a minute: style, types, and the tests that are neither slow nor in a browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal --quiet -m "not slow and not browser"
 
 lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and (where node is) JavaScript
 	$(BIN)/ruff check .

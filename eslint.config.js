@@ -9,7 +9,7 @@ const noMarkup = ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'srcdoc'].map(
 export default [
   js.configs.recommended,
   {
-    files: ['plugins/tbmetrics_longtail/static/*.js'],
+    files: ['plugins/tbmetrics_longtail/static/**/*.js'],
     languageOptions: { ecmaVersion: 2022, sourceType: 'module', globals: globals.browser },
   },
   {

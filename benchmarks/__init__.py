@@ -1,1 +1,1 @@
-"""What tbmetrics costs and how fast it is, beside its peers, in turns; see docs/benchmarks.md."""
+"""Benchmarks of the cost and speed of tbmetrics compared with its peers; see docs/benchmarks.md."""

@@ -1,9 +1,11 @@
-"""What watching attention costs: sampled and unsampled training steps against plain ones, in turns.
+"""Cost of tracking attention: sampled and unsampled training steps compared with plain ones.
 
 Four layers of a ViT-tiny at 196 tokens (width 192, 3 heads).
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from tbmetrics import AttentionVisualizer
 
 
 def measure(run: Run) -> Results:
-    """A forward and backward pass, plainly, hooked, and sampled."""
+    """Time a forward and backward pass: plain, hooked and sampled."""
     device = two_threads()
     torch.manual_seed(0)
     batch = run.choose(2, 8)
@@ -25,14 +27,14 @@ def measure(run: Run) -> Results:
     visualizer.register_hooks()
 
     def step(model: nn.Module, *, sampled: bool = False) -> float:
-        visualizer._wanted = sampled
-        return 1e3 * seconds(lambda: _pass(model, images, labels), device)
+        visualizer._passes.is_due = sampled
+        return 1e3 * seconds(partial(_pass, model, images, labels), device)
 
     ways = {
-        "plain step": lambda: step(plain),
-        "plain again": lambda: step(plain),
-        "a step that is not sampled": lambda: step(hooked),
-        "a sampled step": lambda: step(hooked, sampled=True),
+        "plain step": partial(step, plain),
+        "plain again": partial(step, plain),
+        "a step that is not sampled": partial(step, hooked),
+        "a sampled step": partial(step, hooked, sampled=True),
     }
     values = in_turns(ways, run.choose(8, 100))
     watched = ("a step that is not sampled", "a sampled step")

@@ -1,6 +1,6 @@
 """Per-class F1, AP and PR curves from streaming updates, against torchmetrics and the loop over scikit-learn.
 
-Each way runs in a process of its own, one after the other, so that its peak memory is its own.
+The ways run one after the other in separate processes, so that their peak memory can be compared.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import resource
 import warnings
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from torch import Tensor
 from benchmarks.measuring import QUICK, Comparison, Facts, Results, Run, in_child, seconds, two_threads
 
 BATCH = 512
-#: (samples, classes, single-label?)
+#: (samples, classes, is single-label)
 SIZES = {"small": (10_000, 20, False), "wide": (1_000, 1_000, False), "large": (10_000, 1_000, False)}
 INATURALIST = (24_426, 8_142, True)
 BINNED_BYTES_LIMIT = 8 * 2**30
@@ -27,7 +28,7 @@ Batches = list[tuple[Tensor, Tensor]]
 
 
 def long_tailed(n: int, classes: int, single: bool) -> Batches:
-    """Batches of logits and labels with a long tail; multi-label: from a tenth down to a thousandth positives."""
+    """Generate long-tailed batches; multi-label classes have between 10 % and 0.1 % positives."""
     generator = torch.Generator().manual_seed(0)
     batches = []
     for first in range(0, n, BATCH):
@@ -56,22 +57,22 @@ def ours(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
 
 
 def exact_ap_only(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
-    """Only the exact AP of every class, without intervals, curves and the rest."""
+    """Only the exact AP of every class, without intervals and curves."""
     from tbmetrics.class_performance.ranking import average_precision, counts_at_positives
     from tbmetrics.class_performance.scores import ExactScores
 
     store = ExactScores()
     for logits, labels in batches:
         store.add(logits, labels)
-    found = np.full(classes, np.nan)
+    ap = np.full(classes, np.nan)
 
     def compute() -> None:
         for first, scores, truth in store.blocks(classes):
             for row in range(len(scores)):
-                found[first + row] = average_precision(counts_at_positives(scores[row], truth[row] > 0))
+                ap[first + row] = average_precision(counts_at_positives(scores[row], truth[row] > 0))
 
-    spent = seconds(compute)
-    return {"compute": spent, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
+    elapsed = seconds(compute)
+    return {"compute": elapsed, "mean_ap": float(np.nanmean(ap)), "ap": ap.tolist()}
 
 
 def scikit_learn(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
@@ -79,16 +80,16 @@ def scikit_learn(batches: Batches, classes: int, single: bool) -> dict[str, Any]
 
     scores = torch.cat([x.double().softmax(1) if single else x for x, _ in batches]).numpy()
     labels = torch.cat([y for _, y in batches]).numpy()
-    found = np.full(classes, np.nan)
+    ap = np.full(classes, np.nan)
 
     def compute() -> None:
         for c in range(classes):
             truth = labels == c if single else labels[:, c]
             if truth.any():
-                found[c] = average_precision_score(truth, scores[:, c])
+                ap[c] = average_precision_score(truth, scores[:, c])
 
-    spent = seconds(compute)
-    return {"compute": spent, "mean_ap": float(np.nanmean(found)), "ap": found.tolist()}
+    elapsed = seconds(compute)
+    return {"compute": elapsed, "mean_ap": float(np.nanmean(ap)), "ap": ap.tolist()}
 
 
 def torchmetrics_exact(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
@@ -128,7 +129,7 @@ NAMES = {
 
 
 def be_child(way: str, n: int, classes: int, single: bool) -> None:
-    """One way on one problem; prints what it took as JSON."""
+    """Measure one way on one problem; print the results as JSON."""
     warnings.filterwarnings("ignore")
     two_threads()
     result = WAYS[way](long_tailed(n, classes, single), classes, single)
@@ -137,57 +138,57 @@ def be_child(way: str, n: int, classes: int, single: bool) -> None:
 
 
 def taken(way: str, n: int, classes: int, single: bool) -> dict[str, Any]:
-    """What `way` took in a process of its own."""
-    words = [way, str(n), str(classes), str(int(single))]
-    found: dict[str, Any] = json.loads(in_child("benchmarks.class_performance", "--child", *words))
-    return found
+    """Measure `way` in its own process."""
+    arguments = [way, str(n), str(classes), str(int(single))]
+    result: dict[str, Any] = json.loads(in_child("benchmarks.class_performance", "--child", *arguments))
+    return result
 
 
 def compare(run: Run, n: int, classes: int, single: bool, ways: list[str], turns: int) -> Results:
-    """Updates, updates with everything that follows, and exact AP alone, each in turns; memory and agreement."""
+    """Compare updates, updates with all results, and exact AP alone; also peak memory and agreement."""
     kind = f"{n:,} samples × {classes:,} classes, {'single' if single else 'multi'}-label"
     if "torchmetrics_binned" in ways and BATCH * classes * 100 * 8 * 2 > BINNED_BYTES_LIMIT:
         ways = [way for way in ways if way != "torchmetrics_binned"]
         run.skip(f"torchmetrics' binned mode at {kind}", "needs over 6 GB a batch")
-    turned: list[dict[str, dict[str, Any]]] = []
+    results_by_turn: list[dict[str, dict[str, Any]]] = []
     for turn in range(turns):
         order = ways[turn % len(ways) :] + ways[: turn % len(ways)]
-        turned.append({way: taken(way, n, classes, single) for way in order})
+        results_by_turn.append({way: taken(way, n, classes, single) for way in order})
 
-    def values(of: Callable[[dict[str, Any]], float], chosen: list[str]) -> dict[str, list[float]]:
-        return {NAMES[way]: [of(found[way]) for found in turned] for way in chosen}
+    def values(quantity: Callable[[dict[str, Any]], float], compared: list[str]) -> dict[str, list[float]]:
+        return {NAMES[way]: [quantity(results[way]) for results in results_by_turn] for way in compared}
 
-    streamed = [way for way in ways if way == "ours" or way.startswith("torchmetrics")]
-    alone = ["exact_ap_only", "scikit_learn"]
+    streaming = [way for way in ways if way == "ours" or way.startswith("torchmetrics")]
+    exact_ap = ["exact_ap_only", "scikit_learn"]
     results: list[Comparison | Facts] = []
-    if len(streamed) > 1:
-        update = values(lambda found: found["update"], streamed)
-        whole = values(lambda found: found["update"] + found["compute"], streamed)
+    if len(streaming) > 1:
+        update = values(itemgetter("update"), streaming)
+        whole = values(lambda result: result["update"] + result["compute"], streaming)
         results += [
             Comparison(f"{kind}: updates", "s", NAMES["ours"], update),
             Comparison(f"{kind}: updates and all results", "s", NAMES["ours"], whole),
         ]
-    results.append(Comparison(f"{kind}: exact AP", "s", NAMES[alone[0]], values(lambda found: found["compute"], alone)))
-    return [*results, _memory(kind, turned[0])]
+    results.append(Comparison(f"{kind}: exact AP", "s", NAMES[exact_ap[0]], values(itemgetter("compute"), exact_ap)))
+    return [*results, _memory(kind, results_by_turn[0])]
 
 
-def _memory(kind: str, found: dict[str, dict[str, Any]]) -> Facts:
-    rows = [[NAMES[way], f"{of['peak_gb']:.2f}"] for way, of in found.items()]
-    pair = (np.array(found[way]["ap"], dtype=float) for way in ("exact_ap_only", "scikit_learn"))
-    apart = float(np.nanmax(np.abs(np.subtract(*pair))))
-    return Facts(f"{kind}: peak memory", ["way", "GB"], rows, about=f"largest difference in AP {apart:.0e}")
+def _memory(kind: str, results: dict[str, dict[str, Any]]) -> Facts:
+    rows = [[NAMES[way], f"{result['peak_gb']:.2f}"] for way, result in results.items()]
+    ours, theirs = (np.array(results[way]["ap"], dtype=float) for way in ("exact_ap_only", "scikit_learn"))
+    difference = float(np.nanmax(np.abs(ours - theirs)))
+    return Facts(f"{kind}: peak memory", ["way", "GB"], rows, about=f"largest difference in AP {difference:.0e}")
 
 
 def measure(run: Run) -> Results:
-    """Three multi-label sizes and that of iNaturalist."""
+    """Compare at three multi-label sizes and at the size of iNaturalist."""
     peers = ["torchmetrics_exact", "torchmetrics_binned"] if run.has("torchmetrics") else []
     ways = ["ours", "exact_ap_only", "scikit_learn", *peers]
-    found = [*compare(run, *SIZES["small"], ways, run.choose(2, 5))]
+    results = [*compare(run, *SIZES["small"], ways, run.choose(2, 5))]
     if run.size != QUICK:
-        found += compare(run, *SIZES["wide"], ways, 3)
-        found += compare(run, *SIZES["large"], ways, 1)
-        found += compare(run, *INATURALIST, ["ours", "exact_ap_only", "scikit_learn"], 1)
-    return found
+        results += compare(run, *SIZES["wide"], ways, 3)
+        results += compare(run, *SIZES["large"], ways, 1)
+        results += compare(run, *INATURALIST, ["ours", "exact_ap_only", "scikit_learn"], 1)
+    return results
 
 
 if __name__ == "__main__":

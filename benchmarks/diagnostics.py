@@ -1,9 +1,12 @@
-"""What the diagnostics cost: a training step with `observe` against plain ones, and a validation, at many classes.
+"""Cost of the diagnostics with many classes: a training step with `observe`, and a validation.
 
-A network of two layers before a classifier of 2,048 features × 8,142 classes.
+The model has two layers and a classifier with 2,048 features × 8,142 classes.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ PASSES = "passes of the model"
 
 
 def measure(run: Run) -> Results:
-    """Training steps in turns; then a validation, batch by batch, and its end."""
+    """Time training steps, then a validation batch by batch, and its end."""
     device = two_threads()
     torch.manual_seed(0)
     classes, features, batch = run.choose((500, 256, 64), (8142, 2048, 256))
@@ -37,7 +40,7 @@ def measure(run: Run) -> Results:
         Comparison(
             "a validation batch", "ms", PASSES, batches, watched=("diagnostics", "class performance"), about=about
         ),
-        Facts("the end of the epoch", ["what", "seconds"], [[name, number(taken)] for name, taken in ends.items()]),
+        Facts("the end of the epoch", ["what", "seconds"], [[name, number(time)] for name, time in ends.items()]),
     ]
 
 
@@ -46,8 +49,10 @@ def _network(features: int, classes: int) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(features, classes))
 
 
-def _training(model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tensor, labels: torch.Tensor):  # type: ignore[no-untyped-def]
-    """Milliseconds of one forward and backward pass, by way."""
+def _training(
+    model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tensor, labels: torch.Tensor
+) -> dict[str, Callable[[], float]]:
+    """Ways to measure the milliseconds of a forward and backward pass."""
 
     def step(*, observed: bool) -> None:
         logits = model(inputs)
@@ -56,18 +61,18 @@ def _training(model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tens
         F.cross_entropy(logits, labels).backward()
         model.zero_grad()
 
-    def taken(*, hooked: bool = False, observed: bool = False) -> float:
+    def milliseconds(*, hooked: bool = False, observed: bool = False) -> float:
         if hooked:
             tracker.start()
-        found = seconds(lambda: step(observed=observed), inputs.device)
+        elapsed = seconds(partial(step, observed=observed), inputs.device)
         tracker.stop()
-        return 1e3 * found
+        return 1e3 * elapsed
 
     return {
-        "plain step": taken,
-        "plain again": taken,
-        "hooks set, not observed": lambda: taken(hooked=True),
-        "observed": lambda: taken(hooked=True, observed=True),
+        "plain step": milliseconds,
+        "plain again": milliseconds,
+        "hooks set, not observed": partial(milliseconds, hooked=True),
+        "observed": partial(milliseconds, hooked=True, observed=True),
     }
 
 
@@ -75,23 +80,25 @@ def _training(model: nn.Module, tracker: LongTailDiagnostics, inputs: torch.Tens
 def _validation(
     model: nn.Module, tracker: LongTailDiagnostics, groups: ClassGroups, like: torch.Tensor, batches: int
 ) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """(milliseconds of each batch, seconds of the end), by what takes them."""
+    """Return the milliseconds of each batch and the seconds of the end, by measured part."""
     model.eval()
     performance = ClassPerformanceTracker(classes=groups)
-    taken: dict[str, list[float]] = {PASSES: [], "class performance": [], "diagnostics": []}
+    outputs: list[torch.Tensor] = []
+    milliseconds: dict[str, list[float]] = {PASSES: [], "class performance": [], "diagnostics": []}
+
+    def forward(inputs: torch.Tensor) -> None:
+        outputs.append(model(inputs))
+
+    def measure(part: str, action: Callable[..., None], *args: torch.Tensor) -> None:
+        milliseconds[part].append(1e3 * seconds(partial(action, *args), like.device))
+
     tracker.start()
-    for number_of_batch in range(batches):
-        inputs = torch.randn_like(like)
-        labels = (torch.arange(len(like), device=like.device) + number_of_batch * len(like)) % len(groups["x"])
-        images = torch.rand(len(like), 3, 64, 64)
-        found: list[torch.Tensor] = []
-        actions = {
-            PASSES: lambda x=inputs, to=found: to.append(model(x)),
-            "class performance": lambda y=labels, of=found: performance.update(of[0], y),
-            "diagnostics": lambda y=labels, of=found, i=images: tracker.update(of[0], y, i),
-        }
-        for name, action in actions.items():
-            taken[name].append(1e3 * seconds(action, like.device))
+    for index in range(batches):
+        labels = (torch.arange(len(like), device=like.device) + index * len(like)) % len(groups["x"])
+        measure(PASSES, forward, torch.randn_like(like))
+        logits = outputs.pop()
+        measure("class performance", performance.update, logits, labels)
+        measure("diagnostics", tracker.update, logits, labels, torch.rand(len(like), 3, 64, 64))
     tracker.stop()
-    ends = {"class performance": performance, "diagnostics": tracker}
-    return taken, {name: seconds(lambda one=one: list(one.records(0))) for name, one in ends.items()}  # type: ignore[misc]
+    ends = {"class performance": performance.records, "diagnostics": tracker.records}
+    return milliseconds, {part: seconds(partial(records, 0)) for part, records in ends.items()}

@@ -1,4 +1,4 @@
-"""What 200 scalars a step cost the training thread: `SummaryWriter.add_scalar` against one event through our writer."""
+"""Cost of 200 scalars per step on the training thread: `SummaryWriter.add_scalar` compared with our writer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ TORCH = "`SummaryWriter.add_scalar` × 200"
 
 
 def measure(run: Run) -> Results:
-    """The writers in turns, each over some steps."""
+    """Compare the writers, each over several steps."""
     steps = run.choose(10, 50)
     with tempfile.TemporaryDirectory() as root:
-        torchs, drop_in, ours = SummaryWriter(f"{root}/torch"), EventWriter(f"{root}/drop"), EventWriter(f"{root}/ours")
+        theirs, drop_in, ours = SummaryWriter(f"{root}/torch"), EventWriter(f"{root}/drop"), EventWriter(f"{root}/ours")
         session = TBMetrics(f"{root}/session").start()
         ways = {
-            TORCH: _per_step(lambda step: [torchs.add_scalar(tag, 1.0, step) for tag in TAGS], steps),
+            TORCH: _per_step(lambda step: [theirs.add_scalar(tag, 1.0, step) for tag in TAGS], steps),
             "`EventWriter.add_scalar` × 200 (drop-in)": _per_step(
                 lambda step: [drop_in.add_scalar(tag, 1.0, step) for tag in TAGS], steps
             ),
@@ -36,7 +36,7 @@ def measure(run: Run) -> Results:
             ),
         }
         values = in_turns(ways, run.choose(5, 15))
-        for writer in (torchs, ours, drop_in):
+        for writer in (theirs, ours, drop_in):
             writer.close()
         session.finalize()
     watched = tuple(way for way in ways if way != TORCH)
@@ -45,6 +45,6 @@ def measure(run: Run) -> Results:
 
 
 def _per_step(write: Callable[[int], object], steps: int) -> Callable[[], float]:
-    """Gives the microseconds of the calling thread per step; each call goes on where the last one ended."""
-    numbers = itertools.count()
-    return lambda: 1e6 / steps * seconds(lambda: [write(next(numbers)) for _ in range(steps)])
+    """Return a function that measures microseconds per step; each call continues with the next steps."""
+    step_numbers = itertools.count()
+    return lambda: 1e6 / steps * seconds(lambda: [write(next(step_numbers)) for _ in range(steps)])

@@ -1,8 +1,8 @@
-"""Reading a large log beside other readers, and exporting figures from one.
+"""Read a large log with tbmetrics and other readers, and export figures from it.
 
-The log is generated: scalars, histograms, per-class tables, PR curves and images. Each reader runs in a process of its
-own, in turns: TensorBoard's `EventAccumulator`, tbparse, and TensorBoard's data server in Rust, the latter two where
-they are installed. Then the time of exporting everything, of exporting again unchanged, and of a hundred figures.
+The log is generated: scalars, histograms, per-class tables, PR curves and images. Each reader runs in its own process:
+ours, TensorBoard's `EventAccumulator` and, if installed, tbparse and TensorBoard's data server in Rust. Then exporting
+everything, exporting again without changes, and exporting a hundred figures are timed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import subprocess
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,10 +25,10 @@ CLASSES, STEPS_PER_EPOCH = 1000, 400
 
 
 def generate(folder: Path, megabytes: int) -> int:
-    """Writes epochs of every kind of record until the file has so many megabytes; returns its bytes."""
+    """Write epochs of all kinds of records until the file has `megabytes`; return its size in bytes."""
     from tbmetrics.events.writer import EventWriter
 
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     writer = EventWriter(str(folder), policy="block")
     names = tuple(f"class {i}" for i in range(CLASSES))
     classes = ClassList(
@@ -37,37 +38,35 @@ def generate(folder: Path, megabytes: int) -> int:
     epoch = 0
     while size_of(folder) < megabytes * 2**20:
         for step in range(epoch * STEPS_PER_EPOCH, (epoch + 1) * STEPS_PER_EPOCH):
-            writer.write([Scalar(f"loss/{i}", float(v)) for i, v in enumerate(random.normal(size=20))], step=step)
-        writer.write(list(of_epoch(random)), step=epoch)
+            writer.write([Scalar(f"loss/{i}", float(v)) for i, v in enumerate(rng.normal(size=20))], step=step)
+        writer.write(epoch_records(rng), step=epoch)
         writer.flush()
         epoch += 1
     writer.close()
     return size_of(folder)
 
 
-def of_epoch(random: np.random.Generator) -> list[Record]:
+def epoch_records(rng: np.random.Generator) -> list[Record]:
     """A validation of 1,000 classes, 150 histograms, four curves and two images."""
-    values = random.uniform(size=(CLASSES, len(CLASS_COLUMNS))).astype(np.float32)
-    found: list[Record] = [Table("longtail/a", "a", "classes", CLASS_COLUMNS, values)]
+    values = rng.uniform(size=(CLASSES, len(CLASS_COLUMNS))).astype(np.float32)
+    records: list[Record] = [Table("longtail/a", "a", "classes", CLASS_COLUMNS, values)]
     limits = np.linspace(-1, 1, 100)
-    found += [
-        Histogram(f"weights/{i}", limits, random.integers(0, 99, 100).astype(float), -1, 1, 0, 1) for i in range(150)
+    records += [
+        Histogram(f"weights/{i}", limits, rng.integers(0, 99, 100).astype(float), -1, 1, 0, 1) for i in range(150)
     ]
     thresholds = np.linspace(0, 1, 201)
-    found += [PRCurve(f"class_performance/a/pr/{g}", *[thresholds] * 7) for g in ("head", "medium", "tail", "all")]
-    return [
-        *found,
-        *(Image(f"attention/{i}", random.integers(0, 255, (200, 300, 3)).astype(np.uint8)) for i in range(2)),
-    ]
+    records += [PRCurve(f"class_performance/a/pr/{g}", *[thresholds] * 7) for g in ("head", "medium", "tail", "all")]
+    records += [Image(f"attention/{i}", rng.integers(0, 255, (200, 300, 3)).astype(np.uint8)) for i in range(2)]
+    return records
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of the files in a folder."""
+    """Total size in bytes of the files in a folder."""
     return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def read_ours(folder: str) -> int:
-    """Every tag; points of all steps."""
+    """Number of points of all tags, read by tbmetrics."""
     from tbmetrics import read_run
 
     history = read_run(folder)
@@ -76,17 +75,17 @@ def read_ours(folder: str) -> int:
 
 
 def read_tensorboard(folder: str) -> int:
-    """TensorBoard's `EventAccumulator`, told to keep everything."""
+    """Number of scalars, read by TensorBoard's `EventAccumulator`, which is set to keep everything."""
     from tensorboard.backend.event_processing import event_accumulator as ea
 
-    keep = {ea.SCALARS: 0, ea.TENSORS: 0, ea.IMAGES: 0, ea.HISTOGRAMS: 0, ea.COMPRESSED_HISTOGRAMS: 1}
-    accumulator = ea.EventAccumulator(folder, size_guidance=keep)
+    keep_all = {ea.SCALARS: 0, ea.TENSORS: 0, ea.IMAGES: 0, ea.HISTOGRAMS: 0, ea.COMPRESSED_HISTOGRAMS: 1}
+    accumulator = ea.EventAccumulator(folder, size_guidance=keep_all)
     accumulator.Reload()
     return sum(len(accumulator.Scalars(tag)) for tag in accumulator.Tags()["scalars"])
 
 
 def read_tbparse(folder: str) -> int:
-    """tbparse, which builds data frames with `EventAccumulator`."""
+    """Number of scalars, read by tbparse, which builds data frames with `EventAccumulator`."""
     from tbparse import SummaryReader
 
     return len(SummaryReader(folder, pivot=False).scalars)
@@ -98,15 +97,15 @@ READERS = {OURS: read_ours, ACCUMULATOR: read_tensorboard, TBPARSE: read_tbparse
 
 
 def measured(reader: str, folder: Path) -> dict[str, float]:
-    """Seconds and peak bytes of a reader in a process of its own, imports left out of the time."""
+    """Measure seconds and peak bytes of a reader in its own process, without the time of imports."""
     if reader == DATA_SERVER:
         return measured_server(folder)
-    found: dict[str, float] = json.loads(in_child("benchmarks.export", "--reader", reader, "--folder", str(folder)))
-    return found
+    result: dict[str, float] = json.loads(in_child("benchmarks.export", "--reader", reader, "--folder", str(folder)))
+    return result
 
 
 def measured_server(folder: Path) -> dict[str, float]:
-    """The same of the data server, which keeps a sample; it checks checksums too, and stops once all is loaded."""
+    """Measure the data server, which keeps a sample and verifies checksums, until it has loaded the log."""
     import tensorboard_data_server
 
     command = [tensorboard_data_server.server_binary(), "--logdir", str(folder), "--port", "0"]
@@ -114,45 +113,45 @@ def measured_server(folder: Path) -> dict[str, float]:
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         for line in server.stderr or ():
             if "Starting load cycle" in line:
-                began = time.perf_counter()
+                start = time.perf_counter()
             if "Finished load cycle" in line:
-                found = {"seconds": time.perf_counter() - began, "peak": float(peak_bytes(server.pid))}
+                result = {"seconds": time.perf_counter() - start, "peak": float(peak_bytes(server.pid))}
                 server.kill()
-                return found
+                return result
     raise RuntimeError("the data server ended before it had loaded the log")
 
 
 def readers(run: Run) -> list[str]:
-    """Those that are installed."""
+    """The installed readers."""
     others = {TBPARSE: "tbparse", DATA_SERVER: "tensorboard_data_server"}
     return [OURS, ACCUMULATOR, *(name for name, module in others.items() if run.has(module))]
 
 
 def be_reader(reader: str, folder: str) -> None:
-    """What the process of one reader does."""
+    """Measure one reader in this process; print the results as JSON."""
     import tbmetrics.events.reader  # noqa: F401
 
     before = peak_bytes()
-    taken = seconds(lambda: READERS[reader](folder))
-    print(json.dumps({"seconds": taken, "peak": peak_bytes() - before}))
+    elapsed = seconds(lambda: READERS[reader](folder))
+    print(json.dumps({"seconds": elapsed, "peak": peak_bytes() - before}))
 
 
 def peak_bytes(process: int | str = "self") -> int:
-    """The most that a process held; `ru_maxrss` would count its parent's."""
+    """Peak resident memory of a process; `ru_maxrss` would include that of its parent."""
     status = Path(f"/proc/{process}/status").read_text(encoding="utf-8")
     return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) * 1024
 
 
 def measure(run: Run) -> Results:
-    """The readers in turns, then what exporting takes."""
+    """Compare the readers, then time exports."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder, "log")
         log.mkdir()
         size = f"log of {generate(log, run.choose(4, 200)) / 2**20:.0f} MiB"
         names, turns = readers(run), run.choose(2, 3)
-        found = [{name: measured(name, log) for name in names} for _ in range(turns)]
+        results = [{name: measured(name, log) for name in names} for _ in range(turns)]
         seconds_by_way, megabytes = (
-            {name: [turn[name][kind] / unit for turn in found] for name in names}
+            {name: [turn[name][kind] / unit for turn in results] for name in names}
             for kind, unit in (("seconds", 1), ("peak", 2**20))
         )
         return [
@@ -166,35 +165,36 @@ def measure(run: Run) -> Results:
 
 
 def export_twice(log: Path, out: Path, size: str) -> Facts:
-    """Everything of the log, and again without a change."""
+    """Export the whole log, then again without changes."""
     from tbmetrics.exporting import export
 
     rows = []
     for what in ("first", "unchanged"):
-        began = time.perf_counter()
+        start = time.perf_counter()
         report = export(log, out)
         rows.append(
-            [f"{what}, {len(report.written)} of {len(report.files)} files", f"{time.perf_counter() - began:.2f}"]
+            [f"{what}, {len(report.written)} of {len(report.files)} files", f"{time.perf_counter() - start:.2f}"]
         )
     return Facts("exporting everything", ["export", "seconds"], rows, about=size)
 
 
 def draw_many(folder: Path, figures: int, turns: int) -> Comparison:
-    """Figures as PNG, in one process and in several."""
+    """Export figures as PNG in one process and in several."""
     from tbmetrics.events.writer import EventWriter
     from tbmetrics.exporting import export
 
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with EventWriter(str(folder / "many"), policy="block") as writer:
         for step in range(50):
-            groups = [Scalar(f"group{i}/{k}", float(random.normal())) for i in range(figures) for k in range(2)]
-            writer.write(groups, step=step)
-    numbers = itertools.count()
+            scalars = [Scalar(f"group{i}/{k}", float(rng.normal())) for i in range(figures) for k in range(2)]
+            writer.write(scalars, step=step)
+    export_numbers = itertools.count()
 
     def draw(jobs: int | None) -> float:
-        return seconds(lambda: export(folder / "many", folder / f"figures{next(numbers)}", formats=["png"], jobs=jobs))
+        out = folder / f"figures{next(export_numbers)}"
+        return seconds(lambda: export(folder / "many", out, formats=["png"], jobs=jobs))
 
-    ways = {"one process": lambda: draw(1), "as many as cores (the default)": lambda: draw(None)}
+    ways = {"one process": partial(draw, 1), "as many as cores (the default)": partial(draw, None)}
     values = in_turns(ways, turns, warm_up=0)
     return Comparison(f"{figures} figures as PNG", "s", "one process", values, watched=tuple(ways)[1:])
 

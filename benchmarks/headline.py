@@ -1,17 +1,18 @@
-"""What everything costs together: whole training runs with tbmetrics at its defaults, bare, and with what others offer.
+"""Total cost: whole training runs without instrumentation, with tbmetrics, and with alternatives.
 
-Each run is a process of its own, in turns of half a second: a transformer on handwritten digits with two attributes,
-trained and validated over a few epochs. With CUDA the model is a ViT-B/16 in bfloat16 on generated images. The time is
-that of the loop, from the first epoch until everything is written; loading modules and data is not in it. Processor
-time counts all threads and child processes, so work in the background is not free there.
+Each run is a separate process, and runs take turns of half a second: a transformer is trained and validated on
+handwritten digits with two attributes over a few epochs. With CUDA the model is a ViT-B/16 in bfloat16 on generated
+images. Times are those of the loop, from the first epoch until everything is written, without loading modules and data.
+Processor time includes all threads and child processes, so background work is counted there.
 
-Ways: `bare`; `tbmetrics` with everything on; Lightning's Trainer bare, and with its callbacks and logger and
+Ways: a bare loop; tbmetrics with everything on; Lightning's Trainer, bare and with its callbacks, logger and
 torchmetrics; wandb offline, watching gradients and weights, with torchmetrics.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import resource
@@ -26,7 +27,7 @@ from benchmarks.headline_ways import BARE, EPOCHS_END, LIGHTNING, LIGHTNING_BARE
 from benchmarks.measuring import Comparison, Facts, Results, Run, median, synchronise, two_threads
 from benchmarks.slices import hold, in_slices, report
 
-#: Loaded before anything is measured, beside tbmetrics.session.session.
+#: Modules to import before measuring, in addition to tbmetrics.session.session.
 MODULES = {
     OURS: ("matplotlib.figure", "matplotlib.backends.backend_agg"),
     LIGHTNING_BARE: ("pytorch_lightning",),
@@ -36,7 +37,7 @@ MODULES = {
 
 
 def be_child(way: str, size: str, descriptor: int) -> None:
-    """Trains one way and reports its processor time; the time by the clock is that of its turns."""
+    """Train one way and report its processor time; wall time is measured by its turns."""
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
@@ -47,63 +48,62 @@ def be_child(way: str, size: str, descriptor: int) -> None:
     warm_up(problem)
     with tempfile.TemporaryDirectory() as folder:
         hold()
-        began = processor_seconds()
+        start = processor_seconds()
         parts = WAYS[way](problem, folder) or {}
         synchronise(problem.device)
-        report(descriptor, {"cpu": processor_seconds() - began, "parts": parts})
+        report(descriptor, {"cpu": processor_seconds() - start, "parts": parts})
 
 
 def warm_up(problem: Problem) -> None:
-    """A few steps that leave the model as it was, so that no way pays for what the first steps load."""
+    """Run a few steps and restore the model, so that no way pays for lazy initialization."""
     state = {name: value.clone() for name, value in problem.model.state_dict().items()}
-    for number, (images, targets) in enumerate(problem.batches(0)):
+    for images, targets in itertools.islice(problem.batches(0), 6):
         problem.loss(problem.logits(images), targets).backward()
         problem.optimizer.zero_grad()
-        if number == 5:
-            break
     problem.model.load_state_dict(state)
 
 
 def processor_seconds() -> float:
-    """Of all threads of this process and of its children that have ended."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    """Processor time of all threads of this process and of its finished children."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def compare(size: str, turns: int, ways: list[str]) -> Results:
-    """Wall time and processor time of whole runs."""
-    taken: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in ("wall", "cpu")}
+    """Compare wall time and processor time of whole runs."""
+    times: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in ("wall", "cpu")}
     parts: list[dict[str, float]] = []
     for turn in range(turns):
         first = turn % len(ways)
         order = ways[first:] + ways[:first]
-        found = in_slices("benchmarks.headline", {way: ["--way", way, "--problem", size] for way in order})
-        for kind, of in taken.items():
+        reports = in_slices("benchmarks.headline", {way: ["--way", way, "--problem", size] for way in order})
+        for kind, times_by_way in times.items():
             for way in ways:
-                of[way].append(found[way][kind])
-        parts.append(found[OURS]["parts"])
-    of = SIZES[size]
+                times_by_way[way].append(reports[way][kind])
+        parts.append(reports[OURS]["parts"])
+    problem = SIZES[size]
     name = "ViT-B/16, bfloat16" if size == "vit" else f"digits, {size}"
-    about = f"width {of.dim}, {of.blocks} blocks, batches of {of.batch}, {of.epochs} epochs of {of.steps} steps"
-    step = median(taken["wall"][BARE]) / (of.epochs * of.steps) * 1e3
+    about = f"width {problem.dim}, {problem.blocks} blocks, batches of {problem.batch}, "
+    about += f"{problem.epochs} epochs of {problem.steps} steps"
+    step = median(times["wall"][BARE]) / (problem.epochs * problem.steps) * 1e3
     about += f"; a bare step with its share of validation takes {step:.0f} ms"
     titles = {"wall": "a whole run by the clock", "cpu": "processor time of a whole run"}
     compared = [
-        Comparison(f"{name}: {title}", "s", BARE, taken[kind], watched=(OURS,), about=about)
+        Comparison(f"{name}: {title}", "s", BARE, times[kind], watched=(OURS,), about=about)
         for kind, title in titles.items()
     ]
-    return [*compared, when_spent(name, of.epochs, taken["wall"], parts)]
+    return [*compared, when_spent(name, problem.epochs, times["wall"], parts)]
 
 
 def when_spent(name: str, epochs: int, wall: dict[str, list[float]], parts: list[dict[str, float]]) -> Facts:
-    """What tbmetrics adds: by the step, at the end of each epoch, and once a run, so that longer runs can be judged."""
-    bare, more = median(wall[BARE]), median([ours - bare for ours, bare in zip(wall[OURS], wall[BARE], strict=True)])
-    fixed = {part: median([of[part] for of in parts]) for part in (EPOCHS_END, RUNS_END)}
+    """Split the time tbmetrics adds into steps, ends of epochs and end of the run, to extrapolate to longer runs."""
+    bare, added = median(wall[BARE]), median([ours - bare for ours, bare in zip(wall[OURS], wall[BARE], strict=True)])
+    fixed = {part: median([run[part] for run in parts]) for part in (EPOCHS_END, RUNS_END)}
     rows = [
-        ("steps and validation", more - sum(fixed.values()), "grows with the run"),
+        ("steps and validation", added - sum(fixed.values()), "grows with the run"),
         (f"ends of {epochs} epochs", fixed[EPOCHS_END], f"{fixed[EPOCHS_END] / epochs:.2f} s each"),
         ("end of the run", fixed[RUNS_END], "once: pictures, the last records on disk"),
-        ("together", more, ""),
+        ("together", added, ""),
     ]
     columns = ["what tbmetrics adds", "s", "share of the bare run", ""]
     cells = [[what, f"{seconds:.2f}", f"{seconds / bare:.2%}", note] for what, seconds, note in rows]
@@ -112,7 +112,7 @@ def when_spent(name: str, epochs: int, wall: dict[str, list[float]], parts: list
 
 
 def measure(run: Run) -> Results:
-    """The two sizes of the digits' transformer, or ViT-B/16 where there is a GPU."""
+    """Compare on two sizes of the digits' transformer, or on ViT-B/16 with a GPU."""
     ways = [BARE, OURS]
     if run.has("pytorch_lightning", "Lightning") and run.has("torchmetrics"):
         ways += [LIGHTNING_BARE, LIGHTNING]

@@ -1,4 +1,4 @@
-"""What the headline trains: a transformer on handwritten digits, or with CUDA a ViT-B/16 on generated images."""
+"""The training problem of the headline benchmark: digits, or with CUDA a ViT-B/16 on generated images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Batch = tuple[Tensor, dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Size:
-    """How large a problem: of the model, and of an epoch."""
+    """Size of the model and of an epoch."""
 
     dim: int
     blocks: int
@@ -36,7 +36,7 @@ SIZES = {
 
 
 class Problem:
-    """The model, its batches and its loss; the same for every way."""
+    """The model, its batches and its loss, the same for every way."""
 
     def __init__(self, size: Size, *, vit: bool) -> None:
         from tbmetrics import ClassGroups
@@ -51,7 +51,7 @@ class Problem:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """The training batches of an epoch, drawn with replacement."""
+        """Yield the training batches of an epoch, drawn with replacement."""
         generator = torch.Generator().manual_seed(epoch)
         images, targets = self.training
         for _ in range(self.size.steps):
@@ -59,27 +59,27 @@ class Problem:
             yield self.to_device((images[rows], {a: y[rows] for a, y in targets.items()}))
 
     def validation_batches(self) -> Iterator[Batch]:
-        """All validation batches."""
+        """Yield all validation batches."""
         images, targets = self.validation
         for first in range(0, len(images), self.size.batch):
             rows = slice(first, first + self.size.batch)
             yield self.to_device((images[rows], {a: y[rows] for a, y in targets.items()}))
 
     def to_device(self, batch: Batch) -> Batch:
-        """The batch where the model is."""
+        """Move a batch to the device of the model."""
         images, targets = batch
         moved = {a: y.to(self.device, non_blocking=True) for a, y in targets.items()}
         return images.to(self.device, non_blocking=True), moved
 
     def logits(self, images: Tensor) -> dict[str, Tensor]:
-        """By attribute, in bfloat16 where the device computes so."""
+        """Compute the logits by attribute, in bfloat16 with CUDA."""
         with self.autocast:
-            found: dict[str, Tensor] = self.model(images)
-        return found
+            logits: dict[str, Tensor] = self.model(images)
+        return logits
 
     @staticmethod
     def loss(logits: dict[str, Tensor], targets: dict[str, Tensor]) -> Tensor:
-        """Cross-entropy of single-label attributes, binary of multi-label ones."""
+        """Sum of the (binary) cross-entropy of the single-label (multi-label) attributes."""
         parts = [
             F.cross_entropy(logits[a].float(), y)
             if y.ndim == 1
@@ -94,20 +94,20 @@ def _digits(size: Size) -> tuple[nn.Module, Batch, Batch, Any]:
 
     training, validation = digits.load_splits(0)
     groups = digits.class_groups(training)
-    classes = {attribute: len(of) for attribute, of in groups.items()}
+    classes = {attribute: len(members) for attribute, members in groups.items()}
     model = digits.PromptTransformer(classes, size.dim, size.heads, size.blocks)
     return model, (training.images, training.targets), (validation.images, validation.targets), groups
 
 
 class _OneAttribute(nn.Module):
-    """A classifier as one of attributes."""
+    """Wrap a classifier so that it returns logits by attribute."""
 
     def __init__(self, model: nn.Module, attribute: str) -> None:
         super().__init__()
         self.model, self.attribute = model, attribute
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Logits by attribute."""
+        """Logits of the only attribute."""
         return {self.attribute: self.model(images)}
 
 

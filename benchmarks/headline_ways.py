@@ -1,4 +1,4 @@
-"""The ways that the headline compares: the bare loop, tbmetrics with everything on, and what others offer."""
+"""The ways compared by the headline benchmark: a bare loop, tbmetrics with everything on, and alternatives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIGHTNING_BARE, LIGHTNING, WANDB = "Lightning, bare", "Lightning's callbacks, to
 
 
 def bare(problem: Problem, folder: str) -> None:
-    """The loop and nothing else; validation computes the logits."""
+    """Train without instrumentation; validation only computes logits."""
     for epoch in range(problem.size.epochs):
         problem.model.train()
         for images, targets in problem.batches(epoch):
@@ -31,9 +31,9 @@ def bare(problem: Problem, folder: str) -> None:
 
 
 def ours(problem: Problem, folder: str) -> dict[str, float]:
-    """Class performance, diagnostics, gradients, attention, resources, and the loss of every step.
+    """Track class performance, diagnostics, gradients, attention, resources and the loss of every step.
 
-    Gives the seconds that ends of epochs and the end of the run took on the training thread.
+    Returns the processor seconds of the ends of epochs and the end of the run on the training thread.
     """
     from tbmetrics import TBMetrics
 
@@ -42,7 +42,7 @@ def ours(problem: Problem, folder: str) -> dict[str, float]:
         folder, model=problem.model, optimizer=problem.optimizer, classes=problem.groups, attention=True,
         diagnostics=_diagnostics(problem),
     ) as tb:  # fmt: skip
-        for epoch in _between(tb.epochs(range(problem.size.epochs)), spent):
+        for epoch in _timed_ends(tb.epochs(range(problem.size.epochs)), spent):
             problem.model.train()
             for images, targets in tb.batches(problem.batches(epoch)):
                 with tb.component("forward_pass"):
@@ -59,19 +59,19 @@ def ours(problem: Problem, folder: str) -> dict[str, float]:
             with tb.component("validation"), torch.no_grad():
                 for images, targets in problem.validation_batches():
                     tb.update(problem.logits(images), targets)
-        began = time.thread_time()
+        start = time.thread_time()
         tb.finalize()
-        spent[RUNS_END] = time.thread_time() - began
+        spent[RUNS_END] = time.thread_time() - start
     return spent
 
 
-def _between(epochs: Iterator[int], spent: dict[str, float]) -> Iterator[int]:
-    """The epochs; what passes between them, the last one's end included, is noted."""
+def _timed_ends(epochs: Iterator[int], spent: dict[str, float]) -> Iterator[int]:
+    """Yield the epochs; add up the time between them and after the last."""
     spent[EPOCHS_END] = 0.0
     while True:
-        began = time.thread_time()
+        start = time.thread_time()
         epoch = next(epochs, None)
-        spent[EPOCHS_END] += time.thread_time() - began
+        spent[EPOCHS_END] += time.thread_time() - start
         if epoch is None:
             return
         yield epoch
@@ -86,7 +86,7 @@ def _diagnostics(problem: Problem) -> Any:
 
 
 def _torchmetrics(problem: Problem) -> Any:
-    """Per class: precision, recall, F1, exact AP, PR curve; calibration: what torchmetrics has of what we record."""
+    """Those of our metrics that torchmetrics has: per-class precision, recall, F1, AP, PR curve; calibration."""
     from torchmetrics import MetricCollection
     from torchmetrics import classification as c
 
@@ -94,28 +94,28 @@ def _torchmetrics(problem: Problem) -> Any:
     for attribute, targets in problem.validation[1].items():
         n = len(problem.groups[attribute])
         if targets.ndim == 1:
-            found: list[Any] = [
-                kind(n, average=None) for kind in (c.MulticlassPrecision, c.MulticlassRecall, c.MulticlassF1Score)
-            ]
-            found += [c.MulticlassAveragePrecision(n, average=None), c.MulticlassPrecisionRecallCurve(n)]
-            found += [c.MulticlassCalibrationError(n), c.MulticlassConfusionMatrix(n)]
+            kinds: tuple[Any, ...] = (c.MulticlassPrecision, c.MulticlassRecall, c.MulticlassF1Score)
+            members = [kind(n, average=None) for kind in kinds]
+            members += [c.MulticlassAveragePrecision(n, average=None), c.MulticlassPrecisionRecallCurve(n)]
+            members += [c.MulticlassCalibrationError(n), c.MulticlassConfusionMatrix(n)]
         else:
-            found = [kind(n, average=None) for kind in (c.MultilabelPrecision, c.MultilabelRecall, c.MultilabelF1Score)]
-            found += [c.MultilabelAveragePrecision(n, average=None), c.MultilabelPrecisionRecallCurve(n)]
-        metrics[attribute] = MetricCollection(found)
+            kinds = (c.MultilabelPrecision, c.MultilabelRecall, c.MultilabelF1Score)
+            members = [kind(n, average=None) for kind in kinds]
+            members += [c.MultilabelAveragePrecision(n, average=None), c.MultilabelPrecisionRecallCurve(n)]
+        metrics[attribute] = MetricCollection(members)
     return metrics.to(problem.device)
 
 
 def _per_class(computed: dict[str, Any]) -> Iterator[tuple[str, float]]:
-    """Every scalar in what torchmetrics computed, class by class."""
+    """Yield every scalar computed by torchmetrics, class by class."""
     for name, value in computed.items():
         if isinstance(value, Tensor) and value.ndim <= 1:
-            for number, item in enumerate(value.reshape(-1).tolist()):
-                yield f"{name}/{number}", item
+            for index, item in enumerate(value.reshape(-1).tolist()):
+                yield f"{name}/{index}", item
 
 
 def with_wandb(problem: Problem, folder: str) -> None:
-    """`watch(log="all")` every 100 steps, the loss every step, torchmetrics per class every epoch; offline."""
+    """Use wandb offline: `watch(log="all")` every 100 steps, the loss every step, torchmetrics every epoch."""
     import wandb
 
     metrics = _torchmetrics(problem)
@@ -134,19 +134,19 @@ def with_wandb(problem: Problem, folder: str) -> None:
             for images, targets in problem.validation_batches():
                 for attribute, logits in problem.logits(images).items():
                     metrics[attribute].update(logits.float(), targets[attribute].long())
-        for attribute, of in metrics.items():
-            run.log({f"{attribute}/{name}": value for name, value in _per_class(of.compute())})
-            of.reset()
+        for attribute, collection in metrics.items():
+            run.log({f"{attribute}/{name}": value for name, value in _per_class(collection.compute())})
+            collection.reset()
     run.finish()
 
 
 def lightning_bare(problem: Problem, folder: str) -> None:
-    """Lightning's Trainer with everything switched off."""
+    """Use Lightning's Trainer with everything switched off."""
     _fit(problem, folder, watched=False)
 
 
 def with_lightning(problem: Problem, folder: str) -> None:
-    """TensorBoardLogger, gradient norms every 10 steps, monitors of device and learning rate, Timer, torchmetrics."""
+    """Use Lightning's logger, device and learning-rate monitors, Timer, gradient norms and torchmetrics."""
     _fit(problem, folder, watched=True)
 
 
@@ -161,7 +161,7 @@ def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
             self.model = problem.model
             self.metrics = _torchmetrics(problem) if watched else nn.ModuleDict()
 
-        def training_step(self, batch: Batch, number: int) -> Tensor:
+        def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
             images, targets = batch
             loss = problem.loss(problem.logits(images), targets)
             if watched:
@@ -172,16 +172,16 @@ def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
             if watched and self.global_step % 10 == 0:
                 self.log_dict(grad_norm(self.model, norm_type=2))
 
-        def validation_step(self, batch: Batch, number: int) -> None:
+        def validation_step(self, batch: Batch, batch_idx: int) -> None:
             images, targets = batch
             for attribute, logits in problem.logits(images).items():
                 if watched:
                     self.metrics[attribute].update(logits.float(), targets[attribute].long())
 
         def on_validation_epoch_end(self) -> None:
-            for attribute, of in self.metrics.items():
-                self.log_dict({f"{attribute}/{name}": value for name, value in _per_class(of.compute())})
-                of.reset()
+            for attribute, collection in self.metrics.items():
+                self.log_dict({f"{attribute}/{name}": value for name, value in _per_class(collection.compute())})
+                collection.reset()
 
         def configure_optimizers(self) -> Any:
             return problem.optimizer
@@ -193,10 +193,10 @@ def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
         def __iter__(self) -> Iterator[Batch]:
             return self.batches()
 
-    watching = [callbacks.DeviceStatsMonitor(), callbacks.LearningRateMonitor(), callbacks.Timer()]
+    monitors = [callbacks.DeviceStatsMonitor(), callbacks.LearningRateMonitor(), callbacks.Timer()]
     trainer = pl.Trainer(
         max_epochs=problem.size.epochs, accelerator="gpu" if problem.device.type == "cuda" else "cpu", devices=1,
-        logger=loggers.TensorBoardLogger(folder) if watched else False, callbacks=watching if watched else [],
+        logger=loggers.TensorBoardLogger(folder) if watched else False, callbacks=monitors if watched else [],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0,
         log_every_n_steps=10,
     )  # fmt: skip

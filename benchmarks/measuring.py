@@ -1,4 +1,4 @@
-"""What a benchmark gives: values measured in turns, and the ratios of each turn with their spread."""
+"""Measuring in turns, and the results of a benchmark: values, ratios per turn and their spread."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ QUICK, NORMAL, LARGE = "quick", "normal", "large"
 
 @dataclass(slots=True)
 class Comparison:
-    """Ways to do the same, measured in turns: value i of each way belongs to turn i.
+    """Alternative ways to do the same, measured in turns; value i of each way belongs to turn i.
 
     Attributes:
         title: what is compared.
-        unit: of the values; less is better.
+        unit: unit of the values, of which less is better.
         base: the way that the others are compared with, turn by turn.
-        values: by way, one a turn.
+        values: one value per turn, by way.
         inverse: ratios are base ÷ way ("times cheaper") instead of way ÷ base.
-        watched: the ways whose ratio must not get worse; empty = all but the base, which then is ours: a peer that
-            comes closer is a loss.
+        watched: ways whose ratio must not get worse. If empty, all except the base, which is then ours: it is a loss
+            if a peer comes closer.
         about: sizes and settings, in words.
     """
 
@@ -44,9 +44,9 @@ class Comparison:
     about: str = ""
 
     def ratios(self, way: str) -> list[float]:
-        """One a turn."""
+        """Ratio of each turn."""
         pairs = zip(self.values[way], self.values[self.base], strict=True)
-        return [base / own if self.inverse else own / base for own, base in pairs]
+        return [base / value if self.inverse else value / base for value, base in pairs]
 
     @property
     def falling_is_worse(self) -> bool:
@@ -54,7 +54,7 @@ class Comparison:
         return self.inverse or not self.watched
 
     def summaries(self) -> dict[str, Summary]:
-        """By way but the base."""
+        """Summary of each way except the base."""
         return {way: Summary.of(self, way) for way in self.values if way != self.base}
 
 
@@ -65,10 +65,10 @@ class Summary:
     Attributes:
         ratio: median of the ratios of the turns.
         low, high: 95 % interval of that median, bootstrapped over the turns.
-        of_totals: ratio of the sums: where a few turns are dear, it holds them.
-        of_fastest: ratio of the fastest turns: what other processes take is not in it.
-        turns: how many.
-        error: standard error of the logarithm of `ratio`, robust.
+        of_totals: ratio of the sums, which includes occasional expensive turns.
+        of_fastest: ratio of the fastest turns, which excludes the influence of other processes.
+        turns: number of turns.
+        error: robust standard error of the logarithm of `ratio`.
     """
 
     ratio: float
@@ -81,10 +81,10 @@ class Summary:
 
     @classmethod
     def of(cls, comparison: Comparison, way: str) -> Summary:
-        """Sums up the turns of `way`."""
+        """Summarize the turns of `way`."""
         ratios = np.array(comparison.ratios(way))
-        own, base = comparison.values[way], comparison.values[comparison.base]
-        whole, fastest = sum(own) / sum(base), min(own) / min(base)
+        values, base = comparison.values[way], comparison.values[comparison.base]
+        whole, fastest = sum(values) / sum(base), min(values) / min(base)
         medians = np.median(ratios[np.random.default_rng(0).integers(0, len(ratios), (2000, len(ratios)))], axis=1)
         low, high = np.quantile(medians, (0.025, 0.975))
         return cls(
@@ -104,7 +104,7 @@ def median_error(values: np.ndarray[Any, Any]) -> float:
 
 @dataclass(slots=True)
 class Facts:
-    """Numbers without a peer: sizes, slopes, what a person waits for; not compared with a baseline."""
+    """A table of numbers without a peer, such as sizes, slopes and waiting times; not compared with a baseline."""
 
     title: str
     columns: list[str]
@@ -114,24 +114,24 @@ class Facts:
 
 @dataclass(slots=True)
 class Run:
-    """What a benchmark is asked for, and which of its peers it had to leave out."""
+    """The requested size of a benchmark, and what it had to leave out."""
 
     size: str = NORMAL
     skipped: list[str] = field(default_factory=list)
 
     def choose(self, quick: Any, normal: Any, large: Any = None) -> Any:
-        """The one of the asked size."""
+        """Return the argument for the requested size."""
         return {QUICK: quick, NORMAL: normal, LARGE: normal if large is None else large}[self.size]
 
     def has(self, module: str, name: str = "") -> bool:
-        """Whether the module of a peer is installed; notes it as left out where it is not."""
+        """Whether the module of a peer is installed; if not, record that it is left out."""
         if importlib.util.find_spec(module) is not None:
             return True
         self.skip(name or module, "is not installed: pip install 'tbmetrics[bench]'")
         return False
 
     def skip(self, what: str, why: str) -> None:
-        """Says what was left out."""
+        """Record what is left out, and why."""
         self.skipped.append(f"{what} {why}")
 
 
@@ -139,7 +139,7 @@ Results = Sequence[Comparison | Facts]
 
 
 def in_turns(ways: Mapping[str, Callable[[], float]], turns: int, *, warm_up: int = 1) -> dict[str, list[float]]:
-    """What each way returns, one after the other, so many times; each turn begins with another way."""
+    """Call each way once per turn and return their values; the order rotates from turn to turn."""
     names = list(ways)
     values: dict[str, list[float]] = {name: [] for name in names}
     for turn in range(-warm_up, turns):
@@ -152,22 +152,22 @@ def in_turns(ways: Mapping[str, Callable[[], float]], turns: int, *, warm_up: in
 
 
 def seconds(action: Callable[[], object], device: torch.device | None = None) -> float:
-    """How long `action` takes, with what it leaves to the device."""
+    """Time `action`, including its work on `device`."""
     synchronise(device)
-    began = time.perf_counter()
+    start = time.perf_counter()
     action()
     synchronise(device)
-    return time.perf_counter() - began
+    return time.perf_counter() - start
 
 
 def synchronise(device: torch.device | None) -> None:
-    """Waits for the device, so that a time is its own."""
+    """Wait for a CUDA device, so that its work is attributed correctly."""
     if device is not None and device.type == "cuda":
         torch.cuda.synchronize()
 
 
 def two_threads() -> torch.device:
-    """The device to measure on; on the CPU with two threads."""
+    """Return the device to measure on: CUDA, or the CPU with two threads."""
     if torch.cuda.is_available():
         return torch.device("cuda")
     torch.set_num_threads(2)
@@ -175,18 +175,18 @@ def two_threads() -> torch.device:
 
 
 def environment() -> dict[str, str]:
-    """Of child processes: with what is measured on their path."""
+    """Environment of child processes, with this checkout on their path."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "PYTHONPATH": path}
 
 
 def in_child(module: str, *arguments: str, timeout: float = 900) -> str:
-    """The last line that `python -m module arguments` prints."""
+    """Run `python -m module arguments`; return the last line it prints."""
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment())
-    if done.returncode:
-        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-4000:]}")
-    return done.stdout.splitlines()[-1]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=timeout, cwd=ROOT, env=environment())
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{process.stderr[-4000:]}")
+    return process.stdout.splitlines()[-1]
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,4 +1,4 @@
-"""The vision transformer that several benchmarks train, at the sizes that they ask for."""
+"""The vision transformer trained by several benchmarks, in any size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PATCH, SIDE = 16, 224
 
 
 class VisionTransformer(nn.Module):
-    """Patches of 16 × 16, pre-norm blocks, mean over patches; width 768 and depth 12 are the size of ViT-B/16."""
+    """Patches of 16 × 16, pre-norm blocks, mean over patches; as large as ViT-B/16 with width 768 and depth 12."""
 
     def __init__(self, dim: int, depth: int, heads: int, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What timing a component costs beside a bare pair of clock reads and other timers; and the monitor in a step."""
+"""Cost of timing a component, compared with other timers, and of the resource monitor in a step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OURS = (
 
 
 def measure(run: Run) -> Results:
-    """Timers in turns; then what a session with its monitor adds to an empty loop."""
+    """Compare timers, then measure a session with its monitor in an empty loop."""
     with tempfile.TemporaryDirectory() as root:
         monitor = ResourceMonitor()
         session = TBMetrics(f"{root}/session").start()
@@ -41,56 +41,56 @@ def measure(run: Run) -> Results:
 
 
 def _per_call(action: Callable[[], object], calls: int) -> Callable[[], float]:
-    """Gives microseconds per call."""
+    """Return a function that measures microseconds per call."""
 
-    def taken() -> float:
-        began = time.perf_counter_ns()
+    def microseconds() -> float:
+        start = time.perf_counter_ns()
         for _ in range(calls):
             action()
-        return (time.perf_counter_ns() - began) / calls / 1e3
+        return (time.perf_counter_ns() - start) / calls / 1e3
 
-    return taken
+    return microseconds
 
 
 def _timers(session: TBMetrics, monitor: ResourceMonitor, run: Run) -> dict[str, Callable[[], object]]:
-    """Each starts and stops one component."""
+    """Functions that start and stop one component, by name of the timer."""
     clock = time.perf_counter_ns
 
     def bare() -> None:
         clock()
         clock()
 
-    def of_monitor() -> None:
+    def with_monitor() -> None:
         monitor.start_component("forward_pass")
         monitor.end_component("forward_pass")
 
-    def of_session() -> None:
+    def with_session() -> None:
         session.start_component("forward_pass")
         session.end_component("forward_pass")
 
-    def of_session_with() -> None:
+    def with_session_block() -> None:
         with session.component("forward_pass"):
             pass
 
-    def of_torch() -> None:
+    def with_torch() -> None:
         with record_function("forward_pass"):
             pass
 
-    ways = {TORCH: of_torch, **dict(zip(OURS, (of_monitor, of_session, of_session_with), strict=True))}
+    ways = {TORCH: with_torch, **dict(zip(OURS, (with_monitor, with_session, with_session_block), strict=True))}
     ways["two reads of `perf_counter_ns`"] = bare
     if not run.has("pytorch_lightning", "Lightning"):
         return ways
     profiler = import_module("pytorch_lightning.profilers").SimpleProfiler()
 
-    def of_lightning() -> None:
+    def with_lightning() -> None:
         profiler.start("forward_pass")
         profiler.stop("forward_pass")
 
-    return {**ways, "Lightning's `SimpleProfiler.start`/`stop`": of_lightning}
+    return {**ways, "Lightning's `SimpleProfiler.start`/`stop`": with_lightning}
 
 
 def step_cost(folder: str) -> tuple[float, float]:
-    """(microseconds a step, milliseconds an epoch's end) that a session with its monitor adds to an empty loop."""
+    """Microseconds per step and milliseconds per end of epoch of a session with its monitor in an empty loop."""
     batches = [torch.zeros(16, 8)] * STEPS
     with TBMetrics(folder, model=torch.nn.Linear(8, 8)) as tb:
         tb.start_epoch(0)
@@ -98,15 +98,15 @@ def step_cost(folder: str) -> tuple[float, float]:
             pass
         tb.end_epoch()
         tb.start_epoch(1)
-        began = time.perf_counter_ns()
+        start = time.perf_counter_ns()
         for _ in tb.batches(batches):
             for name in ("forward_pass", "backward_pass", "optimizer_step"):
                 with tb.component(name):
                     pass
-        ended = time.perf_counter_ns()
+        last_step = time.perf_counter_ns()
         tb.end_epoch()
-        closed = time.perf_counter_ns()
-    return (ended - began) / STEPS / 1e3, (closed - ended) / 1e6
+        end = time.perf_counter_ns()
+    return (last_step - start) / STEPS / 1e3, (end - last_step) / 1e6
 
 
 def _in_a_step(steps: list[tuple[float, float]]) -> Facts:

@@ -1,7 +1,7 @@
-"""Whole processes in turns of half a second: whatever slows the machine for a while slows them all alike.
+"""Run processes in turns of half a second, so that a slow phase of the machine affects all of them alike.
 
-Runs that last minutes cannot be compared one after the other where the clock of a shared machine drifts by a tenth
-meanwhile. Here all are started, and held (`SIGSTOP`) but for one at a time.
+Runs of several minutes cannot be compared one after the other on a shared machine, whose speed may drift by 10 %. Here
+all processes are started at once, and all but one are stopped (`SIGSTOP`) at any time.
 """
 
 from __future__ import annotations
@@ -23,88 +23,89 @@ SLICE_SECONDS = 0.5
 
 
 class Sliced:
-    """One process that is held until its turn.
+    """A process that only runs during its turns.
 
     Args:
-        module: run as `python -m module arguments --report FD`; it calls `hold` when what is measured begins, and
-            `report` when it has ended.
+        module: run as `python -m module arguments --report FD`; it must call `hold` before the part to measure and
+            `report` after it.
+        arguments: command-line arguments of the process.
 
     Attributes:
-        seconds: that it has run so far, since it was held first.
-        result: what it reported; None before.
+        seconds: total time of its turns.
+        result: what it reported, or None before.
     """
 
     def __init__(self, module: str, arguments: Sequence[str]) -> None:
         self.seconds, self.result = 0.0, None
-        self._answers, end = os.pipe()
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
-        command = [sys.executable, "-m", module, *arguments, "--report", str(end)]
+        self._reader, writer = os.pipe()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 (closed in `end`)
+        command = [sys.executable, "-m", module, *arguments, "--report", str(writer)]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, env=environment(), pass_fds=[end], start_new_session=True,
-            stdout=self._said, stderr=subprocess.STDOUT,
+            command, cwd=ROOT, env=environment(), pass_fds=[writer], start_new_session=True,
+            stdout=self._output, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        os.close(end)
+        os.close(writer)
         _, status = os.waitpid(self._process.pid, os.WUNTRACED)
         if not os.WIFSTOPPED(status):
             self._fail()
 
     def turn(self, slice_seconds: float) -> None:
-        """Lets it run for so long, or until it has ended."""
-        began = time.perf_counter()
+        """Let the process run for `slice_seconds` or until it reports."""
+        start = time.perf_counter()
         os.killpg(self._process.pid, signal.SIGCONT)
-        ended, _, _ = select.select([self._answers], [], [], slice_seconds)
-        if not ended:
+        readable, _, _ = select.select([self._reader], [], [], slice_seconds)
+        if not readable:
             os.killpg(self._process.pid, signal.SIGSTOP)
-        self.seconds += time.perf_counter() - began
-        if ended:
-            answer = os.read(self._answers, 2**16)
-            if not answer:
+        self.seconds += time.perf_counter() - start
+        if readable:
+            message = os.read(self._reader, 2**16)
+            if not message:
                 self._fail()
-            self.result: dict[str, Any] | None = json.loads(answer)
+            self.result: dict[str, Any] | None = json.loads(message)
             self._process.wait()
 
     def end(self) -> None:
-        """Ends it, whatever it does."""
+        """Kill the process if it is still running, and release its files."""
         if self.result is None and self._process.poll() is None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
-        os.close(self._answers)
-        self._said.close()
+        os.close(self._reader)
+        self._output.close()
 
     def _fail(self) -> None:
-        self._said.seek(0)
-        said = self._said.read()[-4000:].decode(errors="replace")
-        raise RuntimeError(f"{self._process.args!r} failed:\n{said}")
+        self._output.seek(0)
+        output = self._output.read()[-4000:].decode(errors="replace")
+        raise RuntimeError(f"{self._process.args!r} failed:\n{output}")
 
 
 def in_slices(
     module: str, ways: Mapping[str, Sequence[str]], slice_seconds: float = SLICE_SECONDS
 ) -> dict[str, dict[str, Any]]:
-    """What each process reported, and its "wall" seconds.
+    """Run one process per way in turns; return what each reported, and its "wall" seconds.
 
     Args:
-        module: run for each way.
-        ways: the arguments of each.
-        slice_seconds: how long one runs before the next has its turn.
+        module: module that every process runs; see `Sliced`.
+        ways: arguments of each process, by name.
+        slice_seconds: length of a turn.
     """
-    running: dict[str, Sliced] = {}
+    processes: dict[str, Sliced] = {}
     try:
         for name, arguments in ways.items():
-            running[name] = Sliced(module, arguments)
-        while going_on := [process for process in running.values() if process.result is None]:
-            for process in going_on:
+            processes[name] = Sliced(module, arguments)
+        while unfinished := [process for process in processes.values() if process.result is None]:
+            for process in unfinished:
                 process.turn(slice_seconds)
-        return {name: {"wall": process.seconds, **(process.result or {})} for name, process in running.items()}
+        return {name: {"wall": process.seconds, **(process.result or {})} for name, process in processes.items()}
     finally:
-        for process in running.values():
+        for process in processes.values():
             process.end()
 
 
 def hold() -> None:
-    """In the process: what is measured begins with its first turn."""
+    """Stop this process until its first turn, right before the part to measure."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def report(descriptor: int, result: Mapping[str, Any]) -> None:
-    """In the process: what is measured has ended."""
+    """Report the result of this process, right after the part to measure."""
     os.write(descriptor, json.dumps(result).encode())

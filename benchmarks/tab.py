@@ -1,7 +1,7 @@
-"""The Long Tail tab at the size of iNaturalist: first chart, dragging a threshold, sorting, and what the server pays.
+"""The Long Tail tab at the size of iNaturalist: first chart, dragging, sorting, and cost for the server.
 
 Logs of many runs are generated, TensorBoard is started on them with and without the tab's plugin, and Chromium opens
-the tab, drags and sorts.
+the tab, drags a threshold and sorts the table.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,29 +88,30 @@ SORT = """async () => {
 
 
 def generate(folder: Path, classes: int, runs: int, validations: int) -> int:
-    """Writes the logs; returns their bytes."""
+    """Write the logs; return their size in bytes."""
     from tbmetrics.events.writer import EventWriter
 
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     counts = np.maximum(2, 1000 * np.arange(1, classes + 1) ** -0.6).astype(int)
-    of = ClassGroups.from_counts({"species": counts.tolist()})["species"]
-    listed = ClassList("longtail/species/classes", "species", of.names, of.counts, of.groups, of.rule, "single_label")
+    species = ClassGroups.from_counts({"species": counts.tolist()})["species"]
+    description = (species.names, species.counts, species.groups, species.rule, "single_label")
+    class_list = ClassList("longtail/species/classes", "species", *description)
     for run in range(runs):
         with EventWriter(str(folder / f"run{run}"), policy="block") as writer:
-            writer.write([listed], step=0)
+            writer.write([class_list], step=0)
             for step in range(validations):
-                writer.write(of_validation(random, of, step / validations), step=step)
+                writer.write(validation_tables(rng, species, step / validations), step=step)
     return sum(path.stat().st_size for path in folder.rglob("events.*"))
 
 
-def of_validation(random: np.random.Generator, of: Any, progress: float) -> list[Record]:
-    """The tables of one validation with values in [0, 1]."""
-    n, buckets = len(of), count_buckets(of, 48)
-    names, about = buckets.names(), {"buckets": buckets.to_json()}
-    values = (0.5 * progress + 0.5 * random.random((n, len(CLASS_COLUMNS)))).astype(np.float32)
+def validation_tables(rng: np.random.Generator, classes: Any, progress: float) -> list[Record]:
+    """Generate the tables of one validation."""
+    n, buckets = len(classes), count_buckets(classes, 48)
+    names, details = buckets.names(), {"buckets": buckets.to_json()}
+    values = (0.5 * progress + 0.5 * rng.random((n, len(CLASS_COLUMNS)))).astype(np.float32)
     values[:, :4] = np.floor(10 * values[:, :4])
     pairs = np.full((most_pairs(n), 3), 1, np.float32)
-    pairs[:, :2] = random.integers(0, n, (len(pairs), 2))
+    pairs[:, :2] = rng.integers(0, n, (len(pairs), 2))
     size = len(buckets)
 
     def table(tag: str, kind: str, columns: Any, content: Any, *rest: Any) -> Table:
@@ -117,25 +119,25 @@ def of_validation(random: np.random.Generator, of: Any, progress: float) -> list
 
     return [
         table("", "classes", CLASS_COLUMNS, values),
-        table("/groups", "groups", GROUP_COLUMNS, _random(random, 6, len(GROUP_COLUMNS)), GROUP_ROWS),
-        table("/curves", "curves", CURVE_COLUMNS, _random(random, n, len(CURVE_COLUMNS)).astype(np.float16)),
+        table("/groups", "groups", GROUP_COLUMNS, _random(rng, 6, len(GROUP_COLUMNS)), GROUP_ROWS),
+        table("/curves", "curves", CURVE_COLUMNS, _random(rng, n, len(CURVE_COLUMNS)).astype(np.float16)),
         table("/confusions", "confusions", PAIR_COLUMNS, pairs),
-        table("/flow", "flow", (*names, "none"), _random(random, size, size + 1), names, about),
-        table("/calibration", "calibration", CALIBRATION_COLUMNS, _random(random, size, 45), names, about),
+        table("/flow", "flow", (*names, "none"), _random(rng, size, size + 1), names, details),
+        table("/calibration", "calibration", CALIBRATION_COLUMNS, _random(rng, size, 45), names, details),
     ]
 
 
-def _random(random: np.random.Generator, rows: int, columns: int) -> Any:
-    return random.random((rows, columns)).astype(np.float32)
+def _random(rng: np.random.Generator, rows: int, columns: int) -> Any:
+    return rng.random((rows, columns)).astype(np.float32)
 
 
 class Board:
-    """A running TensorBoard; `seconds` until it answered."""
+    """A running TensorBoard that took `seconds` to respond."""
 
     def __init__(self, logdir: Path, plugin: bool) -> None:
         port = _free_port()
         command = [sys.executable, "-c", START, "with" if plugin else "without"]
-        begin = time.perf_counter()
+        start = time.perf_counter()
         self._process = subprocess.Popen(
             [*command, "--logdir", str(logdir), "--host", "127.0.0.1", "--port", str(port), "--reload_interval", "5"],
             stdout=subprocess.DEVNULL,
@@ -143,24 +145,24 @@ class Board:
         )
         self.url = f"http://127.0.0.1:{port}/"
         self.until(lambda: _get(self.url + "data/environment"))
-        self.seconds = time.perf_counter() - begin
+        self.seconds = time.perf_counter() - start
 
     def until(self, attempt: Any, timeout: float = 600) -> Any:
-        """What `attempt` returns once it returns anything true."""
+        """Call `attempt` until it returns something true; return that."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if found := attempt():
-                return found
+            if result := attempt():
+                return result
             time.sleep(0.02)
-        raise TimeoutError(f"TensorBoard did not get there within {timeout} s")
+        raise TimeoutError(f"TensorBoard was not ready within {timeout} s")
 
     def megabytes(self) -> float:
-        """Resident memory of the server and of its data server."""
+        """Resident memory of the server and its data server."""
         process = psutil.Process(self._process.pid)
         return sum(p.memory_info().rss for p in [process, *process.children(recursive=True)]) / 2**20
 
     def close(self) -> None:
-        """Ends it."""
+        """Stop TensorBoard."""
         self._process.terminate()
         self._process.wait(timeout=30)
 
@@ -176,47 +178,47 @@ def _free_port() -> int:
 
 def _get(url: str) -> bytes | None:
     try:
-        with urllib.request.urlopen(url, timeout=120) as answer:
-            content: bytes = answer.read()
+        with urllib.request.urlopen(url, timeout=120) as response:
+            content: bytes = response.read()
             return content
     except OSError:
         return None
 
 
 def loaded(board: Board, runs: int, validations: int) -> bool:
-    """Whether every run is there with every validation."""
-    found = json.loads(_get(board.url + "data/plugin/longtail/runs") or b'{"runs": []}')["runs"]
-    steps = [len(attribute["steps"]) for run in found for attribute in run["attributes"]]
+    """Whether every run is loaded with every validation."""
+    answer = json.loads(_get(board.url + "data/plugin/longtail/runs") or b'{"runs": []}')["runs"]
+    steps = [len(attribute["steps"]) for run in answer for attribute in run["attributes"]]
     return len(steps) == runs and min(steps) == validations
 
 
 def in_chromium(board: Board) -> dict[str, list[float]]:
-    """Milliseconds of what a user does in the tab."""
+    """Milliseconds of user actions in the tab."""
     from playwright.sync_api import sync_playwright
 
-    found: dict[str, list[float]] = {"first chart": [], DRAGGING: [], "sort": []}
+    milliseconds: dict[str, list[float]] = {"first chart": [], DRAGGING: [], "sort": []}
     address = board.url + "data/plugin_entry.html?name=longtail"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
         for _ in range(3):
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             page.goto(address, wait_until="commit")
-            found["first chart"].append(page.evaluate(FIRST_CHART))
+            milliseconds["first chart"].append(page.evaluate(FIRST_CHART))
             page.wait_for_selector(".classes tbody:not(.spacer) tr")
             page.close()
         page = browser.new_page(viewport={"width": 1440, "height": 900})
         page.goto(address + "#p.longtail.rule=lvis")
         page.wait_for_selector(".classes tbody:not(.spacer) tr")
         page.wait_for_load_state("networkidle")
-        found[DRAGGING] = page.evaluate(DRAG)
+        milliseconds[DRAGGING] = page.evaluate(DRAG)
         page.wait_for_timeout(2000)
-        found["sort"] = page.evaluate(SORT)
+        milliseconds["sort"] = page.evaluate(SORT)
         browser.close()
-    return found
+    return milliseconds
 
 
 def measure(run: Run) -> Results:
-    """Starts in turns; then the tab in Chromium, and what the server holds."""
+    """Time starts with and without the plugin, then user actions; measure the memory of the server."""
     if not run.has("playwright") or shutil.which("chromium") is None:
         run.skip("the tab", "needs playwright and Chromium")
         return []
@@ -224,13 +226,13 @@ def measure(run: Run) -> Results:
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder, "empty")
         empty.mkdir()
-        ways = {"without the plugin": lambda: start(empty, False), "with it": lambda: start(empty, True)}
+        ways = {"without the plugin": partial(start, empty, False), "with it": partial(start, empty, True)}
         starts = in_turns(ways, run.choose(2, 7))
         size = generate(Path(folder, "runs"), classes, runs, validations)
         scale = f"{classes:,} classes, {runs} runs, {validations} validations, {size / 2**20:,.0f} MiB of logs"
-        found, memory = look(Path(folder, "runs"), runs, validations, size)
-    rows = [[name, f"{median(times):.0f}", f"{max(times):.0f}"] for name, times in found.items()]
-    frames = 1000 * len(found[DRAGGING]) / sum(found[DRAGGING])
+        milliseconds, memory = look(Path(folder, "runs"), runs, validations, size)
+    rows = [[name, f"{median(times):.0f}", f"{max(times):.0f}"] for name, times in milliseconds.items()]
+    frames = 1000 * len(milliseconds[DRAGGING]) / sum(milliseconds[DRAGGING])
     about = f"{scale}; {frames:.0f} frames a second while dragging"
     return [
         Comparison("TensorBoard's start", "s", "without the plugin", starts, watched=("with it",)),
@@ -242,14 +244,14 @@ def measure(run: Run) -> Results:
 
 
 def start(logdir: Path, plugin: bool) -> float:
-    """Seconds until TensorBoard answers."""
+    """Seconds until TensorBoard responds."""
     board = Board(logdir, plugin)
     board.close()
     return board.seconds
 
 
 def look(logdir: Path, runs: int, validations: int, size: int) -> tuple[dict[str, list[float]], dict[str, float]]:
-    """(milliseconds of what a user does, MiB that the server holds)."""
+    """Milliseconds of user actions, and MiB of the server's memory at several times."""
     plain = Board(logdir, plugin=False)
     time.sleep(max(10, size / 2**20 / 25))
     memory = {"loaded, without the plugin": plain.megabytes()}
@@ -257,7 +259,7 @@ def look(logdir: Path, runs: int, validations: int, size: int) -> tuple[dict[str
     board = Board(logdir, plugin=True)
     board.until(lambda: loaded(board, runs, validations))
     memory["loaded, with it"] = board.megabytes()
-    found = in_chromium(board)
+    milliseconds = in_chromium(board)
     memory["after the tab was used"] = board.megabytes()
     board.close()
-    return found, memory
+    return milliseconds, memory

@@ -1,4 +1,4 @@
-"""Results as the Markdown tables of docs/benchmarks.md, put between its marks, and as JSON."""
+"""Results as JSON, and as Markdown tables between the marks of docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -6,38 +6,38 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.measuring import Comparison, Facts, Results
+from benchmarks.measuring import Comparison, Facts, Results, median
 
 
 def as_json(results: Results) -> list[dict[str, Any]]:
-    """Everything measured, turn by turn, with what it comes to."""
-    found = []
+    """Convert results to JSON: all turns and their summaries."""
+    entries = []
     for result in results:
         entry = {"kind": type(result).__name__, **asdict(result)}
         if isinstance(result, Comparison):
             entry["summaries"] = {way: asdict(summary) for way, summary in result.summaries().items()}
-        found.append(entry)
-    return found
+        entries.append(entry)
+    return entries
 
 
 def from_json(entries: list[dict[str, Any]]) -> list[Comparison | Facts]:
-    """The inverse of `as_json`."""
+    """Invert `as_json`."""
     kinds: dict[str, Any] = {"Comparison": Comparison, "Facts": Facts}
-    found = []
+    results = []
     for entry in entries:
         fields = {key: value for key, value in entry.items() if key not in ("kind", "summaries")}
         if "watched" in fields:
             fields["watched"] = tuple(fields["watched"])
-        found.append(kinds[entry["kind"]](**fields))
-    return found
+        results.append(kinds[entry["kind"]](**fields))
+    return results
 
 
 def markdown(area: Mapping[str, Any]) -> str:
-    """One area: where and when, its tables, what was left out."""
+    """Format one area: conditions, tables, and what was left out."""
     load = " to ".join(f"{value:.1f}" for value in area["load"])
     about = [f"Commit `{area['commit']}`, {area['date']}, {area['size']} size, load average {load}; {area['machine']}."]
     tables = [_table(result) for result in from_json(area["results"])]
-    left_out = [f"Left out: {what}." for what in area["skipped"]]
+    left_out = [f"Left out: {reason}." for reason in area["skipped"]]
     return "\n\n".join([*about, *tables, *left_out])
 
 
@@ -56,21 +56,16 @@ def _title(title: str, about: str) -> str:
 
 def _comparison(result: Comparison) -> str:
     columns = ["way", f"median ({result.unit})", "ratio", "95 % of it", "of totals", "of the fastest"]
-    rows = [[result.base, number(_middle(result.values[result.base])), "1", "", "", ""]]
+    rows = [[result.base, number(median(result.values[result.base])), "1", "", "", ""]]
     for way, s in result.summaries().items():
         spread = f"{number(s.low)} to {number(s.high)}" if s.turns > 2 else ""
-        middle = number(_middle(result.values[way]))
-        rows.append([way, middle, number(s.ratio), spread, number(s.of_totals), number(s.of_fastest)])
+        ratios = [number(ratio) for ratio in (s.ratio, s.of_totals, s.of_fastest)]
+        rows.append([way, number(median(result.values[way])), ratios[0], spread, *ratios[1:]])
     return _rows(columns, rows)
 
 
-def _middle(values: list[float]) -> float:
-    ordered = sorted(values)
-    return (ordered[len(ordered) // 2] + ordered[(len(ordered) - 1) // 2]) / 2
-
-
 def number(value: float) -> str:
-    """Ratios near one to three digits behind the point, everything else to three digits in all."""
+    """Format ratios near one with three decimals, everything else with three significant digits."""
     if 0.9 <= abs(value) < 10:
         return f"{value:.3f}"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -82,19 +77,19 @@ def _rows(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def marks(area: str) -> tuple[str, str]:
-    """The lines around the tables of an area in the page."""
+    """Lines before and after the tables of an area in the page."""
     return f"<!-- measured: {area} -->", f"<!-- end of {area} -->"
 
 
 def put(page: str, area: str, text: str) -> str:
-    """`page` with the tables of `area` replaced.
+    """Return `page` with the tables of `area` replaced.
 
     Raises:
-        ValueError: the page has no place for them.
+        ValueError: the page lacks the marks of `area`.
     """
     first, last = marks(area)
-    before, found, rest = page.partition(first)
-    _, ended, after = rest.partition(last)
-    if not found or not ended:
+    before, start, rest = page.partition(first)
+    _, end, after = rest.partition(last)
+    if not start or not end:
         raise ValueError(f"the page has no place for {area!r}: it lacks the lines {first!r} and {last!r}")
     return f"{before}{first}\n\n{text}\n\n{last}{after}"

@@ -1,13 +1,14 @@
-"""What training dynamics cost: a vision transformer trained plainly, tracked, and with what people write instead.
+"""Cost of training dynamics: training a vision transformer plainly, tracked, and with common alternatives.
 
-Every variant trains the same model; variants take turns step by step in one process, and each one's step is compared
-with the plain step of the same turn.
+All variants train the same model and take turns step by step in one process; each step is compared with the plain step
+of the same turn.
 """
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +28,7 @@ HISTOGRAMS_EVERY = 100
 
 @dataclass
 class Variant:
-    """A way to train: a model of its own, and what is done around each step."""
+    """A way to train: its own copy of the model, and callbacks."""
 
     name: str
     model: nn.Module
@@ -37,9 +38,9 @@ class Variant:
     steps: int = 0
 
     def step(self, images: torch.Tensor, labels: torch.Tensor) -> float:
-        """Milliseconds of one training step."""
+        """Train one step; return its milliseconds."""
         self.steps += 1
-        return 1e3 * seconds(lambda: self._step(images, labels), images.device)
+        return 1e3 * seconds(partial(self._step, images, labels), images.device)
 
     def _step(self, images: torch.Tensor, labels: torch.Tensor) -> None:
         F.cross_entropy(self.model(images), labels).backward()
@@ -93,12 +94,15 @@ def add_histogram(every: int) -> Callable[..., Variant]:
 
 
 def item_hooks(name: str, make: Callable[[], tuple[nn.Module, torch.optim.Optimizer]], folder: str) -> Variant:
-    """A hook on every parameter that takes its gradient's norm with `.item()`, as trackers are usually written."""
+    """A hook on every parameter that reads the norm of its gradient with `.item()`, the usual way to track it."""
     model, optimizer = make()
-    norms: dict[str, list[float]] = {}
+    norms: defaultdict[str, list[float]] = defaultdict(list)
+
+    def record_norm(parameter_name: str, gradient: torch.Tensor) -> None:
+        norms[parameter_name].append(gradient.norm().item())
+
     for parameter_name, parameter in model.named_parameters():
-        kept = norms.setdefault(parameter_name, [])
-        parameter.register_hook(lambda gradient, kept=kept: kept.append(gradient.norm().item()))
+        parameter.register_hook(partial(record_norm, parameter_name))
     return Variant(name, model, optimizer)
 
 
@@ -132,14 +136,14 @@ PEERS = {
 
 
 def measure(run: Run) -> Results:
-    """Steps of all variants in turns, then one pass of histograms."""
+    """Compare steps of all variants, then a pass of histograms over all parameters."""
     device = two_threads()
     size = run.choose((64, 2, 2), (768, 12, 12) if device.type == "cuda" else (384, 5, 6))
 
     def make() -> tuple[nn.Module, torch.optim.Optimizer]:
         torch.manual_seed(0)
-        kind = torch.bfloat16 if device.type == "cuda" else torch.float32
-        model = VisionTransformer(*size, 1000).to(device, kind)
+        dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+        model = VisionTransformer(*size, 1000).to(device, dtype)
         return model, torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     builders = {PLAIN: plain, **OURS, **PEERS}
@@ -156,7 +160,7 @@ def measure(run: Run) -> Results:
 
 
 def _steps(run: Run, variants: dict[str, Variant]) -> tuple[str, dict[str, list[float]]]:
-    """(what is trained, milliseconds by variant)."""
+    """Describe what is trained, and return the milliseconds of each variant."""
     first = variants[PLAIN].model
     like = next(first.parameters())
     batch = run.choose(2, 4)
@@ -171,19 +175,21 @@ def _steps(run: Run, variants: dict[str, Variant]) -> tuple[str, dict[str, list[
 
 
 def _histogram_passes(model: nn.Module, folder: str) -> dict[str, Callable[[], float]]:
-    """Milliseconds of one pass over all parameters, `add_histogram`'s and ours."""
+    """Functions that measure the milliseconds of a pass over all parameters, by way."""
     writer = SummaryWriter(f"{folder}/pass")
     parameters = dict(model.named_parameters())
     device = next(iter(parameters.values())).device
 
     def ours() -> None:
         sample = StepSample(detailed=True)
-        sample.take_histograms("weights", parameters.items())
+        sample.take_histograms("weights", list(parameters), list(parameters.values()))
         list(sample.histograms())
 
     def theirs() -> None:
         for name, parameter in parameters.items():
             writer.add_histogram(name, parameter)
 
-    ways = {"`add_histogram`": theirs, "ours": ours}
-    return {name: lambda way=way: 1e3 * seconds(way, device) for name, way in ways.items()}  # type: ignore[misc]
+    def milliseconds(way: Callable[[], None]) -> float:
+        return 1e3 * seconds(way, device)
+
+    return {"`add_histogram`": partial(milliseconds, theirs), "ours": partial(milliseconds, ours)}

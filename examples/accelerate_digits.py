@@ -1,4 +1,4 @@
-"""The long-tailed digits in a loop of one's own with Accelerate: tbmetrics takes what `prepare` gives back.
+"""The long-tailed digits in a custom loop with Accelerate: pass tbmetrics what `prepare` returns.
 
 pip install accelerate
 python examples/accelerate_digits.py
@@ -19,7 +19,7 @@ from tbmetrics import TBMetrics
 
 
 def train(log_dir: Path, *, epochs: int = 10, seed: int = 0, accumulation: int = 2) -> TBMetrics:
-    """Trains one run; a step is made of `accumulation` batches."""
+    """Train one run; each optimizer step accumulates `accumulation` batches."""
     torch.manual_seed(seed)
     train_set, validation_set = load_splits(seed)
     groups = class_groups(train_set)

@@ -1,16 +1,16 @@
-"""Long-tailed digits, twice: cross-entropy and balanced softmax, compared head against tail in TensorBoard.
+"""Long-tailed digits: compare cross-entropy and balanced softmax, head against tail, in TensorBoard.
 
     python examples/digits_longtail.py
     tensorboard --logdir runs/digits
 
-scikit-learn's 1,797 handwritten digits (8×8 pixels, part of the package) become a long-tailed training set: 140 ones,
-one zero. Each image is classified twice over, by `digit` (one of ten) and by `shape` (any of ten: loops, strokes,
-symmetries). A small vision transformer, in which one prompt per class looks at the image's patches, is trained with
-two losses; what the second one does for the tail is what tbmetrics shows.
+The 1,797 handwritten digits of scikit-learn (8×8 pixels, part of the package) become a long-tailed training set, from
+140 ones to a single zero. Each image has two attributes: `digit` (one of ten) and `shape` (any of ten: loops, strokes,
+symmetries). A small vision transformer, in which one prompt per class attends to the image's patches, is trained with
+two losses; tbmetrics shows what the second one does for the tail.
 
-This demonstrates the instrument; it is no evidence for a loss. The hyperparameters were chosen, after about twenty
-trials on this validation set, for a steady difference between the two runs; there is no test set; and the gap rests on
-the only head digit. With more epochs cross-entropy catches up.
+This demonstrates the instrument and is no evidence for a loss. The hyperparameters were chosen, after about twenty
+trials on this validation set, for a steady difference between the two runs; there is no test set; and the gap depends
+on a single head digit. With more epochs, cross-entropy catches up.
 """
 
 from __future__ import annotations
@@ -36,13 +36,12 @@ from tbmetrics.exporting import export
 
 HEAD_IMAGES = 140  # training images of the most frequent digit
 IMBALANCE = 100  # most frequent / rarest
-VALIDATION_IMAGES = 30  # of every digit: the validation set is balanced
+VALIDATION_IMAGES = 30  # per digit: the validation set is balanced
 
-#: Most frequent first: small digits lead in real-world numbers. It also puts all digits with a loop into the tail, so
-#: that a shape which is common elsewhere is rare here.
+#: Most frequent first, as small digits are in real-world numbers. This also puts all digits with a loop into the tail.
 DIGITS_BY_FREQUENCY = (1, 2, 3, 4, 5, 6, 7, 8, 9, 0)
 
-#: The digits that show each shape.
+#: Digits that have each shape.
 SHAPES: Mapping[str, frozenset[int]] = {
     "vertical stroke": frozenset({1, 4}),
     "open curve": frozenset({2, 3, 5, 6, 9}),
@@ -76,9 +75,9 @@ class LabelledDigits(Dataset[Batch]):
 
 
 def shapes_of(digits: Tensor) -> Tensor:
-    """The shapes each digit shows: multi-hot float of shape (N, 10), columns in the order of `SHAPES`."""
-    shows = torch.tensor([[digit in shown_by for shown_by in SHAPES.values()] for digit in range(10)])
-    return shows[digits].float()
+    """Shapes of each digit, multi-hot float of shape (N, 10), columns in the order of `SHAPES`."""
+    has_shape = torch.tensor([[digit in members for members in SHAPES.values()] for digit in range(10)])
+    return has_shape[digits].float()
 
 
 def long_tail_profile() -> dict[int, int]:
@@ -91,7 +90,7 @@ def long_tail_profile() -> dict[int, int]:
 
 
 def load_splits(seed: int) -> tuple[LabelledDigits, LabelledDigits]:
-    """The long-tailed training set and the balanced validation set; they share no image."""
+    """Load the long-tailed training set and the balanced validation set, which share no image."""
     pixels, labels = load_digits(return_X_y=True)
     images = torch.from_numpy(pixels).float().reshape(-1, 1, 8, 8) / 16
     digits = torch.from_numpy(labels).long()
@@ -101,13 +100,13 @@ def load_splits(seed: int) -> tuple[LabelledDigits, LabelledDigits]:
         shuffled = rng.permutation(np.flatnonzero(labels == digit))
         validation.append(shuffled[:VALIDATION_IMAGES])
         train.append(shuffled[VALIDATION_IMAGES : VALIDATION_IMAGES + count])
-    chosen = (torch.from_numpy(np.concatenate(parts)) for parts in (train, validation))
-    train_set, validation_set = (LabelledDigits(images[rows], digits[rows]) for rows in chosen)
+    splits = (torch.from_numpy(np.concatenate(rows)) for rows in (train, validation))
+    train_set, validation_set = (LabelledDigits(images[rows], digits[rows]) for rows in splits)
     return train_set, validation_set
 
 
 def class_groups(train_set: LabelledDigits) -> ClassGroups:
-    """Head (more than 100 training images), medium and tail (fewer than 20), counted from the training labels."""
+    """Group classes into head (more than 100 training images), medium and tail (fewer than 20)."""
     return ClassGroups.from_labels(train_set.targets, names=CLASS_NAMES)
 
 
@@ -115,7 +114,7 @@ def class_groups(train_set: LabelledDigits) -> ClassGroups:
 
 
 class PromptAttention(nn.Module):
-    """Multi-head cross-attention: prompts ask, patches answer."""
+    """Multi-head cross-attention from class prompts to patches."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -137,7 +136,7 @@ class PromptAttention(nn.Module):
 
 
 class PromptHead(nn.Module):
-    """Classifies one attribute: each class has a prompt that looks at the patches, and a logit from what it saw."""
+    """Classify one attribute: each class has a prompt that attends to the patches and yields its logit."""
 
     def __init__(self, num_classes: int, dim: int, heads: int) -> None:
         super().__init__()
@@ -150,12 +149,12 @@ class PromptHead(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """Patches (N, P, dim) to logits (N, C)."""
         prompts = self.prompts.expand(len(patches), -1, -1)
-        seen = self.norm(prompts + self.attention(prompts, patches))
-        return (seen * self.weight).sum(dim=-1) + self.bias
+        features = self.norm(prompts + self.attention(prompts, patches))
+        return (features * self.weight).sum(dim=-1) + self.bias
 
 
 class PromptTransformer(nn.Module):
-    """A vision transformer over the 16 patches (2×2 pixels) of a digit, with one `PromptHead` per attribute."""
+    """A vision transformer with 16 patches of 2×2 pixels and one `PromptHead` per attribute."""
 
     def __init__(self, num_classes: Mapping[str, int], dim: int = 48, heads: int = 4, blocks: int = 2) -> None:
         super().__init__()
@@ -192,11 +191,11 @@ def cross_entropy(logits: Tensors, targets: Tensors) -> dict[str, Tensor]:
 
 
 def balanced_softmax(groups: ClassGroups, num_images: int) -> Loss:
-    """Cross-entropy in which each training logit is shifted by its class's log prior, so that the model need not be.
+    """Cross-entropy with each training logit shifted by the log prior of its class.
 
     For the digit: balanced softmax, logits + log n_c (Ren et al., "Balanced meta-softmax for long-tailed visual
     recognition", NeurIPS 2020). For the shapes, its two-class form: logits + log(n_c / (N - n_c)) (logit adjustment,
-    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021). In validation nothing is added.
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021). Validation logits are not shifted.
     """
     counts = {attribute: torch.from_numpy(classes.counts).float() for attribute, classes in groups.items()}
     shift = {"digit": counts["digit"].log(), "shape": counts["shape"].log() - (num_images - counts["shape"]).log()}
@@ -211,7 +210,7 @@ LOSSES = ("cross_entropy", "balanced_softmax")
 
 
 def make_loss(name: str, groups: ClassGroups, num_images: int) -> Loss:
-    """The loss called `name`, one of `LOSSES`."""
+    """Return the loss called `name`, one of `LOSSES`."""
     return cross_entropy if name == "cross_entropy" else balanced_softmax(groups, num_images)
 
 
@@ -219,22 +218,22 @@ def make_loss(name: str, groups: ClassGroups, num_images: int) -> Loss:
 
 
 def attention_of(model: nn.Module, validation_set: LabelledDigits, groups: ClassGroups) -> AttentionVisualizer:
-    """Watches what the class prompts look at, always on the same six digits: two of head, of medium and of tail."""
+    """Track the attention of the class prompts on six fixed digits, two each of head, medium and tail."""
     digits = groups["digit"]
-    chosen = [int(digit) for group in ("head", "medium", "tail") for digit in digits.members(group)[:2]]
-    rows = [int((validation_set.targets["digit"] == digit).nonzero()[0]) for digit in chosen]
+    probe_digits = [int(digit) for group in ("head", "medium", "tail") for digit in digits.members(group)[:2]]
+    rows = [int((validation_set.targets["digit"] == digit).nonzero()[0]) for digit in probe_digits]
     return AttentionVisualizer(
         model,
         probe=validation_set.images[rows],
-        sample_names=[f"{digit} ({digits.groups[digit]})" for digit in chosen],
+        sample_names=[f"{digit} ({digits.groups[digit]})" for digit in probe_digits],
         query_labels={f"heads.{attribute}": names for attribute, names in CLASS_NAMES.items()},
-        max_samples=len(chosen),
+        max_samples=len(probe_digits),
     )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a run ends with: tbmetrics' numbers, and the logits and targets of the last validation they come from."""
+    """The metrics of a run, and the logits and targets of the last validation behind them."""
 
     metrics: dict[str, Any]
     logits: dict[str, Tensor]
@@ -244,7 +243,7 @@ class Result:
 def train(
     loss_name: str, log_dir: Path, *, epochs: int = 20, seed: int = 0, learning_rate: float = 1e-3, batch_size: int = 16
 ) -> Result:
-    """Trains one run and writes it to `log_dir`; two runs of one seed differ in nothing but their loss."""
+    """Train one run and write it to `log_dir`; runs with the same seed differ only in their loss."""
     torch.manual_seed(seed)
     train_set, validation_set = load_splits(seed)
     shuffle = torch.Generator().manual_seed(seed)
@@ -262,10 +261,10 @@ def train(
         model=model,
         optimizer=optimizer,
         classes=groups,
-        gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # short epochs: look more often
+        gradients=GradientTracker(model, optimizer, every=5, detail_every=20),  # sample often, since epochs are short
         attention=attention_of(model, validation_set, groups),
         diagnostics=LongTailDiagnostics(classifiers={attribute: f"heads.{attribute}" for attribute in groups}),
-        overhead_budget=None,  # a step takes 10 ms here: measuring often is not cheap, but the point of the example
+        overhead_budget=None,  # frequent measurements are the point here, although steps take only 10 ms
         hparams={"loss": loss_name, "lr": learning_rate, "batch_size": batch_size, "epochs": epochs, "seed": seed},
     ) as tb:
         for _ in tb.epochs(range(epochs)):
@@ -290,18 +289,18 @@ def train(
 
 @torch.no_grad()
 def validate(model: nn.Module, loader: DataLoader[Batch], tb: TBMetrics) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Shows every validation batch to tbmetrics; returns all logits and targets by attribute."""
+    """Pass every validation batch to tbmetrics; return all logits and targets by attribute."""
     model.eval()
-    seen = []
+    outputs = []
     for images, targets in loader:
         logits = model(images)
         tb.update(logits, targets, images=images)
-        seen.append((logits, targets))
-    return concatenate([logits for logits, _ in seen]), concatenate([targets for _, targets in seen])
+        outputs.append((logits, targets))
+    return concatenate([logits for logits, _ in outputs]), concatenate([targets for _, targets in outputs])
 
 
 def concatenate(batches: Sequence[Tensors]) -> dict[str, Tensor]:
-    """One tensor per attribute from one per attribute and batch."""
+    """Concatenate the tensors of all batches, by attribute."""
     return {attribute: torch.cat([batch[attribute] for batch in batches]) for attribute in batches[0]}
 
 
@@ -309,7 +308,7 @@ def concatenate(batches: Sequence[Tensors]) -> dict[str, Tensor]:
 
 
 def comparison(results: Mapping[str, Result]) -> str:
-    """The final F1 and recall of head, medium and tail of each run, as a table in plain text."""
+    """Format the final F1 and recall of head, medium and tail of each run as a plain-text table."""
     lines = [f"{'':24}{'':18}{'head':>8}{'medium':>8}{'tail':>8}{'gap':>8}"]
     for attribute in CLASS_NAMES:
         for metric in ("f1", "recall"):
@@ -322,15 +321,15 @@ def comparison(results: Mapping[str, Result]) -> str:
 
 
 def remove_old_run(log_dir: Path) -> None:
-    """Removes the event files of an earlier run: a run here starts anew, where tbmetrics would continue the old one."""
+    """Remove the event files of an earlier run, which tbmetrics would otherwise continue."""
     for events in log_dir.glob("events.out.tfevents.*"):
         events.unlink()
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/digits"), help="one folder a run goes here")
+    parser.add_argument("--log-dir", type=Path, default=Path("runs/digits"), help="folder for one subfolder per run")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--loss", choices=(*LOSSES, "both"), default="both")
     parser.add_argument("--seed", type=int, default=0)
@@ -339,7 +338,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Result]:
-    """Trains the chosen runs, prints how they compare and how to look at them; returns the results by run."""
+    """Train the chosen runs, print a comparison and how to view them; return the results by run."""
     arguments = parse_arguments(argv)
     results = {}
     for name in LOSSES if arguments.loss == "both" else (arguments.loss,):
@@ -355,5 +354,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Result]:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(1)  # sums are then added in the same order, whatever the machine's number of cores
+    torch.set_num_threads(1)  # makes sums reproducible, whatever the number of cores
     main()

@@ -1,4 +1,4 @@
-"""Exporting a log that tbmetrics did not write: a plain `SummaryWriter` log becomes figures, tables and a page.
+"""Export a log that tbmetrics did not write: turn a plain `SummaryWriter` log into figures, tables and a page.
 
 Run: python examples/export.py [--log-dir runs/plain] [--out exports/plain]
 Then open exports/plain/report.html in a browser; no server is needed.
@@ -18,7 +18,7 @@ import tbmetrics
 
 
 def write_log(log_dir: Path, *, steps: int = 200) -> None:
-    """What many training scripts log: losses, a schedule, weights, samples, a precision-recall curve, notes."""
+    """Write what many training scripts log: losses, a schedule, weights, images, a PR curve and notes."""
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(2000, generator=generator)
     with SummaryWriter(str(log_dir)) as writer:
@@ -38,7 +38,7 @@ def write_log(log_dir: Path, *, steps: int = 200) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Writes the log, exports it twice, and says what was done."""
+    """Write the log, export it twice and print what was written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--log-dir", type=Path, default=Path("runs/plain"))
     parser.add_argument("--out", type=Path, default=Path("exports/plain"))

@@ -1,4 +1,4 @@
-"""The long-tailed digits in Lightning: one callback, nothing else changes.
+"""The long-tailed digits in Lightning: add one callback and change nothing else.
 
 pip install 'tbmetrics[lightning]'
 python examples/lightning_digits.py
@@ -39,14 +39,14 @@ class DigitsModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         images, targets = batch
-        return {"logits": self.model(images), "labels": targets}  # what the callback looks at
+        return {"logits": self.model(images), "labels": targets}  # read by the callback
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=1e-3, weight_decay=0.05)
 
 
 def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
-    """Trains one run; its event files lie beside those of the logger."""
+    """Train one run; its event files are next to those of the logger."""
     pl.seed_everything(seed)
     train_set, validation_set = load_splits(seed)
     groups = class_groups(train_set)

@@ -1,4 +1,4 @@
-"""The long-tailed digits with the Trainer of Transformers and a tiny vision transformer; nothing is downloaded.
+"""The long-tailed digits with the Transformers Trainer and a tiny vision transformer, without downloads.
 
 pip install 'tbmetrics[transformers]'
 python examples/transformers_digits.py
@@ -21,7 +21,7 @@ from tbmetrics.integrations.transformers import TBMetricsCallback
 
 
 class DigitsForViT(Dataset[dict[str, Any]]):
-    """The digits under the names that the model's `forward` takes."""
+    """The digits under the argument names of the model's `forward`."""
 
     def __init__(self, digits: LabelledDigits) -> None:
         self.digits = digits
@@ -35,14 +35,14 @@ class DigitsForViT(Dataset[dict[str, Any]]):
 
 
 def tiny_vit() -> ViTForImageClassification:
-    """A vision transformer over 16 patches of 2×2 pixels, randomly initialised."""
+    """A randomly initialized vision transformer with 16 patches of 2×2 pixels."""
     sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
     config = ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, **sizes)
     return ViTForImageClassification(config)
 
 
 def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
-    """Trains one run; its event files lie beside those of the Trainer."""
+    """Train one run; its event files are next to those of the Trainer."""
     set_seed(seed)
     train_set, validation_set = load_splits(seed)
     digit = class_groups(train_set)["digit"]
@@ -67,7 +67,7 @@ def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallbac
         args=arguments,
         train_dataset=DigitsForViT(train_set),
         eval_dataset=DigitsForViT(validation_set),
-        compute_metrics=metrics.compute_metrics,  # sees the logits of the whole evaluation
+        compute_metrics=metrics.compute_metrics,  # receives the logits of the whole evaluation
         callbacks=[metrics],
     ).train()
     return metrics

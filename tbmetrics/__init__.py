@@ -1,6 +1,6 @@
-"""tbmetrics: which classes of a long-tailed problem fail, why, and at what cost, in TensorBoard.
+"""Show in TensorBoard which classes of a long-tailed problem fail, why, and at what cost.
 
-Names load on first use, so `import tbmetrics` itself loads neither torch nor matplotlib.
+Public names are imported on first use, so `import tbmetrics` loads neither torch nor matplotlib.
 """
 
 from __future__ import annotations
@@ -9,44 +9,43 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tbmetrics.class_performance import ClassPerformanceTracker
     from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
-    from tbmetrics.class_performance.tracker import ClassPerformanceTracker
-    from tbmetrics.classes.groups import AttributeClasses, ClassGroups
-    from tbmetrics.classes.rules import GroupRule
+    from tbmetrics.classes import AttributeClasses, ClassGroups, GroupRule
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
-    from tbmetrics.events.reader import read_logdir, read_run
+    from tbmetrics.events import read_logdir, read_run
     from tbmetrics.exporting import export
-    from tbmetrics.records.history import History
-    from tbmetrics.resource_usage.monitor import ResourceMonitor
-    from tbmetrics.resource_usage.profiler import ProfilerTracker
-    from tbmetrics.session.manager import MetricsManager
-    from tbmetrics.session.session import TBMetrics
+    from tbmetrics.records import History
+    from tbmetrics.resource_usage import ProfilerTracker, ResourceMonitor
+    from tbmetrics.session import MetricsManager, TBMetrics
+    from tbmetrics.tracking.batches import TrainingBatch, ValidationBatch
     from tbmetrics.tracking.tracker import Tracker
-    from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
-    from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
+    from tbmetrics.training_dynamics import AttentionVisualizer, GradientTracker
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_MODULES = {
     "AttentionVisualizer": "training_dynamics",
-    "AttributeClasses": "classes.groups",
-    "ClassGroups": "classes.groups",
+    "AttributeClasses": "classes",
+    "ClassGroups": "classes",
     "ClassPerformanceTracker": "class_performance",
     "GradientTracker": "training_dynamics",
-    "GroupRule": "classes.rules",
-    "History": "records.history",
+    "GroupRule": "classes",
+    "History": "records",
     "InputError": "errors",
     "LongTailDiagnostics": "class_performance.diagnostics",
-    "MetricsManager": "session.manager",
+    "MetricsManager": "session",
     "NonFiniteError": "errors",
-    "ProfilerTracker": "resource_usage.profiler",
+    "ProfilerTracker": "resource_usage",
     "ResourceMonitor": "resource_usage",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
     "Tracker": "tracking.tracker",
+    "TrainingBatch": "tracking.batches",
+    "ValidationBatch": "tracking.batches",
     "export": "exporting",
-    "read_logdir": "events.reader",
-    "read_run": "events.reader",
+    "read_logdir": "events",
+    "read_run": "events",
 }
 
 __all__ = [
@@ -66,6 +65,8 @@ __all__ = [
     "TBMetrics",
     "TBMetricsWarning",
     "Tracker",
+    "TrainingBatch",
+    "ValidationBatch",
     "__version__",
     "export",
     "read_logdir",
@@ -74,9 +75,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'tbmetrics' has no attribute {name!r}; it has {', '.join(__all__)}")
-    module = import_module(f"tbmetrics.{_HOMES[name]}")
+    module = import_module(f"tbmetrics.{_MODULES[name]}")
     value = getattr(module, name)
     globals()[name] = value
     return value

@@ -1,27 +1,27 @@
 """The exceptions and warnings of tbmetrics.
 
 ValueError
-└── InputError      what the caller gave cannot be measured; always raised, never swallowed
+└── InputError      an argument cannot be used; always raised, never suppressed
 ArithmeticError
-└── NonFiniteError  a NaN or infinity that the caller asked to be stopped by
+└── NonFiniteError  a NaN or infinity, raised only on request
 UserWarning
 └── TBMetricsWarning
 """
 
 
 class InputError(ValueError):
-    """The caller's mistake: the message says what came, what was expected and how to fix it.
+    """An argument cannot be used; the message says what was given, what was expected and how to fix it.
 
-    It passes through the isolation that keeps tbmetrics' own faults out of training.
+    Always raised, unlike faults of tbmetrics itself, which are logged to keep training running.
     """
 
 
 class NonFiniteError(ArithmeticError):
-    """A gradient is NaN or infinite and `on_nonfinite="raise"` was asked for; the message names where it began.
+    """A gradient is NaN or infinite and `on_nonfinite="raise"` is set; the message says where it first appeared.
 
-    Raised before the optimizer's step, so the weights are still as they were.
+    Raised before the optimizer steps, so the weights are unchanged.
     """
 
 
 class TBMetricsWarning(UserWarning):
-    """Something was left out or could not be measured; training goes on."""
+    """Something was left out or could not be measured; training continues."""

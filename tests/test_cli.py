@@ -82,6 +82,7 @@ def test_a_damaged_log_is_status_1(logdir, tmp_path, capsys):
     assert "damaged bytes" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_module_is_the_command_and_wrong_usage_is_status_2():
     version = subprocess.run([sys.executable, "-m", "tbmetrics", "--version"], capture_output=True, text=True)
     assert version.stdout.startswith("tbmetrics 0.")

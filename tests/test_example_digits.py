@@ -1,5 +1,7 @@
 """The digits example: its data are what it says, and both runs measure what scikit-learn computes from their logits."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,9 @@ from examples import digits_longtail as example
 from tbmetrics import read_run
 from tbmetrics.records import class_table_tag, scalar_tag
 
-EPOCHS = 3
+pytestmark = pytest.mark.slow
+
+EPOCHS = 10
 
 
 @pytest.fixture(scope="module")
@@ -173,11 +177,12 @@ def test_the_command_compares_the_runs_and_says_how_to_look_at_them(results, log
     assert [float(v) for v in row.split()[-4:]] == pytest.approx([*values, values[0] - values[2]], abs=6e-4)
 
 
-def test_a_run_started_again_replaces_the_old_one_and_is_exported(tmp_path):
-    arguments = ["--log-dir", str(tmp_path / "runs"), "--loss", "cross_entropy"]
-    example.main([*arguments, "--epochs", "2"])
-    example.main([*arguments, "--epochs", "1", "--export", str(tmp_path / "exports")])
+def test_a_run_started_again_replaces_the_old_one_and_is_exported(results, log_dir, tmp_path):
     run = tmp_path / "runs" / "cross_entropy"
+    shutil.copytree(log_dir / run.name, run)
+    example.main(
+        ["--log-dir", str(run.parent), "--loss", run.name, "--epochs", "1", "--export", str(tmp_path / "exports")]
+    )
     assert len(list(run.glob("events.out.tfevents.*"))) == 1
     assert read_run(run).tables[class_table_tag("digit")].steps.tolist() == [0]
     assert list((tmp_path / "exports").rglob("class_performance.json"))
@@ -188,11 +193,8 @@ def test_a_run_depends_on_its_seed_alone(tmp_path):
     assert all(torch.equal(once.logits[attribute], again.logits[attribute]) for attribute in once.logits)
 
 
-def test_balanced_softmax_lifts_the_tail_and_closes_the_gap(tmp_path):
-    plain, balanced = (
-        example.train(name, tmp_path / name, epochs=10).metrics["class_performance"]["type_metrics"]
-        for name in example.LOSSES
-    )
+def test_balanced_softmax_lifts_the_tail_and_closes_the_gap(results):
+    plain, balanced = (results[name].metrics["class_performance"]["type_metrics"] for name in example.LOSSES)
     for attribute, at_least in (("digit", 0.05), ("shape", 0.3)):
         before, after = plain[attribute], balanced[attribute]
         assert after["tail"]["recall"] > before["tail"]["recall"] + at_least

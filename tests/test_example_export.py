@@ -1,6 +1,10 @@
 """The example of exporting a plain log does what it says."""
 
+import pytest
+
 from examples import export as example
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_plain_log_becomes_figures_tables_and_a_page(tmp_path, capsys):

@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.figures.shown import MOST_SHOWN, Figures
+from tbmetrics.figures.output import MOST_SHOWN, Figures
 from tbmetrics.figures.style import new_figure
+
+pytestmark = pytest.mark.slow
 
 PNG = b"\x89PNG\r\n\x1a\n"
 SAME_PATH = f"import sys\nsys.path[:0] = {sys.path!r}\n"  # a kernel does not inherit PYTHONPATH
@@ -52,7 +54,7 @@ def test_names_are_text_and_very_many_figures_are_cut_off():
     assert "nothing was measured" in Figures()._repr_html_()
 
 
-def _run(*cells, env):
+def _run_cells(*cells, env):
     nbformat = pytest.importorskip("nbformat")
     client = pytest.importorskip("nbclient").NotebookClient
     pytest.importorskip("ipykernel")
@@ -61,23 +63,21 @@ def _run(*cells, env):
     return [cell.outputs for cell in notebook.cells]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the kernel's own
 def test_a_kernel_shows_figures_with_and_without_pyplot():
-    outputs = _run(
+    outputs = _run_cells(
         MEASURE + "tracker.visualize()", "%matplotlib inline", 'tracker.visualize()["digit/pr_curves"]', env={}
     )
     assert outputs[0][-1].data["text/html"].count("<img ") >= 5
     assert "image/png" in outputs[2][-1].data
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_magic_starts_a_tensorboard_with_the_tab(tmp_path):
     binary = tmp_path / "tensorboard"
     binary.write_text(f"#!{sys.executable}\n{SAME_PATH}from tensorboard.main import run_main\nrun_main()\n")
     binary.chmod(binary.stat().st_mode | stat.S_IXUSR)
-    outputs = _run(
+    outputs = _run_cells(
         MEASURE,
         f"from tbmetrics import TBMetrics\nwith TBMetrics({str(tmp_path / 'runs')!r}, classes=tracker.classes) as tb:\n"
         "    tb.update(torch.eye(3), torch.tensor([0, 1, 2]))",

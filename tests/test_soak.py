@@ -8,14 +8,16 @@ import pytest
 
 from benchmarks import soak
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_two_thousand_steps_leave_no_file_or_thread_open_and_write_what_was_computed(tmp_path):
     soak.warm_up()
-    course = soak.soak(tmp_path, steps=2000, epochs=2, looks=20)
-    assert len(course.steps) == 20
+    course = soak.soak(tmp_path, steps=2000, epochs=2, looks=10)
+    assert len(course.steps) == 10
     assert set(course.files) == {course.files[0]}
     assert set(course.threads) == {course.threads[0]}
     predicted = soak.predicted_bytes(2000, 2)

@@ -1,40 +1,59 @@
-"""The tab's modules as one, put together when asked for: one request instead of sixty, and one script for a file.
+"""The tab's modules as one script, put together when asked for: one request for the tab, one script for a file.
 
-No build step: each module becomes a function that is called once and gives back what it exports. Only the plain forms
-that the modules use are understood (named imports from neighbours, exported declarations); anything else is refused.
+No build step: each module becomes a function that is called once and returns its exports. Only the plain forms that the
+modules use are understood (named imports by relative path, exported declarations); anything else is refused.
 """
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-#: The address that a script outside of modules goes by.
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+#: Address of a script outside of modules.
 OFFLINE = "file:///longtail/static/bundle.js"
 
-_IMPORT = re.compile(r"^import \{([^}]*)\} from '\./([\w-]+\.js)';\n", re.MULTILINE)
+_IMPORT = re.compile(r"^import \{([^}]*)\} from '((?:\./|(?:\.\./)+)(?:[\w-]+/)*[\w-]+\.js)';\n", re.MULTILINE)
 _EXPORT = re.compile(r"^export (?=(?:async function\*?|function\*?|class|const) (\w+))", re.MULTILINE)
 _EMPTY_EXPORT = re.compile(r"^export \{\};\n", re.MULTILINE)
 _ANY = re.compile(r"^(?:import|export)\b.*", re.MULTILINE)
 
 
 class BundleError(ValueError):
-    """A module has an import or export of another form, lacks a neighbour, or imports itself in a circle."""
+    """A module has an import or export of another form, imports a missing module, or is part of a circle."""
+
+
+def files_below(folder: Traversable, prefix: str = "") -> Iterator[tuple[str, Traversable]]:
+    """Every file below `folder` with its path from there, as in `cards/card.js`."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_dir():
+            yield from files_below(entry, f"{prefix}{entry.name}/")
+        else:
+            yield prefix + entry.name, entry
+
+
+def module_texts(static: Traversable) -> dict[str, str]:
+    """Text of every module below `static`, by path."""
+    return {path: file.read_text(encoding="utf-8") for path, file in files_below(static) if path.endswith(".js")}
 
 
 def bundle(modules: Mapping[str, str], entry: str, *, exports: bool = True) -> str:
     """One script that does what the module `entry` does.
 
     Args:
-        modules: text by file name.
-        entry: name of the module that begins.
+        modules: text by path.
+        entry: path of the module to begin with.
         exports: whether the result is a module that exports what `entry` does, else a script with the same in a
             constant called `longtail`.
 
     Raises:
         BundleError: something in the modules is not understood.
     """
-    parts = [_as_function(name, modules[name]) for name in _in_order(modules, entry)]
+    parts = [_as_function(path, modules[path]) for path in _in_order(modules, entry)]
     if not exports:  # a script has no address of its own
         parts = [part.replace("import.meta.url", f"'{OFFLINE}'") for part in parts]
     names = _EXPORT.findall(modules[entry])
@@ -45,37 +64,41 @@ def bundle(modules: Mapping[str, str], entry: str, *, exports: bool = True) -> s
 
 def _in_order(modules: Mapping[str, str], entry: str) -> list[str]:
     """The modules that `entry` needs, each after those it imports."""
-    found: list[str] = []
-    open_: list[str] = []
+    ordered: list[str] = []
+    importing: list[str] = []
 
-    def visit(name: str) -> None:
-        if name in open_:
-            raise BundleError(f"modules import each other: {' → '.join([*open_, name])}")
-        if name in found:
+    def visit(path: str) -> None:
+        if path in importing:
+            raise BundleError(f"modules import each other: {' → '.join([*importing, path])}")
+        if path in ordered:
             return
-        if name not in modules:
-            raise BundleError(f"{open_[-1] if open_ else 'the entry'} imports {name}, which is not there")
-        open_.append(name)
-        for _, neighbour in _IMPORT.findall(modules[name]):
-            visit(neighbour)
-        found.append(open_.pop())
+        if path not in modules:
+            raise BundleError(f"{importing[-1] if importing else 'the entry'} imports {path}, which is not there")
+        importing.append(path)
+        for _, target in _IMPORT.findall(modules[path]):
+            visit(_resolved(path, target))
+        ordered.append(importing.pop())
 
     visit(entry)
-    return found
+    return ordered
 
 
-def _as_function(name: str, text: str) -> str:
+def _resolved(path: str, target: str) -> str:
+    """Path of the module that the module at `path` calls `target`."""
+    return posixpath.normpath(posixpath.join(posixpath.dirname(path), target))
+
+
+def _as_function(path: str, text: str) -> str:
+    def as_constant(statement: re.Match[str]) -> str:
+        names = " ".join(statement[1].replace(" as ", ": ").split())
+        return f"const {{ {names} }} = {_variable(_resolved(path, statement[2]))};\n"
+
     exported = _EXPORT.findall(text)
-    body = _EMPTY_EXPORT.sub("", _EXPORT.sub("", _IMPORT.sub(_as_constant, text)))
-    if strange := _ANY.search(body):
-        raise BundleError(f"{name}: cannot put together {strange[0]!r}; use named imports and exported declarations")
-    return f"const {_variable(name)} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();"
+    body = _EMPTY_EXPORT.sub("", _EXPORT.sub("", _IMPORT.sub(as_constant, text)))
+    if unknown := _ANY.search(body):
+        raise BundleError(f"{path}: cannot put together {unknown[0]!r}; use named imports and exported declarations")
+    return f"const {_variable(path)} = (() => {{\n{body}return {{ {', '.join(exported)} }};\n}})();"
 
 
-def _as_constant(found: re.Match[str]) -> str:
-    names = " ".join(found[1].replace(" as ", ": ").split())
-    return f"const {{ {names} }} = {_variable(found[2])};\n"
-
-
-def _variable(name: str) -> str:
-    return "$" + name.removesuffix(".js").replace("-", "_")
+def _variable(path: str) -> str:
+    return "$" + path.removesuffix(".js").replace("-", "_").replace("/", "$")

@@ -20,7 +20,7 @@ from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import rule_of_bounds
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
-from tbmetrics_longtail.bundle import bundle
+from tbmetrics_longtail.bundle import bundle, files_below, module_texts
 from tbmetrics_longtail.data import Experiment
 from tbmetrics_longtail.diagnosis import Png
 from tbmetrics_longtail.tables import RequestError, shown
@@ -41,12 +41,11 @@ _NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,4})
 
 
 def _list_static() -> Mapping[str, str]:
-    names = sorted(f.name for f in _STATIC.iterdir() if f.is_file()) if _STATIC.is_dir() else []
-    types = {name: MEDIA_TYPES.get(name[name.rfind(".") :]) for name in names}
-    return MappingProxyType({name: media_type for name, media_type in types.items() if media_type})
+    types = {path: MEDIA_TYPES.get(path[path.rfind(".") :]) for path, _ in files_below(_STATIC)}
+    return MappingProxyType({path: media_type for path, media_type in types.items() if media_type})
 
 
-#: The files that are served, with their media types. Besides them only `BUNDLE` is.
+#: Media types of the files that are served, by path. Besides them only `BUNDLE` is.
 STATIC_FILES = _list_static()
 #: All modules in one script.
 BUNDLE = "bundle.js"
@@ -54,8 +53,7 @@ BUNDLE = "bundle.js"
 
 @functools.cache
 def _bundled() -> str:
-    texts = {name: _STATIC.joinpath(name).read_text(encoding="utf-8") for name in STATIC_FILES if name.endswith(".js")}
-    return bundle(texts, "index.js")
+    return bundle(module_texts(_STATIC), "index.js")
 
 
 class Parameters:

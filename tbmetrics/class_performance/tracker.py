@@ -298,16 +298,12 @@ class ClassPerformanceTracker(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
         from tbmetrics.figures.class_metrics import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import collect_figures
 
         if self._unrecorded and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
-        drawn = Figures(figures(self.history))
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        return collect_figures(figures(self.history), self.save_dir)
 
 
 def _padded_samples(announced: Sequence[Mapping[str, Any] | None]) -> int:

@@ -23,10 +23,10 @@ from tbmetrics.classes.rules import (
 )
 from tbmetrics.classes.sources import (
     UNKNOWN_COUNT,
-    CountsOfAttribute,
     Label,
     as_numpy,
     count_labels,
+    counts_by_name,
     is_by_attribute,
     mapping,
     names_in_order,
@@ -139,8 +139,9 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         """Groups from training counts.
 
         Args:
-            counts: `{attribute: {class name: count}}`, `{attribute: [count, …]}` (names "0", "1", …), or the inner
-                part alone for one attribute. The order is the order of the logits' columns. -1 = unknown.
+            counts: `{attribute: {class name: count}}`, `{attribute: [count, …]}` (names "0", "1", …; any array or
+                tensor), or the inner part alone for one attribute. The order is the order of the logits' columns; a
+                `Counter` of class indices and pandas' `value_counts()` of them are put in that order. -1 = unknown.
             rule: a name in `tbmetrics.classes.rules.RULES`, "terciles", or a `GroupRule`.
             head_above, tail_below: custom thresholds instead of a rule: head where count > `head_above`, tail where
                 count < `tail_below`. Give both.
@@ -278,16 +279,8 @@ def _given(attribute: str, group_by_class: Any) -> AttributeClasses:
     return AttributeClasses(attribute, tuple(map(str, groups)), unknown, tuple(groups.values()), "given")
 
 
-def _from_counts(attribute: str, counts: CountsOfAttribute, rule: str | GroupRule) -> AttributeClasses:
-    if isinstance(counts, Mapping):
-        by_name: dict[Any, Any] = dict(counts)
-    else:
-        listed = as_numpy(counts)
-        if listed.ndim != 1:
-            raise ValueError(
-                f"attribute {attribute!r}: counts must be {{class name: count}} or a list of them, got {counts!r:.200}"
-            )
-        by_name = {str(i): count for i, count in enumerate(listed.tolist())}
+def _from_counts(attribute: str, counts: Any, rule: str | GroupRule) -> AttributeClasses:
+    by_name = counts_by_name(attribute, counts)
     values = np.array([whole_count(attribute, n, c) for n, c in by_name.items()], dtype=np.int64)
     name = rule if isinstance(rule, str) else rule.name
     return AttributeClasses(attribute, tuple(map(str, by_name)), values, groups_of_counts(rule, values), name)

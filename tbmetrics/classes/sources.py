@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -17,12 +18,40 @@ MOST_COUNT = 2**63
 MOST_COUNTED = 2**24
 
 Label: TypeAlias = str | int
-CountsOfAttribute: TypeAlias = Mapping[Any, int] | Sequence[int] | NDArray[Any]
 
 
 def is_by_attribute(counts: Any) -> bool:
     """Whether counts are given by attribute, not by class."""
-    return isinstance(counts, Mapping) and any(isinstance(v, Mapping | Sequence | np.ndarray) for v in counts.values())
+    return isinstance(counts, Mapping) and any(
+        isinstance(value, Mapping | Sequence) or getattr(value, "ndim", 0) > 0 for value in counts.values()
+    )
+
+
+def counts_by_name(attribute: str, counts: Any) -> dict[Any, Any]:
+    """Counts by class name in the order of the logits' columns; `ValueError` if they are neither named nor a list.
+
+    Names that are class indices go by number: those of a dictionary if they are 0, 1, 2, … in any order, those of a
+    `Counter` or a pandas Series, which counted labels, with 0 for the indices in between (-1 = unknown is left out).
+    """
+    is_series = hasattr(counts, "items") and hasattr(counts, "index")  # pandas, recognised without importing it
+    if not (is_series or isinstance(counts, Mapping)):
+        listed = as_numpy(counts)
+        if listed.ndim != 1:
+            raise ValueError(
+                f"attribute {attribute!r}: counts must be {{class name: count}} or a list of them, got {counts!r:.200}"
+            )
+        return {str(index): count for index, count in enumerate(listed.tolist())}
+    by_name = dict(counts.items())
+    if not by_name or not all(isinstance(name, int | np.integer) and not isinstance(name, bool) for name in by_name):
+        return by_name
+    if is_series or isinstance(counts, Counter):
+        largest = max(by_name)
+        if min(by_name) < UNKNOWN_COUNT or largest >= MOST_COUNTED:
+            return by_name  # numbers that name classes, not their columns
+        return {index: by_name.get(index, 0) for index in range(largest + 1)}
+    if sorted(by_name) == list(range(len(by_name))):
+        return dict(sorted(by_name.items()))
+    return by_name
 
 
 def mapping(value: Any, what: str) -> Mapping[Any, Any]:

@@ -1,1 +1,5 @@
-"""Two runs compared: group means, movers, groups drawn anew, and the conditions of `compare --fail-if`."""
+"""What can be said of two runs: group means and their differences, movers, and the conditions of a gate."""
+
+from tbmetrics.comparing.runs import RunComparison, compare_runs
+
+__all__ = ["RunComparison", "compare_runs"]

@@ -63,7 +63,7 @@ def _meters() -> Iterator[Finding]:
     """NVML reports utilisation, power and temperature."""
     import torch
 
-    from tbmetrics.resource_usage.nvml import METERS, open_meters
+    from tbmetrics.resource_usage.device import METERS, open_meters
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -186,13 +186,12 @@ def _tab(loader: type) -> Iterator[Finding]:
     """Our loader asks for all steps, and the scripts are there."""
     from tensorboard.plugins.base_plugin import TBContext
 
-    from tbmetrics_longtail.bundle import bundle
+    from tbmetrics_longtail.bundle import bundle, module_texts
 
     flags = Namespace(samples_per_plugin={})
     loader().fix_flags(flags)
     static = Path(sys.modules[loader.__module__].__file__ or "").parent / "static"
-    texts = {path.name: path.read_text(encoding="utf-8") for path in static.glob("*.js")}
-    size = len(bundle(texts, "index.js"))
+    size = len(bundle(module_texts(static), "index.js"))
     loader().load(TBContext(flags=flags, data_provider=None))
     details = {"samples": flags.samples_per_plugin[PLUGIN_NAME], "script_characters": size}
     yield Finding("plugins", OK, "TensorBoard finds the Long Tail tab", details=details)

@@ -1,4 +1,4 @@
-"""The thread that encodes and writes events, so that the training thread only appends to a queue."""
+"""The thread that encodes and writes events, fed by a queue that is bounded in bytes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 
 from tbmetrics.events.encoding import values
-from tbmetrics.events.framing import frame
+from tbmetrics.events.event_file import frame
 from tbmetrics.events.places import (
     LOCAL_EVENTS,
     LOCAL_PAUSE_SECONDS,
@@ -22,8 +26,7 @@ from tbmetrics.events.places import (
     is_url,
     open_event_file,
 )
-from tbmetrics.events.waiting import Waiting, WaitingRoom
-from tbmetrics.records import Scalar
+from tbmetrics.records import Histogram, Image, Layout, PRCurve, Record, Scalar, Table, Text
 
 if TYPE_CHECKING:
     from tbmetrics.events.event_file import EventFile
@@ -35,18 +38,125 @@ DROPPED_TAG = "tbmetrics/dropped_records"
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.5, 30.0
 _EXIT_SECONDS = 20.0
 
+#: Rough memory of Python objects: a scalar record, any other record without its contents, a name in a list.
+_SCALAR_BYTES, _RECORD_BYTES, _NAME_BYTES = 120, 250, 60
+#: Kinds given up when the queue is full, in this order, until the rest fits. Scalars are merged last and never dropped.
+_SACRIFICES: tuple[tuple[type, ...], ...] = ((Image,), (Histogram,), (PRCurve, Text, Layout), (Table,))
+
+
+@dataclass(slots=True)
+class PendingEvent:
+    """An event to be written: the records of one step, or a finished `Event` message.
+
+    Attributes:
+        memory_bytes: approximate memory that it holds; computed once, since the queue asks for it several times.
+    """
+
+    step: int
+    wall_time: float
+    records: tuple[Record, ...] = ()
+    message: Any = None
+    memory_bytes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.memory_bytes = _memory_of(self.records) if self.message is None else self.message.ByteSize()
+
+
+def _memory_of(records: tuple[Record, ...]) -> int:
+    return sum(_SCALAR_BYTES if type(record) is Scalar else _memory_of_large(record) for record in records)
+
+
+def _memory_of_large(record: Record) -> int:
+    """Arrays, texts and lists of names decide how much memory a record takes; the rest is alike in all of them."""
+    return _RECORD_BYTES + sum(_content_bytes(getattr(record, name)) for name in getattr(record, "__slots__", ()))
+
+
+def _content_bytes(content: object) -> int:
+    if isinstance(content, np.ndarray):
+        return content.nbytes
+    if isinstance(content, str):
+        return len(content)
+    return _NAME_BYTES * len(content) if isinstance(content, (tuple, Mapping)) else 0
+
+
+class EventQueue:
+    """Events to be written, oldest first; not thread-safe by itself."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.dropped_records = 0
+        self._events: deque[PendingEvent] = deque()
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def has_room_for(self, event: PendingEvent) -> bool:
+        """Whether `event` fits; an empty queue takes anything."""
+        return not self._events or self.bytes + event.memory_bytes <= self.max_bytes
+
+    def is_half_full(self) -> bool:
+        """Whether more than half of the bytes are taken."""
+        return self.bytes > self.max_bytes // 2
+
+    def put(self, event: PendingEvent) -> None:
+        """Append `event`."""
+        self._events.append(event)
+        self.bytes += event.memory_bytes
+
+    def take(self, at_most: int = 200) -> list[PendingEvent]:
+        """Remove and return the oldest events."""
+        taken = [self._events.popleft() for _ in range(min(at_most, len(self._events)))]
+        self.bytes -= sum(event.memory_bytes for event in taken)
+        return taken
+
+    def make_room(self) -> None:
+        """Drop records by rank until the queue is at most half full, then merge scalars: the last value stays."""
+        for kinds in _SACRIFICES:
+            if not self.is_half_full():
+                return
+            self._keep(lambda record, kinds=kinds: not isinstance(record, kinds))  # type: ignore[misc]
+        if self.is_half_full():
+            self._merge_scalars()
+
+    def _merge_scalars(self) -> None:
+        seen: set[str] = set()
+
+        def is_latest(record: Record) -> bool:
+            if not isinstance(record, Scalar):
+                return True
+            is_new = record.tag not in seen
+            seen.add(record.tag)
+            return is_new
+
+        self._keep(is_latest)
+
+    def _keep(self, is_wanted: Callable[[Record], bool]) -> None:
+        """Drop all records but those wanted, from the newest event to the oldest."""
+        for event in reversed(self._events):
+            retained = tuple(record for record in event.records if is_wanted(record))
+            if len(retained) < len(event.records):
+                self._replace(event, retained)
+        self._events = deque(event for event in self._events if event.records or event.message is not None)
+
+    def _replace(self, event: PendingEvent, retained: tuple[Record, ...]) -> None:
+        self.dropped_records += len(event.records) - len(retained)
+        memory_bytes = _memory_of(retained)
+        self.bytes += memory_bytes - event.memory_bytes
+        event.records, event.memory_bytes = retained, memory_bytes
+
 
 class BackgroundWriter:
-    """Writes events to a file of `log_dir` from a thread of its own.
+    """Write events to a file in `log_dir` from a background thread.
 
-    A failing disk or store is retried with growing pauses; meanwhile the queue stays within `max_bytes`. In a forked
-    child every call does nothing: the thread and the file belong to the parent.
+    A failing disk or store is retried with growing pauses, while the queue stays within `max_bytes`. In a forked child
+    every call does nothing: the thread and the file belong to the parent.
 
     Args:
         log_dir: created if missing; a directory of this machine, or a URL.
-        max_bytes: of what may wait.
-        flush_seconds: how long an event may wait at most while more are coming.
-        policy: "drop" gives records up when the queue is full, "block" waits.
+        max_bytes: limit of the queue.
+        flush_seconds: longest time that an event waits while more are coming.
+        policy: when the queue is full, "drop" drops records and "block" waits.
         suffix: appended to the file's name.
     """
 
@@ -55,13 +165,13 @@ class BackgroundWriter:
         self._policy = policy
         remote = is_url(log_dir)
         self._pause = min(REMOTE_PAUSE_SECONDS if remote else LOCAL_PAUSE_SECONDS, flush_seconds)
-        self._at_once = REMOTE_EVENTS if remote else LOCAL_EVENTS
+        self._batch_events = REMOTE_EVENTS if remote else LOCAL_EVENTS
         self._file: EventFile | RemoteEventFile | None = open_event_file(log_dir, suffix)
-        self._room = WaitingRoom(max_bytes)
+        self._queue = EventQueue(max_bytes)
         self._changed = threading.Condition()
         self._pid = os.getpid()
-        self._put, self._done = 0, 0  # events taken in, and written or given up
-        self._hurry = self._closing = self._failing = self._last_try = False
+        self._events_queued, self._events_done = 0, 0  # done: written or given up
+        self._is_urgent = self._is_closing = self._is_failing = self._is_last_try = False
         self._reported_drops = 0
         self._last_step = 0
         self._encoding_faults: set[str] = set()
@@ -72,45 +182,45 @@ class BackgroundWriter:
 
     # -------------------------------------------------------------------------------------- the training thread
 
-    def put(self, item: Waiting) -> None:
-        """Queues one event."""
-        if os.getpid() != self._pid or self._closing:
+    def put(self, event: PendingEvent) -> None:
+        """Queue one event."""
+        if os.getpid() != self._pid or self._is_closing:
             return
         with self._changed:
-            if not self._room.has_room_for(item):
-                self._wait_or_make_room(item)
-            self._room.put(item)
-            self._put += 1
-            if len(self._room) == 1 or self._room.is_half_full():
+            if not self._queue.has_room_for(event):
+                self._wait_or_make_room(event)
+            self._queue.put(event)
+            self._events_queued += 1
+            if len(self._queue) == 1 or self._queue.is_half_full():
                 self._changed.notify_all()
 
-    def _wait_or_make_room(self, item: Waiting) -> None:
+    def _wait_or_make_room(self, event: PendingEvent) -> None:
         if self._policy == "block":
-            self._hurry = True
+            self._is_urgent = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._room.has_room_for(item) or self._closing)
+            self._changed.wait_for(lambda: self._queue.has_room_for(event) or self._is_closing)
         else:
-            self._room.make_room()
+            self._queue.make_room()
 
     def flush(self, timeout: float = 30.0) -> bool:
-        """Waits until everything queued so far is on disk; False (and a logged warning) where it did not get there."""
+        """Wait until everything queued so far is on disk; log a warning and return False if it is not."""
         if os.getpid() != self._pid or not self._thread.is_alive():
             return False
         with self._changed:
-            wanted, self._hurry = self._put, True
+            wanted, self._is_urgent = self._events_queued, True
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._done >= wanted or self._failing, timeout)
-            done = done and self._done >= wanted
+            done = self._changed.wait_for(lambda: self._events_done >= wanted or self._is_failing, timeout)
+            done = done and self._events_done >= wanted
         if not done:
             logger.warning("tbmetrics: %s could not be flushed; what waits is kept and retried", self._log_dir)
         return done
 
     def close(self, timeout: float = _EXIT_SECONDS) -> None:
-        """Writes what waits, as far as the disk lets it, and ends the thread; idempotent."""
-        if os.getpid() != self._pid or self._closing:
+        """Write what is queued, as far as the disk allows, and end the thread; idempotent."""
+        if os.getpid() != self._pid or self._is_closing:
             return
         with self._changed:
-            self._closing = True
+            self._is_closing = True
             self._changed.notify_all()
         self._thread.join(timeout)
 
@@ -119,45 +229,46 @@ class BackgroundWriter:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: len(self._room) or self._closing)
-                # Where more waits than is written at once, a pause would let it grow: so many a pause, and no more.
-                if not self._hurry and not self._closing and len(self._room) < self._at_once:
-                    self._changed.wait_for(self._is_pressed, self._pause)
-                items = self._room.take(self._at_once)
-                self._hurry = self._hurry and len(self._room) > 0
-            if not items:
+                self._changed.wait_for(lambda: len(self._queue) or self._is_closing)
+                # A full batch is written at once: pausing before each would limit the rate, and the queue would grow.
+                if not self._is_urgent and not self._is_closing and len(self._queue) < self._batch_events:
+                    self._changed.wait_for(self._must_write_now, self._pause)
+                events = self._queue.take(self._batch_events)
+                self._is_urgent = self._is_urgent and len(self._queue) > 0
+            if not events:
                 break
-            self._write(self._encode(items))
+            self._write(self._encode(events))
             with self._changed:
-                self._done = self._put - len(self._room)
+                self._events_done = self._events_queued - len(self._queue)
                 self._changed.notify_all()
         if self._file is not None:
             self._file.close()
 
-    def _is_pressed(self) -> bool:
-        return self._hurry or self._closing or self._room.is_half_full()
+    def _must_write_now(self) -> bool:
+        return self._is_urgent or self._is_closing or self._queue.is_half_full()
 
-    def _encode(self, items: list[Waiting]) -> bytes:
-        framed = [frame(self._event(item)) for item in items]
-        if self._room.dropped != self._reported_drops:
-            self._reported_drops = self._room.dropped
-            drops = Waiting(self._last_step, time.time(), (Scalar(DROPPED_TAG, float(self._room.dropped)),))
-            framed.append(frame(self._event(drops)))
+    def _encode(self, events: list[PendingEvent]) -> bytes:
+        framed = [frame(self._message(event)) for event in events]
+        dropped = self._queue.dropped_records
+        if dropped != self._reported_drops:
+            self._reported_drops = dropped
+            drops = PendingEvent(self._last_step, time.time(), (Scalar(DROPPED_TAG, float(dropped)),))
+            framed.append(frame(self._message(drops)))
         return b"".join(framed)
 
-    def _event(self, item: Waiting) -> bytes:
-        self._last_step = max(self._last_step, item.step)
-        event = item.event or Event(step=item.step, wall_time=item.wall_time)
-        for record in item.records:
+    def _message(self, event: PendingEvent) -> bytes:
+        self._last_step = max(self._last_step, event.step)
+        message = event.message or Event(step=event.step, wall_time=event.wall_time)
+        for record in event.records:
             try:
-                event.summary.value.extend(values(record))
-            except Exception as error:  # one odd record must not end the thread
+                message.summary.value.extend(values(record))
+            except Exception as error:  # one invalid record must not end the thread
                 self._note_encoding_fault(record, error)
-        encoded: bytes = event.SerializeToString()
+        encoded: bytes = message.SerializeToString()
         return encoded
 
     def _note_encoding_fault(self, record: Any, error: Exception) -> None:
-        self._room.dropped += 1
+        self._queue.dropped_records += 1
         kind = type(record).__name__
         if kind not in self._encoding_faults:
             self._encoding_faults.add(kind)
@@ -175,22 +286,22 @@ class BackgroundWriter:
                     return
                 pause = min(2 * pause, _LAST_RETRY_SECONDS)
             else:
-                if self._failing:
+                if self._is_failing:
                     logger.warning("tbmetrics: writing to %s works again", self._log_dir)
-                    self._failing = False
+                    self._is_failing = False
                 return
 
     def _wait_to_retry(self, error: OSError, pause: float) -> bool:
-        if not self._failing:
+        if not self._is_failing:
             logger.warning(
                 "tbmetrics: cannot write to %s (%s); training goes on, writing is retried", self._log_dir, error
             )
         with self._changed:
-            self._failing = True
+            self._is_failing = True
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._closing, pause)
-            if not self._last_try:
-                self._last_try = self._closing  # closing still gets one more try
+            self._changed.wait_for(lambda: self._is_closing, pause)
+            if not self._is_last_try:
+                self._is_last_try = self._is_closing  # closing still gets one more try
                 return True
         logger.warning("tbmetrics: the last records for %s are lost: %s", self._log_dir, error)
         return False

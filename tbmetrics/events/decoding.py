@@ -1,4 +1,4 @@
-"""Protobuf values of event files as records; the inverse of encoding, and of what torch and TensorFlow write."""
+"""Protobuf values of event files to records: our own, and those that torch and TensorFlow write."""
 
 from __future__ import annotations
 
@@ -38,23 +38,23 @@ SCALARS, IMAGES, HISTOGRAMS, TEXTS, PR_CURVES, HPARAMS = (
     "pr_curves",
     "hparams",
 )
-#: Elements that a tensor may have beyond the bytes that it came in: one value may stand for all of them.
+#: Elements that a tensor may have beyond its encoded bytes: one value may be repeated for all of them.
 MOST_REPEATED = 2**24
-#: Of an image; 200 MB as RGB.
+#: Largest image to decode; 200 MB as RGB.
 MOST_PIXELS = 2**26
-#: What is asked to decode images: Pillow also has formats that start other programs.
+#: Formats that Pillow may decode: others start external programs.
 IMAGE_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
 KINDS = frozenset({SCALARS, IMAGES, HISTOGRAMS, TEXTS, PR_CURVES, HPARAMS, PLUGIN_NAME})
 
 
 def kind_of(value: Any, metadata: Any) -> str | None:
-    """Which of `KINDS` a `Summary.Value` is, or None for what is not read (layouts, other plugins' tensors)."""
+    """Which of `KINDS` a `Summary.Value` is, or None if it is not read (layouts, other plugins' tensors)."""
     field = value.WhichOneof("value")
     if field in ("simple_value", "image", "histo"):
         return {"simple_value": SCALARS, "image": IMAGES, "histo": HISTOGRAMS}[field]
     plugin = metadata.plugin_data.plugin_name if metadata is not None else ""
     if plugin == DATA_PLUGIN_NAME:
-        return PLUGIN_NAME  # tables both
+        return PLUGIN_NAME  # both plugins hold tables
     return plugin if plugin in KINDS else None
 
 
@@ -106,7 +106,11 @@ def _decoded(value: Any, metadata: Any) -> Record:
 
 
 def _array(tensor: Any) -> NDArray[Any]:
-    """The array in a tensor message; refused where a few bytes claim to be a large one."""
+    """The array in a tensor message.
+
+    Raises:
+        SchemaError: a few bytes claim to be a large array.
+    """
     elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     if elements > max(MOST_REPEATED, tensor.ByteSize()):
         raise SchemaError(f"a tensor of {tensor.ByteSize()} bytes claims to have {elements} elements")
@@ -125,9 +129,9 @@ def _text(array: NDArray[Any]) -> str:
 
 
 def encoded_image(value: Any) -> bytes:
-    """The file that an image is in the log, PNG as a rule."""
-    found: bytes = value.image.encoded_image_string if value.HasField("image") else value.tensor.string_val[2]
-    return found
+    """The encoded image in the log, usually PNG."""
+    content: bytes = value.image.encoded_image_string if value.HasField("image") else value.tensor.string_val[2]
+    return content
 
 
 def _pixels(value: Any) -> NDArray[np.uint8]:

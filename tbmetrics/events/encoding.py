@@ -1,4 +1,4 @@
-"""Records as the protobuf values of TensorBoard's event files; runs in the writer's own thread."""
+"""Records to the protobuf values of TensorBoard's event files; runs in the writer's thread."""
 
 from __future__ import annotations
 

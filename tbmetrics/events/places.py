@@ -1,4 +1,4 @@
-"""Where event files are: a directory of this machine, or a URL."""
+"""Locations of event files: a local directory, or a URL."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from tbmetrics.events.event_file import EVENT_FILE_MARK, EventFile
 if TYPE_CHECKING:
     from tbmetrics.events.remote import RemoteEventFile
 
-_OURS = re.compile(r"tfevents\.\d+\.\d{6}\.")  # other writers give whole seconds
+_OURS = re.compile(r"tfevents\.\d+\.\d{6}\.")  # other writers use whole seconds
 
-#: How long events may gather before they are written: a disk is appended to, a remote object is put anew.
+#: How long events gather before they are written: a disk is appended to, a remote object is uploaded whole.
 LOCAL_PAUSE_SECONDS, REMOTE_PAUSE_SECONDS = 0.2, 30.0
-#: Events written at once: on a disk some, in a remote place all that there are.
+#: Most events written at once; to a remote place as many as there are.
 LOCAL_EVENTS, REMOTE_EVENTS = 200, 1_000_000
 
 
 def is_url(path: object) -> bool:
-    """Whether `path` lies in a remote store (`s3://…`, `gs://…`); `file://` is a path of this machine."""
+    """Whether `path` lies in a remote store (`s3://…`, `gs://…`); `file://` is a local path."""
     return isinstance(path, str) and "://" in path and not path.startswith("file://")
 
 
 def local_or_url(path: str | os.PathLike[str]) -> str:
-    """`path` as text: a URL without "/" at its end, or a path of this machine.
+    """`path` as text: a URL without a trailing "/", or a local path.
 
     Raises:
-        InputError: a URL that went through `pathlib`, which joins its slashes.
+        InputError: a URL that went through `pathlib`, which merges slashes.
     """
     text = os.fspath(path)
     if is_url(text):
@@ -41,14 +41,14 @@ def local_or_url(path: str | os.PathLike[str]) -> str:
 
 
 def writable_directory(path: str | os.PathLike[str], option: str) -> Path:
-    """The directory, made if missing.
+    """The directory `path`, made if missing.
 
     Args:
-        path: of the directory.
-        option: the option that it was given with, for the message.
+        path: local path of the directory.
+        option: name of the option that gave it, for the message.
 
     Raises:
-        InputError: it cannot be made or written.
+        InputError: the directory cannot be made or written.
     """
     if is_url(path):
         raise InputError(f"{option} {path!r} is a URL; give a directory of this machine (only log_dir may be remote)")
@@ -68,7 +68,7 @@ def open_event_file(log_dir: str, suffix: str = "") -> EventFile | RemoteEventFi
 
     Raises:
         OSError: it cannot be written.
-        InputError: a URL that nothing installed knows.
+        InputError: no installed package handles the URL.
     """
     if is_url(log_dir):
         from tbmetrics.events.remote import RemoteEventFile
@@ -78,7 +78,7 @@ def open_event_file(log_dir: str, suffix: str = "") -> EventFile | RemoteEventFi
 
 
 def event_file_names(log_dir: str) -> list[str]:
-    """Names of the event files in `log_dir`; none where it is missing or cannot be listed."""
+    """Names of the event files in `log_dir`; empty if it is missing or cannot be listed."""
     try:
         if is_url(log_dir):
             from tbmetrics.events.remote import remote_event_files
@@ -90,22 +90,22 @@ def event_file_names(log_dir: str) -> list[str]:
 
 
 def holds_events_of_others(log_dir: str) -> bool:
-    """Whether another writer than tbmetrics (a logger's, the user's own) has written event files to `log_dir`."""
+    """Whether a writer other than tbmetrics (a logger's, the user's own) has written event files to `log_dir`."""
     return any(not _OURS.search(name) for name in event_file_names(log_dir))
 
 
 def directory_to_read(path: str | os.PathLike[str], *, recursive: bool) -> Path:
-    """The directory of this machine that holds the event files of `path`; of a URL a copy.
+    """The local directory that holds the event files of `path`, for a URL a copy.
 
     Raises:
-        InputError: it is missing or no directory, or a URL that cannot be read.
+        InputError: the directory is missing, is a file, or is a URL that cannot be read.
     """
-    place = local_or_url(path)
-    if is_url(place):
+    location = local_or_url(path)
+    if is_url(location):
         from tbmetrics.events.remote import local_copy
 
-        return local_copy(place, recursive=recursive)
-    root = Path(place)
+        return local_copy(location, recursive=recursive)
+    root = Path(location)
     if not root.exists():
         raise InputError(f"log directory {str(root)!r} does not exist; give the directory that training wrote to")
     if not root.is_dir():

@@ -1,7 +1,7 @@
-"""Event files back to histories: every step, nothing sampled, damage reported and stepped over.
+"""Event files back to histories: every step, nothing sampled, damage reported and skipped.
 
-Scalars are decoded into columns; everything else is indexed by (file, offset) and decoded when asked for. The files of
-one run are merged in the order in which they were begun. Where a later file starts with `SessionLog.START`, the run was
+Scalars are decoded into columns; everything else is indexed by (file, offset) and decoded on demand. The files of one
+run are merged in the order in which they were begun. If a later file starts with `SessionLog.START`, the run was
 resumed: each tag that the later file writes again loses what the earlier files hold from that tag's first rewritten
 step on, and per-step tags lose everything from the resumed step on. Within one file the later write of a step wins.
 """
@@ -15,16 +15,15 @@ from typing import Any
 
 from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.event_file import EVENT_FILE_MARK
-from tbmetrics.events.event_parts import FilePart, Points
-from tbmetrics.events.framing import Framing
+from tbmetrics.events.event_file import EVENT_FILE_MARK, Framing
+from tbmetrics.events.file_index import FileIndex, Points
 from tbmetrics.events.places import directory_to_read
 from tbmetrics.records import PLUGIN_NAME, ClassList, SchemaError, decode_content
 from tbmetrics.records.history import History, ScalarSeries, Series
 
 
 def read_logdir(logdir: str | os.PathLike[str]) -> dict[str, History]:
-    """Every run below `logdir` by name (its path relative to `logdir`, "." for the directory itself), sorted.
+    """Every run below `logdir`, sorted by name: the path relative to `logdir`, "." for the directory itself.
 
     Raises:
         InputError: `logdir` is missing or no directory, or a URL that cannot be read.
@@ -33,7 +32,7 @@ def read_logdir(logdir: str | os.PathLike[str]) -> dict[str, History]:
 
 
 def find_runs(logdir: str | os.PathLike[str]) -> dict[str, Path]:
-    """The directory of every run below `logdir`, by name as in `read_logdir`, sorted; nothing is read.
+    """The directory of every run below `logdir`, by its name in `read_logdir`, sorted; reads no file.
 
     Raises:
         InputError: `logdir` is missing or no directory, or a URL that cannot be read.
@@ -48,14 +47,14 @@ def event_files(directory: str | os.PathLike[str]) -> list[Path]:
 
 
 def _folders(folder: Path, above: set[Path]) -> Iterator[Path]:
-    """`folder` and what lies below it, where there are event files; links are followed, but never in a circle."""
+    """The folders with event files, from `folder` down; links are followed, but never in a circle."""
     real = folder.resolve()
     if real in above:
         return
     try:
         entries = sorted(folder.iterdir())
     except OSError:
-        return  # no right to look into it
+        return  # no permission to list it
     if any(EVENT_FILE_MARK in path.name and path.is_file() for path in entries):
         yield folder
     for path in entries:
@@ -64,36 +63,36 @@ def _folders(folder: Path, above: set[Path]) -> Iterator[Path]:
 
 
 def read_run(directory: str | os.PathLike[str], *, run: str = ".") -> History:
-    """The run whose event files lie in `directory`, merged; empty where there are none.
+    """The run whose event files lie in `directory`, merged; empty if there are none.
 
     Raises:
         InputError: `directory` is missing or no directory, or a URL that cannot be read.
     """
     history = History(run)
-    opened = [_read_file(path) for path in event_files(directory_to_read(directory, recursive=False))]
-    for part in sorted(opened, key=lambda part: (part.began, part.path.name)):
-        _add_to(history, part)
+    indexes = [_read_file(path) for path in event_files(directory_to_read(directory, recursive=False))]
+    for index in sorted(indexes, key=lambda index: (index.began, index.path.name)):
+        _add_to(history, index)
     return history
 
 
-def _add_to(history: History, part: FilePart) -> None:
-    """Merges one file into what earlier files gave."""
-    history.problems += part.problems
-    if part.hparams is not None:
-        history.hparams = part.hparams
-    if part.restart is not None:
-        _supersede(history, part, part.restart)
-    for tag, points in part.points.items():
+def _add_to(history: History, index: FileIndex) -> None:
+    """Merge a file into the history of the earlier files."""
+    history.problems += index.problems
+    if index.hparams is not None:
+        history.hparams = index.hparams
+    if index.restart is not None:
+        _supersede(history, index, index.restart)
+    for tag, points in index.points.items():
         try:
             _add_points(history, tag, points)
         except (SchemaError, InputError) as error:  # damaged, or cut back since it was indexed
-            history.problems.append(f"{part.path.name}: {error}")
+            history.problems.append(f"{index.path.name}: {error}")
 
 
-def _supersede(history: History, part: FilePart, restart: int) -> None:
+def _supersede(history: History, index: FileIndex, restart: int) -> None:
     for by_tag in _series_of(history).values():
         for tag, series in by_tag.items():
-            rewritten = part.points.get(tag)
+            rewritten = index.points.get(tag)
             first = min(rewritten.steps, default=None) if rewritten is not None else None
             series.truncate(restart if first is None else min(first, restart))
 
@@ -122,14 +121,14 @@ def _series_of(history: History) -> dict[str, dict[str, Any]]:
     }
 
 
-def _read_file(path: Path) -> FilePart:
-    part = FilePart(path)
+def _read_file(path: Path) -> FileIndex:
+    index = FileIndex(path)
     framing = Framing(path)
     try:
         for offset, payload in framing.records():
-            part.read_event(offset, payload)
+            index.read_event(offset, payload)
     except OSError as error:
-        part.problems.append(f"{path.name}: cannot be read ({error.strerror})")
-    part.finish()
-    part.problems += framing.problems
-    return part
+        index.problems.append(f"{path.name}: cannot be read ({error.strerror})")
+    index.finish()
+    index.problems += framing.problems
+    return index

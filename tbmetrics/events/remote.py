@@ -1,7 +1,7 @@
 """Log directories in object stores and other remote places, through TensorBoard's own file layer.
 
-What TensorBoard can read it reads through `gfile`, so what is written there goes the same way: `s3://` by boto3, every
-other URL by fsspec (`gs://` by gcsfs).
+TensorBoard reads through `gfile`, so we write the same way: `s3://` by boto3, every other URL by fsspec (`gs://` by
+gcsfs).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from tbmetrics.events.event_file import EVENT_FILE_MARK, new_name
 
 logger = logging.getLogger("tbmetrics")
 
-#: An object is put whole each time, so one that has grown to this size is left and a new one begun.
+#: An object is uploaded whole each time, so a new one is begun once it has grown to this size.
 MOST_OBJECT_BYTES = 2 * 2**20
 _DIRECTORYLESS = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2"})
 _EXTRAS = {"s3": "s3", "gs": "gs", "gcs": "gs"}
@@ -34,16 +36,17 @@ _LONGEST_NAME = 200  # bytes: file systems take 255, and a copy under way has a 
 class RemoteEventFile:
     """An event file in a remote directory; methods raise `OSError` and leave whole records behind.
 
-    Object stores cannot append. The records of the open object are held in memory and put as one object, which replaces
-    the former; readers see the old one or the new one, whole. An object is never larger than `MOST_OBJECT_BYTES` and
-    what one call adds: then the next object is begun, whose name sorts after it.
+    Object stores cannot append. The records of the current object are held in memory and uploaded as one object that
+    replaces the former; readers see the old one or the new one, whole. When a call would make the object larger than
+    `MOST_OBJECT_BYTES`, the next one is begun, whose name sorts after it.
     """
 
     def __init__(self, log_dir: str, suffix: str = "") -> None:
         self._log_dir, self._suffix = log_dir, suffix
         self._files = file_system(log_dir)
         if scheme_of(log_dir) not in _DIRECTORYLESS:
-            _as_os_error(self._files.makedirs, log_dir)
+            with _os_errors():
+                self._files.makedirs(log_dir)
         self._begin()
         self._put(self._content)
 
@@ -53,7 +56,7 @@ class RemoteEventFile:
         self.path = f"{self._log_dir}/{name}"
 
     def write(self, framed: bytes) -> None:
-        """Adds whole framed records; on failure nothing is added and `OSError` raised."""
+        """Add whole framed records; on failure add nothing and raise `OSError`."""
         size = len(self._content)
         if size > self._first_bytes and size + len(framed) > MOST_OBJECT_BYTES:
             self._begin()
@@ -62,18 +65,19 @@ class RemoteEventFile:
         self._content = grown
 
     def _put(self, content: bytes) -> None:
-        _as_os_error(self._files.write, self.path, content, True)
+        with _os_errors():
+            self._files.write(self.path, content, True)
 
     def is_gone(self) -> bool:
-        """Whether a new file is needed; never, since the next write puts the whole object."""
+        """Whether a new file is needed; never, since the next write uploads the whole object."""
         return False
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no connection stays open."""
 
 
 def scheme_of(url: str) -> str:
-    """What stands before "://", of the outermost layer."""
+    """The scheme of `url`, of the outermost one in a chain."""
     return url.partition("://")[0].partition("::")[0]
 
 
@@ -81,7 +85,7 @@ def file_system(url: str) -> Any:
     """TensorBoard's file layer for `url`.
 
     Raises:
-        InputError: nothing installed knows it; the message says what to install.
+        InputError: no installed package handles it; the message names one that does.
     """
     try:
         return gfile.get_filesystem(url)
@@ -91,13 +95,14 @@ def file_system(url: str) -> Any:
         raise InputError(f"{url!r}: nothing installed reads and writes {scheme}://; {extra}") from error
 
 
-def _as_os_error(action: Any, *args: Any, **options: Any) -> Any:
-    """`action(...)`; whatever the store's client raises is an `OSError`, as a disk's fault is."""
+@contextmanager
+def _os_errors() -> Iterator[None]:
+    """Raise every exception of the store's client as an `OSError`, like the fault of a disk."""
     try:
-        return action(*args, **options)
+        yield
     except OSError:
         raise
-    except Exception as error:  # botocore's, gcsfs's and aiohttp's exceptions have no base in common
+    except Exception as error:  # the exceptions of botocore, gcsfs and aiohttp have no common base
         raise OSError(f"{type(error).__name__}: {error}") from error
 
 
@@ -105,18 +110,18 @@ def remote_event_files(url: str, *, recursive: bool) -> list[str]:
     """Paths, relative to `url`, of the event files in it (or below it), sorted.
 
     Raises:
-        InputError: nothing installed knows the URL.
+        InputError: no installed package handles the URL.
         OSError: the store does not answer, or refuses.
     """
     files = file_system(url)
-    found: list[str] = _as_os_error(_below, files, url)
-    return sorted(
-        path for path in found if EVENT_FILE_MARK in path.rpartition("/")[2] and (recursive or "/" not in path)
-    )
+    with _os_errors():
+        paths = _below(files, url)
+    event_files = [path for path in paths if EVENT_FILE_MARK in path.rpartition("/")[2]]
+    return sorted(path for path in event_files if recursive or "/" not in path)
 
 
 def _below(files: Any, url: str) -> list[str]:
-    """Relative paths of all files below `url`, by one listing where the store has one."""
+    """Relative paths of all files below `url`, by one listing."""
     if isinstance(files, gfile.FSSpecFileSystem):
         import fsspec
 
@@ -124,29 +129,29 @@ def _below(files: Any, url: str) -> list[str]:
         store.invalidate_cache()
         root = root.rstrip("/")
         return [path[len(root) + 1 :] for path in store.find(root)]
-    return [path[len(url) + 1 :] for path in files.glob(f"{url}/*")]  # of S3: every key below
+    return [path[len(url) + 1 :] for path in files.glob(f"{url}/*")]  # on S3 this matches every key below
 
 
 def local_copy(url: str, *, recursive: bool) -> Path:
-    """A directory of this machine with the event files in `url` (or below it), as they are now.
+    """A local directory with a current copy of the event files in `url` (or below it).
 
-    It lies in the temporary directory until the process ends; what is there already and has not grown is not fetched
-    again. Whoever writes to the store names its objects: those whose names lead elsewhere as paths are left out.
+    It lies in the temporary directory until the process ends; files that have not grown are not fetched again. Names of
+    objects are untrusted: those that lead out of the directory as paths are left out.
 
     Raises:
-        InputError: nothing installed knows the URL, it cannot be read, or it holds no event file.
+        InputError: no installed package handles the URL, it cannot be read, or it holds no event file.
     """
     try:
         root = _copies() / hashlib.sha256(f"{url}{recursive}".encode()).hexdigest()[:16]
-        found = remote_event_files(url, recursive=recursive)
-        names = [name for name in found if _lies_below(root, name)]
-        if len(names) < len(found):
-            odd = next(name for name in found if name not in names)
+        listed = remote_event_files(url, recursive=recursive)
+        names = [name for name in listed if _lies_below(root, name)]
+        if len(names) < len(listed):
+            escaping = next(name for name in listed if name not in names)
             logger.warning(
                 "tbmetrics: %s: %d objects are left out, their names are no paths: %.120r",
                 url,
-                len(found) - len(names),
-                odd,
+                len(listed) - len(names),
+                escaping,
             )
         if not names:
             raise InputError(f"{url!r} holds no event files; give the directory that training wrote to")
@@ -160,7 +165,7 @@ def local_copy(url: str, *, recursive: bool) -> Path:
 
 
 def _lies_below(root: Path, name: str) -> bool:
-    """Whether an object's name is a path below `root` as it stands, and one that this machine can have."""
+    """Whether an object's name is a normal path below `root` that a file system accepts."""
     parts = name.split("/")
     plain = os.path.join(root, *parts)
     return (
@@ -172,7 +177,7 @@ def _lies_below(root: Path, name: str) -> bool:
 
 
 def remove(url: str) -> None:
-    """Deletes everything below `url`; TensorBoard's file layer cannot.
+    """Delete everything below `url`, which TensorBoard's file layer cannot.
 
     Raises:
         OSError: the store does not answer, or refuses.
@@ -182,32 +187,35 @@ def remove(url: str) -> None:
         import fsspec
 
         store, root = fsspec.core.url_to_fs(url)
-        if _as_os_error(store.exists, root):
-            _as_os_error(store.rm, root, recursive=True)
+        with _os_errors():
+            if store.exists(root):
+                store.rm(root, recursive=True)
         return
     import boto3
 
     client = boto3.client("s3", endpoint_url=files._s3_endpoint)
-    for found in _as_os_error(files.glob, f"{url}/*"):
-        bucket, key = files.bucket_and_path(found)
-        _as_os_error(lambda bucket=bucket, key=key: client.delete_object(Bucket=bucket, Key=key))
+    with _os_errors():
+        for object_url in files.glob(f"{url}/*"):
+            bucket, key = files.bucket_and_path(object_url)
+            client.delete_object(Bucket=bucket, Key=key)
 
 
 def _forget_others(root: Path, names: set[str]) -> None:
-    """Deletes copies of what is not there any more."""
+    """Delete copies of objects that are gone."""
     for path in list(root.rglob(f"*{EVENT_FILE_MARK}*")):
         if path.relative_to(root).as_posix() not in names:
             path.unlink()
 
 
 def _fetch(files: Any, url: str, target: Path) -> None:
-    size = _as_os_error(files.stat, url).length
+    with _os_errors():
+        size = files.stat(url).length
     if target.exists() and target.stat().st_size == size:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.partial".replace(EVENT_FILE_MARK, "events"))
-    with gfile.GFile(url, "rb") as remote, partial.open("wb") as local:
-        while piece := _as_os_error(remote.read, _PIECE):
+    with _os_errors(), gfile.GFile(url, "rb") as remote, partial.open("wb") as local:
+        while piece := remote.read(_PIECE):
             local.write(piece)
     partial.replace(target)
 

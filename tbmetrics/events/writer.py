@@ -12,10 +12,9 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics.errors import InputError
-from tbmetrics.events.background import BackgroundWriter
+from tbmetrics.events.background import BackgroundWriter, PendingEvent
 from tbmetrics.events.encoding import summary
 from tbmetrics.events.places import holds_events_of_others, is_url, local_or_url
-from tbmetrics.events.waiting import Waiting, size_of
 from tbmetrics.records import Record
 
 DEFAULT_QUEUE_BYTES = 64 * 2**20
@@ -30,16 +29,16 @@ class RecordWriter(Protocol):
         """The run's directory."""
 
     def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
-        """Writes records of one step as one event; tags must differ within one call."""
+        """Write records of one step as one event; tags must differ within one call."""
 
     def mark_restart(self, step: int) -> None:
-        """Tells TensorBoard that the run goes on from `step`: what it holds from there on is superseded."""
+        """Tell TensorBoard that the run resumes at `step`: what it holds from there on is superseded."""
 
     def flush(self) -> None:
-        """Waits until everything written so far is on disk."""
+        """Wait until everything written so far is on disk."""
 
     def close(self) -> None:
-        """Flushes and ends the writer; idempotent."""
+        """Flush and end the writer; idempotent."""
 
 
 def open_writer(target: str | os.PathLike[str] | SummaryWriter, **options: Any) -> RecordWriter:
@@ -60,11 +59,11 @@ class EventWriter(SummaryWriter):
 
     Args:
         log_dir: directory of the run, made if missing; or a URL (`s3://…`, `gs://…`, any that fsspec knows).
-        max_queue_bytes: of what may wait to be written.
-        flush_secs: how long an event may wait while more are coming; a remote object is put so often at most.
-        policy: when the queue is full, "drop" gives up images, then histograms, then curves and tables, and merges
-            scalars (the last value of a tag stays; what was given up is counted in `tbmetrics/dropped_records`);
-            "block" waits.
+        max_queue_bytes: limit of the queue of events to be written.
+        flush_secs: longest time that an event waits while more are coming; the shortest between two uploads of a
+            remote object.
+        policy: when the queue is full, "drop" drops images, then histograms, then curves and tables, and merges scalars
+            (the last value of a tag stays; `tbmetrics/dropped_records` counts the records dropped); "block" waits.
         filename_suffix: appended to the event file's name.
 
     Raises:
@@ -96,38 +95,37 @@ class EventWriter(SummaryWriter):
         super().__init__(directory, filename_suffix=filename_suffix)
 
     def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
-        """Queues records of one step as one event; tags must differ within one call."""
-        kept = tuple(records)
-        at = time.time() if wall_time is None else wall_time
-        self._background.put(Waiting(step, at, kept, None, sum(map(size_of, kept))))
+        """Queue records of one step as one event; tags must differ within one call."""
+        if wall_time is None:
+            wall_time = time.time()
+        self._background.put(PendingEvent(step, wall_time, tuple(records)))
 
     def mark_restart(self, step: int) -> None:
-        """Writes `SessionLog.START` at `step`; not where another writer's files lie beside ours.
+        """Write `SessionLog.START` at `step`, unless another writer's files lie beside ours.
 
-        TensorBoard would discard what that writer has measured since, too. Without it a step written again is shown
-        twice there; our own reader takes the later one.
+        TensorBoard would discard what that writer has measured since, too. Without it TensorBoard shows a step written
+        again twice; our own reader takes the later one.
         """
         if self._shared:
             return
         event = Event(step=step, wall_time=time.time(), session_log=SessionLog(status=SessionLog.START))
-        self._background.put(Waiting(step, event.wall_time, (), event, event.ByteSize()))
+        self._background.put(PendingEvent(step, event.wall_time, message=event))
 
     def flush(self) -> None:
-        """Waits until everything written so far is on disk, half a minute at most."""
+        """Wait until everything written so far is on disk, half a minute at most."""
         self._background.flush()
 
     def close(self) -> None:
-        """Flushes, ends the thread, closes the file; idempotent."""
+        """Flush, end the thread and close the file; idempotent."""
         self._background.close()
 
     def _get_file_writer(self) -> _FileWriter:
         """What `SummaryWriter`'s own methods write to."""
-        writer: Any = self.file_writer
+        writer: _FileWriter | None = self.file_writer
         if writer is None:
             writer = _FileWriter(str(self.log_dir), self._background)
             self.__dict__.update(file_writer=writer, all_writers={str(self.log_dir): writer})
-        found: _FileWriter = writer
-        return found
+        return writer
 
 
 class _FileWriter:
@@ -143,7 +141,7 @@ class _FileWriter:
         event.wall_time = time.time() if walltime is None else walltime
         if step is not None:
             event.step = int(step)
-        self._background.put(Waiting(event.step, event.wall_time, (), event, event.ByteSize()))
+        self._background.put(PendingEvent(event.step, event.wall_time, message=event))
 
     def add_summary(self, summary: Any, global_step: int | None = None, walltime: float | None = None) -> None:
         self.add_event(Event(summary=summary), global_step, walltime)
@@ -181,16 +179,16 @@ class UsersWriter:
         return str(Path(self._writer.log_dir))
 
     def write(self, records: Iterable[Record], *, step: int, wall_time: float | None = None) -> None:
-        """Writes records of one step as one event."""
+        """Write records of one step as one event."""
         self._writer._get_file_writer().add_summary(summary(records), step, wall_time)
 
     def mark_restart(self, step: int) -> None:
-        """Does nothing: whether the user's writer purges is said by its own `purge_step`."""
+        """Do nothing: the user's writer has its own `purge_step`."""
 
     def flush(self) -> None:
-        """Flushes the user's writer."""
+        """Flush the user's writer."""
         self._writer.flush()
 
     def close(self) -> None:
-        """Flushes; the writer is the user's to close."""
+        """Flush; closing is left to the user."""
         self._writer.flush()

@@ -1,19 +1,10 @@
-"""Log directory → figures, tables, JSON and one HTML page, for use without TensorBoard."""
+"""Figures, tables, JSON and one HTML page from a log directory, for use without TensorBoard.
 
-from __future__ import annotations
+`export` writes them, `ExportReport` says what it did, and `json_schema` describes the JSON files.
+"""
 
-import json
-from pathlib import Path
-from typing import Any
-
+from tbmetrics.exporting.exporter import ExportReport, export
+from tbmetrics.exporting.json_files import json_schema
 from tbmetrics.exporting.options import FORMATS, NothingToShowError
-from tbmetrics.exporting.run import export
-from tbmetrics.exporting.work import ExportReport
 
 __all__ = ["FORMATS", "ExportReport", "NothingToShowError", "export", "json_schema"]
-
-
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of `all_metrics.json` and of the files that it is made of."""
-    found: dict[str, Any] = json.loads(Path(__file__).with_name("schema.json").read_text(encoding="utf-8"))
-    return found

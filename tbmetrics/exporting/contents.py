@@ -1,4 +1,4 @@
-"""What a history holds, by area and attribute, with fingerprints that tell what has changed since the last export."""
+"""The contents of a history by area and attribute, with fingerprints that change when the contents do."""
 
 from __future__ import annotations
 
@@ -13,34 +13,40 @@ from tbmetrics.records import (
     AREAS,
     ATTENTION,
     DYNAMICS,
+    GROUP_ROWS,
+    MEAN_METRICS,
     OPTIMIZER_STEP_TAG,
     PARAMETERS_TAG,
     RESOURCES,
     TAB_PREFIX,
     ClassList,
     class_list_payload,
+    group_table_tag,
     untag_part,
 )
-from tbmetrics.records.history import History, Series
+from tbmetrics.records.history import History, Series, to_jsonable
 
 CLASS_PERFORMANCE = AREAS[0]
 CLASS_LISTS, TABLES, SCALARS, HISTOGRAMS = "class_lists", "tables", "scalars", "histograms"
 PR_CURVES, IMAGES, TEXTS = "pr_curves", "images", "texts"
 KINDS = (CLASS_LISTS, TABLES, SCALARS, HISTOGRAMS, PR_CURVES, IMAGES, TEXTS)
-_AREA_OF = {
+_AREA_BY_PREFIX = {
     **{area: area for area in (CLASS_PERFORMANCE, DYNAMICS, RESOURCES, ATTENTION)},
     TAB_PREFIX.rstrip("/"): CLASS_PERFORMANCE,
 }
 _DYNAMICS_HISTOGRAMS = ("gradients", "weights", "activations")
+_MOST_LAST_VALUES = 24
+_MOST_TEXT_CHARACTERS = 20_000
 
 
 class Entry(NamedTuple):
-    """One thing in a history.
+    """A series or a class list of a history.
 
     Attributes:
         kind: one of `KINDS`.
-        tag: of a class list, its attribute.
-        attribute: that it belongs to, or "".
+        tag: the tag of a series, the attribute of a class list.
+        area: the area it belongs to.
+        attribute: the attribute it belongs to, or "".
     """
 
     kind: str
@@ -48,64 +54,108 @@ class Entry(NamedTuple):
     area: str
     attribute: str
 
-    def of(self, history: History) -> Any:
-        """The series, or the class list."""
+    def content(self, history: History) -> Any:
+        """The series or class list itself."""
         return getattr(history, self.kind)[self.tag]
 
 
-def entries(history: History, options: Options) -> list[Entry]:
-    """What `history` holds of what was asked for, sorted by kind and tag; empty series are left out."""
-    found = []
+def list_entries(history: History, options: Options) -> list[Entry]:
+    """The entries of `history` that the options select, sorted by kind and tag, without empty series."""
+    selected = []
     for kind in KINDS:
-        by_tag: Mapping[str, Any] = getattr(history, kind)
-        for tag in sorted(by_tag):
-            entry = Entry(kind, tag, *_place(history, kind, tag))
-            if _is_wanted(entry, options) and (kind == CLASS_LISTS or len(by_tag[tag])):
-                found.append(entry)
-    return found
+        content_by_tag: Mapping[str, Any] = getattr(history, kind)
+        for tag in sorted(content_by_tag):
+            entry = Entry(kind, tag, *_area_and_attribute(history, kind, tag))
+            if _is_selected(entry, options) and (kind == CLASS_LISTS or len(content_by_tag[tag])):
+                selected.append(entry)
+    return selected
 
 
-def _is_wanted(entry: Entry, options: Options) -> bool:
+def _is_selected(entry: Entry, options: Options) -> bool:
     unwanted = options.attributes is not None and entry.attribute and entry.attribute not in options.attributes
     return entry.area in options.areas and not unwanted
 
 
-def _place(history: History, kind: str, tag: str) -> tuple[str, str]:
-    """(area, attribute or "")."""
+def _area_and_attribute(history: History, kind: str, tag: str) -> tuple[str, str]:
     if kind == CLASS_LISTS:
         return CLASS_PERFORMANCE, tag
-    first, _, rest = tag.partition("/")
-    if kind == HISTOGRAMS and first in _DYNAMICS_HISTOGRAMS and PARAMETERS_TAG in history.tables:
+    prefix, _, rest = tag.partition("/")
+    if kind == HISTOGRAMS and prefix in _DYNAMICS_HISTOGRAMS and PARAMETERS_TAG in history.tables:
         return DYNAMICS, ""
-    area = _AREA_OF.get(first, OTHER)
+    area = _AREA_BY_PREFIX.get(prefix, OTHER)
     return area, untag_part(rest.partition("/")[0]) if area == CLASS_PERFORMANCE else ""
 
 
-def subset(history: History, chosen: Iterable[Entry]) -> History:
-    """A history of the chosen entries only, and of what joins steps to epochs; series are shared, not copied."""
-    found = History(history.run)
-    found.hparams, found.problems = history.hparams, history.problems
-    for entry in chosen:
-        getattr(found, entry.kind)[entry.tag] = entry.of(history)
+def subset(history: History, entries: Iterable[Entry]) -> History:
+    """A history of these entries and of the series that maps steps to epochs; series are shared, not copied."""
+    part = History(history.run)
+    part.hparams, part.problems = history.hparams, history.problems
+    for entry in entries:
+        getattr(part, entry.kind)[entry.tag] = entry.content(history)
     if OPTIMIZER_STEP_TAG in history.scalars:
-        found.scalars.setdefault(OPTIMIZER_STEP_TAG, history.scalars[OPTIMIZER_STEP_TAG])
-    return found
+        part.scalars.setdefault(OPTIMIZER_STEP_TAG, history.scalars[OPTIMIZER_STEP_TAG])
+    return part
 
 
 def fingerprint(content: Any) -> str:
-    """Of a series read from disk, or of a class list: equal for equal steps, times and values."""
+    """Hash of a class list, or of the steps, times and values of a series read from disk."""
     digest = hashlib.blake2b(digest_size=12)
     if isinstance(content, ClassList):
         digest.update(class_list_payload(content))
         return digest.hexdigest()
-    for part in _parts(content):
-        digest.update(np.ascontiguousarray(part).tobytes())
+    for array in _arrays(content):
+        digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 
-def _parts(series: Series[Any]) -> Iterator[Any]:
+def _arrays(series: Series[Any]) -> Iterator[Any]:
     yield series.steps
     yield series.wall_times
     stored = series.stored()
     yield np.array([getattr(item, "checksum", item) for item in stored], dtype=np.float64)
     yield np.array([getattr(item, "occurrence", -1) for item in stored], dtype=np.int64)
+
+
+# ------------------------------------------------------------------------------------------------------ summary
+
+
+def summarize(history: History, entries: list[Entry]) -> dict[str, Any]:
+    """Plain JSON values for the page: steps, duration, groups, hyperparameters, last values of scalars, and texts."""
+    series = [entry.content(history) for entry in entries if entry.kind != CLASS_LISTS]
+    steps = [int(s.steps[-1]) for s in series]
+    class_lists: list[ClassList] = [entry.content(history) for entry in entries if entry.kind == CLASS_LISTS]
+    scalars = {e.tag: e.content(history)[-1] for e in entries if e.kind == SCALARS and _is_users(e)}
+    texts = {e.tag: e.content(history)[-1].markdown for e in entries if e.kind == TEXTS}
+    return {
+        "points": sum(len(s) for s in series),
+        "last_step": max(steps, default=None),
+        "began": min((float(s.wall_times[0]) for s in series), default=None),
+        "ended": max((float(s.wall_times[-1]) for s in series), default=None),
+        "hparams": to_jsonable(dict(history.hparams.hparams)) if history.hparams else {},
+        "attributes": {classes.attribute: _summarize_groups(history, classes) for classes in class_lists},
+        "last_values": to_jsonable(dict(list(scalars.items())[:_MOST_LAST_VALUES])),
+        "texts": {tag: text[:_MOST_TEXT_CHARACTERS] for tag, text in texts.items()},
+        "tables": sorted(e.tag for e in entries if e.kind == TABLES),
+    }
+
+
+def _is_users(entry: Entry) -> bool:
+    return entry.area == OTHER and not entry.tag.startswith("tbmetrics/")
+
+
+def _summarize_groups(history: History, classes: ClassList) -> dict[str, Any]:
+    summary: dict[str, Any] = {"classes": len(classes.names), "rule": classes.rule, "step": None, "groups": {}}
+    tables = history.tables.get(group_table_tag(classes.attribute))
+    if tables is None or not len(tables):
+        return summary
+    last = tables[-1]
+    summary |= {"step": int(tables.steps[-1]), "validations": len(tables)}
+    columns = [f"{metric}{end}" for metric in MEAN_METRICS for end in ("", "_lower", "_upper")] + ["n_classes"]
+    for group in GROUP_ROWS:
+        if group not in last.rows or (group == "unknown" and group not in classes.groups):
+            continue
+        row = last.values[last.rows.index(group)]
+        values = {name: float(row[last.columns.index(name)]) for name in columns if name in last.columns}
+        if any(value == value for name, value in values.items() if name != "n_classes"):
+            summary["groups"][group] = to_jsonable(values)
+    return summary

@@ -1,4 +1,4 @@
-"""CSV of a run, written piece by piece: a file for each table, and for the scalars, curves, … of each area."""
+"""CSV of a run, written piece by piece: a file for each table, and one for the scalars, curves, … of each area."""
 
 from __future__ import annotations
 
@@ -8,110 +8,149 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tbmetrics.exporting.contents import Entry
-from tbmetrics.exporting.numbers import numbers, times
-from tbmetrics.exporting.tables import ROW_NAMES, row_names
 from tbmetrics.records import Histogram, PRCurve, Table, Text
 from tbmetrics.records.history import History, Series
 
 Lines = Iterator[str]
 _LINES_AT_ONCE = 5000
-_QUOTED = re.compile(r'[",\r\n]|^\s|\s$')
-#: What a text begins with that a spreadsheet would run as a formula (OWASP, "CSV injection"), the wide forms included.
+_NEEDS_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
+#: First characters of a text that a spreadsheet would run as a formula (OWASP, "CSV injection"), wide forms included.
 _FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+#: Heading of the column that names the rows of a kind of table.
+_ROW_HEADINGS = {
+    "classes": "class",
+    "groups": "group",
+    "confusion": "true",
+    "parameters": "parameter",
+    "activations": "module",
+}
 
 
-def encoded(lines: Iterable[str]) -> Iterator[bytes]:
+def encode_lines(lines: Iterable[str]) -> Iterator[bytes]:
     """Lines as UTF-8, many at a time."""
-    waiting = iter(lines)
-    while some := list(islice(waiting, _LINES_AT_ONCE)):
-        yield "".join(some).encode("utf-8", "backslashreplace")
+    remaining = iter(lines)
+    while batch := list(islice(remaining, _LINES_AT_ONCE)):
+        yield "".join(batch).encode("utf-8", "backslashreplace")
 
 
 def cell(text: object) -> str:
-    """A cell that holds text: quoted where it must be, with a ' before it where a spreadsheet would run it."""
-    shown = str(text)
-    if _FORMULA.match(shown):
-        shown = f"'{shown}"
-    return '"' + shown.replace('"', '""') + '"' if _QUOTED.search(shown) else shown
+    """A text as a cell: quoted if needed, with a leading ' if a spreadsheet would run it as a formula."""
+    content = str(text)
+    if _FORMULA.match(content):
+        content = f"'{content}"
+    return '"' + content.replace('"', '""') + '"' if _NEEDS_QUOTES.search(content) else content
 
 
-def _line(cells: Iterable[object]) -> str:
-    return ",".join(map(cell, cells)) + "\n"
+def numbers(values: NDArray[Any], undefined: str) -> list[str]:
+    """Each number as text, `undefined` for NaN and infinity; float32 has the nine digits that keep it exact."""
+    if values.dtype.kind in "iub":
+        return [str(v) for v in values.tolist()]
+    wide = np.asarray(values, dtype=np.float64)
+    is_finite = np.isfinite(wide)
+    as_text = _number_format(np.where(is_finite, wide, 0.0))
+    if is_finite.all():
+        return [as_text(v) for v in wide.tolist()]
+    return [as_text(v) if ok else undefined for v, ok in zip(wide.tolist(), is_finite.tolist(), strict=True)]
 
 
-def table(history: History, chosen: list[Entry]) -> Lines:
-    """One row per step and row of the table; classes with their training counts and groups."""
-    tables: Series[Table] = chosen[0].of(history)
-    first, rows = tables[0], row_names(history, tables)
+def _number_format(values: NDArray[np.float64]) -> Callable[[float], str]:
+    """The shortest format that writes all values exactly."""
+    if (np.abs(values) < 2**53).all() and (values == np.floor(values)).all():
+        return "{:.0f}".format
+    with np.errstate(over="ignore"):
+        return "{:.9g}".format if (values.astype(np.float32) == values).all() else repr
+
+
+def times(values: NDArray[np.float64]) -> list[str]:
+    """Unix seconds to the microsecond."""
+    return [f"{v:.6f}" for v in values.tolist()]
+
+
+def row_names(history: History, tables: Series[Table]) -> list[str]:
+    """Names of a table's rows: its own, else the attribute's classes if there are as many, else numbers."""
+    rows: tuple[str, ...] = max((table.rows for table in tables), key=len)
+    count = max(len(table.values) for table in tables)
+    if not rows:
+        classes = history.class_lists.get(tables[0].attribute)
+        if classes is not None and len(classes.names) == count:
+            rows = classes.names
+    return [*rows[:count], *(str(i) for i in range(len(rows), count))]
+
+
+def table_lines(history: History, entries: list[Entry]) -> Lines:
+    """A line per step and row of the table; classes with their training counts and groups."""
+    tables: Series[Table] = entries[0].content(history)
+    first, names = tables[0], row_names(history, tables)
     classes = history.class_lists.get(first.attribute) if first.kind == "classes" else None
-    beside = [cell(name) for name in rows]
-    named = [ROW_NAMES.get(first.kind, "row")]
+    row_cells = [cell(name) for name in names]
+    headings = [_ROW_HEADINGS.get(first.kind, "row")]
     if classes is not None:
-        named += ["training_count", "group"]
-        known = zip(beside, classes.counts.tolist(), classes.groups, strict=True)
-        beside = [f"{name},{count if count >= 0 else ''},{cell(group)}" for name, count, group in known]
-    yield _line(["attribute", "step", "wall_time", *named, *first.columns])
+        headings += ["training_count", "group"]
+        counted = zip(row_cells, classes.counts.tolist(), classes.groups, strict=True)
+        row_cells = [f"{name},{count if count >= 0 else ''},{cell(group)}" for name, count, group in counted]
+    yield ",".join(map(cell, ["attribute", "step", "wall_time", *headings, *first.columns])) + "\n"
     attribute = cell(first.attribute)
-    for step, time, at_step in zip(tables.steps.tolist(), times(tables.wall_times), tables, strict=True):
-        columns = (numbers(column, "") for column in at_step.values.T)
-        for name, cells in zip(beside, zip(*columns, strict=True), strict=False):
-            yield f"{attribute},{step},{time},{name},{','.join(cells)}\n"
+    for step, time, table in zip(tables.steps.tolist(), times(tables.wall_times), tables, strict=True):
+        columns = (numbers(column, "") for column in table.values.T)
+        for row, values in zip(row_cells, zip(*columns, strict=True), strict=False):
+            yield f"{attribute},{step},{time},{row},{','.join(values)}\n"
 
 
-def scalars(history: History, chosen: list[Entry]) -> Lines:
-    """One row per tag and step."""
+def scalar_lines(history: History, entries: list[Entry]) -> Lines:
+    """A line per tag and step."""
     yield "tag,step,wall_time,value\n"
-    for entry in chosen:
-        series, tag = entry.of(history), cell(entry.tag)
+    for entry in entries:
+        series, tag = entry.content(history), cell(entry.tag)
         points = zip(series.steps.tolist(), times(series.wall_times), numbers(series.values, ""), strict=True)
         yield from (f"{tag},{step},{time},{value}\n" for step, time, value in points)
 
 
-def histograms(history: History, chosen: list[Entry]) -> Lines:
-    """One row per tag, step and bucket: so many values lie above `lower`, up to `upper`."""
+def histogram_lines(history: History, entries: list[Entry]) -> Lines:
+    """A line per tag, step and bucket: `count` values lie above `lower`, up to `upper`."""
     yield "tag,step,wall_time,lower,upper,count\n"
-    for begin, found in _points(history, chosen):
-        item: Histogram = found
-        if len(item.limits):
-            upper = numbers(item.limits, "")
-            lower = [*numbers(np.array([min(item.minimum, item.limits[0])]), ""), *upper[:-1]]
-            buckets = zip(lower, upper, numbers(item.counts, ""), strict=True)
-            yield from (f"{begin}{low},{high},{count}\n" for low, high, count in buckets)
+    histogram: Histogram
+    for start, histogram in _points(history, entries):
+        if len(histogram.limits):
+            upper = numbers(histogram.limits, "")
+            lower = [*numbers(np.array([min(histogram.minimum, histogram.limits[0])]), ""), *upper[:-1]]
+            buckets = zip(lower, upper, numbers(histogram.counts, ""), strict=True)
+            yield from (f"{start}{low},{high},{count}\n" for low, high, count in buckets)
 
 
-def pr_curves(history: History, chosen: list[Entry]) -> Lines:
-    """One row per tag, step and threshold."""
+def curve_lines(history: History, entries: list[Entry]) -> Lines:
+    """A line per tag, step and threshold."""
     counts = ("true_positives", "false_positives", "true_negatives", "false_negatives")
     names = ("thresholds", "precision", "recall", *counts)
-    yield _line(["tag", "step", "wall_time", "threshold", *names[1:]])
-    for begin, found in _points(history, chosen):
-        curve: PRCurve = found
+    yield f"tag,step,wall_time,threshold,{','.join(names[1:])}\n"
+    curve: PRCurve
+    for start, curve in _points(history, entries):
         columns = [numbers(getattr(curve, name), "") for name in names]
-        yield from (f"{begin}{','.join(cells)}\n" for cells in zip(*columns, strict=True))
+        yield from (f"{start}{','.join(values)}\n" for values in zip(*columns, strict=True))
 
 
-def texts(history: History, chosen: list[Entry]) -> Lines:
-    """One row per tag and step."""
+def text_lines(history: History, entries: list[Entry]) -> Lines:
+    """A line per tag and step."""
     yield "tag,step,wall_time,text\n"
-    for begin, found in _points(history, chosen):
-        text: Text = found
-        yield f"{begin}{cell(text.markdown)}\n"
+    text: Text
+    for start, text in _points(history, entries):
+        yield f"{start}{cell(text.markdown)}\n"
 
 
-def _points(history: History, chosen: list[Entry]) -> Iterator[tuple[str, Any]]:
-    """(the first cells of its line, item) of every point."""
-    for entry in chosen:
-        series, tag = entry.of(history), cell(entry.tag)
+def _points(history: History, entries: list[Entry]) -> Iterator[tuple[str, Any]]:
+    """(first cells of its line, item) of every point."""
+    for entry in entries:
+        series, tag = entry.content(history), cell(entry.tag)
         for step, time, item in zip(series.steps.tolist(), times(series.wall_times), series, strict=True):
             yield f"{tag},{step},{time},", item
 
 
-#: Kind of series → the lines of the file that an area has for them all.
-OF_KIND: dict[str, Callable[[History, list[Entry]], Lines]] = {
-    "scalars": scalars,
-    "histograms": histograms,
-    "pr_curves": pr_curves,
-    "texts": texts,
+#: Kind of series → the lines of the one file that an area has for all of them.
+LINES_BY_KIND: dict[str, Callable[[History, list[Entry]], Lines]] = {
+    "scalars": scalar_lines,
+    "histograms": histogram_lines,
+    "pr_curves": curve_lines,
+    "texts": text_lines,
 }

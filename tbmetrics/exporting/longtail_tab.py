@@ -1,4 +1,4 @@
-"""The Long Tail tab itself in the page, live: its own modules, and its own server's answers on the exported data."""
+"""The live Long Tail tab in the page: its modules, with its server's answers for the exported runs embedded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
 from tbmetrics.events.reader import read_run
-from tbmetrics.exporting.report_parts import Page, Section
+from tbmetrics.exporting.html_parts import Page, Section
 from tbmetrics.records import (
     MEAN_METRICS,
     ClassList,
@@ -36,17 +36,18 @@ from tbmetrics.records.history import History
 if TYPE_CHECKING:
     from tbmetrics_longtail.answers import Answers
 
-#: Numbers of the tables that the page holds at most; beyond it steps are left out, evenly spread, never the last.
+#: Table values in the page; beyond it steps are left out, evenly spread, never the last.
 MOST_NUMBERS = 6_000_000
-#: Classes that the tests of run against run may go through, all of them together.
+#: Classes of an attribute that the tests of run against run may go through, summed over the tests.
 MOST_TESTED = 400_000
 
-_KINDS = ("classes", "curves", "confusions")  # tables that travel whole; the browser takes its parts of them
-_SAFE = "!~*'()-_."  # what JavaScript's encodeURIComponent leaves as it is
+_KINDS = ("classes", "curves", "confusions")  # tables embedded whole; the browser selects from them
+_SAFE = "!~*'()-_."  # not escaped by JavaScript's encodeURIComponent
 _PLUGIN = "longtail"
 
 _FRAME = """<p>As in TensorBoard: choose runs, steps, classes, and the thresholds of head and tail.{less}</p>
-<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" srcdoc="{document}"></iframe>
+<iframe class="live" title="The Long Tail tab" sandbox="allow-scripts allow-downloads" allow="clipboard-write"
+ srcdoc="{document}"></iframe>
 """
 _DOCUMENT = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Long Tail</title>
 <style>{style}</style></head><body><script type="text/plain" id="data">{data}</script>
@@ -56,47 +57,46 @@ longtail.show(document.getElementById('data').textContent);
 
 
 def tab_section(page: Page) -> Iterator[Section]:
-    """The tab, where any run has class performance."""
+    """The tab, if any run has class performance."""
     histories = {run: read_run(page.folders[run], run=run) for run in page.runs}
-    shown = {run: history for run, history in histories.items() if history.class_lists}
-    if shown:
-        yield Section("long-tail", "Long Tail", _body(shown), scripts=True)
+    with_classes = {run: history for run, history in histories.items() if history.class_lists}
+    if with_classes:
+        yield Section("long-tail", "Long Tail", _body(with_classes), has_scripts=True)
 
 
 def _body(histories: Mapping[str, History]) -> Iterator[str]:
-    from tbmetrics_longtail.bundle import bundle
+    from tbmetrics_longtail.bundle import bundle, module_texts
 
-    held, left_out = payload(histories)
+    data, left_out = payload(histories)
     static = files("tbmetrics_longtail").joinpath("static")
-    texts = {f.name: f.read_text(encoding="utf-8") for f in static.iterdir() if f.name.endswith(".js")}
     document = _DOCUMENT.format(
         style=static.joinpath("style.css").read_text(encoding="utf-8"),
-        data=base64.b64encode(held).decode("ascii"),
-        script=bundle(texts, "offline.js", exports=False).replace("</script", "<\\/script"),
+        data=base64.b64encode(data).decode("ascii"),
+        script=bundle(module_texts(static), "offline/page.js", exports=False).replace("</script", "<\\/script"),
     )
     less = f" To keep the file small {left_out:,} validations in between are left out." if left_out else ""
     yield _FRAME.format(less=less, document=html.escape(document, quote=True))
 
 
 def payload(histories: Mapping[str, History]) -> tuple[bytes, int]:
-    """What the tab needs, and how many validations were left out for its size: gzip of JSON and float32 numbers."""
+    """The tab's data as gzip of JSON and float32 numbers, and how many validations were left out to keep it small."""
     from tbmetrics_longtail.answers import Answers
     from tbmetrics_longtail.data import Experiment, LongTailData
 
     provider = HistoryProvider(histories)
-    held = _Held(Answers(LongTailData(provider), ""), Experiment(None, ""))
-    held.fill()
+    recorded = _RecordedAnswers(Answers(LongTailData(provider), ""), Experiment(None, ""))
+    recorded.record_runs()
     for run, attribute, kind, table, steps in provider.tables(_KINDS):
-        held.add_table(run, attribute, kind, table, steps)
-    text = json.dumps(held.about, allow_nan=False).encode()
+        recorded.add_table(run, attribute, kind, table, steps)
+    text = json.dumps(recorded.about, allow_nan=False).encode()
     text += b" " * (-len(text) % 4)
-    numbers = b"".join(np.ascontiguousarray(part, dtype="<f4").tobytes() for part in held.numbers)
-    # No time in it: the same log gives the same bytes.
+    numbers = b"".join(np.ascontiguousarray(part, dtype="<f4").tobytes() for part in recorded.numbers)
+    # Without a time, the same log gives the same bytes.
     return gzip.compress(struct.pack("<I", len(text)) + text + numbers, mtime=0), provider.left_out
 
 
-class _Held:
-    """The answers of the tab's server, by the address that the tab will ask for."""
+class _RecordedAnswers:
+    """The answers of the tab's server, by the address that the tab requests."""
 
     def __init__(self, answers: Answers, experiment: Any) -> None:
         self._answers, self._experiment = answers, experiment
@@ -104,64 +104,60 @@ class _Held:
         self._size = 0
         self.about: dict[str, Any] = {"answers": {}, "packed": {}, "tables": []}
 
-    def fill(self) -> None:
-        """Everything that is worked out, not merely taken from a table."""
-        found = self._answers.runs(self._experiment)
-        self.about["answers"]["runs"] = found
-        self.about["answers"]["file:///runs"] = [run["run"] for run in found["runs"]]
-        for run in found["runs"]:
+    def record_runs(self) -> None:
+        """Record every answer that is computed; `add_table` embeds what is only looked up."""
+        listing = self._answers.runs(self._experiment)
+        self.about["answers"]["runs"] = listing
+        self.about["answers"]["file:///runs"] = [run["run"] for run in listing["runs"]]
+        for run in listing["runs"]:
             for attribute in run["attributes"]:
-                self._of_attribute(run["run"], attribute)
-        self._tests(found["runs"])
+                self._record_attribute(run["run"], attribute)
+        self._record_tests(listing["runs"])
 
-    def _of_attribute(self, run: str, found: Mapping[str, Any]) -> None:
-        of: dict[str, Any] = {"run": run, "attribute": found["attribute"]}
-        self._put("classes", of, self._answers.classes(self._experiment, **of))
-        for metric in found["metrics"]:
-            self._put("groups", of | {"metric": metric}, self._answers.groups(self._experiment, **of, metrics=[metric]))
-            self._pack(of | {"metric": metric})
-        for step in found["steps"]:
+    def _record_attribute(self, run: str, about: Mapping[str, Any]) -> None:
+        query: dict[str, Any] = {"run": run, "attribute": about["attribute"]}
+        self._put("classes", query, self._answers.classes(self._experiment, **query))
+        for metric in about["metrics"]:
+            groups = self._answers.groups(self._experiment, **query, metrics=[metric])
+            self._put("groups", query | {"metric": metric}, groups)
+            self._pack_bucket_sums(query | {"metric": metric})
+        for step in about["steps"]:
             for kind in ("confusion", "flow", "calibration", "confusions", "curves"):
-                if kind in found["kinds"]:
-                    self._at_step(kind, of | {"step": step})
-            if "findings" in found["kinds"]:
-                self._diagnosis(of | {"step": step})
-        self._overview(run, found)
+                if kind in about["kinds"]:
+                    self._record_step(kind, query | {"step": step})
+            if "findings" in about["kinds"]:
+                self._record_diagnosis(query | {"step": step})
+        for metric, step in itertools.product(about["metrics"], about["steps"]):
+            overview = self._answers.overview(self._experiment, run, metric, step)
+            self._put("overview", {"run": run, "metric": metric, "step": step}, overview)
 
-    def _at_step(self, kind: str, of: dict[str, Any]) -> None:
+    def _record_step(self, kind: str, query: dict[str, Any]) -> None:
         answer = getattr(self._answers, kind)
-        extra = {"bounds": None} if kind == "curves" else {}
-        self._put(kind, of, answer(self._experiment, **of, **extra))
+        bounds = {"bounds": None} if kind == "curves" else {}
+        self._put(kind, query, answer(self._experiment, **query, **bounds))
 
-    def _diagnosis(self, of: dict[str, Any]) -> None:
+    def _record_diagnosis(self, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError
 
-        with contextlib.suppress(RequestError):  # nothing was diagnosed so early
-            self._put("diagnosis", of, self._answers.diagnosis(self._experiment, **of))
+        with contextlib.suppress(RequestError):  # nothing was diagnosed at this step
+            self._put("diagnosis", query, self._answers.diagnosis(self._experiment, **query))
 
-    def _overview(self, run: str, found: Mapping[str, Any]) -> None:
-        for metric, step in itertools.product(found["metrics"], found["steps"]):
-            self._put(
-                "overview",
-                {"metric": metric, "step": step},
-                self._answers.overview(self._experiment, run, metric, step),
-                run=run,
-            )
-
-    def _tests(self, runs: list[Any]) -> None:
-        """B against A at their last steps, the first runs first, for each attribute as long as it is affordable."""
-        found: dict[str, list[tuple[str, int, int]]] = {}
-        for run, a in ((of["run"], a) for of in runs for a in of["attributes"] if a["steps"]):
-            found.setdefault(a["attribute"], []).append((run, a["steps"][-1], a["n_classes"]))
-        for attribute, sides in found.items():
+    def _record_tests(self, runs: list[Any]) -> None:
+        """B against A at their last steps for each attribute, the first runs first, up to `MOST_TESTED`."""
+        sides_by_attribute: dict[str, list[tuple[str, int, int]]] = {}
+        for run in runs:
+            for about in (about for about in run["attributes"] if about["steps"]):
+                side = (run["run"], about["steps"][-1], about["n_classes"])
+                sides_by_attribute.setdefault(about["attribute"], []).append(side)
+        for attribute, sides in sides_by_attribute.items():
             left = MOST_TESTED
             pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
             for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
                 left -= sides[i][2]
                 if left >= 0:
-                    self._test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
+                    self._record_test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
 
-    def _test(
+    def _record_test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
     ) -> None:
         from tbmetrics_longtail.tables import RequestError
@@ -172,21 +168,21 @@ class _Held:
         with contextlib.suppress(RequestError):  # a run without this metric
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
 
-    def _pack(self, of: dict[str, Any]) -> None:
+    def _pack_bucket_sums(self, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError
 
         try:
-            about, values = self._answers.bucket_sums(self._experiment, **of)
-        except RequestError:  # a metric that is no sum over classes
+            about, values = self._answers.bucket_sums(self._experiment, **query)
+        except RequestError:  # a metric that is not a sum over classes
             return
         place = {"about": {**about, "shape": values.shape}, "first": self._size, "size": values.size}
-        self.about["packed"][_address("bucket_sums", of)] = place
+        self.about["packed"][_address("bucket_sums", query)] = place
         self._add(values)
 
     def add_table(
         self, run: str, attribute: str, kind: str, table: Table, values: Iterable[NDArray[np.float32]]
     ) -> None:
-        """A table over steps: (steps, rows, columns)."""
+        """Embed a table over steps: (steps, rows, columns)."""
         stacked = np.stack(list(values))
         runs = {r["run"]: r for r in self.about["answers"]["runs"]["runs"]}
         steps = next(a["steps"] for a in runs[run]["attributes"] if a["attribute"] == attribute)
@@ -207,22 +203,22 @@ class _Held:
         self.numbers.append(values)
         self._size += values.size
 
-    def _put(self, route: str, query: dict[str, Any], answer: Any, **first: Any) -> None:
-        self.about["answers"][_address(route, first | query)] = answer
+    def _put(self, route: str, query: dict[str, Any], answer: Any) -> None:
+        self.about["answers"][_address(route, query)] = answer
 
 
 def _rules() -> list[GroupRule | None]:
-    """The groups as recorded, and those of the named rules."""
+    """None for the recorded groups, then the bounds of the named rules."""
     return [None, *RULES.values()]
 
 
 def _address(route: str, query: Mapping[str, Any]) -> str:
-    """As the tab writes it."""
+    """The address as the tab spells it."""
     return f"{route}?{'&'.join(f'{name}={quote(str(value), safe=_SAFE)}' for name, value in query.items())}"
 
 
 class HistoryProvider:
-    """TensorBoard's `DataProvider` over histories, as far as the tab's server asks: class lists and tables.
+    """The part of TensorBoard's `DataProvider` that the tab's server uses, over histories: class lists and tables.
 
     Args:
         histories: by run.
@@ -235,31 +231,31 @@ class HistoryProvider:
         self._steps: dict[tuple[str, str], list[int]] = {}
         for run, history in histories.items():
             for attribute in history.class_lists:
-                self._choose(run, history, attribute, most // max(1, len(histories)))
+                self._choose_steps(run, history, attribute, most // max(1, len(histories)))
 
-    def _choose(self, run: str, history: History, attribute: str, most: int) -> None:
+    def _choose_steps(self, run: str, history: History, attribute: str, most: int) -> None:
         tables = history.tables.get(class_table_tag(attribute))
         steps = [] if tables is None else tables.steps.tolist()
         if tables is None or not steps:
             return
         per_step = sum(t[-1].values.size for t in history.tables.values() if t[-1].attribute == attribute)
-        kept = max(1, min(len(steps), most // max(1, per_step)))
-        places = np.unique(np.linspace(0, len(steps) - 1, kept).round().astype(int)) if kept > 1 else [len(steps) - 1]
-        self._steps[run, attribute] = [steps[i] for i in places]
-        self.left_out += len(steps) - len(places)
+        count = max(1, min(len(steps), most // max(1, per_step)))
+        last = len(steps) - 1
+        indices = np.unique(np.linspace(0, last, count).round().astype(int)) if count > 1 else [last]
+        self._steps[run, attribute] = [steps[i] for i in indices]
+        self.left_out += len(steps) - len(indices)
 
     def tables(self, kinds: Iterable[str]) -> Iterator[tuple[str, str, str, Table, Iterator[NDArray[np.float32]]]]:
-        """(run, attribute, kind, its last table, the values of each step kept) of every table of these kinds."""
+        """(run, attribute, kind, last table, the values of each chosen step) of every table of these kinds."""
         for (run, attribute), steps in self._steps.items():
             for series in self._histories[run].tables.values():
                 last = series[-1]
-                if last.attribute == attribute and last.kind in kinds and plugin_of(last.tag) == _PLUGIN:
-                    known = set(series.steps.tolist())
-                    if all(step in known for step in steps):
-                        yield run, attribute, last.kind, last, (series.at(step).values for step in steps)
+                is_embedded = last.attribute == attribute and last.kind in kinds and plugin_of(last.tag) == _PLUGIN
+                if is_embedded and set(steps) <= set(series.steps.tolist()):
+                    yield run, attribute, last.kind, last, (series.at(step).values for step in steps)
 
     def list_plugins(self, *_: Any, **__: Any) -> list[str]:
-        """The tab's own only."""
+        """The tab's plugin alone."""
         return [_PLUGIN]
 
     def list_tensors(self, *_: Any, run_tag_filter: Any = None, **__: Any) -> dict[str, dict[str, Any]]:
@@ -272,7 +268,7 @@ class HistoryProvider:
             )
 
         wanted = None if run_tag_filter is None else run_tag_filter.runs
-        found: dict[str, dict[str, Any]] = {}
+        listing: dict[str, dict[str, Any]] = {}
         for run, history in self._histories.items():
             if wanted is not None and run not in wanted:
                 continue
@@ -282,11 +278,11 @@ class HistoryProvider:
                 for tag, points in history.tables.items()
                 if plugin_of(tag) == _PLUGIN and len(points)
             }
-            found[run] = lists | tables
-        return found
+            listing[run] = lists | tables
+        return listing
 
     def read_tensors(self, *_: Any, run_tag_filter: Any, **__: Any) -> dict[str, dict[str, list[Any]]]:
-        """The points of one tag of one run, at the steps that are kept."""
+        """The points of one tag of one run at the chosen steps."""
         (run,), (tag,) = run_tag_filter.runs, run_tag_filter.tags
         return {run: {tag: list(self._points(self._histories[run], run, tag))}}
 
@@ -299,7 +295,7 @@ class HistoryProvider:
             yield provider.TensorDatum(step=0, wall_time=0.0, numpy=content)
             return
         points = history.tables[tag]
-        kept = set(self._steps.get((run, points[-1].attribute), ()))
+        chosen = set(self._steps.get((run, points[-1].attribute), ()))
         for i, (step, wall_time) in enumerate(zip(points.steps.tolist(), points.wall_times.tolist(), strict=True)):
-            if step in kept:
+            if step in chosen:
                 yield provider.TensorDatum(step=step, wall_time=wall_time, numpy=points[i].values)

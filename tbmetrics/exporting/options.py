@@ -1,4 +1,4 @@
-"""What is asked of an export, checked where it enters."""
+"""The options of an export, checked before anything is read."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ DATA_FORMATS = ("json", "csv")
 FORMATS = (*FIGURE_FORMATS, *DATA_FORMATS, "html")
 DEFAULT_FORMATS = ("png", "json", "csv", "html")
 
-#: Area of what is none of tbmetrics' own: a loss, what other writers logged.
+#: Area of everything that tbmetrics does not measure itself: a loss, the tags of other writers.
 OTHER = "other"
 EXPORTED_AREAS = (*AREAS, OTHER)
 
 
 class NothingToShowError(InputError):
-    """The log directory holds nothing, or nothing that was asked for."""
+    """The log directory is empty, or holds nothing that the options select."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What is asked for; made by `checked`."""
+    """Checked options; `check_options` makes them."""
 
     runs: re.Pattern[str]
     attributes: tuple[str, ...] | None
@@ -42,20 +42,18 @@ class Options:
 
     @property
     def figure_formats(self) -> tuple[str, ...]:
-        """Formats that figures are drawn in; a page needs PNG."""
+        """The formats to draw figures in; a page needs PNG."""
         wanted = {"png", *self.formats} if "html" in self.formats else {*self.formats}
         return tuple(f for f in FIGURE_FORMATS if f in wanted)
 
     def to_json(self) -> dict[str, Any]:
-        """What decides the content of files, for the manifest."""
-        found: dict[str, Any] = {"runs": self.runs.pattern, "formats": list(self.formats), "dpi": self.dpi}
-        for name in ("attributes", "only"):
-            value = getattr(self, name)
-            found[name] = None if value is None else list(value)
-        return found
+        """The options that decide which files there are and what they contain."""
+        selections = {"attributes": self.attributes, "only": self.only}
+        lists = {name: None if value is None else list(value) for name, value in selections.items()}
+        return {"runs": self.runs.pattern, "formats": list(self.formats), "dpi": self.dpi, **lists}
 
 
-def checked(
+def check_options(
     *,
     runs: str | None,
     attributes: Sequence[str] | None,
@@ -64,17 +62,17 @@ def checked(
     dpi: int,
     jobs: int | None,
 ) -> Options:
-    """The options, each in one spelling.
+    """Check the arguments of `export` and bring each into one spelling.
 
     Raises:
-        InputError: one is not known or out of range.
+        InputError: an option is unknown or out of range.
     """
     for name, value in (("attributes", attributes), ("only", only), ("formats", formats)):
         if isinstance(value, str):
             raise InputError(f"{name} must be a list of names, got the text {value!r}; write [{value!r}]")
-    _known("formats", formats, FORMATS)
+    _check_names("formats", formats, FORMATS)
     if only is not None:
-        _known("only", only, EXPORTED_AREAS)
+        _check_names("only", only, EXPORTED_AREAS)
     if not 10 <= dpi <= 1200:
         raise InputError(f"dpi must lie in 10..1200, got {dpi}")
     if jobs is not None and not 1 <= jobs <= 256:
@@ -89,10 +87,11 @@ def checked(
     )
 
 
-def _known(name: str, came: Sequence[str], known: Sequence[str]) -> None:
-    unknown = [one for one in came if one not in known]
-    if unknown or not came:
-        raise InputError(f"{name} must be some of {', '.join(known)}; got {', '.join(map(repr, unknown)) or 'none'}")
+def _check_names(option: str, names: Sequence[str], allowed: Sequence[str]) -> None:
+    unknown = [name for name in names if name not in allowed]
+    if unknown or not names:
+        got = ", ".join(map(repr, unknown)) or "none"
+        raise InputError(f"{option} must be some of {', '.join(allowed)}; got {got}")
 
 
 def _pattern(runs: str) -> re.Pattern[str]:

@@ -1,4 +1,4 @@
-"""What an export consists of: units that are made each for itself, in any process, when what they show has changed."""
+"""Units: the files of a run that are made together, in any process, when the entries they show have changed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +23,21 @@ from tbmetrics.exporting.contents import (
     Entry,
     subset,
 )
-from tbmetrics.exporting.drawing import draw
-from tbmetrics.exporting.files import Written, tag_path, write_whole
-from tbmetrics.exporting.images import image_paths, images
+from tbmetrics.exporting.files import WrittenFile, tag_path, write_whole
 from tbmetrics.exporting.options import OTHER, Options
+from tbmetrics.exporting.pictures import draw_figures, image_paths, logged_images
 from tbmetrics.figures.other import paged
 from tbmetrics.records import ATTENTION, DYNAMICS, RESOURCES, TAB_PREFIX
 from tbmetrics.records.history import History
 
-#: Elsewhere the figures show the same as the images of the log.
-_WITH_IMAGES = (CLASS_PERFORMANCE, ATTENTION, OTHER)
-_ENTIRELY_DRAWN = (CLASS_PERFORMANCE, DYNAMICS, RESOURCES)
-_OWN_SCALARS = "tbmetrics/"
-#: Where the page's figures are kept when PNG files were not asked for.
+#: In other areas the figures show the same as the images of the log.
+_AREAS_WITH_IMAGES = (CLASS_PERFORMANCE, ATTENTION, OTHER)
+_KIT_SCALARS = "tbmetrics/"
+#: Folder of the page's figures if PNG files were not asked for.
 HIDDEN = ".figures"
+#: The packages that decide how figures look; other files depend on tbmetrics alone.
+_DRAWING_PACKAGES = ("matplotlib", "numpy", "pillow")
+_SOURCES = ("exporting", "figures", "events/decoding.py", "records", "comparing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +47,10 @@ class Unit:
     Attributes:
         name: unique within a run.
         maker: "figures", "images", "csv" or "json".
-        area: that it belongs to.
+        area: the area it belongs to.
         entries: what it shows.
-        details: what else its content depends on, plain JSON values.
-        weight: how much work it is, in figures.
+        details: what else its content depends on, as plain JSON values.
+        weight: its work, in figures.
     """
 
     name: str
@@ -57,35 +60,103 @@ class Unit:
     details: dict[str, Any] = field(default_factory=dict)
     weight: float = 0.1
 
-    def key(self, fingerprints: dict[Entry, str], versions: dict[str, str]) -> str:
-        """Changes when, and only when, the files may change."""
-        shown = [(entry.kind, entry.tag, fingerprints[entry]) for entry in self.entries]
-        content = json.dumps([self.name, self.maker, shown, self.details, versions], sort_keys=True)
-        return hashlib.blake2b(content.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    def key(self, fingerprints: dict[Entry, str]) -> str:
+        """Hash that changes if, and only if, the files may change."""
+        entries = [(entry.kind, entry.tag, fingerprints[entry]) for entry in self.entries]
+        return digest([self.name, self.maker, entries, self.details, versions_for(self.maker)])
+
+
+def digest(content: Any) -> str:
+    """Hash of plain JSON values."""
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that write the files, and a hash of the source of the exporter and the figures."""
+    by_package = {"code": _source_hash()}
+    for package in ("tbmetrics", *_DRAWING_PACKAGES):
+        try:
+            by_package[package] = version(package)
+        except PackageNotFoundError:
+            by_package[package] = ""
+    return by_package
+
+
+def versions_for(maker: str) -> dict[str, str]:
+    """The versions that the content of a maker's files depends on."""
+    is_drawn = maker in ("figures", "images")
+    return {name: value for name, value in versions().items() if is_drawn or name not in _DRAWING_PACKAGES}
+
+
+def _source_hash() -> str:
+    root = Path(__file__).parents[1]
+    source_digest = hashlib.blake2b(digest_size=12)
+    for name in _SOURCES:
+        path = root / name
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            source_digest.update(source.read_bytes() if source.exists() else b"")
+    return source_digest.hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------- making
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A unit with all that its making needs, to be sent to another process."""
+    """A unit with everything needed to make it in another process.
+
+    Attributes:
+        unit: to be made.
+        history: the part of the run's history that it shows.
+        folder: the run's, below `out`.
+        out: directory of the export.
+        replaceable: the files that may be replaced; None = any.
+    """
 
     unit: Unit
     history: History
     folder: str
     out: str
-    owned: frozenset[str] | None
+    replaceable: frozenset[str] | None
 
 
-def make(task: Task) -> list[Written]:
-    """Makes the files of a unit.
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The outcome of a task.
 
-    Raises:
-        OSError: a file cannot be written.
+    Attributes:
+        files: its files.
+        problem: why it could not be made, or ""; the path of a file that could not be written.
+        errno: of a file that could not be written, or 0.
     """
-    made = []
+
+    files: tuple[WrittenFile, ...] = ()
+    problem: str = ""
+    errno: int = 0
+
+
+def make_task(unit: Unit, history: History, folder: str, out: Path, replaceable: frozenset[str] | None) -> Task:
+    """The task of making `unit`, with the part of the history that it shows."""
+    return Task(unit, subset(history, unit.entries), folder, str(out), replaceable)
+
+
+def attempt(task: Task) -> Result:
+    """Make a unit; an exception becomes part of the result, so that it does not stop the other units."""
+    try:
+        return Result(files=tuple(_make(task)))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno:  # Pillow's own errors have none
+            return Result(problem=str(error.filename or task.out), errno=error.errno)
+        return Result(problem=f"{task.unit.name}: the export failed: {type(error).__name__}: {error}")
+
+
+def _make(task: Task) -> Iterator[WrittenFile]:
     for path, chunks in _MAKERS[task.unit.maker](task.history, task.unit):
-        folder = f"{HIDDEN}/{task.folder}" if path.endswith(task.unit.details.get("hidden", ())) else task.folder
-        made.append(write_whole(Path(task.out), f"{folder}/{path}", chunks, task.owned))
-    return made
+        is_hidden = path.endswith(task.unit.details.get("hidden", ()))
+        folder = f"{HIDDEN}/{task.folder}" if is_hidden else task.folder
+        yield write_whole(Path(task.out), f"{folder}/{path}", chunks, task.replaceable)
 
 
 _Files = Iterator[tuple[str, Iterable[bytes]]]
@@ -93,20 +164,20 @@ _Files = Iterator[tuple[str, Iterable[bytes]]]
 
 def _make_figures(history: History, unit: Unit) -> _Files:
     details = unit.details
-    for path, content in draw(history, unit.area, details["formats"], details["dpi"], details.get("page", 1)):
+    for path, content in draw_figures(history, unit.area, details["formats"], details["dpi"], details.get("page", 1)):
         yield path, [content]
 
 
 def _make_images(history: History, unit: Unit) -> _Files:
     for entry in unit.entries:
-        for path, content in images(entry.tag, entry.area, entry.of(history)):
+        for path, content in logged_images(entry.tag, entry.area, entry.content(history)):
             yield path, [content]
 
 
 def _make_csv(history: History, unit: Unit) -> _Files:
-    rows = csv_files.OF_KIND.get(unit.details["kind"], csv_files.table)
-    chosen = [entry for entry in unit.entries if entry.kind == unit.details["kind"]]
-    yield unit.details["path"], csv_files.encoded(rows(history, chosen))
+    lines = csv_files.LINES_BY_KIND.get(unit.details["kind"], csv_files.table_lines)
+    entries = [entry for entry in unit.entries if entry.kind == unit.details["kind"]]
+    yield unit.details["path"], csv_files.encode_lines(lines(history, entries))
 
 
 def _make_json(history: History, unit: Unit) -> _Files:
@@ -120,98 +191,95 @@ def _make_json(history: History, unit: Unit) -> _Files:
 _MAKERS = {"figures": _make_figures, "images": _make_images, "csv": _make_csv, "json": _make_json}
 
 
-# ------------------------------------------------------------------------------------------------ what there is
+# ----------------------------------------------------------------------------------------------------- planning
 
 
-def units(history: History, found: list[Entry], options: Options) -> list[Unit]:
-    """The units of a run, for what was asked for."""
-    by_area: dict[str, list[Entry]] = {}
-    for entry in found:
-        by_area.setdefault(entry.area, []).append(entry)
-    planned: list[Unit] = []
-    for area in options.areas:
-        chosen = by_area.get(area, [])
-        if not chosen:
-            continue
+def plan_units(history: History, entries: list[Entry], options: Options) -> list[Unit]:
+    """The units of a run's entries."""
+    by_area: dict[str, list[Entry]] = {area: [] for area in options.areas}
+    for entry in entries:
+        by_area[entry.area].append(entry)
+    present = {area: area_entries for area, area_entries in by_area.items() if area_entries}
+    units: list[Unit] = []
+    for area, area_entries in present.items():
         if options.figure_formats:
-            planned += _figure_units(area, chosen, options)
+            units += _figure_units(area, area_entries, options)
         if "png" in options.figure_formats:
-            planned += _image_units(area, chosen, options)
+            units += _image_units(area, area_entries, options)
         if "csv" in options.formats:
-            planned += _csv_units(area, chosen)
+            units += _csv_units(area, area_entries)
         if "json" in options.formats:
-            planned.append(_area_unit(history, area, chosen, options))
+            units.append(_area_unit(history, area, area_entries, options))
     if "json" in options.formats:
-        planned.append(_run_unit(history, [area for area in options.areas if area in by_area]))
-    return planned
+        units.append(_run_unit(history, list(present)))
+    return units
 
 
-def task_of(unit: Unit, history: History, folder: str, out: Path, owned: frozenset[str] | None) -> Task:
-    """The unit with the part of the history that it shows."""
-    return Task(unit, subset(history, unit.entries), folder, str(out), owned)
-
-
-def _figure_units(area: str, chosen: list[Entry], options: Options) -> Iterator[Unit]:
+def _figure_units(area: str, entries: list[Entry], options: Options) -> Iterator[Unit]:
     details = {"formats": list(options.figure_formats), "dpi": options.dpi, **_hidden(options)}
-    more = len(options.figure_formats)
+    weight = 6.0 * len(options.figure_formats)
     if area == CLASS_PERFORMANCE:
-        for classes in (entry for entry in chosen if entry.kind == CLASS_LISTS):
-            shown = tuple(entry for entry in chosen if entry.attribute == classes.tag)
-            yield Unit(f"figures/{area}/{classes.tag}", "figures", area, shown, details, 6.0 * more)
-    elif area in _ENTIRELY_DRAWN:
-        shown = tuple(entry for entry in chosen if entry.kind != IMAGES)
+        for classes in (entry for entry in entries if entry.kind == CLASS_LISTS):
+            shown = tuple(entry for entry in entries if entry.attribute == classes.tag)
+            yield Unit(f"figures/{area}/{classes.tag}", "figures", area, shown, details, weight)
+    elif area in (DYNAMICS, RESOURCES):
+        shown = tuple(entry for entry in entries if entry.kind != IMAGES)
         if shown:
-            yield Unit(f"figures/{area}", "figures", area, shown, details, 6.0 * more)
+            yield Unit(f"figures/{area}", "figures", area, shown, details, weight)
     elif area == OTHER:
         for kind in (SCALARS, HISTOGRAMS, PR_CURVES):
-            of_kind = {e.tag: e for e in chosen if e.kind == kind and not e.tag.startswith(_OWN_SCALARS)}
-            for group, pages in paged(of_kind).items():
-                for number, tags in enumerate(pages, start=1):
-                    weight = (1.0 + len(tags) / 6) * more
-                    name = f"figures/{area}/{kind}/{group}/{number}"
-                    shown = tuple(of_kind[tag] for tag in tags)
-                    yield Unit(name, "figures", area, shown, {**details, "page": number}, weight)
+            yield from _paged_units(kind, entries, details)
+
+
+def _paged_units(kind: str, entries: list[Entry], details: dict[str, Any]) -> Iterator[Unit]:
+    by_tag = {e.tag: e for e in entries if e.kind == kind and not e.tag.startswith(_KIT_SCALARS)}
+    for group, pages in paged(by_tag).items():
+        for page, tags in enumerate(pages, start=1):
+            weight = (1.0 + len(tags) / 6) * len(details["formats"])
+            name = f"figures/{OTHER}/{kind}/{group}/{page}"
+            shown = tuple(by_tag[tag] for tag in tags)
+            yield Unit(name, "figures", OTHER, shown, {**details, "page": page}, weight)
 
 
 def _hidden(options: Options) -> dict[str, Any]:
     return {} if "png" in options.formats else {"hidden": ".png"}
 
 
-def _image_units(area: str, chosen: list[Entry], options: Options) -> Iterator[Unit]:
-    for entry in chosen:
-        if entry.kind == IMAGES and area in _WITH_IMAGES:
+def _image_units(area: str, entries: list[Entry], options: Options) -> Iterator[Unit]:
+    for entry in entries:
+        if entry.kind == IMAGES and area in _AREAS_WITH_IMAGES:
             yield Unit(f"images/{entry.tag}", "images", area, (entry,), _hidden(options))
 
 
-def _csv_units(area: str, chosen: list[Entry]) -> Iterator[Unit]:
-    lists = tuple(entry for entry in chosen if entry.kind == CLASS_LISTS)
-    for entry in (entry for entry in chosen if entry.kind == TABLES):
-        of_attribute = tuple(e for e in lists if e.attribute == entry.attribute)
-        details = {"kind": TABLES, "path": _table_path(entry)}
-        yield Unit(f"csv/{entry.tag}", "csv", area, (entry, *of_attribute), details, 0.5)
-    for kind in csv_files.OF_KIND:
-        of_kind = tuple(entry for entry in chosen if entry.kind == kind)
-        if of_kind:
+def _csv_units(area: str, entries: list[Entry]) -> Iterator[Unit]:
+    class_lists = tuple(entry for entry in entries if entry.kind == CLASS_LISTS)
+    for table in (entry for entry in entries if entry.kind == TABLES):
+        classes = tuple(entry for entry in class_lists if entry.attribute == table.attribute)
+        details = {"kind": TABLES, "path": _table_path(table)}
+        yield Unit(f"csv/{table.tag}", "csv", area, (table, *classes), details, 0.5)
+    for kind in csv_files.LINES_BY_KIND:
+        shown = tuple(entry for entry in entries if entry.kind == kind)
+        if shown:
             details = {"kind": kind, "path": f"{area}/{kind}.csv"}
-            yield Unit(f"csv/{area}/{kind}", "csv", area, of_kind, details, 0.2 + len(of_kind) / 50)
+            yield Unit(f"csv/{area}/{kind}", "csv", area, shown, details, 0.2 + len(shown) / 50)
 
 
 def _table_path(entry: Entry) -> str:
-    """`longtail/{attribute}/{kind}` lies with the attribute's figures; `longtail/{attribute}` is that of classes."""
+    """`longtail/{attribute}/{kind}` goes into the folder of the attribute's figures; without a kind it is "classes"."""
     if not entry.tag.startswith(TAB_PREFIX):
         return f"{tag_path(entry.tag, encoded=True)}.csv"
-    parts = entry.tag.removeprefix(TAB_PREFIX).split("/")
-    return f"{CLASS_PERFORMANCE}/{tag_path('/'.join((parts[0], *(parts[1:] or ['classes']))), encoded=True)}.csv"
+    attribute, *kind = entry.tag.removeprefix(TAB_PREFIX).split("/")
+    return f"{CLASS_PERFORMANCE}/{tag_path('/'.join((attribute, *(kind or ['classes']))), encoded=True)}.csv"
 
 
-def _area_unit(history: History, area: str, chosen: list[Entry], options: Options) -> Unit:
-    files = {}
-    if "png" in options.formats and area in _WITH_IMAGES:
-        for entry in (entry for entry in chosen if entry.kind == IMAGES):
-            paths = image_paths(entry.tag, area, entry.of(history).steps.tolist())
-            files[entry.tag] = paths[:-1] or paths
-    details = {"path": f"{area}.json", "files": files}
-    return Unit(f"json/{area}", "json", area, tuple(chosen), details, 0.2 + len(chosen) / 50)
+def _area_unit(history: History, area: str, entries: list[Entry], options: Options) -> Unit:
+    image_files = {}
+    if "png" in options.formats and area in _AREAS_WITH_IMAGES:
+        for entry in (entry for entry in entries if entry.kind == IMAGES):
+            paths = image_paths(entry.tag, area, entry.content(history).steps.tolist())
+            image_files[entry.tag] = paths[:-1] or paths
+    details = {"path": f"{area}.json", "files": image_files}
+    return Unit(f"json/{area}", "json", area, tuple(entries), details, 0.2 + len(entries) / 50)
 
 
 def _run_unit(history: History, areas: list[str]) -> Unit:

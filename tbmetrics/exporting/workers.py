@@ -1,96 +1,102 @@
-"""Units made in several processes, started anew and not forked: safe in notebooks, threads and unguarded scripts."""
+"""Worker processes that make units, each started with a command of its own.
+
+`multiprocessing` would run the caller's script again in every process; loky would not, but its two resource trackers
+outlive an interrupted export, and one worker that is killed takes the others with it.
+"""
 
 from __future__ import annotations
 
 import os
+import pickle
 import queue
+import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
-from tbmetrics.exporting.units import Task
-from tbmetrics.exporting.worker import Result, attempt, receive, send
+from tbmetrics.exporting.units import Result, Task, attempt
 
 MOST_JOBS = 4
-#: So much work, in figures, makes the start of processes worth while.
-WORTH_WHILE = 24.0
-_START = "import sys; sys.path[:] = {path!r}; from tbmetrics.exporting.worker import main; main()"
+#: The work, in figures, from which on starting processes pays.
+_MUCH_WORK = 24.0
+_TASKS_AHEAD = 3  # of each worker
+_START = (
+    "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}; "
+    "from tbmetrics.exporting.workers import serve; serve()"
+)
 
-Done = Callable[[Task, Result], None]
 
-
-def jobs_for(weight: float, asked: int | None) -> int:
-    """How many processes make so much work: as many as asked for, else one a core where there is much to do."""
-    if asked is not None:
-        return asked
+def job_count(weight: float, jobs: int | None) -> int:
+    """Number of worker processes: `jobs` if given, otherwise one per core for large exports."""
+    if jobs is not None:
+        return jobs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(cores, MOST_JOBS) if weight >= WORTH_WHILE and sys.executable else 1
+    return min(cores, MOST_JOBS) if weight >= _MUCH_WORK and sys.executable else 1
 
 
 class Workers:
-    """Makes tasks in `jobs` processes, or in this one where `jobs` is 1; `done` is called in the caller's thread.
-
-    It is a context manager: leaving it ends the processes.
+    """Context manager that makes units in worker processes, or in this process if none were started.
 
     Args:
-        done: called with each task and its result.
+        done: called in the caller's thread with each task and its result.
     """
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, done: Callable[[Task, Result], None]) -> None:
         self._done = done
         self._processes: list[subprocess.Popen[bytes]] = []
-        self._tasks: queue.Queue[Task | None] = queue.Queue()
-        self._results: queue.Queue[tuple[Task, Result]] = queue.Queue()
-        self._threads: list[threading.Thread] = []
-        self._open = 0
-        self._stopping = False
+        self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
+        self._threads: ThreadPoolExecutor | None = None  # one per process, to wait for it
+        self._pending: dict[Future[Result], Task] = {}
+        self._is_stopping = False
 
     def start(self, jobs: int) -> None:
-        """Starts what is missing to `jobs` processes; none for one job."""
-        while jobs > 1 and len(self._processes) < jobs:
+        """Start `jobs` processes unless some run already; none for one job."""
+        if jobs == 1 or self._threads is not None:
+            return
+        self._threads = ThreadPoolExecutor(jobs)
+        for _ in range(jobs):
             command = [sys.executable, "-c", _START.format(path=sys.path)]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
             self._processes.append(process)
-            thread = threading.Thread(target=self._serve, args=(process,), daemon=True)
-            self._threads.append(thread)
-            thread.start()
+            self._idle.put(process)
 
     def submit(self, task: Task) -> None:
-        """Makes a task some time; waits while many are waiting already."""
-        if not self._processes:
+        """Have a task made; wait while too many are pending."""
+        if self._threads is None:
             self._done(task, attempt(task))
             return
-        self._tasks.put(task)
-        self._open += 1
-        while self._open > 3 * len(self._processes):
-            self._take()
-        while not self._results.empty():
-            self._take()
+        self._pending[self._threads.submit(self._make, task)] = task
+        self._collect(_TASKS_AHEAD * len(self._processes))
 
     def wait(self) -> None:
-        """Waits until all tasks are done."""
-        while self._open:
-            self._take()
+        """Wait until all tasks are done."""
+        self._collect(0)
 
-    def _take(self) -> None:
-        task, result = self._results.get()
-        self._open -= 1
-        self._done(task, result)
+    def _collect(self, most_pending: int) -> None:
+        """Hand over the finished tasks, and wait for more until at most `most_pending` are left."""
+        while self._pending:
+            timeout = None if len(self._pending) > most_pending else 0
+            finished = wait(self._pending, timeout, FIRST_COMPLETED).done
+            for future in finished:
+                self._done(self._pending.pop(future), future.result())
+            if not finished:
+                return
 
-    def _serve(self, process: subprocess.Popen[bytes]) -> None:
-        """In a thread: one task after the other to a process. One that dies leaves its task to this process."""
-        pipes: Any = process
-        while (task := self._tasks.get()) is not None and not self._stopping:
-            try:
-                send(pipes.stdin, task)
-                result = receive(pipes.stdout)
-            except (OSError, EOFError):
-                result = Result(problem="interrupted") if self._stopping else attempt(task)
-            self._results.put((task, result))
+    def _make(self, task: Task) -> Result:
+        """Send a task to an idle process, in a thread; make it here if that process has died."""
+        process = self._idle.get()
+        try:
+            return _request(process, task)
+        except (OSError, EOFError, pickle.UnpicklingError):
+            if self._is_stopping:
+                raise
+            return attempt(task)
+        finally:
+            self._idle.put(process)
 
     def __enter__(self) -> Workers:
         return self
@@ -98,22 +104,36 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._is_stopping = True
         if kind is not None:
-            self._stopping = True
             for process in self._processes:
                 process.terminate()
-        for _ in self._threads:
-            self._tasks.put(None)
-        for thread in self._threads:
-            thread.join()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
-            _end(process)
+            with suppress(OSError), process:  # closes its pipes, which ends it; a dead one leaves bytes unflushed
+                pass
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Closes its pipes, which ends it, and waits for that."""
-    for pipe in (process.stdin, process.stdout):
-        with suppress(OSError):  # a process that died leaves bytes that cannot be flushed
-            if pipe is not None:
-                pipe.close()
-    process.wait()
+def _request(process: Any, task: Task) -> Result:
+    pickle.dump(task, process.stdin, pickle.HIGHEST_PROTOCOL)
+    process.stdin.flush()
+    result: Result = pickle.load(process.stdout)  # noqa: S301 - from the process that we started
+    return result
+
+
+def serve() -> None:
+    """Make the tasks on standard input, with results on standard output; printed text goes to standard error."""
+    signal.signal(signal.SIGTERM, _exit)
+    tasks, results = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with suppress(EOFError):
+        while True:
+            result = attempt(pickle.load(tasks))  # noqa: S301 - from the process that started us
+            pickle.dump(result, results, pickle.HIGHEST_PROTOCOL)
+            results.flush()
+
+
+def _exit(*_: object) -> None:
+    """End the process; the unfinished file is removed on the way out."""
+    raise SystemExit(1)

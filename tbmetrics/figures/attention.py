@@ -1,4 +1,4 @@
-"""Pictures of attention: heads side by side, one sample over training, class prompts on images, entropy over time."""
+"""Figures of attention: heads side by side, a sample over training, weights over images, entropy over epochs."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ EPOCHS_SHOWN = 6
 IMAGES_SHOWN = 6
 _MAP = "viridis"
 _NAME_AT_AN_EDGE = 17  # characters
-#: How much of an image is covered by what is laid over it, and the most pixels of a side of the two together.
-_OVER, _FINEST = 0.6, 512
+#: Opacity of the patches laid over an image, and the most pixels of a side of the two together.
+_OPACITY, _MOST_PIXELS = 0.6, 512
 _STYLES = ("-", "--", "-.", ":")
 
 
 def heads(weights: Array, title: str, queries: Sequence[str] = (), keys: Sequence[str] = ()) -> Figure:
-    """One heat map a head, on one colour scale.
+    """A heat map per head, on one colour scale.
 
     Args:
         weights: (heads, queries, keys).
         title: of the figure.
-        queries, keys: names, where known.
+        queries, keys: their names, if known.
     """
     maps = {f"head {i}": head for i, head in enumerate(weights[:HEADS_SHOWN])}
     return _heat_maps(maps, title, min(4, len(maps)), queries, keys)
@@ -46,7 +46,7 @@ def evolution(maps: Mapping[int, Array], title: str, queries: Sequence[str] = ()
     Args:
         maps: epoch → (queries, keys), ascending.
         title: of the figure.
-        queries, keys: names, where known.
+        queries, keys: their names, if known.
     """
     shown = {f"epoch {epoch}": maps[epoch] for epoch in spread(list(maps), EPOCHS_SHOWN)}
     return _heat_maps(shown, title, len(shown), queries, keys)
@@ -55,15 +55,15 @@ def evolution(maps: Mapping[int, Array], title: str, queries: Sequence[str] = ()
 def overlay(
     images: Sequence[Array], patches: Sequence[Sequence[Array]], titles: Sequence[str], rows: Sequence[str], title: str
 ) -> Figure:
-    """What is looked at in images: each image as it is, and below it with the weights of its patches laid over.
+    """Images, and below each of them the same image under the weights of its patches.
 
-    Colours say how many times the even share a patch gets, so that little and much attention show alike.
+    Colours show the ratio of a patch's weight to the even share, so that little and much attention are both visible.
 
     Args:
         images: (height, width) or (height, width, 3), any range.
-        patches: for each row below the images: for each image the weights of its patches, (side, side).
+        patches: for each further row, the weights of each image's patches, (side, side).
         titles: above each image.
-        rows: what each row is, e.g. the epoch.
+        rows: names of the further rows, e.g. epochs.
         title: of the figure.
     """
     images = images[:IMAGES_SHOWN]
@@ -76,8 +76,8 @@ def overlay(
     for column, image in enumerate(images):
         picture = _colours(image)
         grid.image(column, picture, titles[column], SMALL)
-        for row, of_row in enumerate(ratios, 1):
-            grid.image(row * columns + column, _laid_over(picture, scale.to_rgba(of_row[column])[..., :3]))
+        for row, row_ratios in enumerate(ratios, 1):
+            grid.image(row * columns + column, _laid_over(picture, scale.to_rgba(row_ratios[column])[..., :3]))
     grid.name_rows(["image", *rows])
     if patches:
         grid.bar(scale, "attention ÷ even share", max(0.0, 1 - reach), 1 + reach)
@@ -85,7 +85,7 @@ def overlay(
 
 
 def entropy_over_epochs(entropies: Mapping[str, tuple[Sequence[int], Array]], title: str) -> Figure:
-    """Mean normalised entropy over epochs, a line a module.
+    """Mean normalised entropy over epochs, a line per module.
 
     Args:
         entropies: module → (epochs, (epochs, heads)).
@@ -116,7 +116,7 @@ def entropy_over_epochs(entropies: Mapping[str, tuple[Sequence[int], Array]], ti
 def _heat_maps(
     maps: Mapping[str, Array], title: str, columns: int, queries: Sequence[str], keys: Sequence[str]
 ) -> Figure:
-    """Heat maps of one size on one colour scale, by their titles."""
+    """Heat maps, by title, of one size and on one colour scale."""
     queries, keys = _names(queries), _names(keys)
     room = {"left": 1.6 if queries else 0.6, "below": 1.55 if keys else 0.5}
     grid = PanelGrid(title, len(maps), columns, 2.2, above=0.26, **room)
@@ -130,12 +130,12 @@ def _heat_maps(
 
 
 def _names(names: Sequence[str]) -> list[str]:
-    """Names short enough for an edge; none where they are too many."""
+    """Names short enough for an edge; none if there are too many."""
     return [short(name, _NAME_AT_AN_EDGE) for name in names] if len(names) <= NAMES_SHOWN else []
 
 
 def _around_one(reach: float) -> Any:
-    """Colours of `reach` below one to `reach` above."""
+    """A diverging colour scale from `1 - reach` to `1 + reach`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 
@@ -143,28 +143,28 @@ def _around_one(reach: float) -> Any:
 
 
 def _colours(image: Array) -> Array:
-    """The image with its values in 0..1, as (height, width, 3)."""
+    """The image as colours in 0..1, (height, width, 3)."""
     low, high = float(image.min()), float(image.max())
     scaled = (image - low) / (high - low) if high > low else np.zeros_like(image)
     return scaled if scaled.ndim == 3 else np.repeat(scaled[..., None], 3, axis=2)
 
 
 def _laid_over(picture: Array, patches: Array) -> Array:
-    """`picture` with coloured patches over it, fine enough that neither loses its edges."""
+    """`picture` under coloured patches, at a resolution that keeps the edges of both."""
     sides = []
     for pixels, squares in zip(picture.shape[:2], patches.shape[:2], strict=True):
         common = math.lcm(pixels, squares)
-        sides.append(common if common <= _FINEST else max(pixels, _FINEST // 2))
+        sides.append(common if common <= _MOST_PIXELS else max(pixels, _MOST_PIXELS // 2))
     rows, columns = (np.arange(side) for side in sides)
 
-    def stretched(what: Array) -> Array:
-        return what[rows * what.shape[0] // sides[0]][:, columns * what.shape[1] // sides[1]]
+    def stretched(colours: Array) -> Array:
+        return colours[rows * colours.shape[0] // sides[0]][:, columns * colours.shape[1] // sides[1]]
 
-    return (1 - _OVER) * stretched(picture) + _OVER * stretched(patches)
+    return (1 - _OPACITY) * stretched(picture) + _OPACITY * stretched(patches)
 
 
 def spread(values: list[int], most: int) -> list[int]:
-    """At most `most` of `values`, evenly spread, first and last among them."""
+    """At most `most` of `values`, evenly spread, including the first and the last."""
     if len(values) <= most:
         return values
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]

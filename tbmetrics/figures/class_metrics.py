@@ -1,4 +1,4 @@
-"""The figures of class performance, drawn from a history: who is rare, who fails, since when, and where they go."""
+"""Figures of class performance: how rare each class is, how well it does, since when, and what it is taken for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbmetrics.figures.point_names import name_points
 from tbmetrics.figures.style import (
     COLOURS,
     HATCHES,
@@ -18,6 +17,7 @@ from tbmetrics.figures.style import (
     SMALL,
     label,
     legend,
+    name_points,
     new_figure,
     nothing,
     plain,
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES_SHOWN = 40  # up to so many classes are named on an axis
+NAMES_SHOWN = 40  # classes are named on an axis if there are no more than this
 NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
-_ANYONE = (*GROUPS, UNKNOWN)
+_ALL_GROUPS = (*GROUPS, UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class _View:
 
     def groups(self) -> list[str]:
         """The groups that have classes, head first."""
-        return [g for g in _ANYONE if g in self.classes.groups]
+        return [g for g in _ALL_GROUPS if g in self.classes.groups]
 
     def size(self, group: str) -> int:
         return len(self.classes.groups) if group == ALL else self.classes.groups.count(group)
@@ -86,19 +86,19 @@ def figures(
     """(name, figure) of every figure that `history` has the data for.
 
     Args:
-        history: kept in memory or read from disk.
+        history: from memory or from disk.
         attributes: only these; None = all.
-        step: the validation shown where a figure shows one; None = the last.
+        step: the validation shown by figures of a single one; None = the last.
 
     Raises:
         KeyError: there was no validation at `step`.
     """
     for attribute in sorted(history.class_lists):
         if attributes is None or attribute in attributes:
-            yield from _of_attribute(history, attribute, step)
+            yield from _attribute_figures(history, attribute, step)
 
 
-def _of_attribute(history: History, attribute: str, step: int | None) -> Iterator[tuple[str, Figure]]:
+def _attribute_figures(history: History, attribute: str, step: int | None) -> Iterator[tuple[str, Figure]]:
     tables = history.tables.get(group_table_tag(attribute))
     last = int(tables.steps[-1]) if tables is not None else None
     view = _View(history, history.class_lists[attribute], last if step is None else step)
@@ -134,9 +134,9 @@ def class_distribution(view: _View) -> Figure:
                 linewidth=0.5, label=title,
             )  # fmt: skip
         else:
-            where = np.where(inside, ranked, np.nan)
+            heights = np.where(inside, ranked, np.nan)
             ax.fill_between(
-                positions, 0, where, step="mid", color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
+                positions, 0, heights, step="mid", color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
                 linewidth=0.2, label=title,
             )  # fmt: skip
     positive = ranked[ranked > 0]
@@ -172,18 +172,20 @@ def metrics_by_group(view: _View) -> Figure:
     groups = [*view.groups(), ALL]
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):
-        at = np.arange(len(MEAN_METRICS)) + (i - (len(groups) - 1) / 2) * width
+        x = np.arange(len(MEAN_METRICS)) + (i - (len(groups) - 1) / 2) * width
         values, low, high = (
             np.array([view.group_value(group, m + end) for m in MEAN_METRICS]) for end in ("", "_lower", "_upper")
         )
         title = f"{group} ({view.size(group):,})"
-        ax.bar(at, np.nan_to_num(values), width * 0.94, color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
+        ax.bar(x, np.nan_to_num(values), width * 0.94, color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
                linewidth=0.5, label=title)  # fmt: skip
         whiskers = np.nan_to_num(np.clip([values - low, high - values], 0, None))
-        ax.errorbar(at, np.nan_to_num(values), whiskers, fmt="none", ecolor="#222222", elinewidth=0.8, capsize=2)
-        for x, value, top in zip(at, values, np.fmax(high, values), strict=True):
-            text, y = (f"{value:.2f}", top) if value == value else ("undefined", 0.0)
-            ax.text(x, y + 0.015, text, ha="center", va="bottom", fontsize=7, rotation=90 if value != value else 0)
+        ax.errorbar(x, np.nan_to_num(values), whiskers, fmt="none", ecolor="#222222", elinewidth=0.8, capsize=2)
+        for centre, value, top in zip(x, values, np.fmax(high, values), strict=True):
+            if np.isnan(value):
+                ax.text(centre, 0.015, "undefined", ha="center", va="bottom", fontsize=7, rotation=90)
+            else:
+                ax.text(centre, top + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=7)
     ax.set_xticks(range(len(MEAN_METRICS)), [NAMES[m] for m in MEAN_METRICS], fontsize=NORMAL)
     ax.set_ylim(0, 1.1)
     label(ax, y="mean over the group's classes")
@@ -218,20 +220,20 @@ def metrics_over_steps(view: _View) -> Figure:
 def pr_curves(view: _View) -> Figure:
     """Precision against recall of each group: means over its classes at each threshold."""
     figure, (ax,) = new_figure(f"Precision-recall curves: {view.title}, step {view.step}", width=5.4, height=4.6)
-    drawn = False
+    has_curves = False
     for group in (*view.groups(), ALL):
         series = view.history.pr_curves.get(pr_curve_tag(view.attribute, group))
         if series is None or view.step not in series.steps:
             continue
-        drawn = True
+        has_curves = True
         curve = series.at(int(view.step or 0))
-        called = curve.true_positives + curve.false_positives > 0
+        is_defined = curve.true_positives + curve.false_positives > 0
         title = f"{group} (mean AP {view.group_value(group, 'ap'):.2f})"
         ax.plot(
-            curve.recall[called], curve.precision[called], color=COLOURS[group], linestyle=LINES[group],
+            curve.recall[is_defined], curve.precision[is_defined], color=COLOURS[group], linestyle=LINES[group],
             marker=MARKERS[group], markersize=4, markevery=0.12, linewidth=1.4, label=title,
         )  # fmt: skip
-    if not drawn:
+    if not has_curves:
         nothing(ax, "No class had a positive example in this validation.")
         return figure
     ax.grid(color="#dddddd", linewidth=0.6)
@@ -282,14 +284,14 @@ def f1_by_training_count(view: _View) -> Figure:
 
 def _trend(ax: Axes, counts: FloatArray, f1: FloatArray) -> None:
     edges = np.unique(np.quantile(np.log(counts), np.linspace(0, 1, 11)))
-    which = np.clip(np.searchsorted(edges, np.log(counts), side="right") - 1, 0, max(len(edges) - 2, 0))
-    bins = np.unique(which)
-    middle = [np.exp(np.log(counts[which == b]).mean()) for b in bins]
-    ax.plot(middle, [f1[which == b].mean() for b in bins], color="black", linewidth=1.6, label="mean of a tenth")
+    bin_of_class = np.clip(np.searchsorted(edges, np.log(counts), side="right") - 1, 0, max(len(edges) - 2, 0))
+    bins = np.unique(bin_of_class)
+    middle = [np.exp(np.log(counts[bin_of_class == b]).mean()) for b in bins]
+    ax.plot(middle, [f1[bin_of_class == b].mean() for b in bins], color="black", linewidth=1.6, label="mean of a tenth")
 
 
 def confusion_by_group(view: _View) -> Figure:
-    """Where the examples of each group go: shares of each row, with counts."""
+    """Predicted group of the examples of each true group: shares of each row, with counts."""
     figure, (ax,) = new_figure(f"Predicted group by true group: {view.title}, step {view.step}", width=5.4, height=4.0)
     table = view.history.tables[confusion_tag(view.attribute)].at(int(view.step or 0))
     rows = [i for i, name in enumerate(table.rows) if name in view.groups()]

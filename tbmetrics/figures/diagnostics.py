@@ -1,4 +1,4 @@
-"""The figures of the long-tail diagnostics: the classifier, the training signal, the features, and what would help."""
+"""Figures of the long-tail diagnostics: classifier, training signal and features by class, remedies, findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tbmetrics.figures.point_names import name_points
 from tbmetrics.figures.style import (
     COLOURS,
     MARKERS,
@@ -16,6 +15,7 @@ from tbmetrics.figures.style import (
     SMALL,
     label,
     legend,
+    name_points,
     new_figure,
     nothing,
     plain,
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES_SHOWN = 24  # up to so many classes have their names at the points
+NAMES_SHOWN = 24  # points are named if there are no more classes than this
 _LINES = {
     LOGIT_ADJUSTMENT: ("logit adjustment", "#7b4ea3", "o", "-"),
     TAU_NORMALIZATION: ("τ-normalisation", "#b8860b", "s", "--"),
     CLASS_THRESHOLDS: ("a threshold a class", "#0072b2", "D", ":"),
 }
-_RATIOS = (1e-3, 1e3)  # a ratio beyond is drawn here
+_RATIOS = (1e-3, 1e3)  # ratios are clipped to this range
 _BARS = {0: "#bdbdbd", 1: "#e0a030", 2: "#c8452b"}
 
 
@@ -81,22 +81,22 @@ def figures(
     """(name, figure) of every figure that `history` has the data for.
 
     Args:
-        history: kept in memory or read from disk.
+        history: from memory or from disk.
         attributes: only these; None = all.
         step: the validation shown; None = the last.
-        classes: by attribute, where the history has no class lists.
+        classes: by attribute, for a history without class lists.
 
     Raises:
         KeyError: there was no diagnosis at `step`.
     """
-    for attribute, listed in sorted({**(classes or {}), **history.class_lists}.items()):
+    for attribute, class_list in sorted({**(classes or {}), **history.class_lists}.items()):
         series = history.tables.get(diagnostics_tag(attribute))
         if series is None or (attributes is not None and attribute not in attributes):
             continue
-        at = int(series.steps[-1]) if step is None else step
+        shown = int(series.steps[-1]) if step is None else step
         others = [history.tables.get(tag(attribute)) for tag in (remedies_tag, findings_table_tag)]
-        remedies, findings = (s.at(at) if s is not None and at in s.steps else None for s in others)
-        view = _View(listed, at, series.at(at), remedies, findings)
+        remedies, findings = (s.at(shown) if s is not None and shown in s.steps else None for s in others)
+        view = _View(class_list, shown, series.at(shown), remedies, findings)
         yield f"{attribute}/findings", findings_by_rule(view)
         yield f"{attribute}/classifier_by_class", classifier_by_class(view)
         yield f"{attribute}/training_signal_by_class", training_signal_by_class(view)
@@ -111,7 +111,7 @@ def classifier_by_class(view: _View) -> Figure:
     """Weight norm, bias and mean logits of each class against its training examples."""
     figure, axes = new_figure(f"Classifier: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("weight_norm")).all() and np.isnan(view.column("own_logit")).all():
-        _only_say(axes, "The classifier is not known.")
+        _explain_absence(axes, "The classifier is not known.")
         return figure
     _points(axes[0], view, view.column("weight_norm"), "weight norm")
     _points(axes[1], view, view.column("bias"), "bias")
@@ -120,10 +120,12 @@ def classifier_by_class(view: _View) -> Figure:
 
 
 def training_signal_by_class(view: _View) -> Figure:
-    """What training gave each class, against its training examples."""
+    """Gradient ratio, loss and excess accuracy of each class in training, against its training examples."""
     figure, axes = new_figure(f"What training gives: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("training_accuracy")).all():
-        _only_say(axes, "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop.")
+        _explain_absence(
+            axes, "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop."
+        )
         return figure
     ratio = view.column("gradient_ratio")
     _points(axes[0], view, np.clip(ratio, *_RATIOS), "gradient: positive / negative", log=True, line=1.0)
@@ -134,10 +136,10 @@ def training_signal_by_class(view: _View) -> Figure:
 
 
 def features_by_class(view: _View) -> Figure:
-    """How the classifier's input spreads within a class, and how far the next class is."""
+    """Spread of the classifier's input within each class, and distance to the nearest class."""
     figure, axes = new_figure(f"Features: {view.title}", width=11.0, height=3.8, panels=3)
     if np.isnan(view.column("nc1")).all() and np.isnan(view.column("separation")).all():
-        _only_say(axes, "The classifier's input was not seen\nfor two samples of any two classes.")
+        _explain_absence(axes, "The classifier's input was not seen\nfor two samples of any two classes.")
         return figure
     nc1 = view.column("nc1")
     _points(axes[0], view, np.where(nc1 > 0, nc1, np.nan), "variance within / between classes", log=True)
@@ -146,36 +148,36 @@ def features_by_class(view: _View) -> Figure:
     return figure
 
 
-def _only_say(axes: Sequence[Axes], why: str) -> None:
-    """Why there is nothing to draw, in place of all panels."""
+def _explain_absence(axes: Sequence[Axes], why: str) -> None:
+    """Say in place of all panels why there is nothing to draw."""
     for ax in axes[1:]:
         ax.set_axis_off()
     nothing(axes[0], why)
 
 
 def _points(
-    ax: Axes, view: _View, values: FloatArray, what: str, *, log: bool = False, line: float | None = None
+    ax: Axes, view: _View, values: FloatArray, quantity: str, *, log: bool = False, line: float | None = None
 ) -> None:
-    """Values of the classes against their training examples (or their rank where those are unknown)."""
+    """Values of the classes against their training examples (or their index if those are unknown)."""
     counts = view.classes.counts.astype(np.float64)
-    known = bool((counts >= 0).any())
-    x = np.maximum(counts, 0.7) if known else np.arange(len(counts), dtype=np.float64)
-    usable = np.isfinite(values) & (counts >= 0 if known else True)
+    has_counts = bool((counts >= 0).any())
+    x = np.maximum(counts, 0.7) if has_counts else np.arange(len(counts), dtype=np.float64)
+    usable = np.isfinite(values) & (counts >= 0 if has_counts else True)
     if not usable.any():
-        nothing(ax, f"{what}:\nnot known")
+        nothing(ax, f"{quantity}:\nnot known")
         return
     groups = np.array(view.classes.groups)
-    few = len(counts) <= 200
+    is_sparse = len(counts) <= 200
     if line is not None:
         ax.axhline(line, color="#888888", linewidth=0.8, linestyle=":")
     for group in (*GROUPS, UNKNOWN):
         inside = usable & (groups == group)
         if inside.any():
             ax.scatter(
-                x[inside], values[inside], s=26 if few else 7, color=COLOURS[group], marker=MARKERS[group],
-                alpha=0.85 if few else 0.4, linewidths=0, label=f"{group} ({inside.sum():,})",
+                x[inside], values[inside], s=26 if is_sparse else 7, color=COLOURS[group], marker=MARKERS[group],
+                alpha=0.85 if is_sparse else 0.4, linewidths=0, label=f"{group} ({inside.sum():,})",
             )  # fmt: skip
-    if known:
+    if has_counts:
         ax.set_xscale("log")
     if log and values[usable].max() > 20 * values[usable].min():
         ax.set_yscale("log")
@@ -184,16 +186,16 @@ def _points(
         names = [view.classes.names[i] for i in np.flatnonzero(usable)]
         name_points(ax, names, x[usable], values[usable])
     missing = int((~usable).sum())
-    x_label = "training examples" if known else "class"
-    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=what)
+    x_label = "training examples" if has_counts else "class"
+    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=quantity)
     legend(ax, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=0.8)
 
 
-# ------------------------------------------------------------------------------------------------ in the end
+# ------------------------------------------------------------------------------------- remedies and findings
 
 
 def remedy_curves(view: _View) -> Figure:
-    """Recall of the tail against recall of the head under each remedy, from the model as trained onwards."""
+    """Recall of the tail against recall of the head, as trained and under each remedy."""
     figure, (ax,) = new_figure(f"What would help without training: {view.title}", width=6.6, height=5.0)
     table = view.remedies
     if table is None or np.isnan(table.column("head_recall")).all() or np.isnan(table.column("tail_recall")).all():
@@ -202,10 +204,12 @@ def remedy_curves(view: _View) -> Figure:
     base = table.rows.index("none")
     _cross(ax, table, base, "#222222", "*", "as trained", size=13)
     for remedy, (name, colour, marker, style) in _LINES.items():
-        fixed = [base, *(i for i, row in enumerate(table.rows) if row.startswith(f"{remedy}/") and row[-4:] != "best")]
-        best = table.rows.index(f"{remedy}/best") if f"{remedy}/best" in table.rows else None
-        if best is None or np.isnan(table.column("tail_recall")[best]):
+        best_row = f"{remedy}/best"
+        if best_row not in table.rows or np.isnan(table.column("tail_recall")[table.rows.index(best_row)]):
             continue
+        best = table.rows.index(best_row)
+        fixed_rows = [i for i, row in enumerate(table.rows) if row.startswith(f"{remedy}/") and row != best_row]
+        fixed = [base, *fixed_rows]
         head, tail = (table.column(f"{g}_recall")[fixed] for g in ("head", "tail"))
         if len(fixed) > 1:
             ax.plot(head, tail, color=colour, linestyle=style, linewidth=1.2, zorder=2)
@@ -226,7 +230,7 @@ def remedy_curves(view: _View) -> Figure:
 def _cross(
     ax: Axes, table: Table, row: int, colour: str, marker: str, name: str, *, size: float, alpha: float = 1.0
 ) -> None:
-    """One row of the table with its intervals both ways."""
+    """Draw one row of the table with its intervals in both directions."""
     errors = []
     for group in ("head", "tail"):
         value, low, high = (float(table.column(f"{group}_recall{end}")[row]) for end in ("", "_lower", "_upper"))
@@ -240,7 +244,7 @@ def _cross(
 
 
 def findings_by_rule(view: _View) -> Figure:
-    """The verdict: every rule, whether it found something, and the numbers it compared."""
+    """The verdict: every rule, its severity, and the numbers that it compared."""
     figure, (ax,) = new_figure(f"Verdict: {view.title}", width=7.2, height=3.6)
     table = view.findings
     if table is None:
@@ -248,17 +252,17 @@ def findings_by_rule(view: _View) -> Figure:
         return figure
     rules = table.details.get("rules", {})
     severity = table.column(FINDING_COLUMNS[0]).astype(np.float64)
-    places = np.arange(len(table.rows))[::-1]
-    for place, level, numbers in zip(places, severity, table.values.astype(np.float64), strict=True):
+    positions = np.arange(len(table.rows))[::-1]
+    for y, level, numbers in zip(positions, severity, table.values.astype(np.float64), strict=True):
         if np.isnan(level):
-            ax.text(0.03, place, "could not be told", va="center", fontsize=SMALL, color="#777777", style="italic")
+            ax.text(0.03, y, "could not be told", va="center", fontsize=SMALL, color="#777777", style="italic")
             continue
-        ax.barh(place, max(level, 0.04), 0.62, color=_BARS[int(level)])
-        value, at = numbers[1], numbers[2]
-        text = f"{value:.2f} ({'from' if numbers[3] >= at else 'below'} {at:g})"
-        ax.text(max(level, 0.04) + 0.03, place, text, va="center", fontsize=SMALL)
-    names = [short_title(rules.get(row, {}).get("title", row)) for row in table.rows]
-    ax.set_yticks(places, names, fontsize=NORMAL)
+        ax.barh(y, max(level, 0.04), 0.62, color=_BARS[int(level)])
+        value, noted_at, strong_at = numbers[1:4]
+        text = f"{value:.2f} ({'from' if strong_at >= noted_at else 'below'} {noted_at:g})"
+        ax.text(max(level, 0.04) + 0.03, y, text, va="center", fontsize=SMALL)
+    names = [_short_title(rules.get(row, {}).get("title", row)) for row in table.rows]
+    ax.set_yticks(positions, names, fontsize=NORMAL)
     for tick in ax.get_yticklabels():
         plain(tick)
     ax.set_xticks([0, 1, 2], ["not found", "noted", "strong"], fontsize=NORMAL)
@@ -268,7 +272,6 @@ def findings_by_rule(view: _View) -> Figure:
     return figure
 
 
-def short_title(title: str) -> str:
+def _short_title(title: str) -> str:
     """A rule's title on one line."""
-    line = " ".join(title.split())
-    return line if len(line) <= 44 else line[:43] + "…"
+    return short(" ".join(title.split()), 44)

@@ -1,4 +1,4 @@
-"""The series behind the figures of training dynamics: norms by layer over time, from a history's tables."""
+"""The series behind the figures of training dynamics: norms by layer over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tbmetrics.records.history import History
 
 @dataclass(frozen=True)
 class Times:
-    """When samples were taken: epochs where the history knows them, optimizer steps otherwise.
+    """When samples were taken: in epochs if the history has them, otherwise in optimizer steps.
 
     Attributes:
         x: float64 of shape (samples,).
@@ -29,8 +29,8 @@ class Grid:
 
     Attributes:
         times: of the samples.
-        names: of the layers (modules), in the order of depth.
-        values: float64 of shape (samples, layers), NaN where not measured.
+        names: of the layers (modules), first to last.
+        values: float64 of shape (samples, layers), NaN if not measured.
     """
 
     times: Times
@@ -39,23 +39,23 @@ class Grid:
 
 
 def times_of(history: History, steps: FloatArray) -> Times:
-    """Optimizer steps as epochs, between the ends of epochs that the history holds."""
+    """Optimizer steps as epochs, interpolated between the ends of epochs in the history."""
     ends = history.scalars.get(OPTIMIZER_STEP_TAG)
     if ends is None or not len(ends) or (ends.values <= 0).any():
         return Times(steps.astype(np.float64), "optimizer step")
     epochs = np.concatenate(([ends.steps[0]], ends.steps + 1)).astype(np.float64)
-    reached = np.concatenate(([0.0], ends.values))
-    return Times(np.interp(steps, reached, epochs), "epoch")
+    steps_at_ends = np.concatenate(([0.0], ends.values))
+    return Times(np.interp(steps, steps_at_ends, epochs), "epoch")
 
 
 def layer_norms(history: History, column: str) -> Grid | None:
-    """Norms by module: the root of the sum of squares over its own parameters. None where nothing was measured."""
-    found = _stacked(history, column)
-    return None if found is None else _by_layer(found)
+    """Norms by module: the root of the sum of squares over its direct parameters. None if nothing was measured."""
+    by_parameter = _stacked(history, column)
+    return None if by_parameter is None else _by_layer(by_parameter)
 
 
 def layer_update_ratios(history: History) -> Grid | None:
-    """Norm of what a step changed ÷ norm of the weights, by module; samples without it are left out."""
+    """Norm of a step's change ÷ norm of the weights, by module; samples without it are left out."""
     ratios, weights = _stacked(history, "update_ratio"), _stacked(history, "weight_norm")
     if ratios is None or weights is None:
         return None
@@ -81,18 +81,18 @@ def _owner(parameter: str) -> str:
 
 def _by_layer(grid: Grid) -> Grid:
     layers = list(dict.fromkeys(_owner(name) for name in grid.names))
-    at = np.array([layers.index(_owner(name)) for name in grid.names])
-    known = np.isfinite(grid.values)
-    squares, counts = np.zeros((len(layers), len(known))), np.zeros((len(layers), len(known)))
-    np.add.at(squares, at, np.where(known, grid.values, 0.0).T ** 2)
-    np.add.at(counts, at, known.T)
+    layer_of_parameter = np.array([layers.index(_owner(name)) for name in grid.names])
+    is_finite = np.isfinite(grid.values)
+    squares, counts = np.zeros((len(layers), len(is_finite))), np.zeros((len(layers), len(is_finite)))
+    np.add.at(squares, layer_of_parameter, np.where(is_finite, grid.values, 0.0).T ** 2)
+    np.add.at(counts, layer_of_parameter, is_finite.T)
     norms = np.where(counts > 0, np.sqrt(squares), np.nan).T
     measured = np.isfinite(norms).any(axis=1)
     return Grid(Times(grid.times.x[measured], grid.times.label), tuple(layers), norms[measured])
 
 
 def _stacked(history: History, column: str) -> Grid | None:
-    """Samples × parameters of one column, of every sample; None where none was measured."""
+    """One column of all samples, as samples × parameters; None if nothing was measured."""
     series = history.tables.get(PARAMETERS_TAG)
     if series is None or not len(series):
         return None

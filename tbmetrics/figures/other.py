@@ -1,4 +1,4 @@
-"""Figures of what tbmetrics does not know: scalars, histograms and PR curves of any log, small panels by group."""
+"""Figures of any log: its scalars, histograms and PR curves in small panels, by group of tags."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbmetrics.figures.style import NORMAL, SMALL, new_figure, nothing, plain
+from tbmetrics.figures.style import SMALL, figure_of_panels, nothing, plain
 from tbmetrics.records import FloatArray, Histogram, PRCurve
 from tbmetrics.records.history import History, ScalarSeries, Series
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PANELS = 12  # of a figure; a group with more tags has several figures
+PANELS = 12  # per figure; a group with more tags has several figures
 COLUMNS = 3
-POINTS_SHOWN = 300  # of a line; where there are more, neighbours share one and a band shows their extremes
-STEPS_SHOWN = 120  # of a histogram over steps
+POINTS_SHOWN = 300  # per line; if there are more, neighbours share one and a band shows their extremes
+STEPS_SHOWN = 120  # per histogram over steps
 BINS_SHOWN = 60
 _BLUE, _RED, _GREY = "#0072b2", "#c8452b", "#8c8c8c"
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -28,10 +28,10 @@ _MOMENTS = (("start", _GREY, ":"), ("middle", _BLUE, "--"), ("end", _RED, "-"))
 
 
 def figures(history: History, *, page: int = 1) -> Iterator[tuple[str, Figure]]:
-    """(name, figure) of every scalar, histogram and PR curve in `history`, a panel each.
+    """(name, figure) of the scalars, histograms and PR curves in `history`, with a panel for each tag.
 
-    A name is "kind/group", with "/2" and so on after it for further figures of a group. The tags of one group, by what
-    stands before their first "/", share a figure, or several of `PANELS` panels.
+    Tags with the same part before their first "/" form a group and share a figure, or several of up to `PANELS` panels.
+    A name is "kind/group", followed by "/2" and so on for further figures of a group.
 
     Args:
         history: of any log.
@@ -40,16 +40,19 @@ def figures(history: History, *, page: int = 1) -> Iterator[tuple[str, Figure]]:
     for kind, draw in _PANELS:
         for group, pages in paged(getattr(history, kind)).items():
             for number, tags in enumerate(pages, start=page):
-                some = {tag: getattr(history, kind)[tag] for tag in tags}
-                yield f"{kind}/{group}{f'/{number}' if number > 1 else ''}", _panels(group, some, draw)
+                by_tag = {tag: getattr(history, kind)[tag] for tag in tags}
+                yield f"{kind}/{group}{f'/{number}' if number > 1 else ''}", _panels(group, by_tag, draw)
 
 
 def paged(tags: Iterable[str]) -> dict[str, list[list[str]]]:
-    """Tags by group, layer2 before layer10, as many together as a figure has panels."""
+    """Tags by group in natural order (layer2 before layer10), divided among figures of `PANELS` panels."""
     by_group: dict[str, list[str]] = {}
     for tag in sorted(tags, key=_natural):
         by_group.setdefault(tag.partition("/")[0], []).append(tag)
-    return {group: [all_[i : i + PANELS] for i in range(0, len(all_), PANELS)] for group, all_ in by_group.items()}
+    return {
+        group: [group_tags[i : i + PANELS] for i in range(0, len(group_tags), PANELS)]
+        for group, group_tags in by_group.items()
+    }
 
 
 def _natural(tag: str) -> list[tuple[int, str]]:
@@ -59,12 +62,9 @@ def _natural(tag: str) -> list[tuple[int, str]]:
 def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None]) -> Figure:
     columns = min(COLUMNS, len(by_tag))
     rows = -(-len(by_tag) // columns)
-    width = 5.2 if columns == 1 else 3.3 * columns
-    figure, _ = new_figure("", width=width, height=(3.2 if columns == 1 else 2.4) * rows + 0.5)
-    figure.clear()
-    plain(figure.suptitle(_cut(group, int(12 * width)), fontsize=NORMAL + 2))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, (tag, series) in zip(grid, by_tag.items(), strict=False):
+    width, height = (5.2, 3.2 * rows + 0.5) if columns == 1 else (3.3 * columns, 2.4 * rows + 0.5)
+    figure, axes = figure_of_panels(_cut(group, int(12 * width)), len(by_tag), columns, width, height)
+    for ax, (tag, series) in zip(axes, by_tag.items(), strict=True):
         ax.tick_params(labelsize=SMALL - 1)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(color="#e2e2e2", linewidth=0.5)
@@ -73,13 +73,11 @@ def _panels(group: str, by_tag: dict[str, Any], draw: Callable[[Axes, Any], None
         name = tag.partition("/")[2] or tag
         plain(ax.set_xlabel(ax.get_xlabel() or "step", fontsize=SMALL))
         plain(ax.set_title(_cut(name, 38 if columns > 1 else 60), fontsize=SMALL))
-    for ax in grid[len(by_tag) :]:
-        ax.set_axis_off()
     return figure
 
 
 def _cut(name: str, most: int) -> str:
-    """A long name without its middle: both ends tell tags apart."""
+    """A long name without its middle: tags differ at both ends."""
     line = "".join(c if c.isprintable() else " " for c in name)
     return line if len(line) <= most else f"{line[: most // 2 - 1]}…{line[-(most - most // 2) :]}"
 
@@ -89,20 +87,20 @@ def _cut(name: str, most: int) -> str:
 
 def _scalars(ax: Axes, series: ScalarSeries) -> None:
     steps, values = series.steps.astype(np.float64), series.values
-    known = np.isfinite(values)
-    if not known.any():
+    is_finite = np.isfinite(values)
+    if not is_finite.any():
         nothing(ax, "no finite value")
         return
     if len(steps) > POINTS_SHOWN:
         _thinned_line(ax, steps, values)
     else:
         marker = "o" if len(steps) <= 30 else ""
-        ax.plot(steps, np.where(known, values, np.nan), color=_BLUE, linewidth=1.3, marker=marker, markersize=3)
-    lost = ~known
-    if lost.any():
-        ax.plot(steps[lost], np.zeros(lost.sum()), "x", color=_RED, markersize=4, transform=ax.get_xaxis_transform())
-        ax.set_xlabel(f"step (×: {lost.sum():,} not finite)")
-    _few_steps(ax, steps)
+        ax.plot(steps, np.where(is_finite, values, np.nan), color=_BLUE, linewidth=1.3, marker=marker, markersize=3)
+    gaps = steps[~is_finite]
+    if len(gaps):
+        ax.plot(gaps, np.zeros(len(gaps)), "x", color=_RED, markersize=4, transform=ax.get_xaxis_transform())
+        ax.set_xlabel(f"step (×: {len(gaps):,} not finite)")
+    _step_ticks(ax, steps)
 
 
 def _thinned_line(ax: Axes, steps: FloatArray, values: FloatArray) -> None:
@@ -116,7 +114,7 @@ def _thinned_line(ax: Axes, steps: FloatArray, values: FloatArray) -> None:
     ax.plot(x, middle, color=_BLUE, linewidth=1.1)
 
 
-def _few_steps(ax: Axes, steps: FloatArray) -> None:
+def _step_ticks(ax: Axes, steps: FloatArray) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if len(steps) <= 4:
@@ -129,9 +127,9 @@ def _few_steps(ax: Axes, steps: FloatArray) -> None:
 
 
 def _histograms(ax: Axes, series: Series[Histogram]) -> None:
-    """Quantiles over steps; of a single step, the histogram."""
+    """Quantiles over steps, or the histogram itself if there is a single step."""
     if len(series) == 1:
-        _one_histogram(ax, series[0])
+        _single_histogram(ax, series[0])
         return
     shown = np.unique(np.linspace(0, len(series) - 1, STEPS_SHOWN).round().astype(int))
     spread = np.array([_quantiles(series[int(i)]) for i in shown])
@@ -142,21 +140,21 @@ def _histograms(ax: Axes, series: Series[Histogram]) -> None:
     ax.fill_between(steps, spread[:, 0], spread[:, 4], color=_BLUE, alpha=0.16, linewidth=0, label="90 %")
     ax.fill_between(steps, spread[:, 1], spread[:, 3], color=_BLUE, alpha=0.34, linewidth=0, label="50 %")
     ax.plot(steps, spread[:, 2], color=_BLUE, linewidth=1.4, label="median")
-    found = ax.legend(fontsize=SMALL - 2, frameon=False, ncols=3, loc="upper center", handlelength=1.2)
-    found.set_zorder(1)
+    legend = ax.legend(fontsize=SMALL - 2, frameon=False, ncols=3, loc="upper center", handlelength=1.2)
+    legend.set_zorder(1)
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.18 * (high - low))
-    _few_steps(ax, steps)
+    _step_ticks(ax, steps)
 
 
-def _one_histogram(ax: Axes, histogram: Histogram) -> None:
-    """The counts on even bins: buckets of a log may be a thousand times narrower near zero than elsewhere."""
+def _single_histogram(ax: Axes, histogram: Histogram) -> None:
+    """The counts on even bins: logged buckets may be a thousand times narrower near zero than elsewhere."""
     edges, cumulative = _cumulative(histogram)
     if not cumulative[-1] > 0:
         nothing(ax, "no values")
         return
-    held = np.flatnonzero(np.diff(cumulative))
-    low, high = edges[held[0]], edges[held[-1] + 1]
+    filled_buckets = np.flatnonzero(np.diff(cumulative))
+    low, high = edges[filled_buckets[0]], edges[filled_buckets[-1] + 1]
     if low == high:
         nothing(ax, f"all values are {low:.4g}")
         return
@@ -167,13 +165,13 @@ def _one_histogram(ax: Axes, histogram: Histogram) -> None:
 
 
 def _cumulative(histogram: Histogram) -> tuple[FloatArray, FloatArray]:
-    """(ascending edges, values up to each), both of shape (buckets + 1,)."""
+    """(ascending edges, number of values up to each), both of shape (buckets + 1,)."""
     edges = np.concatenate(([histogram.minimum], np.minimum(histogram.limits, histogram.maximum)))
     return np.maximum.accumulate(np.nan_to_num(edges)), np.concatenate(([0.0], np.cumsum(histogram.counts)))
 
 
 def _quantiles(histogram: Histogram) -> FloatArray:
-    """Values below which 5, 25, 50, 75 and 95 % lie, counts spread evenly within their buckets."""
+    """The `_QUANTILES` of the values, which are taken as evenly spread within each bucket."""
     edges, cumulative = _cumulative(histogram)
     total = cumulative[-1]
     if not np.isfinite(total) or total <= 0:
@@ -186,14 +184,13 @@ def _quantiles(histogram: Histogram) -> FloatArray:
 
 def _pr_curves(ax: Axes, series: Series[PRCurve]) -> None:
     """The curve at the start, in the middle and at the end."""
-    moments = {0: 0, len(series) // 2: 1, len(series) - 1: 2}
-    for at, look in moments.items():
-        name, colour, style = _MOMENTS[look]
-        curve = series[at]
-        called = curve.true_positives + curve.false_positives > 0
-        step = int(series.steps[at])
+    look_by_index = dict(zip((0, len(series) // 2, len(series) - 1), _MOMENTS, strict=True))
+    for index, (name, colour, style) in look_by_index.items():
+        curve = series[index]
+        is_defined = curve.true_positives + curve.false_positives > 0
+        step = int(series.steps[index])
         text = f"{name}: step {step}" if len(series) > 1 else f"step {step}"
-        ax.plot(curve.recall[called], curve.precision[called], style, color=colour, linewidth=1.3, label=text)
+        ax.plot(curve.recall[is_defined], curve.precision[is_defined], style, color=colour, linewidth=1.3, label=text)
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.04))
     ax.set_xlabel("recall")
     plain(ax.set_ylabel("precision", fontsize=SMALL))

@@ -1,4 +1,4 @@
-"""Heat maps and images in rows and columns: drawn during training, so by hand, for a few hundredths of a second."""
+"""Images in rows and columns: heat maps and contact sheets, laid out by hand so that drawing them costs little."""
 
 from __future__ import annotations
 
@@ -8,29 +8,36 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.figures.style import LARGE, NORMAL, SMALL, empty_figure, plain
+from tbmetrics.figures.style import LARGE, NORMAL, SMALL, empty_figure, plain, short
 
 if TYPE_CHECKING:
     from matplotlib.cm import ScalarMappable
+    from matplotlib.figure import Figure
 
 _TITLE, _GAP, _RIGHT, _BAR, _BAR_GAP, _TICK = 0.34, 0.08, 0.85, 0.17, 0.14, 0.05
 _LEAST_WIDTH = 4.4
 
+MOST_COLUMNS = 8  # of a contact sheet
+_TILE, _TILE_GAP, _SHEET_TITLE, _LINE_HEIGHT = 1.35, 0.1, 0.4, 0.125  # inches
+_LINE = 18  # characters under a tile
+_KEY = 0.16  # inches for the line that explains the colours
+_LEAST_SIDE, _OPACITY = 96, 0.6  # of the patches over an image
+
 
 class PanelGrid:
-    """Square panels of one size, and a bar of colours on the right.
+    """Square panels of one size, and a colour bar on the right.
 
-    All of it lies in one axes whose unit is the inch: axes, ticks and a layout for each panel would take most of the
-    time.
+    All of it lies in one axes whose unit is the inch: drawing axes, ticks and a layout for each panel would take most
+    of the time.
 
     Args:
         title: of the figure.
         count: panels; the last row may have fewer than `columns`.
         columns: panels in a row.
         size: of a panel.
-        left, below: room for what the edges are labelled with.
+        left, below: room for the labels at the edges.
         above: room above every row, for the titles of panels.
-        first_above: more of it above the first row.
+        first_above: additional room above the first row.
 
     Attributes:
         figure: drawn by Agg, with no trace in pyplot.
@@ -54,46 +61,48 @@ class PanelGrid:
         self._bar_left = across + _BAR_GAP
         self._text(width / 2, height - 0.1, title, size=LARGE, va="top")
 
-    def image(self, panel: int, values: NDArray[Any], title: str = "", title_size: float = NORMAL, **how: Any) -> Any:
-        """Fills a panel with values by colour, or with (height, width, 3) colours."""
+    def image(
+        self, panel: int, values: NDArray[Any], title: str = "", title_size: float = NORMAL, **options: Any
+    ) -> Any:
+        """Draw values by colour, or (height, width, 3) colours, in a panel; return matplotlib's image."""
         left, bottom = self._corner(panel)
         frame = (left, left + self._size, bottom, bottom + self._size)
-        found = self._ax.imshow(values, extent=frame, aspect="auto", interpolation="nearest", **how)
+        drawn = self._ax.imshow(values, extent=frame, aspect="auto", interpolation="nearest", **options)
         self._frame(left, bottom, self._size, self._size)
         if title:
             self._text(left + self._size / 2, bottom + self._size + 0.05, title, size=title_size, va="bottom")
-        return found
+        return drawn
 
     def name_rows(self, names: Sequence[str]) -> None:
-        """Says on the left what each row is."""
+        """Name the rows on the left."""
         for row, name in enumerate(names):
             middle = self._corner(row * self._columns)[1] + self._size / 2
             self._text(self._left - 0.16, middle, name, rotation=90)
 
-    def label_left(self, length: int, names: Sequence[str], what: str) -> None:
-        """The rows of the heat maps, at the panels on the left: their names, or numbers where there are none."""
+    def label_left(self, length: int, names: Sequence[str], axis_label: str) -> None:
+        """Label the rows of the leftmost heat maps with `names`, or with numbers if there are none."""
         for panel in range(0, self._count, self._columns):
             left, bottom = self._corner(panel)
             for place, text in _labels(length, names):
                 y = bottom + self._size * (1 - place)
                 self._lines([left - _TICK, left], [y, y])
                 self._text(left - _TICK - 0.03, y, text, size=SMALL - 1, ha="right")
-            self._text(0.14, bottom + self._size / 2, what, rotation=90)
+            self._text(0.14, bottom + self._size / 2, axis_label, rotation=90)
 
-    def label_below(self, length: int, names: Sequence[str], what: str) -> None:
-        """The columns of the heat maps, below the panels with none below them."""
+    def label_below(self, length: int, names: Sequence[str], axis_label: str) -> None:
+        """Label the columns of the lowest heat maps with `names`, or with numbers if there are none."""
         for panel in range(max(0, self._count - self._columns), self._count):
             left, bottom = self._corner(panel)
-            lowest = panel // self._columns == (self._count - 1) // self._columns
+            is_last_row = panel // self._columns == (self._count - 1) // self._columns
             for place, text in _labels(length, names):
                 x = left + self._size * place
                 self._lines([x, x], [bottom - _TICK, bottom])
                 self._text(x, bottom - _TICK - 0.03, text, size=SMALL - 1, va="top", rotation=90 if names else 0)
-            if lowest:
-                self._text(left + self._size / 2, bottom - self._foot + 0.06, what, va="bottom")
+            if is_last_row:
+                self._text(left + self._size / 2, bottom - self._foot + 0.06, axis_label, va="bottom")
 
     def bar(self, colours: ScalarMappable, text: str, low: float, high: float) -> None:
-        """The scale of `colours` from `low` to `high`."""
+        """Draw the scale of `colours` from `low` to `high`."""
         from matplotlib.ticker import MaxNLocator
 
         height = 0.8 * (self._top - self._foot)
@@ -133,10 +142,90 @@ class PanelGrid:
 
 
 def _labels(length: int, names: Sequence[str]) -> list[tuple[float, str]]:
-    """Places in 0..1 along an edge of so many cells, and what stands there."""
+    """(position in 0..1, text) of the labels along an edge of `length` cells."""
     from matplotlib.ticker import MaxNLocator
 
     if names:
         return [((i + 0.5) / length, name) for i, name in enumerate(names) if i < length]
     ticks = MaxNLocator(6, integer=True).tick_values(0, max(length - 1, 1))
     return [((tick + 0.5) / length, f"{tick:.0f}") for tick in ticks if 0 <= tick < length]
+
+
+# ---------------------------------------------------------------------------------------------- contact sheets
+
+
+def contact_sheet(
+    images: Sequence[NDArray[np.uint8]],
+    captions: Sequence[str],
+    title: str,
+    attention: NDArray[np.floating] | None = None,
+) -> Figure:
+    """All `images` in one figure, each with its caption.
+
+    Args:
+        images: uint8 (height, width, 3), at least one; small ones are shown pixel by pixel.
+        captions: one per image.
+        title: of the sheet.
+        attention: weights of the patches of each image, (images, rows, columns); the image is then repeated below in
+            grey, with patches above the even share in orange and patches below it in purple.
+    """
+    columns = min(MOST_COLUMNS, len(images))
+    rows = -(-len(images) // columns)
+    lines = [_lines(caption) for caption in captions]
+    tiles = _TILE if attention is None else 2 * _TILE + _TILE_GAP / 2
+    pitch = tiles + _LINE_HEIGHT * max(map(len, lines)) + _TILE_GAP  # of rows; all in inches
+    key = 0.0 if attention is None else _KEY
+    width = max((_TILE + _TILE_GAP) * columns + _TILE_GAP, _LEAST_WIDTH)
+    height = pitch * rows + _SHEET_TITLE + key
+    figure = empty_figure(width, height)
+    plain(figure.text(0.5, 1 - 0.5 * _SHEET_TITLE / height, title, fontsize=LARGE, ha="center", va="center"))
+    ax = figure.add_axes((0, 0, 1, 1))  # one for all images: an axes for each would take ten times as long to draw
+    ax.set_axis_off()
+    for i, image in enumerate(images):
+        left, top = _TILE_GAP + (_TILE + _TILE_GAP) * (i % columns), height - _SHEET_TITLE - pitch * (i // columns)
+        wide, high = _fitted(image)
+        middle = left + _TILE / 2
+        shown: list[NDArray[Any]] = [image] if attention is None else [image, laid_over(image, attention[i])]
+        for row, picture in enumerate(shown):
+            upper = top - row * (high + _TILE_GAP / 2)
+            extent = (middle - wide / 2, middle + wide / 2, upper - high, upper)
+            ax.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
+        plain(ax.text(middle, top - tiles - 0.04, "\n".join(lines[i]), fontsize=7, ha="center", va="top"))
+    if attention is not None:
+        text = "below each: attention on its patches; orange: more than the even share, purple: less"
+        ax.text(width / 2, _TILE_GAP / 2, text, fontsize=7, ha="center", va="bottom")
+    ax.set(xlim=(0, width), ylim=(0, height))
+    return figure
+
+
+def laid_over(image: NDArray[np.uint8], weights: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The image in grey under the coloured weights of its patches: (height, width, 3) in 0..1, at least 96 a side."""
+    from matplotlib import colormaps
+
+    scale = max(1, -(-_LEAST_SIDE // min(image.shape[:2])))
+    grey = np.repeat(np.repeat(image.mean(axis=2) / 255, scale, axis=0), scale, axis=1)
+    excess = weights * weights.size / max(float(weights.sum()), 1e-12) - 1  # over the even share
+    reach = float(np.abs(excess).max()) or 1.0
+    colours = colormaps["PuOr_r"](0.5 + 0.5 * excess / reach)[..., :3]
+    rows, columns = (
+        np.minimum(np.arange(side) * patches // side, patches - 1)
+        for side, patches in zip(grey.shape, weights.shape, strict=True)
+    )
+    return _OPACITY * colours[rows][:, columns] + (1 - _OPACITY) * grey[..., None]
+
+
+def _fitted(image: NDArray[np.uint8]) -> tuple[float, float]:
+    """Width and height in inches of an image that fills a tile and keeps its proportions."""
+    height, width = image.shape[:2]
+    return _TILE * min(1.0, width / height), _TILE * min(1.0, height / width)
+
+
+def _lines(caption: str) -> list[str]:
+    """`caption` in lines of a tile's width, broken at its arrows, commas and spaces."""
+    lines = [""]
+    for word in caption.split(" "):
+        fits = len(lines[-1]) + 1 + len(word) <= _LINE
+        if lines[-1] and not fits:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {short(word)}".strip()
+    return lines

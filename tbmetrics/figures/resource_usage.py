@@ -1,4 +1,4 @@
-"""The figures of resource usage, drawn from a history: where time goes, how fast training is, what it holds."""
+"""Figures of resource usage: time by component, throughput, memory, and a typical step."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.figures.resource_history import (
+from tbmetrics.figures.resource_data import (
     OTHER,
     TAG,
     Components,
+    Span,
     batch_points,
     last_value,
     memory_series,
     read_components,
     read_typical_step,
 )
-from tbmetrics.figures.step_timeline import Span
 from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, pixels, plain, short
 from tbmetrics.records import FloatArray, IntArray
 from tbmetrics.records.history import History, ScalarSeries
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-EPOCHS_NAMED = 12  # more epochs than this have ticks at some of them only
+EPOCHS_NAMED = 12  # if there are more epochs, only some of them have ticks
 BARS_SHOWN = 60  # more epochs than this are drawn as areas
-LABELLED_SHARE = 0.1  # smaller slices of the pie are named in the bars beside it only
+LABELLED_SHARE = 0.1  # smaller slices of the pie are only named in the bars beside it
 
 #: Okabe and Ito (2008), in an order that keeps neighbours apart; black and the lightest are left out.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4ea3", "#a08f1f")
@@ -49,8 +49,8 @@ def figures(history: History, *, step: int | None = None) -> Iterator[tuple[str,
     """(name, figure) of every figure that `history` has the data for.
 
     Args:
-        history: kept in memory or read from disk.
-        step: the epoch shown where a figure shows one; None = the last.
+        history: from memory or from disk.
+        step: the epoch shown by figures of a single one; None = the last.
 
     Raises:
         KeyError: nothing was recorded at that epoch.
@@ -102,11 +102,13 @@ def component_times(components: Components) -> Figure:
 
 
 def component_shares(components: Components, step: int | None) -> Figure:
-    """Share of each component in one epoch, as a pie and, to be compared, as bars."""
-    at = components.index_of(step)
-    seconds = components.seconds[:, at]
+    """Share of each component in one epoch, as a pie and as bars, which compare better."""
+    index = components.index_of(step)
+    seconds = components.seconds[:, index]
     shares = seconds / seconds.sum() if seconds.sum() > 0 else np.zeros(len(seconds))
-    figure, (pie, bars) = new_figure(f"Share of time, epoch {components.epochs[at]}", width=9.6, height=3.6, panels=2)
+    figure, (pie, bars) = new_figure(
+        f"Share of time, epoch {components.epochs[index]}", width=9.6, height=3.6, panels=2
+    )
     if shares.any():
         _draw_pie(pie, components, shares)
     else:
@@ -147,25 +149,25 @@ def throughput(history: History) -> Figure:
 
 
 def memory(history: History) -> Figure:
-    """Memory over epochs: the device's allocator where there is one, and the process on the host."""
+    """Memory over epochs: the device's allocator, if there is one, and the process on the host."""
     figure, (ax,) = new_figure("Memory", width=7.2)
-    found = memory_series(history)
-    most = max(float(np.nanmax(series.values)) for series in found.values())
-    unit, name = _byte_unit(most)
-    for key, series in found.items():
-        title, colour, line, marker = _MEMORY_LINES[key]
+    series_by_name = memory_series(history)
+    most = max(float(np.nanmax(series.values)) for series in series_by_name.values())
+    unit, unit_name = _byte_unit(most)
+    for name, series in series_by_name.items():
+        title, colour, line, marker = _MEMORY_LINES[name]
         ax.plot(
             series.steps, series.values / unit, line, color=colour, marker=_marker(series, marker), markersize=4,
             label=title,
         )  # fmt: skip
-    label(ax, x="Epoch", y=f"Memory ({name})")
-    _epoch_axis(ax, np.concatenate([series.steps for series in found.values()]), most / unit)
+    label(ax, x="Epoch", y=f"Memory ({unit_name})")
+    _epoch_axis(ax, np.concatenate([series.steps for series in series_by_name.values()]), most / unit)
     _legend_beside(ax)
     return figure
 
 
 def memory_by_batch_size(history: History, sizes: FloatArray, peaks: FloatArray) -> Figure:
-    """Memory against the batch size as measured, with the fitted line and what fits, where they are known."""
+    """Measured memory against batch size, with the fitted line and the capacity if they are known."""
     figure, (ax,) = new_figure("Memory by batch size", width=7.2)
     fit = {name: last_value(history, f"{TAG}/batch_memory/{name}") for name in _FIT}
     unit, name = _byte_unit(float(peaks.max()))
@@ -201,25 +203,24 @@ def _largest_batch(fit: dict[str, float]) -> str:
 
 
 def typical_step(spans: Sequence[Span], seconds: float, components: Components | None) -> Figure:
-    """What happens when in a step of middle length: one bar for each time that a component ran.
+    """Timeline of a step of median length: a bar for each time that a component ran.
 
     Args:
         spans: components that ran, at least one.
         seconds: length of the step.
-        components: for the same colours as in the other figures.
+        components: gives the colours of the other figures.
     """
     names = list(dict.fromkeys(name for name, _, _ in spans))
     figure, (ax,) = new_figure(f"A typical step: {_seconds(seconds)}", width=7.2, height=1.6 + 0.34 * len(names))
-    scale, unit = (1.0, "s") if seconds >= 1 else (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+    scale, unit = _time_unit(seconds)
     for name, began, ended in spans:
         style = {"linewidth": 0.5, **_style(components, name)}
         ax.barh(names.index(name), (ended - began) * scale, 0.6, began * scale, **style)
     for row, name in enumerate(names):
-        of_name = [(began, ended) for n, began, ended in spans if n == name]
-        taken, last = sum(ended - began for began, ended in of_name), max(ended for _, ended in of_name)
-        at = (last * scale, row)
+        runs = [span for span in spans if span.name == name]
+        taken, last = sum(run.ended - run.began for run in runs), max(run.ended for run in runs)
         text = f"{taken * scale:,.3g} {unit}"
-        plain(ax.annotate(text, at, (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
+        plain(ax.annotate(text, (last * scale, row), (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
     _name_rows(ax, names)
     ax.set_xlim(0, seconds * scale * 1.14)
     ax.axvline(seconds * scale, color=_REST_COLOUR, linestyle=":")
@@ -240,6 +241,13 @@ def _in_bytes(value: float) -> tuple[float, str]:
     return value / unit, name
 
 
+def _time_unit(seconds: float) -> tuple[float, str]:
+    """(units in a second, name) of the unit to show `seconds` in."""
+    if seconds >= 1:
+        return 1.0, "s"
+    return (1e3, "ms") if seconds >= 1e-3 else (1e6, "µs")
+
+
 def _seconds(value: float) -> str:
     return f"{value:,.1f} s" if value >= 1 else f"{value * 1e3:,.3g} ms"
 
@@ -249,12 +257,12 @@ def _marker(series: Sequence[Any] | ScalarSeries, marker: str) -> str:
 
 
 def _style(components: Components | None, name: str) -> dict[str, Any]:
-    """Colour and hatch of a component, the same in every figure; what has no place of its own is grey."""
+    """Colour and hatch of a component, the same in every figure; grey for `other` and those added to it."""
     names = components.names if components is not None else ()
     if name == OTHER or name not in names:
         return {"facecolor": _REST_COLOUR, "hatch": "", "edgecolor": "white"}
-    at = names.index(name) % len(_COLOURS)
-    return {"facecolor": _COLOURS[at], "hatch": _HATCHES[at], "edgecolor": "white"}
+    index = names.index(name) % len(_COLOURS)
+    return {"facecolor": _COLOURS[index], "hatch": _HATCHES[index], "edgecolor": "white"}
 
 
 def _legend_beside(ax: Axes, *, reverse: bool = False) -> None:
@@ -262,7 +270,7 @@ def _legend_beside(ax: Axes, *, reverse: bool = False) -> None:
 
 
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
-    """Names the rows of horizontal bars, the first on top."""
+    """Name the rows of horizontal bars, the first on top."""
     ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=NORMAL)
     for tick in ax.get_yticklabels():
         plain(tick)
@@ -271,15 +279,15 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
 
 
 def _epoch_axis(ax: Axes, epochs: IntArray, most: float) -> None:
-    """Whole epochs, a little air around few of them, and values from zero up."""
+    """Ticks at whole epochs, a margin that is wider if they are few, and values from zero up."""
     from matplotlib.ticker import MaxNLocator
 
     if len(epochs) <= EPOCHS_NAMED:
         ax.set_xticks(np.unique(epochs))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    air = 1.2 if np.ptp(epochs) < 3 else 0.6
-    ax.set_xlim(epochs.min() - air, epochs.max() + air)
+    margin = 1.2 if np.ptp(epochs) < 3 else 0.6
+    ax.set_xlim(epochs.min() - margin, epochs.max() + margin)
     ax.set_ylim(0, most * 1.1 or 1)
 
 

@@ -1,14 +1,16 @@
-"""The look that all figures share: palette, hatches and markers by group, sizes, and text that is only ever text."""
+"""The look that all figures share: palette, hatches and markers by group, sizes, and names as plain text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN
+from tbmetrics.figures.output import png
+from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,29 +32,41 @@ LINES = {HEAD: "-", MEDIUM: "--", TAIL: "-.", UNKNOWN: ":", ALL: "-", GAP: "-"}
 SMALL, NORMAL, LARGE = 8, 9, 11
 _LONGEST_NAME = 28
 
+_Box = tuple[float, float, float, float]
+
 
 def new_figure(
     title: str, *, width: float = 6.4, height: float = 4.0, panels: int = 1
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes side by side, drawn by Agg, with no trace in pyplot."""
-    figure = empty_figure(width, height, layout="constrained")
-    axes = figure.subplots(1, panels, squeeze=False)[0]
-    plain(figure.suptitle(title, fontsize=LARGE))
+    figure, axes = figure_of_panels(title, panels, panels, width, height)
     for ax in axes:
         ax.tick_params(labelsize=SMALL)
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(axis="y", color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
-    return figure, list(axes)
+    return figure, axes
+
+
+def figure_of_panels(
+    title: str, panels: int, columns: int, width: float, height: float
+) -> tuple[Figure, Sequence[Axes]]:
+    """A figure with `panels` axes in rows of `columns`, without further style, drawn by Agg."""
+    figure = empty_figure(width, height, layout="constrained")
+    plain(figure.suptitle(title, fontsize=LARGE))
+    axes = figure.subplots(-(-panels // columns), columns, squeeze=False).ravel()
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+    return figure, list(axes[:panels])
 
 
 def empty_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
     """A figure without axes, in inches, drawn by Agg, with no trace in pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    from tbmetrics.figures.shown import ShownFigure
-
-    figure = ShownFigure(figsize=(width, height), layout=layout, facecolor="white")
+    figure: Any = Figure(figsize=(width, height), layout=layout, facecolor="white")
+    figure._repr_png_ = partial(png, figure)  # Jupyter alone shows only figures that pyplot knows
     FigureCanvasAgg(figure)
     return figure
 
@@ -66,7 +80,7 @@ def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
 
 
 def plain(text: Any) -> Any:
-    """Makes a matplotlib text show its characters as they are: a name with `$` is a name, not mathematics."""
+    """Show the characters of a matplotlib text as they are: `$` in a name does not begin mathematics."""
     text.set_parse_math(False)
     return text
 
@@ -81,18 +95,42 @@ def label(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
 
 def legend(ax: Axes, **options: Any) -> None:
     """A legend whose entries are plain text."""
-    found = ax.legend(fontsize=SMALL, frameon=False, **options)
-    for text in found.get_texts():
+    for text in ax.legend(fontsize=SMALL, frameon=False, **options).get_texts():
         plain(text)
 
 
 def short(name: str, most: int = _LONGEST_NAME) -> str:
-    """`name` on one line, printable, cut where it is long."""
+    """`name` on one line, printable, cut to `most` characters."""
     line = "".join(c if c.isprintable() else " " for c in name)
     return line if len(line) <= most else line[: most - 1] + "…"
 
 
 def nothing(ax: Axes, message: str) -> None:
-    """Says in the middle of the axes why they are empty."""
+    """Say in the middle of empty axes why they are empty."""
     ax.set_axis_off()
     plain(ax.text(0.5, 0.5, message, ha="center", va="center", fontsize=NORMAL, transform=ax.transAxes, wrap=True))
+
+
+def name_points(ax: Axes, names: Sequence[str], x: FloatArray, y: FloatArray) -> None:
+    """Write names beside the points of a scatter plot; a name without room is left out.
+
+    Args:
+        ax: with its scales and limits set.
+        names: one per point.
+        x, y: coordinates of the points, (points,).
+    """
+    taken: list[_Box] = []
+    for name, *point in zip(map(short, names), x.tolist(), y.tolist(), strict=True):
+        across, up = ax.transData.transform(point)
+        width, height = 5.2 * len(name), 12.0
+        for dx, dy in ((6.0, 5.0), (-6.0 - width, 5.0), (6.0, -15.0), (-6.0 - width, -15.0)):
+            box = (across + dx, up + dy, across + dx + width, up + dy + height)
+            if ax.bbox.x0 <= box[0] and box[2] <= ax.bbox.x1 and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                offset = (dx * 0.72, dy * 0.72)  # in points, of which 72 make matplotlib's 100 pixels
+                plain(ax.annotate(name, (point[0], point[1]), xytext=offset, textcoords="offset points", fontsize=7))
+                break
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]

@@ -1,4 +1,4 @@
-"""The figures of training dynamics, drawn from a history: gradient flow, what steps change, which units are dead."""
+"""Figures of training dynamics: gradient norms, update ratios, weights and activations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbmetrics.figures.dynamics_data import Grid, Times, activations, layer_norms, layer_update_ratios, times_of
-from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, plain, short
+from tbmetrics.figures.style import NORMAL, SMALL, figure_of_panels, label, legend, new_figure, plain, short
 from tbmetrics.records import FloatArray, Histogram, untag_part
 from tbmetrics.records.history import History
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LINES_SHOWN = 20  # layers with a line of their own
 CHANGES_SHOWN = 10
-NAMES_SHOWN = 40  # up to so many layers are named on an axis
+NAMES_SHOWN = 40  # layers named on an axis
 COLUMNS_SHOWN = 300  # of the heat map; further samples share one
 POINTS_SHOWN = 150  # of a line; further samples share one
 WEIGHTS_SHOWN = 6
@@ -46,12 +46,12 @@ def figures(history: History) -> Iterator[tuple[str, Figure]]:
 
 
 def gradient_flow(grid: Grid) -> Figure:
-    """Gradient norm over time, a line for each of the layers with the largest, and their common norm."""
+    """Gradient norm over time: a line for each of the layers with the largest, and one for all layers."""
     figure, (ax,) = new_figure("Gradient flow: norm of each layer's gradient", width=8.2, height=4.6)
     grid, marker = _readable(grid)
-    for line, (at, colour) in enumerate(_picked(_medians(grid.values), LINES_SHOWN)):
-        look = {"color": colour, "lw": 1.2, "label": _name(grid, at), **marker}
-        ax.plot(grid.times.x, _positive(grid.values[:, at]), _STYLES[line % 4], **look)
+    for line, (layer, colour) in enumerate(_picked(_medians(grid.values), LINES_SHOWN)):
+        look = {"color": colour, "lw": 1.2, "label": _short(grid.names[layer]), **marker}
+        ax.plot(grid.times.x, _positive(grid.values[:, layer]), _STYLES[line % 4], **look)
     ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, label="all layers", **marker)
     _log(ax)
     _threshold(ax, VANISHING, "below: may be vanishing")
@@ -106,7 +106,7 @@ def gradient_heatmap(grid: Grid) -> Figure:
 
 
 def update_ratio(grid: Grid) -> Figure:
-    """What a step changes, relative to the weights: the median over layers, their spread, and the extremes."""
+    """Change by a step relative to the weights: the median over layers, their spread, and the extremes."""
     figure, (ax,) = new_figure("Update ratio: change by one step ÷ weights", width=8.2)
     grid, marker = _readable(grid)
     x, values = grid.times.x, grid.values
@@ -114,14 +114,13 @@ def update_ratio(grid: Grid) -> Figure:
     ax.fill_between(x, _positive(low), _positive(high), color="#0072b2", alpha=0.18, lw=0, label="80 % of the layers")
     ax.plot(x, _positive(middle), "-", color="#0072b2", lw=2, label="median layer", **marker)
     medians = _medians(values)
-    known = np.flatnonzero(np.isfinite(medians))
-    if known.size > 2:
-        for at, colour, style, what in (
-            (known[np.argmax(medians[known])], "#c8452b", "--", "largest"),
-            (known[np.argmin(medians[known])], "#009e73", "-.", "smallest"),
+    if np.isfinite(medians).sum() > 2:
+        for layer, colour, style, extreme in (
+            (np.nanargmax(medians), "#c8452b", "--", "largest"),
+            (np.nanargmin(medians), "#009e73", "-.", "smallest"),
         ):
-            look = {"color": colour, "lw": 1.4, "label": f"{what}: {_name(grid, int(at))}", **marker}
-            ax.plot(x, _positive(values[:, at]), style, **look)
+            look = {"color": colour, "lw": 1.4, "label": f"{extreme}: {_short(grid.names[layer])}", **marker}
+            ax.plot(x, _positive(values[:, layer]), style, **look)
     _log(ax)
     _threshold(ax, 1e-3, "about 1e-3 is usual")
     label(ax, x=grid.times.label, y="‖change‖ ÷ ‖weights‖")
@@ -130,18 +129,18 @@ def update_ratio(grid: Grid) -> Figure:
 
 
 def weight_norm_change(grid: Grid) -> Figure:
-    """How far each layer's weight norm has moved from its first value, in per cent; the layers that moved most."""
+    """Change of the weight norm since its first value, in per cent, for the layers that changed most."""
     figure, (ax,) = new_figure("Change of weight norms since the first sample", width=8.2)
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(grid.values[0] > 0, 100 * (grid.values / grid.values[0] - 1), np.nan)
     grid, marker = _readable(Grid(grid.times, grid.names, change))
     change = grid.values
-    for line, (at, colour) in enumerate(_picked(np.abs(change[-1]), CHANGES_SHOWN)):
-        look = {"color": colour, "lw": 1.4, "label": _name(grid, at), **marker}
-        ax.plot(grid.times.x, change[:, at], _STYLES[line % 4], **look)
+    for line, (layer, colour) in enumerate(_picked(np.abs(change[-1]), CHANGES_SHOWN)):
+        look = {"color": colour, "lw": 1.4, "label": _short(grid.names[layer]), **marker}
+        ax.plot(grid.times.x, change[:, layer], _STYLES[line % 4], **look)
     ax.axhline(0, color="#3a3a3a", lw=0.8)
-    known = int(np.isfinite(change[-1]).sum())
-    more = f"the {CHANGES_SHOWN} that moved most, of {known} layers; " if known > CHANGES_SHOWN else ""
+    measured = int(np.isfinite(change[-1]).sum())
+    more = f"the {CHANGES_SHOWN} that moved most, of {measured} layers; " if measured > CHANGES_SHOWN else ""
     label(ax, x=grid.times.label, y="change of norm (%)", title=f"{more}dark = first layers, light = last")
     legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.6)
     return figure
@@ -151,42 +150,37 @@ def weight_distribution(history: History) -> Figure:
     """Histograms of the largest weights at the start, in the middle and at the end of training."""
     tags = _largest(history)
     columns = min(3, len(tags))
-    rows = -(-len(tags) // columns)
-    figure, _ = new_figure("Distribution of weights", width=3.0 * columns + 0.6, height=2.3 * rows + 0.9, panels=1)
-    figure.clear()
     times = times_of(history, history.histograms[tags[0]].steps.astype(np.float64))
     span = f"start: {times.label} {times.x[0]:.3g}, end: {times.label} {times.x[-1]:.3g}"
-    plain(figure.suptitle(f"Distribution of weights ({span})", fontsize=NORMAL + 2))
-    grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for ax, tag in zip(grid, tags, strict=False):
+    title, height = f"Distribution of weights ({span})", 2.3 * -(-len(tags) // columns) + 0.9
+    figure, axes = figure_of_panels(title, len(tags), columns, 3.0 * columns + 0.6, height)
+    for ax, tag in zip(axes, tags, strict=True):
         _distribution(ax, history, tag)
-    for ax in grid[len(tags) :]:
-        ax.set_axis_off()
-    handles, labels = grid[0].get_legend_handles_labels()
+    handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
 
 
 def activation_shares(history: History) -> Figure:
-    """Per watched module: how many outputs are zero, how many units are dead, how many values are saturated."""
+    """Shares of zero outputs, dead units and saturated values in each watched module."""
     table = activations(history)
     if table is None:
         raise ValueError("the history holds no activations")
     dead = np.nan_to_num(table.column("dead_share"), nan=-1)
-    at = np.sort(np.argsort(-dead, kind="stable")[:NAMES_SHOWN])
-    figure, (ax,) = new_figure("Activations in the last sample", width=8.2, height=1.8 + 0.3 * len(at))
-    y = np.arange(len(at))
+    shown = np.sort(np.argsort(-dead, kind="stable")[:NAMES_SHOWN])
+    figure, (ax,) = new_figure("Activations in the last sample", width=8.2, height=1.8 + 0.3 * len(shown))
+    y = np.arange(len(shown))
     bars = (
         ("zero_share", "zero values", "#8c8c8c", ""),
         ("dead_share", "dead units", "#c8452b", "///"),
         ("saturated_share", "saturated values", "#0072b2", "..."),
     )
     for i, (column, name, colour, hatch) in enumerate(bars):
-        shares = 100 * table.column(column)[at]
+        shares = 100 * table.column(column)[shown]
         if np.isfinite(shares).any():
             ax.barh(y + 0.27 * (i - 1), np.nan_to_num(shares), 0.25, color=colour, hatch=hatch, ec="white", label=name)
-    ax.set_yticks(y, [_short(table.rows[i]) for i in at], fontsize=SMALL)
-    ax.set_ylim(len(at) - 0.4, -0.6)
+    ax.set_yticks(y, [_short(table.rows[i]) for i in shown], fontsize=SMALL)
+    ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
     ax.grid(axis="y", visible=False)
@@ -218,7 +212,7 @@ def _distribution(ax: Axes, history: History, tag: str) -> None:
 
 
 def _density(histogram: Histogram, bins: int = 60) -> tuple[FloatArray, FloatArray]:
-    """The histogram on even bins, each bucket's count spread evenly over its width."""
+    """(middles, density) of the histogram on even bins, each bucket's count spread evenly over its width."""
     limits = histogram.limits
     cumulative = np.cumsum(histogram.counts)
     edges = np.linspace(limits[0], limits[-1], bins + 1) if len(limits) > 1 else np.array([-0.5, 0.5]) + limits[0]
@@ -227,7 +221,7 @@ def _density(histogram: Histogram, bins: int = 60) -> tuple[FloatArray, FloatArr
 
 
 def _largest(history: History) -> list[str]:
-    """Tags of the weights with most values, in the order of their names in the history."""
+    """Tags of the largest weights, in the order of the history."""
     weights = {tag: float(s[0].counts.sum()) for tag, s in history.histograms.items() if tag.startswith("weights/")}
     biggest = sorted(weights, key=lambda tag: -weights[tag])[:WEIGHTS_SHOWN]
     return [tag for tag in weights if tag in biggest]
@@ -237,26 +231,21 @@ def _picked(rank: FloatArray, most: int) -> Iterator[tuple[int, Any]]:
     """Columns with the highest finite `rank`, in their order, each with a colour by depth."""
     from matplotlib import colormaps
 
-    known = np.flatnonzero(np.isfinite(rank))
-    best = np.sort(known[np.argsort(-rank[known], kind="stable")[:most]])
-    for i, at in enumerate(best):
-        yield int(at), colormaps["viridis"](0.9 * i / max(len(best) - 1, 1))
-
-
-def _name(grid: Grid, at: int) -> str:
-    return _short(grid.names[at])
+    ranked = np.flatnonzero(np.isfinite(rank))
+    picked = np.sort(ranked[np.argsort(-rank[ranked], kind="stable")[:most]])
+    for i, column in enumerate(picked):
+        yield int(column), colormaps["viridis"](0.9 * i / max(len(picked) - 1, 1))
 
 
 def _short(name: str) -> str:
-    """A dotted name cut in its middle: both ends tell layers apart."""
+    """A dotted name without its middle: layers differ at both ends."""
     return name if len(name) <= 28 else f"{short(name[:12]).rstrip('…')}…{short(name[-15:])}"
 
 
 def _name_ticks(axis: Any, grid: Grid, rotation: float = 0) -> None:
-    """Names of the layers, all or evenly chosen ones."""
-    step = -(-len(grid.names) // NAMES_SHOWN)
-    at = list(range(0, len(grid.names), step))
-    axis.set_ticks(at, [_name(grid, i) for i in at], fontsize=SMALL - 1)
+    """Name the layers on an axis; if there are too many, every second, third, … of them."""
+    layers = range(0, len(grid.names), -(-len(grid.names) // NAMES_SHOWN))
+    axis.set_ticks(layers, [_short(grid.names[i]) for i in layers], fontsize=SMALL - 1)
     if rotation:
         for text in axis.get_ticklabels():
             text.set_rotation(rotation)
@@ -273,7 +262,7 @@ def _log(ax: Axes) -> None:
 
 
 def _threshold(ax: Axes, value: float, text: str) -> None:
-    """A dotted line with its meaning, where it lies in view."""
+    """A dotted line with its meaning, if it lies in view."""
     low, high = ax.get_ylim()
     if low < value < high:
         ax.axhline(value, color="#3a3a3a", lw=0.9, ls=(0, (1, 3)))
@@ -287,8 +276,8 @@ def _positive(values: FloatArray) -> FloatArray:
 
 
 def _total(values: FloatArray) -> FloatArray:
-    known = np.isfinite(values)
-    return np.where(known.any(axis=1), np.sqrt((np.where(known, values, 0) ** 2).sum(axis=1)), np.nan)
+    is_finite = np.isfinite(values)
+    return np.where(is_finite.any(axis=1), np.sqrt((np.where(is_finite, values, 0) ** 2).sum(axis=1)), np.nan)
 
 
 def _medians(values: FloatArray) -> FloatArray:
@@ -296,16 +285,17 @@ def _medians(values: FloatArray) -> FloatArray:
 
 
 def _quantile(values: FloatArray, q: float) -> FloatArray:
-    """Along the last axis, of what is finite; NaN where nothing is."""
-    found = np.full(len(values), np.nan)
-    known = np.isfinite(values).any(axis=1)
-    if known.any():
-        found[known] = np.nanquantile(np.where(np.isfinite(values[known]), values[known], np.nan), q, axis=1)
-    return found
+    """Quantile of the finite values along the last axis; NaN if there are none."""
+    quantiles = np.full(len(values), np.nan)
+    has_values = np.isfinite(values).any(axis=1)
+    if has_values.any():
+        finite = np.where(np.isfinite(values[has_values]), values[has_values], np.nan)
+        quantiles[has_values] = np.nanquantile(finite, q, axis=1)
+    return quantiles
 
 
 def _thirds(values: FloatArray) -> list[FloatArray]:
-    """The first, middle and last third of the samples, each of at least one."""
+    """The first, middle and last third of the samples, each with at least one."""
     n = len(values)
     third = max(n // 3, 1)
     middle = min(third, n - 1)
@@ -313,7 +303,7 @@ def _thirds(values: FloatArray) -> list[FloatArray]:
 
 
 def _condensed(grid: Grid, most: int) -> Grid:
-    """At most `most` points in time; further samples share one by their median."""
+    """At most `most` points in time, each the median of its samples."""
     if len(grid.values) <= most:
         return grid
     parts = np.array_split(np.arange(len(grid.values)), most)
@@ -322,7 +312,7 @@ def _condensed(grid: Grid, most: int) -> Grid:
 
 
 def _readable(grid: Grid) -> tuple[Grid, dict[str, Any]]:
-    """Few enough points for a line, and a marker where they are so few that a line alone would hide them."""
+    """Few enough points for a line, and a marker if they are so few that a line alone would hide them."""
     return _condensed(grid, POINTS_SHOWN), {"marker": "o", "ms": 3} if len(grid.values) <= 10 else {}
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.integrations.rounds import Rounds, SampleNumbers, labels_in
+from tbmetrics.integrations.rounds import Rounds, SampleIndices, labels_in
 from tbmetrics.session.session import DATA_LOADING
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from tbmetrics.classes.groups import ClassGroups
     from tbmetrics.session.session import TBMetrics
 
+__all__ = ["TBMetricsCallback"]
+
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 def _base() -> Any:
-    """Lightning's `Callback`, of the package that is in use where both are installed."""
+    """Lightning's `Callback`; if both packages are installed, that of the one already imported."""
     for name in sorted(_PACKAGES, key=lambda name: name not in sys.modules):
         try:
             return import_module(name).Callback
@@ -39,35 +41,35 @@ Callback: Any = _base()
 
 
 class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be missing
-    """Instruments `Trainer.fit`: the classes of each validation, gradients, times and memory, beside the logger's file.
+    """Instrument `Trainer.fit`: class performance of each validation, gradients, times and memory.
 
         trainer = Trainer(callbacks=[TBMetricsCallback(classes=groups)])
 
-    `validation_step` returns `{"logits": logits, "labels": labels}` (more entries do no harm), or is told apart by
-    `outputs`. Each epoch of tbmetrics is Lightning's; where validation runs several times an epoch, each validation is
-    an epoch and they are counted on. The sanity check is not counted, nor is `fast_dev_run`. Steps are
-    `trainer.global_step`. Lightning's exceptions pass through, after everything measured is written. Lightning's
-    checkpoints hold the callback's state, so that `trainer.fit(…, ckpt_path=…)` goes on where it was.
+    `validation_step` must return `{"logits": logits, "labels": labels}` (other entries are ignored) unless `outputs`
+    is given. Epochs are those of Lightning; if validation runs several times per epoch, every validation ends an epoch,
+    and they are numbered consecutively. The sanity check and `fast_dev_run` are not measured. Steps are
+    `trainer.global_step`. On an exception, measurements are written before it propagates. Lightning's checkpoints
+    include the state of the callback, so `trainer.fit(…, ckpt_path=…)` resumes it too.
 
-    With several processes each measures its share of the validation set and the epoch's end puts them together; samples
-    that Lightning's `DistributedSampler` repeats count once.
+    With several processes, each measures its share of the validation set, and shares are combined at the end of the
+    epoch; samples repeated by Lightning's `DistributedSampler` count once.
 
     Args:
         classes: `ClassGroups`, or training counts; None leaves out class performance.
-        outputs: given what `validation_step` returned and the batch, the logits and the labels: (N, C) and (N,) or
-            (N, C), or one per attribute; as a third, the samples' numbers in the data set. By default the entries
-            "logits" and "labels"; without "labels" those of the batch: its entry "labels", or the second of a pair.
-        dataloader: which validation loader, where there are several.
-        log_dir: None = the directory of the `TensorBoardLogger`; without one `tensorboard/` in the trainer's directory.
-            Or a `SummaryWriter`, e.g. `logger.experiment`, to write into the logger's own file.
-        options: further options of `TBMetrics`. `model` is the LightningModule or, where one child holds all of its
-            parameters, that child, whose forward pass is then watched however it is called.
+        outputs: maps the result of `validation_step` and the batch to logits (N, C) and labels (N,) or (N, C), or one
+            per attribute, optionally followed by dataset indices. By default, the entries "logits" and "labels";
+            without "labels", those of the batch: its entry "labels", or the second of a pair.
+        dataloader: index of the validation loader to measure, if there are several.
+        log_dir: directory, or a `SummaryWriter` such as `logger.experiment` to share the logger's file. None writes to
+            the directory of the `TensorBoardLogger`, or to `tensorboard/` in the trainer's directory.
+        options: further options of `TBMetrics`. `model` defaults to the LightningModule or, if one child holds all its
+            parameters, to that child, so that its forward pass is measured however it is called.
 
     Attributes:
-        session: the `TBMetrics` session of the last `fit`, None before.
+        session: `TBMetrics` session of the last `fit`, or None before.
 
     Raises:
-        InputError: options that cannot work; in validation, outputs without logits or labels.
+        InputError: an option cannot be used; in validation, logits or labels are missing.
     """
 
     def __init__(
@@ -82,17 +84,17 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         super().__init__()
         self._rounds = Rounds({"classes": classes, **options})
         self._outputs, self._dataloader, self._log_dir = outputs, dataloader, log_dir
-        self._numbers = SampleNumbers()
+        self._indices = SampleIndices()
 
     @property
     def session(self) -> TBMetrics | None:
-        """The session of the last `fit`."""
+        """Session of the last `fit`, or None before."""
         return self._rounds.session
 
     # ------------------------------------------------------------------------------------------------- training
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Opens the session; everything before (the sanity check) is not measured."""
+        """Open the session; the sanity check comes before and is not measured."""
         if trainer.global_step == 0:
             self._rounds.next_epoch = 0
         log_dir = self._log_dir if self._log_dir is not None else trainer.strategy.broadcast(log_dir_of(trainer))
@@ -102,114 +104,112 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         )
 
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
-        """Begins an epoch."""
-        self._rounds.of_epoch(trainer.current_epoch)
+        """Begin an epoch."""
+        self._rounds.enter_epoch(trainer.current_epoch)
         self._rounds.epoch(trainer.current_epoch)
 
     def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        """The batch has arrived."""
-        self._rounds.of_epoch(trainer.current_epoch)
+        """Count the batch; time the forward pass."""
+        self._rounds.enter_epoch(trainer.current_epoch)
         self._rounds.before_batch(trainer.global_step)
         if self.session is not None:
             self.session.count_samples(batch)
         self._rounds.component("forward_pass")
 
     def on_before_backward(self, trainer: Any, pl_module: Any, loss: Any) -> None:
-        """The forward pass is done."""
+        """Time the backward pass."""
         self._rounds.component("backward_pass")
 
     def on_after_backward(self, trainer: Any, pl_module: Any) -> None:
-        """The backward pass is done."""
+        """Stop timing the backward pass."""
         self._rounds.component(None)
 
     def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
-        """The optimizer steps."""
+        """Time the optimizer step."""
         self._rounds.component("optimizer_step")
 
     def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """From here to the next batch is data loading."""
+        """Time data loading until the next batch."""
         self._rounds.component(DATA_LOADING)
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Ends an epoch that no validation has ended."""
+        """End an epoch without validation."""
         self._rounds.end()
 
     # ----------------------------------------------------------------------------------------------- validation
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
-        """Validation begins."""
+        """Time the validation; look up the dataset indices of its samples."""
         self._rounds.component("validation")
         loaders = trainer.val_dataloaders
         if isinstance(loaders, Mapping):
             loaders = list(loaders.values())
-        self._numbers.begin(loaders[self._dataloader] if isinstance(loaders, list | tuple) else loaders)
+        self._indices.begin(loaders[self._dataloader] if isinstance(loaders, list | tuple) else loaders)
 
     def on_validation_batch_end(
         self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Adds one batch to the class performance."""
+        """Add a batch to the class performance."""
         session = self._rounds.running
         if session is None or session.class_performance is None or dataloader_idx != self._dataloader:
             return
-        found = self._outputs(outputs, batch) if self._outputs else logits_and_labels(outputs, batch)
-        logits, labels, *numbers = found
-        session.update(logits, labels, indices=numbers[0] if numbers else self._numbers.of_batch(batch_idx, labels))
+        logits, labels, *indices = (self._outputs or logits_and_labels)(outputs, batch)
+        session.update(logits, labels, indices=indices[0] if indices else self._indices.of_batch(batch_idx, labels))
 
     def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
-        """Writes what was measured."""
+        """End the epoch and write its measurements."""
         self._rounds.end()
 
     # ------------------------------------------------------------------------------------------------------ end
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
-        """Writes the results and removes every hook."""
+        """Write the results and remove all hooks."""
         self._rounds.finish()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
-        """Removes every hook and writes what was measured; the exception goes on."""
+        """Remove all hooks and write all measurements; the exception propagates."""
         self._rounds.finish(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """For Lightning's checkpoints: everything that a resumed run needs to go on as if it had never stopped."""
+        """Return everything a resumed run needs, for Lightning's checkpoints."""
         return self._rounds.state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From Lightning's checkpoints; taken up when training starts."""
+        """Keep the state from Lightning's checkpoint until training starts."""
         self._rounds.resumed = state_dict or None
 
 
 def model_of(module: Any) -> nn.Module:
-    """The child that holds all parameters of a LightningModule, else the module itself."""
-    inside = [child for child in module.children() if any(True for _ in child.parameters())]
-    own = any(True for _ in module.parameters(recurse=False))
-    only_one = len(inside) == 1 and not own and not isinstance(inside[0], nn.ModuleList | nn.ModuleDict)
-    model: nn.Module = inside[0] if only_one else module
-    return model
+    """Return the child that holds all parameters of a LightningModule, or the module itself."""
+    candidates = [child for child in module.children() if any(True for _ in child.parameters())]
+    has_parameters = any(True for _ in module.parameters(recurse=False))
+    if len(candidates) == 1 and not has_parameters and not isinstance(candidates[0], nn.ModuleList | nn.ModuleDict):
+        return candidates[0]
+    return module
 
 
 def log_dir_of(trainer: Any) -> str:
-    """The directory of the trainer's `TensorBoardLogger`, else `tensorboard/` in the trainer's own."""
+    """Directory of the trainer's `TensorBoardLogger`, or `tensorboard/` in that of the trainer."""
     for logger in trainer.loggers:
-        if type(logger).__name__ == "TensorBoardLogger":  # of either package
+        if type(logger).__name__ == "TensorBoardLogger":  # from either package
             return str(logger.log_dir)
     return str(Path(trainer.log_dir or trainer.default_root_dir, "tensorboard"))
 
 
 def logits_and_labels(outputs: Any, batch: Any) -> tuple[Any, Any]:
-    """Logits and labels by their usual names.
+    """Return logits and labels from the entries with these names.
 
     Raises:
-        InputError: they are not there; says what came and what to do.
+        InputError: one is missing; the message says what was returned and what to do.
     """
     logits = outputs.get("logits") if isinstance(outputs, Mapping) else None
     labels = outputs["labels"] if isinstance(outputs, Mapping) and "labels" in outputs else labels_in(batch)
     if logits is None or labels is None:
-        what = (
-            f"the entries {', '.join(map(repr, outputs))}" if isinstance(outputs, Mapping) else type(outputs).__name__
-        )
+        is_mapping = isinstance(outputs, Mapping)
+        returned = f"the entries {', '.join(map(repr, outputs))}" if is_mapping else type(outputs).__name__
         missing = "logits" if logits is None else "labels"
         raise InputError(
-            f"validation_step gave no {missing} but {what}; let it return "
+            f"validation_step gave no {missing} but {returned}; let it return "
             '{"logits": logits, "labels": labels}, or give TBMetricsCallback(outputs=lambda outputs, batch: (…, …))'
         )
     return logits, labels

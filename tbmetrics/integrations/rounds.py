@@ -1,4 +1,4 @@
-"""A session driven by the events of a framework's loop: epochs between validations, one component at a time."""
+"""A session driven by the callbacks of a framework: an epoch per validation, one component at a time."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-OWN_OPTIONS = ("optimizer", "initial_step")
+TRAINER_OPTIONS = ("optimizer", "initial_step")
 
 
 class Rounds:
-    """Turns a framework's events into the verbs of a session.
+    """Translate the events of a framework into the verbs of a session.
 
-    An epoch of the session ends with a validation. With one validation an epoch its number is the framework's; where
-    there are more, each validation is an epoch and they are counted on.
+    Each epoch of the session ends with a validation. With one validation per epoch, epochs are numbered as in the
+    framework; with more, every validation ends an epoch, and they are numbered consecutively.
 
     Args:
-        options: of `TBMetrics`.
+        options: options of `TBMetrics`.
 
     Attributes:
-        session: the session of the training that is going on, or of the last one; None before the first.
-        next_epoch: the lowest number that the next epoch may have.
-        resumed: what `state` gave, of the checkpoint that training goes on from; None = no such thing.
+        session: session of the current or last training; None before the first.
+        next_epoch: lowest number that the next epoch may have.
+        resumed: the `state()` stored in the checkpoint that training resumes from, or None.
 
     Raises:
-        InputError: an option that the framework decides.
+        InputError: an option is decided by the framework.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        decided = [name for name in OWN_OPTIONS if name in options]
-        if decided:
-            raise InputError(f"the trainer decides {' and '.join(decided)}; leave them out")
+        conflicting = [name for name in TRAINER_OPTIONS if name in options]
+        if conflicting:
+            raise InputError(f"the trainer decides {' and '.join(conflicting)}; leave them out")
         self.session: TBMetrics | None = None
         self.next_epoch = 0
         self.resumed: Mapping[str, Any] | None = None
@@ -51,13 +51,13 @@ class Rounds:
 
     @property
     def running(self) -> TBMetrics | None:
-        """The session while training goes on."""
+        """The session during training, otherwise None."""
         return self.session if self.session is not None and self.session.is_open else None
 
     def begin(
         self, log_dir: str | os.PathLike[str] | SummaryWriter, *, model: Any, optimizer: Any, step: int, **more: Any
     ) -> None:
-        """Training begins, or begins again, after `step` optimizer steps."""
+        """Open a session for a training that starts or resumes after `step` optimizer steps."""
         self.finish()
         options = {"model": model, "optimizer": optimizer, "initial_step": step, **self._options, **more}
         self.session = TBMetrics(log_dir, **options)
@@ -66,46 +66,46 @@ class Rounds:
             self.next_epoch, self._epoch = resumed["next_epoch"], resumed["epoch"]
             self.session.load_state_dict(resumed["session"])
         self.session.start()
-        if self.session.current_epoch is not None:  # the checkpoint lies within an epoch
+        if self.session.current_epoch is not None:  # the checkpoint was taken within an epoch
             self.session.start_epoch(self.session.current_epoch)
 
     def state(self) -> dict[str, Any]:
-        """For the framework's checkpoint: everything that a resumed training needs, here called `resumed`."""
+        """Return everything a resumed training needs, to be stored in the framework's checkpoint; see `resumed`."""
         if self.session is None or not self.session.enabled:
             return {}
         return {"epoch": self._epoch, "next_epoch": self.next_epoch, "session": self.session.state_dict()}
 
-    def of_epoch(self, epoch: int) -> None:
-        """What comes is of the framework's `epoch`; ends one before it that a checkpoint cut off at its last batch."""
+    def enter_epoch(self, epoch: int) -> None:
+        """Begin `epoch` of the framework if it is a new one; end one that a checkpoint cut off at its last batch."""
         if epoch > self._epoch:
             self.end()
             self.epoch(epoch)
 
     def epoch(self, epoch: int) -> None:
-        """The framework is in `epoch`, its own number from 0."""
+        """Begin `epoch`, as numbered by the framework from 0."""
         self._epoch = epoch
         self._open()
         self.component(DATA_LOADING)
 
     def before_batch(self, step: int) -> None:
-        """A training batch (or the batches of one step) has arrived; `step` optimizer steps are done."""
+        """Prepare for a training batch (or the batches of one step) after `step` optimizer steps."""
         self._open()
         if self.session is not None:
             self.session.global_step = step
 
     def component(self, name: str | None) -> None:
-        """What the loop does from now on; None = nothing that is timed."""
+        """Time component `name` from now on; None times nothing."""
         session = self.running
         if session is None or session.current_epoch is None or name == self._component:
             return
-        before, self._component = self._component, name
-        if before is not None:
-            session.end_component(before)
+        previous, self._component = self._component, name
+        if previous is not None:
+            session.end_component(previous)
         if name is not None:
             session.start_component(name)
 
     def end(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
-        """A validation, or an epoch without one, is over; does nothing where none is open."""
+        """End the open epoch, after a validation or without one; do nothing if none is open."""
         self.component(None)
         session = self.running
         if session is not None and session.current_epoch is not None:
@@ -113,7 +113,7 @@ class Rounds:
             session.end_epoch(batch_size, num_samples)
 
     def finish(self, error: BaseException | None = None) -> None:
-        """Training is over, with `error` or without; everything is removed and written. Idempotent."""
+        """Finalize the session after training, or after `error`; idempotent."""
         session = self.running
         if session is None:
             return
@@ -129,7 +129,7 @@ class Rounds:
 
 
 def labels_in(batch: Any) -> Any:
-    """The labels of a batch: its entry "labels" (or "label"), or the second of a pair; None where it has neither."""
+    """Labels of a batch: its entry "labels" or "label", or the second of a pair; otherwise None."""
     if isinstance(batch, Mapping):
         return batch.get("labels", batch.get("label"))
     if isinstance(batch, list | tuple) and len(batch) == 2:
@@ -138,37 +138,37 @@ def labels_in(batch: Any) -> Any:
 
 
 def without_padding(logits: Any, labels: Any, ignored: int = -100) -> tuple[Tensor, Tensor]:
-    """Logits (..., C) and class indices (...) as (N, C) and (N,), without those labelled `ignored`.
+    """Flatten logits (..., C) and class indices (...) to (N, C) and (N,), without rows labelled `ignored`.
 
-    Multi-hot labels, of the shape of the logits, are left as they are.
+    Multi-hot labels, which have the shape of the logits, are returned unchanged.
     """
-    scores, truth = torch.as_tensor(logits), torch.as_tensor(labels)
-    if truth.ndim != scores.ndim - 1:
-        return scores, truth
-    truth = truth.reshape(-1)
-    kept = truth != ignored
-    return scores.reshape(-1, scores.shape[-1])[kept], truth[kept]
+    logits, labels = torch.as_tensor(logits), torch.as_tensor(labels)
+    if labels.ndim != logits.ndim - 1:
+        return logits, labels
+    labels = labels.reshape(-1)
+    is_labelled = labels != ignored
+    return logits.reshape(-1, logits.shape[-1])[is_labelled], labels[is_labelled]
 
 
-class SampleNumbers:
-    """Which sample of the data set each row of a batch is, where a `DistributedSampler` says so.
+class SampleIndices:
+    """Dataset indices of the rows of each batch, as given by a `DistributedSampler`.
 
-    It repeats samples until they are a multiple of the processes; with their numbers each counts once.
+    The sampler repeats samples to fill all processes; with their indices, each sample counts once.
     """
 
     def __init__(self) -> None:
-        self._numbers: list[int] = []
+        self._indices: list[int] = []
         self._batch_size = 0
 
     def begin(self, loader: Any) -> None:
-        """A pass over `loader` begins; loaders with another sampler, or batches of their own, have no numbers."""
+        """Begin a pass over `loader`; indices are unknown with any other sampler or with a batch sampler."""
         sampler, size = getattr(loader, "sampler", None), getattr(loader, "batch_size", None)
-        self._numbers, self._batch_size = [], 0
+        self._indices, self._batch_size = [], 0
         if type(sampler) is DistributedSampler and isinstance(size, int):
-            self._numbers, self._batch_size = list(sampler), size
+            self._indices, self._batch_size = list(sampler), size
 
     def of_batch(self, batch_idx: int, labels: Any) -> list[int] | None:
-        """The numbers of the batch's rows; None where they are not known, or not one a row of `labels`."""
-        begin = batch_idx * self._batch_size
-        found = self._numbers[begin : begin + self._batch_size]
-        return found if found and batch_size_of(labels) == len(found) else None
+        """Dataset indices of a batch, or None if they are unknown or do not match the rows of `labels`."""
+        start = batch_idx * self._batch_size
+        indices = self._indices[start : start + self._batch_size]
+        return indices if indices and batch_size_of(labels) == len(indices) else None

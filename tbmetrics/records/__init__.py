@@ -1,8 +1,8 @@
-"""The one schema: what a measurement looks like between a tracker, the event file, the exporter and the plugin.
+"""The schema of measurements, shared by trackers, event files, the exporter and the plugin.
 
 A tracker measures with torch and yields frozen records of one of the `kinds`, which hold plain Python and numpy values
-only. The same record goes to the event file, to the in-memory history, and, read back, to figures and the TensorBoard
-plugin. `tags`, `columns` and the version of their `encoding` are spelled here and nowhere else.
+only. The same record goes to the event file, to the in-memory history and, read back, to figures and the TensorBoard
+plugin. `tags`, `columns` and the version of the `encoding` are defined only here.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from tbmetrics.records.encoding import (
     table_content,
     table_from_content,
 )
+from tbmetrics.records.history import History, ScalarSeries, Series, Stamped, to_jsonable
 from tbmetrics.records.kinds import (
     ClassList,
     Float32Array,
@@ -147,6 +148,7 @@ __all__ = [
     "FloatArray",
     "HParams",
     "Histogram",
+    "History",
     "Image",
     "IntArray",
     "Layout",
@@ -155,7 +157,10 @@ __all__ = [
     "PRCurve",
     "Record",
     "Scalar",
+    "ScalarSeries",
     "SchemaError",
+    "Series",
+    "Stamped",
     "Table",
     "Text",
     "calibration_tag",
@@ -185,5 +190,6 @@ __all__ = [
     "table_content",
     "table_from_content",
     "tag_part",
+    "to_jsonable",
     "untag_part",
 ]

@@ -1,4 +1,4 @@
-"""What the columns and rows of every table are called, in their order."""
+"""Names and order of the columns and rows of every table."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ CLASS_COLUMNS = (
     "recall_upper",
     "ap_lower",  # logit-binomial interval, 95 %
     "ap_upper",
-    "threshold",  # the decision threshold in use, as probability; NaN where the rule is argmax
-    "best_threshold",  # the threshold, as probability, that maximises this class's F1
+    "threshold",  # decision threshold in use, as a probability; NaN if the rule is argmax
+    "best_threshold",  # threshold, as a probability, that maximizes this class's F1
     "best_f1",  # F1 at that threshold
 )
 
@@ -30,38 +30,38 @@ CLASS_COLUMNS = (
 RECALL_LEVELS = tuple(level / 20 for level in range(1, 21))
 CURVE_COLUMNS = tuple(f"precision_at_recall_{level:.2f}" for level in RECALL_LEVELS)
 
-#: Columns of the "confusions" table, one row per pair of classes confused, by count descending; NaN = row not needed.
+#: Columns of the "confusions" table, one row per pair of classes confused, by descending count; unused rows are NaN.
 PAIR_COLUMNS = ("true_class", "predicted_class", "count")
-#: Stands for a predicted class where nothing was predicted.
+#: Predicted class if nothing was predicted.
 NO_CLASS = -1
 
-#: Equal-width bins of the confidence behind every calibration error.
+#: Number of equal-width confidence bins behind every calibration error.
 CALIBRATION_BINS = 15
 #: Columns of the "calibration" table, one row per bucket of training counts: sums over the examples in each bin.
 CALIBRATION_COLUMNS = tuple(
-    f"{what}_{bin_}" for what in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)
+    f"{quantity}_{bin_}" for quantity in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)
 )
 
-#: Metrics whose macro mean over a group's classes is recorded, with `_lower`, `_upper` and `_n_classes` beside each.
+#: Metrics whose macro mean over a group's classes is recorded, each with `_lower`, `_upper` and `_n_classes`.
 MEAN_METRICS = ("precision", "recall", "f1", "ap")
 
-#: Metrics of a group that are one number and no mean of a class column.
+#: Metrics of a group other than means of a class column.
 GROUP_METRICS = (
     "recall_geometric_mean",
     "recall_harmonic_mean",
     "worst_f1",
     "worst_recall",
-    "accuracy",  # single-label: share of the group's samples predicted right; NaN for multi-label
-    "balanced_accuracy",  # single-label, group "all": mean recall of the classes with samples; NaN elsewhere
+    "accuracy",  # single-label: share of the group's samples predicted correctly; NaN for multi-label
+    "balanced_accuracy",  # single-label, group "all": mean recall of the classes with samples; otherwise NaN
     "ece",  # expected calibration error, 15 equal-width bins (Guo et al., 2017)
 )
 
-#: Counts beside them.
+#: Counts recorded with the metrics of a group.
 GROUP_COUNTS = (
     "n_classes",  # classes in the group
     "n_samples",  # single-label: samples of the group's classes; multi-label: rows
     "n_skipped",  # rows left out for non-finite logits
-    "scores_exact",  # 1 where AP and curves come from all scores, 0 where from bounded-memory bins
+    "scores_exact",  # 1 if AP and curves come from all scores, 0 if from bounded-memory bins
 )
 
 
@@ -74,53 +74,53 @@ def _group_columns() -> tuple[str, ...]:
 GROUP_COLUMNS = _group_columns()
 
 
-#: Columns of the "parameters" table, one row per parameter of the model; one table a sampled optimizer step.
+#: Columns of the "parameters" table, one row per parameter of the model; one table per sampled step.
 PARAMETER_COLUMNS = (
-    "gradient_norm",  # Euclidean norm of the gradient that the optimizer stepped with
+    "gradient_norm",  # Euclidean norm of the gradient used by the optimizer
     "weight_norm",  # Euclidean norm of the parameter before the step
-    "update_ratio",  # norm of what the step changed, divided by `weight_norm`
-    "gradient_cosine",  # cosine between this gradient and the one at the detailed sample before
+    "update_ratio",  # norm of the step's change, divided by `weight_norm`
+    "gradient_cosine",  # cosine between this gradient and that of the previous detailed sample
 )
 
 #: Columns of the "activations" table, one row per watched module; shares lie in 0..1.
 ACTIVATION_COLUMNS = (
     "zero_share",  # values that are exactly zero
     "dead_share",  # units (channels) that are zero for the whole batch
-    "saturated_share",  # values within 1 % of a bound of sigmoid, tanh and their like; NaN for other modules
+    "saturated_share",  # values within 1 % of a bound of sigmoid, tanh and the like; NaN for other modules
     "nonfinite_share",  # values that are NaN or infinite
 )
 
 
-#: Columns of the "diagnostics" table, one row per class in the order of the `ClassList`: why a class does as it does.
-#: Those of training cover the steps since the validation before. Undefined and unknown values are NaN.
+#: Columns of the "diagnostics" table, one row per class in the order of the `ClassList`: what explains its recall.
+#: Training columns cover the steps since the previous validation. Undefined and unknown values are NaN.
 DIAGNOSTIC_COLUMNS = (
     "support",  # positives in the validation set
     "recall",  # of the model as trained
     "weight_norm",  # Euclidean norm of the class's row of the classifier
     "bias",
-    "nearest_weight_cosine",  # largest cosine between the class's row and another
+    "nearest_weight_cosine",  # largest cosine between the class's row and another class's
     "nearest_weight_class",  # index of that class
     "own_logit",  # mean logit of the class on its own validation samples
-    "other_logit",  # … and on those of all other classes
+    "other_logit",  # mean logit of the class on the samples of all other classes
     "samples_seen",  # training samples (positives) since the session began
     "training_loss",  # mean loss of its training samples
-    "training_accuracy",  # share of its training samples recognised in their batch
+    "training_accuracy",  # share of its training samples predicted correctly in their batch
     "positive_gradient",  # sum of |gradient| on the class's logit over its own training samples
-    "negative_gradient",  # … and over all others
-    "gradient_ratio",  # the first divided by the second
-    "half_recall_step",  # optimizer step of the first validation with half of the latest recall
-    "forgetting_events",  # a validation sample recognised once and missed in the next validation, mean a sample
-    "nc1",  # variance within the class divided by the variance between class means, of the classifier's input
+    "negative_gradient",  # the same sum over all other training samples
+    "gradient_ratio",  # positive_gradient / negative_gradient
+    "half_recall_step",  # optimizer step of the first validation that reached half of the latest recall
+    "forgetting_events",  # times a validation sample went from correct to wrong, mean per sample
+    "nc1",  # within-class variance of the classifier's input divided by that between class means
     "mean_norm",  # distance of the class's mean from the mean of all class means
     "nearest_mean_cosine",  # largest cosine between the class's centred mean and another
     "nearest_mean_class",  # index of the class whose mean is nearest
-    "separation",  # distance to the nearest mean in standard deviations along the line that joins them
+    "separation",  # distance to the nearest mean, in standard deviations along the line between them
     "nearest_head_class",  # index of the head class whose mean is nearest
-    "head_separation",  # the same distance to that class
-    "suspect_share",  # share of its validation samples that are confidently taken for another class
+    "head_separation",  # `separation` from that class
+    "suspect_share",  # share of its validation samples confidently predicted as another class
 )
 
-#: What could be done without training again, in the order of the "remedies" table.
+#: Remedies that need no retraining, in the order of the "remedies" table.
 LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS = "logit_adjustment", "tau_normalization", "class_thresholds"
 REMEDIES = (LOGIT_ADJUSTMENT, TAU_NORMALIZATION, CLASS_THRESHOLDS)
 
@@ -132,18 +132,18 @@ def _remedy_columns() -> tuple[str, ...]:
     return ("tau", *with_interval, *(f"{g}_precision" for g in groups), "balanced_accuracy", "accuracy", *gains)
 
 
-#: Columns of the "remedies" table. `…_gain` is a group's recall less that of the model as trained, with its paired
+#: Columns of the "remedies" table. `…_gain` is a group's recall minus that of the model as trained, with its paired
 #: interval. "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained),
-#: "{remedy}/{tau}" (that one tau) and "{remedy}/best" (cross-fitted; `tau` is then the choice on all samples).
+#: "{remedy}/{tau}" (a fixed tau) and "{remedy}/best" (cross-fitted; `tau` is then the choice on all samples).
 REMEDY_COLUMNS = _remedy_columns()
 
 #: Columns of the "findings" table, one row per rule of the verdict.
 FINDING_COLUMNS = (
-    "severity",  # 0 not found, 1 noted, 2 strong; NaN = could not be told
-    "value",  # the number that the rule judges
-    "noted_at",  # where the rule begins to find
-    "strong_at",
-    "head",  # the number of the head classes, where the rule compares
-    "tail",  # … and of the tail classes
-    "n_classes",  # tail classes (or all) that the number is of
+    "severity",  # 0 not found, 1 noted, 2 strong; NaN if it could not be judged
+    "value",  # the value that the rule judges
+    "noted_at",  # threshold for severity 1
+    "strong_at",  # threshold for severity 2
+    "head",  # the value for head classes, if the rule compares
+    "tail",  # the value for tail classes
+    "n_classes",  # number of tail classes (or all classes) behind the value
 )

@@ -1,4 +1,4 @@
-"""Tables and class lists to versioned JSON and back; whatever does not fit the schema is refused."""
+"""Encode tables and class lists as versioned JSON and back; reject what does not fit the schema."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ SCHEMA_VERSION = 1
 
 
 class SchemaError(ValueError):
-    """A record was written by a newer or foreign schema; the message names it and the version known here."""
+    """A record does not fit the schema or has a newer version; the message names its tag and the reason."""
 
 
 def table_content(table: Table) -> bytes:
-    """The metadata content of a table's tag: JSON with schema version, kind, attribute, columns, rows, details."""
+    """Metadata of a table's tag: JSON with schema version, kind, attribute, columns, rows and details."""
     content = {
         "schema_version": SCHEMA_VERSION,
         "kind": table.kind,
@@ -33,10 +33,10 @@ def table_content(table: Table) -> bytes:
 
 
 def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
-    """The inverse of `table_content`, with the tensor's `values` of shape (rows, columns).
+    """Invert `table_content`, given the tensor's `values` of shape (rows, columns).
 
     Raises:
-        SchemaError: the content is no table of ours, or of a newer schema.
+        SchemaError: the content is not a table of tbmetrics, or has a newer schema.
     """
     fields = decode_content(tag, content)
     columns = tuple(_required(tag, fields, "columns"))
@@ -45,26 +45,26 @@ def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
     if values.dtype.kind not in "biuf":
         raise SchemaError(f"tag {tag!r}: a table holds numbers, got {values.dtype}")
     with np.errstate(over="ignore"):
-        narrow = np.asarray(values, dtype=np.float32)
+        float32_values = np.asarray(values, dtype=np.float32)
     return Table(
         tag=tag,
         attribute=_required(tag, fields, "attribute"),
         kind=_required(tag, fields, "kind"),
         columns=columns,
-        values=narrow,
+        values=float32_values,
         rows=tuple(_required(tag, fields, "rows")),
         details=_required(tag, fields, "details"),
     )
 
 
 def class_list_content(classes: ClassList) -> bytes:
-    """The metadata content of a class list's tag (the names themselves travel in the tensor)."""
+    """Metadata of a class list's tag; the names are in the tensor."""
     content = {"schema_version": SCHEMA_VERSION, "kind": "class_list", "attribute": classes.attribute}
     return _json_bytes(content)
 
 
 def class_list_payload(classes: ClassList) -> bytes:
-    """The class list as JSON bytes: the only element of its string tensor."""
+    """Class list as JSON bytes, the only element of its string tensor."""
     payload = {
         "schema_version": SCHEMA_VERSION,
         "attribute": classes.attribute,
@@ -78,10 +78,10 @@ def class_list_payload(classes: ClassList) -> bytes:
 
 
 def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
-    """The inverse of `class_list_payload`.
+    """Invert `class_list_payload`.
 
     Raises:
-        SchemaError: the payload is no class list of ours, or of a newer schema.
+        SchemaError: the payload is not a class list of tbmetrics, or has a newer schema.
     """
     fields = decode_content(tag, payload)
     names, counts, groups = (_required(tag, fields, name) for name in ("names", "counts", "groups"))
@@ -99,10 +99,10 @@ def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
 
 
 def decode_content(tag: str, content: bytes) -> dict[str, Any]:
-    """The JSON object in a metadata content, its schema version and the types of what it holds checked.
+    """Decode a JSON object; check its schema version and the types of its fields.
 
     Raises:
-        SchemaError: no JSON object, no version, a version newer than `SCHEMA_VERSION`, or a field of another type.
+        SchemaError: not a JSON object, no version, a version above `SCHEMA_VERSION`, or a field of the wrong type.
     """
     try:
         fields: dict[str, Any] = _DECODER.decode(bytes(content).decode())
@@ -116,8 +116,8 @@ def decode_content(tag: str, content: bytes) -> dict[str, Any]:
             f"tag {tag!r} was written with schema {version}; this tbmetrics reads up to {SCHEMA_VERSION}; "
             "upgrade tbmetrics to read it"
         )
-    for name, (expected, holds) in _FIELDS.items():
-        if name in fields and not holds(fields[name]):
+    for name, (expected, is_valid) in _FIELDS.items():
+        if name in fields and not is_valid(fields[name]):
             raise SchemaError(f"tag {tag!r}: its {name} must be {expected}")
     return fields
 
@@ -128,14 +128,14 @@ def _required(tag: str, fields: Mapping[str, Any], name: str) -> Any:
     return fields[name]
 
 
-def _finite(number: str) -> float:
+def _parse_finite(number: str) -> float:
     value = float(number)
     if not math.isfinite(value):
         raise ValueError(f"{number} is not finite")
     return value
 
 
-_DECODER = json.JSONDecoder(parse_float=_finite, parse_constant=_finite)
+_DECODER = json.JSONDecoder(parse_float=_parse_finite, parse_constant=_parse_finite)
 
 
 def _is_text(value: Any) -> bool:
@@ -147,7 +147,7 @@ def _is_texts(value: Any) -> bool:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether it has no half of a surrogate pair, which JSON lets through and no file or terminal takes."""
+    """Whether `text` can be encoded: JSON allows lone surrogates, which no file or terminal accepts."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -160,7 +160,7 @@ def _is_counts(value: Any) -> bool:
 
 
 _TEXT, _TEXTS = ("a text", _is_text), ("a list of texts", _is_texts)
-#: What the fields of our JSON hold, in words and as a test: a log may be damaged, or written to do harm.
+#: Description and check of each JSON field, since a log may be damaged or malicious.
 _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("attribute", "kind", "rule", "decision"), _TEXT),
     **dict.fromkeys(("columns", "rows", "names", "groups"), _TEXTS),

@@ -1,4 +1,4 @@
-"""What was measured, as numpy, kept in memory or read back from event files: the source of every figure."""
+"""The measurements of one run, in memory or read from event files: the source of every figure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,12 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import (
-    ClassList,
-    Histogram,
-    HParams,
-    Image,
-    PRCurve,
-    Record,
-    Scalar,
-    Table,
-    Text,
-)
+from tbmetrics.records.kinds import ClassList, Histogram, HParams, Image, PRCurve, Record, Scalar, Table, Text
 
 R = TypeVar("R")
 
 
-#: Points that a bounded history keeps of each tag, by kind.
+#: Maximum number of points per tag in a bounded history, by kind of record.
 MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
 
 
@@ -40,13 +30,13 @@ class Stamped(NamedTuple):
 
 
 class Series(Generic[R]):
-    """The values of one tag over steps, ascending; writing a step again replaces what it held.
+    """The values of one tag over steps, ascending; writing a step again replaces its value.
 
-    An item may be given as a function that loads it, so that a history read from disk holds offsets, not arrays.
+    An item may be a function that loads it, so that a history read from disk holds offsets, not arrays.
 
     Args:
-        most: points kept at most (at least 2); beyond it every second one is let go and only every second new one
-            kept, again and again, so that what stays is spread evenly. The latest point is always there. None = all.
+        most: maximum number of points (at least 2), or None for no limit. A full series drops every second point and
+            from then on keeps every second new one, so that points stay evenly spread. The latest is always kept.
     """
 
     def __init__(self, most: int | None = None) -> None:
@@ -54,27 +44,27 @@ class Series(Generic[R]):
         self._wall_times = array("d")
         self._items: Any = self._no_items()
         self._most = most
-        self._stride = 1  # of the points put in order, every how manieth stays
-        self._count = 0  # points put in order
+        self._stride = 1  # keep every `stride`-th new point
+        self._count = 0  # new points so far
 
     @staticmethod
     def _no_items() -> Any:
         return []
 
     def put(self, step: int, wall_time: float, item: R | Callable[[], R]) -> None:
-        """Adds `item` at `step`, or replaces what was there."""
+        """Add `item` at `step`, or replace the item there."""
         if self._most is not None and (not self._steps or step > self._steps[-1]):
             self._make_room(self._most)
-        at = bisect_left(self._steps, step)
-        if at < len(self._steps) and self._steps[at] == step:
-            self._wall_times[at], self._items[at] = wall_time, item
+        index = bisect_left(self._steps, step)
+        if index < len(self._steps) and self._steps[index] == step:
+            self._wall_times[index], self._items[index] = wall_time, item
         else:
-            self._steps.insert(at, step)
-            self._wall_times.insert(at, wall_time)
-            self._items.insert(at, item)
+            self._steps.insert(index, step)
+            self._wall_times.insert(index, wall_time)
+            self._items.insert(index, item)
 
     def extend(self, steps: Sequence[int], wall_times: Sequence[float], items: Sequence[Any]) -> None:
-        """As `put` for each point, all at once: fast."""
+        """Add many points at once; equivalent to `put` for each, but faster."""
         if self._most is not None:
             for step, wall_time, item in zip(steps, wall_times, items, strict=True):
                 self.put(step, wall_time, item)
@@ -82,48 +72,48 @@ class Series(Generic[R]):
         self._steps.extend(steps)
         self._wall_times.extend(wall_times)
         self._items.extend(items)
-        ascending = np.array(self._steps[len(self._steps) - len(steps) - 1 if len(self._steps) > len(steps) else 0 :])
-        if (ascending[1:] <= ascending[:-1]).any():
-            self._put_in_order()
+        last_old = max(len(self._steps) - len(steps) - 1, 0)
+        if (np.diff(np.array(self._steps[last_old:])) <= 0).any():
+            self._sort()
 
-    def _put_in_order(self) -> None:
-        """Sorts by step; of points at one step the last written stays."""
+    def _sort(self) -> None:
+        """Sort by step; keep the last written of several points at one step."""
         steps = np.array(self._steps)
         order = np.argsort(steps, kind="stable")
-        kept = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
-        self._steps = array("q", [self._steps[i] for i in kept])
-        self._wall_times = array("d", [self._wall_times[i] for i in kept])
+        last_written = order[np.append(steps[order][1:] != steps[order][:-1], [True])].tolist()
+        self._steps = array("q", [self._steps[i] for i in last_written])
+        self._wall_times = array("d", [self._wall_times[i] for i in last_written])
         items, self._items = self._items, self._no_items()
-        self._items.extend(items[i] for i in kept)
+        self._items.extend(items[i] for i in last_written)
 
     def _make_room(self, most: int) -> None:
-        """Lets the last point go if it was held only as the latest; thins all of them where there are too many."""
+        """Drop the last point if it was kept only as the latest, then thin the series if it is full."""
         if self._steps and (self._count - 1) % self._stride:
             del self._steps[-1], self._wall_times[-1], self._items[-1]
         if len(self._steps) >= most:
-            for kept in (self._steps, self._wall_times, self._items):
-                del kept[1::2]
+            for column in (self._steps, self._wall_times, self._items):
+                del column[1::2]
             self._stride *= 2
         self._count += 1
 
     def state(self) -> dict[str, Any]:
-        """Everything held, for `from_state`; of a series in memory."""
-        kept = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
-        return {**kept, "most": self._most, "stride": self._stride, "count": self._count}
+        """The series as plain containers, for `from_state`; it must be in memory."""
+        points = {"steps": list(self._steps), "wall_times": list(self._wall_times), "items": list(self._items)}
+        return {**points, "most": self._most, "stride": self._stride, "count": self._count}
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> Series[R]:
-        """What `state` gave."""
-        made = cls(state["most"])
-        made._steps, made._wall_times, made._items = state["steps"], state["wall_times"], state["items"]
-        made._stride, made._count = state["stride"], state["count"]
-        return made
+        """Restore a series from its `state()`."""
+        series = cls(state["most"])
+        series._steps, series._wall_times, series._items = state["steps"], state["wall_times"], state["items"]
+        series._stride, series._count = state["stride"], state["count"]
+        return series
 
     def truncate(self, step: int) -> None:
-        """Drops `step` and everything after it (what a resumed run supersedes)."""
-        at = bisect_left(self._steps, step)
-        del self._steps[at:], self._wall_times[at:], self._items[at:]
-        self._count = (at - 1) * self._stride + 1 if at else 0
+        """Drop `step` and everything after it, which a resumed run supersedes."""
+        index = bisect_left(self._steps, step)
+        del self._steps[index:], self._wall_times[index:], self._items[index:]
+        self._count = (index - 1) * self._stride + 1 if index else 0
 
     @property
     def steps(self) -> NDArray[np.int64]:
@@ -146,11 +136,11 @@ class Series(Generic[R]):
         return (self[i] for i in range(len(self)))
 
     def stored(self) -> list[Any]:
-        """The items as they are kept: of a history read from disk, functions that load a record."""
+        """Return the items as stored; in a history read from disk, these are functions that load a record."""
         return list(self._items)
 
     def at(self, step: int) -> R:
-        """The item of `step`.
+        """Return the item at `step`.
 
         Raises:
             KeyError: nothing was recorded at that step.
@@ -162,7 +152,7 @@ class Series(Generic[R]):
 
 
 class ScalarSeries(Series[float]):
-    """The values of one scalar tag over steps."""
+    """The values of one scalar tag over steps, stored compactly."""
 
     @staticmethod
     def _no_items() -> Any:
@@ -175,19 +165,19 @@ class ScalarSeries(Series[float]):
 
 
 class History:
-    """Everything measured in one run, by kind and tag.
+    """The measurements of one run, by kind and tag.
 
     Attributes:
         run: the run's name.
         scalars, pr_curves, histograms, images, texts, tables: series by tag.
         class_lists: `ClassList` by attribute (the latest written).
         hparams: the run's hyperparameters, or None.
-        problems: what was wrong with the files it was read from, in words; empty for one kept in memory.
+        problems: what was wrong with the files it was read from, in words; empty for a history in memory.
 
     Args:
         run: the run's name.
-        bounded: keep at most `MOST_POINTS` points of each tag, evenly spread and always the latest, so that memory
-            does not grow with the length of training. A history read from files is not bounded: it holds offsets.
+        bounded: keep at most `MOST_POINTS` points per tag, evenly spread and including the latest, so that memory
+            does not grow with the length of training. A history read from files holds offsets and needs no bound.
     """
 
     def __init__(self, run: str = "", *, bounded: bool = False) -> None:
@@ -204,7 +194,7 @@ class History:
         self.problems: list[str] = []
 
     def add(self, stamped: Stamped) -> None:
-        """Keeps one record. A layout is not kept: it says how to show, not what was measured."""
+        """Add one record; ignore a layout, which is not a measurement."""
         step, wall_time, record = stamped
         if isinstance(record, Scalar):
             self._series(self.scalars, record, ScalarSeries).put(step, wall_time, record.value)
@@ -212,17 +202,17 @@ class History:
             self.class_lists[record.attribute] = record
         elif isinstance(record, HParams):
             self.hparams = record
-        elif (kept := self._series_of(record)) is not None:
-            self._series(kept, record, Series).put(step, wall_time, record)
+        elif (series_by_tag := self._series_by_tag(record)) is not None:
+            self._series(series_by_tag, record, Series).put(step, wall_time, record)
 
-    def _series(self, kept: dict[str, Any], record: Any, kind: type[Any]) -> Any:
-        """The series that `record` belongs to, made on first use."""
-        found = kept.get(record.tag)
-        if found is None:
-            found = kept[record.tag] = kind(self._most.get(type(record)))
-        return found
+    def _series(self, series_by_tag: dict[str, Any], record: Any, kind: type[Any]) -> Any:
+        """Return the series that `record` belongs to; create it on first use."""
+        series = series_by_tag.get(record.tag)
+        if series is None:
+            series = series_by_tag[record.tag] = kind(self._most.get(type(record)))
+        return series
 
-    def _series_of(self, record: Record) -> dict[str, Series[Any]] | None:
+    def _series_by_tag(self, record: Record) -> dict[str, Series[Any]] | None:
         by_kind: dict[type, dict[str, Series[Any]]] = {
             PRCurve: self.pr_curves,
             Histogram: self.histograms,
@@ -233,18 +223,19 @@ class History:
         return by_kind.get(type(record))
 
     def is_empty(self) -> bool:
-        """Whether nothing at all was recorded."""
-        kept = (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
-        return not any(kept)
+        """Whether nothing was recorded."""
+        return not any(
+            (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
+        )
 
     def filed(self, records: Iterable[Stamped]) -> Iterator[Stamped]:
-        """Add each of `records` as it comes, and yield it."""
+        """Add each record to the history, then yield it."""
         for stamped in records:
             self.add(stamped)
             yield stamped
 
     def __iter__(self) -> Iterator[Stamped]:
-        """Every record, series by series; class lists and hyperparameters at step 0."""
+        """Yield every record, series by series; class lists and hyperparameters at step 0."""
         for tag, scalars in self.scalars.items():
             for step, wall_time, value in zip(scalars.steps, scalars.wall_times, scalars.values, strict=True):
                 yield Stamped(int(step), float(wall_time), Scalar(tag, float(value)))
@@ -262,7 +253,7 @@ class History:
 
 
 def to_jsonable(value: Any) -> Any:
-    """`value` as plain JSON: arrays as lists, mappings and sequences walked, non-finite numbers as None."""
+    """Convert `value` to plain JSON types, recursively: arrays become lists, non-finite numbers None."""
     if isinstance(value, np.ndarray | np.generic):
         return to_jsonable(value.tolist())
     if isinstance(value, float):

@@ -1,4 +1,4 @@
-"""The kinds of records: frozen, and made of plain Python and numpy values only."""
+"""The kinds of records: frozen, with plain Python and numpy values only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ IntArray: TypeAlias = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """One number. Shown in Time Series; NaN is written as NaN and means "undefined here"."""
+    """One number, shown in Time Series; NaN means "undefined"."""
 
     tag: str
     value: float
@@ -40,7 +40,7 @@ class PRCurve:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """A histogram: `counts[i]` values lie in `(limits[i - 1], limits[i]]`; both float64 of shape (buckets,)."""
+    """A histogram with `counts[i]` values in `(limits[i - 1], limits[i]]`; both float64 of shape (buckets,)."""
 
     tag: str
     limits: FloatArray
@@ -53,7 +53,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image: uint8 of shape (height, width, 3 or 4)."""
+    """An image, uint8 of shape (height, width, 3 or 4)."""
 
     tag: str
     pixels: NDArray[np.uint8]
@@ -69,24 +69,24 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table `values` of shape (rows, columns), float32 (float16 where that is enough), for the Long Tail tab.
+    """A table of `values`, float32 or float16 of shape (rows, columns), for the Long Tail tab.
 
-    `kind` says what its rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
+    `kind` says what the rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
     empty), "groups" (`rows` is `GROUP_ROWS`), "confusion" (true group × predicted group; `rows` and `columns` name
     them), "confusions" (pairs of classes), "flow" and "calibration" (buckets of training counts, described in
-    `details`). Everything but `values` is written once per tag and must not change during a run.
+    `details`). Everything except `values` is written once per tag and must not change during a run.
     """
 
     tag: str
     attribute: str
     kind: str
     columns: tuple[str, ...]
-    values: Float32Array  # or float16, where written with less precision; read back as float32
+    values: Float32Array  # or float16 to save space; read back as float32
     rows: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
 
     def column(self, name: str) -> Float32Array:
-        """The column called `name`, shape (rows,)."""
+        """Return the column called `name`, shape (rows,)."""
         if name not in self.columns:
             raise KeyError(f"table {self.tag!r} has no column {name!r}; it has {', '.join(self.columns)}")
         return self.values[:, self.columns.index(name)]
@@ -114,14 +114,14 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class MultilineChart:
-    """A chart with one line per tag; the tags are regular expressions, as TensorBoard reads them."""
+    """A chart with one line per tag; tags are regular expressions, as in TensorBoard."""
 
     tags: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MarginChart:
-    """A chart of values with a band; each series is (value tag, lower tag, upper tag), exact tags."""
+    """A chart of values with a band; each series is (value tag, lower tag, upper tag), matched exactly."""
 
     series: tuple[tuple[str, str, str], ...]
 
@@ -130,8 +130,8 @@ class MarginChart:
 class HParams:
     """Hyperparameters and final metrics of the run, for the HParams tab.
 
-    The tab takes the values of metrics from the run's scalars of these tags; a second point at one step would break
-    the margin charts of the Custom Scalars tab, so they are not written again.
+    The tab reads metrics from the run's scalars with these tags. They are not written again, since a second point at
+    one step would break the margin charts of the Custom Scalars tab.
     """
 
     hparams: Mapping[str, bool | str | float | int]

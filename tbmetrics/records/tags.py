@@ -1,44 +1,44 @@
-"""Under which tag each thing is written, and how names become part of one."""
+"""Tags of all records, and the encoding of names in them."""
 
 from __future__ import annotations
 
 from urllib.parse import quote, unquote
 
 PLUGIN_NAME = "longtail"
-#: Of tables that are for figures and export only: no tab opens for a run that has nothing else.
+#: Plugin name of tables for figures and export only, so that they alone do not activate the tab.
 DATA_PLUGIN_NAME = "tbmetrics"
 
-#: The segment that marks the tags of contact sheets.
+#: Segment in the tags of contact sheets.
 GALLERY = "gallery"
-#: What contact sheets show.
+#: Kinds of contact sheets.
 MISTAKES, HARDEST = GALLERY_KINDS = "confident_mistakes", "hardest_correct"
 
-#: The optimizer steps done at the end of each epoch; joins the two kinds of step.
+#: Optimizer steps done at the end of each epoch; maps epochs to optimizer steps.
 OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
 
-#: What the tags of the Long Tail tab begin with.
+#: Prefix of the tags of the Long Tail tab.
 TAB_PREFIX = "longtail/"
 
-#: What every tag of time, memory and throughput begins with.
+#: First segment of the tags of time, memory and throughput.
 RESOURCES = "resource_usage"
 
-#: What every tag of attention's images begins with.
+#: First segment of the tags of attention images.
 ATTENTION = "attention"
 COLLAPSED_HEADS_TAG = f"{ATTENTION}/collapsed_heads"
 
-#: What every tag of gradients, weights and health begins with.
+#: First segment of the tags of gradients, weights and health.
 DYNAMICS = "training_dynamics"
-#: What can be measured of a run, each a folder of its export and the beginning of its tags.
+#: Areas of measurement; each is the first segment of its tags and a folder of the export.
 AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
 
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
 ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
 
-_EMPTY = "%-"  # stands for a name without characters; no other name is encoded so
+_EMPTY = "%-"  # encodes the empty name; no other name is encoded like this
 
 
 def tag_part(name: str) -> str:
-    """`name` made safe as one segment of a tag: '/', '%', control characters and edge spaces are percent-encoded."""
+    """Percent-encode `name` as one segment of a tag: '/', '%', control characters and surrounding spaces."""
     encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
     if encoded != encoded.strip() or encoded in {"", ".", ".."}:
         encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or _EMPTY
@@ -46,7 +46,7 @@ def tag_part(name: str) -> str:
 
 
 def untag_part(part: str) -> str:
-    """The name that `tag_part` encoded."""
+    """Decode a name encoded by `tag_part`."""
     return "" if part == _EMPTY else unquote(part)
 
 
@@ -130,21 +130,21 @@ def gallery_tag(attribute: str, kind: str, group: str) -> str:
     return f"class_performance/{tag_part(attribute)}/{GALLERY}/{kind}/{group}"
 
 
-def dynamics_tag(quantity: str, of: str = "") -> str:
+def dynamics_tag(quantity: str, name: str = "") -> str:
     """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
-    return f"{DYNAMICS}/{quantity}/{tag_part(of)}" if of else f"{DYNAMICS}/{quantity}"
+    return f"{DYNAMICS}/{quantity}/{tag_part(name)}" if name else f"{DYNAMICS}/{quantity}"
 
 
 def health_tag(kind: str) -> str:
-    """Tag of the text about one kind of trouble, e.g. `training_dynamics/health/vanishing_gradients`."""
+    """Tag of the text about one kind of problem, e.g. `training_dynamics/health/vanishing_gradients`."""
     return f"{DYNAMICS}/health/{kind}"
 
 
-def histogram_tag(of: str, name: str) -> str:
+def histogram_tag(area: str, name: str) -> str:
     """Tag of a histogram of "gradients", "weights" or "activations", e.g. `gradients/head.weight`."""
-    return f"{of}/{tag_part(name)}"
+    return f"{area}/{tag_part(name)}"
 
 
 def plugin_of(tag: str) -> str:
-    """The TensorBoard plugin that a table's tag belongs to: the tab's, or one that shows nothing."""
+    """TensorBoard plugin of a table's tag: the Long Tail tab, or one that shows nothing."""
     return PLUGIN_NAME if tag.startswith(TAB_PREFIX) else DATA_PLUGIN_NAME

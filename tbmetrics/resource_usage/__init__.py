@@ -1,5 +1,6 @@
-"""Resource usage: component times, throughput and memory of training."""
+"""At what cost: memory, component times, throughput, and profiles."""
 
 from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.profiler import ProfilerTracker
 
-__all__ = ["ResourceMonitor"]
+__all__ = ["ProfilerTracker", "ResourceMonitor"]

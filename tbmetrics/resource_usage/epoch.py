@@ -1,25 +1,29 @@
-"""One epoch as measured: its rows for people, its scalars for TensorBoard, and what held it up."""
+"""One epoch as measured: its rows, its records and images, and its bottleneck."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tbmetrics.figures.step_timeline import cell, timeline_text
-from tbmetrics.records import RESOURCES, Record, Scalar, Text, tag_part
-from tbmetrics.resource_usage.batch_probe import BatchMemory
+from tbmetrics.figures.resource_data import markdown_cell, timeline_text
+from tbmetrics.records import RESOURCES, Image, Record, Scalar, Text, tag_part
+from tbmetrics.records.history import History
+from tbmetrics.resource_usage.batch_memory import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
 from tbmetrics.resource_usage.timers import ComponentTotal
 
 TAG = RESOURCES
 DATA_LOADING, OTHER = "data_loading", "other"
 
-#: Waiting for data this share of the epoch is called input-bound.
+#: An epoch is input-bound if it waits for data for this share of its time.
 INPUT_BOUND_SHARE = 1 / 3
-#: The device is called the bottleneck where it is behind in half of the components, or falls behind by this share.
+#: The device is the bottleneck if it is behind in half of the components, or falls behind by a tenth of the epoch.
 BEHIND_SHARE, LAG_SHARE = 0.5, 0.1
+#: Share of the time between two drawings that drawing may take, the assumed nanoseconds of the first drawing, and the
+#: factor by which the run grows from one drawing to the next, so that images stay few however long it is.
+_DRAWING_SHARE, _FIRST_DRAWING, _GROWTH = 0.01, 500_000_000, 1.25
 
 ADVICE = {
     "input-bound": "Training waits for data. More DataLoader workers, `pin_memory=True`, `persistent_workers=True` or "
@@ -33,7 +37,7 @@ ADVICE = {
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """What was measured in one epoch; times in nanoseconds, memory in bytes."""
+    """The measurements of one epoch; times in nanoseconds, memory in bytes."""
 
     number: int
     nanoseconds: int
@@ -51,7 +55,7 @@ class Epoch:
     step_times: Mapping[str, float] = field(default_factory=dict)
     typical_step: SampledStep | None = None
     overhead: Mapping[str, int] = field(default_factory=dict)
-    overhead_of_nanoseconds: int = 0
+    overhead_period_nanoseconds: int = 0  # since the epoch before ended
     flops_per_step: int = 0
     peak_flops: float | None = None
     largest_batch: int = 0
@@ -63,45 +67,45 @@ class Epoch:
         return self.nanoseconds / 1e9
 
     def per_second(self, count: float) -> float | None:
-        """`count` over the epoch's wall clock; None without any."""
+        """`count` over the epoch's wall clock; None if it is 0."""
         return count / self.seconds if count and self.nanoseconds > 0 else None
 
     @property
     def flops_per_second(self) -> float | None:
-        """Achieved floating-point operations per second, where those of a step were counted."""
+        """Achieved floating-point operations per second; None if those of a step were not counted."""
         return self.per_second(self.flops_per_step * self.steps)
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilisation: achieved over peak; None where either is unknown."""
+        """Model FLOPs utilisation: achieved over peak; None if either is unknown."""
         achieved = self.flops_per_second
         return achieved / self.peak_flops if achieved and self.peak_flops else None
 
     @property
     def overhead_share(self) -> float | None:
-        """tbmetrics' own share of the time since the epoch before was over."""
-        of = self.overhead_of_nanoseconds
-        return sum(self.overhead.values()) / of if of > 0 else None
+        """Share of the time since the epoch before ended that tbmetrics itself took."""
+        period = self.overhead_period_nanoseconds
+        return sum(self.overhead.values()) / period if period > 0 else None
 
 
 def with_rest(totals: Mapping[str, ComponentTotal], nanoseconds: int) -> dict[str, ComponentTotal]:
-    """The components and OTHER, the rest of the epoch; a component of the user's by that name is added to it."""
+    """The components and OTHER, the rest of the epoch; a component that the user called OTHER is added to it."""
     rest = nanoseconds - sum(total.self_nanoseconds for total in totals.values())
-    found = dict(totals)
-    other = found.pop(OTHER, ComponentTotal())
+    named = dict(totals)
+    other = named.pop(OTHER, ComponentTotal())
     other.nanoseconds += rest
     other.self_nanoseconds += rest
     other.count = max(other.count, 1)
-    return {**found, OTHER: other}
+    return {**named, OTHER: other}
 
 
 def bottleneck(epoch: Epoch) -> str | None:
-    """What held the epoch up: "input-bound", "compute-bound" or "host-bound"; None where nothing tells.
+    """The bottleneck of the epoch: "input-bound", "compute-bound" or "host-bound"; None if it cannot be told.
 
-    Input-bound: a third or more of the epoch waits for data. With a device it counts only while the device waits too.
-    Otherwise on the CPU the rest is arithmetic. With a device it is compute-bound where the device is behind the host
-    (it had not even begun a component when the host was through with it, or fell behind inside components by a tenth
-    of the epoch), host-bound where it keeps up; None where no component but `data_loading` was timed.
+    Input-bound: a third or more of the epoch waits for data; with a device, only the time that it waits too counts.
+    Otherwise, on the CPU, the epoch is compute-bound. With a device it is compute-bound if the device is behind the
+    host (it had not begun a component when the host ended it, or it fell behind inside components by a tenth of the
+    epoch) and host-bound if it keeps up; None if no component but `data_loading` was timed.
     """
     loading = epoch.components.get(DATA_LOADING)
     if epoch.nanoseconds <= 0:
@@ -119,7 +123,7 @@ def bottleneck(epoch: Epoch) -> str | None:
 
 
 def _waiting_nanoseconds(loading: ComponentTotal) -> float:
-    """How long training waited for data: the host, and the device where it was watched as well."""
+    """Time that training waited for data: the host, and the device too if its time is known."""
     if not loading.device_count:
         return loading.nanoseconds
     device = loading.device_milliseconds * 1e6 * loading.count / loading.device_count
@@ -167,7 +171,7 @@ def component_row(epoch: int, total: ComponentTotal, peak_bytes: int | None) -> 
 
 def epoch_records(epoch: Epoch, remaining_seconds: float | None) -> Iterator[Record]:
     """The epoch's records; the step of each is the epoch."""
-    found: dict[str, float | None] = {
+    values: dict[str, float | None] = {
         "epoch_time_seconds": epoch.seconds,
         "batch_size": epoch.batch_size,
         "largest_batch_size": epoch.largest_batch or None,
@@ -183,9 +187,9 @@ def epoch_records(epoch: Epoch, remaining_seconds: float | None) -> Iterator[Rec
         **{f"memory/{name}": value for name, value in epoch.memory.items()},
         **{f"device/{name}": value for name, value in epoch.meters.items()},
     }
-    if (of := epoch.overhead_of_nanoseconds) > 0:
-        found |= {f"tbmetrics_overhead/{tag_part(name)}": spent / of for name, spent in epoch.overhead.items()}
-    yield from (Scalar(f"{TAG}/{name}", float(value)) for name, value in found.items() if value is not None)
+    if (period := epoch.overhead_period_nanoseconds) > 0:
+        values |= {f"tbmetrics_overhead/{tag_part(name)}": spent / period for name, spent in epoch.overhead.items()}
+    yield from (Scalar(f"{TAG}/{name}", float(value)) for name, value in values.items() if value is not None)
     if epoch.typical_step is not None:
         step = epoch.typical_step
         yield Text(f"{TAG}/typical_step", timeline_text(step.seconds, step.spans))
@@ -193,31 +197,31 @@ def epoch_records(epoch: Epoch, remaining_seconds: float | None) -> Iterator[Rec
 
 
 def _component_values(epoch: Epoch) -> dict[str, float]:
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for name, total in epoch.components.items():
-        found[f"component_seconds/{tag_part(name)}"] = total.self_nanoseconds / 1e9
+        values[f"component_seconds/{tag_part(name)}"] = total.self_nanoseconds / 1e9
         if total.device_count:
-            found[f"component_device_seconds/{tag_part(name)}"] = total.device_milliseconds / 1e3
+            values[f"component_device_seconds/{tag_part(name)}"] = total.device_milliseconds / 1e3
     for name, peak in epoch.component_peaks.items():
-        found[f"memory/component_peak_bytes/{tag_part(name)}"] = peak
+        values[f"memory/component_peak_bytes/{tag_part(name)}"] = peak
     if DATA_LOADING in epoch.components and epoch.nanoseconds > 0:
-        found["data_loading_share"] = epoch.components[DATA_LOADING].nanoseconds / epoch.nanoseconds
-    return found
+        values["data_loading_share"] = epoch.components[DATA_LOADING].nanoseconds / epoch.nanoseconds
+    return values
 
 
-def batch_memory_records(found: BatchMemory) -> Iterator[Record]:
-    """The line of memory over the batch size, and the largest batch it predicts; what is not finite is left out."""
-    if found.line is None:
+def batch_memory_records(measured: BatchMemory) -> Iterator[Record]:
+    """The line of memory over batch size and the largest batch predicted; values that are not finite are left out."""
+    if measured.line is None:
         return
     values = {
-        "fixed_bytes": found.line.fixed_bytes,
-        "bytes_per_sample": found.line.bytes_per_sample,
-        "bytes_per_sample_lower": found.line.bytes_per_sample_lower,
-        "bytes_per_sample_upper": found.line.bytes_per_sample_upper,
-        "largest_batch": found.largest_batch,
-        "largest_batch_lower": found.largest_batch_lower,
-        "largest_batch_upper": found.largest_batch_upper,
-        "capacity_bytes": math.nan if found.capacity_bytes is None else float(found.capacity_bytes),
+        "fixed_bytes": measured.line.fixed_bytes,
+        "bytes_per_sample": measured.line.bytes_per_sample,
+        "bytes_per_sample_lower": measured.line.bytes_per_sample_lower,
+        "bytes_per_sample_upper": measured.line.bytes_per_sample_upper,
+        "largest_batch": measured.largest_batch,
+        "largest_batch_lower": measured.largest_batch_lower,
+        "largest_batch_upper": measured.largest_batch_upper,
+        "capacity_bytes": math.nan if measured.capacity_bytes is None else float(measured.capacity_bytes),
     }
     for name, value in values.items():
         if math.isfinite(value):
@@ -225,7 +229,7 @@ def batch_memory_records(found: BatchMemory) -> Iterator[Record]:
 
 
 def summary(epoch: Epoch) -> str:
-    """The epoch in words, as Markdown."""
+    """The epoch in words and as a table of components, as Markdown."""
     speed = epoch.per_second(epoch.samples)
     lines = [f"Epoch {epoch.number}: {epoch.seconds:.2f} s" + (f", {speed:,.1f} samples/s" if speed else "")]
     verdict = bottleneck(epoch)
@@ -234,5 +238,34 @@ def summary(epoch: Epoch) -> str:
     lines += ["", "| component | times | seconds | share |", "|---|---:|---:|---:|"]
     for name, total in sorted(epoch.components.items(), key=lambda item: -item[1].self_nanoseconds):
         share = total.self_nanoseconds / epoch.nanoseconds if epoch.nanoseconds > 0 else math.nan
-        lines.append(f"| {cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
+        lines.append(f"| {markdown_cell(name)} | {total.count:,} | {total.self_nanoseconds / 1e9:.3f} | {share:.1%} |")
     return "\n".join(lines)
+
+
+class ComponentDrawing:
+    """Images of an epoch's component times, drawn at growing intervals and in a small share of the time."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._drawing_nanoseconds = _FIRST_DRAWING
+        self._began = self._last_drawn = clock()
+        self._epoch: int | None = None
+
+    def images(self, history: History, epoch: int) -> list[Image]:
+        """The images of `epoch`; none if the last drawing was too recent."""
+        now = self._clock()
+        is_affordable = self._drawing_nanoseconds <= _DRAWING_SHARE * (now - self._last_drawn)
+        is_due = now - self._began >= _GROWTH * (self._last_drawn - self._began)
+        return self.draw(history, epoch) if is_affordable and is_due else []
+
+    def draw(self, history: History, epoch: int) -> list[Image]:
+        """The images of `epoch`; none if they were drawn before."""
+        if epoch == self._epoch:
+            return []
+        from tbmetrics.figures.resource_usage import component_images
+
+        began = self._clock()
+        drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
+        self._epoch, self._last_drawn = epoch, self._clock()
+        self._drawing_nanoseconds = self._last_drawn - began
+        return drawn

@@ -1,4 +1,4 @@
-"""Measures one epoch after the other: what the monitor's verbs are told, put together as an `Epoch`."""
+"""The meter of the current epoch, which gathers what the monitor's methods report into an `Epoch`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,19 @@ from tbmetrics.resource_usage.device import Device, checked_device, open_device
 from tbmetrics.resource_usage.epoch import Epoch, with_rest
 from tbmetrics.resource_usage.flops import StepFlops
 from tbmetrics.resource_usage.flops import peak_flops as known_peak_flops
-from tbmetrics.resource_usage.memory import PeakByComponent
-from tbmetrics.resource_usage.snapshots import PeakSnapshots
-from tbmetrics.resource_usage.steps import StepRecorder
-from tbmetrics.resource_usage.throughput import SmoothedRate, ThinnedPoints
+from tbmetrics.resource_usage.memory import PeakByComponent, PeakSnapshots
+from tbmetrics.resource_usage.steps import SmoothedRate, StepRecorder, ThinnedPoints
 from tbmetrics.resource_usage.timers import ComponentTimer
 
-#: Under this name timing's own cost is counted: the tracker's.
+#: Tracker whose overhead includes that of the timing.
 NAME = "resource_usage"
 
 
 class EpochMeter:
-    """Clock, counters, memory and device of the epoch that is open.
+    """Clock, counters, memory and device of the current epoch.
 
     Args:
-        device: what to measure; None = the accelerator in use, once there is one.
+        device: the device to measure; None = the accelerator in use, once there is one.
         clock: nanoseconds, monotonic.
         peak_flops: peak of the device in FLOP/s; None = from the table of known devices.
         snapshots: takes allocator snapshots when the peak rises.
@@ -35,9 +33,9 @@ class EpochMeter:
 
     Attributes:
         timer: times the components.
-        epoch: the one that is open, or was last; None before the first.
-        is_open: whether one is open.
-        flops_per_step: as counted on request; 0 = unknown.
+        epoch: the current or last one; None before the first.
+        is_open: whether an epoch is open.
+        flops_per_step: counted on request; 0 = unknown.
     """
 
     def __init__(
@@ -52,13 +50,13 @@ class EpochMeter:
         self.epoch: int | None = None
         self.is_open = False
         self.flops_per_step = 0
-        self._wanted = checked_device(device)
+        self._requested_device = checked_device(device)
         self._device: Device | None = None
         self._clock = clock
         self._peak_flops = peak_flops
         self._snapshots = snapshots
         self._step_flops = StepFlops() if flops else None
-        self._waited = 0
+        self._waited_nanoseconds = 0
         self._peaks: PeakByComponent | None = None
         self._steps = StepRecorder()
         self._rate = SmoothedRate()
@@ -77,7 +75,7 @@ class EpochMeter:
     # --------------------------------------------------------------------------------------- while training
 
     def start_epoch(self, epoch: int) -> None:
-        """Begins `epoch`; the one before must be ended."""
+        """Begin `epoch`; the one before must have ended."""
         self.settle_device()
         self._begin_counting()
         self.timer.drop_all()
@@ -86,11 +84,11 @@ class EpochMeter:
         self._memory_before = self._memory()
         self.epoch, self.is_open = epoch, True
         self._began = self._clock()
-        if self._ended is None:  # what the start of the session took belongs to no epoch
+        if self._ended is None:  # the start of the session belongs to no epoch
             self._overhead, self._ended = {}, self._began
 
     def count_samples(self, samples: int, tokens: int) -> None:
-        """One batch was handed out."""
+        """Count a batch that is handed out."""
         self._samples += samples
         self._tokens += tokens
         self._batches += 1
@@ -101,57 +99,57 @@ class EpochMeter:
         self.boundary("count_samples", now)
 
     def after_step(self, step: int) -> None:
-        """One optimizer step is done."""
+        """Count an optimizer step."""
         self._optimizer_steps += 1
         if self._step_flops is not None and not self.flops_per_step:
             self._step_flops.step_ended()
             self.flops_per_step = self._step_flops.flops
-        if self._rates.wanted() and not math.isnan(self._rate.value):
+        if self._rates.accepts_next() and not math.isnan(self._rate.value):
             self._rates.put(step, time.time(), self._rate.value)
         self.boundary("after_step")
 
     def boundary(self, kind: str, now: int | None = None) -> None:
-        """A step may end here; the next one is observed if it is one of the sampled ones."""
+        """Note a possible end of a step, and observe the next one if it is to be sampled."""
         if not self.is_open or not self._steps.boundary(kind, self._clock() if now is None else now):
             return
         if self.timer.observer is not None and self._peaks is not None:
             self._peaks.end_step()
             if self._snapshots is not None:
                 self._snapshots.check(self._peaks.epoch_peak())
-        self.timer.observer = self if self._steps.sampling else None
+        self.timer.observer = self if self._steps.is_sampling else None
 
     def entered(self, name: str) -> None:
-        """A component of a sampled step was entered; called by the timer."""
+        """Note that a component of a sampled step was entered; called by the timer."""
         if self._peaks is not None:
             self._peaks.entered(name)
 
     def left(self, name: str, began: int, ended: int) -> None:
-        """A component of a sampled step was left; called by the timer."""
+        """Note that a component of a sampled step was left; called by the timer."""
         self._steps.left(name, began, ended)
         if self._peaks is not None:
             self._peaks.left(name)
 
     def add_overhead(self, tracker_name: str, nanoseconds: int) -> None:
-        """tbmetrics itself took this long."""
+        """Add to the time that tbmetrics itself took."""
         self._overhead[tracker_name] = self._overhead.get(tracker_name, 0) + nanoseconds
 
     def take_wait(self) -> int:
-        """Nanoseconds that the last end of an epoch waited for the device, once: they are the device's, not ours."""
-        waited, self._waited = self._waited, 0
+        """Nanoseconds that the last `end_epoch` waited for the device, which is no overhead; 0 on the second call."""
+        waited, self._waited_nanoseconds = self._waited_nanoseconds, 0
         return waited
 
     def end_epoch(self, batch_size: int | None, num_samples: int | None) -> Epoch:
-        """Ends the open epoch, and says what it was; the last marks on the device are waited for."""
+        """End the open epoch and return its measurements; waits for the last marks on the device."""
         self.timer.close_all()
         self._stop_observing()
-        came = self._clock()
-        totals = self.timer.take()  # an epoch is over when the device is through with it
+        called = self._clock()
+        totals = self.timer.take()  # an epoch ends when the device has finished it
         now = self._clock()
-        self._waited = now - came
+        self._waited_nanoseconds = now - called
         self.is_open = False
         elapsed = now - self._began
-        own, self.timer.own_nanoseconds = self.timer.own_nanoseconds, 0
-        self.add_overhead(NAME, own)
+        self.add_overhead(NAME, self.timer.overhead_nanoseconds)
+        self.timer.overhead_nanoseconds = 0
         mean_size = self._samples / self._batches if self._batches else None
         meters = self._device.meters if self._device is not None else None
         measured = Epoch(
@@ -172,7 +170,7 @@ class EpochMeter:
             step_times=self._steps.times(),
             typical_step=self._steps.typical(),
             overhead=self._overhead,
-            overhead_of_nanoseconds=now - (self._began if self._ended is None else self._ended),
+            overhead_period_nanoseconds=now - (self._began if self._ended is None else self._ended),
             flops_per_step=self.flops_per_step,
             peak_flops=self._peak_flops,
             rates=tuple(self._rates.points),
@@ -183,9 +181,13 @@ class EpochMeter:
     # ----------------------------------------------------------------------------------------------- device
 
     def settle_device(self) -> Device | None:
-        """The accelerator that is measured, found as soon as one is in use; None on the CPU."""
+        """The accelerator to measure, once one is in use; None on the CPU."""
         if self._device is None:
-            self._device = self._wanted if isinstance(self._wanted, Device) else open_device(self._wanted)
+            self._device = (
+                self._requested_device
+                if isinstance(self._requested_device, Device)
+                else open_device(self._requested_device)
+            )
             if self._device is not None:
                 self._use(self._device)
         return self._device
@@ -202,12 +204,12 @@ class EpochMeter:
             self._snapshots.start()
 
     def device_capacity(self) -> int | None:
-        """Bytes that this process could hold on the device; None without one."""
+        """Bytes that this process could hold on the device, or None without one."""
         device = self._device
         return device.memory.capacity() if device is not None and device.memory is not None else None
 
     def stop(self) -> None:
-        """Ends the background thread and the recording of allocations; may be called more than once."""
+        """End the background thread and the recording of allocations; idempotent."""
         self._stop_observing()
         if self._device is not None and self._device.meters is not None:
             self._device.meters.stop()
@@ -220,14 +222,14 @@ class EpochMeter:
             self._step_flops.drop()
 
     def _memory(self) -> dict[str, float]:
-        found: dict[str, float] = {name: float(value) for name, value in memory.host_bytes().items()}
+        values: dict[str, float] = {name: float(value) for name, value in memory.host_bytes().items()}
         if self._device is not None and self._device.memory is not None:
-            found |= self._device.memory.read()
+            values |= self._device.memory.read()
         if self._peaks is not None and (peak := self._peaks.epoch_peak()) is not None:
-            found["peak_bytes"] = float(peak)
-        return found
+            values["peak_bytes"] = float(peak)
+        return values
 
     def _since_epoch_began(self, now: dict[str, float]) -> dict[str, float]:
-        """Counters as what was added in the epoch; the rest as it is."""
+        """Counters as their increase in the epoch; other values unchanged."""
         counters = {name: now[name] - self._memory_before.get(name, 0.0) for name in memory.COUNTERS if name in now}
         return now | counters

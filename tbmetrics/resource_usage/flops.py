@@ -1,4 +1,4 @@
-"""Floating-point operations of one step, and how much of the device's peak they use (model FLOPs utilisation)."""
+"""Floating-point operations of one step, and the peak of known devices, for the model FLOPs utilisation."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-#: The step after this one is counted: the first ones still set things up.
+#: The step after this one is counted: the first ones still initialise things.
 _STEP_BEFORE = 2
 
-#: Dense matrix-product peak with 16-bit inputs (bfloat16, or float16 where that is all), in FLOP/s, by a part of the
+#: Dense matrix-product peak with 16-bit inputs (bfloat16, or float16 on older devices), in FLOP/s, by a part of the
 #: name that CUDA gives the device; from the vendor's data sheets. The first match counts.
 PEAK_FLOPS = {
     "B200": 2250e12,
@@ -35,17 +35,17 @@ PEAK_FLOPS = {
 
 @dataclass(slots=True)
 class FlopCount:
-    """What one step did: `flops` floating-point operations, forward and backward; 0 until the block is left."""
+    """Floating-point operations of one step, forward and backward; `flops` is 0 until the block ends."""
 
     flops: int = 0
 
 
 @contextmanager
 def count_flops() -> Iterator[FlopCount]:
-    """Counts the floating-point operations of the block with `torch.utils.flop_counter`.
+    """Count the floating-point operations of the block with `torch.utils.flop_counter`.
 
     Matrix products, convolutions and attention are counted, each multiply-add as two. The block runs slower. A compiled
-    model runs uncompiled in it, since its kernels hide their operators; its compiled code is kept.
+    model runs uncompiled in it, since its kernels hide their operators; it stays compiled for later calls.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -58,7 +58,7 @@ def count_flops() -> Iterator[FlopCount]:
 
 
 class _NoModules:
-    """Stands for the counter's tracker of modules, whose hooks on every module of the process are not needed."""
+    """Replaces the counter's tracker of modules, whose hooks on every module of the process are not needed."""
 
     parents = frozenset({"Global"})
 
@@ -68,7 +68,7 @@ class _NoModules:
 
 
 def _uncompiled() -> AbstractContextManager[Any]:
-    """Compiled models run eagerly within; nothing is loaded for a process that has compiled nothing."""
+    """Run compiled models eagerly in the block; loads nothing if the process has compiled nothing."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
     import torch
@@ -77,10 +77,10 @@ def _uncompiled() -> AbstractContextManager[Any]:
 
 
 class StepFlops:
-    """Counts the operations of one whole step: from the end of the second step of the run to the end of the third.
+    """Counts the operations of one step: from the end of the second step of the run to the end of the third.
 
     Attributes:
-        flops: of that step; 0 until it is over.
+        flops: operations of that step; 0 until it is over.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class StepFlops:
         self._count = FlopCount()
 
     def step_ended(self) -> None:
-        """An optimizer step is done."""
+        """Note the end of an optimizer step."""
         if self._counting is not None:
             self.drop()
             self.flops = self._count.flops
@@ -101,12 +101,12 @@ class StepFlops:
             self._count = self._counting.__enter__()
 
     def drop(self) -> None:
-        """Stops counting; a step that is not over does not count. Idempotent."""
+        """Stop counting and discard an unfinished step; idempotent."""
         counting, self._counting = self._counting, None
         if counting is not None:
             counting.__exit__(None, None, None)
 
 
 def peak_flops(device_name: str) -> float | None:
-    """The known peak of the device in FLOP/s; None for one that is not in the table."""
+    """Peak of the device in FLOP/s, or None if it is not in the table."""
     return next((peak for part, peak in PEAK_FLOPS.items() if re.search(rf"\b{part}\b", device_name)), None)

@@ -1,4 +1,4 @@
-"""ResourceMonitor: what an epoch costs in time, by component, in throughput and in memory."""
+"""ResourceMonitor: time of each epoch and component, throughput, and memory."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import torch
 from tbmetrics.errors import InputError
 from tbmetrics.records import Image, Record, Scalar
 from tbmetrics.records.history import Stamped, to_jsonable
-from tbmetrics.resource_usage import batch_probe
-from tbmetrics.resource_usage.batch_probe import BatchMemory, ProbedStep
-from tbmetrics.resource_usage.component_drawing import ComponentDrawing
+from tbmetrics.resource_usage import batch_memory
+from tbmetrics.resource_usage.batch_memory import BatchMemory, ProbedStep
 from tbmetrics.resource_usage.device import Device
 from tbmetrics.resource_usage.epoch import (
     DATA_LOADING,
     OTHER,
     TAG,
+    ComponentDrawing,
     Epoch,
     batch_memory_records,
     component_row,
@@ -32,9 +32,9 @@ from tbmetrics.resource_usage.epoch import (
 )
 from tbmetrics.resource_usage.epoch_meter import EpochMeter
 from tbmetrics.resource_usage.flops import FlopCount, count_flops
+from tbmetrics.resource_usage.memory import PeakSnapshots
 from tbmetrics.resource_usage.ranks import rank_records
-from tbmetrics.resource_usage.snapshots import PeakSnapshots
-from tbmetrics.resource_usage.throughput import remaining_seconds
+from tbmetrics.resource_usage.steps import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.tracking.state import checked_tracker_state, tracker_state
 from tbmetrics.tracking.tracker import Tracker
@@ -56,36 +56,36 @@ class ResourceMonitor(Tracker):
         monitor.visualize()
 
     A step costs two reads of the clock per component. On CUDA, components are also timed by events on the current
-    stream, which are read when the device has come to them; only the end of an epoch waits for the last ones. In a few
-    sampled steps of an epoch the peak of memory is taken for each component (this resets
-    `torch.cuda.max_memory_allocated`) and the step's timeline is kept. Calls belong to one thread.
+    stream, which are read once the device has reached them; only the end of an epoch waits for the last ones. In a few
+    sampled steps of an epoch the peak memory of each component is measured (this resets
+    `torch.cuda.max_memory_allocated`) and the step's timeline is recorded. All calls come from one thread.
 
     Args:
-        save_dir: where `visualize` writes PNG files, and allocator snapshots go.
+        save_dir: directory for the PNG files of `visualize` and for allocator snapshots.
         device: the device to measure; None = the accelerator in use, if there is one.
         clock: nanoseconds, monotonic.
-        total_epochs: how many epochs there will be, for the time left.
+        total_epochs: number of epochs, for the time left.
         peak_flops: peak of the device in FLOP/s, for the utilisation; None = from a table of known devices.
-        images: record the bar and the pie of component times as images, less and less often, and below 1 % of the
-            time.
+        images: record the bar and the pie of component times as images, at growing intervals and in less than 1 % of
+            the time.
         snapshots: write a snapshot of the CUDA allocator into `save_dir` when the peak rises.
-        flops: count the floating-point operations of the third optimizer step, which runs slower for it (and a
-            compiled model uncompiled), for `mfu`.
+        flops: count the floating-point operations of the third optimizer step for `mfu`; that step runs slower, and
+            a compiled model uncompiled.
 
     Attributes:
-        epoch_data: one dictionary an epoch: `epoch`, `time` (seconds), `memory`, `memory_change` and `peak_memory`
-            (bytes; of the device where one is in use, else of the process on the host, without a peak), `batch_size`,
+        epoch_data: a dictionary per epoch: `epoch`, `time` (seconds), `memory`, `memory_change` and `peak_memory`
+            (bytes of the device if one is in use, otherwise of the process, without a peak), `batch_size`,
             `num_samples`, `batches`, `steps`, `throughput` (samples per second), `steps_per_second`,
             `tokens_per_second`, `data_loading_share`, `bottleneck`, `mfu`, `remaining_seconds`, `tbmetrics_overhead`
-            (share); None where unknown.
-        component_data: by component one dictionary an epoch: `epoch`, `time` and `self_time` (seconds), `count`,
-            `device_time` (seconds, of `device_count` times; None without CUDA), `peak_memory` (bytes, None without
+            (share); unknown values are None.
+        component_data: by component, a dictionary per epoch: `epoch`, `time` and `self_time` (seconds), `count`,
+            `device_time` (seconds, over `device_count` entries; None without CUDA), `peak_memory` (bytes, None without
             CUDA). `other` is the rest of the epoch.
         history: all records of this monitor.
         total_epochs: as given or expected; None if unknown.
 
     Raises:
-        InputError: a device that torch does not know or that is not there, or snapshots without `save_dir`.
+        InputError: torch does not know the device or it is not available, or `snapshots` lacks a `save_dir`.
     """
 
     name = "resource_usage"
@@ -106,12 +106,11 @@ class ResourceMonitor(Tracker):
             raise InputError("snapshots=True needs a place for the files: give save_dir")
         self.save_dir = save_dir
         self.total_epochs = total_epochs
-        self._total_given = total_epochs is not None
+        self._is_total_given = total_epochs is not None
         self.epoch_data: list[dict[str, Any]] = []
         self.component_data: dict[str, list[dict[str, Any]]] = {}
-        folder = Path(save_dir) if snapshots and save_dir is not None else None
-        watched = PeakSnapshots(folder) if folder is not None else None
-        self._meter = EpochMeter(device, clock, peak_flops, watched, flops)
+        peak_snapshots = PeakSnapshots(Path(save_dir)) if snapshots and save_dir is not None else None
+        self._meter = EpochMeter(device, clock, peak_flops, peak_snapshots, flops)
         self._timer = self._meter.timer
         self._blocks: dict[str, ComponentBlock] = {}
         self._batch_points: list[tuple[float, float]] = []
@@ -122,23 +121,23 @@ class ResourceMonitor(Tracker):
     # --------------------------------------------------------------------------------------- while training
 
     def expect_epochs(self, epochs: int) -> None:
-        """So many epochs are about to be made, for the time left; without effect where `total_epochs` was given."""
-        if not self._total_given:
+        """Announce further epochs, for the time left; has no effect if `total_epochs` was given."""
+        if not self._is_total_given:
             self.total_epochs = len(self.epoch_data) + epochs
 
     def start_epoch(self, epoch: int) -> None:
-        """Begins `epoch`; one still open is ended first."""
+        """Begin `epoch`; an epoch that is still open ends first."""
         self.end_epoch()
         self._meter.start_epoch(epoch)
 
     def start_component(self, name: str) -> None:
-        """Starts timing `name`; components nest, and may nest in themselves."""
+        """Start timing `name`; components nest, also in themselves."""
         if name == DATA_LOADING:
             self._meter.boundary(DATA_LOADING)
         self._timer.start(name)
 
     def end_component(self, name: str) -> None:
-        """Stops timing `name`."""
+        """Stop timing `name`."""
         self._timer.end(name)
 
     def component(self, name: str) -> ComponentBlock:
@@ -149,31 +148,31 @@ class ResourceMonitor(Tracker):
         return block
 
     def count_samples(self, samples: int, *, tokens: int = 0) -> None:
-        """Counts one batch of `samples` samples (and `tokens` tokens, where they are of interest)."""
+        """Count a batch of `samples` samples and, if they matter, `tokens` tokens."""
         self._meter.count_samples(samples, tokens)
 
     def after_step(self, step: int) -> None:
-        """Counts one optimizer step."""
+        """Count an optimizer step."""
         self._meter.after_step(step)
 
     def add_overhead(self, tracker_name: str, nanoseconds: int) -> None:
-        """Adds to the time that tbmetrics itself took, by tracker; timing components is counted already."""
+        """Add to the time that tbmetrics itself took, by tracker; timing of components is already counted."""
         if tracker_name == self.name:
             nanoseconds = max(0, nanoseconds - self._meter.take_wait())
         self._meter.add_overhead(tracker_name, nanoseconds)
 
     @contextmanager
     def measure_flops(self) -> Iterator[FlopCount]:
-        """Counts the floating-point operations of the block, which must be one whole step, for the utilisation."""
+        """Count the floating-point operations of the block, which must be one whole step, for the utilisation."""
         with count_flops() as count:
             yield count
         self._meter.flops_per_step = count.flops
 
     def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
-        """Ends the open epoch; does nothing where none is open.
+        """End the open epoch, if there is one.
 
         Args:
-            batch_size, num_samples: where the batches were not counted one by one with `count_samples`.
+            batch_size, num_samples: needed if batches were not counted with `count_samples`.
 
         Raises:
             InputError: a negative number.
@@ -189,15 +188,14 @@ class ResourceMonitor(Tracker):
             row = component_row(measured.number, total, measured.component_peaks.get(name))
             self.component_data.setdefault(name, []).append(row)
         self._record(measured.number, epoch_records(measured, self._remaining(measured)))
-        self._ready += [
-            Stamped(s, time_, Scalar(f"{TAG}/smoothed_samples_per_second", r)) for s, time_, r in measured.rates
-        ]
+        for step, wall_time, rate in measured.rates:
+            self._ready.append(Stamped(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
         self._learn_batch_memory(measured)
         self._undrawn_epoch = measured.number
         self._file_if_alone()
 
     def closing(self) -> list[Image]:
-        """The images of the last epoch, where `images` asks for them and they were not drawn yet."""
+        """The images of the last epoch, if `images` is set and they were not drawn yet."""
         if self._drawing is None or not self.epoch_data:
             return []
         return self._drawing.draw(self.history, self.epoch_data[-1]["epoch"])
@@ -216,55 +214,51 @@ class ResourceMonitor(Tracker):
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"epoch_data": [...], "component_data": {...}}`, JSON-ready."""
-        found: dict[str, Any] = to_jsonable({"epoch_data": self.epoch_data, "component_data": self.component_data})
-        return found
+        metrics: dict[str, Any] = to_jsonable({"epoch_data": self.epoch_data, "component_data": self.component_data})
+        return metrics
 
     def save_metrics(self, path: str | os.PathLike[str]) -> None:
-        """Writes `get_metrics()` as JSON to `path`, making its directory where it is missing."""
+        """Write `get_metrics()` as JSON to `path`, making its directory if missing."""
         target = Path(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(self.get_metrics(), indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
     def visualize(self) -> dict[str, Figure]:
-        """The figures of all epochs so far, by name; written to `save_dir` as PNG where one was given."""
+        """The figures of all epochs so far, by name; also written to `save_dir` as PNG, if given."""
+        from tbmetrics.figures.output import collect_figures
         from tbmetrics.figures.resource_usage import figures
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
 
-        drawn = Figures(figures(self.history))
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        return collect_figures(figures(self.history), self.save_dir)
 
     def probe_batch_sizes(self, step: ProbedStep, sizes: Sequence[int]) -> BatchMemory:
-        """Runs `step` once per batch size, records its peak of memory and the largest batch predicted from it.
+        """Run `step` once per batch size, and record its peak memory and the largest batch predicted from it.
 
-        The peaks are scalars over the batch size (it stands where other records have the epoch).
+        The peaks are scalars whose step is the batch size.
 
         Args:
-            step: a function that is given a size and does one step, or `(model, make_batch, loss)`; see
-                `tbmetrics.resource_usage.batch_probe.probe_batch_sizes`.
+            step: a function that does one step with a batch of the given size, or `(model, make_batch, loss)`; see
+                `tbmetrics.resource_usage.batch_memory.probe_batch_sizes`.
             sizes: at least two.
 
         Raises:
             InputError: sizes that cannot be measured.
         """
-        found = batch_probe.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
+        measured = batch_memory.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
         now = time.time()
-        for size, peak in zip(found.sizes, found.peak_bytes, strict=True):
+        for size, peak in zip(measured.sizes, measured.peak_bytes, strict=True):
             self._ready.append(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
-        self._record(self._meter.epoch or 0, batch_memory_records(found))
+        self._record(self._meter.epoch or 0, batch_memory_records(measured))
         self._file_if_alone()
-        return found
+        return measured
 
     def stop(self) -> None:
-        """Ends the background thread and the recording of allocations; may be called more than once."""
+        """End the background thread and the recording of allocations; idempotent."""
         self._meter.stop()
 
     # ------------------------------------------------------------------------------- several ranks, resuming
 
     def announce(self) -> dict[str, Any] | None:
-        """The row of the epoch that was ended last, with its components and the host's name."""
+        """The row of the last epoch, with its components and the host's name."""
         if not self.epoch_data:
             return None
         row = self.epoch_data[-1]
@@ -272,7 +266,7 @@ class ResourceMonitor(Tracker):
         return {**row, "components": last, "host": platform.node()}
 
     def share(self, announced: list[Any], rank: int) -> None:
-        """Keeps what the ranks tell of each other; every rank has all it needs by now."""
+        """Record the comparison of the ranks; all that it needs has been announced."""
         if self.epoch_data:
             self._record(self.epoch_data[-1]["epoch"], rank_records(announced))
 
@@ -292,11 +286,11 @@ class ResourceMonitor(Tracker):
         Raises:
             InputError: it is not a monitor's state, or of a newer version.
         """
-        found = checked_tracker_state(self, state)
-        self.epoch_data = [dict(row) for row in found["epoch_data"]]
-        self.component_data = {name: [dict(row) for row in rows] for name, rows in found["component_data"].items()}
-        self._batch_points = [(float(size), float(peak)) for size, peak in found["batch_points"]]
-        self._meter.flops_per_step = found["flops_per_step"]
+        restored = checked_tracker_state(self, state)
+        self.epoch_data = [dict(row) for row in restored["epoch_data"]]
+        self.component_data = {name: [dict(row) for row in rows] for name, rows in restored["component_data"].items()}
+        self._batch_points = [(float(size), float(peak)) for size, peak in restored["batch_points"]]
+        self._meter.flops_per_step = restored["flops_per_step"]
 
     # -------------------------------------------------------------------------------------------- internals
 
@@ -305,14 +299,14 @@ class ResourceMonitor(Tracker):
         return remaining_seconds([*past, measured.seconds], self.total_epochs)
 
     def _learn_batch_memory(self, measured: Epoch) -> None:
-        """Fits memory over the batch size once epochs have had different ones."""
+        """Fit memory over batch size; epochs of one size give no line."""
         peak = measured.memory.get("peak_bytes")
         if not measured.largest_batch or peak is None:
             return
         self._batch_points.append((measured.largest_batch, peak))
         sizes, peaks = zip(*self._batch_points, strict=True)
-        found = batch_probe.summarise(sizes, peaks, None, self._meter.device_capacity())
-        self._record(measured.number, batch_memory_records(found))
+        fitted = batch_memory.summarise(sizes, peaks, None, self._meter.device_capacity())
+        self._record(measured.number, batch_memory_records(fitted))
 
     def _record(self, step: int, records: Iterable[Record]) -> None:
         now = time.time()

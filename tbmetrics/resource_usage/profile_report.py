@@ -1,4 +1,4 @@
-"""What a profile says: where the time of a step goes, and the operators that take most of it."""
+"""Summary of a profile: time of a step by category, and the operators that take most of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Where a moment of a step goes; the first that is going on at that moment counts.
+#: Categories by priority: a moment of a step counts for the first one that is going on.
 KERNEL, COPY, COMMUNICATION, RUNTIME = "kernel", "memory_copy", "communication", "device_runtime"
 LOADING, OPTIMIZER, OPERATOR, OTHER = "data_loading", "optimizer", "cpu_operator", "other"
 CATEGORIES = (COMMUNICATION, KERNEL, COPY, RUNTIME, LOADING, OPTIMIZER, OPERATOR, OTHER)
@@ -17,7 +17,7 @@ _STEP = "ProfilerStep"
 
 
 def category(name: str, device_type: object) -> str | None:
-    """The category of a profiler's event; None for one that only groups others."""
+    """Category of a profiler's event, or None if it only groups others."""
     if name.startswith((_STEP, "PyTorch Profiler", "[memory]")):
         return None
     if "CPU" not in str(device_type):
@@ -32,7 +32,7 @@ def category(name: str, device_type: object) -> str | None:
 
 
 def step_breakdown(events: Iterable[Any]) -> dict[str, float]:
-    """Seconds of a mean step by category, in the order of `CATEGORIES`; they add up to the step. Empty without steps.
+    """Mean seconds of a step by category, in the order of `CATEGORIES`; they add up to the step. Empty without steps.
 
     Args:
         events: `torch.profiler.profile.events()`.
@@ -52,18 +52,18 @@ def step_breakdown(events: Iterable[Any]) -> dict[str, float]:
 
 
 def _exclusive(spans: dict[str, list[tuple[float, float]]], steps: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Microseconds within the steps by category, each moment given to the first category that is going on."""
+    """Microseconds within the steps by category; each moment counts for the first category that is going on."""
     everything: dict[str, list[tuple[float, float]]] = {**spans, OTHER: list(steps)}
     ranked = [np.array(everything.get(kind, []), dtype=np.float64).reshape(-1, 2) for kind in CATEGORIES]
     edges = np.unique(np.concatenate([part.ravel() for part in ranked]))
     lengths = np.diff(edges)
-    free = _covered(np.array(steps, dtype=np.float64), edges)
-    found: dict[str, float] = {}
+    unassigned = _covered(np.array(steps, dtype=np.float64), edges)
+    microseconds: dict[str, float] = {}
     for kind, part in zip(CATEGORIES, ranked, strict=True):
-        here = _covered(part, edges) & free
-        found[kind] = float(lengths[here].sum())
-        free &= ~here
-    return found
+        assigned = _covered(part, edges) & unassigned
+        microseconds[kind] = float(lengths[assigned].sum())
+        unassigned &= ~assigned
+    return microseconds
 
 
 def _covered(spans: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -75,11 +75,11 @@ def _covered(spans: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[
 
 
 def top_operators(averages: Iterable[Any], most: int = 15) -> str:
-    """A Markdown table of the operators that take most time of their own, device time first where there is any.
+    """A Markdown table of the operators that take most time themselves, by device time if there is any.
 
     Args:
         averages: `torch.profiler.profile.key_averages()`.
-        most: rows at most.
+        most: largest number of rows.
     """
     rows = [a for a in averages if category(a.key, a.device_type) not in (None, RUNTIME)]
     on_device = any(a.self_device_time_total > 0 for a in rows)
@@ -96,6 +96,6 @@ def top_operators(averages: Iterable[Any], most: int = 15) -> str:
 
 
 def _code(name: str) -> str:
-    """An operator's name as code in a table cell; kernels' C++ names are long."""
+    """An operator's name as code in a table cell; the C++ names of kernels are cut."""
     line = "".join(c if c.isprintable() and c not in "`|" else " " for c in name)
     return f"`{line if len(line) <= 80 else line[:79] + '…'}`"

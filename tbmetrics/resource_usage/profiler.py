@@ -1,4 +1,4 @@
-"""ProfilerTracker: torch's profiler on a few steps, at set times or on demand, its trace where TensorBoard finds it."""
+"""ProfilerTracker: torch's profiler on a few steps, on a schedule or on demand, with traces for TensorBoard."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ _MOST_STEPS = 1000
 
 
 class ProfilerTracker(Tracker):
-    """Profiles a few optimizer steps and writes the trace into the run's folder.
+    """Profiles a few optimizer steps and writes the trace to the run's folder.
 
         profiler = ProfilerTracker(at=(100,))
         with TBMetrics("runs/focal", model=model, optimizer=optimizer, profiler=profiler) as tb:
             ...
 
     A profile is made after the steps in `at`, every `every` steps, when `profile()` is called, and when a file named
-    `PROFILE` appears in the folder (`touch runs/focal/PROFILE`; rank 0 looks for it, once a second). One step warms up,
+    `PROFILE` appears in the folder (`touch runs/focal/PROFILE`; rank 0 looks for it once a second). One step warms up,
     the next `steps` are recorded.
     The trace `tbmetrics_{host}_{pid}.{time}.pt.trace.json.gz` opens in the PyTorch Profiler tab of TensorBoard
-    (`torch-tb-profiler`) and at https://ui.perfetto.dev; the Text tab has the top operators, and scalars say where the
-    time of a step goes. While no profile is made, a step costs one read of the clock.
+    (`torch-tb-profiler`) and at https://ui.perfetto.dev; the Text tab has the top operators, and scalars have the time
+    of a step by category. While no profile is made, a step costs one read of the clock.
 
     Args:
-        log_dir: where traces go; None = the folder of the session.
+        log_dir: directory of the traces; None = that of the session.
         steps: optimizer steps in a profile.
         at: optimizer steps after which a profile begins.
-        every: and then every so many; None = never.
-        keep: traces kept in the folder; the oldest go.
-        max_bytes: a trace larger than this is deleted, with a warning.
+        every: begin a profile every so many optimizer steps; None = never.
+        keep: traces to keep in the folder; older ones are deleted.
+        max_bytes: a larger trace is deleted, with a warning.
         profile_memory: record allocations too.
         record_shapes: record shapes of the operators' inputs.
 
     Attributes:
         log_dir: as given, or that of the session.
-        traces: the files written, those that were kept.
+        traces: the files that were written and still exist.
         history: all records of this tracker.
 
     Raises:
@@ -89,29 +89,29 @@ class ProfilerTracker(Tracker):
         self._max_bytes = max_bytes
         self._options: dict[str, Any] = {"profile_memory": profile_memory, "record_shapes": record_shapes}
         self._requested = 0
-        self._looked = 0.0
+        self._last_look = 0.0
         self._profiler: Any = None
         self._ready: list[Stamped] = []
         self._step_seconds: dict[str, float] = {}
         self._step = 0
-        self._finished = False
+        self._is_finished = False
 
     def profile(self, steps: int | None = None) -> None:
-        """Asks for a profile of the next `steps` steps; one that is being made goes on and this one is dropped.
+        """Request a profile of the next `steps` steps; ignored while a profile is being made.
 
         Raises:
             InputError: steps out of 1..1000.
         """
-        wanted = self._steps if steps is None else steps
-        check_whole_numbers(at_most=_MOST_STEPS, steps=wanted)
-        self._requested = wanted
+        requested = self._steps if steps is None else steps
+        check_whole_numbers(at_most=_MOST_STEPS, steps=requested)
+        self._requested = requested
 
     def after_step(self, step: int) -> None:
-        """Drives the profile that is being made, or begins one that is due."""
+        """Advance the profile that is being made, or begin one that is due."""
         self._step = step
         if self._profiler is not None:
             self._profiler.step()
-            if self._finished:
+            if self._is_finished:
                 self._end()
             return
         self._look_for_request()
@@ -135,7 +135,7 @@ class ProfilerTracker(Tracker):
         return {"traces": [str(path) for path in self.traces], "step_seconds": dict(self._step_seconds)}
 
     def stop(self) -> None:
-        """Ends a profile that is being made; what it has recorded is written. May be called more than once."""
+        """End a profile that is being made and write what it has recorded; idempotent."""
         if self._profiler is not None:
             self._end()
 
@@ -143,9 +143,9 @@ class ProfilerTracker(Tracker):
 
     def _look_for_request(self) -> None:
         now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_SECONDS:
+        if now - self._last_look < _LOOK_EVERY_SECONDS:
             return
-        self._looked = now
+        self._last_look = now
         path = self._folder() / REQUEST
         if not Ranks().writes or not path.exists():
             return
@@ -154,9 +154,8 @@ class ProfilerTracker(Tracker):
             path.unlink()
         except OSError:  # another process took it, or the folder cannot be written
             return
-        self._requested = (
-            min(int(text), _MOST_STEPS) if text.isascii() and text.isdigit() and int(text) else self._steps
-        )
+        requested = int(text) if text.isascii() and text.isdigit() else 0
+        self._requested = min(requested or self._steps, _MOST_STEPS)
 
     def _folder(self) -> Path:
         if self.log_dir is None:
@@ -168,7 +167,7 @@ class ProfilerTracker(Tracker):
             message = "another profiler is running; tbmetrics' profile is left out. Stop it, and call profile() again"
             warnings.warn(message, TBMetricsWarning, stacklevel=3)
             return
-        self._finished = False
+        self._is_finished = False
         self._profiler = torch.profiler.profile(
             schedule=torch.profiler.schedule(wait=0, warmup=1, active=steps, repeat=1),
             on_trace_ready=self._write,
@@ -181,17 +180,17 @@ class ProfilerTracker(Tracker):
         profiler.stop()
 
     def _write(self, profiler: Any) -> None:
-        self._finished = True
+        self._is_finished = True
         folder = self._folder()
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{_PREFIX}{socket.gethostname()}_{os.getpid()}.{time.time_ns()}{_SUFFIX}"
-        temporary = path.with_name(f".{path.name.removesuffix(_SUFFIX)}.tmp.gz")  # no trace to TensorBoard yet
+        temporary = path.with_name(f".{path.name.removesuffix(_SUFFIX)}.tmp.gz")  # TensorBoard ignores this name
         try:
             profiler.export_chrome_trace(str(temporary))
-            kept = self._file_trace(temporary, path)
+            is_filed = self._file_trace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._report(profiler, path if kept else None)
+        self._report(profiler, path if is_filed else None)
 
     def _file_trace(self, temporary: Path, path: Path) -> bool:
         size = temporary.stat().st_size
@@ -203,22 +202,22 @@ class ProfilerTracker(Tracker):
             warnings.warn(message, TBMetricsWarning, stacklevel=3)
             return False
         temporary.replace(path)
-        ours = sorted(path.parent.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
-        for old in ours[: -self._keep]:
+        filed = sorted(path.parent.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda p: p.stat().st_mtime_ns)
+        for old in filed[: -self._keep]:
             old.unlink(missing_ok=True)
-        self.traces = [kept for kept in (*self.traces, path) if kept.exists()]
+        self.traces = [trace for trace in (*self.traces, path) if trace.exists()]
         return True
 
     def _report(self, profiler: Any, path: Path | None) -> None:
         self._step_seconds = step_breakdown(profiler.events())
-        where = (
+        location = (
             f"Trace: `{path.name}` in the run's folder. Drag it into [Perfetto](https://ui.perfetto.dev), or open "
             "TensorBoard's PyTorch Profiler tab (`pip install 'tbmetrics[profiler]'`)."
             if path is not None
             else "The trace was larger than `max_bytes` and was deleted."
         )
         table = top_operators(profiler.key_averages())
-        records: list[Record] = [Text(f"{TAG}/top_operators", f"{where}\n\n{table}")]
+        records: list[Record] = [Text(f"{TAG}/top_operators", f"{location}\n\n{table}")]
         records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in self._step_seconds.items()]
         now = time.time()
         self._ready += [Stamped(self._step, now, record) for record in records]

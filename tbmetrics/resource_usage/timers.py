@@ -1,4 +1,4 @@
-"""Times the named components of a loop: nested, re-entrant, with host time everywhere and device time on CUDA."""
+"""Times of the named components of a loop: nested, re-entrant, on the host and, with CUDA, on the device."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.resource_usage.device_clock import DeviceClock
+from tbmetrics.resource_usage.device import DeviceClock
 
-#: Code that a warning does not point at: this package, and the context managers in between.
+#: Code that warnings do not point at: this package, and the context managers that call it.
 _OURS = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 
 @dataclass(slots=True)
 class ComponentTotal:
-    """What one component took in one epoch.
+    """Times of one component in one epoch.
 
     Attributes:
-        count: how often it was entered from outside itself.
-        nanoseconds: host time from entering to leaving, nested components included, each moment counted once.
+        count: number of entries, not counting those from inside itself.
+        nanoseconds: host time with nested components, each moment counted once.
         self_nanoseconds: host time without nested components.
-        device_milliseconds: time between the device's marks at entering and leaving; NaN without a device.
-        device_count: how many of the `count` times have a device time.
-        device_behind: how many of those left before the device had even come to where they entered.
-        device_lag_milliseconds: by how much the device fell behind the host inside the component, in sum.
+        device_milliseconds: time between the device's marks at entry and exit; NaN without a device.
+        device_count: entries that have a device time.
+        device_behind: entries that the host had left before the device reached their beginning.
+        device_lag_milliseconds: total time by which the device fell behind the host inside the component.
     """
 
     count: int = 0
@@ -42,39 +42,39 @@ class ComponentTotal:
     device_behind: int = 0
     device_lag_milliseconds: float = 0.0
 
-    def add_device_time(self, device_milliseconds: float, host_milliseconds: float, behind: bool) -> None:
-        """Adds one pair of marks."""
+    def add_device_time(self, device_milliseconds: float, host_milliseconds: float, is_behind: bool) -> None:
+        """Add one pair of marks."""
         before = 0.0 if math.isnan(self.device_milliseconds) else self.device_milliseconds
         self.device_milliseconds = before + device_milliseconds
         self.device_count += 1
-        self.device_behind += behind
+        self.device_behind += is_behind
         self.device_lag_milliseconds += max(0.0, device_milliseconds - host_milliseconds)
 
 
 class Observer(Protocol):
-    """Sees every component of a sampled step."""
+    """Receives every component of a sampled step."""
 
     def entered(self, name: str) -> None:
         """A component was entered."""
 
     def left(self, name: str, began: int, ended: int) -> None:
-        """A component was left; nanoseconds of the timer's clock."""
+        """A component was left; `began` and `ended` are nanoseconds of the timer's clock."""
 
 
 class _Component:
-    """A name, how deep it is open, and its totals in this epoch."""
+    """A component: its name, how deep it is open, and its totals in this epoch."""
 
-    __slots__ = ("depth", "ended_for_it", "name", "total")
+    __slots__ = ("depth", "implicit_ends", "name", "total")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.depth = 0
-        self.ended_for_it = 0
+        self.implicit_ends = 0
         self.total = ComponentTotal()
 
 
 class _Frame:
-    """One open component. Frames are made once per depth and used again."""
+    """One open component. Frames are made once per depth and reused."""
 
     __slots__ = ("began", "component", "mark", "nested")
 
@@ -86,12 +86,12 @@ class _Frame:
 
 
 @dataclass(slots=True)
-class _Pair:
+class _MarkPair:
     total: ComponentTotal
     began: Any
     ended: Any
     host_milliseconds: float
-    behind: bool
+    is_behind: bool
 
 
 class ComponentTimer:
@@ -102,23 +102,23 @@ class ComponentTimer:
         device: marks on a device's stream, read later without waiting for it; None = host time only.
 
     Attributes:
-        observer: sees every component entered and left while it is set.
-        own_nanoseconds: what timing itself took, since it was last set to 0.
+        observer: receives every component entered and left while it is set.
+        overhead_nanoseconds: time that the timing itself took since this was last set to 0.
     """
 
     def __init__(self, clock: Callable[[], int] = time.perf_counter_ns, device: DeviceClock | None = None) -> None:
         self.observer: Observer | None = None
         self.device = device
-        self.own_nanoseconds = 0
+        self.overhead_nanoseconds = 0
         self._clock = clock
         self._components: dict[str, _Component] = {}
         self._frames = [_Frame()]
         self._depth = -1
-        self._pending: deque[_Pair] = deque()
+        self._pending: deque[_MarkPair] = deque()
         self._warned: set[tuple[str, str]] = set()
 
     def start(self, name: str) -> None:
-        """Enters `name`."""
+        """Enter `name`."""
         called = self._clock()
         component = self._components.get(name)
         if component is None:
@@ -130,37 +130,37 @@ class ComponentTimer:
         frame.component = component
         frame.nested = 0
         component.depth += 1
-        component.ended_for_it = 0
+        component.implicit_ends = 0
         if self.device is not None and component.depth == 1:
             frame.mark = self.device.mark()
         if self.observer is not None:
             self.observer.entered(name)
         frame.began = began = self._clock()
-        self.own_nanoseconds += began - called
+        self.overhead_nanoseconds += began - called
 
     def end(self, name: str) -> None:
-        """Leaves `name`; components left open inside it are ended with it, with a warning."""
+        """Leave `name`; components still open inside it end with it, with a warning."""
         now = self._clock()
         depth = self._depth
         if (depth < 0 or self._frames[depth].component.name != name) and not self._unwind_to(name, now):
             return
         self._leave(now)
-        self.own_nanoseconds += self._clock() - now
+        self.overhead_nanoseconds += self._clock() - now
 
     def close_all(self) -> None:
-        """Ends whatever is open, with a warning: components do not cross epochs."""
+        """End all open components, with a warning: components do not cross epochs."""
         now = self._clock()
         while self._depth >= 0:
-            self._end_for_it("epoch", "was still open when the epoch ended; it is ended there", now)
+            self._end_implicitly("epoch", "was still open when the epoch ended; it is ended there", now)
 
     def drop_all(self) -> None:
-        """Forgets the totals and whatever is open: an epoch begins."""
+        """Begin an epoch: end all open components and discard the totals."""
         while self._depth >= 0:
-            self._end_for_it("before", "was open before the epoch began; it is ended there", self._clock())
+            self._end_implicitly("before", "was open before the epoch began; it is ended there", self._clock())
         self.take()
 
     def take(self) -> dict[str, ComponentTotal]:
-        """The totals of the epoch, in the order of first use, and starts new ones. Waits for marks in flight."""
+        """Return the totals of the epoch, in the order of first use, and start new ones. Waits for marks in flight."""
         self._collect(wait=True)
         totals = {name: c.total for name, c in self._components.items() if c.total.count}
         for component in self._components.values():
@@ -179,25 +179,25 @@ class ComponentTimer:
         if self._depth >= 0:
             self._frames[self._depth].nested += elapsed
         component.depth -= 1
-        if component.depth == 0:  # the outermost of itself: each moment counts once
+        if component.depth == 0:  # a component inside itself is already counted
             total.count += 1
             total.nanoseconds += elapsed
             if frame.mark is not None:
-                self._keep_pair(frame, elapsed)
+                self._add_mark_pair(frame, elapsed)
         if self.observer is not None:
             self.observer.left(component.name, frame.began, now)
 
-    def _keep_pair(self, frame: _Frame, elapsed: int) -> None:
+    def _add_mark_pair(self, frame: _Frame, elapsed: int) -> None:
         device = self.device
         began, frame.mark = frame.mark, None
         if device is None:
             return
         ended = device.mark()
-        if ended is None:  # nothing may be asked of the device now
+        if ended is None:  # a graph is captured, or too many marks are in flight
             device.release(began)
             return
-        behind = not device.reached(began)
-        self._pending.append(_Pair(frame.component.total, began, ended, elapsed / 1e6, behind))
+        is_behind = not device.reached(began)
+        self._pending.append(_MarkPair(frame.component.total, began, ended, elapsed / 1e6, is_behind))
         self._collect(wait=False)
 
     def _collect(self, *, wait: bool) -> None:
@@ -208,66 +208,66 @@ class ComponentTimer:
             pair = self._pending.popleft()
             if wait:
                 device.wait(pair.ended)
-            taken = device.milliseconds(pair.began, pair.ended)
-            pair.total.add_device_time(taken, pair.host_milliseconds, pair.behind)
+            device_milliseconds = device.milliseconds(pair.began, pair.ended)
+            pair.total.add_device_time(device_milliseconds, pair.host_milliseconds, pair.is_behind)
             device.release(pair.began)
             device.release(pair.ended)
 
     def _unwind_to(self, name: str, now: int) -> bool:
-        """Ends what is open inside `name`; False where `name` is not open."""
+        """End the components inside `name`; False if `name` is not open."""
         component = self._components.get(name)
         if component is None or component.depth == 0:
-            if component is not None and component.ended_for_it:
-                component.ended_for_it -= 1
+            if component is not None and component.implicit_ends:
+                component.implicit_ends -= 1
             else:
                 self._warn("ended", name, "was ended without being started; the call is ignored")
             return False
         while self._frames[self._depth].component is not component:
-            self._end_for_it("open", f"was still open when {name!r} ended; it is ended there", now)
+            self._end_implicitly("open", f"was still open when {name!r} ended; it is ended there", now)
         return True
 
-    def _end_for_it(self, kind: str, what: str, now: int) -> None:
+    def _end_implicitly(self, kind: str, problem: str, now: int) -> None:
         component = self._frames[self._depth].component
         self._leave(now)
-        component.ended_for_it += 1
-        self._warn(kind, component.name, what)
+        component.implicit_ends += 1
+        self._warn(kind, component.name, problem)
 
-    def _warn(self, kind: str, name: str, what: str) -> None:
+    def _warn(self, kind: str, name: str, problem: str) -> None:
         if (kind, name) not in self._warned:
             self._warned.add((kind, name))
-            message = f"component {name!r} {what}; pair start_component and end_component (said once)"
+            message = f"component {name!r} {problem}; pair start_component and end_component (said once)"
             warnings.warn(message, TBMetricsWarning, stacklevel=caller_level())
 
 
 def caller_level() -> int:
-    """The `stacklevel` that names the line outside this package, as seen from the function that calls this one."""
+    """The `stacklevel` with which a warning of the calling function names the line outside this package."""
     level, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         level, frame = level + 1, frame.f_back
     return level
 
 
-class Components(Protocol):
-    """What times components by name."""
+class TimesComponents(Protocol):
+    """A monitor or session that times components by name."""
 
     def start_component(self, name: str) -> None:
-        """Starts timing `name`."""
+        """Start timing `name`."""
 
     def end_component(self, name: str) -> None:
-        """Stops timing `name`."""
+        """Stop timing `name`."""
 
 
 class ComponentBlock:
-    """Times its block as one component; holds no state of its own, so it nests in itself."""
+    """A context manager that times its block as one component; it has no state, so it nests in itself."""
 
-    __slots__ = ("_components", "_name")
+    __slots__ = ("_name", "_timed_by")
 
-    def __init__(self, components: Components, name: str) -> None:
-        self._components = components
+    def __init__(self, timed_by: TimesComponents, name: str) -> None:
+        self._timed_by = timed_by
         self._name = name
 
     def __enter__(self) -> None:
-        self._components.start_component(self._name)
+        self._timed_by.start_component(self._name)
 
     def __exit__(self, *_: object) -> None:
-        self._components.end_component(self._name)
+        self._timed_by.end_component(self._name)

@@ -1,5 +1,6 @@
-"""The session around a training loop: its verbs, its log, and the trackers that it builds."""
+"""What people call around a training loop: `TBMetrics`, and `MetricsManager`, which translates to it."""
 
+from tbmetrics.session.manager import MetricsManager
 from tbmetrics.session.session import TBMetrics
 
-__all__ = ["TBMetrics"]
+__all__ = ["MetricsManager", "TBMetrics"]

@@ -1,4 +1,4 @@
-"""Helpers of the training loop: counting steps, sizing batches, the progress bar."""
+"""Helpers for the training loop: step counting, batch sizes and a progress bar."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class StepCounter:
-    """Counts optimizer steps from the best source at hand, each step once.
+    """Count optimizer steps, each once, from the best source available.
 
-    With an optimizer its post-step hook counts, so accumulated batches and steps skipped by a `GradScaler` do not.
-    Without one, `count_explicitly` counts; a batch during which nobody called it counts as one step.
+    With an optimizer, its post-step hook counts, so accumulated batches and steps skipped by a `GradScaler` do not.
+    Without one, the caller counts with `count_explicitly`; a batch without such a call counts as one step.
     """
 
     def __init__(
@@ -29,26 +29,26 @@ class StepCounter:
         self._after_step = after_step
         self._hook: Any = None
         self._resumed_log: str | None = None
-        self._explicit = False
+        self._counted_explicitly = False
 
     def attach(self, resumed_log: str | None) -> None:
-        """Sets the hook; `resumed_log` is the directory of the run that is being continued, if one is."""
+        """Set the hook; `resumed_log` is the directory of the run being continued, or None."""
         self._resumed_log = resumed_log
         if self._optimizer is not None:
             self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
 
-    def go_on_from(self, step: int) -> None:
-        """So many steps were done before, whatever the log says."""
+    def restore(self, step: int) -> None:
+        """Continue from `step`, whatever the log says."""
         self.done = self._initial = step
 
     def detach(self) -> None:
-        """Removes the hook; idempotent."""
+        """Remove the hook; idempotent."""
         if self._hook is not None:
             self._hook.remove()
             self._hook = None
 
     def resume(self, epoch: int) -> int | None:
-        """At the first epoch of a continued run: the first step that it writes anew; None at any other time."""
+        """Return the first step that a continued run writes anew, at its first epoch; None at any other time."""
         if self._resumed_log is None:
             return None
         log, self._resumed_log = self._resumed_log, None
@@ -57,17 +57,17 @@ class StepCounter:
         return self.done + 1 if self.done else 0
 
     def count_explicitly(self) -> None:
-        """One step, counted by the caller; with an optimizer its hook has counted it already."""
+        """Count one step for the caller; do nothing with an optimizer, whose hook has counted it."""
         if self._optimizer is None:
-            self._explicit = True
+            self._counted_explicitly = True
             self._count()
 
     @contextmanager
     def one_per_batch(self) -> Iterator[None]:
-        """Around one batch: counts a step at its end if nothing else counts steps."""
-        self._explicit = False
+        """Wrap one batch; count a step at its end unless the optimizer or the caller counts."""
+        self._counted_explicitly = False
         yield
-        if self._optimizer is None and not self._explicit:
+        if self._optimizer is None and not self._counted_explicitly:
             self._count()
 
     def _count(self) -> None:
@@ -76,18 +76,18 @@ class StepCounter:
 
 
 def last_step_before(log_dir: str, epoch: int) -> int:
-    """The optimizer step at the end of the last epoch before `epoch` in an existing log; 0 where it says nothing."""
+    """Optimizer step at the end of the last epoch before `epoch` in an existing log, or 0 if it has none."""
     from tbmetrics.events.reader import read_run
 
     series = read_run(log_dir).scalars.get(OPTIMIZER_STEP_TAG)
     if series is None:
         return 0
-    before = series.values[series.steps < epoch]
-    return int(before[-1]) if before.size else 0
+    earlier = series.values[series.steps < epoch]
+    return int(earlier[-1]) if earlier.size else 0
 
 
 def batch_size_of(batch: Any) -> int | None:
-    """First dimension of the first tensor (or array) in a batch of any nesting; None where there is none."""
+    """First dimension of the first tensor or array in a nested batch, or None if it holds none."""
     shape = getattr(batch, "shape", None)
     if shape is not None:
         return int(shape[0]) if len(shape) else None
@@ -101,7 +101,7 @@ def batch_size_of(batch: Any) -> int | None:
 
 
 def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:
-    """The loader's items behind a progress bar on stderr."""
+    """Iterate over `loader` behind a progress bar on stderr."""
     from rich.console import Console
     from rich.progress import track
 

@@ -1,4 +1,4 @@
-"""MetricsManager: one object with plain verbs around a training loop; a thin face on `TBMetrics`."""
+"""MetricsManager: a plain-verb interface to a `TBMetrics` session that also writes figures and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLASS_METRICS, TRAINING_DYNAMICS, RESOURCE_USAGE = "class_metrics", "training_dy
 
 
 class MetricsManager:
-    """Tracks classes, gradients and resources of a training loop and leaves figures, JSON and event files.
+    """Track classes, gradients and resources of a training loop; write figures, JSON and event files.
 
         manager = MetricsManager(model=model, attributes=["shape"], label_to_idx_dict={"shape": {"ring": 0, "bar": 1}},
                                  hmt_info={"shape": {"head": {"ring": 900}, "tail": {"bar": 4}}})
@@ -36,29 +36,28 @@ class MetricsManager:
             manager.update_epoch_results(logits_dict, labels_dict, batch_size=32, num_samples=len(dataset))
         manager.finalize()
 
-    It only translates: everything is done by a `TBMetrics` session (`tb`), whose calls may be mixed in. When it is
-    finalized, `save_dir` holds `class_metrics/`, `training_dynamics/` and `resource_usage/` with their figures and a
-    JSON file each, `metrics.json` with everything, and `tensorboard/` with the event files.
+    Every call is translated for a `TBMetrics` session (`tb`), whose own methods may be mixed in. After `finalize()`,
+    `save_dir` holds `class_metrics/`, `training_dynamics/` and `resource_usage/` with figures and a JSON file each,
+    `metrics.json` with everything, and `tensorboard/` with the event files.
 
     Args:
         model: the model; None leaves out training dynamics.
-        attributes: attributes to track; None = all that have labels.
+        attributes: attributes to track; None tracks all that have labels.
         label_to_idx_dict: `{attribute: {label: index}}`.
-        idx_to_label_dict: `{attribute: {index: label}}`, instead of or beside `label_to_idx_dict`.
-        hmt_info: head, medium and tail classes by attribute, in any form that `ClassGroups.from_hmt_info` takes.
-        save_dir: made if missing.
-        optimizer: one or several; with it gradients are those that the optimizer sees, and steps are its steps.
-            Without, gradients are taken as backward passes finish them, and a batch is a step.
-        track_weights: also track weights and what steps change; False saves a copy of the weights for one step in a
-            hundred.
-        options: further options of `TBMetrics`, e.g. `attention`, whose figures go to `training_dynamics/attention/`.
+        idx_to_label_dict: `{attribute: {index: label}}`, instead of or in addition to `label_to_idx_dict`.
+        hmt_info: head, medium and tail classes by attribute, in any form `ClassGroups.from_hmt_info` accepts.
+        save_dir: output directory, created if missing.
+        optimizer: one or several; gradients are measured as the optimizer sees them, and its steps are counted.
+            Without one, gradients are measured as backward passes finish, and each batch counts as a step.
+        track_weights: also track weights and their updates; False avoids copying the weights every 100 steps.
+        options: further options of `TBMetrics`. Figures of `attention` go to `training_dynamics/attention/`.
 
     Attributes:
         tb: the session.
         class_performance, gradients, resources: its trackers; `gradients` is None without a model.
 
     Raises:
-        InputError: labels, groups or a directory that cannot be used; the message says which and why.
+        InputError: labels, groups or a directory cannot be used; the message says which and why.
     """
 
     def __init__(
@@ -96,29 +95,29 @@ class MetricsManager:
         self._batch_open = self._finalized = False
 
     def start_tracking(self) -> None:
-        """Opens the event file and sets hooks; the first other call does it too."""
+        """Open the event file and set hooks; any other call does so if needed."""
         self.tb.start()
 
     def start_epoch(self, epoch: int) -> None:
-        """Begins `epoch`; one still open is ended first."""
+        """Begin `epoch`; end one that is still open."""
         self._end_batch()
         self.tb.start_epoch(epoch)
 
     def update_batch(self, batch_idx: int) -> None:
-        """A training batch begins; without an optimizer the one before it counts as a step.
+        """Begin a training batch; without an optimizer, the previous batch counts as a step.
 
         Args:
-            batch_idx: its number in the epoch; batches are counted by the calls.
+            batch_idx: index of the batch in the epoch; not used, since each call counts one batch.
         """
         self._end_batch()
         self._batch_open = True
 
     def start_component(self, name: str) -> None:
-        """Starts timing `name`; components nest."""
+        """Start timing component `name`; components nest."""
         self.tb.start_component(name)
 
     def end_component(self, name: str) -> None:
-        """Stops timing `name`."""
+        """Stop timing component `name`."""
         self.tb.end_component(name)
 
     def update_epoch_results(
@@ -128,22 +127,22 @@ class MetricsManager:
         batch_size: int | None = None,
         num_samples: int | None = None,
     ) -> None:
-        """Takes the whole validation of the open epoch and ends the epoch.
+        """Evaluate the whole validation set for the open epoch and end the epoch.
 
         Args:
             logits_dict: `{attribute: logits}`, (N, C) each.
             labels_dict: `{attribute: labels}`, multi-hot (N, C) or class indices (N,).
-            batch_size, num_samples: of the training, for the throughput.
+            batch_size, num_samples: training batch size and samples in the epoch, for the throughput.
 
         Raises:
-            InputError: attributes, shapes, types or values that do not fit; nothing measured before is lost.
+            InputError: attributes, shapes, types or values do not fit; earlier measurements are kept.
         """
         self._end_batch()
         self.tb.update(logits_dict, labels_dict)
         self.tb.end_epoch(batch_size, num_samples)
 
     def finalize(self) -> None:
-        """Ends tracking, removes every hook, writes figures and JSON; idempotent."""
+        """End tracking, remove all hooks, write figures and JSON; idempotent."""
         if self._finalized:
             return
         self._finalized = True
@@ -160,7 +159,7 @@ class MetricsManager:
         self._write("metrics.json", metrics)
 
     def visualize(self) -> None:
-        """Writes the figures of what was measured so far, one directory an area."""
+        """Write figures of everything measured so far, one directory per area."""
         self.class_performance.visualize()
         self.resources.visualize()
         if self.gradients is not None:
@@ -173,32 +172,32 @@ class MetricsManager:
             self.tb.attention.visualize()
 
     def get_metrics(self) -> dict[str, Any]:
-        """Everything measured so far, JSON-ready.
+        """Return everything measured so far, JSON-ready.
 
         Returns:
             `{"class_performance": {"class_metrics", "type_metrics"}, "resource_usage": {"epoch_data",
-            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two without a model
-            are empty. With `diagnostics` also `"diagnostics"`.
+            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two are empty without a
+            model. `"diagnostics"` is included if they are on.
         """
-        found = self.tb.get_metrics()
-        dynamics = found.get(TRAINING_DYNAMICS, {})
+        metrics = self.tb.get_metrics()
+        dynamics = metrics.get(TRAINING_DYNAMICS, {})
         return {
-            "class_performance": found.get("class_performance", {}),
-            "resource_usage": found.get(RESOURCE_USAGE, {}),
+            "class_performance": metrics.get("class_performance", {}),
+            "resource_usage": metrics.get(RESOURCE_USAGE, {}),
             "training_dynamics": dynamics,
             "gradient_issues": dynamics.get("issues", {}),
-            **({"diagnostics": found["diagnostics"]} if "diagnostics" in found else {}),
+            **({"diagnostics": metrics["diagnostics"]} if "diagnostics" in metrics else {}),
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs; see `TBMetrics.state_dict`."""
+        """Return everything a resumed run needs; see `TBMetrics.state_dict`."""
         return self.tb.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave, before the first epoch; see `TBMetrics.load_state_dict`.
+        """Restore a `state_dict()` before the first epoch; see `TBMetrics.load_state_dict`.
 
         Raises:
-            InputError: classes, parameters or the version do not fit.
+            InputError: classes, parameters or the version do not match.
         """
         self.tb.load_state_dict(state)
 

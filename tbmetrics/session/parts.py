@@ -1,4 +1,4 @@
-"""What TBMetrics is made of: its trackers from its arguments, and what it asks of its surroundings."""
+"""Build the trackers of a session from the arguments of TBMetrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.events.places import event_file_names, is_url
+from tbmetrics.events.places import is_url
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.tracking.tracker import Tracker
@@ -23,7 +23,7 @@ from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_op
 
 @dataclass(frozen=True)
 class SessionTrackers:
-    """The trackers of a session, each None if it is off; `all` of them, with those of the user, in order."""
+    """Trackers of a session, each None if off; `all` also holds the user's own, in calling order."""
 
     classes: ClassGroups | None
     class_performance: ClassPerformanceTracker | None
@@ -50,14 +50,14 @@ class SessionTrackers:
         further: Sequence[Tracker],
         log_dir: str,
     ) -> SessionTrackers:
-        """The trackers that the arguments of `TBMetrics` ask for."""
+        """Build the trackers for the arguments of `TBMetrics`."""
         groups, performance = class_performance_tracker(classes, class_performance)
         built = (
             performance,
             long_tail_diagnostics(diagnostics, groups, model, performance),
             gradient_tracker(gradients, model, optimizer),
             attention_visualizer(attention, model),
-            resource_monitor(resources),
+            ResourceMonitor(images=True) if resources is True else resources or None,
             profiler_tracker(profiler, further, log_dir),
         )
         present = [tracker for tracker in built if tracker is not None]
@@ -65,89 +65,84 @@ class SessionTrackers:
 
 
 def class_performance_tracker(
-    classes: ClassGroups | Mapping[Any, Any] | None, wanted: ClassPerformanceTracker | bool
+    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
-    """The groups and the tracker that TBMetrics' `classes` and `class_performance` ask for."""
-    if isinstance(wanted, ClassPerformanceTracker):
-        return wanted.classes, wanted
-    if classes is None or not wanted:
+    """Class groups and tracker for TBMetrics' `classes` and `class_performance`."""
+    if isinstance(option, ClassPerformanceTracker):
+        return option.classes, option
+    if classes is None or not option:
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
     return groups, ClassPerformanceTracker(classes=groups)
 
 
 def long_tail_diagnostics(
-    wanted: LongTailDiagnostics | bool,
+    option: LongTailDiagnostics | bool,
     classes: ClassGroups | None,
     model: torch.nn.Module | None,
     class_performance: ClassPerformanceTracker | None,
 ) -> LongTailDiagnostics | None:
-    """The tracker that TBMetrics' `diagnostics` asks for, with the session's classes, model and thresholds."""
-    if not wanted:
+    """Tracker for TBMetrics' `diagnostics`, given the session's classes, model and thresholds."""
+    if not option:
         return None
-    found = LongTailDiagnostics() if wanted is True else wanted
+    tracker = LongTailDiagnostics() if option is True else option
     tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
-    chosen = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
-    found.use(chosen, model, class_performance.thresholds if class_performance is not None else None)
-    if wanted is True and chosen is None:
+    tracked_classes = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
+    tracker.use(tracked_classes, model, class_performance.thresholds if class_performance is not None else None)
+    if option is True and tracked_classes is None:
         raise InputError(
             "diagnostics=True needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...})), with "
             "class_performance left on"
         )
-    return found
+    return tracker
 
 
 def gradient_tracker(
-    wanted: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
+    option: GradientTracker | bool, model: torch.nn.Module | None, optimizer: Any
 ) -> GradientTracker | None:
-    """The tracker that TBMetrics' `gradients` asks for; a configured one without optimizer gets the session's."""
-    if isinstance(wanted, GradientTracker):
-        wanted.use_optimizers(as_optimizers(optimizer))
-        return wanted
-    if not wanted or model is None:
+    """Tracker for TBMetrics' `gradients`; a configured one without an optimizer gets the session's."""
+    if isinstance(option, GradientTracker):
+        option.use_optimizers(as_optimizers(optimizer))
+        return option
+    if not option or model is None:
         return None
     return GradientTracker(model, optimizer)
 
 
 def attention_visualizer(
-    wanted: AttentionVisualizer | bool, model: torch.nn.Module | None
+    option: AttentionVisualizer | bool, model: torch.nn.Module | None
 ) -> AttentionVisualizer | None:
-    """The tracker that TBMetrics' `attention` asks for."""
-    if isinstance(wanted, AttentionVisualizer):
-        return wanted
-    if wanted and model is None:
+    """Tracker for TBMetrics' `attention`."""
+    if isinstance(option, AttentionVisualizer):
+        return option
+    if option and model is None:
         raise InputError("attention=True needs a model: give TBMetrics(..., model=model)")
-    return AttentionVisualizer(model) if wanted and model is not None else None
-
-
-def resource_monitor(wanted: ResourceMonitor | bool) -> ResourceMonitor | None:
-    """The monitor that TBMetrics' `resources` asks for."""
-    return ResourceMonitor(images=True) if wanted is True else wanted or None
+    return AttentionVisualizer(model) if option and model is not None else None
 
 
 def profiler_tracker(
-    wanted: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
+    option: ProfilerTracker | bool | None, trackers: Sequence[Tracker], log_dir: str
 ) -> ProfilerTracker | None:
-    """The profiler that TBMetrics' `profiler` or `trackers` ask for; without a folder of its own it uses `log_dir`."""
-    if wanted is False:
+    """Profiler for TBMetrics' `profiler`, or from `trackers`; writes to `log_dir` unless it has a folder."""
+    if option is False:
         return None
-    if wanted is None:
-        wanted = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
-    if is_url(log_dir) and (wanted is None or wanted is True or wanted.log_dir is None):
-        if wanted is None:
+    if option is None:
+        option = next((t for t in trackers if isinstance(t, ProfilerTracker)), None)
+    if is_url(log_dir) and (option is None or option is True or option.log_dir is None):
+        if option is None:
             return None
         raise InputError(
             f"log_dir {log_dir!r} is a URL, and traces need a folder of this machine: "
             "give profiler=ProfilerTracker('traces')"
         )
-    tracker = wanted if isinstance(wanted, ProfilerTracker) else ProfilerTracker(at=(10,) if wanted else ())
+    tracker = option if isinstance(option, ProfilerTracker) else ProfilerTracker(at=(10,) if option else ())
     if tracker.log_dir is None:
         tracker.log_dir = Path(log_dir)
     return tracker
 
 
 def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
-    """`trackers`, refused where two share a name."""
+    """Return `trackers`; raise `InputError` if two share a name."""
     names = [t.name for t in trackers]
     if len(set(names)) != len(names):
         raise InputError(f"two trackers share a name: {names}; give each tracker a `name` of its own")
@@ -155,17 +150,7 @@ def uniquely_named(trackers: tuple[Tracker, ...]) -> tuple[Tracker, ...]:
 
 
 def number_of_parameters(model: torch.nn.Module | None) -> int | None:
-    """Values in all parameters of `model`; None without one, and where lazy modules do not know theirs yet."""
+    """Number of values in all parameters of `model`, or None without a model or if any is still lazy."""
     if model is None or any(torch.nn.parameter.is_lazy(p) for p in model.parameters()):
         return None
     return sum(p.numel() for p in model.parameters())
-
-
-def first_optimizer(optimizer: Any) -> torch.optim.Optimizer | None:
-    """The optimizer whose steps are counted."""
-    return next(iter(as_optimizers(optimizer)), None)
-
-
-def holds_events(log_dir: str) -> bool:
-    """Whether `log_dir` holds a run already."""
-    return bool(event_file_names(log_dir))

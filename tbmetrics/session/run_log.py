@@ -1,4 +1,4 @@
-"""Where a session's measurements go: the history in memory and, through the writer, the event file."""
+"""Where a session's measurements go: the history in memory and the event file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tbmetrics.tracking.isolation import Isolation
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-_MOST_UNFILED = 1000
+_MAX_UNFILED = 1000
 
 
 class RunLog:
-    """Keeps and writes what was measured; faults of the writer never reach training.
+    """Keep measurements in memory and write them; faults of the writer never reach training.
 
     Args:
         target: the run's directory, or the user's own `SummaryWriter`.
-        policy: what the writer does when its queue is full.
+        policy: what the writer does if its queue is full, "drop" or "block".
         strict: raise exceptions of the writer.
     """
 
@@ -34,7 +34,7 @@ class RunLog:
         self._target: Any = local_or_url(target) if isinstance(target, str | os.PathLike) else target
         self._policy = policy
         self._history = History(bounded=True)
-        self._unfiled: list[Event] = []  # logged scalars that the history does not have yet
+        self._unfiled: list[Event] = []  # written, but not in the history yet
         self._deferred = DeferredScalars()
         self._writer: RecordWriter | None = None
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
@@ -46,44 +46,44 @@ class RunLog:
 
     @property
     def history(self) -> History:
-        """Everything kept so far."""
-        self._file()
+        """Everything measured so far."""
+        self._file_scalars()
         return self._history
 
     def open(self) -> None:
-        """Opens the event file; without it (on other ranks than 0) only the history is kept."""
+        """Open the event file; ranks that never do keep the history only."""
         self._writer = open_writer(self._target, policy=self._policy)
 
     def mark_restart(self, step: int) -> None:
-        """What the file holds from `step` on is superseded."""
+        """Mark what the file holds from `step` on as superseded."""
         if self._writer is not None:
             self._writing.call(self._writer.mark_restart, step)
 
     def put_scalars(self, scalars: Mapping[str, Any], step: int) -> None:
-        """Takes scalars measured at `step`; those on a device are written when they have arrived.
+        """Log scalars measured at `step`; those on a device are written once they have been copied.
 
         Raises:
-            InputError: a value that is neither a number nor a tensor of one element.
+            InputError: a value is neither a number nor a tensor of one element.
         """
         self._deferred.put(scalars, step)
         self.write_scalars(wait=False)
 
     def write_scalars(self, *, wait: bool) -> None:
-        """Writes the scalars that have arrived; the history takes them in later, off the step path."""
+        """Write the scalars that have arrived; they join the history later, off the step path."""
         for step, wall_time, scalars in self._deferred.ready(wait=wait):
             self._unfiled.append((step, wall_time, scalars))
             if self._writer is not None:
                 self._writing.call(partial(self._writer.write, scalars, step=step, wall_time=wall_time))
-        if len(self._unfiled) >= _MOST_UNFILED:
-            self._file()
+        if len(self._unfiled) >= _MAX_UNFILED:
+            self._file_scalars()
 
     def file(self, step: int, records: Iterable[Record]) -> list[Stamped]:
-        """File the session's own records in the history; `write` takes what this returns."""
+        """Add the session's own records to the history; return them for `write`."""
         now = time.time()
         return list(self._history.filed(Stamped(step, now, record) for record in records))
 
     def write(self, filed: Sequence[Stamped]) -> None:
-        """Hand records to the writer that are in the history already, one event a step."""
+        """Write records that are already in the history, one event per step."""
         by_step: dict[int, list[Record]] = {}
         for step, _, record in filed:
             by_step.setdefault(step, []).append(record)
@@ -92,18 +92,18 @@ class RunLog:
                 self._writing.call(partial(self._writer.write, records, step=step))
 
     def flush(self) -> None:
-        """Waits until everything so far is on disk."""
+        """Wait until everything so far is on disk."""
         self.write_scalars(wait=True)
         if self._writer is not None:
             self._writing.call(self._writer.flush)
 
     def close(self) -> None:
-        """Flushes and closes the file."""
+        """Flush and close the event file."""
         self.flush()
         if self._writer is not None:
             self._writing.call(self._writer.close)
 
-    def _file(self) -> None:
+    def _file_scalars(self) -> None:
         unfiled, self._unfiled = self._unfiled, []
         for step, wall_time, scalars in unfiled:
             for scalar in scalars:

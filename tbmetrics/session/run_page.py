@@ -1,4 +1,4 @@
-"""What a run says of itself: the Custom Scalars layout and the text shown in TensorBoard's Text tab; no measuring."""
+"""How a run presents itself in TensorBoard: its Custom Scalars layout and its pages in the Text tab."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ RESULTS_TEXT_TAG = "tbmetrics/results"
 
 
 def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> Layout:
-    """Charts for the Custom Scalars tab: per attribute the group means with their intervals, and the gap.
+    """Charts for the Custom Scalars tab: group means with intervals and the gap of each attribute.
 
     Args:
-        classes: the run's classes.
+        classes: the run's classes, or None.
         training_dynamics: whether gradients are measured.
     """
     categories: dict[str, dict[str, MultilineChart | MarginChart]] = {}
-    for attribute, of_attribute in (classes or {}).items():
-        groups = [*of_attribute.sizes(), ALL]
+    for attribute, attribute_classes in (classes or {}).items():
+        groups = [*attribute_classes.sizes(), ALL]
         charts: dict[str, MultilineChart | MarginChart] = {
-            f"{metric} with 95 % interval": MarginChart(tuple(_triple(attribute, metric, group) for group in groups))
+            f"{metric} with 95 % interval": MarginChart(tuple(_band_tags(attribute, metric, group) for group in groups))
             for metric in MEAN_METRICS
         }
         charts["gap (head − tail)"] = MultilineChart(
-            tuple(_exactly(scalar_tag(attribute, metric, GAP)) for metric in MEAN_METRICS)
+            tuple(_exact_pattern(scalar_tag(attribute, metric, GAP)) for metric in MEAN_METRICS)
         )
         categories[f"class performance: {attribute}"] = charts
     categories["resource usage"] = {
@@ -60,18 +60,18 @@ def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> L
     return Layout(categories)
 
 
-def _triple(attribute: str, metric: str, group: str) -> tuple[str, str, str]:
+def _band_tags(attribute: str, metric: str, group: str) -> tuple[str, str, str]:
     value, lower, upper = (scalar_tag(attribute, f"{metric}{end}", group) for end in ("", "_lower", "_upper"))
     return value, lower, upper
 
 
-def _exactly(tag: str) -> str:
-    """`tag` as a regular expression that both Python and JavaScript read as itself."""
+def _exact_pattern(tag: str) -> str:
+    """Regular expression that matches exactly `tag`, in Python and in JavaScript."""
     return "^" + "".join(f"\\{c}" if c in r".^$*+?{}[]\|()" else c for c in tag) + "$"
 
 
 def run_text(classes: ClassGroups | None, hparams: Mapping[str, Any] | None, model_parameters: int | None) -> Text:
-    """What the run is: classes by group, hyperparameters, versions."""
+    """Page about the run: classes by group, hyperparameters and versions."""
     parts = ["# Run", *_class_lines(classes), *_hparam_lines(hparams), "## Environment", "", "| | |", "|---|---|"]
     if model_parameters is not None:
         parts.append(f"| model parameters | {model_parameters:,} |")
@@ -84,10 +84,10 @@ def _class_lines(classes: ClassGroups | None) -> Iterable[str]:
         return
     yield from ("## Classes", "", "| attribute | classes | head | medium | tail | unknown | rule |")
     yield "|---|---:|---:|---:|---:|---:|---|"
-    for attribute, of_attribute in classes.items():
-        sizes = of_attribute.sizes()
+    for attribute, attribute_classes in classes.items():
+        sizes = attribute_classes.sizes()
         counts = " | ".join(str(sizes.get(group, 0)) for group in (*GROUPS, "unknown"))
-        yield f"| {_cell(attribute)} | {len(of_attribute)} | {counts} | {_cell(of_attribute.rule)} |"
+        yield f"| {_cell(attribute)} | {len(attribute_classes)} | {counts} | {_cell(attribute_classes.rule)} |"
     yield ""
 
 
@@ -109,7 +109,7 @@ def _versions() -> Iterable[tuple[str, str]]:
 
 
 def results_text(type_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], faults: Mapping[str, str]) -> Text:
-    """The last validation in one table per attribute, and what tbmetrics could not measure."""
+    """Page about the last validation: one table per attribute, and what could not be measured."""
     parts = ["# Results of the last validation", ""]
     for attribute, groups in type_metrics.items():
         parts += [f"## {_cell(attribute)}", "", "| group | classes | precision | recall | F1 | AP |"]
@@ -122,17 +122,17 @@ def results_text(type_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], fa
 
 
 def _group_line(group: str, metrics: Mapping[str, Any]) -> str:
-    values = " | ".join(_figure(metrics.get(metric)) for metric in MEAN_METRICS)
+    values = " | ".join(_three_decimals(metrics.get(metric)) for metric in MEAN_METRICS)
     count = metrics.get("count")
     return f"| {_cell(group)} | {'' if count is None else count} | {values} |"
 
 
-def _figure(value: Any) -> str:
+def _three_decimals(value: Any) -> str:
     return "undefined" if value is None or value != value else f"{value:.3f}"
 
 
 def _cell(value: Any) -> str:
-    """Untrusted text for one table cell of Markdown: no line breaks, no column or HTML characters."""
+    """Escape untrusted text for one Markdown table cell: no line breaks, no column or HTML characters."""
     text = " ".join(str(value).split())
     for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "&#124;"), ("`", "&#96;")):
         text = text.replace(character, entity)
@@ -140,7 +140,7 @@ def _cell(value: Any) -> str:
 
 
 def final_metrics(history: History) -> dict[str, float]:
-    """The last value of each group metric, for the HParams tab."""
-    wanted = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
+    """Last value of each group metric, for the HParams tab."""
+    shown = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
     series = {tag: s for tag, s in history.scalars.items() if tag.startswith("class_performance/")}
-    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in wanted)}
+    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in shown)}

@@ -18,14 +18,14 @@ from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.session.loops import batch_size_of, with_progress
-from tbmetrics.session.parts import SessionTrackers, first_optimizer
+from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.session.verbs import SessionVerbs
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
-from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
+from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_optimizers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ DATA_LOADING = "data_loading"
 
 
 class TBMetrics(SessionVerbs):
-    """Instruments a training loop; everything goes to TensorBoard event files in `log_dir`.
+    """Instrument a training loop and write TensorBoard event files to `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
         with TBMetrics("runs/focal", model=model, optimizer=optimizer, classes=groups) as tb:
@@ -49,41 +49,40 @@ class TBMetrics(SessionVerbs):
                     tb.update(model(images), labels)
 
     The plain verbs (`start`, `start_epoch`, `start_component`, `end_component`, `step`, `end_epoch`, `finalize`) do
-    all the work; `with`, `epochs`, `batches` and `component` are pairs of them, so both styles mix freely.
-    `end_epoch` is idempotent and the only place where trackers hand over what they measured. Per-epoch records carry
-    the epoch, per-step records the optimizer step. In a distributed job only rank 0 writes.
+    all the work; `with`, `epochs`, `batches` and `component` are pairs of them, so both styles can be mixed. Results
+    of an epoch are written by `end_epoch`, which is idempotent. Per-epoch records carry the epoch as their step,
+    per-step records the optimizer step. In a distributed job, only rank 0 writes.
 
     Args:
-        log_dir: directory of this run, made if missing; a URL (`s3://…`, `gs://…`); or a `SummaryWriter` of your own,
-            which is never closed here.
-            An existing run is continued: the optimizer step goes on from the epoch before the first one seen, and
-            what is written again wins.
-        model: the model. Turns training dynamics on.
-        optimizer: one or several; steps are counted by a hook on the first. Without one, `batches` counts a step per
+        log_dir: directory of this run, created if missing; a URL (`s3://…`, `gs://…`); or your own `SummaryWriter`,
+            which is not closed here. An existing run is continued: the optimizer step resumes where the epoch before
+            the first new one ended, and steps that are written again replace the old ones.
+        model: the model; turns on training dynamics.
+        optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
-        classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`. Turns class performance on.
+        classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
         hparams: hyperparameters for the HParams tab, written with the final group metrics.
-        class_performance: a configured `ClassPerformanceTracker` instead of the default one; False switches it off.
-        gradients: a configured `GradientTracker` instead of the default one; False switches it off.
-        attention: a configured `AttentionVisualizer`, best with a probe; True watches the first training pass of each
-            epoch of `model`.
-        resources: a configured `ResourceMonitor` instead of the default one; False switches it off.
-        diagnostics: True says why the tail fails and what would help without training again; or a configured
-            `LongTailDiagnostics`. Show it training batches with `observe`.
-        profiler: None profiles on request only (`profile()`, or a file named PROFILE in `log_dir`), True also the steps
-            after step 10; or a configured `ProfilerTracker`; False never.
+        class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
+        gradients: a configured `GradientTracker` instead of the default one; False turns it off.
+        attention: a configured `AttentionVisualizer`, preferably with a probe; True samples the first training pass
+            of `model` in each epoch.
+        resources: a configured `ResourceMonitor` instead of the default one; False turns it off.
+        diagnostics: True explains why the tail fails and what would help without retraining; or a configured
+            `LongTailDiagnostics`. Pass training batches to `observe` for a full diagnosis.
+        profiler: None profiles on request (`profile()`, or a file named PROFILE in `log_dir`); True also profiles the
+            steps after step 10; False never profiles; or a configured `ProfilerTracker`.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            until it holds. A profile does not count. None switches that off.
-        trackers: further trackers.
-        initial_step: optimizer steps done before this session; None = found in the existing log, else 0.
-        policy: what the writer does when its queue is full: "drop" (images first, scalars never) or "block".
-        process_group: the ranks of a distributed job whose validation is put together at the end of each epoch: a
-            `torch.distributed` process group (its first rank writes), None for all, False for this rank alone.
-        strict: raise exceptions of trackers instead of logging them and training on.
-        enabled: False makes every call a no-op with the same results for your loop.
+            to stay within it. Profiling does not count. None sets no limit.
+        trackers: additional trackers.
+        initial_step: optimizer steps done before this session; None reads it from the existing log, or starts at 0.
+        policy: what the writer does if its queue is full: "drop" (images first, scalars never) or "block".
+        process_group: ranks of a distributed job whose results are combined at the end of each epoch: a
+            `torch.distributed` process group (its first rank writes), None for all ranks, False for this rank alone.
+        strict: raise exceptions of trackers instead of logging them and continuing.
+        enabled: False makes every call a no-op; your loop runs unchanged.
 
     Raises:
-        InputError: arguments that cannot work; the message says which and why.
+        InputError: an argument cannot be used; the message says which and why.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class TBMetrics(SessionVerbs):
                 further=trackers,
                 log_dir=log.directory,
             ),
-            optimizer=first_optimizer(optimizer),
+            optimizer=next(iter(as_optimizers(optimizer)), None),
             model=model,
             hparams=dict(hparams or {}),
             overhead_budget=overhead_budget,
@@ -145,13 +144,13 @@ class TBMetrics(SessionVerbs):
     ) -> None:
         if error is not None:
             self._is_failing = True
-            self._detach()  # first of all, so that the user's exception leaves nothing of ours on the model
+            self._detach()  # before anything that could fail, so that no hook stays on the model
         self.finalize()
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
-        """Yields each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
+        """Yield each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
 
-        With several ranks an epoch that is left by `break` is ended by the next verb, as ranks meet there.
+        With several ranks, an epoch left by `break` is ended by the next verb, where all ranks meet.
         """
         if self.resources is not None and isinstance(epochs, Sized):
             self.resources.expect_epochs(len(epochs))
@@ -159,7 +158,7 @@ class TBMetrics(SessionVerbs):
             self.start_epoch(epoch)
             try:
                 yield epoch
-            except GeneratorExit:  # by `break`, or because this rank alone has failed: then no other would come
+            except GeneratorExit:  # `break`, or a failure of this rank alone, in which case the others never join
                 if self._ranks.size == 1:
                     self.end_epoch()
                 raise
@@ -172,14 +171,14 @@ class TBMetrics(SessionVerbs):
     def batches(
         self, loader: Iterable[T], *, progress: bool = False, tokens: Callable[[T], int] | None = None
     ) -> Iterator[T]:
-        """Yields the loader's batches; measures data-loading time, samples and steps.
+        """Yield the loader's batches; measure data-loading time, samples and steps.
 
         Args:
             loader: any iterable of batches. The batch size is the first dimension of the first tensor in a batch.
             progress: show a progress bar on stderr.
-            tokens: gives the number of tokens in a batch, for tokens per second.
+            tokens: returns the number of tokens in a batch, for tokens per second.
         """
-        if not self._running():
+        if not self._is_running():
             yield from loader
             return
         iterator = iter(with_progress(loader, self.current_epoch) if progress else loader)
@@ -196,28 +195,27 @@ class TBMetrics(SessionVerbs):
                 yield batch
 
     def count_samples(self, batch: Any, tokens: int = 0) -> None:
-        """Counts the samples of a training batch that did not pass through `batches`: the first dimension of its first
-        tensor."""
+        """Count the samples of a training batch that bypassed `batches` (first dimension of its first tensor)."""
         size = batch_size_of(batch)
-        if self.resources is not None and size is not None and self._running():
+        if self.resources is not None and size is not None and self._is_running():
             self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
 
     def component(self, name: str) -> ComponentBlock:
-        """A context manager that times its block as component `name`."""
+        """Return a context manager that times its block as component `name`."""
         block = self._blocks.get(name)
         if block is None:
             block = self._blocks[name] = ComponentBlock(self, name)
         return block
 
     def profile(self, steps: int | None = None) -> None:
-        """Profiles the next `steps` optimizer steps (default: as the profiler was configured, else 5).
+        """Profile the next `steps` optimizer steps (default: as the profiler was configured, else 5).
 
-        The trace goes to `log_dir`, for TensorBoard's PyTorch Profiler tab and for Perfetto.
+        The trace is written to `log_dir`, for TensorBoard's PyTorch Profiler tab and for Perfetto.
 
         Raises:
-            InputError: a number out of 1..1000, or the session has `profiler=False`.
+            InputError: `steps` is not in 1..1000, or the session has no profiler.
         """
-        if not self._running():
+        if not self._is_running():
             return
         if self.profiler is None:
             raise InputError(
@@ -236,23 +234,22 @@ class TBMetrics(SessionVerbs):
         *,
         indices: Tensor | Sequence[int] | None = None,
     ) -> None:
-        """Hand a validation batch of the open epoch to every tracker; an epoch is opened if none is.
+        """Pass a validation batch to every tracker; open an epoch if none is open.
 
         Args:
             logits: (N, C), any float type and device; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
-            indices: integers (N,): which sample of the data set each row is, so that each counts once, however many
-                ranks were given it.
+            images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
+            indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
 
         Raises:
-            InputError: shapes, types or attributes that do not fit the classes, or no classes were given.
+            InputError: shapes, types or attributes do not fit the classes, or no classes were given.
         """
-        if not self._running():
+        if not self._is_running():
             if not self.enabled and self.current_epoch is None:
                 self.start_epoch(self._last_epoch + 1)
             return
-        if not self._calls.having("validate"):
+        if not self._calls.overriding("validate"):
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
@@ -264,31 +261,31 @@ class TBMetrics(SessionVerbs):
         labels: Tensors,
         loss: Tensors | None = None,
     ) -> None:
-        """Shows a training batch to the trackers that look at training outputs; best before `backward()`.
+        """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
 
         Args:
             logits: (N, C), or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            loss: of each sample, (N,), or one per attribute; None = cross-entropy.
+            loss: per sample, (N,), or one per attribute; None computes the cross-entropy.
         """
-        if self._running():
+        if self._is_running():
             self._calls.each("observe", TrainingBatch(logits, labels, loss))
 
     def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
-        """Writes one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
+        """Write one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
         self.log_scalars({tag: value}, step)
 
     def log_scalars(self, scalars: Mapping[str, float | Tensor], step: int | None = None) -> None:
-        """Writes several scalars of one step as one event.
+        """Write several scalars of one step as one event.
 
         Raises:
-            InputError: a value that is neither a number nor a tensor of one element.
+            InputError: a value is neither a number nor a tensor of one element.
         """
-        if self._running():
+        if self._is_running():
             self._log.put_scalars(scalars, self.global_step if step is None else step)
 
     def get_metrics(self) -> dict[str, Any]:
-        """Everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
+        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
             if tracker is self.class_performance:
@@ -303,11 +300,11 @@ class TBMetrics(SessionVerbs):
     # --------------------------------------------------------------------------------------------- resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a resumed run needs to go on as if nothing had happened: save it with the checkpoint.
+        """Return everything a resumed run needs to continue seamlessly; save it with the checkpoint.
 
-        When it returns, all that was measured before is on disk, for a resumed run adds to it. Plain containers,
-        numbers, strings and tensors, so that `torch.load(..., weights_only=True)` reads it. Call `end_epoch()` before
-        it where the epoch is over; within an epoch, the resumed run goes on in that epoch.
+        Flushes the log, since a resumed run appends to it. The state holds plain containers, numbers, strings and
+        tensors, so that `torch.load(..., weights_only=True)` can read it. Call `end_epoch()` first if the epoch is
+        over; otherwise the resumed run continues within it.
         """
         trackers = {t.name: self._call(t, t.state_dict, default={}) for t in self.trackers}
         for tracker in self.trackers:
@@ -323,13 +320,13 @@ class TBMetrics(SessionVerbs):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave, on any machine and any number of ranks, before the first epoch.
+        """Restore a `state_dict()` before the first epoch, on any machine and with any number of ranks.
 
-        The optimizer step, histories and all trackers go on from there; what the log holds from later steps is
-        superseded. Trackers that are only in the state, or only here, are left as they are.
+        The optimizer step, the history and all trackers continue from there; later steps in the log are superseded.
+        Trackers that are only in the state, or only in this session, are left alone.
 
         Raises:
-            InputError: the session has begun an epoch, or classes, parameters or the version do not fit.
+            InputError: an epoch has begun, or classes, parameters or the version do not match.
         """
         if self.current_epoch is not None or self._last_epoch >= 0 or self._state == "finished":
             raise InputError("load_state_dict() must come before the first epoch of the session")
@@ -340,10 +337,10 @@ class TBMetrics(SessionVerbs):
             if tracker.name in saved["trackers"]:
                 self._call(tracker, tracker.load_state_dict, saved["trackers"][tracker.name])
         restore_history(self._log.history, saved["history"])
-        self._steps.go_on_from(saved["global_step"])
+        self._steps.restore(saved["global_step"])
         self._last_epoch = saved["last_epoch"]
         self.current_epoch = self._resumed_epoch = saved["open_epoch"]
 
     def flush(self) -> None:
-        """Waits until everything written so far is on disk."""
+        """Wait until everything written so far is on disk."""
         self._log.flush()

@@ -1,4 +1,4 @@
-"""The verbs of a session: the state machine that every way of writing a training loop drives."""
+"""The verbs of a session: the state machine behind every style of training loop."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import torch
 
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
+from tbmetrics.events.places import event_file_names
 from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.records.history import History
 from tbmetrics.session.loops import StepCounter
 from tbmetrics.session.overhead import OverheadBudget
-from tbmetrics.session.parts import SessionTrackers, holds_events, number_of_parameters
+from tbmetrics.session.parts import SessionTrackers, number_of_parameters
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
 from tbmetrics.session.tracker_calls import TrackerCalls
@@ -30,18 +31,18 @@ logger = logging.getLogger("tbmetrics")
 class SessionVerbs:
     """`start`, `start_epoch`, `step`, `start_component`, `end_component`, `end_epoch` and `finalize`.
 
-    Whatever drives a session (`with`, `epochs`, `batches`, a framework's callback) is a pair of these. `end_epoch` is
-    idempotent and the only place where trackers hand over what an epoch measured.
+    Everything that drives a session (`with`, `epochs`, `batches`, a framework's callback) calls pairs of these.
+    Trackers hand over the records of an epoch in `end_epoch` only, which is idempotent.
 
     Args:
         log: where measurements go.
-        trackers: of the session.
-        optimizer: whose steps are counted, or None.
-        model: for the number of its parameters in the run's text, or None.
+        trackers: trackers of the session.
+        optimizer: the optimizer whose steps are counted, or None.
+        model: the model whose number of parameters is reported, or None.
         hparams: hyperparameters.
         overhead_budget: share of the training time that trackers may take, or None.
-        initial_step: optimizer steps done before, or None = as the log says.
-        process_group: the ranks whose validation is put together.
+        initial_step: optimizer steps done before, or None to read it from the log.
+        process_group: the ranks whose results are combined.
         strict: raise exceptions of trackers.
         enabled: False makes every verb a no-op.
     """
@@ -64,8 +65,8 @@ class SessionVerbs:
         self.current_epoch: int | None = None
         self._state = "new"
         self._last_epoch = -1
-        self._resumed_epoch: int | None = None  # the epoch that a resumed run is in the middle of
-        self._is_failing = False  # an exception is on its way out: other ranks do not come to where this one is
+        self._resumed_epoch: int | None = None  # epoch that a resumed run continues within
+        self._is_failing = False  # an exception is propagating, so other ranks would wait in vain
         self._ranks = Ranks(process_group)
         self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
         self._log = log
@@ -93,7 +94,7 @@ class SessionVerbs:
 
     @property
     def global_step(self) -> int:
-        """Optimizer steps done; a framework that counts them itself may set it before a step."""
+        """Optimizer steps done; a framework that counts them itself may set this before a step."""
         return self._steps.done
 
     @global_step.setter
@@ -102,12 +103,12 @@ class SessionVerbs:
 
     @property
     def is_open(self) -> bool:
-        """Whether it is started and not finished."""
+        """Whether the session has started and is not finished."""
         return self._state == "running"
 
     @property
     def log_dir(self) -> str:
-        """The run's directory."""
+        """Directory of the run."""
         return self._log.directory
 
     @property
@@ -118,12 +119,12 @@ class SessionVerbs:
     # ---------------------------------------------------------------------------------------- start and end
 
     def start(self) -> Self:
-        """Opens the log and sets hooks; idempotent. Called by `with` and by the first verb."""
+        """Open the log and set hooks; idempotent. Called by `with` and by the first verb."""
         if self._state == "new" and self.enabled:
             self._state = "running"
             try:
                 self._open()
-            except BaseException:  # `with` does not come to its end then: nothing of ours stays on the model
+            except BaseException:  # `__exit__` will not run, so leave no hook on the model
                 self._is_failing = True
                 self._detach()
                 self._state = "finished"
@@ -136,7 +137,7 @@ class SessionVerbs:
         return self
 
     def _open(self) -> None:
-        is_continued = holds_events(self.log_dir)
+        is_continued = bool(event_file_names(self.log_dir))
         if self._ranks.writes:
             self._log.open()
         self._steps.attach(self.log_dir if is_continued else None)
@@ -151,7 +152,7 @@ class SessionVerbs:
         self._calls.take_spent()  # setting hooks belongs to no step
 
     def finalize(self) -> None:
-        """Ends the open epoch, removes every hook, writes the results and closes the log; idempotent."""
+        """End the open epoch, remove all hooks, write the results and close the log; idempotent."""
         if not self.enabled:
             self.end_epoch()
         if self._state != "running":
@@ -180,16 +181,16 @@ class SessionVerbs:
     # ----------------------------------------------------------------------------------------------- epochs
 
     def start_epoch(self, epoch: int) -> None:
-        """Begins `epoch`; one that is still open is ended first."""
-        running = self._running()
-        if not running and self.enabled:
+        """Begin `epoch`; end one that is still open."""
+        is_running = self._is_running()
+        if not is_running and self.enabled:
             return
-        if running and (resumed_at := self._steps.resume(epoch)) is not None:
-            self._log.mark_restart(resumed_at)
+        if is_running and (first_new_step := self._steps.resume(epoch)) is not None:
+            self._log.mark_restart(first_new_step)
         if epoch != self._resumed_epoch:
             self.end_epoch()
         self.current_epoch, self._resumed_epoch = epoch, None
-        if not running:
+        if not is_running:
             return
         self._calls.settle()
         for tracker in self.trackers:
@@ -199,7 +200,7 @@ class SessionVerbs:
         """End the open epoch and write what every tracker measured; do nothing if none is open.
 
         Args:
-            batch_size, num_samples: for the throughput, if the batches did not pass through `batches`.
+            batch_size, num_samples: for the throughput, if the training batches did not pass through `batches`.
         """
         if self.current_epoch is None:
             return
@@ -227,7 +228,7 @@ class SessionVerbs:
             yield from self._budget.records()
 
     def _reduce(self) -> None:
-        """Put together what all ranks measured; without them a rank has no result of its share alone."""
+        """Combine the measurements of all ranks; if that fails, discard them, since one rank's share is no result."""
         failed: list[str] | None = None
         if not self._is_failing and not self._exchange.stopped:
             failed = self._exchange.call(reduce_trackers, self.trackers, self._ranks, self._call)
@@ -241,8 +242,8 @@ class SessionVerbs:
     # ---------------------------------------------------------------------------------- steps and components
 
     def step(self) -> None:
-        """Counts one optimizer step; only needed without `optimizer` and without `batches`."""
-        if self._running():
+        """Count one optimizer step; only needed without `optimizer` and without `batches`."""
+        if self._is_running():
             self._steps.count_explicitly()
 
     def _after_step(self, step: int) -> None:
@@ -253,34 +254,34 @@ class SessionVerbs:
             self._budget.after_step()
 
     def _write_arrived(self) -> None:
-        for tracker in self._calls.having("arrived"):
+        for tracker in self._calls.overriding("arrived"):
             if arrived := self._calls.collect(tracker, tracker.arrived):
                 self._log.write(arrived)
 
     def start_component(self, name: str) -> None:
-        """Starts timing `name`; components nest."""
-        if self.resources is not None and self._running():
-            self._calls.uncounted(self.resources, self.resources.start_component, name)
+        """Start timing component `name`; components nest."""
+        if self.resources is not None and self._is_running():
+            self._calls.call_untimed(self.resources, self.resources.start_component, name)
 
     def end_component(self, name: str) -> None:
-        """Stops timing `name`."""
-        if self.resources is not None and self._running():
-            self._calls.uncounted(self.resources, self.resources.end_component, name)
+        """Stop timing component `name`."""
+        if self.resources is not None and self._is_running():
+            self._calls.call_untimed(self.resources, self.resources.end_component, name)
 
     # --------------------------------------------------------------------------------------------- internals
 
-    def _running(self) -> bool:
+    def _is_running(self) -> bool:
         if self._state == "new" and self.enabled:
             self.start()
         return self._state == "running"
 
     def _count_costs(self) -> None:
-        """Tells the monitor and the budget what trackers took since the last step."""
+        """Report the time trackers took since the last step to the monitor and the budget."""
         for name, nanoseconds in self._calls.take_spent().items():
             if self.resources is not None:
                 self.resources.add_overhead(name, nanoseconds)
-            is_requested = self.profiler is not None and name == self.profiler.name
-            if self._budget is not None and not is_requested:
+            is_profile = self.profiler is not None and name == self.profiler.name
+            if self._budget is not None and not is_profile:
                 self._budget.add(name, nanoseconds)
 
 

@@ -1,1 +1,1 @@
-"""What every tracker stands on: the protocol, batches, checks, copies to the host, ranks, state and hooks."""
+"""Shared parts of all trackers: base class, batches, checks, copies to the host, ranks, state and hooks."""

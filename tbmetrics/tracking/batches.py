@@ -1,4 +1,4 @@
-"""A batch as a session hands it to every tracker."""
+"""Batches as a session passes them to its trackers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Tensors: TypeAlias = "Tensor | Mapping[str, Tensor]"
 
 @dataclass(frozen=True, slots=True)
 class ValidationBatch:
-    """A validation batch as it was given to `update`.
+    """A validation batch as passed to `update`.
 
     Attributes:
         logits: (N, C), any float type and device; or one per attribute.
         labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-        images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C), or None.
-        indices: integers (N,): which sample of the data set each row is, or None.
+        images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C), or None.
+        indices: integers (N,), the dataset index of each row, or None.
     """
 
     logits: Tensors
@@ -32,12 +32,12 @@ class ValidationBatch:
 
 @dataclass(frozen=True, slots=True)
 class TrainingBatch:
-    """A training batch as it was given to `observe`.
+    """A training batch as passed to `observe`.
 
     Attributes:
         logits: (N, C), any float type and device; or one per attribute.
         labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-        loss: of each sample, (N,); or one per attribute; None = cross-entropy.
+        loss: per sample, (N,); or one per attribute; None stands for the cross-entropy.
     """
 
     logits: Tensors

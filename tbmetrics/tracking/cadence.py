@@ -1,4 +1,4 @@
-"""How often a tracker samples, and how much of the time it draws."""
+"""How often a tracker samples, and how much time it spends drawing."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import time
 
 from tbmetrics.tracking.checks import check_whole_numbers
 
-#: Drawing may take this share of the time.
+#: Largest share of the time spent drawing.
 _DRAWING_SHARE = 0.01
 
 
 class Cadence:
-    """Every how many steps a tracker samples.
+    """The number of steps between samples of a tracker.
 
-    An overhead budget may stretch it by powers of two, so that the steps of a stretched cadence are steps of the one
-    asked for.
+    An overhead budget may stretch it by powers of two, so that a stretched cadence samples a subset of the original
+    steps.
 
     Args:
         every: steps between samples, at least 1.
-        name: what it is the cadence of, for messages.
+        name: name of the option, for messages.
 
     Raises:
-        InputError: `every` is no whole number of at least 1.
+        InputError: `every` is not a whole number of at least 1.
     """
 
     def __init__(self, every: int, name: str) -> None:
@@ -30,38 +30,38 @@ class Cadence:
         self.factor = 1
 
     def due(self, step: int) -> bool:
-        """Whether `step` is to be sampled; step 1 always is, so that a run shows something at once."""
+        """Whether to sample `step`; step 1 always is, so that a run shows something at once."""
         return step == 1 or step % (self.every * self.factor) == 0
 
     def stretch(self) -> None:
-        """Samples half as often."""
+        """Sample half as often."""
         self.factor *= 2
 
     def relax(self) -> None:
-        """Samples twice as often, up to what was asked for."""
+        """Sample twice as often, up to the original cadence."""
         self.factor = max(self.factor // 2, 1)
 
 
 class DrawingTime:
-    """Keeps drawing below 1 % of the time; entered around each drawing.
+    """Keep drawing below 1 % of the time; use as a context manager around each drawing.
 
     Attributes:
-        due: there is something to draw that was not drawn.
+        due: whether something is waiting to be drawn.
     """
 
     def __init__(self) -> None:
         self.due = False
-        self._took = 1.0  # seconds, before it was ever measured
-        self._done = self._began = time.monotonic()
+        self._seconds = 1.0  # of the last drawing; a guess before the first
+        self._end = self._start = time.monotonic()
 
     def affordable(self) -> bool:
-        """Whether the last drawing is long enough ago for what it took."""
-        return self._took <= _DRAWING_SHARE * (time.monotonic() - self._done)
+        """Whether enough time has passed since the last drawing, given how long it took."""
+        return self._seconds <= _DRAWING_SHARE * (time.monotonic() - self._end)
 
     def __enter__(self) -> None:
         self.due = False
-        self._began = time.monotonic()
+        self._start = time.monotonic()
 
     def __exit__(self, *_: object) -> None:
-        self._done = time.monotonic()
-        self._took = self._done - self._began
+        self._end = time.monotonic()
+        self._seconds = self._end - self._start

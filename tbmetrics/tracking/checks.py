@@ -1,4 +1,4 @@
-"""Checks of arguments that several trackers take; each message says what came and what was expected."""
+"""Argument checks shared by several trackers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def check_whole_numbers(at_least: int = 1, at_most: int | None = None, **options: Any) -> None:
-    """Check that each option is an `int` (no `bool`) within the limits.
+    """Check that each option is an `int` (not a `bool`) within the limits.
 
     Raises:
-        InputError: names the first option that is not.
+        InputError: an option is not; the message names the first.
     """
     for option, value in options.items():
         is_whole = isinstance(value, int) and not isinstance(value, bool)
@@ -27,19 +27,19 @@ def check_choice(option: str, value: object, choices: Collection[object]) -> Non
     """Check that `value` is one of `choices`.
 
     Raises:
-        InputError: lists the choices.
+        InputError: it is not; the message lists the choices.
     """
     if value not in choices:
         raise InputError(f"{option} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 
 
 def by_attribute(argument: str, values: T | Mapping[str, T], attributes: Collection[str]) -> dict[str, T]:
-    """An argument that is one value, or one per attribute, as a dictionary.
+    """Return an argument that is one value, or one per attribute, as a dictionary by attribute.
 
     Args:
-        argument: its name, for messages.
-        values: one value, if there is one attribute; or a value per attribute, for some of them.
-        attributes: those that are tracked.
+        argument: name of the argument, for messages.
+        values: a single value if there is one attribute, or a mapping for some or all attributes.
+        attributes: the tracked attributes.
 
     Raises:
         InputError: a single value for several attributes, or an unknown attribute.
@@ -60,12 +60,12 @@ def by_attribute(argument: str, values: T | Mapping[str, T], attributes: Collect
 def logits_and_labels(
     logits: T | Mapping[str, T], labels: T | Mapping[str, T], attributes: Collection[str]
 ) -> dict[str, tuple[T, T]]:
-    """The pair (logits, labels) of each attribute in a batch.
+    """Return the pair (logits, labels) of each attribute in a batch.
 
     Raises:
-        InputError: attributes that are unknown, or have only one of the two.
+        InputError: an attribute is unknown, or has only one of the two.
     """
-    logits_of, labels_of = by_attribute("logits", logits, attributes), by_attribute("labels", labels, attributes)
-    if logits_of.keys() != labels_of.keys():
-        raise InputError(f"logits are for {sorted(logits_of)}, labels for {sorted(labels_of)}; give both for each")
-    return {attribute: (values, labels_of[attribute]) for attribute, values in logits_of.items()}
+    all_logits, all_labels = by_attribute("logits", logits, attributes), by_attribute("labels", labels, attributes)
+    if all_logits.keys() != all_labels.keys():
+        raise InputError(f"logits are for {sorted(all_logits)}, labels for {sorted(all_labels)}; give both for each")
+    return {attribute: (values, all_labels[attribute]) for attribute, values in all_logits.items()}

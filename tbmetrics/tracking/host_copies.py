@@ -1,4 +1,4 @@
-"""Values that still live on a device: copied without synchronising, handed on once they have arrived."""
+"""Copies of device values to the host that never block the training thread."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 
 class HostCopy:
-    """A tensor on its way to the host, copied without waiting for it.
+    """A tensor that is being copied to the host.
 
-    A CUDA tensor goes to pinned memory on the current stream, a CPU tensor is taken as it is (it must not change
-    afterwards), any other device's is copied at once.
+    A CUDA tensor is copied asynchronously to pinned memory on the current stream, a CPU tensor is used as it is (it
+    must not change afterwards), and a tensor of any other device is copied at once.
     """
 
     def __init__(self, tensor: Tensor) -> None:
@@ -36,18 +36,18 @@ class HostCopy:
             self._host = tensor.detach().cpu()
 
     def arrived(self) -> bool:
-        """Whether the values are there; never waits."""
+        """Whether the copy is complete; never waits."""
         return self._copied is None or self._copied.query()
 
     def get(self) -> Tensor:
-        """The values on the host; waits for them where they have not arrived."""
+        """Return the tensor on the host; wait for the copy if necessary."""
         if self._copied is not None:
             self._copied.synchronize()
         return self._host
 
 
 @dataclass(slots=True)
-class _Arrival:
+class _PendingScalars:
     step: int
     wall_time: float
     tags: tuple[str, ...]
@@ -55,34 +55,34 @@ class _Arrival:
 
 
 class DeferredScalars:
-    """Turns `{tag: number or one-element tensor}` into records without waiting for the device.
+    """Turn `{tag: number or one-element tensor}` into records without waiting for the device.
 
     Numbers and CPU tensors are ready at once. CUDA tensors are stacked, copied to pinned memory with
-    `non_blocking=True` and handed out by a later `ready()`, after the copy's event has been reached.
+    `non_blocking=True` and returned by a later `ready()`, once the copy is complete.
     """
 
     def __init__(self) -> None:
         self._ready: list[Event] = []
-        self._in_flight: deque[_Arrival] = deque()
+        self._in_flight: deque[_PendingScalars] = deque()
 
     def put(self, scalars: Mapping[str, Any], step: int) -> None:
-        """Takes scalars measured at `step`.
+        """Add scalars measured at `step`.
 
         Raises:
             InputError: a value is neither a number nor a tensor of one element.
         """
         now = time.time()
-        numbers: list[Scalar] = []
+        on_host: list[Scalar] = []
         on_device: dict[str, Tensor] = {}
         for tag, value in scalars.items():
             if type(value) is float:
-                numbers.append(Scalar(tag, value))
+                on_host.append(Scalar(tag, value))
             elif isinstance(value, Tensor) and value.is_cuda:
                 on_device[tag] = _one_element(tag, value)
             else:
-                numbers.append(Scalar(tag, _number(tag, value)))
-        if numbers:
-            self._ready.append((step, now, numbers))
+                on_host.append(Scalar(tag, _number(tag, value)))
+        if on_host:
+            self._ready.append((step, now, on_host))
         if on_device:
             self._send(on_device, step, now)
 
@@ -92,17 +92,17 @@ class DeferredScalars:
             by_device.setdefault(value.device, []).append((tag, value))
         for pairs in by_device.values():
             stacked = torch.stack([value.detach().reshape(()).float() for _, value in pairs])
-            self._in_flight.append(_Arrival(step, wall_time, tuple(tag for tag, _ in pairs), HostCopy(stacked)))
+            self._in_flight.append(_PendingScalars(step, wall_time, tuple(tag for tag, _ in pairs), HostCopy(stacked)))
 
     def ready(self, *, wait: bool = False) -> Iterator[Event]:
-        """(step, wall time, scalars) of what has arrived, oldest first; with `wait` all of it (this synchronises)."""
-        arrived, self._ready = self._ready, []
-        yield from arrived
+        """Yield (step, wall time, scalars) of completed copies, oldest first; `wait` synchronizes to get all."""
+        ready, self._ready = self._ready, []
+        yield from ready
         while self._in_flight and (wait or self._in_flight[0].values.arrived()):
-            arrival = self._in_flight.popleft()
-            values = arrival.values.get().tolist()
-            scalars = [Scalar(tag, value) for tag, value in zip(arrival.tags, values, strict=True)]
-            yield arrival.step, arrival.wall_time, scalars
+            pending = self._in_flight.popleft()
+            values = pending.values.get().tolist()
+            scalars = [Scalar(tag, value) for tag, value in zip(pending.tags, values, strict=True)]
+            yield pending.step, pending.wall_time, scalars
 
 
 def _number(tag: str, value: Any) -> float:

@@ -1,4 +1,4 @@
-"""Keep faults of tbmetrics out of training: logged once, switched off after three."""
+"""Isolation of faults: exceptions inside tbmetrics are logged and never reach training."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ FAULTS_BEFORE_STOP = 3
 
 
 class Isolation:
-    """Runs calls into one part of tbmetrics so that its faults never reach training.
+    """Call into one part of tbmetrics so that its faults never reach training.
 
-    An exception is logged once with its traceback; after three the part is stopped for good (`stop` is called). With
-    `strict` the exception passes. An `InputError` (the caller's mistake) and a `NonFiniteError` (what the caller asked
-    for) always pass.
+    The first exception is logged with its traceback; after three, the part is switched off for good with `stop`.
+    An `InputError` (the caller's mistake) and a `NonFiniteError` (requested by the caller) always propagate.
 
     Args:
-        name: of the part, for messages.
+        name: name of the part, for messages.
         stop: switches the part off.
-        strict: lets exceptions pass.
-        later: `stop` waits for `settle`: a part that is called from hooks of an optimizer cannot remove hooks there.
+        strict: let all exceptions propagate.
+        later: defer `stop` to `settle()`, for a part called from an optimizer's hooks, where none can be removed.
 
     Attributes:
         faults: the exceptions so far, in words.
-        stopped: whether the part was switched off after too many of them.
+        stopped: whether the part was switched off after too many faults.
     """
 
     def __init__(self, name: str, stop: Callable[[], None], *, strict: bool = False, later: bool = False) -> None:
@@ -38,16 +37,16 @@ class Isolation:
         self.stopped = False
         self._stop = stop
         self._strict, self._later = strict, later
-        self._unsettled = False
+        self._is_stop_pending = False
 
     def settle(self) -> None:
-        """Calls `stop` where it has waited; not to be called from a hook."""
-        if self._unsettled:
-            self._unsettled = False
+        """Call a deferred `stop`; must not be called from a hook."""
+        if self._is_stop_pending:
+            self._is_stop_pending = False
             self._switch_off()
 
     def call(self, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
-        """`action(*args)`, or `default` where it raised or the part is stopped."""
+        """Return `action(*args)`, or `default` if it raised or the part is switched off."""
         if self.stopped:
             return default
         try:
@@ -57,10 +56,10 @@ class Isolation:
         except Exception as error:
             if self._strict:
                 raise
-            self._note(error)
+            self._record_fault(error)
             return default
 
-    def _note(self, error: Exception) -> None:
+    def _record_fault(self, error: Exception) -> None:
         self.faults.append(f"{type(error).__name__}: {error}")
         self.stopped = len(self.faults) >= FAULTS_BEFORE_STOP
         if len(self.faults) == 1:
@@ -68,7 +67,7 @@ class Isolation:
             logger.warning("tbmetrics: %s failed; training goes on without this measurement.\n%s", self.name, trace)
         if self.stopped:
             logger.warning("tbmetrics: %s failed %d times and is switched off.", self.name, len(self.faults))
-            self._unsettled = True
+            self._is_stop_pending = True
             if not self._later:
                 self.settle()
 

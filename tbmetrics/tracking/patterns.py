@@ -1,4 +1,4 @@
-"""Choosing parameters and modules by name, with shell patterns."""
+"""Choose parameters and modules by name, with shell patterns."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ def plain_name(name: str) -> str:
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:
-    """Whether `name`, or a module that contains it, fits one of `patterns`.
+    """Whether `name`, or a module that contains it, matches one of `patterns`.
 
-    `*` stands for anything, dots too: "blocks.*.attn" fits "blocks.0.attn.proj.weight".
+    `*` matches anything, dots too: "blocks.*.attn" matches "blocks.0.attn.proj.weight".
     """
     parts = name.split(".")
     prefixes = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
     return any(fnmatchcase(prefix, pattern) for pattern in patterns for prefix in prefixes)
 
 
-def chosen(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None, what: str) -> list[str]:
-    """Those of `names` that fit a pattern of `include` (None: all) and none of `exclude`, in their order.
+def choose(names: Sequence[str], include: Sequence[str] | None, exclude: Sequence[str] | None, what: str) -> list[str]:
+    """The names that match a pattern of `include` (None: all) and none of `exclude`, in their order.
 
     Raises:
-        InputError: patterns that are no sequence of strings, or one of `include` that fits nothing.
+        InputError: patterns are not a sequence of strings, or one of `include` matches nothing.
     """
     for patterns, option in ((include, "include"), (exclude, "exclude")):
         if patterns is not None and (isinstance(patterns, str) or not all(isinstance(p, str) for p in patterns)):
             raise InputError(f"{option} must be a list of patterns such as ['blocks.*.attn'], got {patterns!r}")
-    idle = [p for p in include or () if not any(matches(name, [p]) for name in names)]
-    if idle:
-        some = ", ".join(map(repr, names[:8])) or "none"
-        raise InputError(f"no {what} fits {', '.join(map(repr, idle))}; the first {what}s are {some}")
-    return [n for n in names if (include is None or matches(n, include)) and not matches(n, exclude or ())]
+    unmatched = [p for p in include or () if not any(matches(name, [p]) for name in names)]
+    if unmatched:
+        examples = ", ".join(map(repr, names[:8])) or "none"
+        raise InputError(f"no {what} fits {', '.join(map(repr, unmatched))}; the first {what}s are {examples}")
+    return [name for name in names if (include is None or matches(name, include)) and not matches(name, exclude or ())]

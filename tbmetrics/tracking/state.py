@@ -1,7 +1,7 @@
-"""What survives the process: histories and results as plain containers, numbers, strings and tensors, and back again.
+"""Saving and restoring histories and results as plain containers, numbers, strings and tensors.
 
-Everything packed here is read by `torch.load(..., weights_only=True)`: arrays become tensors that share their memory,
-records become dictionaries of their fields.
+Everything packed here can be read by `torch.load(..., weights_only=True)`: arrays become tensors that share their
+memory, records become dictionaries of their fields.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _KINDS: dict[str, Any] = {
     for kind in (*vars(records).values(), CountBuckets)
     if isinstance(kind, type) and is_dataclass(kind)
 }
-_KEPT = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")
+_SERIES_KINDS = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")
 
 
 def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
-    """`state`, refused where it is not ours, newer than this tbmetrics, or made for something else.
+    """Return `state` after checking that it is ours, not newer than this tbmetrics, and made for the same thing.
 
     Args:
-        state: as `state_dict` gave it.
-        what: whose it should be, for messages.
-        expected: entries that must be as given here.
+        state: the result of a `state_dict()`.
+        what: name of the caller, for messages.
+        expected: entries that must have these values.
 
     Raises:
-        InputError: what does not fit, and what was expected.
+        InputError: the state does not fit; the message says what was expected.
     """
     if not isinstance(state, Mapping) or not isinstance(state.get("version"), int):
         raise InputError(f"{what}: expected what its state_dict() gave, got {type(state).__name__} without a version")
@@ -54,23 +54,24 @@ def checked(state: Any, what: str, **expected: Any) -> Mapping[str, Any]:
     return state
 
 
-def _difference(name: str, came: Any, expected: Any) -> str:
-    if isinstance(came, Mapping) and isinstance(expected, Mapping):
-        for key in [*expected, *came]:
-            if came.get(key) != expected.get(key):
-                return _difference(f"{name} of {key!r}", came.get(key), expected.get(key))
-    if isinstance(came, list) and isinstance(expected, list):
-        odd = [str(x) for x in came if x not in expected][:3], [str(x) for x in expected if x not in came][:3]
-        only = f"only in the state: {odd[0]}, only here: {odd[1]}"
-        return f"its {name} are {len(came)}, here there are {len(expected)}; {only}"
-    return f"its {name} is {came!r}, here it is {expected!r}"
+def _difference(name: str, saved: Any, expected: Any) -> str:
+    if isinstance(saved, Mapping) and isinstance(expected, Mapping):
+        for key in [*expected, *saved]:
+            if saved.get(key) != expected.get(key):
+                return _difference(f"{name} of {key!r}", saved.get(key), expected.get(key))
+    if isinstance(saved, list) and isinstance(expected, list):
+        only_saved = [str(item) for item in saved if item not in expected][:3]
+        only_expected = [str(item) for item in expected if item not in saved][:3]
+        only = f"only in the state: {only_saved}, only here: {only_expected}"
+        return f"its {name} are {len(saved)}, here there are {len(expected)}; {only}"
+    return f"its {name} is {saved!r}, here it is {expected!r}"
 
 
 def pack(value: Any) -> Any:
-    """`value` in plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
+    """Convert `value` to plain containers, numbers, strings and tensors; arrays share their memory with the tensors."""
     if isinstance(value, np.ndarray):
-        kept = value if value.flags.writeable and all(stride >= 0 for stride in value.strides) else value.copy()
-        return torch.from_numpy(kept)
+        is_shareable = value.flags.writeable and all(stride >= 0 for stride in value.strides)
+        return torch.from_numpy(value if is_shareable else value.copy())
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, dict):
@@ -83,13 +84,13 @@ def pack(value: Any) -> Any:
 
 
 def unpack(value: Any) -> Any:
-    """The inverse of `pack`; tensors become arrays, dictionaries of a record the record."""
+    """Invert `pack`: tensors become arrays, and dictionaries of fields become records."""
     if isinstance(value, Tensor):
         return value.numpy()
     if isinstance(value, dict) and "record" in value:
         kind = _KINDS[value["record"]]
-        known = {f.name for f in fields(kind)}
-        return kind(**{name: unpack(item) for name, item in value.items() if name in known})
+        names = {f.name for f in fields(kind)}
+        return kind(**{name: unpack(item) for name, item in value.items() if name in names})
     if isinstance(value, dict):
         return {key: unpack(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -98,35 +99,35 @@ def unpack(value: Any) -> Any:
 
 
 def history_state(history: History) -> dict[str, Any]:
-    """Everything that `history` (one in memory) holds."""
-    kept = {kind: {tag: series.state() for tag, series in getattr(history, kind).items()} for kind in _KEPT}
-    packed: dict[str, Any] = pack({**kept, "class_lists": history.class_lists})
+    """Pack all of `history`, which must be in memory."""
+    series = {kind: {tag: s.state() for tag, s in getattr(history, kind).items()} for kind in _SERIES_KINDS}
+    packed: dict[str, Any] = pack({**series, "class_lists": history.class_lists})
     return packed
 
 
 def restore_history(history: History, state: Mapping[str, Any]) -> None:
-    """Puts what `history_state` gave in the place of what `history` holds."""
-    for kind in _KEPT:
-        held: dict[str, Any] = getattr(history, kind)
-        held.clear()
+    """Replace the content of `history` by that of `history_state`."""
+    for kind in _SERIES_KINDS:
+        series_by_tag: dict[str, Any] = getattr(history, kind)
+        series_by_tag.clear()
         for tag, series in state[kind].items():
-            held[tag] = (ScalarSeries if kind == "scalars" else Series).from_state(unpack(series))
+            series_by_tag[tag] = (ScalarSeries if kind == "scalars" else Series).from_state(unpack(series))
     history.class_lists = unpack(state["class_lists"])
 
 
 def tracker_state(tracker: Tracker, **entries: Any) -> dict[str, Any]:
-    """A tracker's `state_dict`: `entries`, the version, and the history of a tracker that is used alone."""
-    alone = {} if tracker.in_session else {"history": history_state(tracker.history)}
-    return {"version": STATE_VERSION, **entries, **alone}
+    """A tracker's `state_dict`: `entries`, the version, and its own history if it is used without a session."""
+    history = {} if tracker.in_session else {"history": history_state(tracker.history)}
+    return {"version": STATE_VERSION, **entries, **history}
 
 
 def checked_tracker_state(tracker: Tracker, state: Any, **expected: Any) -> Mapping[str, Any]:
-    """`state` for `load_state_dict`, checked; the history of a tracker that is used alone is restored.
+    """Check `state` for `load_state_dict`; restore the history of a tracker that is used without a session.
 
     Raises:
-        InputError: as `checked`.
+        InputError: see `checked`.
     """
-    known = checked(state, f"{type(tracker).__name__}.load_state_dict", **expected)
-    if not tracker.in_session and "history" in known:
-        restore_history(tracker.history, known["history"])
-    return known
+    valid = checked(state, f"{type(tracker).__name__}.load_state_dict", **expected)
+    if not tracker.in_session and "history" in valid:
+        restore_history(tracker.history, valid["history"])
+    return valid

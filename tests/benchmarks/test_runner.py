@@ -12,7 +12,7 @@ from benchmarks.measuring import ROOT, Comparison, Facts, Run
 from benchmarks.tables import as_json, marks
 
 
-def _run(monkeypatch, *arguments):
+def _run_benchmarks(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["benchmarks", *arguments])
     return runner.main()
 
@@ -42,6 +42,7 @@ def measured(monkeypatch):
     return found
 
 
+@pytest.mark.slow
 def test_the_cheapest_area_runs_end_to_end(tmp_path):
     file = tmp_path / "found.json"
     command = [sys.executable, "-m", "benchmarks", "--only", "events", "--quick", "--child", str(file)]
@@ -59,7 +60,7 @@ def test_every_area_measures(area):
 
 def test_results_go_into_the_page_and_areas_that_fail_leave_the_others(files, measured, monkeypatch, capsys):
     measured["events"] = 0.5
-    assert _run(monkeypatch, "--only", "tab,events", "--write") == 1
+    assert _run_benchmarks(monkeypatch, "--only", "tab,events", "--write") == 1
     assert "failed: tab" in capsys.readouterr().err
     text = (files / "benchmarks.md").read_text()
     assert "| ours | 0.5 | 0.5 |" in text
@@ -68,26 +69,26 @@ def test_results_go_into_the_page_and_areas_that_fail_leave_the_others(files, me
 
 def test_the_check_compares_with_what_was_kept(files, measured, monkeypatch, capsys):
     measured["events"] = 0.5
-    assert _run(monkeypatch, "--only", "events", "--quick", "--check") == 2
+    assert _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--check") == 2
     assert "No ratio of size 'quick' is kept" in capsys.readouterr().out
-    assert _run(monkeypatch, "--only", "events", "--quick", "--keep") == 0
-    assert _run(monkeypatch, "--only", "events", "--quick", "--check") == 0
+    assert _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--keep") == 0
+    assert _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--check") == 0
     measured["events"] = 0.9
-    assert _run(monkeypatch, "--only", "events", "--quick", "--check") == 1
+    assert _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--check") == 1
     assert "WORSE events: x: ours: 0.5 → 0.9, a loss of +80.0%" in capsys.readouterr().out
 
 
 def test_a_baseline_of_another_machine_is_told(files, measured, monkeypatch, capsys):
     measured["events"] = 0.5
-    _run(monkeypatch, "--only", "events", "--quick", "--keep")
+    _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--keep")
     monkeypatch.setattr(runner, "machine", lambda: "another")
-    assert _run(monkeypatch, "--only", "events", "--quick", "--check") == 0
+    assert _run_benchmarks(monkeypatch, "--only", "events", "--quick", "--check") == 0
     assert "of another machine or other versions" in capsys.readouterr().out
 
 
 def test_an_unknown_area_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
-        _run(monkeypatch, "--only", "evnets")
+        _run_benchmarks(monkeypatch, "--only", "evnets")
     assert "unknown: evnets; there are headline" in capsys.readouterr().err
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.slices import in_slices
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="holds processes by signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform == "win32", reason="holds processes by signals")]
 
 
 def test_each_process_is_held_while_others_run_and_reports(tmp_path):

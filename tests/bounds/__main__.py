@@ -28,14 +28,14 @@ LEFT_OUT = {
     "tests/benchmarks": "measure, and need the peers",
     "tests/integrations": "only with --frameworks",
     "tests/distributed": "as slow as all others together, and of torch alone",
-    "tests/faults/test_killed.py": "fifty processes",
+    "tests/faults/test_killed.py": "twenty processes",
     "tests/fuzz": "needs atheris",
     "tests/test_docs.py": "some samples need frameworks",
     "tests/test_package.py": "builds the wheel with the pinned tools",
     "tests/test_notebooks.py": "needs Jupyter",
     "tests/test_dependencies.py": "is about the files, not about what is installed",
     "tests/events/test_remote.py": "needs an S3 server",
-    "tests/export/test_json_files.py": "needs the pinned schema validator",
+    "tests/exporting/test_json_files.py": "needs the pinned schema validator",
 }
 KEPT = ("tests/plugin/test_server.py", "tests/plugin/test_hostile_routes.py")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
@@ -79,6 +79,7 @@ def test_the_flow_adds_up_to_the_confusion_of_groups(single):
             assert confusion.values[r, c] == pytest.approx(flow.values[np.ix_(rows, columns)].sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_multi_label_pairs_go_to_the_strongest_false_prediction():
     logits, labels = _multi()
     expected: dict[tuple[int, int], int] = {}
@@ -150,7 +151,6 @@ def test_binned_curves_are_close_to_the_exact_ones():
     assert np.abs(exact.astype(float) - binned.astype(float)).mean() < 0.02
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60))
 def test_precision_at_recalls_by_trying_every_threshold(samples):
     scores = np.array([s for s, _ in samples], dtype=float)

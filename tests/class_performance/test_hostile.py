@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
@@ -15,7 +15,6 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker, InputError, TBMetric
 
 CLASSES = 3
 GROUPS = ClassGroups.from_counts({"x": [900, 50, 2]})
-QUIET = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 #: Scores as they come out of broken and of healthy models: ties, infinities, the largest and smallest of float32.
 scores = st.one_of(
@@ -53,7 +52,7 @@ def _check(metrics, truth, predicted, ranked):
             assert entry["ap"] == pytest.approx(average_precision_score(positive, ranked[:, c]), rel=1e-9)
 
 
-@QUIET
+@pytest.mark.slow
 @given(st.data())
 def test_multi_label_with_any_scores(data):
     rows = data.draw(st.integers(1, 12))
@@ -70,7 +69,7 @@ def test_multi_label_with_any_scores(data):
         _check(metrics, labels[is_kept], logits[is_kept] >= 0, finite)
 
 
-@QUIET
+@pytest.mark.slow
 @given(st.data())
 def test_single_label_with_any_finite_scores(data):
     rows = data.draw(st.integers(1, 12))
@@ -131,7 +130,6 @@ anything = st.one_of(
 )
 
 
-@QUIET
 @given(anything, anything, st.one_of(st.none(), anything))
 def test_whatever_comes_is_counted_or_refused_by_name(logits, labels, indices):
     tracker = _tracker()
@@ -145,7 +143,6 @@ def test_whatever_comes_is_counted_or_refused_by_name(logits, labels, indices):
     json.dumps([tracker.get_metrics(), tracker.get_class_type_metrics()], allow_nan=False)
 
 
-@QUIET
 @given(st.one_of(anything, st.floats(), st.lists(st.floats(), max_size=4), st.dictionaries(st.text(), st.floats())))
 def test_thresholds_are_probabilities_or_refused(thresholds):
     try:

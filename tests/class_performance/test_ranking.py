@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, f1_score
 
@@ -32,7 +32,6 @@ def _arrays(problem):
     return tuple(map(np.array, problem))
 
 
-@settings(max_examples=300, deadline=None)
 @given(problems)
 def test_average_precision_equals_scikit_learn(problem):
     scores, positive = _arrays(problem)
@@ -43,7 +42,7 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(ap)
 
 
-@settings(max_examples=100, deadline=None)
+@pytest.mark.slow
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)
@@ -53,7 +52,6 @@ def test_the_best_threshold_is_the_best(problem):
         assert best.f1 == pytest.approx(f1_score(positive, scores >= best.score))
 
 
-@settings(max_examples=100, deadline=None)
 @given(problems, st.integers(1, 64))
 def test_bounds_from_bins_hold_the_exact_value(problem, bins):
     scores, positive = _arrays(problem)
@@ -75,7 +73,6 @@ def test_comparing_and_sorting_agree_at_the_switch():
         np.testing.assert_array_equal(counts.predicted, [(scores >= s).sum() for s in counts.scores])
 
 
-@settings(max_examples=50, deadline=None)
 @given(problems)
 def test_resampling_with_weight_one_changes_nothing(problem):
     scores, positive = _arrays(problem)
@@ -84,7 +81,7 @@ def test_resampling_with_weight_one_changes_nothing(problem):
     np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@pytest.mark.slow
 @given(problems, st.integers(0, 2**31))
 def test_whole_weights_are_repeated_positives(problem, seed):
     scores, positive = _arrays(problem)
@@ -95,7 +92,6 @@ def test_whole_weights_are_repeated_positives(problem, seed):
         assert resampled[0] == pytest.approx(expected, abs=1e-12)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([1e-16, 1e-7, 1e-3, 1.0, 12.0, 37.0, 100.0, 1e4]),

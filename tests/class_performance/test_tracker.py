@@ -93,6 +93,7 @@ def test_multi_label_equals_scikit_learn_with_ties(dtype, kind):
     np.testing.assert_allclose(_column(metrics, "ap"), expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_best_threshold_gives_the_best_f1_of_all_thresholds():
     logits, labels = _multi()
     metrics = _tracker()
@@ -262,7 +263,8 @@ def test_an_empty_batch_counts_nothing():
     assert list(tracker.collect(0)) == []
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.mark.slow
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
 def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second):
     logits, labels = _multi(seed, n=120)
@@ -274,7 +276,7 @@ def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second
     assert whole.get_class_type_metrics() == split.get_class_type_metrics()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     logits, labels = _single(seed, n=300) if single else _multi(seed, n=300, ties=seed % 2 == 0)
@@ -372,6 +374,7 @@ def test_the_older_constructor_arguments_name_and_group_the_classes():
     assert only_names.classes["x"].names == ("cat", "dog")
 
 
+@pytest.mark.slow
 def test_visualize_writes_every_figure_and_save_metrics_valid_json(tmp_path):
     tracker = _tracker(save_dir=tmp_path / "figures")
     tracker.update(*_single())

@@ -2,14 +2,12 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tbmetrics import ClassGroups
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import GROUPS, UNKNOWN
-
-SETTINGS = settings(max_examples=200, deadline=None)
 
 numbers = st.one_of(
     st.integers(-3, 2000), st.integers(-(2**70), 2**70), st.floats(), st.booleans(), st.sampled_from(["7", "x", ""])
@@ -46,31 +44,26 @@ def _made_or_refused(make):
     _holds_together(groups)
 
 
-@SETTINGS
 @given(nested, st.sampled_from(["decoupling", "terciles", "lvis", "no rule"]))
 def test_from_counts(counts, rule):
     _made_or_refused(lambda: ClassGroups.from_counts(counts, rule=rule))
 
 
-@SETTINGS
 @given(nested, nested, nested)
 def test_from_labels(labels, names, num_classes):
     _made_or_refused(lambda: ClassGroups.from_labels(labels, names=names, num_classes=num_classes))
 
 
-@SETTINGS
 @given(nested)
 def test_from_groups(groups):
     _made_or_refused(lambda: ClassGroups.from_groups(groups))
 
 
-@SETTINGS
 @given(nested, st.one_of(st.none(), nested))
 def test_from_hmt_info(info, order):
     _made_or_refused(lambda: ClassGroups.from_hmt_info(info, label_to_idx_dict=order))
 
 
-@SETTINGS
 @given(st.floats(), st.floats(), st.lists(st.integers(-1, 2**62), min_size=1, max_size=8))
 def test_thresholds_sort_every_count_or_are_refused(head, tail, counts):
     _made_or_refused(lambda: ClassGroups.from_counts({"x": counts}, head_above=head, tail_below=tail))

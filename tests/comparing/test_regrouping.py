@@ -51,7 +51,7 @@ def _combined(metric, sums):
         return {"mean": value / weight, "exp_mean": np.exp(value / weight), "inverse_mean": weight / value}[how]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(-1, 400), min_size=3, max_size=80),
     st.integers(2, 300),

@@ -8,7 +8,7 @@ import pytest
 
 from tbmetrics.cli import main
 from tbmetrics.comparing.runs import Validation, compare
-from tbmetrics.exporting.summary import MOVER_METRIC, movers
+from tbmetrics.exporting.report import MOVER_METRIC, compare_first_runs
 from tbmetrics.records import GROUP_ROWS
 from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
 from tests.plugin.in_process import PREFIX, answered, application, client_of
@@ -80,7 +80,7 @@ def _printed(logdir, capsys, monkeypatch):
 
 
 def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, tab, capsys, monkeypatch):
-    (exported,) = movers({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
     answer = tab("compare", run_a="a", step_a=LAST, run_b="b", step_b=LAST)
     printed = _printed(logdir, capsys, monkeypatch)
     assert set(printed) == set(exported.groups) == set(answer["groups"]) == set(GROUP_ROWS)
@@ -99,7 +99,7 @@ def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, t
 
 
 def test_beside_it_stands_what_each_run_recorded(logdir, tab, capsys, monkeypatch):
-    (exported,) = movers({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
     printed = _printed(logdir, capsys, monkeypatch)
     for side, run in enumerate("ab"):
         for group, columns in tab("groups", run=run)["groups"].items():
@@ -109,7 +109,7 @@ def test_beside_it_stands_what_each_run_recorded(logdir, tab, capsys, monkeypatc
 
 
 def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbers(logdir):
-    (exported,) = movers({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
     recorded = exported.b.mean("tail").value
     assert recorded < exported.a.mean("tail").value  # each over its own classes
     assert exported.groups["tail"].difference > 0  # over those of both

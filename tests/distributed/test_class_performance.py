@@ -9,7 +9,9 @@ from torch import distributed as dist
 from torch.utils.data import DistributedSampler
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker, TBMetrics, TBMetricsWarning, read_run
-from tests.distributed.jobs import run
+from tests.processes import run_ranks
+
+pytestmark = pytest.mark.slow
 
 CLASSES, SAMPLES = 5, 50  # not a multiple of 4: the sampler pads
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 50, 5, 2]})
@@ -56,7 +58,7 @@ def _same(value, other, places):
 @pytest.mark.filterwarnings("ignore:.*NaN logits are left out:tbmetrics.TBMetricsWarning")
 @pytest.mark.parametrize(("ranks", "single", "scores"), [(2, True, "exact"), (4, False, "exact"), (4, True, "binned")])
 def test_metrics_of_many_ranks_are_those_of_one_process(tmp_path, ranks, single, scores):
-    found = run(_share, ranks, single, scores, str(tmp_path))
+    found = run_ranks(_share, ranks, single, scores, str(tmp_path))
     classes, groups = _alone(single, scores)
     for of_classes, of_groups in found:
         for label, metrics in classes.items():
@@ -86,7 +88,7 @@ def _uneven(rank, ranks, log_dir):
 @pytest.mark.filterwarnings("ignore:.*NaN logits are left out:tbmetrics.TBMetricsWarning")
 def test_uneven_batches_and_a_rank_without_data(tmp_path):
     expected, _ = _alone(True, "exact")
-    for metrics in run(_uneven, 4, str(tmp_path)):
+    for metrics in run_ranks(_uneven, 4, str(tmp_path)):
         for label in expected:
             assert [metrics[label][c] for c in COUNTS] == [expected[label][c] for c in COUNTS]
 
@@ -106,11 +108,11 @@ def _padded(rank, ranks, samples):
 
 
 def test_padding_is_said_once_where_it_shows_and_only_there():
-    said = run(_padded, 4, 50)
+    said = run_ranks(_padded, 4, 50)
     assert len(said[0]) == 1
     assert "2 samples count twice; give update(..., indices=...)" in said[0][0]
     assert said[1:] == [[], [], []]
-    assert run(_padded, 4, 52) == [[], [], [], []]
+    assert run_ranks(_padded, 4, 52) == [[], [], [], []]
 
 
 def _in_groups(rank, ranks):
@@ -126,7 +128,7 @@ def _in_groups(rank, ranks):
 
 def test_groups_of_ranks_do_not_mix():
     known = [int((_data(True, n)[1][torch.arange(n) != 3] >= 0).sum()) for n in (20, 22)]
-    assert run(_in_groups, 4) == [known[0], known[0], known[1], known[1]]
+    assert run_ranks(_in_groups, 4) == [known[0], known[0], known[1], known[1]]
 
 
 class Broken(ClassPerformanceTracker):
@@ -148,7 +150,7 @@ def _with_a_fault(rank, ranks, log_dir):
 
 
 def test_a_fault_on_one_rank_makes_no_other_wait(tmp_path):
-    assert run(_with_a_fault, 2, str(tmp_path)) == [([0, 1, 2, 3, 4], [])] * 2
+    assert run_ranks(_with_a_fault, 2, str(tmp_path)) == [([0, 1, 2, 3, 4], [])] * 2
 
 
 def _one_leaves(rank, ranks, log_dir):
@@ -169,7 +171,7 @@ def _one_leaves(rank, ranks, log_dir):
 
 
 def test_a_rank_that_leaves_by_an_exception_waits_for_nobody(tmp_path):
-    assert run(_one_leaves, 2, str(tmp_path)) == [[0], [0]]
+    assert run_ranks(_one_leaves, 2, str(tmp_path)) == [[0], [0]]
 
 
 def _only_the_first_is_enabled(rank, ranks, log_dir):
@@ -181,5 +183,5 @@ def _only_the_first_is_enabled(rank, ranks, log_dir):
 
 
 def test_sessions_that_are_not_enabled_take_part_in_the_exchange(tmp_path):
-    assert run(_only_the_first_is_enabled, 2, str(tmp_path)) == [3, 0]
+    assert run_ranks(_only_the_first_is_enabled, 2, str(tmp_path)) == [3, 0]
     assert read_run(tmp_path).tables["longtail/x"].steps.tolist() == [0, 1]

@@ -12,7 +12,7 @@ from tbmetrics.doctor import FAILED, OK, WARNING, log_directory
 from tests.doctor.reports import only
 
 
-def _run(place, steps=3):
+def _write_run(place, steps=3):
     with TBMetrics(place, classes={"x": [900, 5]}, resources=False) as tb:
         for _ in tb.epochs(range(steps)):
             tb.update(torch.eye(2), torch.tensor([0, 1]))
@@ -54,7 +54,7 @@ def test_a_place_that_forgets_what_was_written_is_told(tmp_path, monkeypatch):
 
     real = tbmetrics.read_run
     empty = tmp_path / "empty"
-    _run(empty, steps=1)
+    _write_run(empty, steps=1)
     monkeypatch.setattr(tbmetrics, "read_run", lambda place: real(empty))
     found = only(log_directory.round_trip(None))
     assert found.status == FAILED
@@ -74,14 +74,14 @@ def test_whole_runs_are_counted(tmp_path):
     assert list(log_directory.runs(str(tmp_path / "missing"))) == []
     assert "holds no run yet" in only(log_directory.runs(str(tmp_path))).message
     for name in ("a", "b"):
-        _run(tmp_path / name)
+        _write_run(tmp_path / name)
     found = list(log_directory.runs(str(tmp_path)))
     assert [(f.check, f.status) for f in found] == [("runs", OK), ("retention", OK)]
     assert found[0].message == "2 runs, every record whole"
 
 
 def test_a_damaged_file_is_told(tmp_path):
-    _run(tmp_path / "a")
+    _write_run(tmp_path / "a")
     (file,) = (tmp_path / "a").glob("*tfevents*")
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF

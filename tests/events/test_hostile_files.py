@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image as PillowImage
@@ -22,20 +22,14 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT, DT_STRING
 from tensorboard.plugins.pr_curve.plugin_data_pb2 import PrCurvePluginData
 
 from tbmetrics import read_run
-from tbmetrics.events import framing
+from tbmetrics.events import event_file
 from tbmetrics.events.decoding import decode
 from tbmetrics.events.encoding import values
-from tbmetrics.events.framing import Framing, frame
+from tbmetrics.events.event_file import Framing, frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Histogram, Image, PRCurve, Scalar, SchemaError, Table, Text, decode_content
 from tests.events.test_writer import EVERYTHING, TABLE
 from tests.fuzz.targets import read_everything
-
-SLOW = settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture(scope="module")
@@ -63,36 +57,35 @@ def _read(content):
     return history
 
 
-def _log(*found):
-    return b"".join(frame(Event(step=i, summary=Summary(value=[v])).SerializeToString()) for i, v in enumerate(found))
+def _log(*logged):
+    return b"".join(frame(Event(step=i, summary=Summary(value=[v])).SerializeToString()) for i, v in enumerate(logged))
 
 
-@SLOW
 @given(st.binary(max_size=3000))
 def test_any_bytes_are_read(content):
     _read(content)
 
 
-@SLOW
+@pytest.mark.slow
 @given(st.data())
 def test_a_real_file_with_bytes_changed_cut_and_repeated_is_read(whole, data):
     content = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 6))):
-        at = data.draw(st.integers(0, len(content) - 1))
+        start = data.draw(st.integers(0, len(content) - 1))
         size = data.draw(st.integers(1, 300))
-        how = data.draw(st.sampled_from(["change", "cut", "repeat", "zero"]))
-        if how == "change":
-            content[at] ^= data.draw(st.integers(1, 255))
-        elif how == "cut" and len(content) > size + 10:
-            del content[at : at + size]
-        elif how == "repeat":
-            content[at:at] = content[at : at + size]
+        damage = data.draw(st.sampled_from(["change", "cut", "repeat", "zero"]))
+        if damage == "change":
+            content[start] ^= data.draw(st.integers(1, 255))
+        elif damage == "cut" and len(content) > size + 10:
+            del content[start : start + size]
+        elif damage == "repeat":
+            content[start:start] = content[start : start + size]
         else:
-            content[at : at + size] = bytes(len(content[at : at + size]))
+            content[start : start + size] = bytes(len(content[start : start + size]))
     _read(bytes(content))
 
 
-@SLOW
+@pytest.mark.slow
 @given(st.data())
 def test_records_whose_checksums_hold_but_whose_content_does_not(payloads, data):
     """What a program writes that means harm, or has a fault of its own."""
@@ -108,26 +101,26 @@ def test_headers_that_each_promise_the_rest_of_the_file_are_not_all_summed_up(tm
     headers = []
     for i in range(count):
         length = struct.pack("<Q", max((count - i - 1) * 12 - 4, 0))
-        headers.append(length + struct.pack("<I", framing._checksum(length)))
+        headers.append(length + struct.pack("<I", event_file._checksum(length)))
     summed = []
-    checksum = framing._checksum
-    monkeypatch.setattr(framing, "_checksum", lambda data: summed.append(len(data)) or checksum(data))
+    checksum = event_file._checksum
+    monkeypatch.setattr(event_file, "_checksum", lambda data: summed.append(len(data)) or checksum(data))
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes(b"".join(headers))
-    found = Framing(path)
-    assert list(found.records()) == []
+    framing = Framing(path)
+    assert list(framing.records()) == []
     assert sum(summed) < 20 * path.stat().st_size
-    assert "damaged bytes" in found.problems[0]
+    assert "damaged bytes" in framing.problems[0]
 
 
 def test_the_zeros_that_a_crash_leaves_are_stepped_over_at_once(tmp_path, monkeypatch):
     summed = []
-    checksum = framing._checksum
-    monkeypatch.setattr(framing, "_checksum", lambda data: summed.append(len(data)) or checksum(data))
+    checksum = event_file._checksum
+    monkeypatch.setattr(event_file, "_checksum", lambda data: summed.append(len(data)) or checksum(data))
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes(frame(b"first") + bytes(3_000_000) + frame(b"") + bytes(70) + frame(b"last"))
-    found = Framing(path)
-    assert [payload for _, payload in found.records()] == [b"first", b"", b"last"]
+    framing = Framing(path)
+    assert [payload for _, payload in framing.records()] == [b"first", b"", b"last"]
     assert len(summed) < 1000
 
 
@@ -135,7 +128,7 @@ def test_of_a_file_full_of_damage_a_thousand_problems_are_listed(tmp_path):
     path = tmp_path / "events.out.tfevents.1"
     path.write_bytes((frame(b"\xff\xff\xff") + b"?") * 3000)
     problems = read_run(tmp_path).problems
-    assert len(problems) <= 2 * (framing.MOST_PROBLEMS + 1)
+    assert len(problems) <= 2 * (event_file.MOST_PROBLEMS + 1)
     assert "further problems are not listed" in problems
 
 
@@ -178,8 +171,7 @@ def test_a_few_bytes_that_claim_to_be_gigabytes_take_none(value, tmp_path):
     history = read_run(tmp_path)
     read_everything(history)
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < 400e6
-    kept = [*history.histograms.values(), *history.texts.values(), *history.tables.values()]
-    for series in kept:
+    for series in [*history.histograms.values(), *history.texts.values(), *history.tables.values()]:
         with pytest.raises(SchemaError, match="elements"):
             _ = series[0]
 
@@ -188,6 +180,7 @@ def _picture(content):
     return Summary.Value(tag="t", image=Summary.Image(encoded_image_string=content))
 
 
+@pytest.mark.slow
 def test_a_picture_of_billions_of_pixels_is_not_decoded():
     png = io.BytesIO()
     PillowImage.new("1", (20_000, 20_000)).save(png, format="PNG")
@@ -249,14 +242,12 @@ def _again(record):
     return decode(value, value.metadata if value.HasField("metadata") else None)
 
 
-@SLOW
 @given(tags, numbers, st.text(st.characters(exclude_categories=["Cs"]), max_size=50))
 def test_scalars_and_texts_come_back(tag, number, text):
     np.testing.assert_equal(_again(Scalar(tag, number)).value, number)
     assert _again(Text("t", text)).markdown == text
 
 
-@SLOW
 @given(st.integers(1, 6), st.integers(1, 4), st.data())
 def test_tables_come_back(rows, columns, data):
     dtype = data.draw(st.sampled_from([np.float32, np.float16]))
@@ -274,28 +265,25 @@ def test_tables_come_back(rows, columns, data):
     )
 
 
-@SLOW
 @given(st.integers(0, 5), st.data())
 def test_histograms_come_back(size, data):
-    of = arrays(np.float64, size, elements=st.floats())
-    record = Histogram("h", data.draw(of), data.draw(of), *(data.draw(st.floats()) for _ in range(4)))
+    floats = arrays(np.float64, size, elements=st.floats())
+    record = Histogram("h", data.draw(floats), data.draw(floats), *(data.draw(st.floats()) for _ in range(4)))
     again = _again(record)
     for name in ("limits", "counts", "minimum", "maximum", "total", "sum_of_squares"):
         np.testing.assert_array_equal(getattr(again, name), getattr(record, name))
 
 
-@SLOW
 @given(st.integers(1, 9), st.data())
 def test_curves_come_back(size, data):
-    of = arrays(np.float64, size, elements=numbers)
-    record = PRCurve("pr", np.linspace(0, 1, size), *(data.draw(of) for _ in range(6)), "title", "words")
+    floats = arrays(np.float64, size, elements=numbers)
+    record = PRCurve("pr", np.linspace(0, 1, size), *(data.draw(floats) for _ in range(6)), "title", "words")
     again = _again(record)
     for name in ("thresholds", "true_positives", "false_positives", "false_negatives", "precision", "recall"):
         np.testing.assert_allclose(getattr(again, name), getattr(record, name), rtol=1e-15)
     assert (again.display_name, again.description) == ("title", "words")
 
 
-@SLOW
 @given(st.integers(1, 5), st.integers(1, 5), st.sampled_from([3, 4]), st.data())
 def test_images_come_back(height, width, channels, data):
     pixels = data.draw(arrays(np.uint8, (height, width, channels)))
@@ -303,14 +291,14 @@ def test_images_come_back(height, width, channels, data):
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_a_problem_and_no_exception(tmp_path, monkeypatch):
-    from tbmetrics.events import event_parts
+    from tbmetrics.events import file_index
     from tests.events.test_writer import CLASSES
 
     with EventWriter(tmp_path) as writer:
         writer.write([CLASSES, TABLE, Scalar("s", 1.0)], step=1)
     (path,) = tmp_path.iterdir()
-    kept = event_parts.bytes_at
-    monkeypatch.setattr(event_parts, "bytes_at", lambda *where: os.truncate(path, 60) or kept(*where))
+    bytes_at = file_index.bytes_at
+    monkeypatch.setattr(file_index, "bytes_at", lambda *where: os.truncate(path, 60) or bytes_at(*where))
     history = read_run(tmp_path)
     assert "changed since it was indexed" in history.problems[0]
     assert history.scalars["s"].values.tolist() == [1.0]

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
@@ -20,7 +20,7 @@ from tensorboard.compat.proto.types_pb2 import DT_FLOAT
 from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics import InputError, read_logdir, read_run
-from tbmetrics.events.framing import Framing, frame
+from tbmetrics.events.event_file import Framing, frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Scalar
 from tests.events.test_writer import CLASSES, CURVE, EVERYTHING, HPARAMS, IMAGE, TABLE
@@ -215,36 +215,33 @@ def _framing(tmp_path, data):
     return [bytes(payload) for _, payload in framing.records()], framing
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(WHOLE)))
 def test_a_truncated_file_gives_every_whole_record(tmp_path, length):
-    found, framing = _framing(tmp_path, WHOLE[:length])
+    payloads, framing = _framing(tmp_path, WHOLE[:length])
     whole = sum(end <= length for end in ENDS)
-    assert found == PAYLOADS[:whole]
+    assert payloads == PAYLOADS[:whole]
     assert framing.problems == []
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, len(WHOLE) - 1), st.integers(1, 255))
-def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, at, change):
+def test_a_changed_byte_costs_its_own_record_and_no_other(tmp_path, position, change):
     damaged = bytearray(WHOLE)
-    damaged[at] ^= change
-    found, framing = _framing(tmp_path, bytes(damaged))
-    hit = int(np.searchsorted(ENDS, at, side="right"))
-    assert found == PAYLOADS[:hit] + PAYLOADS[hit + 1 :]
+    damaged[position] ^= change
+    payloads, framing = _framing(tmp_path, bytes(damaged))
+    hit = int(np.searchsorted(ENDS, position, side="right"))
+    assert payloads == PAYLOADS[:hit] + PAYLOADS[hit + 1 :]
     assert len(framing.problems) == 1 or hit == len(PAYLOADS) - 1
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=400))
 def test_garbage_never_raises(tmp_path, data):
-    found, _ = _framing(tmp_path, data + WHOLE)
-    assert found[-len(PAYLOADS) :] == PAYLOADS or not data
+    payloads, _ = _framing(tmp_path, data + WHOLE)
+    assert payloads[-len(PAYLOADS) :] == PAYLOADS or not data
 
 
 def test_a_length_that_lies_is_not_believed(tmp_path):
-    found, framing = _framing(tmp_path, struct.pack("<QI", 2**40, 0) + WHOLE)
-    assert found == PAYLOADS
+    payloads, framing = _framing(tmp_path, struct.pack("<QI", 2**40, 0) + WHOLE)
+    assert payloads == PAYLOADS
     assert "12 damaged bytes at 0 were skipped" in framing.problems[0]
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import time
 
 import fsspec
 import numpy as np
@@ -15,6 +14,9 @@ from tbmetrics.cli import main
 from tbmetrics.events import background, places, remote
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Image, Scalar
+from tests.events.test_writer import wait_until
+
+pytestmark = pytest.mark.slow
 
 GROUPS = ClassGroups.from_counts({"digit": [900, 50, 3]})
 
@@ -46,9 +48,9 @@ def bucket():
 
 
 def _multiplexer(url):
-    found = EventMultiplexer(size_guidance={"scalars": 0, "tensors": 0}).AddRunsFromDirectory(url)
-    found.Reload()
-    return found
+    multiplexer = EventMultiplexer(size_guidance={"scalars": 0, "tensors": 0}).AddRunsFromDirectory(url)
+    multiplexer.Reload()
+    return multiplexer
 
 
 def _session(url, epochs=range(2), **options):
@@ -169,11 +171,17 @@ def test_objects_are_bounded_and_their_names_sort_in_time(memory, monkeypatch):
     assert [event.value for event in shown] == list(range(200))
 
 
-def test_events_gather_until_it_is_time(memory, monkeypatch):
+@pytest.fixture
+def long_pause(monkeypatch):
+    """Events are written when something asks for it, not because time has passed."""
+    monkeypatch.setattr(background, "REMOTE_PAUSE_SECONDS", 3600)
+
+
+def test_events_gather_until_it_is_time(memory, monkeypatch, long_pause):
     puts = []
     put = remote.RemoteEventFile._put
     monkeypatch.setattr(remote.RemoteEventFile, "_put", lambda f, c: puts.append(len(c)) or put(f, c))
-    writer = EventWriter("memory://logs/gathered", flush_secs=30)
+    writer = EventWriter("memory://logs/gathered", flush_secs=3600)
     for step in range(1000):
         writer.write([Scalar("loss", float(step))], step=step)
     writer.flush()
@@ -182,14 +190,12 @@ def test_events_gather_until_it_is_time(memory, monkeypatch):
     assert len(read_run("memory://logs/gathered").scalars["loss"]) == 1000
 
 
-def test_half_a_queue_does_not_wait(memory):
-    writer = EventWriter("memory://logs/pictures", flush_secs=30, max_queue_bytes=100_000)
+def test_half_a_queue_does_not_wait(memory, long_pause):
+    writer = EventWriter("memory://logs/pictures", flush_secs=3600, max_queue_bytes=100_000)
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     for step in range(8):
         writer.write([Image("picture", pixels)], step=step)
-        deadline = time.monotonic() + 20
-        while writer._background._room.is_half_full() and time.monotonic() < deadline:
-            time.sleep(0.005)
+        wait_until(writer, lambda: not writer._background._queue.is_half_full())
     writer.close()
     history = read_run("memory://logs/pictures")
     assert history.images["picture"].steps.tolist() == list(range(8))
@@ -215,9 +221,7 @@ def test_a_store_that_fails_for_a_while_loses_nothing(memory, monkeypatch, caplo
     with caplog.at_level(logging.WARNING, "tbmetrics"):
         for step in range(10):
             writer.write([Scalar("loss", float(step))], step=step)
-        deadline = time.monotonic() + 20
-        while not writer._background.flush() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        wait_until(writer, lambda: writer._background._events_done == 10)
         writer.close()
     messages = [record.message for record in caplog.records]
     assert sum("cannot write to memory://logs/flaky" in message for message in messages) == 1

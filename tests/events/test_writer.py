@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -19,8 +18,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics.errors import InputError
 from tbmetrics.events import background, places
+from tbmetrics.events.background import EventQueue, PendingEvent
 from tbmetrics.events.event_file import EventFile
-from tbmetrics.events.waiting import Waiting, WaitingRoom, size_of
 from tbmetrics.events.writer import EventWriter, open_writer
 from tbmetrics.records import (
     ClassList,
@@ -67,6 +66,12 @@ def _events(directory):
     return events
 
 
+def wait_until(writer, condition):
+    """Wait for what the writing thread does; it notifies after every write and failure."""
+    with writer._background._changed:
+        writer._background._changed.wait_for(condition)
+
+
 def _check_everything(seen, step):
     assert seen.Scalars("s")[0].value == 0.25
     assert seen.Scalars("s")[0].step == step
@@ -104,14 +109,14 @@ def test_every_kind_of_record_is_what_tensorboard_reads(tmp_path):
 
 
 def test_a_users_own_writer_gets_the_same(tmp_path):
-    own = SummaryWriter(str(tmp_path))
-    writer = open_writer(own)
+    users_writer = SummaryWriter(str(tmp_path))
+    writer = open_writer(users_writer)
     writer.write(EVERYTHING, step=3)
     writer.mark_restart(1)
     writer.flush()
     writer.close()
-    own.add_scalar("still/open", 1.0, 1)
-    own.close()
+    users_writer.add_scalar("still/open", 1.0, 1)
+    users_writer.close()
     seen = _read(tmp_path)
     _check_everything(seen, 3)
     assert "still/open" in seen.Tags()["scalars"]
@@ -160,9 +165,7 @@ def test_flush_puts_everything_on_disk_and_close_may_be_repeated(tmp_path):
 def test_what_is_written_arrives_without_a_flush(tmp_path):
     writer = EventWriter(tmp_path)
     writer.write([Scalar("s", 1.0)], step=1)
-    deadline = time.monotonic() + 20
-    while len(_events(tmp_path)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(writer, lambda: writer._background._events_done == 1)
     assert len(_events(tmp_path)) == 2
     writer.close()
 
@@ -174,17 +177,16 @@ def test_it_never_pauses_while_more_waits_than_it_writes_at_once(tmp_path, monke
 
     def counted(predicate, timeout=None):
         if timeout is not None and threading.current_thread() is background._thread:
-            waiting.append(len(background._room))
+            waiting.append(len(background._queue))
         return wait_for(predicate, timeout)
 
     monkeypatch.setattr(background._changed, "wait_for", counted)
     for step in range(3050):
         writer.write([Scalar("s", 1.0)], step=step)
-    while background._done < 3050:
-        time.sleep(0.01)
+    wait_until(writer, lambda: background._events_done == 3050)
     writer.close()
     assert waiting
-    assert max(waiting) < background._at_once
+    assert max(waiting) < background._batch_events
     assert len(_read(tmp_path).Scalars("s")) == 3050
 
 
@@ -271,14 +273,14 @@ def test_a_deleted_file_is_begun_anew(tmp_path):
 
 
 def test_when_the_queue_is_full_images_go_first_then_histograms_and_scalars_never():
-    room = WaitingRoom(max_bytes=40_000)
+    queue = EventQueue(max_bytes=40_000)
     records = (Scalar("s", 1.0), Image("i", np.zeros((50, 50, 3), np.uint8)), HISTOGRAM, TABLE)
     for step in range(4):
-        room.put(Waiting(step, 0.0, records, None, sum(map(size_of, records))))
-    room.make_room()
-    kinds = {type(r) for item in room.take() for r in item.records}
+        queue.put(PendingEvent(step, 0.0, records))
+    queue.make_room()
+    kinds = {type(record) for event in queue.take() for record in event.records}
     assert kinds == {Scalar, Histogram, Table}
-    assert room.dropped == 4
+    assert queue.dropped_records == 4
 
 
 def test_scalars_are_merged_to_the_last_of_each_tag_and_counted(tmp_path, failing_disk, caplog):
@@ -286,17 +288,17 @@ def test_scalars_are_merged_to_the_last_of_each_tag_and_counted(tmp_path, failin
     writer = EventWriter(tmp_path, max_queue_bytes=20_000)
     failing_disk.full = True
     writer.write([Scalar("first", 1.0)], step=0)
-    time.sleep(0.5)  # the thread now holds it and waits for the disk
+    wait_until(writer, lambda: writer._background._is_failing)  # the thread holds it and waits for the disk
     for step in range(1, 2001):
         writer.write([Scalar("a", float(step)), Scalar(f"b{step % 3}", float(step))], step=step)
-    assert writer._background._room.bytes <= 21_000
+    assert writer._background._queue.bytes <= 21_000
     failing_disk.full = False
     writer.close()
     seen = _read(tmp_path)
     assert seen.Scalars("a")[-1].step == 2000
     assert {"first", "a", "b0", "b1", "b2"} <= set(seen.Tags()["scalars"])
-    kept = len(seen.Scalars("a")) + sum(len(seen.Scalars(f"b{k}")) for k in range(3))
-    assert seen.Scalars(background.DROPPED_TAG)[-1].value == 4000 - kept
+    remaining = len(seen.Scalars("a")) + sum(len(seen.Scalars(f"b{k}")) for k in range(3))
+    assert seen.Scalars(background.DROPPED_TAG)[-1].value == 4000 - remaining
 
 
 def test_policy_block_waits_and_loses_nothing(tmp_path):

@@ -1,4 +1,4 @@
-"""Small logs of every kind, and what an export left behind."""
+"""Small logs of every kind, and helpers to read the files of an export."""
 
 import json
 
@@ -10,6 +10,7 @@ from tbmetrics import ClassGroups, TBMetrics
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Scalar
 
+EVERYTHING = ["png", "svg", "pdf", "json", "csv", "html"]
 HOSTILE = "../<img src=x onerror=alert(1)>/%2e Ünïcode 🦔"
 
 
@@ -21,6 +22,13 @@ def train(directory, *, attribute="digit", epochs=2, names=("a", "b", "c"), seed
         for _ in tb.epochs(range(epochs)):
             tb.update(torch.randn(30, 3, generator=generator), torch.arange(30) % 2)
             tb.log_scalar("loss", 0.5)
+
+
+def train_two_runs(root):
+    """An ordinary run, and one whose names are hostile."""
+    train(root / "one")
+    train(root / "two", attribute=HOSTILE, names=(HOSTILE, "$b$", 'c,"d"\n'))
+    return root
 
 
 def train_a_model(directory, *, epochs=2):
@@ -38,7 +46,7 @@ def train_a_model(directory, *, epochs=2):
 
 
 def write_plain(directory, *, steps=4):
-    """What a plain `SummaryWriter` writes: every kind of summary."""
+    """A log of a plain `SummaryWriter` with every kind of summary."""
     random = np.random.default_rng(0)
     writer = SummaryWriter(str(directory))
     for step in range(steps):
@@ -54,7 +62,7 @@ def write_plain(directory, *, steps=4):
 
 
 def grow(directory, tag="loss", *, steps=(50, 51)):
-    """Adds points of one scalar to a run, in a further file."""
+    """Add points of a scalar to a run, in a further file."""
     writer = EventWriter(directory)
     for step in steps:
         writer.write([Scalar(tag, 0.25)], step=step)

@@ -32,18 +32,18 @@ def out(logdir, tmp_path_factory):
 
 
 def test_classes_have_a_row_each_step_with_counts_and_groups(logdir, out):
-    found = pd.read_csv(out / "model" / "class_performance" / "digit" / "classes.csv")
+    classes = pd.read_csv(out / "model" / "class_performance" / "digit" / "classes.csv")
     history = read_run(logdir / "model")
     tables = history.tables[class_table_tag("digit")]
-    assert found.columns.tolist() == [
+    assert classes.columns.tolist() == [
         "attribute", "step", "wall_time", "class", "training_count", "group", *CLASS_COLUMNS
     ]  # fmt: skip
-    assert found["class"].tolist() == ["a", "b", "c"] * 2
-    assert found["training_count"].tolist() == [900, 50, 3] * 2
-    assert found["group"].tolist() == ["head", "medium", "tail"] * 2
+    assert classes["class"].tolist() == ["a", "b", "c"] * 2
+    assert classes["training_count"].tolist() == [900, 50, 3] * 2
+    assert classes["group"].tolist() == ["head", "medium", "tail"] * 2
     for column in CLASS_COLUMNS:
         np.testing.assert_array_equal(
-            found[column].astype(np.float32), np.concatenate([t.column(column) for t in tables])
+            classes[column].astype(np.float32), np.concatenate([t.column(column) for t in tables])
         )
 
 
@@ -69,8 +69,8 @@ def test_scalars_histograms_curves_and_texts_of_a_plain_log(logdir, out):
     histograms = pd.read_csv(folder / "histograms.csv")
     assert histograms.groupby("step")["count"].sum().tolist() == [200] * 4
     assert (histograms["lower"] <= histograms["upper"]).all()
-    held = histograms[histograms["count"] > 0]
-    assert held["upper"].min() >= min(h.minimum for h in history.histograms["weights/fc"])
+    filled = histograms[histograms["count"] > 0]
+    assert filled["upper"].min() >= min(h.minimum for h in history.histograms["weights/fc"])
     curves = pd.read_csv(folder / "pr_curves.csv")
     np.testing.assert_allclose(curves[curves.step == 3]["precision"], history.pr_curves["pr/cats"][3].precision)
     assert pd.read_csv(folder / "texts.csv")["text"].tolist() == ["# hello <script>"]
@@ -83,8 +83,8 @@ def test_no_text_is_a_formula_and_numbers_stay_numbers(tmp_path, first):
     train(logdir / "r", names=(name, "plain", "a=b-1"))
     export(logdir, tmp_path / "out", formats=["csv"])
     (path,) = (tmp_path / "out").rglob("classes.csv")
-    found = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    assert found["class"].tolist()[:3] == [f"'{name}", "plain", "a=b-1"]
+    classes = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    assert classes["class"].tolist()[:3] == [f"'{name}", "plain", "a=b-1"]
     for file in (tmp_path / "out").rglob("*.csv"):
         with file.open(encoding="utf-8", newline="") as lines:
             for cell in (cell for line in csv.reader(lines) for cell in line):
@@ -93,6 +93,6 @@ def test_no_text_is_a_formula_and_numbers_stay_numbers(tmp_path, first):
 
 def test_names_that_need_quotes_come_back(out):
     path = out / "odd" / "class_performance" / "digit" / "classes.csv"
-    found = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    assert found["class"].tolist()[:3] == ["a", "NA", 'c,"d"\n']
-    assert found["recall"].isna().tolist()[2]
+    classes = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    assert classes["class"].tolist()[:3] == ["a", "NA", 'c,"d"\n']
+    assert classes["recall"].isna().tolist()[2]

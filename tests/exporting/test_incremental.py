@@ -1,4 +1,4 @@
-"""A second export does only what has changed, removes only what is its own, and survives what got in its way."""
+"""A second export does only what has changed, removes only its own files, and recovers from an interrupted one."""
 
 import hashlib
 import json
@@ -10,8 +10,10 @@ import pytest
 import tbmetrics
 from tbmetrics import InputError
 from tbmetrics.exporting import export
-from tbmetrics.exporting.manifest import _SOURCES
+from tbmetrics.exporting.units import _SOURCES
 from tests.exporting.logs import files, grow, names, read_json, train, write_plain
+
+pytestmark = pytest.mark.slow
 
 FORMATS = ["png", "json", "csv", "html"]
 
@@ -43,8 +45,8 @@ def test_an_unchanged_log_is_not_even_read(runs, out, monkeypatch):
     def never(*_, **__):
         pytest.fail("read again")
 
-    monkeypatch.setattr("tbmetrics.exporting.work.read_run", never)
-    monkeypatch.setattr("tbmetrics.exporting.summary.read_run", never)
+    monkeypatch.setattr("tbmetrics.exporting.exporter.read_run", never)
+    monkeypatch.setattr("tbmetrics.exporting.report.read_run", never)
     second = _export(runs, out)
     assert (second.written, second.removed, second.problems) == ([], [], {})
     assert second.files == first.files
@@ -147,7 +149,7 @@ def test_an_export_that_was_cut_off_is_finished_by_the_next(runs, out, monkeypat
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tbmetrics.exporting.work.all_metrics", interrupted)
+    monkeypatch.setattr("tbmetrics.exporting.exporter.all_metrics", interrupted)
     with pytest.raises(KeyboardInterrupt):
         _export(runs, out)
     monkeypatch.undo()

@@ -1,4 +1,4 @@
-"""The tab in the page: opens from disk, asks for nothing, and shows what TensorBoard's would."""
+"""The tab in the page: opens from disk, sends no requests, and shows what TensorBoard's would."""
 
 from __future__ import annotations
 
@@ -17,9 +17,11 @@ from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import export
 from tbmetrics.exporting.longtail_tab import HistoryProvider, payload
 from tbmetrics.records import class_table_tag
-from tests.plugin.chromium import FLAGS, chromium
+from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log
 from tests.plugin.tab import HOSTILE, REST, shown
+
+pytestmark = pytest.mark.slow
 
 STEPS = 4
 RUNS = ("baseline", "focal & <b>")
@@ -38,7 +40,7 @@ def page_path(logs, tmp_path_factory):
     return out / "report.html"
 
 
-def _held(path):
+def _embedded_data(path):
     document = html.unescape(re.search(r'srcdoc="([^"]*)"', path.read_text(encoding="utf-8"))[1])
     text = re.search(r'id="data">([^<]*)<', document)[1]
     content = gzip.decompress(base64.b64decode(text))
@@ -47,7 +49,7 @@ def _held(path):
 
 
 def test_the_page_holds_the_tables_as_they_are(page_path, logs):
-    about, numbers = _held(page_path)
+    about, numbers = _embedded_data(page_path)
     for table in about["tables"]:
         truth = logs[1][table["run"]][table["attribute"]]
         expected = {"classes": truth.class_values, "curves": truth.curves, "confusions": truth.pairs}[table["kind"]]
@@ -62,16 +64,16 @@ def test_the_same_log_gives_the_same_bytes(logs):
     assert payload(histories) == payload({run: read_run(logs[0] / run, run=run) for run in RUNS})
 
 
-@pytest.mark.parametrize(("numbers", "kept"), [(1, [3]), (3 * 4500, [0, 2, 3]), (10**9, [0, 1, 2, 3])])
-def test_what_is_too_much_is_thinned_but_for_the_last(logs, numbers, kept):
+@pytest.mark.parametrize(("numbers", "steps"), [(1, [3]), (3 * 4500, [0, 2, 3]), (10**9, [0, 1, 2, 3])])
+def test_what_is_too_much_is_thinned_but_for_the_last(logs, numbers, steps):
     history = read_run(logs[0] / "baseline", run="baseline")
     history.class_lists.pop("hostile")
     per_step = sum(t[-1].values.size for t in history.tables.values() if t[-1].attribute == "digit")
     provider = HistoryProvider({"baseline": history}, most=numbers * per_step // 4500 if numbers > 1 else 1)
     tag = class_table_tag("digit")
     wanted = type("Filter", (), {"runs": ["baseline"], "tags": [tag]})
-    assert [d.step for d in provider.read_tensors(run_tag_filter=wanted)["baseline"][tag]] == kept
-    assert provider.left_out == STEPS - len(kept)
+    assert [d.step for d in provider.read_tensors(run_tag_filter=wanted)["baseline"][tag]] == steps
+    assert provider.left_out == STEPS - len(steps)
 
 
 @pytest.mark.browser
@@ -80,16 +82,15 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
     expect = sync_api.expect
     faults: list[str] = []
     a = logs[1]["baseline"]["digit"]
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1500, "height": 1000})
+    with chromium() as browser:
+        page = new_context(browser, viewport={"width": 1500, "height": 1000}).new_page()
         page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:", "blob:")) else faults.append(r.url))
         page.goto(f"file://{page_path}")
         page.locator("iframe.live").scroll_into_view_if_needed()
         tab = page.frame_locator("iframe.live")
-        expect(tab.locator("h1")).to_have_text("digit", timeout=20_000)
+        expect(tab.locator("h1")).to_have_text("digit")
         head = tab.locator(".tile[data-group=head]")
         expect(head.locator("[data-side=A]")).to_have_text(shown(a.group("f1", "head")[-1]))
         expect(head.locator(".tells")).to_contain_text("95 %")
@@ -118,11 +119,13 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
         tab.get_by_role("combobox", name="Attribute").select_option("hostile")
         expect(tab.locator(".class-name").first).to_be_visible()
         expect(tab.locator(".notice:visible")).to_have_count(0)
-        card = tab.locator("[data-card=summary]")
+        card = tab.locator("[data-card=training]")
         with page.expect_download() as download:
             card.get_by_role("button", name="Menu of the card").click()
             card.get_by_role("menuitem", name="Download PNG").click()
         assert download.value.suggested_filename.endswith(".png")
+        card.get_by_role("button", name="Menu of the card").click()
+        card.get_by_role("menuitem", name="Copy as LaTeX").click()
+        expect(card.locator(".said")).to_contain_text(re.compile("Table copied|Copy this table"))
         assert page.title() != "owned"
-        browser.close()
     assert faults == []

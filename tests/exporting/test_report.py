@@ -1,14 +1,16 @@
-"""The page: opens from disk in a browser, asks for nothing, shows the numbers, and shows names as text."""
+"""The page: opens from disk in a browser, sends no requests, shows the numbers, and shows names as text."""
 
 import re
 
 import pytest
 
 from tbmetrics.exporting import export
-from tbmetrics.exporting.report_parts import escape, number
+from tbmetrics.exporting.html_parts import escape, number
+from tests.browser import new_context
 from tests.exporting.logs import HOSTILE, grow, train, write_plain
-from tests.plugin.chromium import FLAGS, chromium
 from tests.plugin.logs import write_log
+
+pytestmark = pytest.mark.slow
 
 SCRIPT = "</title></script><script>document.title='owned'</script>"
 
@@ -62,18 +64,8 @@ def test_numbers_are_shown_with_their_sign_and_undefined_as_a_dash(value, signed
     assert number(value, signed=signed) == shown
 
 
-@pytest.fixture
-def browser():
-    executable = chromium()
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=executable, args=FLAGS)
-        yield launched
-        launched.close()
-
-
 def _open(browser, path, scheme):
-    page = browser.new_page(viewport={"width": 1300, "height": 900}, color_scheme=scheme)
+    page = new_context(browser, viewport={"width": 1300, "height": 900}, color_scheme=scheme).new_page()
     page.faults = []
     page.on("console", lambda message: page.faults.append(message.text))
     page.on("pageerror", lambda error: page.faults.append(str(error)))

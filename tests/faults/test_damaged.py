@@ -7,8 +7,11 @@ import pytest
 
 import tbmetrics
 from tbmetrics import read_run
-from tbmetrics.events.framing import Framing, frame
-from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, until, write_log
+from tbmetrics.events.event_file import Framing, frame
+from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, write_log
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.slow
 
 STEPS = 40
 ATTRIBUTES = {"x": [f"class {i}" for i in range(12)]}
@@ -84,7 +87,7 @@ def test_the_tab_shows_the_whole_run_whole_and_the_others_up_to_their_damage(log
             found = get_json(plugin_url(base, "runs"))["runs"]
             return {run["run"]: run["attributes"][0]["steps"] for run in found if run["attributes"]}
 
-        seen = until(steps, lambda found: len(found) == 1 + len(DAMAGES) and len(found["whole"]) == STEPS)
+        seen = wait_until(steps, lambda found: len(found) == 1 + len(DAMAGES) and len(found["whole"]) == STEPS)
         assert seen["whole"] == seen["twice"] == list(range(STEPS))
         for name in ("cut", "flipped", "interleaved"):
             assert seen[name]

@@ -5,7 +5,16 @@ import logging
 import pytest
 
 from tbmetrics import AttentionVisualizer, LongTailDiagnostics, Tracker, read_run
-from tests.faults.loop import assert_free, assert_same, bare, make_model, run_epoch, session
+from tests.training import (
+    assert_same_parameters,
+    count_hooks,
+    make_model,
+    open_session,
+    run_epoch,
+    unmeasured_parameters,
+)
+
+pytestmark = pytest.mark.slow
 
 EPOCHS = 5
 CALLS = ("start", "start_epoch", "after_step", "arrived", "observe", "validate", "records", "closing")
@@ -25,10 +34,10 @@ def _raise(*args, **kwargs):
     raise ValueError("planted")
 
 
-def _train(tmp_path, caplog, plant, trackers=()):
+def _train_with_a_fault(tmp_path, caplog, plant, trackers=()):
     model, optimizer = make_model()
     options = {"diagnostics": LongTailDiagnostics(), "attention": AttentionVisualizer(model, quiet=True)}
-    tb = session(tmp_path, model, optimizer, trackers=trackers, **options)
+    tb = open_session(tmp_path, model, optimizer, trackers=trackers, **options)
     plant(tb)
     with caplog.at_level(logging.WARNING, logger="tbmetrics"), tb:
         tb.load_state_dict(tb.state_dict())
@@ -36,7 +45,7 @@ def _train(tmp_path, caplog, plant, trackers=()):
             run_epoch(tb, model, optimizer, epoch)
         tb.state_dict()
         tb.get_metrics()
-    assert_same(model, bare(EPOCHS))
+    assert_same_parameters(model, unmeasured_parameters(EPOCHS))
     return model, read_run(tmp_path)
 
 
@@ -44,8 +53,8 @@ def _train(tmp_path, caplog, plant, trackers=()):
 def test_a_tracker_of_ones_own_that_raises_anywhere(tmp_path, caplog, call):
     faulty = Faulty()
     setattr(faulty, call, _raise)
-    model, history = _train(tmp_path, caplog, lambda tb: None, [faulty])
-    assert_free(model)
+    model, history = _train_with_a_fault(tmp_path, caplog, lambda tb: None, [faulty])
+    assert count_hooks(model) == 0
     assert caplog.text.count("ValueError: planted") >= 1
     assert caplog.text.count("Traceback") == 1
     assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))
@@ -61,7 +70,7 @@ def test_a_tracker_of_ours_that_raises_anywhere(tmp_path, caplog, part, call):
     def plant(tb):
         object.__setattr__(getattr(tb, part), call, _raise)
 
-    _, history = _train(tmp_path, caplog, plant)
+    _, history = _train_with_a_fault(tmp_path, caplog, plant)
     assert history.problems == []
     assert history.scalars["loss"].steps.tolist() == list(range(1, EPOCHS * 4 + 1))
     if part != "class_performance":
@@ -80,8 +89,8 @@ def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch, part):
         guard = tracker.guard
         monkeypatch.setattr(tracker, "guard", lambda action, *args: raised.append(part) or guard(_raise))
 
-    model, history = _train(tmp_path, caplog, plant)
-    assert_free(model)
+    model, history = _train_with_a_fault(tmp_path, caplog, plant)
+    assert count_hooks(model) == 0
     assert len(raised) >= 3
     assert "is switched off" in caplog.text
     assert history.tables["longtail/x"].steps.tolist() == list(range(EPOCHS))

@@ -5,7 +5,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from tbmetrics import read_run
-from tests.faults.loop import make_model, session
+from tests.training import make_model, open_session, train
+
+pytestmark = pytest.mark.slow
 
 
 class Rows(Dataset):
@@ -23,22 +25,17 @@ class Rows(Dataset):
         return torch.full((6,), float(index)), index % 3
 
 
-def _train(tb, model, optimizer, loader):
-    for x, labels in tb.batches(loader):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(x), labels).backward()
-        optimizer.step()
-        tb.log_scalar("loss", float(x.sum()))
-
-
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("start", ["fork", "forkserver", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_workers_write_nothing_and_every_batch_counts(tmp_path, start):
     model, optimizer = make_model()
-    loader = DataLoader(Rows(), batch_size=8, num_workers=2, multiprocessing_context=start)
-    with session(tmp_path, model, optimizer, strict=True) as tb:
+    persistent = start == "spawn"  # each of its workers imports torch
+    loader = DataLoader(
+        Rows(), batch_size=8, num_workers=2, multiprocessing_context=start, persistent_workers=persistent
+    )
+    with open_session(tmp_path, model, optimizer, strict=True) as tb:
         for _ in tb.epochs(range(2)):
-            _train(tb, model, optimizer, loader)
+            train(model, optimizer, loader, tb)
     assert len(list(tmp_path.glob("*tfevents*"))) == 1
     history = read_run(tmp_path)
     assert history.problems == []
@@ -50,7 +47,7 @@ def test_workers_write_nothing_and_every_batch_counts(tmp_path, start):
 def test_a_worker_that_fails_is_the_users_exception(tmp_path):
     model, optimizer = make_model()
     loader = DataLoader(Rows(odd=20), batch_size=8, num_workers=1, multiprocessing_context="fork")
-    with pytest.raises(ValueError, match="a broken file"), session(tmp_path, model, optimizer) as tb:  # noqa: PT012
+    with pytest.raises(ValueError, match="a broken file"), open_session(tmp_path, model, optimizer) as tb:  # noqa: PT012
         for _ in tb.epochs(range(2)):
-            _train(tb, model, optimizer, loader)
+            train(model, optimizer, loader, tb)
     assert read_run(tmp_path).scalars["loss"].steps.tolist() == [1, 2]

@@ -1,7 +1,5 @@
 """Pictures of attention, small and large, with names and without."""
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -21,13 +19,6 @@ def _images(figure):
     return list(figure.axes[0].images)
 
 
-@pytest.fixture(autouse=True)
-def _strict():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
 @pytest.mark.parametrize(("heads", "queries", "keys"), [(1, 1, 2), (4, 10, 16), (40, 256, 256)])
 def test_heads_side_by_side(heads, queries, keys):
     figure = attention.heads(_weights(heads, queries, keys), "m", [f"query {i} $x$" for i in range(queries)])
@@ -37,6 +28,7 @@ def test_heads_side_by_side(heads, queries, keys):
     assert len(_images(figure)) == shown + 1  # and the bar
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 3, 50])
 def test_evolution_shows_the_first_and_the_latest_epoch(epochs):
     figure = attention.evolution({e: _weights(10, 16) for e in range(epochs)}, "m")

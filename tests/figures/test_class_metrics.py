@@ -65,6 +65,7 @@ def test_groups_differ_by_more_than_colour():
     assert len({(line.get_marker(), line.get_linestyle()) for line in lines}) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph")
 @pytest.mark.parametrize(
     "name", ["$x_1^2$ $", "<img src=x onerror=alert(1)>", "line\nbreak\ttab", "ש" * 500, "🦔", "\\frac{"]
@@ -74,6 +75,7 @@ def test_hostile_names_are_only_ever_text(name):
         assert png(figure).std() > 0
 
 
+@pytest.mark.slow
 def test_three_thousand_classes_are_drawn_and_none_is_named():
     drawn = _drawn(_history([int(3000 / (i + 1)) + 1 for i in range(3000)], epochs=1, n=600))
     for figure in drawn.values():
@@ -98,6 +100,7 @@ def test_unknown_counts_and_missing_data_say_so():
     assert "both a training count and a defined F1" in drawn["f1_by_training_count"].axes[0].texts[0].get_text()
 
 
+@pytest.mark.slow
 def test_drawing_leaves_matplotlibs_settings_alone():
     import matplotlib as mpl
 

@@ -5,7 +5,7 @@ import pytest
 
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.figures.diagnostics import figures
-from tbmetrics.figures.gallery import contact_sheet, laid_over
+from tbmetrics.figures.panels import contact_sheet, laid_over
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
@@ -42,8 +42,8 @@ def _history(counts, seed=0, empty=False):
     history.add(Stamped(3, 0.0, ClassList(class_list_tag("x"), "x", classes.names, classes.counts, classes.groups,
                                           classes.rule, "single_label")))  # fmt: skip
     for table in tables:
-        kept = np.full_like(table.values, np.nan) if empty else table.values
-        record = Table(table.tag, "x", table.kind, table.columns, kept.astype(np.float32), table.rows, table.details)
+        values = np.full_like(table.values, np.nan) if empty else table.values
+        record = Table(table.tag, "x", table.kind, table.columns, values.astype(np.float32), table.rows, table.details)
         history.add(Stamped(3, 0.0, record))
     return history
 
@@ -52,6 +52,7 @@ def _drawn(history, **options):
     return by_name(figures(history, **options))
 
 
+@pytest.mark.slow
 def test_points_curves_and_bars_are_the_tables_numbers():
     history = _history({"a": 900, "b": 300, "c": 60, "d": 4})
     drawn = _drawn(history)
@@ -71,6 +72,7 @@ def test_points_curves_and_bars_are_the_tables_numbers():
     assert "could not be told" in {text.get_text() for text in ax.texts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [1, 3, 200, 8142])
 @pytest.mark.parametrize("empty", [False, True])
 def test_any_number_of_classes_and_undefined_values_draw(classes, empty):

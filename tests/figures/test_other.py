@@ -61,9 +61,9 @@ def test_quantiles_of_a_histogram_over_steps_are_those_of_the_values():
     median = ax.lines[0].get_ydata()
     band = ax.collections[0].get_paths()[0].vertices
     for step in range(5):
-        at = band[band[:, 0] == step][:, 1]
+        bounds = band[band[:, 0] == step][:, 1]
         expected = np.quantile(values * (step + 1), [0.05, 0.5, 0.95])
-        assert (at.min(), median[step], at.max()) == pytest.approx(expected, abs=0.05 * (step + 1))
+        assert (bounds.min(), median[step], bounds.max()) == pytest.approx(expected, abs=0.05 * (step + 1))
 
 
 def test_a_gap_between_values_stays_a_gap():
@@ -74,13 +74,13 @@ def test_a_gap_between_values_stays_a_gap():
 
 
 @pytest.mark.parametrize(
-    ("limits", "counts", "said"),
+    ("limits", "counts", "message"),
     [([], [], "no values"), ([1.0], [0.0], "no values"), ([0.0, 0.0], [0.0, 100.0], "all values are 0")],
 )
-def test_a_histogram_without_a_shape_says_so(limits, counts, said):
+def test_a_histogram_without_a_shape_says_so(limits, counts, message):
     record = Histogram("h", np.array(limits), np.array(counts), 0.0, 0.0, 0.0, 0.0)
     (ax,) = _figures(_history(lambda s: record, steps=[0]))["histograms/h"].axes
-    assert [text.get_text() for text in ax.texts] == [said]
+    assert [text.get_text() for text in ax.texts] == [message]
 
 
 def test_a_single_histogram_keeps_its_count():

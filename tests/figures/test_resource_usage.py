@@ -1,16 +1,20 @@
 """The figures of resource usage: what is drawn is what the history holds, however many epochs and components."""
 
-import io
-
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
-from tbmetrics.figures.resource_history import COMPONENTS_SHOWN, batch_points, read_components, read_typical_step
+from tbmetrics.figures.resource_data import (
+    COMPONENTS_SHOWN,
+    Span,
+    batch_points,
+    read_components,
+    read_typical_step,
+    timeline_text,
+)
 from tbmetrics.figures.resource_usage import BARS_SHOWN, component_images, figures
-from tbmetrics.figures.step_timeline import Span, timeline_text
 from tbmetrics.records import Scalar, Text, tag_part
 from tbmetrics.records.history import History, Stamped
+from tests.figures.drawing import png
 
 TAG = "resource_usage"
 ALL = {"component_times", "component_shares", "throughput", "memory", "memory_by_batch_size", "typical_step"}
@@ -50,17 +54,12 @@ def _texts(figure):
     return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
 
 
-def _pixels(figure):
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=50)
-    return PillowImage.open(content)
-
-
+@pytest.mark.slow
 def test_every_figure_is_drawn_from_a_full_history():
     drawn = dict(figures(_history()))
     assert set(drawn) == ALL
     for figure in drawn.values():
-        assert _pixels(figure).width > 200
+        assert png(figure).shape[1] > 200
 
 
 def test_an_empty_history_has_no_figures():
@@ -77,8 +76,8 @@ def test_stacked_bars_add_up_to_the_epoch():
     (ax,) = dict(figures(history))["component_times"].axes
     tops = {}
     for bar in ax.patches:
-        at = round(bar.get_x() + bar.get_width() / 2)
-        tops[at] = max(tops.get(at, 0), bar.get_y() + bar.get_height())
+        epoch = round(bar.get_x() + bar.get_width() / 2)
+        tops[epoch] = max(tops.get(epoch, 0), bar.get_y() + bar.get_height())
     wall = {epoch: sum(1.0 + i + 0.1 * epoch for i in range(4)) for epoch in range(3)}
     assert tops == pytest.approx(wall)
 
@@ -92,6 +91,7 @@ def test_shares_add_up_to_one_and_are_written_beside_the_bars():
     assert any(text.startswith("29.8%") for text in _texts(figure))  # backward: 3.1 of 10.4 s
 
 
+@pytest.mark.slow
 def test_many_components_and_epochs_stay_readable():
     names = [f"component {i}" for i in range(30)]
     history = _history(epochs=BARS_SHOWN + 40, components=names)
@@ -111,11 +111,12 @@ def test_a_component_that_came_later_counts_nothing_before():
     assert components.seconds[components.names.index("late")].tolist() == [0.0, 5.0]
 
 
+@pytest.mark.slow
 def test_names_are_text_in_every_figure():
     history = _history(components=(HOSTILE, "b"))
     drawn = dict(figures(history))
     for name in ("component_times", "component_shares", "typical_step"):
-        _pixels(drawn[name])
+        png(drawn[name])
         assert any("$x$/<b>|" in text for text in _texts(drawn[name])), name
 
 
@@ -161,11 +162,11 @@ def test_the_typical_step_comes_back_from_its_text():
     spans = [Span(HOSTILE.replace("\n", " "), 0.0, 0.001234567), Span("a|b", 0.002, 0.005)]
     history = History()
     history.add(Stamped(4, 0.0, Text(f"{TAG}/typical_step", timeline_text(0.0060001, spans))))
-    seconds, found = read_typical_step(history, None)
+    seconds, read_spans = read_typical_step(history, None)
     assert seconds == pytest.approx(0.0060001)
-    assert [span.name for span in found] == [span.name for span in spans]
-    np.testing.assert_allclose([s[1:] for s in found], [s[1:] for s in spans], atol=1e-9)
-    assert read_typical_step(history, 4)[1] == found
+    assert [span.name for span in read_spans] == [span.name for span in spans]
+    np.testing.assert_allclose([s[1:] for s in read_spans], [s[1:] for s in spans], atol=1e-9)
+    assert read_typical_step(history, 4)[1] == read_spans
     assert read_typical_step(history, 3)[1] == []
     history.add(Stamped(5, 0.0, Text(f"{TAG}/typical_step", "something else")))
     assert read_typical_step(history, None)[1] == []
@@ -176,6 +177,7 @@ def test_an_epoch_that_is_not_there_is_said():
         list(figures(_history(), step=9))
 
 
+@pytest.mark.slow
 def test_images_are_pixels():
     drawn = dict(component_images(_history(), 2))
     assert set(drawn) == {"component_times", "component_shares"}

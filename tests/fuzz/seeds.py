@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event
 
-from tbmetrics.events.framing import Framing
+from tbmetrics.events.event_file import Framing
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import (
     CALIBRATION_COLUMNS,

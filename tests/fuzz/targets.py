@@ -23,7 +23,7 @@ from tensorboard.data import provider
 
 from tbmetrics.errors import InputError
 from tbmetrics.events import decoding
-from tbmetrics.events.framing import frame
+from tbmetrics.events.event_file import frame
 from tbmetrics.events.reader import read_run
 from tbmetrics.records import SchemaError, class_list_from_payload, decode_content, table_from_content
 from tbmetrics.records.history import History

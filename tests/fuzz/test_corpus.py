@@ -16,12 +16,14 @@ def test_the_corpus_is_there_and_small():
     assert sum(path.stat().st_size for path in FILES) < 300_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_what_the_fuzzer_kept_is_met_with_refusal_at_most(name):
     for path in (CORPUS / name).iterdir():
         TARGETS[name](path.read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_and_small_changes_of_them_are_met_with_refusal_at_most(name):
     random_ = random.Random(0)

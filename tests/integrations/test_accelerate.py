@@ -10,7 +10,7 @@ from tbmetrics import GradientTracker, TBMetrics
 
 accelerate = pytest.importorskip("accelerate")
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")]
 
 
 def test_accumulated_steps_and_their_gradients_are_those_of_the_optimizer(tmp_path):

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.records import class_table_tag
-from tests.distributed import jobs
+from tests.processes import run_ranks
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")]
 
@@ -97,7 +97,7 @@ def _lightning(rank, ranks, folder):
 
 def test_lightning(tmp_path):
     pytest.importorskip("pytorch_lightning")
-    (log_dir, first, weights), (other_log_dir, second, _) = jobs.run(_lightning, 2, str(tmp_path), timeout=240)
+    (log_dir, first, weights), (other_log_dir, second, _) = run_ranks(_lightning, 2, str(tmp_path))
     assert log_dir == other_log_dir == str(tmp_path / "run" / "version_0")
     assert first == second
     _check(log_dir, weights)
@@ -151,7 +151,7 @@ def _transformers(rank, ranks, folder):
 def test_transformers(tmp_path):
     pytest.importorskip("transformers")
     pytest.importorskip("accelerate")
-    (log_dir, first, weights), (_, second, _) = jobs.run(_transformers, 2, str(tmp_path), timeout=240)
+    (log_dir, first, weights), (_, second, _) = run_ranks(_transformers, 2, str(tmp_path))
     assert first == second
     _check(log_dir, weights)
     assert (tmp_path / "checkpoint-8" / "tbmetrics.pt").exists()
@@ -192,6 +192,6 @@ def _accelerate(rank, ranks, folder, gathered):
 @pytest.mark.parametrize("gathered", [False, True])
 def test_accelerate(tmp_path, gathered):
     pytest.importorskip("accelerate")
-    (log_dir, first, weights), (_, second, _) = jobs.run(_accelerate, 2, str(tmp_path), gathered, timeout=240)
+    (log_dir, first, weights), (_, second, _) = run_ranks(_accelerate, 2, str(tmp_path), gathered)
     assert first == second
     _check(log_dir, weights)

@@ -9,7 +9,7 @@ import pytest
 from tbmetrics import read_run
 from tbmetrics.records import class_table_tag
 
-pytestmark = pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")]
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -20,7 +20,7 @@ from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger  # noqa: E402
 from tbmetrics.integrations.lightning import TBMetricsCallback, model_of  # noqa: E402
 
 # Lightning warns of its own surroundings (workers, devices); what tbmetrics says still fails a test.
-pytestmark = pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")]
 
 COUNTS = {"a": 900, "b": 50, "c": 5, "d": 2}
 GROUPS = ClassGroups.from_counts({"digit": COUNTS})

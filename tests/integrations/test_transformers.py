@@ -21,7 +21,7 @@ from transformers import EvalPrediction, Trainer, TrainerCallback, TrainingArgum
 from tbmetrics.integrations.transformers import TBMetricsCallback, logits_and_labels  # noqa: E402
 
 # Transformers warns of its own surroundings; what tbmetrics says still fails a test.
-pytestmark = pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore", "error::tbmetrics.errors.TBMetricsWarning")]
 
 GROUPS = ClassGroups.from_counts({"digit": {"a": 900, "b": 50, "c": 5, "d": 2}})
 

@@ -8,14 +8,13 @@ import re
 import struct
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 import google_crc32c
 import numpy as np
@@ -54,8 +53,7 @@ from tbmetrics.records import (
     group_table_tag,
     table_content,
 )
-
-T = TypeVar("T")
+from tests.processes import wait_until
 
 START_TIME = 1_700_000_000.0
 SECONDS_PER_EPOCH = 60.0
@@ -404,7 +402,6 @@ def tensorboard_server(
     logdir: Path | str,
     *flags: str,
     load_fast: str = "false",
-    timeout: float = 90.0,
     python: Path | str = sys.executable,
 ) -> Iterator[str]:
     """A `tensorboard` process on a free port of 127.0.0.1; yields its URL, ending in "/" (and `--path_prefix`)."""
@@ -415,13 +412,13 @@ def tensorboard_server(
         output = stack.enter_context(_output_file())
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
         stack.callback(_stop, process)
-        yield _wait_for_url(process, Path(output.name), timeout)
+        yield _wait_for_url(process, Path(output.name))
 
 
-def get(url: str, timeout: float = 60.0) -> tuple[int, Mapping[str, str], bytes]:
+def get(url: str) -> tuple[int, Any, bytes]:
     """Status, headers and body of a GET, whatever the status."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
+        with urllib.request.urlopen(url) as response:
             return response.status, response.headers, response.read()
     except urllib.error.HTTPError as error:
         with error:
@@ -440,15 +437,6 @@ def get_json(url: str) -> Any:
     return json.loads(body)
 
 
-def until(attempt: Callable[[], T], done: Callable[[T], bool], *, timeout: float = 60.0) -> T:
-    """What `attempt` returns once it is `done`, tried again until then; fails after `timeout` seconds."""
-    end = time.monotonic() + timeout
-    while not done(found := attempt()):
-        assert time.monotonic() < end, f"still not so after {timeout} s: {str(found)[:2000]}"
-        time.sleep(0.1)
-    return found
-
-
 def wait_for_steps(url: str, n_runs: int, n_steps: int) -> Any:
     """The plugin's list of runs once TensorBoard has loaded `n_runs` runs with `n_steps` validations each."""
 
@@ -456,7 +444,7 @@ def wait_for_steps(url: str, n_runs: int, n_steps: int) -> Any:
         attributes = [attribute for run in found["runs"] for attribute in run["attributes"]]
         return len(found["runs"]) >= n_runs and bool(attributes) and all(len(a["steps"]) >= n_steps for a in attributes)
 
-    return until(lambda: get_json(plugin_url(url, "runs")), loaded)
+    return wait_until(lambda: get_json(plugin_url(url, "runs")), loaded)
 
 
 @contextlib.contextmanager
@@ -467,22 +455,18 @@ def _output_file() -> Iterator[IO[bytes]]:
         yield file
 
 
-def _wait_for_url(process: subprocess.Popen[bytes], output: Path, timeout: float) -> str:
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
+def _wait_for_url(process: subprocess.Popen[bytes], output: Path) -> str:
+    def printed_url() -> str | None:
         text = output.read_text(errors="replace")
-        if found := re.search(r"TensorBoard \S+ at (http://\S+)", text):
-            return found[1].rstrip("/") + "/"
-        if process.poll() is not None:
-            raise RuntimeError(f"TensorBoard ended with {process.returncode}:\n{text}")
-        time.sleep(0.05)
-    raise TimeoutError(f"TensorBoard did not start within {timeout} s:\n{output.read_text(errors='replace')}")
+        assert process.poll() is None, f"TensorBoard ended with {process.returncode}:\n{text}"
+        match = re.search(r"TensorBoard \S+ at (http://\S+)", text)
+        return match and match[1].rstrip("/") + "/"
+
+    url = wait_until(printed_url)
+    assert url is not None
+    return url
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
-    try:
-        process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(timeout=10)
+    process.wait()

@@ -27,13 +27,13 @@ HOSTILE = [
 ]
 
 
-def open_tab(page, url: str, **state: str) -> Any:
+def open_tab(page: Any, url: str, **state: str) -> Any:
     """The tab's frame inside TensorBoard, once its table is there."""
     page.goto(f"{url}#longtail&{_hash(state)}")
     return _once_there(page.frame_locator("iframe"))
 
 
-def open_frame(page, url: str, **state: str) -> Any:
+def open_frame(page: Any, url: str, **state: str) -> Any:
     """What TensorBoard puts into the tab's frame, alone: faster, and the same but for TensorBoard around it."""
     page.goto(f"{url}data/plugin_entry.html?name=longtail#{_hash(state)}")
     return _once_there(page)
@@ -43,18 +43,18 @@ def _hash(state: dict[str, str]) -> str:
     return "&".join(f"p.longtail.{key}={quote(value)}" for key, value in state.items())
 
 
-def _once_there(tab):
-    expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_be_visible(timeout=20_000)
+def _once_there(tab: Any) -> Any:
+    expect(tab.locator(".classes tbody:not(.spacer) tr").first).to_be_visible()
     _settled(tab, "classes")
     return tab
 
 
-def _settled(tab, name: str) -> None:
+def _settled(tab: Any, name: str) -> None:
     """Nothing that the card shows, of A or of B, is still on its way."""
-    expect(tab.locator(f"[data-card={name}][aria-busy=false]")).to_have_count(1, timeout=20_000)
+    expect(tab.locator(f"[data-card={name}][aria-busy=false]")).to_have_count(1)
 
 
-def at_rest(page, frame=None) -> None:
+def at_rest(page: Any, frame: Any = None) -> None:
     """Nothing is asked for, on its way or being drawn: for what is read at one instant, or by its place.
 
     The page's own clock is what counts, as all that it puts off (by 200 ms at most) waits on the same thread, so that a
@@ -85,23 +85,20 @@ REST = """() => new Promise(resolve => {
 })"""
 
 
-def eventually(page, read: Callable[[], bool], timeout: float = 10_000) -> None:
-    """Waits until `read` is true, for what no locator tells; fails after `timeout` milliseconds."""
-    for _ in range(int(timeout / 50)):
-        if read():
-            return
+def eventually(page: Any, read: Callable[[], bool]) -> None:
+    """Waits until `read` is true, for what no locator tells."""
+    while not read():
         page.wait_for_timeout(50)
-    assert read()
 
 
-def rows(tab) -> list[list[str]]:
+def rows(tab: Any) -> list[list[str]]:
     """The texts of the rows in the page, but for the trend lines."""
     _settled(tab, "classes")
     script = "rows => rows.map(row => [...row.cells].slice(0, -1).map(cell => cell.innerText.trim()))"
     return tab.locator(".classes tbody:not(.spacer) tr").evaluate_all(script)
 
 
-def card(tab, name: str) -> Any:
+def card(tab: Any, name: str) -> Any:
     """A card, scrolled to and drawn: those far from the window rest."""
     found = tab.locator(f"[data-card={name}]")
     found.scroll_into_view_if_needed()
@@ -110,7 +107,7 @@ def card(tab, name: str) -> Any:
     return found
 
 
-def screenshot(page, name: str) -> None:
+def screenshot(page: Any, name: str) -> None:
     ARTIFACTS.mkdir(exist_ok=True)
     page.screenshot(path=str(ARTIFACTS / f"longtail-{name}.png"))
 
@@ -124,7 +121,7 @@ def shown(value: float, signed: bool = False) -> str:
     return ("−" if value < 0 and not zero else "+" if signed and value > 0 and not zero else "") + text
 
 
-def drawn_values(chart) -> list[list[float]]:
+def drawn_values(chart: Any) -> list[list[float]]:
     """The values of every line of a chart, read back through its axis."""
     script = """chart => {
       const ticks = [...chart.querySelectorAll('.tick')].map(tick => [

@@ -21,12 +21,13 @@ def static(tmp_path, monkeypatch):
     return tmp_path / "plugins" / "tbmetrics_longtail" / "static"
 
 
+@pytest.mark.browser
 def test_the_card_of_the_page_is_shown(page, static, tmp_path):
     module, lines = SAMPLES.findall((ROOT / "docs" / "contributing.md").read_text(encoding="utf-8"))
     imported, entry = lines.splitlines()
-    name = re.search(r"'./(.*)'", imported)[1]
+    name = re.search(r"'../(.*)'", imported)[1]
     (static / name).write_text(module, encoding="utf-8")
-    cards = static / "cards.js"
+    cards = static / "app" / "cards.js"
     before = cards.read_text(encoding="utf-8")
     after = before.replace("import { el }", imported + "\nimport { el }", 1)
     after = after.replace("      summary:", f"{entry}\n      summary:", 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import PIL.Image
@@ -15,6 +16,8 @@ from tbmetrics.events.reader import read_run
 from tbmetrics.records import GALLERY_KINDS, diagnostics_tag, findings_table_tag, gallery_tag, remedies_tag
 from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
 from tests.plugin.tab import card, expect, open_frame, screenshot, shown
+
+pytestmark = pytest.mark.slow
 
 COUNTS = {"a": 400, "b": 200, "c": 60, "d": 30, "<img src=x onerror=alert(1)>": 6, "f": 3}
 
@@ -92,7 +95,7 @@ def test_before_the_first_diagnosis_it_says_so(board):
 
 
 @pytest.mark.browser
-def test_the_card_shows_findings_and_the_plot_remedies(page, board):
+def test_the_card_shows_findings_and_the_plot_remedies(page, board, tmp_path):
     answer = get_json(_route(board, "diagnosis", run="biased", attribute="x", step=2))
     tab = open_frame(page, board, attribute="x", a="biased", b="even")
     found = card(tab, "diagnosis")
@@ -104,6 +107,12 @@ def test_the_card_shows_findings_and_the_plot_remedies(page, board):
     expect(side.locator(".remedy").first).to_contain_text(shown(best["tail_gain"], signed=True))
     expect(found.locator(".ring").first).to_be_visible()
     screenshot(page, "diagnosis")
+    found.get_by_role("button", name="Menu of the card").click()
+    with page.expect_download() as download:
+        found.get_by_role("menuitem", name="Download SVG").click()
+    download.value.save_as(tmp_path / "remedies.svg")
+    texts = [element.text for element in ElementTree.parse(tmp_path / "remedies.svg").iter() if element.text]
+    assert {"Remedies without training", "attribute x", "biased (step 2)", "● logit adjustment"} <= set(texts)
 
 
 @pytest.mark.browser

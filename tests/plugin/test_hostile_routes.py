@@ -5,7 +5,7 @@ import json
 import urllib.parse
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.plugin.in_process import PREFIX, SECRET, answered, application, client_of, two_runs
@@ -110,6 +110,7 @@ def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, w
         assert b"does not describe the buckets" in answer.body
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", VALUES)
 def test_any_value_of_any_parameter_is_answered_or_refused(client, what):
     for route in ROUTES:
@@ -146,13 +147,13 @@ pieces = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(ROUTES), st.lists(st.tuples(pieces, pieces), max_size=8))
 def test_any_query_of_any_route_is_answered_or_refused(client, route, pairs):
     query = "&".join(f"{name}={value}" for name, value in [*pairs, *_pairs(GOOD[route])][:8])
     _get(client, route, query)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_parameters(client):
     many = "&".join(f"class_index={i}" for i in range(100_000))
     assert _get(client, "histories", f"run=a&attribute=x&column=f1&{many}").status == 400
@@ -263,6 +264,7 @@ def test_a_fault_of_ours_is_a_sentence_and_no_trace(client, monkeypatch, caplog)
     assert "secret path" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_real_server_refuses_what_no_browser_would_send(tmp_path):
     two_runs(tmp_path)
     with tensorboard_server(tmp_path) as base:
@@ -278,7 +280,7 @@ def test_a_real_server_refuses_what_no_browser_would_send(tmp_path):
             ("OPTIONS", f"{PREFIX}/runs", 405),
             ("DELETE", f"{PREFIX}/static/index.js", 405),
         ]:
-            connection = http.client.HTTPConnection(address.hostname, address.port, timeout=60)
+            connection = http.client.HTTPConnection(address.hostname, address.port)
             connection.putrequest(method, target, skip_accept_encoding=True)
             connection.endheaders()
             response = connection.getresponse()

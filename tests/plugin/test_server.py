@@ -10,7 +10,10 @@ import pytest
 
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, class_table_tag
-from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, until, wait_for_steps, write_log
+from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, wait_for_steps, write_log
+from tests.processes import wait_until
+
+pytestmark = pytest.mark.slow
 
 STEPS = 1000
 NAMES = ("a", "<img src=x onerror=alert(1)>", "../../etc/passwd")
@@ -50,7 +53,7 @@ def test_a_thousand_validations_arrive_as_a_thousand(logdir, load_fast):
             status, _, body = get(url)
             return json.loads(body) if status == 200 else {"steps": []}
 
-        found = until(history, lambda answer: len(answer["steps"]) == STEPS)
+        found = wait_until(history, lambda answer: len(answer["steps"]) == STEPS)
         assert found["steps"] == list(range(STEPS))
         np.testing.assert_allclose(found["values"], [_value(s) for s in range(STEPS)])
 
@@ -59,7 +62,7 @@ def test_a_thousand_validations_arrive_as_a_thousand(logdir, load_fast):
 def base(logdir):
     with tensorboard_server(logdir, "--path_prefix", "/deep/er") as base:
         url = plugin_url(base, "runs")
-        until(lambda: get_json(url)["runs"], lambda runs: runs and len(runs[0]["attributes"][0]["steps"]) == STEPS)
+        wait_until(lambda: get_json(url)["runs"], lambda runs: runs and len(runs[0]["attributes"][0]["steps"]) == STEPS)
         yield base
 
 

@@ -1,5 +1,6 @@
-"""The tab's modules: their own tests, and what they must never do with names that anyone may have written."""
+"""The tab's modules: their own tests, their layers, and what they must never do with untrusted names."""
 
+import posixpath
 import re
 import shutil
 import subprocess
@@ -7,11 +8,22 @@ from pathlib import Path
 
 import pytest
 
-from tbmetrics_longtail.bundle import BundleError, bundle
+from tbmetrics_longtail.bundle import BundleError, bundle, module_texts
 
 ROOT = Path(__file__).parents[2]
 STATIC = ROOT / "plugins" / "tbmetrics_longtail" / "static"
-MODULES = sorted(STATIC.glob("*.js"))
+TEXTS = module_texts(STATIC)
+
+#: The folders that a module may import from, by its own folder; `""` is that of `index.js`. Types count too.
+LAYERS = {
+    "model": {"model"},
+    "host": {"host", "model"},
+    "charts": {"charts", "model"},
+    "cards": {"cards", "charts", "host", "model"},
+    "app": {"app", "cards", "charts", "host", "model"},
+    "offline": {"offline", "app", "charts", "host", "model"},
+    "": {"app", "charts", "host"},
+}
 
 #: Turning text into markup or code, and asking another machine for anything.
 FORBIDDEN = {
@@ -19,7 +31,7 @@ FORBIDDEN = {
     "code": r"\beval\b|new Function|\bimport\(|setTimeout\(['\"`]|setInterval\(['\"`]",
     "elsewhere": r"(?:https?:)?//(?!www\.w3\.org/2000/svg)[a-z0-9-]+\.[a-z]",
 }
-IMPORT = re.compile(r"^import .* from '([^']+)';$|^\} from '([^']+)';$", re.MULTILINE)
+IMPORT = re.compile(r"from '([^']+)'")
 
 
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
@@ -30,10 +42,10 @@ def test_the_modules_without_a_page_do_what_they_say():
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("module", TEXTS)
 @pytest.mark.parametrize("what", FORBIDDEN)
 def test_no_module_makes_markup_or_code_of_text_or_reaches_elsewhere(module, what):
-    assert re.findall(FORBIDDEN[what], module.read_text(encoding="utf-8")) == []
+    assert re.findall(FORBIDDEN[what], TEXTS[module]) == []
 
 
 def test_the_style_sheet_loads_nothing():
@@ -41,33 +53,38 @@ def test_the_style_sheet_loads_nothing():
     assert re.findall(r"url\(|@import", text) == []
 
 
-@pytest.mark.parametrize("module", MODULES, ids=lambda path: path.name)
-def test_every_module_is_type_checked_says_what_it_is_for_and_imports_only_its_neighbours(module):
-    text = module.read_text(encoding="utf-8")
-    assert re.match(r"// @ts-check\n/\*\* [A-Z].*\. \*/\n", text)
-    for found in IMPORT.finditer(text):
-        target = found[1] or found[2]
-        assert target.startswith("./"), target
-        assert (STATIC / target).is_file(), target
+def imported(module: str) -> set[str]:
+    targets = (posixpath.join(posixpath.dirname(module), target) for target in IMPORT.findall(TEXTS[module]))
+    return set(map(posixpath.normpath, targets))
+
+
+@pytest.mark.parametrize("module", TEXTS)
+def test_every_module_is_type_checked_and_says_what_it_is_for(module):
+    assert re.match(r"// @ts-check\n/\*\* [A-Z].*\. \*/\n", TEXTS[module])
+
+
+@pytest.mark.parametrize("module", TEXTS)
+def test_every_module_imports_only_from_its_folder_and_those_below(module):
+    assert imported(module) <= set(TEXTS)
+    assert {posixpath.dirname(target) for target in imported(module)} <= LAYERS[posixpath.dirname(module)]
 
 
 def test_the_modules_put_together_are_the_modules():
-    texts = {module.name: module.read_text(encoding="utf-8") for module in MODULES}
-    whole = bundle(texts, "index.js")
+    whole = bundle(TEXTS, "index.js")
     assert re.findall(r"^(?:import|export)\b.*", whole, re.MULTILINE) == ["export const { render } = $index;"]
-    offline = bundle(texts, "offline.js", exports=False)
+    offline = bundle(TEXTS, "offline/page.js", exports=False)
     reached, reached_offline = (
-        {name for name in texts if f"const ${name[:-3].replace('-', '_')} = (() => {{" in text}
+        {path for path in TEXTS if f"const ${path[:-3].replace('-', '_').replace('/', '$')} = (() => {{" in text}
         for text in (whole, offline)
     )
-    assert set(texts) - reached - reached_offline == {"types.js"}  # shapes only
+    assert set(TEXTS) - reached - reached_offline == {"model/types.js"}  # shapes only
     assert "import.meta" not in offline
-    assert whole.index("const $scale =") < whole.index("const $line_chart =")  # each after what it imports
-    for text in (texts[name] for name in reached):
+    assert whole.index("const $model$scale =") < whole.index("const $charts$line_chart =")  # each after what it imports
+    for text in (TEXTS[path] for path in reached):
         for line in text.splitlines():
             if line.strip() and not re.match(r"import|export|\s|\}", line):
                 assert line in whole
-    assert bundle(texts, "index.js", exports=False).endswith("const longtail = $index;\n")
+    assert bundle(TEXTS, "index.js", exports=False).endswith("const longtail = $index;\n")
 
 
 @pytest.mark.parametrize(
@@ -75,7 +92,15 @@ def test_the_modules_put_together_are_the_modules():
     [
         ({"a.js": "import x from './b.js';\n"}, "cannot put together"),
         ({"a.js": "export default 1;\n"}, "cannot put together"),
+        ({"a.js": "import { b } from 'b.js';\n"}, "cannot put together"),
+        ({"a.js": "import { b } from './.hidden/b.js';\n"}, "cannot put together"),
+        ({"a.js": "import { b } from './b/../c.js';\n", "c.js": ""}, "cannot put together"),
         ({"a.js": "import { b } from './b.js';\n"}, "b.js, which is not there"),
+        ({"a.js": "import { b } from '../b.js';\n", "b.js": ""}, "a.js imports ../b.js, which is not there"),
+        (
+            {"a.js": "import { b } from './x/b.js';\n", "x/b.js": "import { a } from '../a.js';\n"},
+            "a.js → x/b.js → a.js",
+        ),
         ({"a.js": "import { b } from './b.js';\n", "b.js": "import { a } from './a.js';\n"}, "a.js → b.js → a.js"),
     ],
 )
@@ -87,9 +112,10 @@ def test_modules_that_cannot_be_put_together_are_refused(modules, words):
 @pytest.mark.skipif(not shutil.which("node"), reason="node is not installed")
 def test_modules_put_together_do_the_same(tmp_path):
     modules = {
-        "a.js": "import { one as first, Two } from './b.js';\nexport const sum = first() + new Two().value;\n",
-        "b.js": "const hidden = 1;\nexport function one() {\n  return hidden;\n}\n"
+        "a.js": "import { one as first, Two } from './x/b.js';\nexport const sum = first() + new Two().value;\n",
+        "x/b.js": "import { hidden } from '../y-z/b.js';\nexport function one() {\n  return hidden;\n}\n"
         "export class Two {\n  value = 2;\n}\n",
+        "y-z/b.js": "export const hidden = 1;\n",
     }
     path = tmp_path / "bundle.mjs"
     path.write_text(bundle(modules, "a.js") + "console.log(sum);\n")

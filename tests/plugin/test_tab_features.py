@@ -246,7 +246,7 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     frequency = card(tab, "frequency")
     at_rest(page)
     screenshot(page, "frequency")
-    box = frequency.locator(".plot.over").bounding_box()
+    box = frequency.locator(".plot").first.bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + 400, box["y"] + 80, steps=4)
@@ -267,18 +267,16 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     expect(tab.locator(".classes")).to_have_attribute("aria-rowcount", str(len(a.classes.names) + 1))
 
 
-def test_bars_are_hatched_by_group_and_the_scatter_has_a_mark_for_every_class(page, board):
+def test_bars_are_hatched_by_group_and_every_class_with_a_value_has_a_mark(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
     frequency = card(tab, "frequency")
     at_rest(page)
     fills = frequency.locator(".count-bars path[fill]").evaluate_all("paths => paths.map(p => p.getAttribute('fill'))")
     assert "url(#hatch-medium)" in fills
     assert "url(#hatch-tail)" in fills
-    painted = "data.filter((value, i) => i % 4 === 3 && value).length"
-    pixels = frequency.locator("canvas").evaluate(
-        f"c => {{ const {{data}} = c.getContext('2d').getImageData(0, 0, c.width, c.height); return {painted}; }}"
-    )
-    assert pixels > 500
+    a = logs[1]["baseline/seed1"]["digit"]
+    n_marks = int((~np.isnan(a.column("f1", LAST)) & (a.classes.counts >= 0)).sum())
+    assert frequency.locator(".class-marks").first.get_attribute("d").count("M") == n_marks > 10
     expect(frequency.locator(".trend")).to_have_count(2)
 
 
@@ -384,6 +382,8 @@ def test_all_attributes_at_a_glance_and_one_click_away(page, board, logs):
 
 
 CARDS = ("training", "summary", "tradeoff", "movers", "frequency", "pr", "calibration", "flow", "overview", "classes")
+#: Those with charts.
+DRAWN = ("training", "tradeoff", "frequency", "pr", "calibration")
 
 
 @pytest.mark.parametrize("name", CARDS)
@@ -391,16 +391,18 @@ def test_every_card_can_be_taken_away(page, board, name, tmp_path):
     tab = open_frame(page, board, attribute="digit")
     found = card(tab, name)
     contents = {}
-    for kind in ("SVG", "PNG", "CSV", "JSON"):
+    kinds = ("SVG", "PNG", "CSV", "JSON") if name in DRAWN else ("CSV", "JSON")
+    for kind in kinds:
         found.get_by_role("button", name="Menu of the card").click()
         with page.expect_download() as download:
             found.get_by_role("menuitem", name=f"Download {kind}").click()
         assert download.value.suggested_filename == f"{name}-digit-f1-step-{LAST}.{kind.lower()}"
         download.value.save_as(tmp_path / kind)
         contents[kind] = (tmp_path / kind).read_bytes()
-    assert contents["SVG"].startswith(b"<?xml")
-    assert b"foreignObject" not in contents["SVG"]
-    assert contents["PNG"].startswith(b"\x89PNG")
+    if name in DRAWN:
+        assert contents["SVG"].startswith(b"<?xml")
+        assert b"foreignObject" not in contents["SVG"]
+        assert contents["PNG"].startswith(b"\x89PNG")
     table = json.loads(contents["JSON"])
     assert table["about"]["attribute"] == "digit"
     assert len(table["rows"]) == contents["CSV"].decode("utf-8-sig").count("\r\n") - 1
@@ -427,7 +429,7 @@ def test_a_card_fills_the_window_and_a_link_leads_to_it(page, board):
     other = page.context.new_page()
     other.goto(link)
     target = other.frame_locator("iframe").locator("[data-card=tradeoff]")
-    expect(target).to_be_in_viewport(timeout=20_000)
+    expect(target).to_be_in_viewport()
     expect(other.frame_locator("iframe").locator("h1")).to_have_text("digit")
     other.close()
 
@@ -453,7 +455,7 @@ def test_back_and_forward_go_through_what_was_chosen(page, board):
 def test_the_state_survives_another_tab_of_tensorboard(page, board):
     tab = open_tab(page, board, attribute="shape", metric="ap", rule="lvis")
     page.get_by_role("tab", name="Time Series").click()
-    page.wait_for_timeout(500)
+    expect(page.get_by_role("tab", name="Time Series")).to_have_attribute("aria-selected", "true")
     page.get_by_role("tab", name="Long Tail").click()
     expect(tab.locator("h1")).to_have_text("shape")
     expect(tab.get_by_label("Metric")).to_have_value("ap")
@@ -466,10 +468,11 @@ def test_habits_are_kept_for_the_next_window(browser, board):
     tab = open_frame(first, board, attribute="digit")
     tab.get_by_label("Metric").select_option("ap")
     tab.get_by_role("combobox", name="Rule of the groups").select_option("terciles")
-    first.wait_for_timeout(400)
+    stored = "[...Object.values(localStorage)].join()"
+    eventually(first, lambda: {"ap", "terciles"} <= set(re.findall(r"\w+", first.evaluate(stored))))
     second = context.new_page()
     second.goto(f"{board}data/plugin_entry.html?name=longtail")
-    expect(second.get_by_label("Metric")).to_have_value("ap", timeout=15_000)
+    expect(second.get_by_label("Metric")).to_have_value("ap")
     expect(second.get_by_role("combobox", name="Rule of the groups")).to_have_value("terciles")
     context.close()
 
@@ -509,6 +512,6 @@ def test_turning_back_before_an_answer_has_come_shows_what_there_was(page, board
         tab.get_by_role("combobox", name=choice).select_option(other)
         for name in names:
             tab.locator(f"[data-card={name}]").scroll_into_view_if_needed()
-            page.wait_for_timeout(50)  # those far from the window rest
+            page.evaluate("new Promise(requestAnimationFrame)")  # those far from the window rest
         tab.get_by_role("combobox", name=choice).select_option(back)
         eventually(page, lambda: bodies() == before)

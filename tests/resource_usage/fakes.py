@@ -1,14 +1,15 @@
-"""A clock that is set by hand, and a CUDA device that runs behind it: the parts of `torch.cuda` that are measured."""
+"""Substitutes: a clock set by hand, a CUDA device that runs behind it, and NVML."""
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
-from tbmetrics.resource_usage.device import Device
-from tbmetrics.resource_usage.device_clock import CudaClock
+from tbmetrics.resource_usage.device import CudaClock, Device
 from tbmetrics.resource_usage.memory import CudaMemory
 
 CUDA = torch.device("cuda", 0)
@@ -33,26 +34,26 @@ class FakeEvent:
 
     def __init__(self, cuda: FakeCuda) -> None:
         self._cuda = cuda
-        self.at: int | None = None
+        self.reached_at: int | None = None
 
     def record(self, stream: object) -> None:
         assert stream is self._cuda.stream
-        self.at = max(self._cuda.free_at, self._cuda.clock.now)
+        self.reached_at = max(self._cuda.free_at, self._cuda.clock.now)
 
     def query(self) -> bool:
         assert not self._cuda.capturing, "cudaEventQuery is not allowed while a graph is captured"
-        assert self.at is not None
-        return self._cuda.clock.now >= self.at
+        assert self.reached_at is not None
+        return self._cuda.clock.now >= self.reached_at
 
     def synchronize(self) -> None:
-        assert self.at is not None
-        self._cuda.waits += self._cuda.clock.now < self.at
-        self._cuda.clock.now = max(self._cuda.clock.now, self.at)
+        assert self.reached_at is not None
+        self._cuda.waits += self._cuda.clock.now < self.reached_at
+        self._cuda.clock.now = max(self._cuda.clock.now, self.reached_at)
 
     def elapsed_time(self, other: FakeEvent) -> float:
-        assert self.at is not None
-        assert other.at is not None
-        return (other.at - self.at) / 1e6
+        assert self.reached_at is not None
+        assert other.reached_at is not None
+        return (other.reached_at - self.reached_at) / 1e6
 
 
 class FakeCuda:
@@ -128,3 +129,60 @@ class FakeCuda:
     def device(self, name: str = "Fake A100") -> Device:
         """This device as the monitor sees it."""
         return Device(name, CUDA, CudaClock(CUDA, cuda=self), CudaMemory(CUDA, cuda=self))
+
+
+class FakeAllocator:
+    """`torch.cuda.memory` as snapshots use it."""
+
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def _record_memory_history(self, **options: Any) -> None:
+        self.calls.append(options)
+
+    def _dump_snapshot(self, path: str) -> None:
+        Path(path).write_text("snapshot")
+
+
+class NVMLError(Exception):
+    pass
+
+
+class FakeNvml:
+    """A device without a temperature sensor; each reading of the power is 100 W higher."""
+
+    NVMLError = NVMLError
+    NVML_TEMPERATURE_GPU, NVML_CLOCK_SM = 0, 1
+
+    def __init__(self, *, refuses=False):
+        self.refuses, self.milliwatts, self.temperature_readings = refuses, 0, 0
+        self.has_three_readings = threading.Event()
+
+    def nvmlInit(self):
+        if self.refuses:
+            raise NVMLError("driver not loaded")
+
+    def nvmlDeviceGetHandleByUUID(self, uuid):
+        assert uuid == "GPU-1234-ab"
+        return "handle"
+
+    def nvmlDeviceGetUtilizationRates(self, handle):
+        assert handle == "handle"
+
+        class Rates:
+            gpu, memory = 80, 30
+
+        return Rates
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        self.milliwatts += 100_000
+        if self.milliwatts > 300_000:  # three readings are complete
+            self.has_three_readings.set()
+        return self.milliwatts
+
+    def nvmlDeviceGetTemperature(self, handle, sensor):
+        self.temperature_readings += 1
+        raise NVMLError("not supported")
+
+    def nvmlDeviceGetClockInfo(self, handle, kind):
+        return 1410

@@ -1,13 +1,15 @@
-"""Which device is measured, and mistakes in naming it."""
+"""Which device is measured, mistakes in naming it, and its meters from a stand-in for NVML."""
+
+import threading
 
 import pytest
 import torch
 
-from tbmetrics import InputError
+from tbmetrics import InputError, TBMetricsWarning
 from tbmetrics.resource_usage import device as device_module
-from tbmetrics.resource_usage.device import checked_device, open_device
+from tbmetrics.resource_usage.device import DeviceMeters, checked_device, open_device, open_meters
 from tbmetrics.resource_usage.memory import MpsMemory
-from tests.resource_usage.fakes import CUDA, FakeClock, FakeCuda
+from tests.resource_usage.fakes import CUDA, FakeClock, FakeCuda, FakeNvml
 
 
 def test_mistakes_say_what_is_possible():
@@ -52,15 +54,65 @@ def test_cuda_is_opened_once_it_is_in_use(monkeypatch):
     assert open_device(None) is None  # the process may still choose its device
     assert not state["initialized"]
     state["initialized"] = True
-    found = open_device(None)
-    assert (found.name, found.torch_device) == ("Fake A100 at cuda:3", torch.device("cuda", 3))
-    assert found.meters == "meters of cuda:3"
+    device = open_device(None)
+    assert (device.name, device.torch_device) == ("Fake A100 at cuda:3", torch.device("cuda", 3))
+    assert device.meters == "meters of cuda:3"
     assert open_device(checked_device("cuda:1")).torch_device == torch.device("cuda", 1)
 
 
 def test_apples_gpu_has_memory_only(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    found = open_device(None)
-    assert isinstance(found.memory, MpsMemory)
-    assert (found.clock, found.meters) == (None, None)
+    device = open_device(None)
+    assert isinstance(device.memory, MpsMemory)
+    assert (device.clock, device.meters) == (None, None)
+
+
+# --------------------------------------------------------------------------------------------------------------- meters
+
+
+def _open(nvml):
+    return open_meters(CUDA, cuda=FakeCuda(FakeClock()), nvml=nvml)
+
+
+def test_means_since_the_last_call_without_what_the_device_lacks():
+    nvml = FakeNvml()
+    meters = _open(nvml)
+    assert meters.take() == {}
+    meters.read()
+    meters.read()
+    assert meters.take() == {
+        "utilisation_percent": 80,
+        "memory_utilisation_percent": 30,
+        "power_watts": 150,
+        "sm_clock_mhz": 1410,
+    }
+    meters.read()
+    assert meters.take()["power_watts"] == 300
+    assert nvml.temperature_readings == 1
+
+
+def test_the_thread_reads_until_it_is_stopped():
+    nvml = FakeNvml()
+    meters = DeviceMeters(nvml, "handle", interval_seconds=0.001)
+    meters.start()
+    meters.start()
+    assert [t.name for t in threading.enumerate()].count("tbmetrics-nvml") == 1
+    nvml.has_three_readings.wait()
+    meters.stop()
+    meters.stop()
+    assert "tbmetrics-nvml" not in [t.name for t in threading.enumerate()]
+    assert meters.take()["power_watts"] >= 200
+
+
+def test_a_driver_that_refuses_is_said():
+    with pytest.warns(TBMetricsWarning, match=r"does not tell about cuda:0 \(driver not loaded\)"):
+        assert _open(FakeNvml(refuses=True)) is None
+
+
+def test_without_the_extra_nothing_is_said(monkeypatch):
+    def missing(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(device_module, "import_module", missing)
+    assert _open(None) is None

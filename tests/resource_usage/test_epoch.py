@@ -32,16 +32,16 @@ def _device(host, device, behind=0, lag=0.0, count=10):
 
 
 def test_the_rest_makes_the_epoch_whole():
-    found = with_rest({"a": _host(300), "b": _host(200)}, 1000 * MS)
-    assert found["other"].self_nanoseconds == 500 * MS
-    assert sum(total.self_nanoseconds for total in found.values()) == 1000 * MS
+    components = with_rest({"a": _host(300), "b": _host(200)}, 1000 * MS)
+    assert components["other"].self_nanoseconds == 500 * MS
+    assert sum(total.self_nanoseconds for total in components.values()) == 1000 * MS
 
 
 def test_a_component_called_other_is_added_to_the_rest():
-    found = with_rest({"other": _host(300), "b": _host(200)}, 1000 * MS)
-    assert list(found) == ["b", "other"]
-    assert found["other"].self_nanoseconds == 800 * MS
-    assert found["other"].count == 10
+    components = with_rest({"other": _host(300), "b": _host(200)}, 1000 * MS)
+    assert list(components) == ["b", "other"]
+    assert components["other"].self_nanoseconds == 800 * MS
+    assert components["other"].count == 10
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_records_leave_out_what_is_unknown():
 
 
 def test_overhead_is_by_tracker_and_in_all():
-    epoch = _epoch({}, overhead={"a": 10 * MS, "b/c": 30 * MS}, overhead_of_nanoseconds=2000 * MS)
+    epoch = _epoch({}, overhead={"a": 10 * MS, "b/c": 30 * MS}, overhead_period_nanoseconds=2000 * MS)
     values = {r.tag: r.value for r in epoch_records(epoch, None) if isinstance(r, Scalar)}
     assert values["resource_usage/tbmetrics_overhead"] == pytest.approx(0.02)
     assert values["resource_usage/tbmetrics_overhead/a"] == pytest.approx(0.005)

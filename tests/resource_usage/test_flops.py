@@ -54,6 +54,7 @@ def test_a_step_that_is_not_over_does_not_count():
     assert flops.flops == 60
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_counted_and_stays_compiled():
     model, x = nn.Linear(10, 3, bias=False), torch.randn(4, 10)
     ran = []

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tbmetrics import ResourceMonitor, TBMetrics, Tracker, read_run
-from tbmetrics.figures.resource_history import read_typical_step
+from tbmetrics.figures.resource_data import read_typical_step
 from tbmetrics.figures.resource_usage import figures
 from tests.resource_usage.fakes import FakeClock
 
@@ -54,17 +54,17 @@ def test_what_is_read_back_draws_what_was_measured(tmp_path):
                     clock.pass_ms(3)
                     with tb.component("a/b"):
                         clock.pass_ms(4)
-        kept = tb.resources.history
+        written = tb.resources.history
     read = read_run(tmp_path)
     assert read.problems == []
-    names = [name for name, _ in figures(kept)]
+    names = [name for name, _ in figures(written)]
     assert names == [name for name, _ in figures(read)]
     assert {"component_times", "typical_step"} <= set(names)
     seconds, spans = read_typical_step(read, None)
     assert seconds == pytest.approx(0.009)
     assert [span.name for span in spans] == ["data_loading", "forward_pass", "a/b"]
     np.testing.assert_allclose([s[1:] for s in spans], [(0, 0.002), (0.002, 0.009), (0.005, 0.009)], atol=1e-9)
-    assert read_typical_step(kept, None) == (seconds, spans)
+    assert read_typical_step(written, None) == (seconds, spans)
 
 
 def test_the_default_monitor_writes_its_images_at_the_end(tmp_path):

@@ -1,4 +1,4 @@
-"""What memory is told: the fake allocator's numbers by name, peaks by component, the host's against psutil."""
+"""Memory by name from a fake allocator, peaks by component, the host's against psutil, and snapshots of the peak."""
 
 import math
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tbmetrics.resource_usage import memory
-from tbmetrics.resource_usage.memory import CudaMemory, MpsMemory, PeakByComponent
-from tests.resource_usage.fakes import CUDA, MIB, FakeClock, FakeCuda
+from tbmetrics.resource_usage.memory import CudaMemory, MpsMemory, PeakByComponent, PeakSnapshots
+from tests.resource_usage.fakes import CUDA, MIB, FakeAllocator, FakeClock, FakeCuda
 
 
 @pytest.fixture
@@ -142,3 +142,35 @@ def test_a_real_allocator():
     del block
     assert held.peak() - before == pytest.approx(64 * MIB, rel=0.05)
     assert held.capacity() > 64 * MIB
+
+
+# ------------------------------------------------------------------------------------------------------------ snapshots
+
+
+def test_a_snapshot_is_taken_when_the_peak_rises(tmp_path):
+    allocator = FakeAllocator()
+    snapshots = PeakSnapshots(tmp_path / "made", keep=2, memory=allocator)
+    snapshots.check(100)
+    assert not (tmp_path / "made").exists()
+    snapshots.start()
+    snapshots.start()
+    for peak in (None, 0, 100, 104, 90, 105, 200, 300):
+        snapshots.check(peak)
+    assert sorted(p.name for p in (tmp_path / "made").iterdir()) == ["memory-200.pickle", "memory-300.pickle"]
+    assert [p.name for p in snapshots.files] == ["memory-200.pickle", "memory-300.pickle"]
+    snapshots.stop()
+    snapshots.stop()
+    assert allocator.calls == [{"max_entries": 100_000}, {"enabled": None}]
+    snapshots.check(1000)
+    assert len(snapshots.files) == 2
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_real_snapshot(tmp_path):
+    snapshots = PeakSnapshots(tmp_path)
+    snapshots.start()
+    block = torch.empty(2**20, device="cuda")
+    snapshots.check(torch.cuda.max_memory_allocated())
+    snapshots.stop()
+    assert snapshots.files[0].stat().st_size > 1000
+    del block

@@ -44,11 +44,11 @@ def test_each_moment_of_a_step_counts_once_and_all_add_up():
         _event("Memcpy DtoH", 150, 170, CUDA),
         _event("aten::after", 190, 260),  # reaches beyond the steps
     ]
-    found = step_breakdown(events)
+    seconds = step_breakdown(events)
     total = {"cpu_operator": 30 + 10, "kernel": 30, "optimizer": 20, "memory_copy": 20, "other": 20 + 70}
-    assert found == pytest.approx({name: micros / 2 / 1e6 for name, micros in total.items()})
-    assert sum(found.values()) == pytest.approx(100e-6)
-    assert list(found) == [name for name in CATEGORIES if name in found]
+    assert seconds == pytest.approx({name: micros / 2 / 1e6 for name, micros in total.items()})
+    assert sum(seconds.values()) == pytest.approx(100e-6)
+    assert list(seconds) == [name for name in CATEGORIES if name in seconds]
 
 
 def test_without_steps_there_is_no_breakdown():

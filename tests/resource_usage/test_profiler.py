@@ -13,7 +13,8 @@ from examples import digits_longtail
 from tbmetrics import InputError, ProfilerTracker, TBMetrics, TBMetricsWarning, read_run
 from tbmetrics.records.history import History
 from tbmetrics.resource_usage import profiler as profiler_module
-from tests.plugin.logs import get_json, tensorboard_server, until
+from tests.plugin.logs import get_json, tensorboard_server
+from tests.processes import wait_until
 
 TAG = "resource_usage/profiler"
 
@@ -34,7 +35,7 @@ def work():
     return step
 
 
-def _run(tracker, work, steps, first=1):
+def _run_steps(tracker, work, steps, first=1):
     for step in range(first, first + steps):
         work()
         tracker.after_step(step)
@@ -53,9 +54,9 @@ def _profiled_steps(path):
 def test_a_profile_is_made_after_the_chosen_steps(tmp_path, work):
     tracker = ProfilerTracker(tmp_path, steps=3, at=(2,))
     tracker.join(History())
-    _run(tracker, work, 5)
+    _run_steps(tracker, work, 5)
     assert tracker.traces == []  # one step warms up, three are recorded
-    _run(tracker, work, 1, first=6)
+    _run_steps(tracker, work, 1, first=6)
     (trace,) = tracker.traces
     assert trace.name.endswith(".pt.trace.json.gz")
     assert [p.name for p in tmp_path.iterdir()] == [trace.name]
@@ -80,7 +81,7 @@ def test_a_profile_is_made_after_the_chosen_steps(tmp_path, work):
 def test_every_so_many_steps_and_only_the_last_traces_are_kept(tmp_path, work):
     (tmp_path / "other.pt.trace.json").write_text("not ours")
     tracker = ProfilerTracker(tmp_path, steps=1, every=4, keep=2)
-    _run(tracker, work, 18)
+    _run_steps(tracker, work, 18)
     assert len(tracker.traces) == 2
     assert {p.name for p in tmp_path.iterdir()} == {"other.pt.trace.json", *(p.name for p in tracker.traces)}
 
@@ -89,7 +90,7 @@ def test_a_trace_that_is_too_large_is_deleted_and_said(tmp_path, work):
     tracker = ProfilerTracker(tmp_path, steps=1, at=(1,), max_bytes=100)
     tracker.join(History())
     with pytest.warns(TBMetricsWarning, match=r"the trace has [\d,]+ bytes, more than max_bytes=100, and is deleted"):
-        _run(tracker, work, 3)
+        _run_steps(tracker, work, 3)
     assert list(tmp_path.iterdir()) == []
     assert tracker.traces == []
     (table,) = [s.record for s in tracker.records(0) if s.record.tag.endswith("top_operators")]
@@ -99,10 +100,10 @@ def test_a_trace_that_is_too_large_is_deleted_and_said(tmp_path, work):
 def test_a_file_in_the_folder_asks_for_a_profile(tmp_path, work, monkeypatch):
     monkeypatch.setattr(profiler_module, "_LOOK_EVERY_SECONDS", 0.0)
     tracker = ProfilerTracker(tmp_path)
-    _run(tracker, work, 3)
+    _run_steps(tracker, work, 3)
     for text, steps in (("2\n", 2), ("", 5), ("soon", 5), ("0", 5)):
         (tmp_path / "PROFILE").write_text(text)
-        _run(tracker, work, steps + 2)
+        _run_steps(tracker, work, steps + 2)
         assert not (tmp_path / "PROFILE").exists()
         assert _profiled_steps(tracker.traces[-1]) == steps
 
@@ -112,23 +113,23 @@ def test_only_rank_zero_looks_for_the_file(tmp_path, work, monkeypatch):
     monkeypatch.setattr("tbmetrics.tracking.ranks.Ranks.writes", False)
     (tmp_path / "PROFILE").touch()
     tracker = ProfilerTracker(tmp_path)
-    _run(tracker, work, 10)
+    _run_steps(tracker, work, 10)
     assert (tmp_path / "PROFILE").exists()
     assert tracker.traces == []
 
 
 def test_the_file_is_looked_for_once_in_a_while(tmp_path, work, monkeypatch):
     tracker = ProfilerTracker(tmp_path)
-    _run(tracker, work, 1)
+    _run_steps(tracker, work, 1)
     (tmp_path / "PROFILE").touch()
-    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._looked + 0.5)
-    _run(tracker, work, 10)
+    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._last_look + 0.5)
+    _run_steps(tracker, work, 10)
     assert (tmp_path / "PROFILE").exists()
 
 
 def test_stopping_in_the_middle_keeps_what_was_recorded(tmp_path, work):
     tracker = ProfilerTracker(tmp_path, steps=100, at=(1,))
-    _run(tracker, work, 5)
+    _run_steps(tracker, work, 5)
     tracker.stop()
     tracker.stop()
     (trace,) = tracker.traces
@@ -143,11 +144,11 @@ def test_a_profiler_of_the_users_is_left_alone(tmp_path, work):
         torch.profiler.profile() as theirs,
         pytest.warns(TBMetricsWarning, match="another profiler is running; tbmetrics' profile is left out"),
     ):
-        _run(tracker, work, 5)
+        _run_steps(tracker, work, 5)
     assert tracker.traces == []
     assert any(e.key == "aten::addmm" for e in theirs.key_averages())
     tracker.profile()
-    _run(tracker, work, 7, first=6)
+    _run_steps(tracker, work, 7, first=6)
     assert len(tracker.traces) == 1
 
 
@@ -170,13 +171,13 @@ def test_requests_out_of_range_and_a_missing_folder(work):
     with pytest.raises(InputError, match=r"steps must be a whole number of at least 1 and at most 1000, got 0"):
         ProfilerTracker().profile(0)
     with pytest.raises(InputError, match=r"needs a folder: ProfilerTracker\(log_dir\)"):
-        _run(ProfilerTracker(), work, 1)
+        _run_steps(ProfilerTracker(), work, 1)
 
 
 # ------------------------------------------------------------------------------------------------ in a session
 
 
-def _train(tb, work, steps, at_step=None):
+def _run_session(tb, work, steps, at_step=None):
     for _ in tb.epochs(range(1)):
         for step, _ in enumerate(tb.batches([torch.zeros(4, 2)] * steps), 1):
             if step == at_step:
@@ -186,7 +187,7 @@ def _train(tb, work, steps, at_step=None):
 
 def test_on_request_in_a_session(tmp_path, work):
     with TBMetrics(tmp_path, strict=True) as tb:
-        _train(tb, work, 8, at_step=3)
+        _run_session(tb, work, 8, at_step=3)
         assert tb.get_metrics()["profiler"]["traces"] == [str(p) for p in tmp_path.glob("*.pt.trace.json.gz")]
     (trace,) = tmp_path.glob("*.pt.trace.json.gz")
     assert _profiled_steps(trace) == 2
@@ -198,21 +199,21 @@ def test_on_request_in_a_session(tmp_path, work):
 
 def test_a_configured_profiler_writes_to_the_folder_of_the_session(tmp_path, work):
     with TBMetrics(tmp_path / "run", profiler=ProfilerTracker(steps=1, at=(2,))) as tb:
-        _train(tb, work, 6)
+        _run_session(tb, work, 6)
     assert len(list((tmp_path / "run").glob("*.pt.trace.json.gz"))) == 1
 
 
 def test_passed_among_the_trackers_it_is_the_one_that_is_asked(tmp_path, work):
     tracker = ProfilerTracker()
     with TBMetrics(tmp_path / "run", trackers=[tracker]) as tb:
-        _train(tb, work, 6, at_step=1)
+        _run_session(tb, work, 6, at_step=1)
     assert tb.profiler is tracker
     assert [path.parent for path in tracker.traces] == [tmp_path / "run"]
 
 
 def test_a_profile_does_not_count_in_the_budget(tmp_path, work):
     with TBMetrics(tmp_path) as tb:
-        _train(tb, work, 6, at_step=1)
+        _run_session(tb, work, 6, at_step=1)
         assert tb._budget._spent["resource_usage"] > 0
         assert "profiler" not in tb._budget._spent
         assert tb.history.scalars["resource_usage/tbmetrics_overhead/profiler"].values[-1] > 0
@@ -220,7 +221,7 @@ def test_a_profile_does_not_count_in_the_budget(tmp_path, work):
 
 def test_on_a_schedule_by_keyword(tmp_path, work):
     with TBMetrics(tmp_path, profiler=True) as tb:
-        _train(tb, work, 17)
+        _run_session(tb, work, 17)
     (trace,) = tmp_path.glob("*.pt.trace.json.gz")
     assert _profiled_steps(trace) == 5
 
@@ -231,6 +232,7 @@ def test_switched_off_it_says_so(tmp_path, work):
     TBMetrics(tmp_path, enabled=False).profile()  # a no-op, as everything is
 
 
+@pytest.mark.slow
 def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     if importlib.util.find_spec("torch_tb_profiler") is None:
         report = pytest.fail if os.environ.get("CI") else pytest.skip
@@ -241,7 +243,9 @@ def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     digits_longtail.main(["--log-dir", str(tmp_path), "--epochs", "1", "--loss", run.name])
     with tensorboard_server(tmp_path) as url:
         base = url + "data/plugin/pytorch_profiler/"
-        runs = until(lambda: get_json(base + "runs"), lambda found: bool(found["runs"]) and not found["loading"])
+        runs = wait_until(
+            lambda: get_json(base + "runs"), lambda answer: bool(answer["runs"]) and not answer["loading"]
+        )
         assert runs["runs"] == [run.name]
         views = get_json(f"{base}views?run={run.name}")
         assert {"Overview", "Operator", "Trace"} <= set(views)

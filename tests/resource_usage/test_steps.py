@@ -1,13 +1,25 @@
-"""Where steps end, which are looked into, and how much of them is kept."""
+"""Steps: where they end, which are sampled, and their bounds; rates and the time left, against plain sums."""
+
+import math
 
 import numpy as np
 import pytest
 
-from tbmetrics.figures.step_timeline import Span
-from tbmetrics.resource_usage.steps import EVERY_STEP_UNTIL, MOST_SPANS, SAMPLES_KEPT, STEPS_KEPT, StepRecorder
+from tbmetrics.figures.resource_data import Span
+from tbmetrics.resource_usage.steps import (
+    EVERY_STEP_UNTIL,
+    MOST_POINTS,
+    MOST_SAMPLED_STEPS,
+    MOST_SPANS,
+    MOST_STEP_TIMES,
+    SmoothedRate,
+    StepRecorder,
+    ThinnedPoints,
+    remaining_seconds,
+)
 
 
-def _run(recorder, lengths_ms, kind="after_step"):
+def _record_steps(recorder, lengths_ms, kind="after_step"):
     now = 0
     recorder.boundary(kind, now)
     for length in lengths_ms:
@@ -20,11 +32,11 @@ def _run(recorder, lengths_ms, kind="after_step"):
 def test_step_times_are_those_between_boundaries():
     recorder = StepRecorder()
     lengths = np.random.default_rng(0).uniform(1, 9, 100)
-    _run(recorder, lengths)
-    found = recorder.times()
-    assert found["median"] == pytest.approx(np.median(lengths) / 1e3, rel=1e-5)
-    assert found["p95"] == pytest.approx(np.quantile(lengths, 0.95) / 1e3, rel=1e-5)
-    assert found["max"] == pytest.approx(lengths.max() / 1e3, rel=1e-5)
+    _record_steps(recorder, lengths)
+    times = recorder.times()
+    assert times["median"] == pytest.approx(np.median(lengths) / 1e3, rel=1e-5)
+    assert times["p95"] == pytest.approx(np.quantile(lengths, 0.95) / 1e3, rel=1e-5)
+    assert times["max"] == pytest.approx(lengths.max() / 1e3, rel=1e-5)
 
 
 def test_the_first_kind_of_boundary_rules():
@@ -39,7 +51,7 @@ def test_the_first_kind_of_boundary_rules():
 
 def test_the_typical_step_is_that_of_middle_length():
     recorder = StepRecorder()
-    _run(recorder, [900, 3, 1, 2])  # the first is not looked into
+    _record_steps(recorder, [900, 3, 1, 2])  # the first is not looked into
     typical = recorder.typical()
     assert typical.seconds == pytest.approx(2e-3)
     assert typical.spans == (Span("work", 0.0, 2e-3),)
@@ -65,10 +77,10 @@ def test_what_is_kept_does_not_grow_with_the_epoch():
     sampled = 0
     for now in range(10_000):
         recorder.boundary("after_step", now)
-        sampled += recorder.sampling
+        sampled += recorder.is_sampling
     assert sampled < EVERY_STEP_UNTIL + 10_000 / 50 + 1
-    assert len(recorder._nanoseconds) == STEPS_KEPT
-    assert len(recorder._sampled) == SAMPLES_KEPT
+    assert len(recorder._nanoseconds) == MOST_STEP_TIMES
+    assert len(recorder._sampled) == MOST_SAMPLED_STEPS
 
 
 def test_nothing_measured_is_nothing():
@@ -76,3 +88,57 @@ def test_nothing_measured_is_nothing():
     recorder.boundary("after_step", 0)
     assert recorder.times() == {}
     assert recorder.typical() is None
+
+
+# ----------------------------------------------------------------------------------------------------------- throughput
+
+
+def test_a_constant_rate_is_found_from_the_first_batch():
+    rate = SmoothedRate()
+    assert math.isnan(rate.value)
+    for i in range(5):
+        rate.count(32, i * 500_000_000)
+        assert math.isnan(rate.value) if i == 0 else rate.value == pytest.approx(64)
+
+
+def test_the_smoothed_rate_is_the_weighted_mean_over_time():
+    rng = np.random.default_rng(0)
+    sizes, lengths = rng.integers(1, 64, 50), rng.uniform(0.1, 2.0, 50)
+    rate, now = SmoothedRate(memory_seconds=3.0), 0.0
+    for size, length in zip(sizes, lengths, strict=True):
+        rate.count(float(size), round(now * 1e9))
+        now += length
+    rate.count(1, round(now * 1e9))
+    ends = np.cumsum(lengths)
+    weights = np.exp(-(now - ends) / 3.0)
+    assert rate.value == pytest.approx((weights * sizes).sum() / (weights * lengths).sum(), rel=1e-6)
+
+
+def test_time_between_epochs_does_not_count():
+    rate = SmoothedRate()
+    rate.count(10, 0)
+    rate.count(10, 1_000_000_000)
+    rate.pause()
+    rate.count(10, 500_000_000_000)
+    rate.count(10, 501_000_000_000)
+    assert rate.value == pytest.approx(10)
+
+
+def test_points_thin_out_evenly():
+    points = ThinnedPoints()
+    for step in range(10_000):
+        if points.accepts_next():
+            points.put(step, 0.0, float(step))
+    steps = [step for step, _, _ in points.points]
+    assert MOST_POINTS / 2 <= len(steps) <= MOST_POINTS
+    assert len(set(np.diff(steps))) == 1
+    assert steps[0] == 0
+    assert steps[-1] > 9_000
+
+
+def test_the_time_left_is_of_the_median_epoch():
+    assert remaining_seconds([100, 10, 12, 11, 10, 60], 10) == 4 * 11
+    assert remaining_seconds([10], 1) == 0
+    assert remaining_seconds([10, 10], 1) == 0
+    assert remaining_seconds([10], None) is None
+    assert remaining_seconds([], 3) is None

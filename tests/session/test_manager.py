@@ -14,6 +14,8 @@ from torch import nn
 from tbmetrics import InputError, MetricsManager, read_run
 from tbmetrics.records import PARAMETERS_TAG, class_table_tag
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).with_name("guide.md").read_text(encoding="utf-8")
 SAMPLES = dict(re.findall(r"^## (.*?)\n\n```python\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
 EPOCHS = 3
@@ -71,8 +73,7 @@ def _labels(digits):
     return names, {a: torch.tensor(np.asarray(values, dtype=np.int64)) for a, values in hot.items()}
 
 
-@pytest.fixture
-def world():
+def _make_world():
     """The names that the guide's samples use."""
     torch.manual_seed(0)
     images, digits = load_digits(return_X_y=True)
@@ -109,19 +110,36 @@ def world():
     }
 
 
+@pytest.fixture
+def world():
+    """Those names with one attribute: figures of all four take seconds."""
+    world = _make_world()
+    by_attribute = ("label_to_idx_dict", "idx_to_label_dict", "hmt_info", "logits_dict", "labels_dict")
+    return {**world, "attributes": ["digit"], **{name: {"digit": world[name]["digit"]} for name in by_attribute}}
+
+
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def _run(title, world):
+def _run_sample(title, world):
     exec(compile(SAMPLES[title], f"guide.md, {title}", "exec"), world)
     return world
 
 
-def test_the_quick_start_trains_and_leaves_figures_json_and_event_files(world):
-    metrics = _run("Quick start", world)["metrics_data"]
-    folder = Path("visualizations")
+@pytest.fixture(scope="module")
+def quick_start(tmp_path_factory):
+    """The names after the quick start, and the folder that it wrote to."""
+    folder = tmp_path_factory.mktemp("quick_start")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return _run_sample("Quick start", _make_world()), folder / "visualizations"
+
+
+def test_the_quick_start_trains_and_leaves_figures_json_and_event_files(quick_start):
+    world, folder = quick_start
+    metrics = world["metrics_data"]
     assert {"class_metrics", "training_dynamics", "resource_usage", "tensorboard"} <= {p.name for p in folder.iterdir()}
     figures = {str(p.relative_to(folder)) for p in folder.rglob("*.png")}
     kinds = ("class_distribution", "metrics_by_group", "pr_curves")
@@ -141,8 +159,9 @@ def test_the_quick_start_trains_and_leaves_figures_json_and_event_files(world):
     assert steps[-1] <= 12 * EPOCHS
 
 
-def test_the_quick_starts_numbers_are_scikit_learns(world):
-    metrics = _run("Quick start", world)["metrics_data"]
+def test_the_quick_starts_numbers_are_scikit_learns(quick_start):
+    world, _ = quick_start
+    metrics = world["metrics_data"]
     for attribute in world["attributes"]:
         scores, truth = world["logits_dict"][attribute].numpy(), world["labels_dict"][attribute].numpy()
         expected_f1 = f1_score(truth, scores >= 0, average=None, zero_division=0)
@@ -160,8 +179,8 @@ def test_the_quick_starts_numbers_are_scikit_learns(world):
     assert set(metrics["gradient_issues"]) >= {"vanishing_gradients", "exploding_gradients"}
 
 
-def test_nothing_of_it_stays_on_the_model(world):
-    _run("Quick start", world)
+def test_nothing_of_it_stays_on_the_model(quick_start):
+    world, _ = quick_start
     for module in world["model"].modules():
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
@@ -169,7 +188,7 @@ def test_nothing_of_it_stays_on_the_model(world):
 
 
 def test_class_performance_alone(world):
-    metrics = _run("Class performance", world)["metrics"]
+    metrics = _run_sample("Class performance", world)["metrics"]
     assert set(metrics) == set(world["attributes"])
     assert Path("visualizations/class_metrics/digit/pr_curves.png").exists()
 
@@ -224,7 +243,7 @@ def test_the_manager_draws_attention_where_it_is_asked_for(world):
 
 
 def test_resources_alone(world):
-    monitor = _run("Resources", world)["monitor"]
+    monitor = _run_sample("Resources", world)["monitor"]
     assert monitor.epoch_data[0]["num_samples"] == 1200
     assert Path("visualizations/resource_usage/throughput.png").exists()
 

@@ -20,7 +20,7 @@ class Sampling(Tracker):
         self.sampled = []
 
 
-def _run(budget, clock, trackers, steps, *, step_ms=10.0, fixed_ms=0.0, first=1):
+def _pass_steps(budget, clock, trackers, steps, *, step_ms=10.0, fixed_ms=0.0, first=1):
     """The share of the time that was spent on trackers, over `steps` steps."""
     spent, began = 0.0, clock.now
     for step in range(first, first + steps):
@@ -46,8 +46,8 @@ def test_a_tracker_that_costs_too_much_is_stretched_until_the_budget_holds(caplo
     tracker = Sampling("gradients", every=10, milliseconds=20.0)  # 17 % of the time
     clock, budget = _budget([tracker])
     with caplog.at_level(logging.INFO, "tbmetrics"):
-        _run(budget, clock, [tracker], 5_000)
-    assert _run(budget, clock, [tracker], 20_000, first=5_001) <= 0.01
+        _pass_steps(budget, clock, [tracker], 5_000)
+    assert _pass_steps(budget, clock, [tracker], 20_000, first=5_001) <= 0.01
     assert tracker.cadences[0].factor == 32
     assert all(step == 1 or step % 10 == 0 for step in tracker.sampled)
     assert len(caplog.messages) == 1
@@ -59,7 +59,7 @@ def test_a_tracker_that_costs_too_much_is_stretched_until_the_budget_holds(caplo
 def test_the_costliest_is_stretched_first():
     cheap, dear = Sampling("cheap", 10, 0.2), Sampling("dear", 10, 20.0)
     clock, budget = _budget([cheap, dear])
-    _run(budget, clock, [cheap, dear], 10_000)
+    _pass_steps(budget, clock, [cheap, dear], 10_000)
     assert cheap.cadences[0].factor == 1
     assert dear.cadences[0].factor > 8
 
@@ -67,28 +67,28 @@ def test_the_costliest_is_stretched_first():
 def test_within_the_budget_nothing_changes():
     tracker = Sampling("gradients", 10, 0.5)
     clock, budget = _budget([tracker])
-    _run(budget, clock, [tracker], 20_000)
+    _pass_steps(budget, clock, [tracker], 20_000)
     assert tracker.cadences[0].factor == 1
 
 
 def test_when_there_is_room_again_it_samples_as_asked_for():
     tracker = Sampling("gradients", 10, 20.0)
     clock, budget = _budget([tracker])
-    _run(budget, clock, [tracker], 5_000)
+    _pass_steps(budget, clock, [tracker], 5_000)
     stretched = tracker.cadences[0].factor
     assert stretched > 1
     tracker.milliseconds = 0.1
-    _run(budget, clock, [tracker], 50_000, first=5_001)
+    _pass_steps(budget, clock, [tracker], 50_000, first=5_001)
     assert tracker.cadences[0].factor == 1
 
 
 def test_a_settled_cadence_does_not_swing():
     tracker = Sampling("gradients", 10, 20.0)
     clock, budget = _budget([tracker])
-    _run(budget, clock, [tracker], 5_000)
+    _pass_steps(budget, clock, [tracker], 5_000)
     seen = set()
     for i in range(50):
-        _run(budget, clock, [tracker], 1_000, first=5_001 + 1_000 * i)
+        _pass_steps(budget, clock, [tracker], 1_000, first=5_001 + 1_000 * i)
         seen.add(tracker.cadences[0].factor)
     assert len(seen) == 1
 
@@ -96,11 +96,11 @@ def test_a_settled_cadence_does_not_swing():
 def test_what_cannot_be_stretched_narrows_the_allowance_by_half_at_most():
     tracker = Sampling("gradients", 10, 0.8)  # 0.8 %
     clock, budget = _budget([tracker])
-    _run(budget, clock, [tracker], 20_000, fixed_ms=0.04)  # leaves 0.6 %
+    _pass_steps(budget, clock, [tracker], 20_000, fixed_ms=0.04)  # leaves 0.6 %
     assert tracker.cadences[0].factor == 2
     other = Sampling("gradients", 10, 0.4)
     clock, budget = _budget([other])
-    _run(budget, clock, [other], 20_000, fixed_ms=5.0)  # leaves half
+    _pass_steps(budget, clock, [other], 20_000, fixed_ms=5.0)  # leaves half
     assert other.cadences[0].factor == 1
 
 
@@ -108,14 +108,14 @@ def test_the_start_of_the_run_is_left_out():
     tracker = Sampling("gradients", 10, 0.5)
     clock, budget = _budget([tracker])
     budget.add("gradients", 60_000_000_000)
-    _run(budget, clock, [tracker], 2_000)
+    _pass_steps(budget, clock, [tracker], 2_000)
     assert tracker.cadences[0].factor == 1
 
 
 def test_a_short_run_is_left_alone():
     tracker = Sampling("gradients", 1, 20.0)
     clock, budget = _budget([tracker])
-    _run(budget, clock, [tracker], 100)
+    _pass_steps(budget, clock, [tracker], 100)
     assert tracker.cadences[0].factor == 1
 
 

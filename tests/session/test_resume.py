@@ -1,21 +1,23 @@
 """A run that is killed and resumed from its checkpoint is the run that was never interrupted."""
 
 import json
-import multiprocessing
 import os
 import signal
+from itertools import islice
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, InputError, MetricsManager, TBMetrics, read_run
 from tbmetrics.exporting import export
 from tests.histories import plain_history
+from tests.processes import context
+from tests.training import GROUPS, load_checkpoint, make_batches, open_session, save_checkpoint, train, validate
 
-GROUPS = ClassGroups.from_counts({"x": [900, 50, 5]})
+pytestmark = pytest.mark.slow
+
 EPOCHS, BATCHES = 4, 6
 
 
@@ -32,13 +34,11 @@ class Small(nn.Module):
 
 
 def _batches(epoch):
-    generator = torch.Generator().manual_seed(epoch)
-    for _ in range(BATCHES):
-        yield torch.randn(12, 4, 8, generator=generator), torch.randint(0, 3, (12,), generator=generator)
+    return make_batches(epoch, BATCHES, (4, 8))
 
 
-def _train(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
-    """Trains, from the checkpoint where there is one, which is written after each epoch, or within one.
+def _train_resumably(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
+    """Train from the checkpoint, if there is one, which is written after each epoch, or within one.
 
     Args:
         in_epoch: (epoch, batch) before which the checkpoint is written instead.
@@ -47,55 +47,33 @@ def _train(log_dir, checkpoint, *, in_epoch=None, kill=False, epochs=EPOCHS):
     torch.manual_seed(0)
     model = Small()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5, momentum=0.9)
-    tb = TBMetrics(
-        log_dir,
-        model=model,
-        optimizer=optimizer,
-        classes=GROUPS,
-        gradients=GradientTracker(model, optimizer, every=2, detail_every=4),
-        attention=AttentionVisualizer(model, probe=torch.ones(2, 4, 8).cumsum(1), quiet=True),
-        overhead_budget=None,
-        strict=True,
-    )
+    gradients = GradientTracker(model, optimizer, every=2, detail_every=4)
+    attention = AttentionVisualizer(model, probe=torch.ones(2, 4, 8).cumsum(1), quiet=True)
     first, skipped = 0, 0
-    with tb:
+    with open_session(log_dir, model, optimizer, gradients=gradients, attention=attention, strict=True) as tb:
         if os.path.exists(checkpoint):
-            saved = torch.load(checkpoint, weights_only=True)
-            model.load_state_dict(saved["model"])
-            optimizer.load_state_dict(saved["optimizer"])
-            tb.load_state_dict(saved["tbmetrics"])
-            first, skipped = saved["next"]
+            first, skipped = load_checkpoint(checkpoint, model, optimizer, tb)["next"]
         for epoch in tb.epochs(range(first, epochs)):
-            for number, (x, labels) in enumerate(_batches(epoch)):
-                if number < skipped:
-                    continue
-                if (epoch, number) == in_epoch:
-                    _save(checkpoint, model, optimizer, tb, (epoch, number))
-                if kill and (epoch, number) == (2, 4):
+
+            def save_or_die(epoch=epoch):
+                following = (epoch, tb.global_step - epoch * BATCHES)
+                if following == in_epoch:
+                    save_checkpoint(checkpoint, model, optimizer, tb, next=following)
+                if kill and following == (2, 4):
                     tb.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
-                optimizer.zero_grad()
-                loss = F.cross_entropy(model(x), labels)
-                loss.backward()
-                optimizer.step()
-                tb.log_scalar("loss", loss.detach())
+
+            train(model, optimizer, islice(_batches(epoch), skipped, None), tb, save_or_die)
             skipped = 0
-            with torch.no_grad():
-                for x, labels in _batches(100 + epoch):
-                    tb.update(model(x), labels)
+            validate(model, _batches(100 + epoch), tb)
             if in_epoch is None:
                 tb.end_epoch()
-                _save(checkpoint, model, optimizer, tb, (epoch + 1, 0))
+                save_checkpoint(checkpoint, model, optimizer, tb, next=(epoch + 1, 0))
     return tb
 
 
-def _save(path, model, optimizer, tb, following):
-    parts = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "tbmetrics": tb.state_dict()}
-    torch.save({**parts, "next": following}, path)
-
-
 def _die(log_dir, checkpoint, in_epoch):
-    _train(log_dir, checkpoint, in_epoch=in_epoch, kill=True)
+    _train_resumably(log_dir, checkpoint, in_epoch=in_epoch, kill=True)
 
 
 def _measured(history):
@@ -120,14 +98,14 @@ def _timeless(value):
 
 @pytest.mark.parametrize("in_epoch", [None, (2, 2)], ids=["after an epoch", "within an epoch"])
 def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(tmp_path, in_epoch):
-    whole = _train(tmp_path / "whole" / "run", tmp_path / "unused", in_epoch=(-1, -1))
+    whole = _train_resumably(tmp_path / "whole" / "run", tmp_path / "unused", in_epoch=(-1, -1))
     log_dir, checkpoint = tmp_path / "broken" / "run", tmp_path / "checkpoint.pt"
-    process = multiprocessing.get_context("spawn").Process(target=_die, args=(str(log_dir), str(checkpoint), in_epoch))
+    process = context.Process(target=_die, args=(str(log_dir), str(checkpoint), in_epoch))
     process.start()
-    process.join(120)
+    process.join()
     assert process.exitcode == -signal.SIGKILL
     steps_before = int(read_run(log_dir).scalars["loss"].steps[-1])
-    resumed = _train(log_dir, checkpoint, in_epoch=(-1, -1))
+    resumed = _train_resumably(log_dir, checkpoint, in_epoch=(-1, -1))
 
     assert steps_before == 2 * BATCHES + 4, "the dead process had gone further than its checkpoint"
     assert resumed.global_step == whole.global_step == EPOCHS * BATCHES

@@ -35,7 +35,7 @@ def _problem(seed=0):
     return model, torch.optim.SGD(model.parameters(), lr=0.1)
 
 
-def _train(tb, model, optimizer, epochs, loader):
+def _run_readme_loop(tb, model, optimizer, epochs, loader):
     for epoch in tb.epochs(epochs):
         for inputs, labels in tb.batches(loader):
             with tb.component("forward_pass"):
@@ -59,7 +59,7 @@ def _accumulator(directory):
 def test_the_loop_of_the_readme_writes_what_scikit_learn_computes(tmp_path):
     model, optimizer = _problem()
     with TBMetrics(tmp_path / "run", model=model, optimizer=optimizer, classes=GROUPS) as tb:
-        _train(tb, model, optimizer, range(3), _loader())
+        _run_readme_loop(tb, model, optimizer, range(3), _loader())
         metrics = tb.get_metrics()
 
     inputs, labels = _data()
@@ -177,7 +177,7 @@ def test_a_faulty_tracker_leaves_training_bit_identical(tmp_path, caplog):
             caplog.at_level(logging.WARNING, logger="tbmetrics"),
             TBMetrics(tmp_path / name, model=model, optimizer=optimizer, classes=GROUPS, trackers=trackers) as tb,
         ):
-            _train(tb, model, optimizer, range(2), _loader())
+            _run_readme_loop(tb, model, optimizer, range(2), _loader())
         weights[name] = model.weight.detach().clone()
     assert torch.equal(weights["with"], weights["without"])
     assert caplog.text.count("tracker 'faulty' failed;") == 1
@@ -200,7 +200,7 @@ def test_training_with_tbmetrics_is_bit_identical_to_training_without(tmp_path):
         with TBMetrics(
             tmp_path / str(enabled), model=model, optimizer=optimizer, classes=GROUPS, enabled=enabled
         ) as tb:
-            _train(tb, model, optimizer, range(2), _loader())
+            _run_readme_loop(tb, model, optimizer, range(2), _loader())
         results.append((model.weight.detach().clone(), torch.get_rng_state()))
     assert torch.equal(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
@@ -209,7 +209,7 @@ def test_training_with_tbmetrics_is_bit_identical_to_training_without(tmp_path):
 def test_disabled_is_a_no_op_with_the_same_api(tmp_path):
     model, optimizer = _problem()
     with TBMetrics(tmp_path / "off", model=model, optimizer=optimizer, classes=GROUPS, enabled=False) as tb:
-        _train(tb, model, optimizer, range(2), _loader())
+        _run_readme_loop(tb, model, optimizer, range(2), _loader())
         tb.observe(None, None)
         tb.flush()
         assert tb.get_metrics() == {}
@@ -220,10 +220,10 @@ def test_disabled_is_a_no_op_with_the_same_api(tmp_path):
 def test_resume_continues_steps_and_later_writes_win(tmp_path):
     model, optimizer = _problem()
     with TBMetrics(tmp_path, optimizer=optimizer, classes=GROUPS) as tb:
-        _train(tb, model, optimizer, range(4), _loader())
+        _run_readme_loop(tb, model, optimizer, range(4), _loader())
     model, optimizer = _problem(1)
     with TBMetrics(tmp_path, optimizer=optimizer, classes=GROUPS) as tb:
-        _train(tb, model, optimizer, range(2, 5), _loader(1))
+        _run_readme_loop(tb, model, optimizer, range(2, 5), _loader(1))
         assert tb.global_step == 20
     read = read_run(tmp_path)
     loss, f1 = read.scalars["loss"], read.scalars[scalar_tag("digit", "f1", "all")]

@@ -4,14 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import permutation_test
 
 from tbmetrics.statistics.sign_flips import FLIPS, SignFlipTest
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(-8, 8), min_size=1, max_size=9))
 def test_few_classes_are_tested_exactly(differences):
     """Against all sign patterns, tried one by one; ties and zeros included."""

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracking.host_copies import DeferredScalars, HostCopy, _Arrival
+from tbmetrics.tracking.host_copies import DeferredScalars, HostCopy, _PendingScalars
 
 
 def _flat(events):
@@ -61,7 +61,7 @@ def _in_flight(values, event):
 
 def test_a_copy_in_flight_is_handed_out_when_its_event_is_reached_and_not_before():
     deferred, event = DeferredScalars(), _FakeEvent()
-    deferred._in_flight.append(_Arrival(3, 1.0, ("x", "y"), _in_flight([1.0, 2.0], event)))
+    deferred._in_flight.append(_PendingScalars(3, 1.0, ("x", "y"), _in_flight([1.0, 2.0], event)))
     deferred.put({"later": 5.0}, step=4)
     assert _flat(deferred.ready()) == [(4, "later", 5.0)]
     event.reached = True
@@ -71,7 +71,7 @@ def test_a_copy_in_flight_is_handed_out_when_its_event_is_reached_and_not_before
 
 def test_wait_hands_out_everything():
     deferred, event = DeferredScalars(), _FakeEvent()
-    deferred._in_flight.append(_Arrival(3, 1.0, ("x",), _in_flight([1.0], event)))
+    deferred._in_flight.append(_PendingScalars(3, 1.0, ("x",), _in_flight([1.0], event)))
     assert _flat(deferred.ready(wait=True)) == [(3, "x", 1.0)]
     assert event.waited
 

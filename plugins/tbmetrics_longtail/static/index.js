@@ -1,9 +1,9 @@
 // @ts-check
 /** The module that TensorBoard loads into the tab's frame. */
 
-import { App } from './app.js';
-import { el } from './dom.js';
-import { followTheme, takeFocus } from './host.js';
+import { App } from './app/app.js';
+import { el } from './charts/dom.js';
+import { followTheme, takeFocus } from './host/tensorboard.js';
 
 /** Called by TensorBoard once the frame is there. */
 export function render() {

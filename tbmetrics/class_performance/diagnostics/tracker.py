@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -242,7 +243,7 @@ class LongTailDiagnostics(Tracker):
             self._undrawn.clear()
 
     def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
-        from tbmetrics.figures.gallery import contact_sheet
+        from tbmetrics.figures.panels import contact_sheet
 
         diagnostics = self._attributes[attribute]
         names = diagnostics.classes.names
@@ -296,18 +297,18 @@ class LongTailDiagnostics(Tracker):
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
         from tbmetrics.figures.diagnostics import figures
-        from tbmetrics.figures.saving import save_figures
+        from tbmetrics.figures.output import collect_figures
 
         classes = {a: report.class_list(diagnostics.classes) for a, diagnostics in self._attributes.items()}
         if any(diagnostics.pending for diagnostics in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
-        drawn = dict(figures(self.history, classes=classes))
-        for attribute in self._attributes:
-            drawn |= {f"{attribute}/{kind}_{group}": f for kind, group, f in self._gallery(attribute)}
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        sheets = (
+            (f"{attribute}/{kind}_{group}", figure)
+            for attribute in self._attributes
+            for kind, group, figure in self._gallery(attribute)
+        )
+        return collect_figures(chain(figures(self.history, classes=classes), sheets), self.save_dir)
 
 
 def _checked_taus(taus: Sequence[float]) -> tuple[float, ...]:

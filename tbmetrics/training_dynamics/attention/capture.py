@@ -1,10 +1,10 @@
-"""Captures attention weights from a forward pass of any model, below its modules, where operators are dispatched.
+"""Captures attention weights in a forward pass of any model, below its modules, where operators are dispatched.
 
 What counts as attention:
 
 - every fused scaled-dot-product operator, flex attention, and the fused inference path of `nn.MultiheadAttention` and
   `nn.TransformerEncoderLayer`; their weights are recomputed from queries, keys and mask;
-- an explicit softmax that is attention by the data that flows through it; see `attention_flow` for the rule.
+- an explicit softmax that is attention by the data that flows through it; see `flow` for the rule.
 
 Not seen: attention written with `exp` and a sum, linear attention, and anything inside a compiled graph.
 """
@@ -23,9 +23,15 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tbmetrics.tracking.patterns import matches, plain_name
-from tbmetrics.training_dynamics.attention.flow import PRODUCTS, SOFTMAXES, Flow, Softmax, tensors_of
-from tbmetrics.training_dynamics.attention.kernels import Handler, handler_of, unknown_kernel
-from tbmetrics.training_dynamics.attention.weights import Bounds, Kept, keep_explicit
+from tbmetrics.training_dynamics.attention.flow import PRODUCTS, SOFTMAXES, Flow, Softmax, dense_tensors
+from tbmetrics.training_dynamics.attention.weights import (
+    AttentionSample,
+    Bounds,
+    Handler,
+    explicit_sample,
+    handler_of,
+    unknown_kernel,
+)
 
 _HEADS = ("num_heads", "num_attention_heads", "n_heads", "n_head", "nhead", "heads")
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
@@ -36,28 +42,28 @@ class CapturedMap:
     """Attention weights of one call.
 
     Attributes:
-        module: name of the module that attended; of one that attends several times in a pass `name#0`, `name#1`, ….
-        kept: its weights.
+        module: name of the module, numbered if it attends several times in a pass: `name#0`, `name#1`, ….
+        sample: its weights.
     """
 
     module: str
-    kept: Kept
+    sample: AttentionSample
 
     @property
     def weights(self) -> Tensor:
         """Float32 of shape (samples, heads, queries, keys), on its device."""
-        return self.kept.weights
+        return self.sample.weights
 
 
 @dataclass(slots=True)
 class CaptureReport:
-    """What a pass held.
+    """Attention in a pass.
 
     Attributes:
         maps: in the order of the calls.
-        rejected: what was seen and not taken for attention: module → why.
-        over_budget: modules whose maps did not fit into the byte budget even at their smallest.
-        fault: what failed inside the capture; the pass itself went on.
+        rejected: candidates that do not count as attention: module → why.
+        over_budget: modules whose maps exceeded the byte budget even at their smallest.
+        fault: an exception inside the capture; the pass itself went on.
     """
 
     maps: list[CapturedMap] = field(default_factory=list)
@@ -65,19 +71,32 @@ class CaptureReport:
     over_budget: list[str] = field(default_factory=list)
     fault: Exception | None = None
 
+    def why_no_maps(self) -> str:
+        """What to tell the user if there are no maps."""
+        if self.rejected:
+            candidates = "; ".join(f"{name}: {why}" for name, why in list(self.rejected.items())[:5])
+            return (
+                f"attention was looked for, but nothing that was seen is taken for it ({candidates}); if one of them "
+                "is, name its module exactly, modules=['…'], or give its weights with log_attention(name, weights)"
+            )
+        return (
+            "no attention was found in this model: no fused attention ran, and no softmax (or modules=[…] leaves "
+            "all out); attention written in another way can be given with log_attention(name, weights)"
+        )
+
 
 class AttentionCapture(TorchDispatchMode):
-    """Sees every operator while it is entered, and keeps the attention weights among them.
+    """Sees every operator while it is entered, and keeps attention weights.
 
-    Outputs, gradients and random state are those of the same pass without it; what fails in here never reaches the
-    pass. To be left before the backward pass: activation checkpointing would show its recomputation as well.
+    Outputs, gradients and random state are those of the same pass without it; its faults never reach the pass. Leave it
+    before the backward pass: activation checkpointing would show its recomputation as well.
 
     Args:
-        model: whose modules give the names.
-        bounds: what is kept of a map; narrowed where the maps of the pass would exceed `max_bytes`.
+        model: gives the names of modules.
+        bounds: what to keep of a map; narrowed if the maps of the pass would exceed `max_bytes`.
         max_bytes: of all maps of a pass together.
-        modules: patterns of module names; None = all. In a module named exactly, without wildcards, a softmax is
-            taken whatever its scores come from.
+        modules: patterns of module names; None = all. In a module named exactly, without wildcards, a softmax
+            counts whatever its scores come from.
     """
 
     supports_higher_order_operators = True
@@ -87,31 +106,33 @@ class AttentionCapture(TorchDispatchMode):
         self._names = {id(module): plain_name(name) for name, module in model.named_modules()}
         self._bounds, self._max_bytes, self._patterns = bounds, max_bytes, modules
         self._flow = Flow(chain(model.parameters(), model.buffers()))
-        self._found: list[tuple[str, Kept, Softmax | None]] = []
+        self._candidates: list[tuple[str, AttentionSample, Softmax | None]] = []
         self._report = CaptureReport()
 
     @classmethod
     def ignore_compile_internals(cls) -> bool:
-        """A compiled model stays compiled; its graphs are not looked into."""
+        """A compiled model stays compiled; its graphs are not captured."""
         return True
 
     def report(self) -> CaptureReport:
-        """What was captured; modules that attend several times are numbered."""
-        found, self._found = self._found, []
-        for name, _, softmax in found:
-            if softmax is not None and not softmax.taken:
-                self._report.rejected.setdefault(name, softmax.why_not())
-        kept = [(name, weights) for name, weights, softmax in found if softmax is None or softmax.taken]
-        calls, seen = Counter(name for name, _ in kept), Counter[str]()
-        for name, weights in kept:
-            self._report.maps.append(CapturedMap(f"{name}#{seen[name]}" if calls[name] > 1 else name, weights))
-            seen[name] += 1
+        """The captured maps; modules that attend several times are numbered."""
+        maps = []
+        for name, sample, softmax in self._candidates:
+            if softmax is None or softmax.is_attention:
+                maps.append((name, sample))
+            else:
+                self._report.rejected.setdefault(name, softmax.rejection())
+        self._candidates = []
+        calls, previous = Counter(name for name, _ in maps), Counter[str]()
+        for name, sample in maps:
+            self._report.maps.append(CapturedMap(f"{name}#{previous[name]}" if calls[name] > 1 else name, sample))
+            previous[name] += 1
         return self._report
 
     # -------------------------------------------------------------------------------------------- operators
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs the operator as it is, and looks at what it was given and gave."""
+        """Run the operator unchanged, and look at its inputs and outputs."""
         kwargs = kwargs or {}
         if torch.is_inference_mode_enabled() and _is_composite(func):  # else autograd takes them apart before us
             with self:
@@ -122,7 +143,7 @@ class AttentionCapture(TorchDispatchMode):
                 self._look(func, args, kwargs, result)
             except Exception as error:  # the pass is the user's: it goes on, unwatched
                 self._report.fault = error
-                self._found.clear()
+                self._candidates.clear()
         return result
 
     def _look(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
@@ -133,11 +154,11 @@ class AttentionCapture(TorchDispatchMode):
         elif packet in SOFTMAXES:
             self._softmax(args[0], args[1], result)
         elif packet in PRODUCTS:
-            self._flow.product(packet, args, tensors_of(result))
+            self._flow.product(packet, args, dense_tensors(result))
         elif (kernel := unknown_kernel(packet)) is not None:
             self._report.rejected.setdefault(self._owner()[1], f"the weights of {kernel} cannot be recomputed")
         else:
-            self._flow.pass_on(func, packet, tensors_of((args, kwargs)), tensors_of(result))
+            self._flow.pass_on(func, packet, dense_tensors((args, kwargs)), dense_tensors(result))
 
     def _fused(self, handler: Handler, args: Any, kwargs: Any) -> None:
         _, name = self._owner()
@@ -146,7 +167,7 @@ class AttentionCapture(TorchDispatchMode):
                 self._keep(name, handler(self._bounds, args, kwargs), None)
 
     def _softmax(self, scores: Tensor, dim: int, result: Tensor) -> None:
-        if scores.dim() < 2 or not tensors_of(scores):
+        if scores.dim() < 2 or not dense_tensors(scores):
             return
         owner, name = self._owner()
         if not self._is_wanted(name):
@@ -156,25 +177,25 @@ class AttentionCapture(TorchDispatchMode):
             self._report.rejected.setdefault(name, softmax)
             return
         with torch.no_grad():
-            self._keep(name, keep_explicit(_with_heads(result.detach(), owner), self._bounds), softmax)
+            self._keep(name, explicit_sample(_with_heads(result.detach(), owner), self._bounds), softmax)
         self._flow.follow(result, softmax)
 
     def _is_wanted(self, name: str) -> bool:
         return self._patterns is None or matches(name, self._patterns)
 
-    def _keep(self, name: str, kept: Kept, softmax: Softmax | None) -> None:
-        """Keeps a map; where the pass would exceed its bytes, all its maps are cut further."""
-        self._found.append((name, kept, softmax))
-        while sum(weights.size for _, weights, _ in self._found) > self._max_bytes:
+    def _keep(self, name: str, sample: AttentionSample, softmax: Softmax | None) -> None:
+        """Keep a map; if the pass would exceed its bytes, cut all its maps further."""
+        self._candidates.append((name, sample, softmax))
+        while sum(candidate.size for _, candidate, _ in self._candidates) > self._max_bytes:
             if not self._bounds.narrow():
                 self._report.over_budget.append(name)
-                self._found.pop()
+                self._candidates.pop()
                 return
-            for _, weights, _ in self._found:
-                weights.cut(self._bounds)
+            for _, candidate, _ in self._candidates:
+                candidate.cut(self._bounds)
 
     def _owner(self) -> tuple[nn.Module | None, str]:
-        """The innermost module that is running, by walking the frames up; hooks would switch fused paths off."""
+        """The innermost running module and its name, from the stack: hooks would switch fused paths off."""
         frame = sys._getframe(1)
         while frame is not None:
             owner = frame.f_locals.get("self")

@@ -1,10 +1,10 @@
-"""Which tensors come from which: tells a softmax over attention scores from any other by the data that flows.
+"""Data flow between tensors: tells a softmax over attention scores from any other softmax.
 
 A softmax is attention if it is over the last dimension, its scores come from a matrix product of queries and keys
 (scaled, masked, cast, moved, but not otherwise computed with), and a matrix product takes its result to the values.
 The keys must be computed, not a layer's own weights: `x @ W` is a classifier, a gate or a router, whatever its shape.
-Weights as keys are attention all the same where the values come from those very weights, as with class prompts that
-are used without a projection.
+Weights as keys are attention all the same if the values come from the same weights, as with class prompts that are
+used without a projection.
 """
 
 from __future__ import annotations
@@ -38,26 +38,26 @@ _PASSING = {
 }
 
 
-class Tags:
-    """Marks on storages, by what they hold; a mark ends with its storage, and views share it."""
+class StorageMarks:
+    """Marks on tensors' storages; a mark ends with its storage, and views share it."""
 
     def __init__(self) -> None:
         self._marks: dict[int, tuple[StorageWeakRef, Any]] = {}
 
     def put(self, tensor: Tensor, mark: Any) -> None:
-        """Marks what `tensor` is stored in."""
+        """Mark the storage of `tensor`."""
         storage = tensor.untyped_storage()
         self._marks[storage._cdata] = (StorageWeakRef(storage), mark)  # the reference keeps the address from reuse
 
-    def of(self, tensor: Tensor) -> Any:
+    def get(self, tensor: Tensor) -> Any:
         """The mark of `tensor`, or None."""
-        found = self._marks.get(tensor.untyped_storage()._cdata)
-        return None if found is None or found[0].expired() else found[1]
+        reference, mark = self._marks.get(tensor.untyped_storage()._cdata, (None, None))
+        return None if reference is None or reference.expired() else mark
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """A matrix product: which of the model's own weights its two sides are (None = computed), and its size."""
+    """A matrix product: the number of the model's weights on each side (None = computed), and its size."""
 
     left: int | None
     right: int | None
@@ -65,16 +65,16 @@ class Product:
     columns: int
 
     def copied(self, source: Tensor, output: Tensor) -> Product:
-        """The product as it lies in a copy of its scores: one that was transposed may be laid out anew."""
+        """The product in a copy of its scores, which may undo a transposition."""
         if source.stride(-1) == 1 or output.stride(-1) != 1 or output.shape[-1] < 2:
             return self
         return Product(self.right, self.left, self.columns, self.rows)
 
     def weights_as_keys(self, scores: Tensor) -> int | None:
-        """The model's own weights that are the keys of these scores; None where the keys are computed.
+        """The number of the model's weights that are the keys of these scores, or None if the keys are computed.
 
-        The keys are the side whose size fits the last dimension; where both or none do, the columns, unless the scores
-        lie transposed.
+        The keys are the side whose size fits the last dimension; if both or none do, the columns, unless the scores are
+        transposed.
         """
         keys = max(scores.shape[-1], 1)
         fits = (self.rows % keys == 0, self.columns % keys == 0)
@@ -84,14 +84,14 @@ class Product:
 
 @dataclass(slots=True)
 class Softmax:
-    """A softmax that may be attention's: until a matrix product takes it, it is not."""
+    """A candidate for attention, confirmed when a matrix product takes its result to values."""
 
-    bare_keys: int | None = None
-    taken: bool = False
+    weights_as_keys: int | None = None
+    is_attention: bool = False
 
-    def why_not(self) -> str:
-        """Why it is not taken for attention."""
-        if self.bare_keys is not None:
+    def rejection(self) -> str:
+        """Why it does not count as attention."""
+        if self.weights_as_keys is not None:
             return "its scores come from a layer's own weights, as a classifier's or a gate's do"
         return "no matrix product took its result"
 
@@ -100,76 +100,80 @@ class Flow:
     """Follows scores and weights through the operators of one pass.
 
     Args:
-        own: the model's parameters and buffers.
+        model_tensors: the model's parameters and buffers.
     """
 
-    def __init__(self, own: Iterable[Tensor]) -> None:
-        self._own, self._products, self._weights = Tags(), Tags(), Tags()
-        for number, tensor in enumerate(tensors_of(list(own))):
-            self._own.put(tensor, number)
+    def __init__(self, model_tensors: Iterable[Tensor]) -> None:
+        self._numbers, self._products, self._softmaxes = StorageMarks(), StorageMarks(), StorageMarks()
+        for number, tensor in enumerate(dense_tensors(list(model_tensors))):
+            self._numbers.put(tensor, number)
 
-    def product(self, packet: Any, args: Any, gave: list[Tensor]) -> None:
-        """A matrix product: takes weights to values, and may make scores."""
+    def product(self, packet: Any, args: Any, outputs: list[Tensor]) -> None:
+        """Follow a matrix product: it may take weights to values, and it may make scores."""
         left, right = args[1:3] if packet in _ADDING else args[:2]
         for weights, values in ((left, right), (right, left)):
-            softmax: Softmax | None = self._weights.of(weights)
-            if softmax is not None and (softmax.bare_keys is None or self._holds(values, softmax.bare_keys)):
-                softmax.taken = True
-        made = Product(self._own.of(left), self._own.of(right), left.shape[max(left.dim() - 2, 0)], right.shape[-1])
-        for tensor in gave:
-            self._products.put(tensor, made)
+            softmax: Softmax | None = self._softmaxes.get(weights)
+            if softmax is not None and self._come_from(values, softmax.weights_as_keys):
+                softmax.is_attention = True
+        rows, columns = left.shape[max(left.dim() - 2, 0)], right.shape[-1]
+        product = Product(self._numbers.get(left), self._numbers.get(right), rows, columns)
+        for tensor in outputs:
+            self._products.put(tensor, product)
 
     def softmax(self, scores: Tensor, dim: int, *, trusted: bool) -> Softmax | str:
-        """What a softmax is: one that may be attention's, or why it is not.
+        """A candidate for attention, or why it is not one.
 
         Args:
-            scores: what it is of.
-            dim: over which dimension.
-            trusted: whatever its scores come from.
+            scores: input of the softmax.
+            dim: its dimension.
+            trusted: accept scores of any origin.
         """
-        made: Product | None = self._products.of(scores)
+        product: Product | None = self._products.get(scores)
         if dim % scores.dim() != scores.dim() - 1:
             return "it is not over the last dimension"
-        if made is None and not trusted:
+        if product is None and not trusted:
             return "its scores do not come from a matrix product"
-        return Softmax(None if made is None or trusted else made.weights_as_keys(scores))
+        return Softmax(None if product is None or trusted else product.weights_as_keys(scores))
 
     def follow(self, weights: Tensor, softmax: Softmax) -> None:
-        """Waits for what takes the result of a softmax."""
-        self._weights.put(weights, softmax)
+        """Wait for the operator that takes the result of a softmax."""
+        self._softmaxes.put(weights, softmax)
 
-    def pass_on(self, func: Any, packet: Any, given: list[Tensor], gave: list[Tensor]) -> None:
-        """Masks, scales, casts and dropout keep what a tensor is."""
+    def pass_on(self, func: Any, packet: Any, inputs: list[Tensor], outputs: list[Tensor]) -> None:
+        """Pass marks on through masks, scales, casts and dropout."""
         if packet not in _PASSING and torch.Tag.pointwise not in getattr(func, "tags", ()):
             return
-        for source in given:
-            for output in gave:
-                if _keeps(source, output, growing=packet in _GROWING):
+        for source in inputs:
+            for output in outputs:
+                if _has_elements_of(source, output, growing=packet in _GROWING):
                     self._pass(source, output)
-                if source.numel() == output.numel() and self._own.of(source) is not None and self._alone(source, given):
-                    self._own.put(output, self._own.of(source))
+                number = self._numbers.get(source)
+                if number is not None and source.numel() == output.numel() and self._is_only_weights(source, inputs):
+                    self._numbers.put(output, number)
 
     def _pass(self, source: Tensor, output: Tensor) -> None:
-        softmax, made = self._weights.of(source), self._products.of(source)
+        softmax, product = self._softmaxes.get(source), self._products.get(source)
         if softmax is not None:
-            self._weights.put(output, softmax)
-        if made is not None:
-            there: Product | None = self._products.of(output)
-            if there is None or there.right is not None:  # of two products the one with computed keys counts
-                self._products.put(output, made.copied(source, output))
+            self._softmaxes.put(output, softmax)
+        if product is not None:
+            earlier: Product | None = self._products.get(output)
+            if earlier is None or earlier.right is not None:  # of two products the one with computed keys counts
+                self._products.put(output, product.copied(source, output))
 
-    def _alone(self, source: Tensor, given: list[Tensor]) -> bool:
-        """Whether an operator changed only the model's own weights, e.g. divided them by their norm."""
+    def _is_only_weights(self, source: Tensor, inputs: list[Tensor]) -> bool:
+        """Whether an operator has only the model's weights as inputs, e.g. divides them by their norm."""
         size = source.untyped_storage().nbytes()
-        return all(t.untyped_storage().nbytes() < size or self._own.of(t) is not None for t in given)
+        return all(t.untyped_storage().nbytes() < size or self._numbers.get(t) is not None for t in inputs)
 
-    def _holds(self, values: Tensor, own: int) -> bool:
-        """Whether values are the model's weights `own`, or were projected from them."""
-        made: Product | None = self._products.of(values)
-        return self._own.of(values) == own or (made is not None and own in (made.left, made.right))
+    def _come_from(self, values: Tensor, number: int | None) -> bool:
+        """Whether values are the model's weights of this number, or were projected from them; None allows any."""
+        if number is None:
+            return True
+        product: Product | None = self._products.get(values)
+        return self._numbers.get(values) == number or (product is not None and number in (product.left, product.right))
 
 
-def tensors_of(values: Any) -> list[Tensor]:
+def dense_tensors(values: Any) -> list[Tensor]:
     """The dense tensors in any nesting that have a storage."""
     return [
         t
@@ -182,8 +186,8 @@ def tensors_of(values: Any) -> list[Tensor]:
     ]
 
 
-def _keeps(source: Tensor, output: Tensor, *, growing: bool) -> bool:
-    """Whether an output still holds its input's elements: as many, or more through broadcasting."""
+def _has_elements_of(source: Tensor, output: Tensor, *, growing: bool) -> bool:
+    """Whether an output still has its input's elements: as many, or more through broadcasting."""
     if not output.is_floating_point() or not output.numel() >= source.numel() > 0 or not source.dim():
         return False
     return growing or output.shape[-1] == source.shape[-1]

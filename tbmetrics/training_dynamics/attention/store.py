@@ -1,4 +1,4 @@
-"""The maps of a few epochs on the host, within a byte budget, and the numbers that are recorded of each."""
+"""The maps of a few epochs on the host, within a byte budget, and the statistics that are recorded of each map."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 from tbmetrics.records import COLLAPSED_HEADS_TAG, Record, Scalar, Text, dynamics_tag, tag_part
 from tbmetrics.records.history import to_jsonable
 from tbmetrics.tracking.patterns import matches
-from tbmetrics.training_dynamics.attention import statistics as statistics
 
 if TYPE_CHECKING:
-    from tbmetrics.training_dynamics.attention.weights import Kept
+    from tbmetrics.training_dynamics.attention.weights import AttentionSample
 
 Array: TypeAlias = NDArray[Any]
+FloatArray: TypeAlias = NDArray[np.floating]
 
-EPOCHS_KEPT = 12  # of maps, evenly spread; the latest always
+EPOCHS_KEPT = 12  # with maps, evenly spread; the latest always
+COLLAPSED_ENTROPY = 0.05  # of the largest possible; a head below looks at one key
 _NUMBERS_LISTED = 1_000_000  # of raw maps in `as_json`
 _NONE_COLLAPSED = "No head looks at a single key."
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMap:
-    """A map on the host: `Kept` as numpy."""
+    """A map on the host: an `AttentionSample` as numpy."""
 
     weights: Array  # (samples, heads, queries, keys)
     mean: Array  # (samples, keys)
@@ -38,10 +39,10 @@ class StoredMap:
     batch: int
 
     @classmethod
-    def of(cls, kept: Kept) -> StoredMap:
-        """The map on the host; waits for it."""
-        weights, mean, rows = (t.cpu().numpy() for t in (kept.weights, kept.mean, kept.rows))
-        return cls(weights, mean, rows, kept.row_step, kept.steps, kept.tokens, kept.batch)
+    def from_sample(cls, sample: AttentionSample) -> StoredMap:
+        """Copy a map to the host; waits for it."""
+        weights, mean, rows = (t.cpu().numpy() for t in (sample.weights, sample.mean, sample.rows))
+        return cls(weights, mean, rows, sample.row_step, sample.steps, sample.tokens, sample.batch)
 
     @property
     def size(self) -> int:
@@ -54,12 +55,12 @@ class StoredMap:
         return self.rows.shape[1:] == self.tokens
 
     def row(self, sample: int, query: int | None) -> Array:
-        """What one query looks at, of all keys, heads averaged; the mean of all queries for None."""
-        found: Array = self.mean[sample] if query is None else self.rows[sample, query // self.row_step]
-        return found
+        """Attention of one query on all keys, heads averaged; None = the mean of all queries."""
+        row: Array = self.mean[sample] if query is None else self.rows[sample, query // self.row_step]
+        return row
 
     def has_row(self, query: int) -> bool:
-        """Whether the row of a query is among those that are kept."""
+        """Whether `rows` holds the row of a query."""
         return query % self.row_step == 0 and query // self.row_step < self.rows.shape[1]
 
 
@@ -68,10 +69,10 @@ Maps: TypeAlias = dict[str, dict[int, StoredMap]]
 
 
 class MapStore:
-    """The maps of at most 12 epochs, fewer where they take more than `max_bytes`; first and latest stay.
+    """The maps of at most 12 epochs, fewer if they exceed `max_bytes`; the first and latest stay.
 
     Args:
-        max_bytes: of all maps together, unless two epochs alone take more.
+        max_bytes: of all maps together, unless two epochs alone exceed it.
         key_groups: group of each key by pattern of modules.
 
     Attributes:
@@ -85,45 +86,46 @@ class MapStore:
         self._max_bytes, self._key_groups = max_bytes, key_groups
         self._statistics: dict[str, list[tuple[int, Array, Array]]] = {}
         self._collapsed: dict[str, list[int]] = {}
-        self._said = _NONE_COLLAPSED
+        self._last_text = _NONE_COLLAPSED
 
     def put(self, epoch: int, batch: int | None, module: str, stored: StoredMap) -> None:
-        """Keeps the map of a module in an epoch; one that was there is replaced."""
+        """Store the map of a module in an epoch, in the place of an earlier one."""
         self.maps.setdefault(module, {})[epoch] = stored
         entry = {"epoch": epoch, "batch": batch, "module": module, "attention": torch.from_numpy(stored.weights)}
         self.attention_maps = [m for m in self.attention_maps if (m["epoch"], m["module"]) != (epoch, module)]
         self.attention_maps.append(entry)
 
     def state(self) -> dict[str, Any]:
-        """Everything held as plain containers and arrays, for `restore`."""
+        """Maps and statistics as plain containers and arrays, for `restore`."""
         batches = [(m["epoch"], m["batch"], m["module"]) for m in self.attention_maps]
         return {
             "maps": {
                 module: {
-                    epoch: {f.name: getattr(stored, f.name) for f in fields(stored)} for epoch, stored in kept.items()
+                    epoch: {f.name: getattr(stored, f.name) for f in fields(stored)}
+                    for epoch, stored in by_epoch.items()
                 }
-                for module, kept in self.maps.items()
+                for module, by_epoch in self.maps.items()
             },
             "batches": batches,
             "statistics": {module: list(rows) for module, rows in self._statistics.items()},
             "collapsed": {module: list(heads) for module, heads in self._collapsed.items()},
-            "said": self._said,
+            "said": self._last_text,
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Takes what `state` gave."""
+        """Restore what `state` returned."""
         self.maps, self.attention_maps = {}, []
         for epoch, batch, module in state["batches"]:
             self.put(epoch, batch, module, StoredMap(**state["maps"][module][epoch]))
         self._statistics = {module: [tuple(row) for row in rows] for module, rows in state["statistics"].items()}
-        self._collapsed, self._said = dict(state["collapsed"]), state["said"]
+        self._collapsed, self._last_text = dict(state["collapsed"]), state["said"]
 
     def thin(self) -> None:
-        """Keeps few epochs, within the bytes: the one whose neighbours are closest goes; first and latest stay."""
+        """Drop epochs beyond the limits, those with the closest neighbours first; the first and latest stay."""
         epochs = sorted({epoch for by_epoch in self.maps.values() for epoch in by_epoch})
         while len(epochs) > 2 and (len(epochs) > EPOCHS_KEPT or self._size() > self._max_bytes):
             gaps = {e: epochs[i + 1] - epochs[i - 1] for i, e in enumerate(epochs) if 0 < i < len(epochs) - 1}
-            dropped = min(gaps, key=lambda e: (gaps[e], e))
+            dropped = min(gaps, key=gaps.__getitem__)  # of several the earliest
             epochs.remove(dropped)
             self.attention_maps = [m for m in self.attention_maps if m["epoch"] != dropped]
             for by_epoch in self.maps.values():
@@ -134,28 +136,29 @@ class MapStore:
         return sum(stored.size for by_epoch in self.maps.values() for stored in by_epoch.values())
 
     def scalars(self, epoch: int, module: str, stored: StoredMap) -> Iterator[Record]:
-        """How spread out each head is, and where the mass goes."""
-        entropies, needed = statistics.entropy(stored.weights), statistics.sparsity(stored.weights)
-        kept = self._statistics.setdefault(module, [])
-        kept[:] = [row for row in kept if row[0] != epoch] + [(epoch, entropies, needed)]
-        for quantity, of_heads in (("attention_entropy", entropies), ("attention_keys_for_90_percent", needed)):
+        """How spread out each head is, and where its mass goes."""
+        entropies, shares = entropy(stored.weights), sparsity(stored.weights)
+        earlier = [row for row in self._statistics.get(module, ()) if row[0] != epoch]
+        self._statistics[module] = [*earlier, (epoch, entropies, shares)]
+        for quantity, by_head in (("attention_entropy", entropies), ("attention_keys_for_90_percent", shares)):
             tag = dynamics_tag(quantity, module)
-            yield Scalar(tag, float(of_heads[~np.isnan(of_heads)].mean()) if not np.isnan(of_heads).all() else np.nan)
-            yield from (Scalar(f"{tag}/head_{head}", float(value)) for head, value in enumerate(of_heads))
-        collapsed = np.flatnonzero(entropies < statistics.COLLAPSED_ENTROPY).tolist()
+            known = by_head[~np.isnan(by_head)]
+            yield Scalar(tag, float(known.mean()) if known.size else np.nan)
+            yield from (Scalar(f"{tag}/head_{head}", float(value)) for head, value in enumerate(by_head))
+        collapsed = np.flatnonzero(entropies < COLLAPSED_ENTROPY).tolist()
         self._collapsed[module] = collapsed
         yield Scalar(dynamics_tag("attention_collapsed_heads", module), float(len(collapsed)))
-        groups = of_module(self._key_groups, module)
+        groups = for_module(self._key_groups, module)
         if groups and len(groups) == stored.tokens[1]:
-            for group, mass in statistics.mass_by_group(stored.mean, groups).items():
+            for group, mass in mass_by_group(stored.mean, groups).items():
                 yield Scalar(f"{dynamics_tag('attention_mass', module)}/{tag_part(group)}", mass)
 
     def collapses(self) -> Iterator[Record]:
-        """The names of the heads that look at one key only, where there are any or were any."""
+        """The names of the heads that look at a single key, if they have changed."""
         lines = [f"- `{name}`: {', '.join(map(str, heads))}" for name, heads in self._collapsed.items() if heads]
         text = "Heads that look at a single key:\n\n" + "\n".join(lines) if lines else _NONE_COLLAPSED
-        if text != self._said:
-            self._said = text
+        if text != self._last_text:
+            self._last_text = text
             yield Text(COLLAPSED_HEADS_TAG, text)
 
     def entropies(self) -> dict[str, tuple[list[int], Array]]:
@@ -166,27 +169,71 @@ class MapStore:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """Maps and statistics as plain values; of the maps the latest, up to a million numbers."""
-        listed, left = [], _NUMBERS_LISTED
+        """Maps and statistics as plain values; of the maps, the latest up to a million numbers."""
+        listed, room = [], _NUMBERS_LISTED
         for entry in reversed(self.attention_maps):
-            left -= entry["attention"].numel()
-            if left < 0:
+            room -= entry["attention"].numel()
+            if room < 0:
                 break
             listed.append({**entry, "attention": entry["attention"].numpy()})
-        of_modules = {
+        statistics = {
             module: {
                 "epochs": [epoch for epoch, _, _ in rows],
-                "entropy": [entropy for _, entropy, _ in rows],
-                "keys_for_90_percent": [needed for _, _, needed in rows],
+                "entropy": [entropies for _, entropies, _ in rows],
+                "keys_for_90_percent": [shares for _, _, shares in rows],
                 "collapsed_heads": self._collapsed[module],
             }
             for module, rows in self._statistics.items()
         }
-        found: dict[str, Any] = to_jsonable({"maps": listed, "statistics": of_modules})
-        return found
+        metrics: dict[str, Any] = to_jsonable({"maps": listed, "statistics": statistics})
+        return metrics
 
 
-def of_module(by_pattern: Mapping[str, Sequence[str]], module: str) -> Sequence[str]:
-    """The names given for `module`, by the first pattern that fits; none where no pattern does."""
+def for_module(by_pattern: Mapping[str, Sequence[str]], module: str) -> Sequence[str]:
+    """The names for `module`, by the first pattern that matches; empty if none does."""
     plain = module.partition("#")[0]
     return next((names for pattern, names in by_pattern.items() if matches(plain, [pattern])), ())
+
+
+def entropy(weights: FloatArray) -> FloatArray:
+    """Normalised entropy by head, shape (heads,): 0 = every query looks at one key, 1 = at all visible keys alike.
+
+    A key is visible to a query if any head or sample gives it weight, so that causal masks are respected.
+
+    Args:
+        weights: (samples, heads, queries, keys), rows that do not sum to 1 (cut, or of padding) are scaled to.
+    """
+    total = weights.sum(axis=-1, keepdims=True, dtype=np.float64)
+    p = np.divide(weights, total, out=np.zeros(weights.shape), where=total > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        nats = -np.where(p > 0, p * np.log(p), 0.0).sum(axis=-1)
+    visible = (weights > 0).any(axis=(0, 1)).sum(axis=-1)
+    return _mean_where(np.abs(nats) / np.log(np.maximum(visible, 2)), total[..., 0] > 0)
+
+
+def sparsity(weights: FloatArray, share: float = 0.9) -> FloatArray:
+    """The smallest share of the keys that holds `share` of a query's mass; mean over queries, shape (heads,)."""
+    ordered = np.sort(weights.astype(np.float64), axis=-1)[..., ::-1]
+    total = ordered.sum(axis=-1, keepdims=True)
+    reached = np.cumsum(ordered, axis=-1) >= share * total
+    shares = (reached.argmax(axis=-1) + 1) / weights.shape[-1]
+    return _mean_where(shares, total[..., 0] > 0)
+
+
+def mass_by_group(mean: FloatArray, groups: Sequence[str]) -> Mapping[str, float]:
+    """Mean share of attention that goes to the keys of each group.
+
+    Args:
+        mean: (samples, keys): the mean over heads and queries.
+        groups: group of each key.
+    """
+    named = np.asarray(groups)
+    return {group: float(mean[..., named == group].sum(axis=-1).mean()) for group in dict.fromkeys(groups)}
+
+
+def _mean_where(values: FloatArray, where: NDArray[np.bool_]) -> FloatArray:
+    """Mean over samples and queries of (samples, heads, queries), by head; NaN if there are none."""
+    count = where.sum(axis=(0, 2))
+    total = np.where(where, values, 0).sum(axis=(0, 2))
+    means: FloatArray = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
+    return means

@@ -1,13 +1,17 @@
-"""Recomputes attention weights from what a fused kernel was given, softmax(QKᵀ · scale + mask), and cuts them small."""
+"""Attention weights as fused operators compute them, softmax(QKᵀ · scale + mask), recomputed and cut to bounds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+aten = torch.ops.aten
 
 ROWS_AT_ONCE = 128  # query rows: bounds the memory of the recomputation
 _FEWEST_TOKENS, _FEW_TOKENS = 16, 64
@@ -15,12 +19,12 @@ _FEWEST_TOKENS, _FEW_TOKENS = 16, 64
 
 @dataclass(slots=True)
 class Bounds:
-    """How much of a map is kept; narrowed where a pass would exceed its bytes.
+    """How much of a map is kept; narrowed if a pass would exceed its bytes.
 
     Attributes:
         max_samples: first samples of the batch.
-        max_tokens: of queries and of keys; of more, every 2nd, 4th, 8th, … is kept, the first always.
-        rows_bytes: so much may a map's `rows`, which have every key, take.
+        max_tokens: of queries and of keys; of more, every 2nd, 4th, 8th, … is kept, starting with the first.
+        rows_bytes: limit for a map's `rows`, which have every key.
     """
 
     max_samples: int
@@ -28,19 +32,19 @@ class Bounds:
     rows_bytes: int = 2**20
 
     def step(self, tokens: int) -> int:
-        """Every how many tokens one is kept: the smallest power of two that keeps at most `max_tokens`."""
+        """The smallest power of two so that every `step`-th token is at most `max_tokens`."""
         step = 1
         while -(-tokens // step) > self.max_tokens:
             step *= 2
         return step
 
     def row_step(self, tokens: tuple[int, int], batch: int) -> int:
-        """Every how many queries one is computed: all, where their rows take few bytes, else those that are kept."""
+        """Step between the queries that are computed: 1 if all rows take few bytes, else as in `step`."""
         rows = min(batch, self.max_samples) * tokens[0] * tokens[1] * 4
         return 1 if rows <= self.rows_bytes else self.step(tokens[0])
 
     def narrow(self) -> bool:
-        """Keeps less from here on: coarser maps first, then fewer samples; False where there is no less."""
+        """Keep less from now on: coarser maps first, then fewer samples; False if it is the least already."""
         self.rows_bytes //= 2
         if self.max_tokens > _FEW_TOKENS or (self.max_samples == 1 and self.max_tokens > _FEWEST_TOKENS):
             self.max_tokens = max(self.max_tokens // 2, _FEWEST_TOKENS)
@@ -52,16 +56,16 @@ class Bounds:
 
 
 @dataclass(slots=True)
-class Kept:
-    """What is kept of one map, float32 on its device.
+class AttentionSample:
+    """One map, cut to bounds, float32 on its device.
 
     Attributes:
         weights: (samples, heads, queries, keys), cut to the bounds.
         mean: (samples, keys), every key: the mean over heads and queries.
-        rows: (samples, rows, keys), every key: the mean over heads of every `row_step`-th query; where that is too
-            much, of the first query alone.
+        rows: (samples, rows, keys), every key: the mean over heads of every `row_step`-th query, or of the first query
+            alone if that exceeds the bounds.
         row_step: see `rows`.
-        steps: every how many queries and keys one is in `weights`.
+        steps: steps between the queries, and between the keys, in `weights`.
         tokens: queries and keys before the cut.
         batch: first dimension before the cut: samples, or samples times windows.
     """
@@ -80,7 +84,7 @@ class Kept:
         return _size(self.weights) + _size(self.mean) + _size(self.rows)
 
     def cut(self, bounds: Bounds) -> None:
-        """Cuts further, to bounds that were narrowed."""
+        """Cut further, to bounds that were narrowed."""
         samples = bounds.max_samples
         steps = (bounds.step(self.tokens[0]), bounds.step(self.tokens[1]))
         if samples < len(self.weights) or steps != self.steps:
@@ -91,38 +95,38 @@ class Kept:
             self.rows, self.row_step = self.rows[:, :1].clone(), self.tokens[0]
 
 
-def keep(chunks: Iterable[Tensor], tokens: tuple[int, int], batch: int, bounds: Bounds) -> Kept:
-    """Cuts a map to the bounds.
+def _cut_sample(chunks: Iterable[Tensor], tokens: tuple[int, int], batch: int, bounds: Bounds) -> AttentionSample:
+    """Cut a map to the bounds.
 
     Args:
         chunks: of (samples, heads, some queries, all keys), in order; together every `row_step`-th query.
         tokens: queries and keys of the whole map.
         batch: first dimension of the whole map.
-        bounds: what is kept.
+        bounds: what to keep.
     """
     steps, row_step = (bounds.step(tokens[0]), bounds.step(tokens[1])), bounds.row_step(tokens, batch)
-    every = steps[0] // row_step
+    stride = steps[0] // row_step
     weights, rows, done = [], [], 0
     for chunk in chunks:
-        weights.append(chunk[:, :, -done % every :: every, :: steps[1]].float())
+        weights.append(chunk[:, :, -done % stride :: stride, :: steps[1]].float())
         rows.append(chunk.mean(dim=1, dtype=torch.float32))
         done += chunk.shape[2]
-    whole = torch.cat(rows, dim=1)
-    mean = whole.mean(dim=1)
-    if _size(whole) > bounds.rows_bytes:
-        whole, row_step = whole[:, :1].clone(), tokens[0]
-    return Kept(torch.cat(weights, dim=2), mean, whole, row_step, steps, tokens, batch)
+    all_rows = torch.cat(rows, dim=1)
+    mean = all_rows.mean(dim=1)
+    if _size(all_rows) > bounds.rows_bytes:
+        all_rows, row_step = all_rows[:, :1].clone(), tokens[0]
+    return AttentionSample(torch.cat(weights, dim=2), mean, all_rows, row_step, steps, tokens, batch)
 
 
 def _size(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 
 
-def keep_explicit(weights: Tensor, bounds: Bounds) -> Kept:
-    """Cuts weights that a model computed itself, (samples, heads, queries, keys), into memory of their own."""
+def explicit_sample(weights: Tensor, bounds: Bounds) -> AttentionSample:
+    """Cut weights that a model computed itself, (samples, heads, queries, keys), into separate memory."""
     batch, _, queries, keys = weights.shape
-    kept = weights.detach()[: bounds.max_samples, :, :: bounds.row_step((queries, keys), batch)]
-    return keep([kept], (queries, keys), batch, bounds)
+    rows = weights.detach()[: bounds.max_samples, :, :: bounds.row_step((queries, keys), batch)]
+    return _cut_sample([rows], (queries, keys), batch, bounds)
 
 
 def attention_weights(
@@ -134,19 +138,19 @@ def attention_weights(
     is_causal: bool = False,
     scale: float | None = None,
     modify: Callable[[Tensor, Tensor], Tensor] | None = None,
-) -> Kept:
+) -> AttentionSample:
     """Weights of scaled dot-product attention before dropout, in float32.
 
     Args:
         query: (batch, heads, queries, width).
         key: (batch, heads or groups of heads, keys, width).
-        bounds: what is kept.
-        mask: added to the scores where float, False = left out where bool; broadcast against the scores.
+        bounds: what to keep.
+        mask: float is added to the scores, bool leaves keys out where it is False; broadcast against the scores.
         is_causal: query i sees keys up to i.
         scale: of the scores; None = 1 / √width.
         modify: of a chunk of scores and its query positions, before the softmax.
 
-    A row that sees no key is zero, as in PyTorch's safe softmax.
+    A query that sees no key has a row of zeros, as in PyTorch's safe softmax.
     """
     batch, queries = query.shape[0], query.shape[2]
     query, key = query[: bounds.max_samples].float(), key[: bounds.max_samples].float()
@@ -158,19 +162,20 @@ def attention_weights(
         mask = mask.expand(*mask.shape[:-2], queries, keys)
         mask = mask[: bounds.max_samples] if mask.dim() == 4 and mask.shape[0] > 1 else mask
 
-    def chunk(at: Tensor) -> Tensor:
-        scores = query.index_select(2, at) @ key.transpose(-1, -2) * scale
+    def chunk(positions: Tensor) -> Tensor:
+        scores = query.index_select(2, positions) @ key.transpose(-1, -2) * scale
         if mask is not None:
-            part = mask.index_select(mask.dim() - 2, at)
-            scores = scores.masked_fill(~part, -torch.inf) if part.dtype == torch.bool else scores + part.float()
+            rows = mask.index_select(mask.dim() - 2, positions)
+            scores = scores.masked_fill(~rows, -torch.inf) if rows.dtype == torch.bool else scores + rows.float()
         if is_causal:
-            scores = scores.masked_fill(torch.arange(keys, device=at.device) > at[:, None], -torch.inf)
+            later = torch.arange(keys, device=positions.device) > positions[:, None]
+            scores = scores.masked_fill(later, -torch.inf)
         if modify is not None:
-            scores = modify(scores, at)
+            scores = modify(scores, positions)
         return torch.softmax(scores, dim=-1).nan_to_num(0.0)
 
-    rows = torch.arange(0, queries, bounds.row_step((queries, keys), batch), device=query.device)
-    return keep(map(chunk, rows.split(ROWS_AT_ONCE)), (queries, keys), batch, bounds)
+    computed = torch.arange(0, queries, bounds.row_step((queries, keys), batch), device=query.device)
+    return _cut_sample(map(chunk, computed.split(ROWS_AT_ONCE)), (queries, keys), batch, bounds)
 
 
 def encoder_weights(
@@ -182,16 +187,16 @@ def encoder_weights(
     mask_type: int | None,
     bounds: Bounds,
     norm: Callable[[Tensor], Tensor] | None = None,
-) -> Kept:
+) -> AttentionSample:
     """Weights of self-attention in PyTorch's inference fast path, from the layer's input.
 
     Args:
         source: (batch, tokens, width), or nested.
         num_heads: heads.
         in_weight, in_bias: of the joint projection to queries, keys and values.
-        mask: True = left out, as the fast path takes it.
+        mask: True = left out, as in the fast path.
         mask_type: 0 = (tokens, tokens), 1 = (batch, tokens), 2 = (batch, heads, tokens, tokens).
-        bounds: what is kept.
+        bounds: what to keep.
         norm: applied to the input first.
     """
     left_out = None
@@ -207,6 +212,90 @@ def encoder_weights(
         source = norm(source)
     projected = F.linear(source, in_weight[: 2 * width], None if in_bias is None else in_bias[: 2 * width])
     query, key = projected.reshape(len(source), tokens, 2, num_heads, width // num_heads).permute(2, 0, 3, 1, 4)
-    kept = attention_weights(query, key, bounds, mask=None if left_out is None else ~left_out)
-    kept.batch = batch  # only the first samples were projected
-    return kept
+    sample = attention_weights(query, key, bounds, mask=None if left_out is None else ~left_out)
+    sample.batch = batch  # only the first samples were projected
+    return sample
+
+
+_FLEX = "flex_attention"
+_HINTS = ("attention", "attn")
+_HARMLESS = ("backward", "fused_sdp_choice", "philox", "mask")
+
+Handler = Callable[[Bounds, Any, Any], AttentionSample]
+
+
+def handler_of(packet: Any) -> Handler | None:
+    """The function that recomputes the weights of an operator; None if it is not a known fused attention."""
+    return _flex if getattr(packet, "__name__", "") == _FLEX else _FUSED.get(packet)
+
+
+def unknown_kernel(packet: Any) -> str | None:
+    """The name of an operator that is attention by its name, but whose weights cannot be recomputed here."""
+    name = str(getattr(packet, "_qualified_op_name", getattr(packet, "__name__", packet)))
+    lower = name.lower()
+    return name if any(h in lower for h in _HINTS) and not any(h in lower for h in _HARMLESS) else None
+
+
+def _argument(args: Any, kwargs: Any, position: int | None, name: str, default: Any = None) -> Any:
+    if name in kwargs:
+        return kwargs[name]
+    return args[position] if position is not None and len(args) > position else default
+
+
+def _sdpa(
+    bounds: Bounds, args: Any, kwargs: Any, *, mask: tuple[int | None, str] | None, is_causal: int
+) -> AttentionSample:
+    return attention_weights(
+        args[0],
+        args[1],
+        bounds,
+        mask=_argument(args, kwargs, *mask) if mask is not None else None,
+        is_causal=bool(_argument(args, kwargs, is_causal, "is_causal", False)),
+        scale=kwargs.get("scale"),
+    )
+
+
+def _multi_head(bounds: Bounds, args: Any, kwargs: Any) -> AttentionSample:
+    source, heads, in_weight, in_bias = args[0], args[4], args[5], args[6]
+    mask, kind = _argument(args, kwargs, 9, "mask"), _argument(args, kwargs, 12, "mask_type")
+    return encoder_weights(source, heads, in_weight, in_bias, mask, kind, bounds)
+
+
+def _encoder_layer(bounds: Bounds, args: Any, kwargs: Any) -> AttentionSample:
+    source, width, heads, in_weight, in_bias = args[:5]
+    norm_first, eps, norm_weight, norm_bias = args[8], args[9], args[10], args[11]
+    mask, kind = _argument(args, kwargs, 18, "mask"), _argument(args, kwargs, 19, "mask_type")
+    norm: Callable[[Tensor], Tensor] | None = None
+    if norm_first:
+        norm = partial(F.layer_norm, normalized_shape=(width,), weight=norm_weight, bias=norm_bias, eps=eps)
+    return encoder_weights(source, heads, in_weight, in_bias, mask, kind, bounds, norm)
+
+
+def _flex(bounds: Bounds, args: Any, kwargs: Any) -> AttentionSample:
+    query, key, _, score_mod, block_mask, scale = args[:6]
+    mask_mod = block_mask[-1]
+    extra_score, extra_mask = (args[7] if len(args) > 7 else ()), (args[8] if len(args) > 8 else ())
+    batch, heads, keys = min(query.shape[0], bounds.max_samples), query.shape[1], key.shape[2]
+
+    def modify(scores: Tensor, positions: Tensor) -> Tensor:
+        b = torch.arange(batch, device=positions.device)[:, None, None, None]
+        h = torch.arange(heads, device=positions.device)[None, :, None, None]
+        k = torch.arange(keys, device=positions.device)[None, None, None, :]
+        q = positions[None, None, :, None]
+        changed = score_mod(scores, b, h, q, k, *extra_score)
+        visible = mask_mod(b, h, q, k, *extra_mask)
+        return changed.masked_fill(~visible.expand(changed.shape), -torch.inf)
+
+    return attention_weights(query, key, bounds, scale=scale, modify=modify)
+
+
+_FUSED: dict[Any, Handler] = {
+    aten._scaled_dot_product_flash_attention: partial(_sdpa, mask=None, is_causal=4),
+    aten._scaled_dot_product_flash_attention_for_cpu: partial(_sdpa, mask=(None, "attn_mask"), is_causal=4),
+    aten._scaled_dot_product_efficient_attention: partial(_sdpa, mask=(3, "attn_bias"), is_causal=6),
+    aten._scaled_dot_product_cudnn_attention: partial(_sdpa, mask=(3, "attn_bias"), is_causal=6),
+    aten._scaled_dot_product_fused_attention_overrideable: partial(_sdpa, mask=(3, "attn_bias"), is_causal=5),
+    aten._scaled_dot_product_attention_math_for_mps: partial(_sdpa, mask=(3, "attn_mask"), is_causal=5),
+    aten._native_multi_head_attention: _multi_head,
+    aten._transformer_encoder_layer_fwd: _encoder_layer,
+}

@@ -1,10 +1,11 @@
-"""What modules put out in sampled forward passes: zeros, dead units, saturation, and where values stop being finite."""
+"""Outputs of modules in sampled forward passes: zeros, dead units, saturation, and where values stop being finite."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from tbmetrics.tracking.hooks import Hook
 from tbmetrics.tracking.host_copies import HostCopy
-from tbmetrics.tracking.patterns import chosen, plain_name
+from tbmetrics.tracking.patterns import choose, plain_name
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
 
 #: Lower and upper bound of the outputs of activations that saturate.
@@ -45,11 +46,11 @@ _SATURATED = 0.01  # share of the range next to a bound
 
 @dataclass(slots=True)
 class ForwardSample:
-    """What one forward pass showed, on its way to the host.
+    """Measurements of one forward pass, on their way to the host.
 
     Attributes:
         order: names of the modules in the order in which they finished; "" is the model's input.
-        finite: sum of each of these outputs; NaN or infinite where the output holds such a value.
+        finite: sum of each of these outputs; NaN or infinite if the output holds such a value.
         modules: names of the watched activations.
         shares: float32 of shape (modules, 4), the columns of `records.ACTIVATION_COLUMNS`.
         histograms: by module.
@@ -61,7 +62,7 @@ class ForwardSample:
     shares: HostCopy | None = None
     histograms: dict[str, TensorStatistics] = field(default_factory=dict)
 
-    def checked(self) -> tuple[list[str], list[bool]]:
+    def finite_outputs(self) -> tuple[list[str], list[bool]]:
         """(modules in the order of their outputs, whether each was finite); waits for the values."""
         if self.finite is None:
             return [], []
@@ -75,52 +76,51 @@ class ForwardWatch:
     unsampled steps run as if there were none. A compiled model is not watched: its modules' hooks would not run.
 
     Args:
-        model: what is watched.
+        model: the model to watch.
         activations: True = every activation module (ReLU, GELU, sigmoid, …), patterns of module names, or False.
-        wants: asked at each training pass; (whether outputs are checked for being finite, whether they are measured).
-        done: called with each finished sample.
-        guard: runs what the hooks do.
+        wanted: called at each training pass: (whether to check outputs for being finite, whether to measure them).
+        on_sample: called with each finished sample.
+        guard: runs the actions of hooks.
 
     Attributes:
         names: of the watched activations, in the order of `named_modules`.
 
     Raises:
-        InputError: a pattern that fits no module.
+        InputError: a pattern matches no module.
     """
 
     def __init__(
         self,
         model: nn.Module,
         activations: bool | Sequence[str],
-        wants: Callable[[], tuple[bool, bool]],
-        done: Callable[[ForwardSample], None],
+        wanted: Callable[[], tuple[bool, bool]],
+        on_sample: Callable[[ForwardSample], None],
         guard: Callable[..., Any],
     ) -> None:
-        self._model, self._wants, self._done, self._guard = model, wants, done, guard
+        self._model, self._guard = model, guard
+        self._wanted, self._on_sample = wanted, on_sample
         self._modules = {plain_name(name): module for name, module in model.named_modules() if plain_name(name)}
-        self.names = self._watched(activations)
+        self.names = self._choose(activations)
         self._root: list[Any] = []
         self._inner: list[Any] = []
         self._sample: ForwardSample | None = None
         self._sums: list[Tensor] = []
         self._rows: dict[str, Tensor] = {}
 
-    def _watched(self, activations: bool | Sequence[str]) -> list[str]:
+    def _choose(self, activations: bool | Sequence[str]) -> list[str]:
         if isinstance(activations, bool):
             return [n for n, m in self._modules.items() if activations and isinstance(m, _ACTIVATIONS)]
-        return chosen(list(self._modules), activations, None, "module")
+        return choose(list(self._modules), activations, None, "module")
 
     def attach(self) -> None:
-        """Sets the hooks on the model."""
-        begin = Hook(lambda module, args: self._guard(self._begin, module, args))
-        end = Hook(lambda module, args, output: self._guard(self._end, module))
+        """Set the hooks on the model."""
         self._root = [
-            self._model.register_forward_pre_hook(begin),
-            self._model.register_forward_hook(end, always_call=True),
+            self._model.register_forward_pre_hook(Hook(partial(self._guard, self._begin))),
+            self._model.register_forward_hook(Hook(partial(self._guard, self._end)), always_call=True),
         ]
 
     def detach(self) -> None:
-        """Removes every hook; idempotent."""
+        """Remove every hook; idempotent."""
         self._remove(self._root)
         self._remove(self._inner)
 
@@ -135,25 +135,24 @@ class ForwardWatch:
         self._sample = None
         if module is not self._model or not module.training or not torch.is_grad_enabled():
             return
-        check, statistics = self._wants()
+        check, statistics = self._wanted()
         if not (check or statistics):
             return
         self._sample, self._sums, self._rows = ForwardSample(), [], {}
         if check:
             self._check("", args)
-        for name, part in self._modules.items():
-            watched = statistics and name in self.names
-            if watched or (check and not any(True for _ in part.children())):
-                self._inner.append(part.register_forward_hook(self._inner_hook(name, part, check, watched)))
+        for name, submodule in self._modules.items():
+            measured = statistics and name in self.names
+            if measured or (check and next(submodule.children(), None) is None):
+                hook = Hook(partial(self._guard, self._look, name, check, measured))
+                self._inner.append(submodule.register_forward_hook(hook))
 
-    def _inner_hook(self, name: str, part: nn.Module, check: bool, watched: bool) -> Hook:
-        def look(_: nn.Module, __: Any, output: Any) -> None:
-            if check:
-                self._check(name, output)
-            if watched:
-                self._measure(name, part, output)
-
-        return Hook(lambda *args: self._guard(look, *args))
+    def _look(self, name: str, check: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
+        """Hook of one module in a sampled pass."""
+        if check:
+            self._check(name, output)
+        if measured:
+            self._measure(name, module, output)
 
     def _check(self, name: str, output: Any) -> None:
         for tensor in _float_tensors(output):
@@ -162,14 +161,14 @@ class ForwardWatch:
                 # The cheapest pass there is; NaN and infinity both come through a sum.
                 self._sums.append(tensor.detach().sum(dtype=torch.float32))
 
-    def _measure(self, name: str, part: nn.Module, output: Any) -> None:
+    def _measure(self, name: str, module: nn.Module, output: Any) -> None:
         tensor = next(_float_tensors(output), None)
         if tensor is None or not tensor.numel() or self._sample is None:
             return
-        self._rows[name] = shares(tensor.detach(), _BOUNDS.get(type(part)))
+        self._rows[name] = shares(tensor.detach(), _BOUNDS.get(type(module)))
         self._sample.histograms[name] = measure(tensor)
 
-    def _end(self, module: nn.Module) -> None:
+    def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         if module is not self._model or self._sample is None:
             return
         self._remove(self._inner)
@@ -180,7 +179,7 @@ class ForwardWatch:
             sample.modules = list(self._rows)
             sample.shares = HostCopy(_stacked(list(self._rows.values())))
         self._sums, self._rows = [], {}
-        self._done(sample)
+        self._on_sample(sample)
 
 
 def shares(output: Tensor, bounds: tuple[float, float] | None) -> Tensor:
@@ -216,6 +215,6 @@ def _float_tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _stacked(values: Sequence[Tensor]) -> Tensor:
-    """Values of a model spread over devices meet on the first one."""
+    """Values from all devices of a model, stacked on the first one."""
     first = values[0].device
     return torch.stack([value.to(first, non_blocking=True) for value in values])

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tbmetrics.records import Histogram
 
-SUB_BITS = 2  # mantissa bits kept: 2**2 buckets an octave
+SUB_BITS = 2  # mantissa bits in a bucket number: 2**2 buckets an octave
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +28,20 @@ class _Layout:
 
     integer: torch.dtype
     exponent_bits: int
-    mantissa_bits: int
-
-    @property
-    def shift(self) -> int:
-        return self.mantissa_bits - SUB_BITS
+    shift: int  # to the right, so that `SUB_BITS` mantissa bits are left
 
     @property
     def half(self) -> int:
         """Buckets of one sign."""
         return 1 << (self.exponent_bits + SUB_BITS)
 
-    @property
-    def buckets(self) -> int:
-        return 2 * self.half
-
 
 _LAYOUTS = {
-    torch.float64: _Layout(torch.int64, 11, 52),
-    torch.float32: _Layout(torch.int32, 8, 23),
-    torch.bfloat16: _Layout(torch.int16, 8, 7),
-    torch.float16: _Layout(torch.int16, 5, 10),
+    torch.float64: _Layout(torch.int64, 11, 52 - SUB_BITS),
+    torch.float32: _Layout(torch.int32, 8, 23 - SUB_BITS),
+    torch.bfloat16: _Layout(torch.int16, 8, 7 - SUB_BITS),
+    torch.float16: _Layout(torch.int16, 5, 10 - SUB_BITS),
 }
-
 
 #: Float types that can be measured.
 MEASURABLE = frozenset(_LAYOUTS)
@@ -58,7 +49,7 @@ MEASURABLE = frozenset(_LAYOUTS)
 
 @dataclass(slots=True)
 class TensorStatistics:
-    """What one pass over one tensor found, still on its device.
+    """Bucket counts and extremes of one tensor, still on its device.
 
     Attributes:
         dtype: the tensor's float type; says how to read `counts`.
@@ -72,7 +63,7 @@ class TensorStatistics:
 
 
 def measure(tensor: Tensor) -> TensorStatistics:
-    """Counts `tensor`'s values by bucket, without synchronising.
+    """Count `tensor`'s values by bucket, without synchronising.
 
     Args:
         tensor: any shape, float64, float32, bfloat16 or float16.
@@ -84,8 +75,9 @@ def measure(tensor: Tensor) -> TensorStatistics:
         raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {tensor.dtype}")
     flat = tensor.detach().reshape(-1)
     layout = _LAYOUTS[tensor.dtype]
-    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(layout.buckets - 1)
-    return TensorStatistics(tensor.dtype, _count(indices, layout.buckets), _extremes(flat))
+    buckets = 2 * layout.half
+    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(buckets - 1)
+    return TensorStatistics(tensor.dtype, _count(indices, buckets), _extremes(flat))
 
 
 def _count(indices: Tensor, buckets: int) -> Tensor:
@@ -98,19 +90,19 @@ def _count(indices: Tensor, buckets: int) -> Tensor:
 
 
 def _extremes(flat: Tensor) -> Tensor:
-    kept = torch.float64 if flat.dtype == torch.float64 else torch.float32
+    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
     if flat.numel() == 0:
-        return torch.full((2,), torch.nan, dtype=kept, device=flat.device)
-    return torch.stack(torch.aminmax(flat)).to(kept)
+        return torch.full((2,), torch.nan, dtype=dtype, device=flat.device)
+    return torch.stack(torch.aminmax(flat)).to(dtype)
 
 
 @dataclass(frozen=True, slots=True)
 class HistogramSummary:
-    """A finished histogram with what lies outside it.
+    """A finished histogram, and what it leaves out.
 
     Attributes:
         histogram: finite values only.
-        n_nan, n_inf: values left out of it.
+        n_nan, n_inf: number of values left out of it.
         zero_share: share of values that are zero (or so small that the type stores them as subnormal in its lowest
             bucket), NaN for an empty tensor.
     """
@@ -122,7 +114,7 @@ class HistogramSummary:
 
 
 def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], extremes: Sequence[float]) -> HistogramSummary:
-    """Reads the bucket counts that `measure` made, once they are on the host.
+    """Read the bucket counts of `measure`, once they are on the host.
 
     Minimum and maximum are exact (those of a tensor with non-finite values are edges of buckets); sum and sum of
     squares come from the buckets' midpoints.
@@ -156,7 +148,7 @@ def _edges(dtype: torch.dtype) -> NDArray[np.float64]:
 def _trimmed(
     tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], extremes: Sequence[float] | None
 ) -> Histogram:
-    """The occupied buckets, each run of empty ones between them as one, and one empty bucket on the left.
+    """The occupied buckets, each run of empty buckets between them merged, and one empty bucket on the left.
 
     Around zero a float has hundreds of octaves that hold nothing; they would be most of the record.
     """
@@ -165,10 +157,12 @@ def _trimmed(
         nothing = np.zeros(1)
         return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
     first, last = int(occupied[0]), int(occupied[-1])
-    of_range = counts[first : last + 1]
-    needed = (of_range > 0) | np.append(of_range[1:] > 0, True)  # an empty one before an occupied one gives its edge
-    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][needed]))
-    kept = np.concatenate(([0.0], of_range[needed]))
-    middle = (limits[:-1] + limits[1:]) / 2
+    counts = counts[first : last + 1]
+    written = (counts > 0) | np.append(counts[1:] > 0, True)  # an empty bucket before an occupied one gives its edge
+    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][written]))
+    in_buckets = np.concatenate(([0.0], counts[written]))
+    midpoints = (limits[:-1] + limits[1:]) / 2
     low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
-    return Histogram(tag, limits, kept, low, high, float(middle @ kept[1:]), float(middle**2 @ kept[1:]))
+    return Histogram(
+        tag, limits, in_buckets, low, high, float(midpoints @ in_buckets[1:]), float(midpoints**2 @ in_buckets[1:])
+    )

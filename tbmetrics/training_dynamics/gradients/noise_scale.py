@@ -7,7 +7,81 @@ of the true gradient G; the simple noise scale is S / G, the batch size beyond w
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tbmetrics.tracking.hooks import ParameterHook
+from tbmetrics.tracking.host_copies import HostCopy
+from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
+
+
+class PassWatch:
+    """Counts backward passes per step, and measures the gradient after the first and after all of them.
+
+    One hook on one parameter counts. Only in a step to be measured, after one with several passes, every parameter has
+    a hook. Not used in distributed training, where gradients inside a backward pass are not yet reduced.
+
+    Attributes:
+        passes: backward passes since the last `end_step`.
+        passes_before: backward passes of the step before.
+    """
+
+    def __init__(self, rows: ParameterRows, guard: Callable[..., Any]) -> None:
+        self._rows, self._guard = rows, guard
+        self.passes = self.passes_before = 0
+        self._counting: list[Any] = []
+        self._measuring: list[Any] = []
+        self._first: dict[int, Tensor] = {}
+        self._last: dict[int, Tensor] = {}
+
+    def attach(self) -> None:
+        """Set the counting hook."""
+        counted = next(self._rows.hookable(), None)
+        if counted is not None:
+            self._counting.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
+
+    def detach(self) -> None:
+        """Remove every hook; idempotent."""
+        for handle in (*self._counting, *self._measuring):
+            handle.remove()
+        self._counting.clear()
+        self._measuring.clear()
+
+    def _on_counted(self, parameter: Tensor) -> None:
+        self.passes += 1
+
+    def measure_next(self) -> None:
+        """Measure the passes of the next step, if the last step had several."""
+        if self.passes_before > 1 and not self._measuring:
+            hook = ParameterHook(self._on_measured)
+            self._measuring = [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
+
+    def _on_measured(self, parameter: Tensor) -> None:
+        self._guard(self._measure, parameter)
+
+    def _measure(self, parameter: Tensor) -> None:
+        if parameter.grad is None or parameter.grad.is_sparse:
+            return
+        norm = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
+        self._first.setdefault(id(parameter), norm)
+        self._last[id(parameter)] = norm
+
+    def end_step(self) -> tuple[int, HostCopy] | None:
+        """End a step: (passes, squared norms after the first and after all of them), or None if not measured."""
+        passes, self.passes_before, self.passes = self.passes, self.passes, 0
+        for handle in self._measuring:
+            handle.remove()
+        self._measuring.clear()
+        first, last = self._first, self._last
+        self._first, self._last = {}, {}
+        if passes < 2 or not first or len({norm.device for norm in first.values()}) > 1:
+            return None
+        squares = [torch.stack(list(norms.values())).square().sum() for norms in (first, last)]
+        return passes, HostCopy(torch.stack(squares))
 
 
 @dataclass(slots=True)
@@ -26,7 +100,7 @@ class NoiseScale:
     _weight: float = 0.0
 
     def add(self, first_square: float, sum_square: float, passes: int) -> None:
-        """Takes the squared norms of the gradient after the first of `passes` backward passes and after all of them.
+        """Add the squared norms of the gradient after the first of `passes` backward passes and after all of them.
 
         The gradients may be scaled by any common factor.
         """
@@ -44,12 +118,12 @@ class NoiseScale:
         return self._noise, self._signal, self._weight
 
     def restore(self, state: tuple[float, float, float]) -> None:
-        """Takes what `state` gave."""
+        """Restore what `state` returned."""
         self._noise, self._signal, self._weight = state
 
     @property
     def value(self) -> float:
-        """The simple noise scale in backward passes; NaN before the first sample and where noise hides the signal."""
+        """The simple noise scale in backward passes; NaN before the first sample and if noise hides the signal."""
         if not self._weight or self._signal <= 0:
             return float("nan")
         return max(self._noise, 0.0) / self._signal

@@ -12,18 +12,13 @@ import torch
 from torch import nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.records import (
-    Record,
-    Scalar,
-    dynamics_tag,
-)
+from tbmetrics.records import Record, Scalar, dynamics_tag
 from tbmetrics.records.history import Stamped, to_jsonable
 from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.checks import check_choice
 from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample
-from tbmetrics.training_dynamics.gradients.epoch_means import EpochMeans
 from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
 from tbmetrics.training_dynamics.gradients.sample_records import SampleRecords
 from tbmetrics.training_dynamics.gradients.sampling import StepSampler
@@ -40,7 +35,7 @@ from tbmetrics.training_dynamics.health.rules import EXPLODING_THRESHOLD, VANISH
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-DETAILS_BEFORE_THINNING = 200  # detailed samples, after which they come half as often, again and again
+DETAILS_BEFORE_THINNING = 200  # detailed samples until their interval doubles, again and again
 
 
 class GradientTracker(Tracker):
@@ -54,31 +49,31 @@ class GradientTracker(Tracker):
         tracker.remove_hooks()
 
     Gradients are measured when the optimizer steps: after unscaling and clipping, reduced over ranks. Without an
-    optimizer they are measured when a backward pass finishes them, as they are. A step without a sample costs two calls
-    of empty hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
+    optimizer they are measured as each backward pass finishes them. A step without a sample costs two calls of empty
+    hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
 
     Args:
-        model: whose parameters are measured.
+        model: the model whose parameters are measured.
         optimizer: one or several; None = measure at the end of backward passes.
         save_dir: where `visualize` writes its figures.
         every: steps between samples of the norms.
-        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations. After
-            200 of them they come half as often, and so on.
+        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations. The
+            interval doubles after every 200 of them.
         include, exclude: patterns of parameter names, e.g. `["blocks.*.attn"]`.
         activations: True = outputs of all activation modules, patterns of module names, or False.
         track_weights: also measure weights and what steps change; False saves the copy of the weights that a detailed
             sample holds for one step.
         histograms: write histograms in detailed samples.
-        on_nonfinite: "warn" says where the first NaN or infinity that a sample meets came from; "raise" looks at every
+        on_nonfinite: "warn" says where the first NaN or infinity in a sample came from; "raise" looks at every
             step, waits for the device to do so, and raises `NonFiniteError` before the optimizer steps; "ignore".
         scaler: the `torch.amp.GradScaler` in use, so that skipped steps are counted.
         vanishing_threshold, exploding_threshold: of the median gradient norm of a parameter.
 
     Attributes:
-        history: what was measured, bounded.
+        history: all measurements, bounded.
 
     Raises:
-        InputError: an argument that cannot work; the message says which and why.
+        InputError: an argument cannot work; the message says which and why.
     """
 
     name = "training_dynamics"
@@ -105,8 +100,8 @@ class GradientTracker(Tracker):
             raise InputError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         check_choice("on_nonfinite", on_nonfinite, ("warn", "raise", "ignore"))
         if not 0 <= vanishing_threshold < exploding_threshold:
-            given = f"{vanishing_threshold!r} and {exploding_threshold!r}"
-            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {given}")
+            thresholds = f"{vanishing_threshold!r} and {exploding_threshold!r}"
+            raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {thresholds}")
         self.save_dir = save_dir
         self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
         self._rows = ParameterRows(model, include, exclude)
@@ -121,44 +116,43 @@ class GradientTracker(Tracker):
             histograms=histograms,
             on_nonfinite=on_nonfinite,
             scaler=scaler,
-            guard=lambda action, *args: self.guard(action, *args),  # a session may still put its own in its place
+            guard=self.guard,
             refuse=self._refuse,
         )
         self._health = HealthLog(vanishing_threshold, exploding_threshold)
         modules = self._sampler.forward.names
-        look = on_nonfinite != "ignore"
-        self._sample_records = SampleRecords(self._rows, modules, self._health, look_for_origin=look)
-        self._means = EpochMeans()
+        look_for_origin = on_nonfinite != "ignore"
+        self._sample_records = SampleRecords(self._rows, modules, self._health, look_for_origin=look_for_origin)
         self._details = self._skips_written = 0
         self._ready: list[Stamped] = []
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
-        """How often it samples; not to be changed while norms of sharded parameters need every rank at once."""
+        """How often it samples; empty if norms of sharded parameters need every rank at the same step."""
         return () if self._rows.sharded else (self._every, self._detail_every)
 
     # ------------------------------------------------------------------------------------------------- hooks
 
     def use_optimizers(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-        """Measures at the steps of these, where none was given at construction."""
+        """Measure at the steps of `optimizers`, if none was given at construction."""
         if not self._sampler.optimizers and not self._sampler.attached:
             self._sampler.optimizers = list(optimizers)
 
     def register_hooks(self) -> None:
-        """Sets the hooks; idempotent."""
+        """Set the hooks; idempotent."""
         self._sampler.attach()
 
     def remove_hooks(self) -> None:
-        """Removes every hook; idempotent. What is on its way from the device is still read."""
+        """Remove every hook; idempotent. Samples on their way from the device are still read."""
         self._sampler.detach()
 
     def start(self) -> None:
-        """Sets the hooks; the session says which step it is."""
-        self._sampler.own_clock = False
+        """Set the hooks; the session counts the steps."""
+        self._sampler.counts_steps = False
         self._sampler.attach()
 
     def stop(self) -> None:
-        """Removes every hook."""
+        """Remove every hook."""
         self._sampler.detach()
 
     def _refuse(self, norms: list[tuple[str, float]], forward: ForwardSample | None) -> None:
@@ -172,7 +166,7 @@ class GradientTracker(Tracker):
     # --------------------------------------------------------------------------------------------- arriving
 
     def after_step(self, step: int) -> None:
-        """The session's number of the step just done."""
+        """Take the session's number of the step just done."""
         self._sampler.step = step
 
     def arrived(self) -> list[Stamped]:
@@ -181,7 +175,7 @@ class GradientTracker(Tracker):
         return self.pending()
 
     def pending(self) -> list[Stamped]:
-        """Records of the samples that were taken and not handed over."""
+        """Records of the samples that have not been handed over."""
         ready, self._ready = self._ready, []
         return ready
 
@@ -198,9 +192,7 @@ class GradientTracker(Tracker):
             yield Scalar(dynamics_tag("skipped_steps"), float(skips.count))
         if sample.skipped():
             return
-        table = sample.table(len(self._rows.names))
-        self._means.add(table)
-        yield from self._sample_records.of(sample, table, step)
+        yield from self._sample_records.add(sample, step)
         if sample.detailed:
             self._count_detail()
 
@@ -212,19 +204,19 @@ class GradientTracker(Tracker):
     # --------------------------------------------------------------------------------------------- epochs
 
     def records(self, epoch: int) -> list[Stamped]:
-        """Ends `epoch`: waits for what is still on the device."""
+        """End `epoch`; waits for samples that are still on the device."""
         self._take_samples(wait=True)
-        self._means.end(epoch)
+        self._sample_records.means.end(epoch)
         now = time.time()
         self._ready += [Stamped(self._sampler.step, now, text) for text in self._health.news()]
         return self.pending()
 
     def update(self, epoch: int, batch: int | None = None) -> None:
-        """Takes what was measured since the last call as belonging to `epoch`.
+        """Take what was measured since the last call as belonging to `epoch`.
 
         Args:
-            epoch: where the values go in `get_metrics()`; called again for the same epoch, the later values stand.
-            batch: index of the batch, for loops that call it after each; not needed.
+            epoch: of the values in `get_metrics()`; a second call for the same epoch replaces its values.
+            batch: index of the batch, for loops that call this after each batch; not needed.
 
         Raises:
             InputError: no hooks are set, so nothing can have been measured.
@@ -248,43 +240,43 @@ class GradientTracker(Tracker):
             skips=(self._sampler.skips.count, self._skips_written),
             details=self._details,
             cadences=[(c.every, c.factor) for c in (self._every, self._detail_every)],
-            means=pack(self._means.state()),
+            means=pack(self._sample_records.means.state()),
             health=pack(self._health.state()),
             samples=self._sample_records.state(),
-            directions=self._sampler.directions_state(),
+            directions=self._sampler.directions.state(),
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave; parameters that are met later are compared by their place.
+        """Restore what `state_dict` returned; parameters that appear later are compared by their place.
 
         Raises:
-            InputError: other parameters, or a newer version.
+            InputError: the state is of other parameters, or of a newer version.
         """
         names = list(self._rows.names)
         known = checked(state, "GradientTracker.load_state_dict")["parameters"]
-        found = checked_tracker_state(self, {**state, "parameters": known[: max(len(names), 1)]}, parameters=names)
-        self._sampler.step, self._details = found["step"], found["details"]
-        self._sampler.skips.count, self._skips_written = found["skips"]
-        for cadence, (every, factor) in zip((self._every, self._detail_every), found["cadences"], strict=True):
+        entries = checked_tracker_state(self, {**state, "parameters": known[: max(len(names), 1)]}, parameters=names)
+        self._sampler.step, self._details = entries["step"], entries["details"]
+        self._sampler.skips.count, self._skips_written = entries["skips"]
+        for cadence, (every, factor) in zip((self._every, self._detail_every), entries["cadences"], strict=True):
             cadence.every, cadence.factor = every, factor
-        self._means.restore(unpack(found["means"]))
-        self._health.restore(unpack(found["health"]))
-        self._sample_records.restore(found["samples"])
-        self._sampler.restore_directions(found["directions"])
+        self._sample_records.means.restore(unpack(entries["means"]))
+        self._health.restore(unpack(entries["health"]))
+        self._sample_records.restore(entries["samples"])
+        self._sampler.directions.restore(entries["directions"])
 
     # --------------------------------------------------------------------------------------------- results
 
     def get_metrics(self) -> dict[str, Any]:
-        """Means over each epoch's samples, and what is wrong; JSON-ready, one value an epoch.
+        """Means over each epoch's samples, one value per epoch, and the problems; JSON-ready.
 
         Returns:
             `{"epochs": [...], "gradient_norms": {parameter: [...]}, "weight_norms": {...}, "update_ratios": {...},
             "gradient_cosines": {...}, "noise_scale_passes", "skipped_steps", "issues": {...}}`
         """
-        column = partial(self._means.column, self._rows.names)
-        found: dict[str, Any] = to_jsonable(
+        column = partial(self._sample_records.means.column, self._rows.names)
+        metrics: dict[str, Any] = to_jsonable(
             {
-                "epochs": self._means.epochs,
+                "epochs": self._sample_records.means.epochs,
                 "gradient_norms": column(GRADIENT_NORM),
                 "weight_norms": column(WEIGHT_NORM),
                 "update_ratios": column(UPDATE_RATIO),
@@ -294,10 +286,10 @@ class GradientTracker(Tracker):
                 "issues": self.detect_gradient_issues(),
             }
         )
-        return found
+        return metrics
 
     def detect_gradient_issues(self) -> dict[str, Any]:
-        """What is wrong with the last samples: `{kind: {"detected": bool, "layers": [{"name", "norm"}], …}}`.
+        """Problems in the last samples: `{kind: {"detected": bool, "layers": [{"name", "norm"}], …}}`.
 
         Kinds: "vanishing_gradients", "exploding_gradients", "nonfinite" (with its "origin"), "gradients_by_depth",
         "dead_layers", "frozen_layers", "dead_units", "spikes". See `health` for the rules.
@@ -305,39 +297,35 @@ class GradientTracker(Tracker):
         return self._health.issues()
 
     def visualize(self) -> dict[str, Figure]:
-        """The figures of what was measured so far, by name; written to `save_dir` as PNG where one was given.
+        """Figures of all measurements so far, by name; also written to `save_dir` as PNG, if given.
 
         Raises:
             InputError: `save_dir` cannot be written.
         """
-        from tbmetrics.figures.saving import save_figures
-        from tbmetrics.figures.shown import Figures
+        from tbmetrics.figures.output import collect_figures
         from tbmetrics.figures.training_dynamics import figures
 
-        drawn = Figures(figures(self.history))
-        if self.save_dir is not None:
-            save_figures(drawn, self.save_dir)
-        return drawn
+        return collect_figures(figures(self.history), self.save_dir)
 
 
 def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
-    """One, several or no optimizers as a list.
+    """One, several or no optimizers as a list, without wrappers.
 
     Raises:
-        InputError: something else.
+        InputError: something else was given.
     """
-    found = [] if optimizer is None else list(optimizer) if isinstance(optimizer, Sequence) else [optimizer]
-    found = [_unwrapped(one) for one in found]
-    for one in found:
-        if not isinstance(one, torch.optim.Optimizer):
-            raise InputError(
-                f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {type(one).__name__}"
-            )
-    return found
+    if optimizer is None:
+        return []
+    optimizers = [_unwrapped(item) for item in (optimizer if isinstance(optimizer, Sequence) else [optimizer])]
+    for item in optimizers:
+        if not isinstance(item, torch.optim.Optimizer):
+            kind = type(item).__name__
+            raise InputError(f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {kind}")
+    return optimizers
 
 
 def _unwrapped(optimizer: Any) -> Any:
-    """The optimizer whose hooks run: Accelerate's and Lightning's wrappers hold it as `optimizer`."""
+    """The optimizer whose hooks run; wrappers of Accelerate and Lightning hold it as `optimizer`."""
     while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
         optimizer = inner
     return optimizer

@@ -63,6 +63,7 @@ def test_logit_adjustment_is_the_shift_by_the_log_odds():
     assert low < table.column("tail_f1")[row] < high
 
 
+@pytest.mark.slow
 def test_thresholds_are_chosen_on_one_half_and_judged_on_the_other():
     """On noise, the best threshold of each class is a little better on its own samples, and not on others."""
     generator = torch.Generator().manual_seed(0)

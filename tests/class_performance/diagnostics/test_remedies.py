@@ -113,6 +113,7 @@ def test_halves_are_even_in_every_class_and_odd_ones_fall_to_chance():
     assert np.array_equal(halves_of(labels), second)
 
 
+@pytest.mark.slow
 def test_choosing_among_useless_remedies_is_not_rewarded():
     """Of pure chance the best of many looks good where it was chosen; cross-fitted it does not."""
     rng = np.random.default_rng(0)

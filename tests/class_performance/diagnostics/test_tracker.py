@@ -22,6 +22,7 @@ from tbmetrics.records import (
     scalar_tag,
 )
 from tbmetrics.tracking.batches import TrainingBatch
+from tests.training import train
 
 COUNTS = {"a": 900, "b": 300, "c": 50, "d": 30, "e": 5, "f": 2}
 GROUPS = ClassGroups.from_counts({"digit": COUNTS})
@@ -40,14 +41,9 @@ def _loader(n=120):
     return list(zip(inputs.split(30), labels.split(30), strict=True))
 
 
-def _train(tb, model, optimizer, epochs=2, images=True):
+def _train_and_diagnose(tb, model, optimizer, epochs=2, images=True):
     for _ in tb.epochs(range(epochs)):
-        for inputs, labels in tb.batches(_loader()):
-            logits = model(inputs)
-            tb.observe(logits, labels)
-            F.cross_entropy(logits, labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+        train(model, optimizer, _loader(), tb)
         model.eval()
         with torch.no_grad():
             for inputs, labels in _loader():
@@ -63,7 +59,7 @@ def run(tmp_path_factory):
     with TBMetrics(
         folder / "a", model=model, optimizer=optimizer, classes=GROUPS, diagnostics=True, gradients=False, strict=True
     ) as tb:
-        _train(tb, model, optimizer)
+        _train_and_diagnose(tb, model, optimizer)
         metrics = tb.get_metrics()
     assert not model[2]._forward_hooks
     return folder, model, metrics
@@ -115,6 +111,7 @@ def test_recall_is_that_of_class_performance_and_all_is_json(run):
     json.dumps(metrics["diagnostics"], allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_export_has_figures_galleries_and_tables(run, tmp_path):
     folder, _, _ = run
     report = export(folder, tmp_path)
@@ -231,6 +228,7 @@ def test_two_attributes_of_one_pass(tmp_path):
     assert read_run(tmp_path).tables[diagnostics_tag("one")].steps.tolist() == [1]
 
 
+@pytest.mark.slow
 def test_one_update_for_a_whole_validation_finds_its_passes(tmp_path):
     model, optimizer = _problem()
     indices = {"digit": {name: i for i, name in enumerate(COUNTS)}}
@@ -328,6 +326,7 @@ def test_options_that_cannot_work_are_refused(options, message):
         LongTailDiagnostics(classes=GROUPS, **options)
 
 
+@pytest.mark.slow
 def test_names_are_only_ever_text(tmp_path):
     groups = ClassGroups.from_counts({"d/<i>$x$": {"<b>|`": 900, "$a_$": 300, "c": 4}})
     tracker = LongTailDiagnostics(classes=groups, save_dir=tmp_path, n_bootstrap=5)
@@ -391,6 +390,7 @@ def _sheets(folder, model, images, attention, inputs=lambda x: (x,), **options):
     return {tag: shown[tag][-1].pixels.shape[0] for tag in shown if "/gallery/" in tag}
 
 
+@pytest.mark.slow
 def test_the_gallery_shows_where_the_model_looks_and_training_does_not_notice(tmp_path):
     images = torch.rand(60, 1, 8, 8, generator=torch.Generator().manual_seed(3))
     plain, watched = _Attentive(), _Attentive()
@@ -403,6 +403,7 @@ def test_the_gallery_shows_where_the_model_looks_and_training_does_not_notice(tm
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 def test_a_model_that_takes_more_than_the_images_has_a_gallery_without_attention(tmp_path, caplog):
     class Two(_Attentive):
         def forward(self, images, scale):

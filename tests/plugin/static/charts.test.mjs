@@ -2,12 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/calibration.js';
-import { flowByGroup } from '../../../plugins/tbmetrics_longtail/static/flow.js';
-import { nearest } from '../../../plugins/tbmetrics_longtail/static/plot.js';
-import { bestPoint } from '../../../plugins/tbmetrics_longtail/static/pr-card.js';
-import { paretoFront } from '../../../plugins/tbmetrics_longtail/static/tradeoff.js';
-import { binnedTrend } from '../../../plugins/tbmetrics_longtail/static/trend.js';
+import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { flowByGroup } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { pngScale } from '../../../plugins/tbmetrics_longtail/static/charts/picture.js';
+import { nearest } from '../../../plugins/tbmetrics_longtail/static/charts/plot.js';
+import { bestPoint } from '../../../plugins/tbmetrics_longtail/static/cards/pr.js';
+import { paretoFront } from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
+import { binnedTrend } from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
 
 const BUCKETS = [
   { group: 'head', lowest: 500, highest: 500, n_classes: 1 },
@@ -123,4 +124,10 @@ test('the nearest item within reach', () => {
     nearest(items, (p) => p, { x: 5, y: 9 }, 5),
     null,
   );
+});
+
+test('a picture too large for a canvas is drawn smaller', () => {
+  assert.equal(pngScale(1000, 800, 2), 2);
+  assert.equal(pngScale(16_384, 10, 2), 1);
+  assert.ok(20_000 * 20_000 * pngScale(20_000, 20_000, 2) ** 2 <= 2 ** 27 + 1);
 });

@@ -14,7 +14,7 @@ import {
   ruleText,
   shorten,
   signed,
-} from '../../../plugins/tbmetrics_longtail/static/format.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/format.js';
 
 test('undefined is a dash, never a zero', () => {
   for (const text of [number(null), number(NaN), number(undefined), signed(null), count(null), percent(null)])

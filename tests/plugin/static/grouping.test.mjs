@@ -10,10 +10,10 @@ import {
   groupsOfClasses,
   isExact,
   recordedBounds,
-} from '../../../plugins/tbmetrics_longtail/static/grouping.js';
-import { stopsOf } from '../../../plugins/tbmetrics_longtail/static/groups-control.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { stopsOf } from '../../../plugins/tbmetrics_longtail/static/app/groups-control.js';
 
-/** @import { Bucket } from '../../../plugins/tbmetrics_longtail/static/types.js' */
+/** @import { Bucket } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
 
 const NONE = { rule: null, head: null, tail: null };
 

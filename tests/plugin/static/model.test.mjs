@@ -14,10 +14,11 @@ import {
   TICKED_AT_FIRST,
   unionOfSteps,
   verdict,
-} from '../../../plugins/tbmetrics_longtail/static/model.js';
-import { INITIAL } from '../../../plugins/tbmetrics_longtail/static/state.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/view.js';
+import { INITIAL } from '../../../plugins/tbmetrics_longtail/static/model/state.js';
 
-/** @import { AttributeInfo, RunInfo, State, View } from '../../../plugins/tbmetrics_longtail/static/types.js' */
+/** @import { AttributeInfo, RunInfo, View } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
+/** @import { State } from '../../../plugins/tbmetrics_longtail/static/model/state.js' */
 
 /** @param {Partial<AttributeInfo>} [given] @returns {AttributeInfo} */
 function info(given = {}) {

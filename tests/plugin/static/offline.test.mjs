@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { compareOffline } from '../../../plugins/tbmetrics_longtail/static/offline-compare.js';
-import { meansOver, sliceTable } from '../../../plugins/tbmetrics_longtail/static/offline-tables.js';
+import { compareOffline } from '../../../plugins/tbmetrics_longtail/static/offline/tables.js';
+import { meansOver, sliceTable } from '../../../plugins/tbmetrics_longtail/static/offline/tables.js';
 
 /** Two steps of three rows and two columns, behind one number of something else: value = 100 step + 10 row + column. */
 const VALUES = Float32Array.from([

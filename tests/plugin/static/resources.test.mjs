@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Latest, Resources } from '../../../plugins/tbmetrics_longtail/static/resources.js';
+import { Latest, Resources } from '../../../plugins/tbmetrics_longtail/static/host/resources.js';
 
 /** A source whose answers come when the test says so. */
 function source() {

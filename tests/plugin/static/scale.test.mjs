@@ -13,9 +13,9 @@ import {
   niceDomain,
   spread,
   ticks,
-} from '../../../plugins/tbmetrics_longtail/static/scale.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/scale.js';
 
-/** @import { Marker, Maybe, Point } from '../../../plugins/tbmetrics_longtail/static/types.js' */
+/** @import { Marker, Maybe, Point } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
 
 const same = (/** @type {number} */ value) => value;
 

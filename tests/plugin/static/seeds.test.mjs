@@ -4,15 +4,13 @@ import { test } from 'node:test';
 
 import {
   deviation,
-  experimentsOf,
   mean,
   meanLine,
   permutationTest,
-  seedPattern,
-  USUAL_PATTERN,
-} from '../../../plugins/tbmetrics_longtail/static/seeds.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
+import { experimentsOf, seedPattern, USUAL_PATTERN } from '../../../plugins/tbmetrics_longtail/static/model/view.js';
 
-/** @import { RunView } from '../../../plugins/tbmetrics_longtail/static/types.js' */
+/** @import { RunView } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
 
 /** @param {string} pattern @param {string} run */
 function experimentOf(pattern, run) {

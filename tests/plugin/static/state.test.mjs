@@ -2,11 +2,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { fromTexts, INITIAL, readHash, toTexts, writeHash } from '../../../plugins/tbmetrics_longtail/static/state.js';
+import {
+  fromTexts,
+  INITIAL,
+  readHash,
+  toTexts,
+  writeHash,
+} from '../../../plugins/tbmetrics_longtail/static/model/state.js';
 
 const PREFIX = 'p.longtail.';
 
-/** @type {import('../../../plugins/tbmetrics_longtail/static/types.js').State} */
+/** @type {import('../../../plugins/tbmetrics_longtail/static/model/state.js').State} */
 const CHOSEN = {
   attribute: 'a/b & c=d',
   metric: 'ap',

@@ -13,11 +13,11 @@ import {
   ranked,
   sortRows,
   visibleRows,
-} from '../../../plugins/tbmetrics_longtail/static/table-model.js';
+} from '../../../plugins/tbmetrics_longtail/static/model/class-list.js';
 
 /**
  * @param {[name: string, group: string, count: number | null, support: number, value: number][]} classes
- * @returns {import('../../../plugins/tbmetrics_longtail/static/table-model.js').Side}
+ * @returns {import('../../../plugins/tbmetrics_longtail/static/model/class-list.js').Side}
  */
 function side(classes) {
   return {

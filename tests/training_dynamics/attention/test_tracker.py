@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
 from tbmetrics.figures import attention as pictures
 from tbmetrics.training_dynamics.attention.store import EPOCHS_KEPT
+from tests.training import count_hooks, train
 
 
 class _Classifier(nn.Module):
@@ -35,21 +36,10 @@ IMAGES = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
 LABELS = torch.arange(12) % 3
 
 
-def _train(model, optimizer, steps=3):
-    for _ in range(steps):
-        optimizer.zero_grad()
-        F.cross_entropy(model(IMAGES), LABELS).backward()
-        optimizer.step()
-
-
-def _hooks(model):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
-
-
 def _session(folder, model, optimizer, visualizer, epochs=3, steps=3):
     with TBMetrics(folder, model=model, optimizer=optimizer, attention=visualizer, strict=True) as tb:
         for _ in tb.epochs(range(epochs)):
-            _train(model, optimizer, steps)
+            train(model, optimizer, [(IMAGES, LABELS)] * steps)
     return tb
 
 
@@ -83,7 +73,7 @@ def test_training_is_bit_identical_with_it(tmp_path, probe):
         torch.manual_seed(5)
         visualizer = AttentionVisualizer(model, probe=IMAGES[:2] if probe else None) if visualize else False
         _session(tmp_path / str(visualize), model, optimizer, visualizer)
-        assert _hooks(model) == 0
+        assert count_hooks(model) == 0
         assert model.training
         return model.state_dict(), optimizer.state_dict()["state"], torch.get_rng_state()
 
@@ -99,6 +89,7 @@ def test_without_a_probe_the_first_training_pass_of_an_epoch_is_watched(tmp_path
     assert visualizer.attention_maps[0]["attention"].shape == (4, 2, 16, 16)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_keeps_its_graphs_and_is_seen_through_the_probe(tmp_path):
     torch._dynamo.reset()
     model = _Classifier()
@@ -109,7 +100,7 @@ def test_a_compiled_model_keeps_its_graphs_and_is_seen_through_the_probe(tmp_pat
     visualizer = AttentionVisualizer(compiled, probe=IMAGES[:2])
     with TBMetrics(tmp_path, optimizer=optimizer, attention=visualizer, strict=True) as tb:
         for epoch in tb.epochs(range(3)):
-            _train(compiled, optimizer)
+            train(compiled, optimizer, [(IMAGES, LABELS)] * 3)
             if epoch == 0:
                 graphs = counters["stats"]["unique_graphs"]
     assert counters["stats"]["unique_graphs"] == graphs
@@ -122,6 +113,7 @@ def test_a_compiled_model_without_a_probe_is_told_about(caplog):
     assert "give AttentionVisualizer a probe" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_plain_loop_and_its_figures(tmp_path):
     model = _Classifier()
     visualizer = AttentionVisualizer(model=model, save_dir=tmp_path)
@@ -133,7 +125,7 @@ def test_a_plain_loop_and_its_figures(tmp_path):
     assert set(visualizer.visualize_attention(sample_idx=1, head_idx=1)) == {"encoder.self_attn/heads"}
     assert {"encoder.self_attn/heads", "encoder.self_attn/evolution", "entropy"} <= set(visualizer.visualize())
     visualizer.remove_hooks()
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
     assert {p.name for p in tmp_path.rglob("*.png")} == {"heads.png", "evolution.png", "entropy.png"}
     assert [(m["epoch"], m["batch"]) for m in visualizer.attention_maps] == [(1, 0), (2, None)]
     with pytest.raises(InputError, match=r"sample_idx must lie in 0..3 for module 'encoder.self_attn', got 9"):
@@ -177,13 +169,14 @@ def test_a_probe_that_raises_leaves_everything_as_it_was():
     assert torch._C._len_torch_dispatch_stack() == 0
 
 
+@pytest.mark.slow
 def test_a_model_trained_through_another_wrapper_is_told_about(tmp_path, caplog):
     model = _Classifier()
     compiled = torch.compile(model, backend="eager")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=True) as tb:
         for _ in tb.epochs(range(2)):
-            _train(compiled, optimizer)
+            train(compiled, optimizer, [(IMAGES, LABELS)] * 3)
     assert caplog.text.count("no forward pass of the model was seen") == 1
 
 
@@ -195,7 +188,7 @@ def test_a_pass_that_raises_leaves_no_mode_behind():
         model(torch.rand(2, 3, 8, 8))
     assert torch._C._len_torch_dispatch_stack() == 0
     visualizer.remove_hooks()
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
 
 
 def test_the_mass_on_groups_of_keys_is_a_scalar(tmp_path):
@@ -331,6 +324,7 @@ def test_rollout_goes_through_all_layers_or_is_not_drawn():
     assert "rollout/overlay" not in _figures(_Patches(layers=1), torch.rand(2, 3, 32, 32))
 
 
+@pytest.mark.slow
 def test_windows_of_images_have_no_overlay_and_no_rollout():
     assert set(_figures(_Patches(windows=True), torch.rand(2, 3, 32, 32))) == {
         "layers.0/heads", "layers.1/heads", "entropy"
@@ -344,6 +338,7 @@ def test_tokens_are_no_images_and_a_grid_can_be_given(overlays):
     assert [patches.shape for patches in overlays["layers.1"][0]] == [(4, 5)] * 2
 
 
+@pytest.mark.slow
 def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
     model = _Patches(layers=12)
     visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 32, 32), max_images=5)
@@ -360,6 +355,7 @@ def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
     assert len(set(visualizer.visualize())) == 12 * 3 + 2
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_over_epochs_and_metrics_are_small():
     model = _Patches(layers=4)
     most = 2 * 2**20
@@ -385,7 +381,7 @@ def test_a_quiet_one_says_nothing_and_stops_looking(caplog):
     visualizer.start()
     for epoch in range(3):
         visualizer.start_epoch(epoch)
-        assert visualizer._wanted == (epoch == 0)
+        assert visualizer._passes.is_due == (epoch == 0)
         model(torch.randn(2, 8))
         visualizer.collect(epoch)
     assert caplog.text == ""
@@ -419,7 +415,7 @@ def test_logging_weights_costs_nothing_in_passes_that_are_not_sampled():
     model(torch.randn(2, 3, 5))
     visualizer.update(epoch=0)
     model(torch.randn(2, 3, 5))
-    assert visualizer._logged == []
+    assert visualizer._passes.logged == []
     torch.testing.assert_close(visualizer.attention_maps[0]["attention"][:, 0], x.softmax(-1))
 
 
@@ -475,11 +471,11 @@ def test_a_fault_of_the_capture_never_reaches_the_users_pass(tmp_path, monkeypat
         TBMetrics(tmp_path, model=model, optimizer=optimizer, attention=visualizer) as tb,
     ):
         for _ in tb.epochs(range(2)):
-            _train(model, optimizer)
+            train(model, optimizer, [(IMAGES, LABELS)] * 3)
     assert "tracker 'attention' failed; training goes on without this measurement" in caplog.text
     assert "of ours" in caplog.text
     assert visualizer.attention_maps == []
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
 
 
 def test_looking_at_images_gives_the_class_tokens_attention_on_all_patches():
@@ -528,6 +524,7 @@ def test_looking_at_what_is_no_image_finds_nothing_and_leaves_the_model_as_it_wa
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_the_end_draws_only_what_was_not_drawn():
     visualizer = AttentionVisualizer(_Patches(), probe=torch.rand(2, 3, 32, 32))
     assert visualizer.closing() == []

@@ -7,6 +7,7 @@ from torch import nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.training_dynamics.gradients.activations import ForwardWatch, shares
+from tests.training import count_hooks
 
 
 def _model():
@@ -23,10 +24,6 @@ def _watch(model, activations=True):
     watch = ForwardWatch(model, activations, lambda: taken.wants, taken.append, lambda action, *args: action(*args))
     watch.attach()
     return watch, taken
-
-
-def _hooks(model):
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (3, 6, 5), (4, 5, 3, 2)])
@@ -55,9 +52,9 @@ def test_a_sampled_pass_measures_activations_and_the_order_of_outputs():
     assert sample.modules == ["1", "3"]
     assert sample.shares.get().shape == (2, 4)
     assert set(sample.histograms) == {"1", "3"}
-    assert sample.checked() == (["", "0", "1", "2", "3", "4"], [True] * 6)
+    assert sample.finite_outputs() == (["", "0", "1", "2", "3", "4"], [True] * 6)
     watch.detach()
-    assert _hooks(model) == 0
+    assert count_hooks(model) == 0
 
 
 def test_the_first_module_that_is_not_finite_shows():
@@ -66,7 +63,7 @@ def test_the_first_module_that_is_not_finite_shows():
         model[2].weight[0, 0] = float("inf")
     _, taken = _watch(model)
     model(torch.ones(8, 4))
-    order, finite = taken[0].checked()
+    order, finite = taken[0].finite_outputs()
     assert order[finite.index(False)] == "2"
 
 
@@ -75,7 +72,7 @@ def test_other_passes_have_no_hooks_on_modules(how):
     model = _model()
     _, taken = _watch(model)
     inside = []
-    model[2].register_forward_hook(lambda *_: inside.append(_hooks(model)))
+    model[2].register_forward_hook(lambda *_: inside.append(count_hooks(model)))
     if how == "unsampled":
         taken.wants = (False, False)
     if how == "evaluation":
@@ -91,7 +88,7 @@ def test_a_pass_that_raises_leaves_no_hooks_on_modules():
     _, taken = _watch(model)
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         model(torch.randn(8, 3))
-    assert _hooks(model) == 2
+    assert count_hooks(model) == 2
     model(torch.randn(8, 4))
     assert taken[-1].modules == ["1", "3"]
 

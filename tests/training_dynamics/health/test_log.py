@@ -14,7 +14,7 @@ DATA = torch.randn(16, 8, generator=torch.Generator().manual_seed(1))
 TARGETS = torch.randint(0, 3, (16,), generator=torch.Generator().manual_seed(2))
 
 
-def _run(model, steps=6, lr=1e-4, **options):
+def _track(model, steps=6, lr=1e-4, **options):
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     tracker = GradientTracker(model, optimizer, **{"every": 1, "detail_every": 1, **options})
     tracker.register_hooks()
@@ -40,12 +40,12 @@ def _deep(activation, width=8, depth=8):
 
 def test_a_healthy_model_has_no_issues():
     torch.manual_seed(0)
-    issues = _run(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), lr=0.1).detect_gradient_issues()
+    issues = _track(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 3)), lr=0.1).detect_gradient_issues()
     assert [kind for kind, found in issues.items() if found["detected"]] == []
 
 
 def test_vanishing_gradients_of_a_deep_sigmoid_network():
-    issues = _run(_deep(nn.Sigmoid)).detect_gradient_issues()
+    issues = _track(_deep(nn.Sigmoid)).detect_gradient_issues()
     assert issues["vanishing_gradients"]["detected"]
     assert set(_names(issues, "vanishing_gradients")) >= {"0.weight", "2.weight", "4.weight"}
     assert "14.weight" not in _names(issues, "vanishing_gradients")
@@ -58,7 +58,7 @@ def test_exploding_gradients_of_a_badly_initialised_layer():
     with torch.no_grad():
         for i in (0, 2, 4, 6, 8):
             model[i].weight *= 40
-    issues = _run(model, lr=1e-20).detect_gradient_issues()
+    issues = _track(model, lr=1e-20).detect_gradient_issues()
     assert issues["exploding_gradients"]["detected"]
     assert "0.weight" in _names(issues, "exploding_gradients")
 
@@ -68,7 +68,7 @@ def test_a_dead_layer_and_its_units():
     model = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3))
     with torch.no_grad():
         model[2].bias.fill_(-1e3)
-    issues = _run(model).detect_gradient_issues()
+    issues = _track(model).detect_gradient_issues()
     assert _names(issues, "dead_layers") == ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight"]
     assert _names(issues, "dead_units") == ["3"]
 
@@ -129,14 +129,14 @@ def _planted(part):
 
 
 def test_the_module_whose_output_first_was_nan_is_named():
-    issues = _run(_planted(_Logarithm()), steps=3).detect_gradient_issues()
+    issues = _track(_planted(_Logarithm()), steps=3).detect_gradient_issues()
     origin = issues["nonfinite"]["origin"]
     assert (origin["step"], origin["kind"], origin["name"]) == (1, "output", "2")
     assert "0.weight" in _names(issues, "nonfinite")
 
 
 def test_the_parameter_whose_gradient_first_was_infinite_is_named():
-    origin = _run(_planted(_BadGradient()), steps=1).detect_gradient_issues()["nonfinite"]["origin"]
+    origin = _track(_planted(_BadGradient()), steps=1).detect_gradient_issues()["nonfinite"]["origin"]
     assert origin["kind"] == "gradient"
     assert origin["name"].startswith("0.")
 
@@ -183,14 +183,14 @@ def test_raise_stops_before_the_step_and_names_the_module(tmp_path):
 
 def test_ignore_says_nothing_of_nonfinite_values(caplog):
     with caplog.at_level(logging.WARNING, logger="tbmetrics"):
-        tracker = _run(_planted(_Logarithm()), steps=2, on_nonfinite="ignore")
+        tracker = _track(_planted(_Logarithm()), steps=2, on_nonfinite="ignore")
     assert "NaN" not in caplog.text
     assert tracker.detect_gradient_issues()["nonfinite"]["origin"] is None
 
 
 def test_each_kind_is_told_once_on_the_console_and_stays_as_text(caplog):
     with caplog.at_level(logging.WARNING, logger="tbmetrics"):
-        tracker = _run(_deep(nn.Sigmoid), steps=12)
+        tracker = _track(_deep(nn.Sigmoid), steps=12)
     told = [record.getMessage() for record in caplog.records]
     assert sum("below 0.001" in message for message in told) == 1
     texts = [text.markdown for text in tracker.history.texts[health_tag("vanishing_gradients")]]

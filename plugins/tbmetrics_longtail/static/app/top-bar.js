@@ -1,0 +1,90 @@
+// @ts-check
+/** The line above the cards: what is shown, how fresh it is, what could not be read, and the list of keys. */
+
+import { problemList } from './empty.js';
+import { el, fill, nameOf } from '../charts/dom.js';
+import { clock, plural, ruleText } from '../model/format.js';
+import { problemsOf } from '../model/view.js';
+
+/** @import { Resource } from '../host/resources.js' */
+/** @import { RunsAnswer, View } from '../model/types.js' */
+
+export class TopBar {
+  /** @param {{onHelp: () => void, onReload: () => void}} actions */
+  constructor({ onHelp, onReload }) {
+    this._onHelp = onHelp;
+    this._onReload = onReload;
+    this.element = el('header', { class: 'bar' });
+    this.problems = el('div', {});
+  }
+
+  /** @param {View} view @param {Resource<RunsAnswer>} runs @param {number} loadedAt */
+  update(view, runs, loadedAt) {
+    const { info } = view.a ?? view.runs[0];
+    const decision = info.decision === 'single_label' ? 'one label per example' : 'several labels per example';
+    const status = runs.fault
+      ? `Reloading failed: ${runs.fault.error}. Shown is the state of ${clock(new Date(loadedAt))}.`
+      : `Updated ${clock(new Date(loadedAt))}`;
+    const { grouping } = view;
+    const rule = grouping
+      ? `head from ${grouping.headMin}, tail up to ${grouping.tailMax} training examples (recorded: “${info.rule}”)`
+      : ruleText(info.rule);
+    const key = JSON.stringify([
+      view.attribute,
+      info.n_classes,
+      decision,
+      rule,
+      status,
+      problemsOf(runs.value?.runs ?? []),
+    ]);
+    if (this.element.dataset.key === key) return;
+    this.element.dataset.key = key;
+    fill(
+      this.element,
+      el(
+        'div',
+        {},
+        el('h1', {}, nameOf(view.attribute)),
+        el('p', { class: 'caption' }, `${plural(info.n_classes, 'class', 'classes')}, ${decision}. Groups: ${rule}.`),
+      ),
+      el(
+        'div',
+        { class: 'tools' },
+        el('span', { class: runs.fault ? 'error' : 'muted', role: 'status' }, status),
+        el('button', { type: 'button', class: 'button', onclick: this._onHelp }, 'Keys'),
+        el('button', { type: 'button', class: 'button', onclick: this._onReload }, 'Reload'),
+      ),
+    );
+    const problems = (runs.value?.runs ?? []).filter((run) => run.problem);
+    fill(this.problems, problems.length > 0 && problemList(problems));
+  }
+}
+
+const KEYS = Object.freeze([
+  ['/', 'search classes'],
+  ['← →', 'step before, step after'],
+  ['a, b', 'choose run A, run B'],
+  ['↑ ↓', 'in the table: from class to class; Enter opens'],
+  ['Esc', 'close what is open'],
+  ['?', 'this list'],
+]);
+
+/** The keys, in a dialog. */
+export class Help {
+  constructor() {
+    const rows = KEYS.map(([key, what]) =>
+      el('tr', {}, el('th', { scope: 'row' }, el('kbd', {}, key)), el('td', {}, what)),
+    );
+    this.element = el(
+      'dialog',
+      { class: 'help', 'aria-labelledby': 'help-title' },
+      el('h2', { id: 'help-title' }, 'Keys'),
+      el('table', {}, el('tbody', {}, ...rows)),
+      el('button', { type: 'button', class: 'button', onclick: () => this.element.close() }, 'Close'),
+    );
+  }
+
+  open() {
+    this.element.showModal();
+  }
+}

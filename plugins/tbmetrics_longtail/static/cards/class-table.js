@@ -1,0 +1,246 @@
+// @ts-check
+/** The table of classes; only the visible rows are in the page. */
+
+import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
+import { sparkline } from '../charts/line-chart.js';
+import { firstDirection, visibleRows } from '../model/class-list.js';
+import { count, number, signed } from '../model/format.js';
+import { verdict } from '../model/view.js';
+
+/** @import { Trends } from '../host/trends.js' */
+/** @import { SortKey } from '../model/state.js' */
+/** @import { Row, RunStyle } from '../model/types.js' */
+
+const ROW_HEIGHT = 36;
+const HEADER_HEIGHT = 40;
+
+/**
+ * @typedef {object} TableOptions
+ * @property {string} metric the label of the metric
+ * @property {string} classMetric its column
+ * @property {boolean} hasB
+ * @property {boolean} joined whether the classes of both are there
+ * @property {number} scale the difference that fills a bar
+ * @property {SortKey} sort
+ * @property {boolean} descending
+ * @property {string | null} open the class whose drawer is open
+ * @property {number} high pixels for rows at most
+ * @property {RunStyle[]} sides how the trend lines of A and B look
+ */
+
+export class ClassTable {
+  /**
+   * `trendOf` is told which rows are in sight.
+   * @param {{onSort: (key: SortKey, descending: boolean) => void, onOpen: (name: string) => void,
+   *   trendOf: (rows: readonly Row[]) => void}} actions
+   */
+  constructor({ onSort, onOpen, trendOf }) {
+    this._onSort = onSort;
+    this._onOpen = onOpen;
+    this._trendOf = trendOf;
+    /** @type {readonly Row[]} */
+    this._rows = [];
+    /** @type {TableOptions | null} */
+    this._options = null;
+    /** @type {Map<number, HTMLTableRowElement>} */
+    this._drawn = new Map();
+    this._head = el('tr', { 'aria-rowindex': 1 });
+    this._above = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
+    this._below = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
+    this._body = el('tbody', { onkeydown: (/** @type {KeyboardEvent} */ event) => this._move(event) });
+    this._table = el('table', { class: 'classes' }, el('thead', {}, this._head), this._above, this._body, this._below);
+    this._empty = el('p', { class: 'nothing', hidden: true }, 'No class matches the search and the groups chosen.');
+    this.element = el(
+      'div',
+      {
+        class: 'table-scroll',
+        tabindex: 0,
+        role: 'region',
+        'aria-label': 'All classes, scrollable',
+        onscroll: () => this._drawRows(false),
+      },
+      this._table,
+      this._empty,
+    );
+    new ResizeObserver(() => this._drawRows(false)).observe(this.element);
+  }
+
+  /** @param {readonly Row[]} rows @param {TableOptions} options */
+  update(rows, options) {
+    const sameOptions = JSON.stringify(options) === JSON.stringify(this._options);
+    if (sameOptions && rows === this._rows) return;
+    const resorted = options.sort !== this._options?.sort || options.descending !== this._options.descending;
+    Object.assign(this, { _rows: rows, _options: options });
+    if (!sameOptions) this._drawHead(options);
+    if (resorted) this.element.scrollTop = 0;
+    this._table.setAttribute('aria-rowcount', String(rows.length + 1));
+    this._empty.hidden = rows.length > 0;
+    const high = Math.min(options.high, ROW_HEIGHT * Math.max(2, rows.length));
+    this.element.style.height = `${HEADER_HEIGHT + 2 + high}px`;
+    this._drawRows(true);
+  }
+
+  /** @param {TableOptions} options */
+  _drawHead(options) {
+    /** @type {[SortKey, string, string][]} */
+    const columns = [
+      ['name', 'Class', 'Name of the class'],
+      ['group', 'Group', 'By training examples'],
+      ['count', 'Training', 'Training examples'],
+      ['support', 'Support', 'Positives in the validation set'],
+      ['a', options.hasB ? `${options.metric} A` : options.metric, 'At the chosen step'],
+    ];
+    if (options.hasB)
+      columns.push(['b', `${options.metric} B`, 'At the chosen step'], ['difference', 'B − A', 'Difference']);
+    const focused = /** @type {HTMLElement | null} */ (this._head.querySelector(':focus'))?.dataset.sort;
+    const trend = el('th', { scope: 'col', class: 'column-trend', title: 'Over all steps' }, el('span', {}, 'Trend'));
+    fill(this._head, ...columns.map(([key, label, title]) => this._header(key, label, title, options)), trend);
+    if (focused) /** @type {HTMLElement | null} */ (this._head.querySelector(`[data-sort="${focused}"]`))?.focus();
+    this._table.classList.toggle('has-b', options.hasB);
+  }
+
+  /** @param {SortKey} key @param {string} label @param {string} title @param {TableOptions} options */
+  _header(key, label, title, options) {
+    const sorted = options.sort === key;
+    const next = sorted ? !options.descending : firstDirection(key);
+    const arrow = el('span', { class: 'arrow', 'aria-hidden': 'true' }, sorted ? (options.descending ? '↓' : '↑') : '');
+    return el(
+      'th',
+      {
+        scope: 'col',
+        class: `column-${key}`,
+        'aria-sort': sorted ? (options.descending ? 'descending' : 'ascending') : 'none',
+      },
+      el(
+        'button',
+        { type: 'button', title, 'data-sort': key, onclick: () => this._onSort(key, next) },
+        el('span', {}, label),
+        arrow,
+      ),
+    );
+  }
+
+  /** @param {boolean} anew whether rows already in the page may have changed */
+  _drawRows(anew) {
+    const { first, last } = visibleRows(
+      this.element.scrollTop,
+      this.element.clientHeight - HEADER_HEIGHT,
+      ROW_HEIGHT,
+      this._rows.length,
+    );
+    const focused = anew ? this._focusedName() : undefined;
+    for (const [index, row] of this._drawn) {
+      if (anew || index < first || index >= last) {
+        row.remove();
+        this._drawn.delete(index);
+      }
+    }
+    // Rows that stay are not moved: moving would take the focus from them.
+    for (let index = last - 1, after = null; index >= first; index -= 1) {
+      const row = this._drawn.get(index) ?? this._row(this._rows[index], index);
+      if (!row.parentElement) this._body.insertBefore(row, after);
+      this._drawn.set(index, row);
+      after = row;
+    }
+    this._trendOf(this._rows.slice(first, last));
+    spacer(this._above, first);
+    spacer(this._below, this._rows.length - last);
+    if (focused !== undefined) this._button(focused)?.focus({ preventScroll: true });
+  }
+
+  /** @param {Row} row @param {number} index */
+  _row(row, index) {
+    const { hasB, joined, scale, classMetric, open } = /** @type {TableOptions} */ (this._options);
+    const button = el(
+      'button',
+      { type: 'button', class: 'class-name', 'data-name': row.name, 'data-index': index, 'aria-haspopup': 'dialog' },
+      nameOf(row.name),
+    );
+    const where = joined && (row.indexA < 0 ? 'only in B' : row.indexB < 0 ? 'only in A' : null);
+    return el(
+      'tr',
+      { 'aria-rowindex': index + 2, class: row.name === open ? 'open' : '', onclick: () => this._onOpen(row.name) },
+      el('td', { class: 'column-name' }, button, where && el('span', { class: 'tag' }, where)),
+      el(
+        'td',
+        { class: 'column-group' },
+        groupBadge(row.group),
+        row.regrouped &&
+          el(
+            'span',
+            { class: 'tag', title: `In B this class is in the group ${row.regrouped}` },
+            `B: ${row.regrouped}`,
+          ),
+      ),
+      el('td', { class: 'number' }, count(row.count)),
+      el('td', { class: 'number' }, count(row.support)),
+      el('td', { class: 'number' }, number(row.a)),
+      hasB && el('td', { class: 'number' }, number(row.b)),
+      hasB &&
+        el('td', { class: 'number difference' }, bar(row, scale, classMetric), el('span', {}, signed(row.difference))),
+      el('td', { class: 'column-trend' }),
+    );
+  }
+
+  /** Draw the trend lines that have arrived in the visible rows. @param {Trends} trends */
+  drawTrends(trends) {
+    const styles = this._options?.sides ?? [];
+    for (const [index, element] of this._drawn) {
+      const row = this._rows[index];
+      const lines = row ? trends.of(row) : null;
+      const cell = /** @type {HTMLElement} */ (element.lastElementChild);
+      if (!lines || cell.dataset.of === lines.key) continue;
+      cell.dataset.of = lines.key;
+      fill(cell, sparkline(lines.lines, styles));
+    }
+  }
+
+  /** The arrow keys go from row to row. @param {KeyboardEvent} event */
+  _move(event) {
+    const by = event.key === 'ArrowDown' ? 1 : event.key === 'ArrowUp' ? -1 : 0;
+    const from = Number(/** @type {HTMLElement} */ (event.target).dataset.index);
+    const to = from + by;
+    if (!by || !this._rows[to]) return;
+    event.preventDefault();
+    const [top, bottom] = [to * ROW_HEIGHT, (to + 1) * ROW_HEIGHT + HEADER_HEIGHT];
+    if (top < this.element.scrollTop) this.element.scrollTop = top;
+    else if (bottom > this.element.scrollTop + this.element.clientHeight)
+      this.element.scrollTop = bottom - this.element.clientHeight;
+    this._drawRows(false);
+    this._button(this._rows[to].name)?.focus({ preventScroll: true });
+  }
+
+  /** Focus the row of a class if it is visible. @param {string} name */
+  focus(name) {
+    this._button(name)?.focus({ preventScroll: true });
+  }
+
+  _focusedName() {
+    return /** @type {HTMLElement | null} */ (this._body.querySelector('button:focus'))?.dataset.name;
+  }
+
+  /** @param {string} name */
+  _button(name) {
+    return [...this._body.querySelectorAll('button')].find((button) => button.dataset.name === name);
+  }
+}
+
+/** @param {HTMLElement} element @param {number} rows */
+function spacer(element, rows) {
+  element.style.display = rows ? '' : 'none';
+  const cell = /** @type {HTMLElement} */ (element.querySelector('td'));
+  cell.style.height = `${rows * ROW_HEIGHT}px`;
+}
+
+/**
+ * The difference as a bar to the right or left of zero.
+ * @param {Row} row @param {number} scale @param {string} metric
+ */
+function bar(row, scale, metric) {
+  const share = Math.min(1, Math.abs(row.difference ?? 0) / scale) * 50;
+  const good = verdict(row.difference, metric);
+  const fillElement = el('i', { class: good > 0 ? 'better' : 'worse' });
+  fillElement.style.width = `${share}%`;
+  fillElement.style[(row.difference ?? 0) < 0 ? 'right' : 'left'] = '50%';
+  return el('span', { class: 'bar-track', 'aria-hidden': 'true' }, fillElement);
+}

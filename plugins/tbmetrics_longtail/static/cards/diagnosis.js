@@ -1,0 +1,174 @@
+// @ts-check
+/** Why the tail fails: findings with their evidence, and what known remedies would gain without training. */
+
+import { Card, Width } from './card.js';
+import { el, fill, nameOf, sideBadge } from '../charts/dom.js';
+import { runEntry } from '../charts/picture.js';
+import { REMEDY_NAMES, RemedyChart } from '../charts/remedy-chart.js';
+import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
+import { metricText, number } from '../model/format.js';
+
+/** @import { Page } from './card.js' */
+/** @import { SideAnswer } from '../host/resources.js' */
+/** @import { DiagnosisAnswer, FindingAnswer, RunView, Table, View } from '../model/types.js' */
+
+const HEIGHT = 300;
+const REMEDIES = 'Remedies without training';
+const MARKS = Object.freeze([
+  '✚ as trained',
+  '● logit adjustment',
+  '◆ τ-normalisation',
+  '▲ thresholds by class',
+  'ringed: the best',
+]);
+const WORDS = Object.freeze(['not found', '▲ noted', '▲▲ strong']);
+
+/** @typedef {SideAnswer<DiagnosisAnswer>} Side */
+
+export class DiagnosisCard {
+  /** @param {Page} page */
+  constructor(page) {
+    this._page = page;
+    this._card = this.frame = new Card({
+      id: 'diagnosis',
+      title: 'Why the tail fails, and what would help',
+      className: 'diagnosis-card',
+      page,
+      table: () => this._table(),
+      picture: () => this._picture(),
+    });
+    this.element = this._card.element;
+    this._chart = new RemedyChart(page.tooltip);
+    this._plot = el('figure', { class: 'chart' }, el('h3', {}, REMEDIES), this._chart.element);
+    this._plot.append(el('p', { class: 'caption' }, `Along their τ: ${MARKS.join(', ')}.`));
+    this._findings = el('div', { class: 'finding-sides' });
+    this._layout = el('div', { class: 'diagnosis' }, this._findings, this._plot);
+    this._width = new Width(this._plot, page.redraw);
+    /** @type {SideAnswers<DiagnosisAnswer>} */
+    this._answers = new SideAnswers();
+    /** @type {Side[]} */
+    this._sides = [];
+  }
+
+  /** @param {View} view */
+  update(view) {
+    this._sides = this._answers.of(view, 'findings', (run) => this._page.data.diagnosis(run, view.attribute));
+    this.element.hidden = !this._sides.length;
+    if (this.element.hidden || !this._card.ready(partsOf(this._sides))) return;
+    const objective = this._sides.map(({ resource }) => resource.value?.objective).find(Boolean);
+    this._card.caption(
+      'Rules over the classifier, the training signal and the features of the last diagnosis up to the chosen step, by the ' +
+        'groups recorded with the run. They point at causes; they prove none.' +
+        (objective
+          ? ` The best remedy is chosen for ${objective}, on halves of the validation set that it is not judged by.`
+          : ''),
+    );
+    if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
+    const key = [view.attribute, this._width.value, this._card.height(HEIGHT)].concat(keyOf(this._sides)).join('\n');
+    if (this._width.value && this._card.isNew(key)) this._draw();
+  }
+
+  _draw() {
+    fill(this._findings, ...this._sides.map(({ letter, run, resource }) => findingsOf(letter, run, resource.value)));
+    const drawn = this._sides.flatMap(({ letter, run, resource }) =>
+      resource.value?.remedies.length ? [{ letter, run, remedies: resource.value.remedies }] : [],
+    );
+    this._plot.hidden = !drawn.length;
+    if (drawn.length) this._chart.draw(drawn, this._width.value, this._card.height(HEIGHT));
+  }
+
+  _picture() {
+    if (this._plot.hidden || !this._sides.length) return null;
+    return {
+      title: REMEDIES,
+      legend: [...this._sides.map(({ letter, run }) => runEntry(letter, run)), ...MARKS.map((text) => ({ text }))],
+      panels: [{ heading: null, chart: this._chart.element }],
+      columns: 1,
+    };
+  }
+
+  /** @returns {Table} */
+  _table() {
+    const rows = this._sides.flatMap(({ letter, run, resource }) => [
+      ...(resource.value?.findings ?? []).map((f) => [
+        letter,
+        run.run,
+        'finding',
+        f.name,
+        f.severity,
+        f.value,
+        f.head,
+        f.tail,
+      ]),
+      ...(resource.value?.remedies ?? []).map((r) => [
+        letter,
+        run.run,
+        r.best ? 'best remedy' : 'remedy',
+        r.remedy,
+        r.tau,
+        r.balanced_accuracy,
+        r.head_recall,
+        r.tail_recall,
+      ]),
+    ]);
+    return { columns: ['side', 'run', 'what', 'name', 'severity_or_tau', 'value', 'head', 'tail'], rows };
+  }
+}
+
+/** @param {'A' | 'B'} letter @param {RunView} run @param {DiagnosisAnswer | undefined} answer */
+function findingsOf(letter, run, answer) {
+  const findings = answer?.findings.filter((f) => Number(f.severity) > 0) ?? [];
+  const untold = answer?.findings.filter((f) => f.severity === null).map((f) => f.title) ?? [];
+  const clear = answer?.findings.filter((f) => f.severity === 0).map((f) => f.title.toLowerCase()) ?? [];
+  const best = answer?.remedies.filter((r) => r.best) ?? [];
+  return el(
+    'section',
+    { class: 'finding-side', 'data-side': letter },
+    el(
+      'h3',
+      {},
+      sideBadge(letter),
+      ' ',
+      nameOf(run.run),
+      answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null,
+    ),
+    findings.length
+      ? el('ul', { class: 'findings' }, ...findings.map(findingOf))
+      : el('p', {}, 'Nothing was findings.'),
+    ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r))),
+    untold.length ? el('p', { class: 'hint' }, `Could not be told: ${untold.join(', ')}.`) : null,
+    clear.length ? el('p', { class: 'hint' }, `Looked for and not found: ${clear.join(', ')}.`) : null,
+  );
+}
+
+/** @param {FindingAnswer} finding */
+function findingOf({ name, title, advice, reference, severity, value, noted_at: limit, head, tail, n_classes: n }) {
+  const compared = head !== null && tail !== null ? `head ${number(head)}, tail ${number(tail)}; ` : '';
+  const judged = value === null ? '' : `${number(value)}, noted from ${number(limit)}`;
+  const classes = n === null ? '' : ` (${n} classes)`;
+  return el(
+    'li',
+    { 'data-finding': name },
+    el('p', {}, el('strong', {}, title), ' ', el('span', { class: 'severity' }, WORDS[Number(severity)] ?? '')),
+    el('p', { class: 'muted' }, `${compared}${judged}${classes}`),
+    el('p', {}, advice),
+    el('p', { class: 'hint' }, reference),
+  );
+}
+
+/** @param {DiagnosisAnswer['remedies'][number]} remedy */
+function remedyText(remedy) {
+  const half = (/** @type {string} */ group) => {
+    const [low, high] = [remedy[`${group}_gain_lower`], remedy[`${group}_gain_upper`]];
+    return low === null || high === null || low === undefined ? '' : ` [${number(low)}, ${number(high)}]`;
+  };
+  const gain = (/** @type {string} */ group) =>
+    `${group} ${metricText('recall').label.toLowerCase()} by ${signedText(remedy[`${group}_gain`])}${half(group)}`;
+  const tau = remedy.tau === null ? '' : ` with τ = ${number(remedy.tau, 2)}`;
+  return `${REMEDY_NAMES[remedy.remedy] ?? remedy.remedy}${tau} would move ${gain('tail')} and ${gain('head')}.`;
+}
+
+/** @param {number | null | undefined} value */
+function signedText(value) {
+  return value !== null && value !== undefined && value > 0 ? `+${number(value)}` : number(value);
+}

@@ -1,0 +1,309 @@
+// @ts-check
+/** The trade-off plane: head against tail of every run at the chosen step, and the Pareto front. */
+
+import { Card, nothing } from './card.js';
+import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
+import { nearest, plot, pointerIn } from '../charts/plot.js';
+import { groupsOf } from '../host/data.js';
+import { count, metricText, number, plural, shorten } from '../model/format.js';
+import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
+import { deviation, mean, paretoFront } from '../model/statistics.js';
+import { badgeOf, groupPoints, pointAt } from '../model/view.js';
+
+/** @import { Page } from './card.js' */
+/** @import { Experiment, GroupsAnswer, Maybe, Point, RunStyle, RunView, Table, View } from '../model/types.js' */
+
+/**
+ * @typedef {object} Place one run, or the mean of an experiment's seeds
+ * @property {string} label
+ * @property {'A' | 'B' | ''} badge
+ * @property {RunStyle} style
+ * @property {number} x
+ * @property {number} y
+ * @property {[Maybe, Maybe, Maybe, Maybe]} interval lower and upper of x, of y
+ * @property {number} seeds
+ * @property {Point[]} trail its places at the steps before
+ */
+
+const HEIGHT = 430;
+const REACH = 24;
+const MOST_IN_LEGEND = 12;
+
+export class TradeoffCard {
+  /** @param {Page} page */
+  constructor(page) {
+    this._page = page;
+    this._card = this.frame = new Card({
+      id: 'tradeoff',
+      title: 'Trade-off between head and tail',
+      className: 'tradeoff-card',
+      page,
+      table: () => this._table(),
+      picture: () => this._picture(),
+      metric: 'metric',
+    });
+    this.element = this._card.element;
+    /** @type {Place[]} */
+    this._places = [];
+    /** @type {View | null} */
+    this._view = null;
+    this._svg = svg('svg', {
+      class: 'plot',
+      role: 'img',
+      onpointermove: (/** @type {PointerEvent} */ event) => this._hover(event),
+      onpointerleave: () => this._page.tooltip.hide(),
+      onclick: (/** @type {PointerEvent} */ event) => this._pick(event),
+    });
+  }
+
+  /** @param {View} view */
+  update(view) {
+    this._view = view;
+    const parts = view.charted.map((run) => ({ name: run.run, run, resource: groupsOf(this._page.data, run, view) }));
+    const label = metricText(view.metric).label;
+    this._card.caption(
+      `${label} of head and tail at the chosen step. The dashed line joins the runs that no other beats on both; ` +
+        (view.experiments
+          ? 'bars: standard deviation between seeds.'
+          : 'bars: 95 % intervals of A and B; dots: where they came from.') +
+        ' Click a run to compare with it.',
+    );
+    if (!this._card.ready(parts)) return;
+    const size = [this._width(), this._card.height(HEIGHT)];
+    const key = [view.attribute, view.metric, view.step, view.grouping?.key, view.a?.run, view.b?.run, ...size]
+      .concat(view.experiments?.map((e) => `${e.label}${e.runs.length}`))
+      .concat(parts.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.status}`))
+      .join('\n');
+    if (!this._card.isNew(key)) return;
+    const loaded = new Map(parts.flatMap(({ run, resource }) => (resource.value ? [[run.run, resource.value]] : [])));
+    const placed = (/** @type {RunView} */ run) => placeOf(run, loaded.get(run.run), view);
+    const places = view.experiments
+      ? view.experiments.map((e) => together(e, e.runs.map(placed), view))
+      : view.charted.map(placed);
+    this._places = places.filter((place) => place !== null);
+    if (!this._places.length) {
+      fill(this._card.body, nothing('No run drawn has both a head and a tail at this step.'));
+      return;
+    }
+    this._draw(view, label);
+    if (this._svg.parentElement !== this._card.body) fill(this._card.body, this._svg);
+  }
+
+  _width() {
+    return Math.max(260, this._card.width);
+  }
+
+  /** @param {View} view @param {string} label */
+  _draw(view, label) {
+    const [width, height] = [this._width(), this._card.height(HEIGHT)];
+    const spans = this._places.map(({ x, y, interval, badge, trail }) => ({
+      x: badge || view.experiments ? [x, interval[0], interval[1], ...trail.map((p) => p.x)] : [x],
+      y: badge || view.experiments ? [y, interval[2], interval[3], ...trail.map((p) => p.y)] : [y],
+    }));
+    const domain = (/** @type {'x' | 'y'} */ axis) =>
+      niceDomain(extent(spans.flatMap((s) => s[axis])), { bounds: [0, 1] });
+    const { x, y, axes } = plot({
+      width,
+      height,
+      xDomain: domain('x'),
+      yDomain: domain('y'),
+      xLabel: `${label}, head`,
+      yLabel: `${label}, tail`,
+    });
+    this._x = x;
+    this._y = y;
+    const front = paretoFront(this._places, Boolean(metricText(view.metric).lowerIsBetter));
+    this._front = new Set(front);
+    const ordered = [...this._places].sort((p, q) => p.badge.length - q.badge.length);
+    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    this._svg.setAttribute('width', String(width));
+    this._svg.setAttribute('height', String(height));
+    this._svg.setAttribute('aria-label', describe(this._places, label));
+    fill(
+      this._svg,
+      ...axes,
+      svg('path', { class: 'front', d: front.map((p, i) => `${i ? 'L' : 'M'}${x(p.x)} ${y(p.y)}`).join('') }),
+      ...ordered.flatMap((place) => this._mark(place, x, y, view)),
+    );
+  }
+
+  /** @param {Place} place @param {(v: number) => number} x @param {(v: number) => number} y @param {View} view */
+  _mark(place, x, y, view) {
+    const [left, right, low, high] = place.interval;
+    const shown = place.badge !== '' || view.experiments !== null;
+    const atEdge = x(place.x) > this._width() - 40;
+    const bar = (/** @type {number[]} */ [x1, x2, y1, y2]) =>
+      svg('line', { class: 'whisker-line thin', x1, x2, y1, y2 });
+    return [
+      svg(
+        'g',
+        { class: place.badge ? 'run compared' : 'run', ...runColor(place.style), 'data-run': place.label },
+        place.trail.length > 1 && svg('path', { class: 'trail', d: linePath(place.trail, x, y) }),
+        shown && left !== null && right !== null && bar([x(left), x(right), y(place.y), y(place.y)]),
+        shown && low !== null && high !== null && bar([x(place.x), x(place.x), y(low), y(high)]),
+        svg('path', {
+          class: 'run-marker',
+          d: markerPath(place.style.marker, x(place.x), y(place.y), place.badge ? 5.5 : 4),
+        }),
+        place.badge &&
+          svg(
+            'text',
+            {
+              class: 'end-label',
+              x: x(place.x) + (atEdge ? -9 : 9),
+              y: Math.max(14, y(place.y) - 8),
+              'text-anchor': atEdge ? 'end' : 'start',
+            },
+            place.badge,
+          ),
+      ),
+    ];
+  }
+
+  /** @param {PointerEvent} event */
+  _under(event) {
+    const [x, y] = [this._x, this._y];
+    if (!x || !y) return null;
+    return nearest(this._places, (p) => ({ x: x(p.x), y: y(p.y) }), pointerIn(this._svg, event, this._width()), REACH);
+  }
+
+  /** @param {PointerEvent} event */
+  _hover(event) {
+    const place = this._under(event);
+    if (!place) {
+      this._page.tooltip.hide();
+      return;
+    }
+    const row = (
+      /** @type {string} */ group,
+      /** @type {number} */ value,
+      /** @type {Maybe} */ low,
+      /** @type {Maybe} */ high,
+    ) =>
+      el(
+        'tr',
+        {},
+        el('td', {}, groupBadge(group)),
+        el('td', { class: 'number' }, number(value)),
+        el('td', { class: 'muted' }, low === null || high === null ? '' : `[${number(low)}, ${number(high)}]`),
+      );
+    this._page.tooltip.show(
+      event.clientX,
+      event.clientY,
+      el(
+        'p',
+        { class: 'tooltip-title' },
+        runSwatch(place.style),
+        ' ',
+        place.badge && sideBadge(place.badge),
+        ' ',
+        nameOf(place.label),
+      ),
+      el(
+        'table',
+        {},
+        row('head', place.x, place.interval[0], place.interval[1]),
+        row('tail', place.y, place.interval[2], place.interval[3]),
+      ),
+      el(
+        'p',
+        { class: 'muted' },
+        [
+          place.seeds > 1 ? `mean of ${plural(place.seeds, 'seed')}` : '',
+          this._front?.has(place) ? 'beaten by none on both' : '',
+        ]
+          .filter(Boolean)
+          .join(', '),
+      ),
+    );
+  }
+
+  /** @param {PointerEvent} event */
+  _pick(event) {
+    const place = this._under(event);
+    const view = this._view;
+    if (!place || !view || place.badge) return;
+    const run = view.experiments?.find((e) => e.label === place.label)?.runs[0].run ?? place.label;
+    this._page.set({ b: run });
+  }
+
+  _picture() {
+    if (!this._places.length) return null;
+    const shown = [...this._places].sort((p, q) => q.badge.length - p.badge.length);
+    const legend = shown.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, seeds }) => ({
+      mark: runSwatch(style),
+      strong: badge,
+      text: `${shorten(label)}${seeds > 1 ? ` (${plural(seeds, 'seed')})` : ''}`,
+    }));
+    const more = shown.length - legend.length;
+    const bars = this._view?.experiments ? 'bars: standard deviation between seeds' : 'bars: 95 % intervals of A and B';
+    const notes = [more > 0 ? `and ${more} more` : '', 'dashed: beaten by none on both', bars, 'dots: earlier steps'];
+    return {
+      legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
+      panels: [{ heading: null, chart: this._svg }],
+      columns: 1,
+    };
+  }
+
+  /** @returns {Table} */
+  _table() {
+    return {
+      columns: ['run', 'head', 'head_lower', 'head_upper', 'tail', 'tail_lower', 'tail_upper', 'seeds', 'pareto'],
+      rows: this._places.map((p) => [
+        p.label,
+        p.x,
+        p.interval[0],
+        p.interval[1],
+        p.y,
+        p.interval[2],
+        p.interval[3],
+        p.seeds,
+        this._front?.has(p) ? 'yes' : 'no',
+      ]),
+    };
+  }
+}
+
+/** @param {RunView} run @param {GroupsAnswer | undefined} answer @param {View} view @returns {Place | null} */
+function placeOf(run, answer, view) {
+  if (!answer) return null;
+  const [head, tail] = ['head', 'tail'].map((group) => groupPoints(answer, group, view.metric));
+  const [h, t] = [pointAt(head, run.step), pointAt(tail, run.step)];
+  if (!h || !t || h.y === null || t.y === null) return null;
+  const badge = badgeOf(view, run.run);
+  const before = badge
+    ? head.flatMap((p, i) => (p.x <= Number(run.step) && p.y !== null ? [{ ...p, x: p.y, y: tail[i].y }] : []))
+    : [];
+  return {
+    label: run.run,
+    badge,
+    style: run.style,
+    x: h.y,
+    y: t.y,
+    interval: [h.lower, h.upper, t.lower, t.upper],
+    seeds: 1,
+    trail: before,
+  };
+}
+
+/**
+ * The mean of an experiment's seeds, with their standard deviation.
+ * @param {Experiment} experiment @param {(Place | null)[]} places @param {View} view
+ * @returns {Place | null}
+ */
+function together({ label, style, runs }, places, view) {
+  const known = places.filter((place) => place !== null);
+  if (!known.length) return null;
+  const [xs, ys] = [known.map((p) => p.x), known.map((p) => p.y)];
+  const [x, y, dx, dy] = [mean(xs), mean(ys), deviation(xs), deviation(ys)];
+  /** @type {Place['interval']} */
+  const interval = [dx && x - dx, dx && x + dx, dy && y - dy, dy && y + dy];
+  const badge = runs.some((r) => r.run === view.a?.run) ? 'A' : runs.some((r) => r.run === view.b?.run) ? 'B' : '';
+  return { label, badge, style, x, y, interval, seeds: known.length, trail: [] };
+}
+
+/** @param {Place[]} places @param {string} label */
+function describe(places, label) {
+  const texts = places.slice(0, 12).map((p) => `${p.label.slice(0, 40)}: head ${number(p.x)}, tail ${number(p.y)}`);
+  return `${label}, head against tail, of ${count(places.length)} runs: ${texts.join('; ')}`;
+}

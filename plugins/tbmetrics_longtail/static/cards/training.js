@@ -1,0 +1,294 @@
+// @ts-check
+/** The four charts over steps: head, medium and tail on one scale, and the gap between head and tail. */
+
+import { Card, nothing, Width } from './card.js';
+import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from '../charts/dom.js';
+import { LineChart } from '../charts/line-chart.js';
+import { groupEntry } from '../charts/picture.js';
+import { groupsOf } from '../host/data.js';
+import { count, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
+import { canRegroup } from '../model/grouping.js';
+import { extent, niceDomain } from '../model/scale.js';
+import { meanLine } from '../model/statistics.js';
+import { badgeOf, groupPoints, pointAt } from '../model/view.js';
+
+/** @import { Page } from './card.js' */
+/** @import { Resource } from '../host/resources.js' */
+/** @import { Experiment, GroupsAnswer, Maybe, RunView, Series, Table, View } from '../model/types.js' */
+
+const CHARTS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
+const HEIGHT = 190;
+const ALL_BANDS_UP_TO = 3;
+const MOST_IN_LEGEND = 8;
+const MOST_IN_TOOLTIP = 14;
+
+export class ChartsCard {
+  /** @param {Page} page */
+  constructor(page) {
+    const { data, tooltip, set } = page;
+    this._data = data;
+    this._tooltip = tooltip;
+    this._card = this.frame = new Card({
+      id: 'training',
+      title: 'Over training',
+      className: 'charts-card',
+      page,
+      table: () => this._table(),
+      picture: () => this._picture(),
+      metric: 'metric',
+    });
+    this.element = this._card.element;
+    /** @type {View | null} */
+    this._view = null;
+    this._legend = el('ul', { class: 'legend' });
+    this._charts = CHARTS.map((group) => {
+      const chart = new LineChart({
+        onHover: (step, event) => this._hover(group, step, event),
+        onPick: (step) => set({ step: step === this._view?.steps.at(-1) ? null : step }),
+      });
+      const heading = el('h3', {});
+      return { group, chart, heading, box: el('figure', { class: 'chart' }, heading, chart.element) };
+    });
+    this._chart = new Width(this._charts[0].box, page.redraw);
+    this._grid = el('div', { class: 'chart-grid' }, ...this._charts.map(({ box }) => box));
+  }
+
+  /** @param {View} view */
+  update(view) {
+    this._view = view;
+    this._card.title.textContent = `${metricText(view.metric).label} over training`;
+    this._card.caption(captionOf(view));
+    const parts = view.charted.map((run) => ({
+      name: run.run,
+      run,
+      resource: groupsOf(this._data, run, view),
+    }));
+    if (!this._card.ready(parts)) return;
+    if (!view.charted.length) {
+      this._card.put(nothing('No run is drawn: tick one in the list of runs.'));
+      return;
+    }
+    if (this._grid.parentElement !== this._card.body) fill(this._card.body, this._legend, this._grid);
+    this._draw(view, parts);
+  }
+
+  /** @param {View} view @param {{run: RunView, resource: Resource<GroupsAnswer>}[]} parts */
+  _draw(view, parts) {
+    const width = this._chart.value;
+    const drawn = parts.filter(({ resource }) => resource.value);
+    const key = [
+      view.attribute,
+      view.metric,
+      view.step,
+      view.steps.length,
+      view.a?.run,
+      view.b?.run,
+      view.grouping?.key,
+      view.experiments?.map((e) => `${e.label}:${e.runs.length}`).join(),
+      width,
+      this._card.height(HEIGHT),
+      ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale]),
+    ].join('\n');
+    if (!width || !this._card.isNew(key)) return;
+    this._series = Object.fromEntries(
+      CHARTS.map((group) => [
+        group,
+        seriesOf(
+          view,
+          drawn.map(({ run, resource }) => ({ run, answer: /** @type {GroupsAnswer} */ (resource.value) })),
+          group,
+        ),
+      ]),
+    );
+    this._drawLegend();
+    const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), {
+      bounds: [0, 1],
+    });
+    for (const { group, chart, heading } of this._charts) {
+      const series = this._series[group];
+      const yDomain = group === 'gap' ? niceDomain(rangeOf(series), { zero: true }) : shared;
+      fill(heading, ...headingOf(group, view));
+      chart.draw(
+        {
+          series,
+          steps: view.steps,
+          step: view.step,
+          yDomain,
+          zeroLine: group === 'gap',
+          label: describe(group, view, series),
+        },
+        width,
+        this._card.height(2 * HEIGHT + 60) > 2 * HEIGHT + 60 ? Math.floor(this._card.height(HEIGHT) / 2) - 40 : HEIGHT,
+      );
+    }
+  }
+
+  _drawLegend() {
+    const lines = this._series?.head ?? [];
+    const shown = lines.slice(0, MOST_IN_LEGEND);
+    const more = lines.length - shown.length;
+    const entries = shown.map(({ label, badge, style, nRuns }) =>
+      el(
+        'li',
+        {},
+        runSwatch(style),
+        badge && sideBadge(badge),
+        nameOf(label),
+        nRuns > 1 && el('span', { class: 'muted' }, plural(nRuns, 'seed')),
+      ),
+    );
+    fill(
+      this._legend,
+      ...entries,
+      more > 0 && el('li', { class: 'muted' }, `and ${more} more, as in the list of runs`),
+    );
+  }
+
+  /** @returns {Table} */
+  _table() {
+    const rows = CHARTS.flatMap((group) =>
+      (this._series?.[group] ?? []).flatMap(({ label, badge, points }) =>
+        points.map((p) => [label, badge, group, p.x, p.y, p.lower, p.upper, p.n]),
+      ),
+    );
+    return { columns: ['run', 'side', 'group', 'step', 'value', 'lower', 'upper', 'n'], rows };
+  }
+
+  _picture() {
+    const view = this._view;
+    if (!this._series || !view) return null;
+    const lines = this._series.head;
+    const legend = lines.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, nRuns }) => ({
+      mark: runSwatch(style),
+      strong: badge,
+      text: `${shorten(label)}${nRuns > 1 ? ` (${plural(nRuns, 'seed')})` : ''}`,
+    }));
+    const more = lines.length - legend.length;
+    const notes = [more > 0 ? `and ${more} more` : '', bandText(view), view.step === null ? '' : '┊ chosen step'];
+    return {
+      legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
+      panels: this._charts.map(({ group, chart }) => ({
+        heading:
+          group === 'gap'
+            ? { strong: 'Gap', text: 'head − tail' }
+            : groupEntry(group, groupTitle(group), plural(view.sizes.get(group) ?? 0, 'class', 'classes')),
+        chart: chart.element,
+      })),
+      columns: 2,
+    };
+  }
+
+  /** @param {typeof CHARTS[number]} group @param {Maybe} step @param {PointerEvent | null} event */
+  _hover(group, step, event) {
+    for (const { chart } of this._charts) chart.mark(step);
+    if (step === null || !event) {
+      this._tooltip.hide();
+      return;
+    }
+    const rows = (this._series?.[group] ?? [])
+      .map((series) => ({ series, point: pointAt(series.points, step) }))
+      .filter(({ point }) => point)
+      .sort((p, q) => (q.point?.y ?? -Infinity) - (p.point?.y ?? -Infinity));
+    this._tooltip.show(
+      event.clientX,
+      event.clientY,
+      el(
+        'p',
+        { class: 'tooltip-title' },
+        group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)),
+        ` · step ${count(step)}`,
+      ),
+      el('table', {}, ...rows.slice(0, MOST_IN_TOOLTIP).map(({ series, point }) => tooltipRow(series, point))),
+      rows.length > MOST_IN_TOOLTIP ? el('p', { class: 'muted' }, `and ${rows.length - MOST_IN_TOOLTIP} more`) : '',
+      rows.length ? '' : el('p', { class: 'muted' }, 'no run was validated at this step'),
+    );
+  }
+}
+
+/**
+ * One line per run, or per experiment: the mean of its seeds.
+ * @param {View} view @param {{run: RunView, answer: GroupsAnswer}[]} drawn @param {string} group @returns {Series[]}
+ */
+function seriesOf(view, drawn, group) {
+  const lineOf = (/** @type {GroupsAnswer} */ answer) => groupPoints(answer, group, view.metric);
+  if (!view.experiments) {
+    return drawn.map(({ run, answer }) => {
+      const badge = badgeOf(view, run.run);
+      const band = view.charted.length <= ALL_BANDS_UP_TO || badge !== '';
+      return { label: run.run, badge, style: run.style, band, points: lineOf(answer), nRuns: 1 };
+    });
+  }
+  return view.experiments.flatMap((experiment) => {
+    const lines = drawn.filter(({ run }) => experiment.runs.includes(run)).map(({ answer }) => lineOf(answer));
+    if (!lines.length) return [];
+    const badge = badgeOfExperiment(view, experiment);
+    const { label, style } = experiment;
+    return [{ label, badge, style, band: true, points: meanLine(lines), nRuns: lines.length }];
+  });
+}
+
+/** @param {View} view @param {Experiment} experiment @returns {'A' | 'B' | ''} */
+function badgeOfExperiment(view, { runs }) {
+  const has = (/** @type {RunView | null} */ run) => run !== null && runs.some((r) => r.run === run.run);
+  return has(view.a) ? 'A' : has(view.b) ? 'B' : '';
+}
+
+/** @param {Series[]} series */
+function rangeOf(series) {
+  return extent(series.flatMap(({ points, band }) => points.flatMap((p) => (band ? [p.y, p.lower, p.upper] : [p.y]))));
+}
+
+/** @param {typeof CHARTS[number]} group @param {View} view */
+function headingOf(group, view) {
+  if (group === 'gap') return ['Gap', el('span', { class: 'muted' }, 'head − tail')];
+  const size = view.sizes.get(group) ?? 0;
+  return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, plural(size, 'class', 'classes'))];
+}
+
+/** @param {View} view */
+function bandText(view) {
+  return view.experiments ? 'bands: standard deviation between seeds' : 'bands: 95 % interval';
+}
+
+/** @param {View} view */
+function captionOf(view) {
+  if (view.grouping && !canRegroup(view.metric))
+    return `${metricText(view.metric).meaning} Recorded for the run’s own groups only, so not by these thresholds.`;
+  if (!MEANS.includes(view.metric)) return metricText(view.metric).meaning;
+  const mean = 'Mean over the group’s classes that have a value.';
+  if (view.experiments) return `${mean} Lines: mean of the seeds of an experiment; bands: their standard deviation.`;
+  const bands = view.charted.length > ALL_BANDS_UP_TO ? 'Bands (of A and B)' : 'Bands';
+  const how = view.grouping ? ', from the classes’ own intervals, as if independent' : '';
+  return `${mean} ${bands}: 95 % interval of this validation set${how}; other seeds may differ more.`;
+}
+
+/** @param {string} group @param {View} view @param {Series[]} series */
+function describe(group, view, series) {
+  const values = series.map((s) => `${shortName(s.label)} ${number(pointAt(s.points, stepOf(view, s.label))?.y)}`);
+  return `${metricText(view.metric).label}, ${groupTitle(group)}, at step ${view.step}: ${values.join(', ')}`;
+}
+
+/** @param {View} view @param {string} run */
+function stepOf(view, run) {
+  return view.charted.find((r) => r.run === run)?.step ?? null;
+}
+
+/** @param {string} name */
+function shortName(name) {
+  return name.length > 40 ? `${name.slice(0, 39)}…` : name;
+}
+
+/** @param {Series} series @param {ReturnType<typeof pointAt>} point */
+function tooltipRow(series, point) {
+  const n = point?.n ?? null;
+  return el(
+    'tr',
+    {},
+    el('td', {}, runSwatch(series.style)),
+    el('td', {}, series.badge && sideBadge(series.badge)),
+    el('td', { class: 'tooltip-name' }, nameOf(series.label)),
+    el('td', { class: 'number' }, number(point?.y)),
+    el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
+    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? plural(n, 'seed') : plural(n, 'class', 'classes'))),
+  );
+}

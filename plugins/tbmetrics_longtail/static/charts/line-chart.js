@@ -1,0 +1,214 @@
+// @ts-check
+/** Line charts: lines with markers and bands over steps, and lines small enough for a cell of a table. */
+
+import { fill, runColor, svg } from './dom.js';
+import { compact, number } from '../model/format.js';
+import {
+  bandPath,
+  decimals,
+  extent,
+  linear,
+  linePath,
+  markedPoints,
+  markerPath,
+  spread,
+  ticks,
+} from '../model/scale.js';
+
+/** @import { Maybe, RunStyle, Series } from '../model/types.js' */
+
+/**
+ * @typedef {object} ChartContent
+ * @property {Series[]} series
+ * @property {number[]} steps every step that can be chosen
+ * @property {Maybe} step the chosen one
+ * @property {[number, number]} yDomain
+ * @property {boolean} zeroLine
+ * @property {string} label for those who cannot see it
+ */
+
+const MARGIN = { top: 10, right: 26, bottom: 24, left: 42 };
+
+export class LineChart {
+  /** @param {{onHover: (step: Maybe, event: PointerEvent | null) => void, onPick: (step: number) => void}} actions */
+  constructor({ onHover, onPick }) {
+    this._width = 0;
+    this._height = 0;
+    /** @type {ChartContent | null} */
+    this._content = null;
+    this._cursor = svg('line', { class: 'hover-line', visibility: 'hidden' });
+    this.element = svg('svg', {
+      class: 'line-chart',
+      role: 'img',
+      onpointermove: (/** @type {PointerEvent} */ event) => onHover(this._stepUnder(event), event),
+      onpointerleave: () => onHover(null, null),
+      onclick: (/** @type {PointerEvent} */ event) => {
+        const step = this._stepUnder(event);
+        if (step !== null) onPick(step);
+      },
+    });
+  }
+
+  /** @param {ChartContent} content @param {number} width @param {number} height */
+  draw(content, width, height) {
+    Object.assign(this, { _content: content, _width: width, _height: height });
+    const { steps, yDomain, series } = content;
+    this._x = linear([steps[0] ?? 0, steps[steps.length - 1] ?? 0], [MARGIN.left, width - MARGIN.right]);
+    const x = this._x;
+    const y = linear(yDomain, [height - MARGIN.bottom, MARGIN.top]);
+    this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
+    this.element.setAttribute('width', String(width));
+    this.element.setAttribute('height', String(height));
+    this.element.setAttribute('aria-label', content.label);
+    // The compared runs are drawn last, on top of the others.
+    const ordered = [...series].sort((p, q) => p.badge.length - q.badge.length);
+    fill(
+      this.element,
+      ...this._axes(y),
+      content.step !== null && this._vertical('step-line', x(content.step)),
+      this._cursor,
+      ...ordered
+        .filter((s) => s.band)
+        .map((s) => svg('path', { class: 'band', d: bandPath(s.points, x, y), ...runColor(s.style) })),
+      ...ordered.map((s) => this._line(s, x, y)),
+      ...this._endLabels(x, y),
+    );
+  }
+
+  /** Marks the step under the pointer; null = none. @param {Maybe} step */
+  mark(step) {
+    const shown = step !== null && this._x;
+    this._cursor.setAttribute('visibility', shown ? 'visible' : 'hidden');
+    if (!shown) return;
+    const place = String(this._x?.(step));
+    for (const [name, value] of Object.entries({
+      x1: place,
+      x2: place,
+      y1: MARGIN.top,
+      y2: this._height - MARGIN.bottom,
+    })) {
+      this._cursor.setAttribute(name, String(value));
+    }
+  }
+
+  /** @param {(value: number) => number} y */
+  _axes(y) {
+    const { yDomain, steps, zeroLine } = /** @type {ChartContent} */ (this._content);
+    const [left, right, bottom] = [MARGIN.left, this._width - MARGIN.right, this._height - MARGIN.bottom];
+    const yTicks = ticks(yDomain[0], yDomain[1], 5);
+    const digits = decimals(yTicks);
+    const xTicks = ticks(
+      steps[0] ?? 0,
+      steps[steps.length - 1] ?? 0,
+      Math.max(2, Math.floor((right - left) / 48)),
+      true,
+    );
+    return [
+      ...yTicks.map((value) =>
+        svg(
+          'g',
+          { class: zeroLine && value === 0 ? 'tick zero' : 'tick' },
+          svg('line', { x1: left, x2: right, y1: y(value), y2: y(value) }),
+          svg('text', { x: left - 7, y: y(value), dy: '0.32em', 'text-anchor': 'end' }, number(value, digits)),
+        ),
+      ),
+      ...xTicks.map((value) =>
+        svg(
+          'text',
+          { class: 'tick-label', x: this._x?.(value), y: bottom + 16, 'text-anchor': 'middle' },
+          compact(value),
+        ),
+      ),
+    ];
+  }
+
+  /** @param {string} className @param {number} x */
+  _vertical(className, x) {
+    return svg('line', { class: className, x1: x, x2: x, y1: MARGIN.top, y2: this._height - MARGIN.bottom });
+  }
+
+  /** @param {Series} series @param {(value: number) => number} x @param {(value: number) => number} y */
+  _line(series, x, y) {
+    const marked = markedPoints(series.points, series.style.index);
+    const radius = series.badge ? 3.2 : 2.6;
+    return svg(
+      'g',
+      { class: series.badge ? 'run compared' : 'run', ...runColor(series.style) },
+      svg('path', {
+        class: 'run-line',
+        d: linePath(series.points, x, y),
+        'stroke-dasharray': series.style.dash || null,
+      }),
+      svg('path', {
+        class: 'run-marker',
+        d: marked.map((p) => markerPath(series.style.marker, x(p.x), y(/** @type {number} */ (p.y)), radius)).join(''),
+      }),
+    );
+  }
+
+  /**
+   * The letters A and B where their lines end.
+   * @param {(value: number) => number} x @param {(value: number) => number} y
+   */
+  _endLabels(x, y) {
+    const { series } = /** @type {ChartContent} */ (this._content);
+    const ends = series.flatMap((s) => {
+      const last = s.badge ? s.points.filter((p) => p.y !== null).at(-1) : undefined;
+      return last ? [{ badge: s.badge, style: s.style, x: x(last.x), y: y(/** @type {number} */ (last.y)) }] : [];
+    });
+    const heights = spread(
+      ends.map((end) => end.y),
+      14,
+      [MARGIN.top + 6, this._height - MARGIN.bottom - 4],
+    );
+    return ends.map((end, i) =>
+      svg('text', { class: 'end-label', x: end.x + 8, y: heights[i], dy: '0.35em', ...runColor(end.style) }, end.badge),
+    );
+  }
+
+  /** The step nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */
+  _stepUnder(event) {
+    const x = this._x;
+    if (!x || !this._content?.steps.length) return null;
+    const box = this.element.getBoundingClientRect();
+    const place = ((event.clientX - box.left) / (box.width || 1)) * this._width;
+    return this._content.steps.reduce((best, step) =>
+      Math.abs(x(step) - place) < Math.abs(x(best) - place) ? step : best,
+    );
+  }
+}
+
+const WIDTH = 92;
+const HEIGHT = 24;
+
+/**
+ * One line per run over the steps, on a common scale.
+ * @param {readonly ({x: number, y: Maybe}[] | null)[]} lines @param {readonly RunStyle[]} styles
+ */
+export function sparkline(lines, styles) {
+  const known = lines.flatMap((line) => line ?? []);
+  const steps = extent(known.map((p) => p.x)) ?? [0, 1];
+  const values = extent(known.map((p) => p.y)) ?? [0, 1];
+  const x = linear(steps, [2, WIDTH - 2]);
+  const y = linear(values, [HEIGHT - 3, 3]);
+  return svg(
+    'svg',
+    { class: 'sparkline', width: WIDTH, height: HEIGHT, viewBox: `0 0 ${WIDTH} ${HEIGHT}`, 'aria-hidden': 'true' },
+    ...lines.flatMap((line, i) =>
+      line && styles[i]
+        ? [
+            svg('path', {
+              class: 'run-line',
+              d: linePath(
+                line.map((p) => ({ ...p, lower: null, upper: null, n: null })),
+                x,
+                y,
+              ),
+              'stroke-dasharray': styles[i].dash || null,
+              ...runColor(styles[i]),
+            }),
+          ]
+        : [],
+    ),
+  );
+}

@@ -1,0 +1,272 @@
+// @ts-check
+/** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
+
+import { canRegroup, groupMeans } from '../model/grouping.js';
+import { Resources } from './resources.js';
+
+/** @import { ApiFault, Resource } from './resources.js' */
+/**
+ * @import { BucketSums, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer, CompareAnswer,
+ * ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
+ * GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer, RunView, RunsAnswer, View
+ * } from '../model/types.js'
+ */
+
+export class Data {
+  /** @param {() => void} changed called after every arrival */
+  constructor(changed) {
+    this._resources = new Resources(changed);
+    this._round = 0;
+  }
+
+  /** Fetch the list of runs again, and then the answers of runs that have grown. */
+  refresh() {
+    this._round += 1;
+  }
+
+  /** Fetch everything again: a log may have been rewritten. */
+  refreshAll() {
+    this._resources.refreshAll();
+  }
+
+  retryFailed() {
+    this._resources.retryFailed();
+  }
+
+  /** @returns {Resource<RunsAnswer>} */
+  runs() {
+    return this._resources.get(address('runs'), String(this._round), json);
+  }
+
+  /** All of TensorBoard's runs in its order. @returns {Resource<string[]>} */
+  hostRuns() {
+    return this._resources.get(hostRunsAddress(), String(this._round), json);
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>} */
+  groups(run, attribute, metric) {
+    return this._of(run, 'groups', { attribute, metric });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<ClassesAnswer>} */
+  classes(run, attribute) {
+    return this._of(run, 'classes', { attribute });
+  }
+
+  /**
+   * @param {RunView} run @param {string} attribute @param {number} classIndex @param {string} column
+   * @returns {Resource<HistoryAnswer>}
+   */
+  history(run, attribute, classIndex, column) {
+    return this._of(run, 'history', { attribute, class_index: classIndex, column });
+  }
+
+  /** At the run's step. @param {RunView} run @param {string} attribute @returns {Resource<ConfusionAnswer>} */
+  confusion(run, attribute) {
+    return this._of(run, 'confusion', { attribute, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<FlowAnswer>} */
+  flow(run, attribute) {
+    return this._of(run, 'flow', { attribute, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<CalibrationAnswer>} */
+  calibration(run, attribute) {
+    return this._of(run, 'calibration', { attribute, step: run.step ?? 0 });
+  }
+
+  /**
+   * Confusions of all classes, or of the class at an index.
+   * @param {RunView} run @param {string} attribute @param {number} [classIndex] @returns {Resource<ConfusionsAnswer>}
+   */
+  confusions(run, attribute, classIndex) {
+    /** @type {Record<string, number>} */
+    const query = classIndex === undefined ? {} : { class_index: classIndex };
+    return this._of(run, 'confusions', { attribute, step: run.step ?? 0, ...query });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {Grouping | null} bounds @returns {Resource<CurvesAnswer>} */
+  curves(run, attribute, bounds) {
+    return this._of(run, 'curves', { attribute, step: run.step ?? 0, ...boundsQuery(bounds) });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} classIndex @returns {Resource<ClassCurveAnswer>} */
+  classCurve(run, attribute, classIndex) {
+    return this._of(run, 'class_curve', { attribute, step: run.step ?? 0, class_index: classIndex });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<DiagnosisAnswer>} */
+  diagnosis(run, attribute) {
+    return this._of(run, 'diagnosis', { attribute, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<ClassDiagnosisAnswer>} */
+  classDiagnosis(run, attribute, index) {
+    return this._of(run, 'class_diagnosis', { attribute, step: run.step ?? 0, class_index: index });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<GalleryAnswer>} */
+  gallery(run, attribute, index) {
+    return this._of(run, 'gallery', { attribute, step: run.step ?? 0, class_index: index });
+  }
+
+  /** @param {RunView} run @param {string} metric @returns {Resource<OverviewAnswer>} */
+  overview(run, metric) {
+    return this._of(run, 'overview', { metric, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketSums>} */
+  bucketSums(run, attribute, metric) {
+    return this._resources.get(address('bucket_sums', { run: run.run, attribute, metric }), run.version, packed);
+  }
+
+  /**
+   * One column of several classes, by index, over steps.
+   * @param {RunView} run @param {string} attribute @param {number[]} classes @param {string} column
+   * @returns {Resource<Histories>}
+   */
+  histories(run, attribute, classes, column) {
+    const query = { run: run.run, attribute, column, class_index: classes.map(String) };
+    return this._resources.get(address('histories', query), run.version, packed);
+  }
+
+  /**
+   * At the run's step, columns one after the other.
+   * @param {RunView} run @param {string} attribute @param {string[]} columns
+   */
+  values(run, attribute, columns) {
+    const url = address('values', { run: run.run, attribute, step: run.step ?? 0, column: columns });
+    return this._resources.get(url, run.version, floats);
+  }
+
+  /**
+   * B against A, each at its step.
+   * @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric
+   * @param {Grouping | null} bounds @returns {Resource<CompareAnswer>}
+   */
+  compare(a, b, attribute, metric, bounds) {
+    const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
+    return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
+  }
+
+  /**
+   * @param {RunView} run @param {string} route @param {Record<string, string | number>} query
+   * @returns {Resource<any>}
+   */
+  _of(run, route, query) {
+    return this._resources.get(address(route, { run: run.run, ...query }), run.version, json);
+  }
+}
+
+/** @param {Grouping | null} bounds @returns {Record<string, number>} */
+function boundsQuery(bounds) {
+  return bounds ? { head_min: bounds.headMin, tail_max: bounds.tailMax } : {};
+}
+
+/** @type {WeakMap<BucketSums, {key: string, answer: GroupsAnswer}>} */
+const worked = new WeakMap();
+
+/** @param {Data} data @param {RunView} run @param {View} view @returns {Resource<GroupsAnswer>} */
+export function groupsOf(data, run, view) {
+  const { attribute, metric, grouping } = view;
+  if (!grouping || !canRegroup(metric)) return data.groups(run, attribute, metric);
+  const resource = data.bucketSums(run, attribute, metric);
+  const sums = resource.value;
+  if (!sums) return { ...resource, value: undefined };
+  const key = `${grouping.key}|${metric}`;
+  let known = worked.get(sums);
+  if (known?.key !== key) {
+    const means = { run: run.run, attribute, wall_times: [], ...groupMeans(sums, grouping, metric) };
+    known = { key, answer: means };
+    worked.set(sums, known);
+  }
+  return { ...resource, value: known.answer };
+}
+
+const PLUGIN = new URL(import.meta.url.slice(0, import.meta.url.lastIndexOf('/static/') + 1));
+
+/**
+ * The address of a route.
+ * @param {string} route @param {Record<string, string | number | readonly string[]>} [query]
+ */
+export function address(route, query = {}) {
+  const texts = Object.entries(query).flatMap(([name, value]) =>
+    (Array.isArray(value) ? value : [value]).map((item) => `${name}=${encodeURIComponent(String(item))}`),
+  );
+  return `${PLUGIN.href}${route}${texts.length ? '?' : ''}${texts.join('&')}`;
+}
+
+/** The address of TensorBoard's own list of runs: its order gives the runs their colours. */
+export function hostRunsAddress() {
+  return new URL('../../runs', PLUGIN).href;
+}
+
+/** A failed request, in words for the user. */
+class ApiError extends Error {
+  /** @param {ApiFault} fault */
+  constructor({ error, hint }) {
+    super(error);
+    this.hint = hint;
+  }
+}
+
+/** @param {string} url @returns {Promise<any>} */
+export async function json(url) {
+  const response = await get(url);
+  return response.json();
+}
+
+/** Little-endian float32 values, whatever the machine. @param {string} url @returns {Promise<Float32Array>} */
+export async function floats(url) {
+  const response = await get(url);
+  const bytes = new DataView(await response.arrayBuffer());
+  return Float32Array.from({ length: bytes.byteLength >> 2 }, (_, i) => bytes.getFloat32(4 * i, true));
+}
+
+/**
+ * Words and numbers in one answer: the length of a JSON text, the text, float32 values; all little-endian.
+ * @param {string} url @returns {Promise<any>} the JSON with the numbers as `values`
+ */
+export async function packed(url) {
+  const response = await get(url);
+  const bytes = new DataView(await response.arrayBuffer());
+  const length = bytes.getUint32(0, true);
+  const about = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes.buffer, 4, length)));
+  const first = 4 + length;
+  const values = Float32Array.from({ length: (bytes.byteLength - first) >> 2 }, (_, i) =>
+    bytes.getFloat32(first + 4 * i, true),
+  );
+  return { ...about, values };
+}
+
+/** @type {(url: string) => Promise<Response>} */
+let transport = (url) => fetch(url, { credentials: 'same-origin' });
+
+/** Let `other` answer requests instead of the server. @param {(url: string) => Promise<Response>} other */
+export function answerWith(other) {
+  transport = other;
+}
+
+/** @param {string} url */
+async function get(url) {
+  const response = await transport(url).catch(() => {
+    throw new ApiError({
+      error: 'TensorBoard does not answer',
+      hint: 'Is it still running? Start it again, then retry.',
+    });
+  });
+  if (!response.ok) throw new ApiError(await faultOf(response));
+  return response;
+}
+
+/** @param {Response} response @returns {Promise<ApiFault>} */
+async function faultOf(response) {
+  const fallback = { error: `TensorBoard answered with status ${response.status}`, hint: 'Its terminal says more.' };
+  try {
+    const { error, hint } = await response.json();
+    return typeof error === 'string' ? { error, hint: typeof hint === 'string' ? hint : '' } : fallback;
+  } catch {
+    return fallback;
+  }
+}

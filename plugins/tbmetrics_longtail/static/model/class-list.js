@@ -1,0 +1,185 @@
+// @ts-check
+/** The list of all classes: joining two runs, sorting, filtering, and which rows to draw. */
+
+import { GROUPS } from './view.js';
+
+/** @import { SortKey } from './state.js' */
+/** @import { ClassesAnswer, Group, Maybe, Row } from './types.js' */
+
+/**
+ * @typedef {object} Side one run's classes with two columns of its per-class table
+ * @property {ClassesAnswer} classes
+ * @property {Float32Array | null} support
+ * @property {Float32Array | null} values
+ */
+
+const COLLATOR = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
+
+/**
+ * All classes of A, then those only in B, joined by name.
+ * @param {Side | null} a @param {Side | null} b @returns {Row[]}
+ */
+export function joinClasses(a, b) {
+  const placeInB = new Map(b?.classes.names.map((name, index) => [name, index]));
+  const rows = (a?.classes.names ?? []).map((name, indexA) => joined(name, a, indexA, b, placeInB.get(name) ?? -1));
+  const knownInA = new Set(a?.classes.names);
+  b?.classes.names.forEach((name, indexB) => {
+    if (!knownInA.has(name)) rows.push(joined(name, a, -1, b, indexB));
+  });
+  return rows;
+}
+
+/**
+ * @param {string} name @param {Side | null} a @param {number} indexA @param {Side | null} b @param {number} indexB
+ * @returns {Row}
+ */
+function joined(name, a, indexA, b, indexB) {
+  const groupB = b && indexB >= 0 ? asGroup(b.classes.groups[indexB]) : null;
+  const group = a && indexA >= 0 ? asGroup(a.classes.groups[indexA]) : (groupB ?? 'unknown');
+  const valueA = valueAt(a?.values, indexA);
+  const valueB = valueAt(b?.values, indexB);
+  const countOf = (/** @type {Side | null} */ side, /** @type {number} */ i) =>
+    i >= 0 ? (side?.classes.counts[i] ?? null) : null;
+  return {
+    name,
+    group,
+    regrouped: groupB !== null && groupB !== group ? groupB : null,
+    count: countOf(a, indexA) ?? countOf(b, indexB),
+    support: valueAt(a?.support, indexA) ?? valueAt(b?.support, indexB),
+    a: valueA,
+    b: valueB,
+    difference: valueA !== null && valueB !== null ? valueB - valueA : null,
+    rank: 0,
+    indexA,
+    indexB,
+  };
+}
+
+/**
+ * The rows with their rank by training count: 1 = the most frequent, 0 = unknown; ties in the order given.
+ * @param {Row[]} rows
+ */
+export function ranked(rows) {
+  const known = rows.filter((row) => row.count !== null).sort((p, q) => Number(q.count) - Number(p.count));
+  known.forEach((row, i) => {
+    row.rank = i + 1;
+  });
+  return rows;
+}
+
+/**
+ * Classes that gained and lost most from A to B, and the worst of each; ties go to classes with more positives.
+ * @param {readonly Row[]} rows @param {boolean} lowerIsBetter @param {number} most in each list
+ */
+export function movers(rows, lowerIsBetter, most) {
+  const sign = lowerIsBetter ? -1 : 1;
+  const best = (/** @type {(row: Row) => Maybe} */ worthOf, /** @type {boolean} */ positive) =>
+    topOf(rows, (row) => (positive && Number(worthOf(row)) <= 0 ? null : worthOf(row)), most);
+  const times = (/** @type {Maybe} */ value, /** @type {number} */ factor) => (value === null ? null : factor * value);
+  return {
+    gains: best((row) => times(row.difference, sign), true),
+    losses: best((row) => times(row.difference, -sign), true),
+    worstA: best((row) => times(row.a, -sign), false),
+    worstB: best((row) => times(row.b, -sign), false),
+  };
+}
+
+/**
+ * The `most` rows of largest worth in one pass; ties go to rows with more positives, then to earlier rows.
+ * @param {readonly Row[]} rows @param {(row: Row) => Maybe} worthOf @param {number} most @returns {Row[]}
+ */
+function topOf(rows, worthOf, most) {
+  /** @type {{row: Row, worth: number}[]} */
+  const top = [];
+  for (const row of rows) {
+    const worth = worthOf(row);
+    if (worth === null) continue;
+    const beats = (/** @type {{row: Row, worth: number}} */ other) =>
+      worth > other.worth || (worth === other.worth && (row.support ?? 0) > (other.row.support ?? 0));
+    if (top.length === most && !beats(top[most - 1])) continue;
+    const place = top.findIndex(beats);
+    top.splice(place < 0 ? top.length : place, 0, { row, worth });
+    if (top.length > most) top.pop();
+  }
+  return top.map(({ row }) => row);
+}
+
+/** @param {string} group @returns {Group} */
+function asGroup(group) {
+  return GROUPS.find((known) => known === group) ?? 'unknown';
+}
+
+/** @param {Float32Array | null | undefined} values @param {number} index @returns {Maybe} */
+function valueAt(values, index) {
+  const value = index >= 0 ? values?.[index] : undefined;
+  return value === undefined || Number.isNaN(value) ? null : value;
+}
+
+/**
+ * Rows whose name contains `search`, whose group is not left out, and whose frequency rank is within `brush`.
+ * @param {readonly Row[]} rows @param {string} search @param {readonly string[]} leftOut
+ * @param {readonly [number, number] | null} [brush]
+ */
+export function filterRows(rows, search, leftOut, brush = null) {
+  const wanted = search.trim().toLocaleLowerCase('en');
+  return rows.filter(
+    (row) =>
+      !leftOut.includes(row.group) &&
+      (!wanted || row.name.toLocaleLowerCase('en').includes(wanted)) &&
+      (!brush || (row.rank >= brush[0] && row.rank <= brush[1])),
+  );
+}
+
+/**
+ * Sorted rows; undefined values come last in either direction, ties keep their order.
+ * @param {readonly Row[]} rows @param {SortKey} key @param {boolean} descending
+ */
+export function sortRows(rows, key, descending) {
+  const sign = descending ? -1 : 1;
+  return [...rows].sort((p, q) => {
+    if (key === 'name') return sign * COLLATOR.compare(p.name, q.name);
+    const [x, y] = [sortValue(p, key), sortValue(q, key)];
+    if (x === null || y === null) return Number(x === null) - Number(y === null);
+    return sign * (x - y);
+  });
+}
+
+/** @param {Row} row @param {Exclude<SortKey, 'name'>} key */
+function sortValue(row, key) {
+  return key === 'group' ? GROUPS.indexOf(row.group) : row[key];
+}
+
+/** Initial direction of a column: names ascending, numbers descending. @param {SortKey} key */
+export function firstDirection(key) {
+  return key !== 'name' && key !== 'group';
+}
+
+/** Number of rows by group. @param {readonly Row[]} rows @returns {Map<Group, number>} */
+export function groupCounts(rows) {
+  const counts = new Map(GROUPS.map((group) => [group, 0]));
+  for (const row of rows) counts.set(row.group, (counts.get(row.group) ?? 0) + 1);
+  return counts;
+}
+
+/** Largest absolute difference, at least `least`: the full width of a bar. @param {readonly Row[]} rows */
+export function largestDifference(rows, least = 0.05) {
+  return rows.reduce((largest, row) => Math.max(largest, Math.abs(row.difference ?? 0)), least);
+}
+
+/** Number of classes that only one of the runs has. @param {readonly Row[]} rows */
+export function onlyInOne(rows) {
+  return {
+    a: rows.reduce((n, row) => n + Number(row.indexB < 0), 0),
+    b: rows.reduce((n, row) => n + Number(row.indexA < 0), 0),
+  };
+}
+
+/**
+ * Which of `n` rows to draw: those in sight and `spare` more on either side.
+ * @param {number} scrollTop @param {number} height @param {number} rowHeight @param {number} n @param {number} [spare]
+ */
+export function visibleRows(scrollTop, height, rowHeight, n, spare = 8) {
+  const first = Math.max(0, Math.min(n, Math.floor(scrollTop / rowHeight)) - spare);
+  const last = Math.min(n, Math.ceil((scrollTop + height) / rowHeight) + spare);
+  return { first: Math.min(first, last), last };
+}

@@ -1,0 +1,295 @@
+// @ts-check
+/** Types shared by the tab's modules; this file has no code. */
+
+/** @typedef {'head' | 'medium' | 'tail' | 'unknown' | 'all' | 'gap'} Group */
+/** @typedef {'circle' | 'diamond' | 'triangle' | 'square' | 'cross'} Marker */
+/** @typedef {number | null} Maybe a number, or null where it is undefined */
+
+/**
+ * @typedef {object} AttributeInfo what the route `runs` says of one attribute of one run
+ * @property {string} attribute
+ * @property {number} n_classes
+ * @property {Record<string, number>} group_sizes
+ * @property {string} rule
+ * @property {string} decision
+ * @property {number[]} steps ascending
+ * @property {string[]} columns of the per-class table
+ * @property {string[]} metrics of the groups
+ * @property {string[]} kinds the tables that were recorded
+ */
+
+/**
+ * @typedef {object} RunInfo
+ * @property {string} run
+ * @property {AttributeInfo[]} attributes
+ * @property {string} [problem]
+ */
+
+/**
+ * @typedef {object} RunsAnswer
+ * @property {number} schema_version
+ * @property {string} logdir
+ * @property {RunInfo[]} runs
+ */
+
+/**
+ * @typedef {object} GroupsAnswer
+ * @property {string} run
+ * @property {string} attribute
+ * @property {number[]} steps
+ * @property {number[]} wall_times
+ * @property {Record<string, Record<string, Maybe[]>>} groups by group, by column
+ */
+
+/**
+ * @typedef {object} ClassesAnswer
+ * @property {string[]} names
+ * @property {Maybe[]} counts
+ * @property {string[]} groups
+ * @property {string} rule
+ * @property {string} decision
+ */
+
+/**
+ * @typedef {object} HistoryAnswer
+ * @property {number[]} steps
+ * @property {Maybe[]} values
+ */
+
+/**
+ * @typedef {object} ConfusionAnswer
+ * @property {string[]} rows
+ * @property {string[]} columns
+ * @property {Maybe[][]} values
+ */
+
+/**
+ * @typedef {object} Bucket classes of like training count
+ * @property {string} group by the run's own rule
+ * @property {number} lowest training count, −1 = unknown
+ * @property {number} highest
+ * @property {number} n_classes
+ */
+
+/**
+ * @typedef {object} BucketSums what each bucket adds to its group's metric
+ * @property {number[]} steps
+ * @property {Bucket[]} buckets
+ * @property {string} combine how sums become the metric
+ * @property {Float32Array} values (3, steps, buckets): sum, its variance, weight
+ */
+
+/**
+ * @typedef {object} Histories one column of several classes over steps
+ * @property {number[]} steps
+ * @property {number[]} classes
+ * @property {Float32Array} values (classes, steps)
+ */
+
+/**
+ * @typedef {object} OperatingPoint
+ * @property {Maybe} precision
+ * @property {Maybe} recall
+ */
+
+/**
+ * @typedef {object} CurvesAnswer
+ * @property {number[]} recall
+ * @property {Record<string, {n_classes: number, precision: Maybe[], at: OperatingPoint}>} groups
+ */
+
+/**
+ * @typedef {object} ClassCurveAnswer
+ * @property {string} class
+ * @property {number[]} recall
+ * @property {Maybe[]} precision
+ * @property {OperatingPoint & {threshold: Maybe, best_threshold: Maybe, best_f1: Maybe, support: Maybe}} at
+ */
+
+/**
+ * @typedef {object} ConfusionsAnswer
+ * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count
+ * @property {number} n_pairs
+ * @property {Maybe} n_mistakes
+ * @property {number} n_recorded
+ */
+
+/**
+ * @typedef {object} FlowAnswer
+ * @property {Bucket[]} buckets
+ * @property {Maybe[][]} values (buckets, buckets + 1), the last column "none"
+ */
+
+/**
+ * @typedef {object} CalibrationAnswer sums by bucket and confidence bin
+ * @property {Bucket[]} buckets
+ * @property {Maybe[][]} n
+ * @property {Maybe[][]} confidence
+ * @property {Maybe[][]} right
+ */
+
+/**
+ * @typedef {object} FindingAnswer one rule of the verdict
+ * @property {string} name
+ * @property {string} title
+ * @property {string} advice
+ * @property {string} reference
+ * @property {Maybe} severity 0 = not found, 1 = noted, 2 = strong, null = could not be told
+ * @property {Maybe} value
+ * @property {Maybe} noted_at
+ * @property {Maybe} head
+ * @property {Maybe} tail
+ * @property {Maybe} n_classes
+ */
+
+/** @typedef {{remedy: string, best: boolean} & Record<string, any>} RemedyAnswer */
+
+/**
+ * @typedef {object} DiagnosisAnswer
+ * @property {number} step
+ * @property {FindingAnswer[]} findings strongest first
+ * @property {RemedyAnswer[]} remedies
+ * @property {string} objective
+ */
+
+/**
+ * @typedef {object} ClassDiagnosisAnswer
+ * @property {string} class
+ * @property {number} step
+ * @property {Record<string, string | number | null>} values
+ */
+
+/**
+ * @typedef {object} GalleryAnswer
+ * @property {string} class
+ * @property {Group} group the one recorded with the run
+ * @property {{kind: string, step: number}[]} sheets
+ */
+
+/**
+ * @typedef {object} OverviewAnswer
+ * @property {string} run
+ * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes
+ */
+
+/**
+ * @typedef {object} GroupComparison
+ * @property {number} n_classes
+ * @property {number} n_defined
+ * @property {Maybe} mean_a
+ * @property {Maybe} mean_b
+ * @property {Maybe} difference
+ * @property {number} n_higher
+ * @property {number} n_lower
+ * @property {Maybe} sign_flip_p
+ * @property {Maybe} least_p
+ * @property {Maybe} lower
+ * @property {Maybe} upper
+ */
+
+/**
+ * @typedef {object} CompareAnswer
+ * @property {Record<string, GroupComparison>} groups
+ * @property {number} n_joined
+ * @property {number} n_regrouped
+ * @property {string[]} only_in_a
+ * @property {string[]} only_in_b
+ */
+
+/**
+ * @typedef {object} Grouping bounds other than the recorded ones
+ * @property {string} rule
+ * @property {number} headMin
+ * @property {number} tailMax
+ * @property {string} key
+ */
+
+/**
+ * @typedef {object} Experiment runs that differ in their seed only
+ * @property {string} label
+ * @property {RunStyle} style
+ * @property {RunView[]} runs
+ */
+
+/**
+ * @typedef {object} Table a card's numbers, for downloads
+ * @property {string[]} columns
+ * @property {(string | number | null)[][]} rows
+ */
+
+/**
+ * @typedef {object} RunStyle
+ * @property {number} index which of the host's colours: its place among the host's runs
+ * @property {string} dash SVG dash pattern, '' = solid
+ * @property {Marker} marker
+ */
+
+/**
+ * @typedef {object} RunView one run that has the chosen attribute
+ * @property {string} run
+ * @property {RunStyle} style
+ * @property {AttributeInfo} info
+ * @property {boolean} ticked
+ * @property {boolean} matches whether the filter lets it through
+ * @property {Maybe} step its step nearest to, and not after, the chosen one
+ * @property {string} version changes when its log has grown
+ */
+
+/**
+ * @typedef {object} View what is shown, resolved from the state and what there is
+ * @property {string} attribute
+ * @property {string[]} attributes
+ * @property {string} metric
+ * @property {string[]} metrics
+ * @property {string} classMetric the per-class column shown for `metric`
+ * @property {RunView[]} runs
+ * @property {RunView[]} charted ticked and let through by the filter
+ * @property {RunView | null} a
+ * @property {RunView | null} b
+ * @property {number[]} steps all steps of the charted and compared runs
+ * @property {Maybe} step
+ * @property {boolean} latest whether the step follows the newest
+ * @property {string | null} filterError
+ * @property {Grouping | null} grouping null = as recorded
+ * @property {ReadonlyMap<string, number>} sizes classes of A in each group, as shown
+ * @property {boolean} moving while a threshold is being dragged: nothing is asked of the server
+ * @property {Experiment[] | null} experiments the charted runs by experiment; null = each for itself
+ * @property {((run: string) => string) | null} experimentOf
+ * @property {string | null} seedsError
+ */
+
+/**
+ * @typedef {object} Row one class in the table
+ * @property {string} name
+ * @property {Group} group as in A, or in B where A lacks the class
+ * @property {Group | null} regrouped the group in B where it is another
+ * @property {Maybe} count training examples
+ * @property {Maybe} support positives in the validation set
+ * @property {Maybe} a
+ * @property {Maybe} b
+ * @property {Maybe} difference b − a
+ * @property {number} rank by training count, 1 = the most frequent; 0 = count unknown
+ * @property {number} indexA place in A's class list, −1 = not there
+ * @property {number} indexB
+ */
+
+/**
+ * @typedef {object} Point
+ * @property {number} x
+ * @property {Maybe} y
+ * @property {Maybe} lower
+ * @property {Maybe} upper
+ * @property {Maybe} n classes in the mean
+ */
+
+/**
+ * @typedef {object} Series one line of a chart
+ * @property {string} label
+ * @property {'A' | 'B' | ''} badge
+ * @property {RunStyle} style
+ * @property {boolean} band whether its interval is drawn
+ * @property {number} nRuns how many runs it is the mean of
+ * @property {Point[]} points
+ */
+
+export {};

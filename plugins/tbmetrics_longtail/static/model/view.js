@@ -1,0 +1,277 @@
+// @ts-check
+/** The view: what is shown for the user's state and the runs there are. */
+
+import { MEANS, metricText } from './format.js';
+
+/** @import { State } from './state.js' */
+/**
+ * @import { AttributeInfo, Experiment, Group, GroupsAnswer, Maybe, Point, RunInfo, RunStyle, RunView, View
+ * } from './types.js'
+ */
+
+/** @type {readonly Group[]} */
+export const GROUPS = Object.freeze(['head', 'medium', 'tail', 'unknown']);
+
+/** Runs ticked at first; more would be hard to tell apart. */
+export const TICKED_AT_FIRST = 12;
+
+/** @type {readonly RunStyle['marker'][]} */
+const MARKERS = ['circle', 'square', 'triangle', 'diamond', 'cross'];
+const DASHES = ['', '7 3', '2 3', '9 3 2 3'];
+
+/**
+ * How the `index`-th run of the host is drawn. Colours repeat after 7, markers after 5, dashes after 4, so that no two
+ * of 140 runs look alike.
+ * @param {number} index @returns {RunStyle}
+ */
+export function runStyle(index) {
+  return { index, marker: MARKERS[index % MARKERS.length], dash: DASHES[index % DASHES.length] };
+}
+
+/**
+ * Each run's place in the host's order; runs that the host does not name follow after.
+ * @param {readonly string[]} hostRuns @param {readonly string[]} runs @returns {Map<string, number>}
+ */
+export function runOrder(hostRuns, runs) {
+  const order = new Map(hostRuns.map((run, index) => [run, index]));
+  for (const run of runs) if (!order.has(run)) order.set(run, order.size);
+  return order;
+}
+
+/**
+ * The run filter as a function, or an error if it is not a regular expression.
+ * @param {string} filter @returns {{matches: (run: string) => boolean, error: string | null}}
+ */
+export function runFilter(filter) {
+  try {
+    const pattern = new RegExp(filter, 'iu');
+    return { matches: (run) => pattern.test(run), error: null };
+  } catch {
+    return { matches: () => true, error: 'Not a regular expression; all runs are listed.' };
+  }
+}
+
+/**
+ * The last of `steps` (ascending) that is not after `step`, or null.
+ * @param {readonly number[]} steps @param {Maybe} step
+ */
+export function stepAt(steps, step) {
+  if (step === null) return null;
+  let low = 0;
+  let high = steps.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (steps[middle] <= step) low = middle + 1;
+    else high = middle;
+  }
+  return low ? steps[low - 1] : null;
+}
+
+/** All steps of several runs, ascending. @param {readonly (readonly number[])[]} lists */
+export function unionOfSteps(lists) {
+  return [...new Set(lists.flat())].sort((s, t) => s - t);
+}
+
+/**
+ * The view, or null if no run has an attribute.
+ * @param {State} state @param {readonly RunInfo[]} runs @param {ReadonlyMap<string, number>} order
+ * @returns {View | null}
+ */
+export function resolve(state, runs, order) {
+  const attributes = [...new Set(runs.flatMap((run) => run.attributes.map((a) => a.attribute)))];
+  if (!attributes.length) return null;
+  const attribute = chosen(state.attribute, attributes);
+  const filter = runFilter(state.filter);
+  const candidates = runs
+    .flatMap((run) => run.attributes.filter((a) => a.attribute === attribute).map((info) => ({ run: run.run, info })))
+    .sort((p, q) => place(order, p.run) - place(order, q.run));
+  const metrics = metricsOf(candidates.map(({ info }) => info));
+  const all = candidates.map(({ run, info }, i) => ({
+    run,
+    info,
+    style: runStyle(place(order, run)),
+    ticked: state.shown ? state.shown.includes(run) : i < TICKED_AT_FIRST,
+    matches: filter.matches(run),
+  }));
+  const { experimentOf, error: seedsError } = seedPattern(state.seeds);
+  const { a, b } = compared(
+    state,
+    all.map((r) => r.run),
+    experimentOf,
+  );
+  const relevant = all.filter((r) => (r.ticked && r.matches) || r.run === a || r.run === b);
+  const steps = unionOfSteps(relevant.map((r) => r.info.steps));
+  const newest = steps.length ? steps[steps.length - 1] : null;
+  const step = state.step === null ? newest : (stepAt(steps, state.step) ?? steps[0] ?? null);
+  const views = all.map((r) => ({ ...r, step: stepAt(r.info.steps, step), version: versionOf(r.info) }));
+  const metric = chosen(state.metric, metrics);
+  const charted = views.filter((r) => r.ticked && r.matches);
+  return {
+    attribute,
+    attributes,
+    metric,
+    metrics,
+    classMetric: classMetricOf(metric, candidates[0].info.columns),
+    runs: views,
+    charted,
+    a: views.find((r) => r.run === a) ?? null,
+    b: views.find((r) => r.run === b) ?? null,
+    steps,
+    step,
+    latest: step === newest,
+    filterError: filter.error,
+    grouping: null,
+    sizes: new Map(Object.entries((views.find((r) => r.run === a) ?? views[0]).info.group_sizes)),
+    moving: false,
+    experiments: experimentOf && experimentsOf(charted, experimentOf),
+    experimentOf,
+    seedsError,
+  };
+}
+
+/** How many classes are in each group. @param {readonly Group[]} groups */
+export function sizesOfGroups(groups) {
+  const sizes = new Map(GROUPS.map((group) => [/** @type {string} */ (group), 0]));
+  for (const group of groups) sizes.set(group, (sizes.get(group) ?? 0) + 1);
+  return sizes;
+}
+
+/** @param {string | null} wanted @param {readonly string[]} known */
+function chosen(wanted, known) {
+  return wanted !== null && known.includes(wanted) ? wanted : known[0];
+}
+
+/** @param {ReadonlyMap<string, number>} order @param {string} run */
+function place(order, run) {
+  return order.get(run) ?? order.size;
+}
+
+/**
+ * The runs compared: as chosen, else the first two, of different experiments if there are any.
+ * @param {State} state @param {readonly string[]} runs @param {((run: string) => string) | null} experimentOf
+ */
+function compared(state, runs, experimentOf) {
+  const known = (/** @type {string | null} */ run) => run !== null && runs.includes(run);
+  const wantedB = known(state.b) ? state.b : null;
+  const a = known(state.a) ? /** @type {string} */ (state.a) : (runs.find((run) => run !== wantedB) ?? runs[0]);
+  const other = experimentOf && runs.find((run) => experimentOf(run) !== experimentOf(a));
+  const b = state.b === '' ? null : (wantedB ?? other ?? runs.find((run) => run !== a) ?? null);
+  return { a, b };
+}
+
+/**
+ * Metrics that any of the runs has; those that are means of a class column first.
+ * @param {readonly AttributeInfo[]} infos
+ */
+function metricsOf(infos) {
+  const all = [...new Set(infos.flatMap((info) => (info.metrics.length ? info.metrics : info.columns)))];
+  const known = [...MEANS.filter((m) => all.includes(m)), ...all.filter((m) => !MEANS.includes(m))];
+  return infos.some((info) => info.metrics.length) ? known : known.filter((m) => MEANS.includes(m));
+}
+
+/**
+ * The per-class column that is shown for a group metric.
+ * @param {string} metric @param {readonly string[]} columns
+ */
+function classMetricOf(metric, columns) {
+  const wanted = metricText(metric).classColumn ?? metric;
+  return columns.includes(wanted) ? wanted : (MEANS.find((m) => columns.includes(m)) ?? columns[0]);
+}
+
+/** @param {AttributeInfo} info */
+function versionOf(info) {
+  return `${info.n_classes}:${info.steps.length}:${info.steps[info.steps.length - 1] ?? ''}`;
+}
+
+/**
+ * One group's metric over steps, with its interval and the number of classes in each mean.
+ * @param {GroupsAnswer} answer @param {string} group @param {string} metric @returns {Point[]}
+ */
+export function groupPoints(answer, group, metric) {
+  const columns = answer.groups[group] ?? {};
+  const [y, lower, upper, n] = ['', '_lower', '_upper', '_n_classes'].map((end) => columns[`${metric}${end}`] ?? []);
+  return answer.steps.map((x, i) => ({
+    x,
+    y: y[i] ?? null,
+    lower: lower[i] ?? null,
+    upper: upper[i] ?? null,
+    n: n[i] ?? null,
+  }));
+}
+
+/** The point of `step`, if there is one. @param {readonly Point[]} points @param {Maybe} step */
+export function pointAt(points, step) {
+  return points.find((point) => point.x === step) ?? null;
+}
+
+/** The `badge` of a run. @param {View} view @param {string} run @returns {'A' | 'B' | ''} */
+export function badgeOf(view, run) {
+  return run === view.a?.run ? 'A' : run === view.b?.run ? 'B' : '';
+}
+
+/**
+ * The slider's neighbour of the current step: the state's `step` after moving by `by`.
+ * @param {View} view @param {number} by
+ */
+export function movedStep(view, by) {
+  const index = view.step === null ? -1 : view.steps.indexOf(view.step);
+  const target = Math.min(view.steps.length - 1, Math.max(0, index + by));
+  return target === view.steps.length - 1 ? null : (view.steps[target] ?? null);
+}
+
+/** Runs with a problem, and the problem. @param {readonly RunInfo[]} runs */
+export function problemsOf(runs) {
+  return runs.flatMap(({ run, problem }) => (problem ? [{ run, problem }] : []));
+}
+
+/**
+ * Verdict on a difference: 1 if B is better, -1 if worse, 0 if equal or undefined.
+ * @param {Maybe | undefined} difference @param {string} metric @param {string} [group] of the gap, less is better
+ */
+export function verdict(difference, metric, group) {
+  if (difference === null || difference === undefined || Math.abs(difference) < 0.0005) return 0;
+  const lowerIsBetter = Boolean(metricText(metric).lowerIsBetter);
+  const sign = (group === 'gap') !== lowerIsBetter ? -1 : 1;
+  return /** @type {-1 | 1} */ (sign * Math.sign(difference));
+}
+
+/** The usual suffixes for seeds in run names. */
+export const USUAL_PATTERN = '[-_/.]?(seed|s|run|rep)[-_=]?\\d+';
+
+/**
+ * A pattern as a function from a run's name to its experiment's, or why it is none. A capture group called `name`
+ * is the experiment's name; without one it is what is left once the match is taken out.
+ * @param {string} pattern @returns {{experimentOf: ((run: string) => string) | null, error: string | null}}
+ */
+export function seedPattern(pattern) {
+  if (!pattern) return { experimentOf: null, error: null };
+  try {
+    const expression = new RegExp(pattern, 'iu');
+    return {
+      experimentOf: (run) => {
+        const match = expression.exec(run);
+        if (!match) return run;
+        const rest = run.slice(0, match.index) + run.slice(match.index + match[0].length);
+        return match.groups?.name ?? (rest || run);
+      },
+      error: null,
+    };
+  } catch {
+    return { experimentOf: null, error: 'Not a regular expression; runs are shown one by one.' };
+  }
+}
+
+/**
+ * Runs grouped by experiment, in the order and style of their first run.
+ * @param {readonly RunView[]} runs @param {(run: string) => string} experimentOf @returns {Experiment[]}
+ */
+export function experimentsOf(runs, experimentOf) {
+  /** @type {Map<string, Experiment>} */
+  const byLabel = new Map();
+  for (const run of runs) {
+    const label = experimentOf(run.run);
+    const experiment = byLabel.get(label) ?? { label, style: run.style, runs: [] };
+    byLabel.set(label, { ...experiment, runs: [...experiment.runs, run] });
+  }
+  return [...byLabel.values()];
+}

@@ -1,0 +1,200 @@
+// @ts-check
+/** The tab in a file, without a server: the same requests, answered from the data in the file. */
+
+import { App } from '../app/app.js';
+import { el } from '../charts/dom.js';
+import { answerWith } from '../host/data.js';
+import { followTheme } from '../host/tensorboard.js';
+import { groupOfCount } from '../model/grouping.js';
+import { compareOffline, meansOver, sliceTable } from './tables.js';
+
+/** @import { Grouping, Maybe } from '../model/types.js' */
+/** @import { OfflineTable } from './tables.js' */
+
+/**
+ * @typedef {object} Held the data in the file
+ * @property {Record<string, any>} answers by address, as the server would give them
+ * @property {Record<string, {about: any, first: number, size: number}>} packed the same with numbers of their own
+ * @property {OfflineTable[]} tables
+ * @property {Float32Array} values
+ */
+
+const ROOT = 'file:///longtail/';
+const NOT_HERE = 'the file does not hold it';
+
+/**
+ * Show the tab with the data in `text`, gzip in base64.
+ * @param {string} text
+ */
+export async function show(text) {
+  document.documentElement.lang = 'en';
+  followTheme();
+  const held = await unpacked(text);
+  answerWith(async (url) => respond(held, url));
+  const root = el('div', { id: 'longtail' });
+  document.body.append(root);
+  new App(root).start();
+}
+
+/** @param {string} text @returns {Promise<Held>} */
+async function unpacked(text) {
+  const zipped = Uint8Array.from(atob(text.trim()), (c) => c.charCodeAt(0));
+  const stream = new Blob([zipped]).stream().pipeThrough(new DecompressionStream('gzip'));
+  const bytes = await new Response(stream).arrayBuffer();
+  const length = new DataView(bytes).getUint32(0, true);
+  const about = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes, 4, length)));
+  return { ...about, values: new Float32Array(bytes, 4 + length) };
+}
+
+/** @param {Held} held @param {string} url @returns {Response} */
+function respond(held, url) {
+  const address = url.startsWith(ROOT) ? url.slice(ROOT.length) : url;
+  if (Object.hasOwn(held.answers, address)) return Response.json(held.answers[address]);
+  if (Object.hasOwn(held.packed, address)) {
+    const { about, first, size } = held.packed[address];
+    return binary(about, held.values.subarray(first, first + size));
+  }
+  const [route, query] = address.split('?', 2);
+  const answer = ROUTES[route]?.(held, new URLSearchParams(query));
+  return answer ?? Response.json({ error: NOT_HERE, hint: 'Open the log in TensorBoard for it.' }, { status: 404 });
+}
+
+/** As the server packs them. @param {any} about @param {Float32Array} values */
+function binary(about, values) {
+  const text = new TextEncoder().encode(JSON.stringify(about));
+  const length = Math.ceil(text.length / 4) * 4;
+  const bytes = new Uint8Array(4 + length + values.byteLength).fill(32);
+  new DataView(bytes.buffer).setUint32(0, length, true);
+  bytes.set(text, 4);
+  bytes.set(new Uint8Array(values.buffer, values.byteOffset, values.byteLength), 4 + length);
+  return new Response(bytes);
+}
+
+/** @param {Held} held @param {URLSearchParams} query @param {string} kind */
+function tableOf({ tables }, query, kind) {
+  const [run, attribute] = [query.get('run'), query.get('attribute')];
+  return tables.find((t) => t.run === run && t.attribute === attribute && t.kind === kind);
+}
+
+/** Undefined as null. @param {ArrayLike<number>} values @returns {Maybe[]} */
+function nullable(values) {
+  return Array.from(values, (value) => (Number.isFinite(value) ? value : null));
+}
+
+/** @type {Record<string, (held: Held, query: URLSearchParams) => Response | undefined>} */
+const ROUTES = {
+  values(held, query) {
+    const table = tableOf(held, query, 'classes');
+    const columns = query.getAll('column').map((name) => table?.columns.indexOf(name) ?? -1);
+    const step = table?.steps.indexOf(Number(query.get('step'))) ?? -1;
+    if (!table || step < 0 || columns.includes(-1)) return undefined;
+    const slices = columns.map((column) => sliceTable(held.values, table, { step, column }));
+    return new Response(Float32Array.from(slices.flatMap((values) => Array.from(values))));
+  },
+  history(held, query) {
+    const table = tableOf(held, query, 'classes');
+    const column = table?.columns.indexOf(query.get('column') ?? '') ?? -1;
+    if (!table || column < 0) return undefined;
+    const values = sliceTable(held.values, table, { row: Number(query.get('class_index')), column });
+    return Response.json({ steps: table.steps, values: nullable(values) });
+  },
+  histories(held, query) {
+    const table = tableOf(held, query, 'classes');
+    const column = table?.columns.indexOf(query.get('column') ?? '') ?? -1;
+    if (!table || column < 0) return undefined;
+    const classes = query.getAll('class_index').map(Number);
+    const values = classes.flatMap((row) => Array.from(sliceTable(held.values, table, { row, column })));
+    return binary({ steps: table.steps, classes }, Float32Array.from(values));
+  },
+  class_curve(held, query) {
+    const [curves, classes] = [tableOf(held, query, 'curves'), tableOf(held, query, 'classes')];
+    const row = Number(query.get('class_index'));
+    const step = Number(query.get('step'));
+    const curveIndex = curves?.steps.indexOf(step) ?? -1;
+    const tableIndex = classes?.steps.indexOf(step) ?? -1;
+    if (!curves || !classes || curveIndex < 0 || tableIndex < 0) return undefined;
+    const values = sliceTable(held.values, classes, { step: tableIndex, row });
+    const points = Object.fromEntries(classes.columns.map((name, i) => [name, nullable([values[i]])[0]]));
+    const names = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`].names;
+    const precision = nullable(sliceTable(held.values, curves, { step: curveIndex, row }));
+    return Response.json({ class: names[row], class_index: row, recall: levels(curves), precision, at: points });
+  },
+  curves(held, query) {
+    const [curves, classes] = [tableOf(held, query, 'curves'), tableOf(held, query, 'classes')];
+    const step = Number(query.get('step'));
+    const curveIndex = curves?.steps.indexOf(step) ?? -1;
+    const bounds = boundsOf(query);
+    if (!curves || !classes || curveIndex < 0 || !bounds) return undefined;
+    const { counts } = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`];
+    const groups = counts.map((/** @type {Maybe} */ count) => groupOfCount(bounds, count));
+    const tableIndex = classes.steps.indexOf(step);
+    /** @type {Record<string, any>} */
+    const curvesByGroup = {};
+    for (const group of ['head', 'medium', 'tail', 'unknown', 'all']) {
+      const members = groups.flatMap((/** @type {string} */ groupOfClass, /** @type {number} */ i) =>
+        group === 'all' || groupOfClass === group ? [i] : [],
+      );
+      const { means, n } = meansOver(
+        sliceTable(held.values, curves, { step: curveIndex }),
+        curves.columns.length,
+        members,
+      );
+      const points = meansOver(sliceTable(held.values, classes, { step: tableIndex }), classes.columns.length, members);
+      const pointAt = (/** @type {string} */ name) => points.means[classes.columns.indexOf(name)];
+      curvesByGroup[group] = {
+        n_classes: n,
+        precision: means,
+        at: { precision: pointAt('precision'), recall: pointAt('recall') },
+      };
+    }
+    return Response.json({ recall: levels(curves), groups: curvesByGroup });
+  },
+  confusions(held, query) {
+    const pairs = tableOf(held, query, 'confusions');
+    const step = pairs?.steps.indexOf(Number(query.get('step'))) ?? -1;
+    const classIndex = Number(query.get('class_index'));
+    if (!pairs || step < 0) return undefined;
+    const flat = sliceTable(held.values, pairs, { step });
+    const rows = Array.from({ length: flat.length / 3 }, (_, i) => Array.from(flat.subarray(3 * i, 3 * i + 3)));
+    const known = rows.filter(([trueClass]) => !Number.isNaN(trueClass));
+    const recorded = known.reduce((sum, [, , n]) => sum + n, 0);
+    const matching = known.filter(([trueClass, predicted]) => trueClass === classIndex || predicted === classIndex);
+    return Response.json({
+      pairs: matching.slice(0, 200),
+      n_pairs: known.length,
+      n_mistakes: null,
+      n_recorded: recorded,
+    });
+  },
+  compare(held, query) {
+    const side = (/** @type {string} */ letter) => {
+      const run = query.get(`run_${letter}`) ?? '';
+      const classQuery = new URLSearchParams({ run, attribute: query.get('attribute') ?? '' });
+      const table = tableOf(held, classQuery, 'classes');
+      const column = table?.columns.indexOf(query.get('metric') ?? '') ?? -1;
+      const step = table?.steps.indexOf(Number(query.get(`step_${letter}`))) ?? -1;
+      const classes = held.answers[`classes?run=${part(classQuery, 'run')}&attribute=${part(classQuery, 'attribute')}`];
+      return table && column >= 0 && step >= 0
+        ? { classes, values: sliceTable(held.values, table, { step, column }) }
+        : null;
+    };
+    const [a, b] = [side('a'), side('b')];
+    return a && b ? Response.json(compareOffline(a, b, boundsOf(query))) : undefined;
+  },
+};
+
+/** @param {URLSearchParams} query @param {string} name */
+function part(query, name) {
+  return encodeURIComponent(query.get(name) ?? '');
+}
+
+/** The recalls behind the columns of the curves. @param {OfflineTable} curves */
+function levels(curves) {
+  return curves.columns.map((name) => Number(name.slice(name.lastIndexOf('_') + 1)));
+}
+
+/** @param {URLSearchParams} query @returns {Grouping | null} */
+function boundsOf(query) {
+  const [headMin, tailMax] = [query.get('head_min'), query.get('tail_max')].map(Number);
+  return query.has('head_min') ? { rule: '', headMin, tailMax, key: '' } : null;
+}
