@@ -181,7 +181,7 @@ def _group(
         values[metric], values[f"{metric}_n_classes"] = mean, float(count)
         if count:
             values[f"{metric}_lower"], values[f"{metric}_upper"] = percentile_interval(
-                _means(replicates[metric], members)
+                group_means(replicates[metric], members)
             )
     values |= _recall_means(columns["recall"][members])
     values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
@@ -193,11 +193,12 @@ def _group(
     return values
 
 
-def _means(replicates: FloatArray, members: NDArray[np.int64]) -> FloatArray:
-    chosen = replicates[:, members]
+def group_means(values: FloatArray, members: NDArray[np.int64]) -> FloatArray:
+    """Mean over the defined values of `members` in every row of `values` (rows, classes): (rows,), NaN without any."""
+    chosen = values[:, members]
     defined = ~np.isnan(chosen)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, chosen, 0).sum(axis=1) / np.where(defined.any(axis=1), defined.sum(axis=1), np.nan)
+    total: FloatArray = np.where(defined, chosen, 0).sum(axis=1)
+    return np.divide(total, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
 
 
 def _recall_means(recall: FloatArray) -> dict[str, float]:
@@ -239,6 +240,6 @@ def _gap(
             gap[column] = float("nan")
     for metric in MEAN_METRICS:
         if gap[metric] == gap[metric]:
-            head, tail = (_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
+            head, tail = (group_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
             gap[f"{metric}_lower"], gap[f"{metric}_upper"] = percentile_interval(head - tail)
     return gap

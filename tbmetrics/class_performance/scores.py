@@ -84,13 +84,6 @@ class ExactScores:
             retained.add(logits, labels) if bool(mask.all()) else retained.add(logits[mask], labels[mask])
         self._logits, self._labels, self.bytes = retained._logits, retained._labels, retained.bytes
 
-    def on_host(self) -> ExactScores:
-        """The same scores on the host."""
-        moved = ExactScores()
-        for logits, labels in self.batches():
-            moved.add(logits.cpu(), labels.cpu())
-        return moved
-
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and labels as they were added."""
         return zip(self._logits, self._labels, strict=True)
@@ -101,7 +94,8 @@ class ExactScores:
         A softmax needs whole rows, so probabilities are computed again for every part of the classes that is laid out;
         a part may take a quarter of the bytes held, which bounds the passes.
         """
-        dtype = self._block_dtype()
+        single = self._labels[0].ndim == 1
+        dtype = np.dtype(np.float64) if single else np.result_type(*(_host(logits[:0]) for logits in self._logits))
         samples = sum(len(logits) for logits in self._logits)
         affordable = max(MIN_BLOCK_BYTES, self.bytes // 4) // max(1, dtype.itemsize * samples)
         at_once = max(CLASSES_AT_ONCE, affordable // CLASSES_AT_ONCE * CLASSES_AT_ONCE)
@@ -113,11 +107,6 @@ class ExactScores:
                 labels = self._label_block(first, first + len(scores))
                 unknown = labels < 0
                 yield ScoreBlock(first, np.where(unknown, -np.inf, scores) if unknown.any() else scores, labels)
-
-    def _block_dtype(self) -> np.dtype[Any]:
-        if self._labels and self._labels[0].ndim == 1:
-            return np.dtype(np.float64)
-        return np.result_type(np.float16, *(_host(logits[:0]).dtype for logits in self._logits))
 
     def _by_class(self, start: int, stop: int, out: NDArray[np.floating]) -> NDArray[np.floating]:
         column = 0
@@ -133,13 +122,6 @@ class ExactScores:
             return np.concatenate([labels[:, first:last].T.cpu().numpy() for labels in self._labels], axis=1)
         indices = torch.cat([labels.cpu() for labels in self._labels]).numpy()
         return (indices == np.arange(first, last)[:, None]).astype(np.int8)
-
-
-class BinnedPositives(NamedTuple):
-    """The positives of one class, and which of its bins each is in."""
-
-    scores: NDArray[np.floating]
-    bins: NDArray[np.int64]
 
 
 class BinnedScores:
@@ -237,8 +219,10 @@ class BinnedScores:
         restored._positives, restored.recent = list(state["positives"]), None
         return restored
 
-    def positives(self, num_classes: int, are_probabilities: bool = False) -> list[BinnedPositives]:
-        """The positives of each class.
+    def positives(
+        self, num_classes: int, are_probabilities: bool = False
+    ) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
+        """The score of every positive of each class, and the bin it is in.
 
         Args:
             num_classes: C.
@@ -251,7 +235,7 @@ class BinnedScores:
         bins = _bins(log2_places(scores) if are_probabilities else scores.double(), low, width)
         sizes = torch.bincount(owners, minlength=num_classes).tolist()
         by_class = zip(scores.split(sizes), bins.split(sizes), strict=True)
-        return [BinnedPositives(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
+        return [(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
 
     def negative_bins(self) -> NDArray[np.int64]:
         """Negatives per class and bin, (classes, bins)."""

@@ -237,9 +237,10 @@ class AttributeState:
             self.scores = theirs
             return
         if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
-            self.scores = self.scores.on_host()
-            for batch in theirs.batches():
-                self.scores.add(*batch)
+            combined = ExactScores()
+            for logits, labels in [*self.scores.batches(), *theirs.batches()]:
+                combined.add(logits.cpu(), labels.cpu())
+            self.scores = combined
             return
         mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
         self.scores = BinnedScores.from_state(mine.state())

@@ -35,7 +35,7 @@ def test_bounds_of_merged_bins_hold_the_truth(scales):
     bins, low, width = merged.negative_bins(), merged.low.numpy(), merged.width.numpy()
     assert bins.sum() == (labels == 0).sum()
     for c, positives in enumerate(merged.positives(CLASSES)):
-        np.testing.assert_array_equal(np.sort(positives.scores), np.sort(scores[labels[:, c] > 0, c]))
+        np.testing.assert_array_equal(np.sort(positives[0]), np.sort(scores[labels[:, c] > 0, c]))
         exact = average_precision_score(labels[:, c], scores[:, c])
         bounds = average_precision_bounds(*positives, bins[c])
         assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
@@ -51,5 +51,5 @@ def test_rows_of_the_last_batch_can_be_taken_out_again():
     without = _binned(first, (last[0][keep], last[1][keep]))
     without._move(taken_out.low, taken_out.width)
     assert torch.equal(taken_out.negatives, without.negatives)
-    for ours, theirs in zip(taken_out.positives(CLASSES), without.positives(CLASSES), strict=True):
-        np.testing.assert_array_equal(ours.scores, theirs.scores)
+    for (ours, _), (theirs, _) in zip(taken_out.positives(CLASSES), without.positives(CLASSES), strict=True):
+        np.testing.assert_array_equal(ours, theirs)

@@ -17,9 +17,9 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     Replicates,
     cross_fitted,
     fill,
-    group_means,
     weighted_recall,
 )
+from tbmetrics.class_performance.evaluation import group_means, scores_of
 from tbmetrics.class_performance.ranking import best_threshold, counts_at_positives
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
@@ -182,13 +182,7 @@ def _decide(
 
 
 def _metrics(counts: FloatArray) -> dict[str, FloatArray]:
-    hits, calls, support = counts
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "recall": np.where(support > 0, hits / support, np.nan),
-            "precision": np.where(calls > 0, hits / calls, np.nan),
-            "f1": np.where(support > 0, 2 * hits / (calls + support), np.nan),
-        }
+    return dict(zip(("precision", "recall", "f1"), scores_of(*counts), strict=True))
 
 
 def _resampled(

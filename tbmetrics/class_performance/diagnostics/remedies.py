@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.evaluation import group_means, scores_of
 from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import (
     ALL,
@@ -196,14 +197,6 @@ def _recalls(labels: IntArray, hits: NDArray[np.bool_], num_classes: int) -> Flo
         return np.where(support > 0, np.stack(counts) / support, np.nan)
 
 
-def group_means(values: FloatArray, members: IntArray) -> FloatArray:
-    """Mean over the defined values of `members` in every row of `values` (rows, classes): (rows,), NaN without any."""
-    chosen = values[:, members]
-    defined = ~np.isnan(chosen)
-    total: FloatArray = np.where(defined, chosen, 0).sum(axis=1)
-    return np.divide(total, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
-
-
 def weighted_recall(recalls: FloatArray, classes: AttributeClasses, objective: Objective) -> FloatArray:
     """The objective of every row of `recalls` (rows, classes): the weighted mean of its groups' means, (rows,)."""
     total, weight = np.zeros(len(recalls)), 0.0
@@ -227,9 +220,7 @@ def _fill_single(
     support = np.bincount(labels, minlength=len(classes)).astype(np.float64)
     recalls = _recalls(labels, hits, len(classes))
     calls = np.stack([np.bincount(decisions[:, i], minlength=len(classes)) for i in usable]).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(calls > 0, recalls * support / calls, np.nan)
-        f1 = np.where(support > 0, 2 * recalls * support / (calls + support), np.nan)
+    precision, _, f1 = scores_of(recalls * support, calls, support)
     replicates = _resampled(labels, hits, support, classes, n_bootstrap)
     per_class = {"recall": recalls, "precision": precision, "f1": f1}
     fill(table, usable, per_class, {"recall": replicates}, classes)

@@ -11,7 +11,6 @@ from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.gallery import Picture
 from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS, RemedyRow, RemedyTable
 from tbmetrics.class_performance.diagnostics.verdict import RULES, Finding
-from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     ALL,
     CLASS_THRESHOLDS,
@@ -25,12 +24,10 @@ from tbmetrics.records import (
     TAIL,
     TAU_NORMALIZATION,
     UNKNOWN,
-    ClassList,
     Record,
     Scalar,
     Table,
     Text,
-    class_list_tag,
     diagnostics_tag,
     findings_table_tag,
     findings_tag,
@@ -72,12 +69,6 @@ def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iter
     )
     yield Text(findings_tag(attribute), markdown(diagnosis, findings, aim))
     yield from _scalars(diagnosis)
-
-
-def class_list(classes: AttributeClasses) -> ClassList:
-    """The classes as a record, for figures."""
-    tag = class_list_tag(classes.attribute)
-    return ClassList(tag, classes.attribute, classes.names, classes.counts, classes.groups, classes.rule, "")
 
 
 def _scalars(diagnosis: Diagnosis) -> Iterator[Scalar]:
@@ -202,7 +193,7 @@ def _capital(text: str) -> str:
 def finding_json(attribute: str, finding: Finding) -> dict[str, Any]:
     """One finding, JSON-ready."""
     rule, judgement = finding.rule, finding.judgement
-    evidence = {name: value for name, value in judgement._asdict().items() if name not in ("says", "holds")}
+    evidence = {name: getattr(judgement, name) for name in FINDING_COLUMNS if name != "severity"}
     return {
         "attribute": attribute,
         "name": rule.name,

@@ -18,6 +18,7 @@ from tbmetrics.class_performance.arguments import decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.class_performance.report import class_list
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
@@ -299,7 +300,7 @@ class LongTailDiagnostics(Tracker):
         from tbmetrics.figures.diagnostics import figures
         from tbmetrics.figures.output import collect_figures
 
-        classes = {a: report.class_list(diagnostics.classes) for a, diagnostics in self._attributes.items()}
+        classes = {a: class_list(diagnostics.classes, "") for a, diagnostics in self._attributes.items()}
         if any(diagnostics.pending for diagnostics in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)

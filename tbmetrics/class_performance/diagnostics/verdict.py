@@ -34,8 +34,8 @@ SEVERITIES = ("not found", "noted", "strong")
 _NAN = float("nan")
 
 
-class Evidence(NamedTuple):
-    """What a rule measures: its number, NaN if it cannot tell, and the evidence in words."""
+class Judgement(NamedTuple):
+    """What a rule measures: its number, NaN if it cannot tell, the evidence in words, and the bounds of the rule."""
 
     value: float
     says: str
@@ -43,19 +43,8 @@ class Evidence(NamedTuple):
     tail: float = _NAN
     n_classes: int = 0
     holds: bool = True  # whether the rule's further conditions are met
-
-
-class Judgement(NamedTuple):
-    """Evidence beside the bounds of its rule."""
-
-    value: float
-    noted_at: float
-    strong_at: float
-    says: str
-    head: float = _NAN
-    tail: float = _NAN
-    n_classes: int = 0
-    holds: bool = True
+    noted_at: float = _NAN
+    strong_at: float = _NAN
 
     @property
     def severity(self) -> float:
@@ -72,7 +61,7 @@ class Rule(NamedTuple):
 
     name: str
     title: str
-    measure: Callable[[Diagnosis], Evidence]
+    measure: Callable[[Diagnosis], Judgement]
     advice: str
     reference: str
 
@@ -97,36 +86,35 @@ class Finding(NamedTuple):
 
 def verdict(diagnosis: Diagnosis) -> list[Finding]:
     """One finding per rule, in the order of `RULES`."""
-    return [Finding(rule, judgement(rule.name, rule.measure(diagnosis))) for rule in RULES]
+    return [Finding(rule, _bounded(rule.name, rule.measure(diagnosis))) for rule in RULES]
 
 
-def judgement(rule: str, evidence: Evidence) -> Judgement:
-    """`evidence` beside the bounds of the rule."""
+def _bounded(rule: str, judgement: Judgement) -> Judgement:
     noted_at, strong_at = BOUNDS[rule]
-    return Judgement(noted_at=noted_at, strong_at=strong_at, **evidence._asdict())
+    return judgement._replace(noted_at=noted_at, strong_at=strong_at)
 
 
 def _reason(d: Diagnosis, part: str, otherwise: str) -> str:
     return d.left_out.get(part, otherwise)
 
 
-def _tail_gap(d: Diagnosis) -> Evidence:
+def _tail_gap(d: Diagnosis) -> Judgement:
     gap, low, high = d.remedies.gap
     if np.isnan(gap):
-        return Evidence(_NAN, "head or tail have no validation samples")
+        return Judgement(_NAN, "head or tail have no validation samples")
     head, tail = d.mean("recall", HEAD), d.mean("recall", TAIL)
     says = f"recall of the head {head:.2f}, of the tail {tail:.2f}: a gap of {gap:.2f} ({low:.2f} to {high:.2f})"
-    return Evidence(gap, says, head, tail, d.known("recall", TAIL), holds=bool(low > 0))
+    return Judgement(gap, says, head, tail, d.known("recall", TAIL), holds=bool(low > 0))
 
 
-def _too_few(d: Diagnosis) -> Evidence:
+def _too_few(d: Diagnosis) -> Judgement:
     tail = d.members(TAIL)
     if not tail.size:
-        return Evidence(_NAN, "there are no tail classes")
+        return Judgement(_NAN, "there are no tail classes")
     support, recall = d.columns["support"][tail], d.columns["recall"][tail]
     seen = support > 0
     if not seen.any():
-        return Evidence(1.0, "no tail class has a validation sample", tail=0.0, n_classes=int(tail.size))
+        return Judgement(1.0, "no tail class has a validation sample", tail=0.0, n_classes=int(tail.size))
     low, high = wilson(recall[seen] * support[seen], support[seen])
     half = float(np.sqrt((((high - low) / 2) ** 2).sum())) / int(seen.sum())
     few = int((support < FEW_SAMPLES).sum())
@@ -134,20 +122,20 @@ def _too_few(d: Diagnosis) -> Evidence:
         f"the mean recall of the tail is known to ± {half:.2f}; {few} of {tail.size} tail classes have fewer than "
         f"{FEW_SAMPLES} validation samples (median {np.median(support):g})"
     )
-    return Evidence(half, says, tail=float(np.median(support)), n_classes=int(tail.size))
+    return Judgement(half, says, tail=float(np.median(support)), n_classes=int(tail.size))
 
 
-def _classifier_bias(d: Diagnosis) -> Evidence:
+def _classifier_bias(d: Diagnosis) -> Judgement:
     counts = np.where(d.classes.counts >= 0, d.classes.counts, np.nan).astype(np.float64)
     if np.isnan(counts).all():
         counts = d.columns["samples_seen"]
     norms = d.columns["weight_norm"]
     head, tail = d.mean("weight_norm", HEAD), d.mean("weight_norm", TAIL)
     if np.isnan(head) or np.isnan(tail):
-        return Evidence(_NAN, _reason(d, "classifier", "head or tail have no classes"))
+        return Judgement(_NAN, _reason(d, "classifier", "head or tail have no classes"))
     by_norm = rank_correlation(norms, counts)
     if np.isnan(by_norm.rho):
-        return Evidence(_NAN, "the training counts are unknown or all alike")
+        return Judgement(_NAN, "the training counts are unknown or all alike")
     followed = by_norm.rho >= CORRELATED and by_norm.p_value <= CHANCE
     bias_gap = d.mean("bias", HEAD) - d.mean("bias", TAIL)
     by_bias = rank_correlation(d.columns["bias"], counts)
@@ -159,7 +147,7 @@ def _classifier_bias(d: Diagnosis) -> Evidence:
     )
     if not np.isnan(by_bias.rho):
         says += f"; the bias of the head is {bias_gap:+.2f} above the tail's (rank correlation {by_bias.rho:.2f})"
-    return Evidence(value, says, head, tail, by_norm.pairs, holds=followed or biased)
+    return Judgement(value, says, head, tail, by_norm.pairs, holds=followed or biased)
 
 
 def _pooled_ratio(d: Diagnosis, group: str) -> float:
@@ -169,17 +157,17 @@ def _pooled_ratio(d: Diagnosis, group: str) -> float:
     return positive / negative if negative > 0 else _NAN
 
 
-def _starved(d: Diagnosis) -> Evidence:
+def _starved(d: Diagnosis) -> Judgement:
     head, tail = (_pooled_ratio(d, group) for group in (HEAD, TAIL))
     if np.isnan(tail):
-        return Evidence(_NAN, _reason(d, "gradients", "no gradient was seen on the tail's logits"))
+        return Judgement(_NAN, _reason(d, "gradients", "no gradient was seen on the tail's logits"))
     if not d.known("training_loss", TAIL):
-        return Evidence(_NAN, "no training sample of the tail was shown since the validation before")
+        return Judgement(_NAN, "no training sample of the tail was shown since the validation before")
     says = f"per unit of negative gradient the tail's logits get {tail:.2f} of positive gradient"
     says += "" if np.isnan(head) else f", the head's {head:.2f}"
     learnt = d.mean("training_accuracy", TAIL)
     holds = bool((np.isnan(head) or tail <= head / 2) and learnt < LEARNT)
-    return Evidence(tail, says, head, tail, d.known("gradient_ratio", TAIL), holds)
+    return Judgement(tail, says, head, tail, d.known("gradient_ratio", TAIL), holds)
 
 
 def collapsed(d: Diagnosis) -> NDArray[np.bool_]:
@@ -191,12 +179,12 @@ def collapsed(d: Diagnosis) -> NDArray[np.bool_]:
     return is_collapsed
 
 
-def _features_collapsed(d: Diagnosis) -> Evidence:
+def _features_collapsed(d: Diagnosis) -> Judgement:
     known = d.known("head_separation", TAIL)
     validated = int((d.columns["support"][d.members(TAIL)] > 0).sum())
     if not known or known < validated / 2:
         few = f"the validation samples are too few to tell for {validated - known} of {validated} tail classes"
-        return Evidence(_NAN, _reason(d, "features", few))
+        return Judgement(_NAN, _reason(d, "features", few))
     share = float(collapsed(d).sum()) / known
     head, tail = d.median("head_separation", HEAD), d.median("head_separation", TAIL)
     says = (
@@ -204,64 +192,64 @@ def _features_collapsed(d: Diagnosis) -> Evidence:
         f"class (median {tail:.1f}"
     )
     says += ")" if np.isnan(head) else f"; head classes lie {head:.1f} from one another)"
-    return Evidence(share, says, head, tail, known, holds=bool(np.isnan(head) or head > 1.5 * tail))
+    return Judgement(share, says, head, tail, known, holds=bool(np.isnan(head) or head > 1.5 * tail))
 
 
-def _label_noise(d: Diagnosis) -> Evidence:
+def _label_noise(d: Diagnosis) -> Judgement:
     explained = collapsed(d)
-    if judgement("tail_memorised", _memorised(d)).severity > 0:
+    if _bounded("tail_memorised", _memorised(d)).severity > 0:
         explained[d.members(TAIL)] = True
     apart = np.flatnonzero(~explained)
     suspects, support = d.columns["suspect_share"][apart], d.columns["support"][apart]
     usable = np.isfinite(suspects) & (support > 0)
     if not usable.any():
-        return Evidence(_NAN, _reason(d, "suspects", "only single-label attributes with training counts tell"))
+        return Judgement(_NAN, _reason(d, "suspects", "only single-label attributes with training counts tell"))
     share = float(suspects[usable] @ support[usable] / support[usable].sum())
     head, tail = d.mean("suspect_share", HEAD), d.mean("suspect_share", TAIL)
     says = (
         f"{share:.0%} of the validation samples are confidently taken for another class even with the training prior "
         f"taken off (head {head:.0%}, tail {tail:.0%}): wrong labels, or classes that look alike; see the gallery"
     )
-    return Evidence(share, says.replace("nan%", "unknown"), head, tail, int(usable.sum()))
+    return Judgement(share, says.replace("nan%", "unknown"), head, tail, int(usable.sum()))
 
 
-def _memorised(d: Diagnosis) -> Evidence:
+def _memorised(d: Diagnosis) -> Judgement:
     excess = d.columns["training_accuracy"] - d.columns["recall"]
     head, tail = mean_of(excess, d.members(HEAD)), mean_of(excess, d.members(TAIL))
     if np.isnan(tail):
-        return Evidence(_NAN, _reason(d, "training", "the tail was not seen both in training and in validation"))
+        return Judgement(_NAN, _reason(d, "training", "the tail was not seen both in training and in validation"))
     says = (
         f"the tail is recognised in {d.mean('training_accuracy', TAIL):.2f} of its training samples and in "
         f"{d.mean('recall', TAIL):.2f} of its validation samples"
     )
     says += "" if np.isnan(head) else f"; for the head the difference is {head:.2f}"
     holds = bool(np.isnan(head) or tail > head + 0.2)
-    return Evidence(tail, says, head, tail, int(np.isfinite(excess[d.members(TAIL)]).sum()), holds)
+    return Judgement(tail, says, head, tail, int(np.isfinite(excess[d.members(TAIL)]).sum()), holds)
 
 
-def _forgotten(d: Diagnosis) -> Evidence:
+def _forgotten(d: Diagnosis) -> Judgement:
     head, tail = d.mean("forgetting_events", HEAD), d.mean("forgetting_events", TAIL)
     if np.isnan(tail):
-        return Evidence(_NAN, "it takes two validations on the same samples in the same order")
+        return Judgement(_NAN, "it takes two validations on the same samples in the same order")
     says = f"a validation sample of the tail was found and then missed again {tail:.2f} times on average"
     says += "" if np.isnan(head) else f", one of the head {head:.2f} times"
     holds = bool(np.isnan(head) or tail >= 2 * head)
-    return Evidence(tail, says, head, tail, d.known("forgetting_events", TAIL), holds)
+    return Judgement(tail, says, head, tail, d.known("forgetting_events", TAIL), holds)
 
 
-def _remedy(d: Diagnosis) -> Evidence:
+def _remedy(d: Diagnosis) -> Judgement:
     table = d.remedies
     tried = [r for r in (table.row(remedy, None) for remedy in REMEDIES) if r is not None]
     sure = [(table.value(r, "tail_gain_lower"), r) for r in tried]
     sure = [(low, r) for low, r in sure if not np.isnan(low)]
     if not sure:
-        return Evidence(_NAN, _reason(d, LOGIT_ADJUSTMENT, "no remedy could be tried"))
+        return Judgement(_NAN, _reason(d, LOGIT_ADJUSTMENT, "no remedy could be tried"))
     low, best = max(sure)
     gain, cost = table.value(best, "tail_gain"), table.value(best, "head_gain")
     name = best.remedy.replace("_", " ")
     says = f"{name} would change the recall of the tail by {gain:+.2f} (at least {low:+.2f})"
     says += "" if np.isnan(cost) else f", that of the head by {cost:+.2f}"
-    return Evidence(low, says, cost, gain, d.known("recall", TAIL))
+    return Judgement(low, says, cost, gain, d.known("recall", TAIL))
 
 
 #: In the order of the report: what fails, then causes, then what would help.

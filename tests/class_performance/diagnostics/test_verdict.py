@@ -9,9 +9,10 @@ from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.verdict import RULES, Judgement, verdict
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS, REMEDY_COLUMNS
+from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS
 from tests.class_performance.diagnostics.problems import GROUPS, Problem, causes
 
+NO_REMEDIES = RemedyTable.untried(remedy_rows(True, (1.0,)), 0)
 PAGE = Path(__file__).parents[3] / "docs" / "diagnostics.md"
 
 
@@ -59,10 +60,8 @@ def test_few_samples_of_the_tail_are_said():
 
 
 def test_nothing_known_is_could_not_be_told_with_the_reason():
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
-    findings = verdict(Diagnosis(GROUPS["x"], columns, empty, {"classifier": "no model was given"}))
+    findings = verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES, {"classifier": "no model was given"}))
     by_name = {f.rule.name: f for f in findings}
     assert by_name["classifier_bias"].judgement.says == "no model was given"
     untold = {name for name, f in by_name.items() if f.severity == "could not be told"}
@@ -72,21 +71,17 @@ def test_nothing_known_is_could_not_be_told_with_the_reason():
 
 
 def test_forgetting_of_the_tail_is_found_where_the_head_keeps_what_it_learnt():
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.full(10, 9.0)}
     for head_events, severity in ((0.1, "strong"), (0.9, "not found")):
         columns["forgetting_events"] = np.array([head_events] * 5 + [0.5] * 2 + [1.2] * 3)
-        by_name = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, empty))}
+        by_name = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES))}
         assert by_name["tail_forgotten"].severity == severity
 
 
 def test_without_tail_classes_nothing_is_said_of_the_tail():
     classes = ClassGroups.from_counts({"x": [500, 400, 300]})["x"]
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(3, 0.5) for name in DIAGNOSTIC_COLUMNS}
-    findings = verdict(Diagnosis(classes, columns, empty))
+    findings = verdict(Diagnosis(classes, columns, NO_REMEDIES))
     assert {f.severity for f in findings if f.rule.name != "label_noise"} == {"could not be told"}
 
 
@@ -96,16 +91,14 @@ def test_without_tail_classes_nothing_is_said_of_the_tail():
      (0.1, 0.5, 0.2, True, 2), (0.3, 0.5, 0.2, True, 1), (0.6, 0.5, 0.2, True, 0)],
 )  # fmt: skip
 def test_thresholds_run_either_way(value, noted, strong, holds, severity):
-    assert Judgement(value, noted, strong, "", holds=holds).severity == severity
+    assert Judgement(value, "", holds=holds, noted_at=noted, strong_at=strong).severity == severity
 
 
 def test_every_rule_is_documented_with_its_reference_and_its_thresholds():
     page = PAGE.read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
-    for finding in verdict(Diagnosis(GROUPS["x"], columns, empty)):
+    for finding in verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES)):
         line = lines[finding.rule.name]
         assert finding.rule.reference.split(",")[0].split(" et al.")[0] in line
         assert f"{finding.judgement.noted_at:g}" in line
