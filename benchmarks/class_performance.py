@@ -61,9 +61,7 @@ def exact_ap_only(batches: Batches, classes: int, single: bool) -> dict[str, Any
     from tbmetrics.class_performance.ranking import average_precision, counts_at_positives
     from tbmetrics.class_performance.scores import ExactScores
 
-    store = ExactScores()
-    for logits, labels in batches:
-        store.add(logits, labels)
+    store = ExactScores(batches)
     ap = np.full(classes, np.nan)
 
     def compute() -> None:

@@ -66,12 +66,7 @@ def chosen_attributes(attributes: Iterable[str] | None, classes: ClassGroups) ->
 
 
 def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
-    """The decision thresholds of an attribute as probabilities, (classes,).
-
-    Args:
-        attribute: its name.
-        thresholds: one, one per class, or a mapping from attributes to either.
-        classes: number of classes.
+    """The decision thresholds of an attribute as probabilities, (classes,), from one, one per class, or a mapping.
 
     Raises:
         InputError: they are not probabilities, or not as many as there are classes.
@@ -114,10 +109,7 @@ def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, deci
     """Check a validation batch and return its decision kind.
 
     Args:
-        attribute: its name, for messages.
-        logits: float (N, num_classes).
-        labels: class indices (N,) or multi-hot (N, num_classes), -1 = unknown.
-        num_classes: C.
+        attribute, logits, labels, num_classes: as for `update`.
         decision: the kind of the batches before, or None.
 
     Raises:

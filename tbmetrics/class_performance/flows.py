@@ -101,9 +101,8 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
         return labels[wrong], predicted[wrong]
-    if not isinstance(state.scores, ExactScores):
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    batches = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
+    stored = state.scores.batches() if isinstance(state.scores, ExactScores) else ()
+    batches = [_missed(state, logits, labels) for logits, labels in stored]
     if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     true, predicted = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,11 +29,7 @@ class ScoreBlock(NamedTuple):
 
 
 def ranked_scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """The scores by which samples are ranked, (N, C).
-
-    Single-label: the softmax in float64. In float32 rounding ties confident rows, or swaps them. Multi-label: the
-    logits, which the sigmoid would only tie.
-    """
+    """The scores that rank samples, (N, C): logits (multi-label), or the softmax in float64, as float32 ties rows."""
     if labels.ndim == 2:
         return logits
     return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(dim=1)
@@ -56,10 +52,12 @@ class ExactScores:
 
     exact = True
 
-    def __init__(self) -> None:
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]] = ()) -> None:
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
         self.bytes = 0
+        for batch in batches:
+            self.add(*batch)
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch.
@@ -73,16 +71,11 @@ class ExactScores:
         self._labels.append(labels)
         self.bytes += logits.numel() * logits.element_size() + labels.numel() * labels.element_size()
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all other rows.
-
-        Args:
-            rows: bool (samples,).
-        """
-        retained = ExactScores()
-        for logits, labels, mask in zip(self._logits, self._labels, _split(rows, self._logits), strict=True):
-            retained.add(logits, labels) if bool(mask.all()) else retained.add(logits[mask], labels[mask])
-        self._logits, self._labels, self.bytes = retained._logits, retained._labels, retained.bytes
+    def selected(self, rows: Tensor) -> ExactScores:
+        """Only the chosen rows, bool (samples,)."""
+        masks = rows.to(self._logits[0].device).split([len(logits) for logits in self._logits])
+        pairs = zip(self.batches(), masks, strict=True)
+        return ExactScores(batch if bool(mask.all()) else (batch[0][mask], batch[1][mask]) for batch, mask in pairs)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and labels as they were added."""
@@ -165,11 +158,7 @@ class BinnedScores:
         self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
 
     def keep_of_recent(self, keep: Tensor) -> None:
-        """Take rows of the batch added last out again.
-
-        Args:
-            keep: bool, of its rows.
-        """
+        """Take all but the rows `keep`, bool, of the batch added last out again."""
         if self.recent is None:
             return
         logits, labels = self.recent
@@ -222,12 +211,7 @@ class BinnedScores:
     def positives(
         self, num_classes: int, are_probabilities: bool = False
     ) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
-        """The score of every positive of each class, and the bin it is in.
-
-        Args:
-            num_classes: C.
-            are_probabilities: whether the attribute is single-label.
-        """
+        """The score of every positive of each class, and the bin it is in."""
         owners, scores = (torch.cat(column).cpu() for column in zip(*self._positives, strict=True))
         order = owners.argsort(stable=True)
         owners, scores = owners[order], scores[order]
@@ -241,11 +225,6 @@ class BinnedScores:
         """Negatives per class and bin, (classes, bins)."""
         counts: NDArray[np.int64] = self.negatives.cpu().numpy().reshape(-1, BINS)
         return counts
-
-
-def _split(rows: Tensor, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    device = batches[0].device if batches else rows.device
-    return rows.to(device).split([len(batch) for batch in batches])
 
 
 def _places(scores: Tensor, labels: Tensor) -> Tensor:

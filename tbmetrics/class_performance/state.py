@@ -168,7 +168,7 @@ class AttributeState:
         recent = self.scores.recent if isinstance(self.scores, BinnedScores) else None
         dropped = self._counts_of_recent(recent, ~rows) if recent is not None else None
         if isinstance(self.scores, ExactScores):
-            self.scores.keep(rows)
+            self.scores = self.scores.selected(rows)
         elif recent is not None:
             self.scores.keep_of_recent(rows[len(rows) - len(recent[0]) :].to(recent[0].device))
         if self.per_sample:
@@ -227,20 +227,14 @@ class AttributeState:
             self._bound()
 
     def _merge_scores(self, share: Mapping[str, Any]) -> None:
-        theirs: ExactScores | BinnedScores = ExactScores()
+        theirs: ExactScores | BinnedScores = ExactScores(share["exact"] or ())
         if share["exact"] is None:
             theirs = BinnedScores.from_state(share["binned"])
-        elif isinstance(theirs, ExactScores):
-            for batch in share["exact"]:
-                theirs.add(*batch)
         if not self.n_samples:
             self.scores = theirs
             return
         if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
-            combined = ExactScores()
-            for logits, labels in [*self.scores.batches(), *theirs.batches()]:
-                combined.add(logits.cpu(), labels.cpu())
-            self.scores = combined
+            self.scores = ExactScores((x.cpu(), y.cpu()) for x, y in [*self.scores.batches(), *theirs.batches()])
             return
         mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
         self.scores = BinnedScores.from_state(mine.state())

@@ -18,9 +18,7 @@ def _batch(seed, scale, rows=200):
 
 
 def _binned(*batches):
-    first = ExactScores()
-    first.add(*batches[0])
-    binned = BinnedScores(first)
+    binned = BinnedScores(ExactScores(batches[:1]))
     for batch in batches[1:]:
         binned.add(*batch)
     return binned

@@ -132,9 +132,7 @@ def test_probabilities_are_the_same_however_many_classes_are_laid_out_at_once(mo
     for block_bytes, softmax_bytes in ((1, 1), (8 * 90 * 256, 8 * 300 * 7), (2**30, 2**30)):
         monkeypatch.setattr(scores, "MIN_BLOCK_BYTES", block_bytes)
         monkeypatch.setattr(scores, "SOFTMAX_BYTES", softmax_bytes)
-        store = scores.ExactScores()
-        for batch in torch.arange(90).split(40):
-            store.add(logits[batch], labels[batch])
+        store = scores.ExactScores((logits[batch], labels[batch]) for batch in torch.arange(90).split(40))
         blocks = list(store.blocks(300))
         np.testing.assert_array_equal(np.concatenate([block.scores for block in blocks]), expected)
         truth = np.concatenate([block.labels for block in blocks])

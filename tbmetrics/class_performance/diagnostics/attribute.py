@@ -15,7 +15,7 @@ from tbmetrics.class_performance.diagnostics.classifier import Classifier, Forwa
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
-from tbmetrics.class_performance.diagnostics.remedies import Objective, objective_weights
+from tbmetrics.class_performance.diagnostics.remedies import objective_weights
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import Progress, ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
@@ -43,11 +43,6 @@ class Options:
     gallery_size: int
     gallery_side: int
     training_samples: int | None
-
-    @property
-    def weights(self) -> Objective:
-        """Weight of each group in the objective."""
-        return objective_weights(self.objective)
 
     def aim(self, decision: str) -> str:
         """The objective in words."""
@@ -136,12 +131,9 @@ class AttributeDiagnostics:
         self.validation.decision = decision
         inputs.log_prior = self._log_prior(decision, logits.device)
         layer = self.classifier.weight_and_bias() if self.classifier is not None else None
-        if self.classifier is None:
-            for part in ("classifier", "features", TAU_NORMALIZATION):
-                self._left_out[part] = "no model was given"
-        elif layer is None:
-            for part in ("classifier", "features", TAU_NORMALIZATION):
-                self._left_out[part] = self.classifier.why_not
+        if self.classifier is None or layer is None:
+            reason = "no model was given" if self.classifier is None else self.classifier.why_not
+            self._left_out |= dict.fromkeys(("classifier", "features", TAU_NORMALIZATION), reason)
         elif origin is None or not self.classifier.is_linear(origin):
             self._left_out[TAU_NORMALIZATION] = (
                 f"the logits were not seen to be weight · input + bias of {self.classifier.name!r}"
@@ -216,7 +208,7 @@ class AttributeDiagnostics:
         self._next_progress = self._progress.after(step, columns["recall"], self.validation.outcomes())
         columns["half_recall_step"] = self._next_progress.half_recall_steps()
         columns["forgetting_events"] = self._next_progress.forgetting_events()
-        table = self.validation.remedies(self.options.weights, self.options.n_bootstrap)
+        table = self.validation.remedies(objective_weights(self.options.objective), self.options.n_bootstrap)
         diagnosis = Diagnosis(self.classes, columns, table, self._reasons())
         return diagnosis, verdict(diagnosis)
 

@@ -203,7 +203,4 @@ def _resampled(
         for metric, by_group in collected.items():
             for group, means in by_group.items():
                 means.append(group_means(metrics[metric], classes.members(group)))
-    return {
-        metric: {group: np.stack(means) for group, means in by_group.items() if not np.isnan(means).all()}
-        for metric, by_group in collected.items()
-    }
+    return {m: {g: np.stack(v) for g, v in means.items() if not np.isnan(v).all()} for m, means in collected.items()}

@@ -173,9 +173,10 @@ class LongTailDiagnostics(Tracker):
         Raises:
             InputError: attributes, shapes or types that do not fit.
         """
-        labels = self._by_attribute("labels", batch.labels)
-        losses = {} if batch.loss is None else self._by_attribute("loss", batch.loss)
-        for attribute, logits in self._by_attribute("logits", batch.logits).items():
+        self._refuse_without_classes()
+        labels = by_attribute("labels", batch.labels, self._attributes)
+        losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
+        for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
             if attribute in labels:
                 self._attributes[attribute].observe(logits, labels[attribute], losses.get(attribute), self.guard)
 
@@ -203,10 +204,6 @@ class LongTailDiagnostics(Tracker):
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
         self.update(batch.logits, batch.labels, batch.images)
-
-    def _by_attribute(self, argument: str, values: Tensors) -> dict[str, Tensor]:
-        self._refuse_without_classes()
-        return by_attribute(argument, values, self._attributes)
 
     def _refuse_without_classes(self) -> None:
         if not self._attributes:
