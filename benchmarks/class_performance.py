@@ -58,12 +58,10 @@ def ours(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
 
 def exact_ap_only(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
     """Only the exact AP of every class, without intervals and curves."""
-    from tbmetrics.class_performance.curves import average_precision, counts_at_positives
+    from tbmetrics.class_performance.ranking import average_precision, counts_at_positives
     from tbmetrics.class_performance.scores import ExactScores
 
-    store = ExactScores()
-    for logits, labels in batches:
-        store.add(logits.log_softmax(1) if single else logits, labels)
+    store = ExactScores(batches)
     ap = np.full(classes, np.nan)
 
     def compute() -> None:
@@ -78,7 +76,7 @@ def exact_ap_only(batches: Batches, classes: int, single: bool) -> dict[str, Any
 def scikit_learn(batches: Batches, classes: int, single: bool) -> dict[str, Any]:
     from sklearn.metrics import average_precision_score
 
-    scores = torch.cat([x.log_softmax(1) if single else x for x, _ in batches]).numpy()
+    scores = torch.cat([x.double().softmax(1) if single else x for x, _ in batches]).numpy()
     labels = torch.cat([y for _, y in batches]).numpy()
     ap = np.full(classes, np.nan)
 

@@ -1,4 +1,4 @@
-"""What the arguments of `ClassPerformanceTracker` mean: classes, attributes, thresholds and indices, checked."""
+"""Checks of what users pass to class performance and diagnostics: options, and batches of logits and labels."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from torch import Tensor
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 
+SINGLE_LABEL, MULTI_LABEL = "single_label", "multi_label"
+
 
 def as_indices(indices: Any, logits: Any) -> Tensor | None:
-    """`indices` as int64 (N,) beside the logits; None where there are none.
+    """`indices` as int64 (N,) on the device of the logits, or None.
 
     Raises:
-        InputError: they are no integers.
+        InputError: they are not integers.
     """
     if indices is None:
         return None
     try:
-        found = torch.as_tensor(indices)
+        converted = torch.as_tensor(indices)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"indices must be integers (N,), got {type(indices).__name__} ({error})") from error
-    if found.is_floating_point() or found.is_complex() or found.dtype == torch.bool:
-        raise InputError(f"indices must be integers (N,), got {found.dtype}")
-    return found.detach().to(device=getattr(logits, "device", found.device), dtype=torch.int64)
+    if converted.is_floating_point() or converted.is_complex() or converted.dtype == torch.bool:
+        raise InputError(f"indices must be integers (N,), got {converted.dtype}")
+    return converted.detach().to(device=getattr(logits, "device", converted.device), dtype=torch.int64)
 
 
 def known_classes(
@@ -36,10 +38,10 @@ def known_classes(
     idx_to_label: Mapping[str, Mapping[int, Any]] | None,
     hmt_info: Mapping[str, Mapping[Any, Any]] | None,
 ) -> ClassGroups:
-    """The classes from the three forms of dictionaries.
+    """The classes that the dictionaries describe.
 
     Raises:
-        InputError: none of them was given.
+        InputError: none was given.
     """
     if label_to_idx is None and idx_to_label is not None:
         label_to_idx = {a: {label: int(i) for i, label in names.items()} for a, names in idx_to_label.items()}
@@ -52,7 +54,7 @@ def chosen_attributes(attributes: Iterable[str] | None, classes: ClassGroups) ->
     """The attributes to track; None = all.
 
     Raises:
-        InputError: one has no classes, or there is none.
+        InputError: an attribute has no classes, or there is no attribute.
     """
     chosen = tuple(classes) if attributes is None else tuple(attributes)
     unknown = [a for a in chosen if a not in classes]
@@ -64,10 +66,10 @@ def chosen_attributes(attributes: Iterable[str] | None, classes: ClassGroups) ->
 
 
 def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArray[np.float64]:
-    """The decision thresholds of an attribute as probabilities, (classes,): from one, one a class, or a mapping.
+    """The decision thresholds of an attribute as probabilities, (classes,), from one, one per class, or a mapping.
 
     Raises:
-        InputError: no probabilities, or not as many as there are classes.
+        InputError: they are not probabilities, or not as many as there are classes.
     """
     chosen = thresholds.get(attribute, 0.5) if isinstance(thresholds, Mapping) else thresholds
     try:
@@ -83,13 +85,69 @@ def decision_thresholds(attribute: str, thresholds: Any, classes: int) -> NDArra
 
 
 def checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups) -> Mapping[str, Sequence[str]]:
-    """`chosen`, refused where it names classes that there are not.
+    """`chosen`, if all the classes it names exist.
 
     Raises:
-        InputError: the message names them.
+        InputError: names the unknown classes.
     """
     for attribute, names in chosen.items():
         unknown = [n for n in names if n not in classes[attribute].names]
         if unknown:
             raise InputError(f"attribute {attribute!r}: pr_classes names unknown classes {unknown[:5]}")
     return chosen
+
+
+# ----------------------------------------------------------------------------------------------------- batches
+
+
+def decision_kind(logits: Tensor, labels: Tensor) -> str:
+    """How an attribute decides: class indices have one dimension less than logits, multi-hot labels as many."""
+    return SINGLE_LABEL if labels.ndim < logits.ndim else MULTI_LABEL
+
+
+def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, decision: str | None) -> str:
+    """Check a validation batch and return its decision kind.
+
+    Args:
+        attribute, logits, labels, num_classes: as for `update`.
+        decision: the kind of the batches before, or None.
+
+    Raises:
+        InputError: types, shapes or values do not fit, or the kind has changed.
+    """
+    name = f"attribute {attribute!r}"
+    _check_shapes(name, logits, labels, num_classes)
+    kind = decision_kind(logits, labels)
+    if decision not in (None, kind):
+        raise InputError(f"{name} was {decision} until now, these labels are {kind}; use one attribute each")
+    _check_labels(name, labels, kind, num_classes)
+    return kind
+
+
+def _check_shapes(name: str, logits: Any, labels: Any, classes: int) -> None:
+    for what, value in (("logits", logits), ("labels", labels)):
+        if not isinstance(value, Tensor):
+            raise InputError(f"{name}: {what} must be a tensor, got {type(value).__name__}")
+    if not logits.is_floating_point():
+        raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
+    if logits.ndim != 2 or logits.shape[1] != classes:
+        raise InputError(f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}")
+    if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0] or labels.shape[1:] not in ((), (classes,)):
+        raise InputError(
+            f"{name}: labels must be class indices ({len(logits)},) or multi-hot ({len(logits)}, {classes}), "
+            f"got shape {tuple(labels.shape)}"
+        )
+
+
+def _check_labels(name: str, labels: Tensor, decision: str, classes: int) -> None:
+    if labels.numel() == 0:
+        return
+    if decision == SINGLE_LABEL:
+        if labels.is_floating_point() or labels.dtype == torch.bool:
+            raise InputError(f"{name}: class indices must be integers, got {labels.dtype}")
+        low, high = (int(x) for x in torch.aminmax(labels))
+        if low < -1 or high >= classes:
+            raise InputError(f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}")
+    elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
+        odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
+        raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")

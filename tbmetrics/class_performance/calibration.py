@@ -1,10 +1,11 @@
-"""Confidence against how often the model is right: reliability by bucket of training counts, and its error by group."""
+"""Confidence against accuracy: reliability by bucket of training counts, and the calibration error of groups."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.class_performance.arguments import SINGLE_LABEL
+from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, FloatArray
 
@@ -12,7 +13,7 @@ from tbmetrics.records import CALIBRATION_BINS, FloatArray
 def reliability(
     state: AttributeState,
     buckets: CountBuckets,
-    everything: FloatArray,
+    samples: FloatArray,
     positives: FloatArray,
     probability: FloatArray,
 ) -> FloatArray:
@@ -25,29 +26,29 @@ def reliability(
     Args:
         state: the validation.
         buckets: of the classes.
-        everything, positives, probability: per class and fine bin of the probability; used for multi-label only.
+        samples, positives, probability: as in `CurveCounts`; used for multi-label only.
     """
     if state.decision == SINGLE_LABEL:
-        return _of_samples(state, buckets)
-    found = np.zeros((len(buckets), 3, CALIBRATION_BINS))
-    for i, fine in enumerate((everything, probability, positives)):
-        np.add.at(found[:, i], buckets.of_class, _coarse(fine))
-    return found
+        return _single_label_reliability(state, buckets)
+    sums = np.zeros((len(buckets), 3, CALIBRATION_BINS))
+    for i, fine in enumerate((samples, probability, positives)):
+        np.add.at(sums[:, i], buckets.of_class, _coarse(fine))
+    return sums
 
 
-def _of_samples(state: AttributeState, buckets: CountBuckets) -> FloatArray:
+def _single_label_reliability(state: AttributeState, buckets: CountBuckets) -> FloatArray:
     labels, predicted, confidence = per_sample(state)
     bins = np.clip(np.ceil(confidence * CALIBRATION_BINS).astype(np.int64) - 1, 0, CALIBRATION_BINS - 1)
-    at = buckets.of_class[labels] * CALIBRATION_BINS + bins
+    cells = buckets.of_class[labels] * CALIBRATION_BINS + bins
     sums = [
-        np.bincount(at, weights=weights, minlength=len(buckets) * CALIBRATION_BINS)
-        for weights in (np.ones(len(at)), confidence, (labels == predicted).astype(np.float64))
+        np.bincount(cells, weights=weights, minlength=len(buckets) * CALIBRATION_BINS)
+        for weights in (np.ones(len(cells)), confidence, (labels == predicted).astype(np.float64))
     ]
     return np.stack(sums).reshape(3, len(buckets), CALIBRATION_BINS).transpose(1, 0, 2)
 
 
 def _coarse(fine: FloatArray) -> FloatArray:
-    """Fine bins added up into calibration bins; p = 1 sits in the last fine bin alone and joins the last one."""
+    """Fine bins added up into calibration bins; p = 1 has a fine bin of its own, which joins the last one."""
     inner = fine[:, :-1].copy()
     inner[:, -1] += fine[:, -1]
     return inner.reshape(len(fine), CALIBRATION_BINS, -1).sum(axis=2)

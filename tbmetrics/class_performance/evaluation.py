@@ -1,4 +1,4 @@
-"""From the state of a validation to its numbers: per class, per group, between groups, and along thresholds."""
+"""The numbers of a validation from its state: per class, per group, between groups, and at every threshold."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
+from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.calibration import calibration_error, reliability
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import AttributeClasses, CountBuckets, count_buckets, macro_mean
 from tbmetrics.records import (
     ALL,
@@ -75,7 +76,7 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
     weights = bootstrap_weights(state.n_samples, n_bootstrap)
-    along, ap_replicates = rank(state, columns, weights)
+    curves, ap_replicates = rank(state, columns, weights)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
     result = Evaluation(
@@ -85,10 +86,10 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
         buckets,
         flow=flows.flow(state, buckets),
         pairs=flows.confused_pairs(state),
-        reliability=reliability(state, buckets, along.everything, along.positives, along.probability),
-        precision_at_recall=along.precision_at_recall,
-        positives_above=from_above(along.positives),
-        predicted_above=from_above(along.everything),
+        reliability=reliability(state, buckets, curves.samples, curves.positives, curves.probability),
+        precision_at_recall=curves.precision_at_recall,
+        positives_above=from_above(curves.positives),
+        predicted_above=from_above(curves.samples),
     )
     replicates = {"ap": ap_replicates, **_replicates(state, weights)}
     for group in (*GROUPS, UNKNOWN, ALL):
@@ -140,14 +141,14 @@ def _replicates(state: AttributeState, weights: FloatArray) -> dict[str, FloatAr
 
 
 def _resampled_counts(state: AttributeState, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """True positives, predictions and support under `weights`; None where single rows are no longer known."""
+    """True positives, predictions and support under `weights`, or None if single rows are no longer known."""
     if not state.n_samples:
         return None
     if state.decision == SINGLE_LABEL:
         labels, predicted, _ = per_sample(state)
         hit = labels == predicted
         pairs = ((weights[:, hit], labels[hit]), (weights, predicted), (weights, labels))
-        tp, calls, support = (_weighted_counts(w, of, state.num_classes) for w, of in pairs)
+        tp, calls, support = (_weighted_counts(w, indices, state.num_classes) for w, indices in pairs)
         return tp, calls, support
     return _resampled_multi(state, state.scores, weights) if isinstance(state.scores, ExactScores) else None
 
@@ -159,14 +160,14 @@ def _weighted_counts(weights: FloatArray, classes: NDArray[np.int64], num_classe
 def _resampled_multi(
     state: AttributeState, scores: ExactScores, weights: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    light = weights.astype(np.float32)
-    parts: list[list[FloatArray]] = [[], [], []]
+    narrow_weights = weights.astype(np.float32)
+    counts: list[list[FloatArray]] = [[], [], []]
     for first, block, labels in scores.blocks(state.num_classes):
         cut = state.score_thresholds(torch.as_tensor(block[:1])).numpy()[first : first + len(block), None]
         predicted = (block >= cut) & (labels >= 0)
-        for part, chosen in zip(parts, (predicted & (labels > 0), predicted, labels > 0), strict=True):
-            part.append((light @ chosen.T.astype(np.float32)).astype(np.float64))
-    tp, calls, support = (np.concatenate(part, axis=1) for part in parts)
+        for blocks, mask in zip(counts, (predicted & (labels > 0), predicted, labels > 0), strict=True):
+            blocks.append((narrow_weights @ mask.T.astype(np.float32)).astype(np.float64))
+    tp, calls, support = (np.concatenate(blocks, axis=1) for blocks in counts)
     return tp, calls, support
 
 
@@ -174,29 +175,30 @@ def _group(
     state: AttributeState, result: Evaluation, group: str, replicates: dict[str, FloatArray]
 ) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
-    found = dict.fromkeys(GROUP_COLUMNS, float("nan"))
+    values = dict.fromkeys(GROUP_COLUMNS, float("nan"))
     for metric in MEAN_METRICS:
         mean, count = macro_mean(columns[metric], members)
-        found[metric], found[f"{metric}_n_classes"] = mean, float(count)
+        values[metric], values[f"{metric}_n_classes"] = mean, float(count)
         if count:
-            found[f"{metric}_lower"], found[f"{metric}_upper"] = percentile_interval(
-                _means(replicates[metric], members)
+            values[f"{metric}_lower"], values[f"{metric}_upper"] = percentile_interval(
+                group_means(replicates[metric], members)
             )
-    found |= _recall_means(columns["recall"][members])
-    found["worst_f1"], found["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
-    found |= _sample_metrics(state, result, group, members)
-    found["n_classes"] = float(len(members))
-    found["n_skipped"], found["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
+    values |= _recall_means(columns["recall"][members])
+    values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
+    values |= _sample_metrics(state, result, group, members)
+    values["n_classes"] = float(len(members))
+    values["n_skipped"], values["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
     if group == ALL and state.decision == SINGLE_LABEL:
-        found["balanced_accuracy"] = found["recall"]
-    return found
+        values["balanced_accuracy"] = values["recall"]
+    return values
 
 
-def _means(replicates: FloatArray, members: NDArray[np.int64]) -> FloatArray:
-    chosen = replicates[:, members]
+def group_means(values: FloatArray, members: NDArray[np.int64]) -> FloatArray:
+    """Mean over the defined values of `members` in every row of `values` (rows, classes): (rows,), NaN without any."""
+    chosen = values[:, members]
     defined = ~np.isnan(chosen)
-    with np.errstate(invalid="ignore"):
-        return np.where(defined, chosen, 0).sum(axis=1) / np.where(defined.any(axis=1), defined.sum(axis=1), np.nan)
+    total: FloatArray = np.where(defined, chosen, 0).sum(axis=1)
+    return np.divide(total, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
 
 
 def _recall_means(recall: FloatArray) -> dict[str, float]:
@@ -219,8 +221,8 @@ def _nanmin(values: FloatArray) -> float:
 def _sample_metrics(
     state: AttributeState, result: Evaluation, group: str, members: NDArray[np.int64]
 ) -> dict[str, float]:
-    inside = [group in (own, ALL) for own in result.buckets.groups]
-    ece = calibration_error(result.reliability[inside])
+    in_group = [group in (bucket_group, ALL) for bucket_group in result.buckets.groups]
+    ece = calibration_error(result.reliability[in_group])
     if state.decision != SINGLE_LABEL:
         return {"n_samples": float(state.n_samples), "ece": ece}
     support, right = (result.columns[name][members].sum() for name in ("support", "true_positives"))
@@ -238,6 +240,6 @@ def _gap(
             gap[column] = float("nan")
     for metric in MEAN_METRICS:
         if gap[metric] == gap[metric]:
-            head, tail = (_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
+            head, tail = (group_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
             gap[f"{metric}_lower"], gap[f"{metric}_upper"] = percentile_interval(head - tail)
     return gap

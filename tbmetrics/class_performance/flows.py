@@ -1,4 +1,4 @@
-"""Where examples go: true class against predicted class, by group, by bucket of training counts, and the top pairs."""
+"""Confusion: true against predicted class, by group, by bucket of training counts, and the most frequent pairs."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import SINGLE_LABEL, AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import GROUPS, NO_CLASS, UNKNOWN, FloatArray
 
 ROWS = (*GROUPS, UNKNOWN)
 COLUMNS = (*GROUPS, UNKNOWN, "none")
 
-PAIRS_OF_EVERY_CLASS = 3  # kept before the most frequent ones of all
+PAIRS_OF_EVERY_CLASS = 3  # they come before the most frequent pairs of all classes
 
 
 def flow(state: AttributeState, buckets: CountBuckets) -> FloatArray:
     """Positives by true and predicted bucket, float64 (buckets, buckets + 1); the last column is "none".
 
-    Single-label: samples; a wrong class of the right bucket counts on the diagonal too. Multi-label: positives found
-    stay in their bucket; those missed are shared evenly among the buckets of the labels falsely predicted in the same
-    row. NaN where single rows are no longer known.
+    Single-label: samples; a wrong class of the right bucket counts on the diagonal too. Multi-label: true positives
+    stay in their bucket; false negatives are shared evenly among the buckets of the labels falsely predicted in the
+    same row. NaN if single rows are no longer known.
     """
     size = len(buckets)
     if state.decision == SINGLE_LABEL:
@@ -41,14 +42,14 @@ def _multi_flow(state: AttributeState, scores: ExactScores, buckets: CountBucket
     member = torch.nn.functional.one_hot(torch.from_numpy(buckets.of_class), size).float()
     total = np.zeros((size, size + 1))
     for logits, labels in scores.batches():
-        to = member.to(logits.device)
+        membership = member.to(logits.device)
         predicted, positive = logits >= state.score_thresholds(logits), labels > 0
-        found, missed = ((x.float() @ to) for x in (positive & predicted, positive & ~predicted))
-        wrong = (predicted & (labels == 0)).float() @ to
+        hits, missed = ((x.float() @ membership) for x in (positive & predicted, positive & ~predicted))
+        wrong = (predicted & (labels == 0)).float() @ membership
         count = wrong.sum(1, keepdim=True)
-        went = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
-        total += (missed.double().T @ went.double()).cpu().numpy()
-        total[:, :-1] += np.diag(found.double().sum(0).cpu().numpy())
+        shares = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
+        total += (missed.double().T @ shares.double()).cpu().numpy()
+        total[:, :-1] += np.diag(hits.double().sum(0).cpu().numpy())
     return total
 
 
@@ -68,25 +69,25 @@ def most_pairs(num_classes: int) -> int:
 
 
 def confused_pairs(state: AttributeState) -> FloatArray:
-    """(true class, predicted class, count), by count descending, float64 (`most_pairs`, 3); NaN in rows not needed.
+    """(true class, predicted class, count), by count descending, float64 (`most_pairs`, 3); unused rows are NaN.
 
-    Single-label: wrong predictions. Multi-label: a positive that was missed went to the false prediction with the
-    highest score in the same row, or to none (`NO_CLASS`). Where there are more pairs than rows, the first three of
-    every true class stay before the most frequent of all.
+    Single-label: wrong predictions. Multi-label: a missed positive goes to the false prediction with the
+    highest score in the same row, or to none (`NO_CLASS`). If there are more pairs than rows, the first three of every
+    true class stay before the most frequent of all.
     """
     rows = np.full((most_pairs(state.num_classes), 3), np.nan)
-    true, went = _mistakes(state)
-    codes, counts = np.unique(true * (state.num_classes + 1) + (went + 1), return_counts=True)
-    true, went = np.divmod(codes, state.num_classes + 1)
+    true, predicted = _mistakes(state)
+    codes, counts = np.unique(true * (state.num_classes + 1) + (predicted + 1), return_counts=True)
+    true, predicted = np.divmod(codes, state.num_classes + 1)
     order = np.lexsort((codes, -counts))
     if len(order) > len(rows):
-        order = order[_kept(true[order], len(rows))]
-    rows[: len(order)] = np.stack((true[order], went[order] - 1, counts[order]), axis=1)
+        order = order[_selected_pairs(true[order], len(rows))]
+    rows[: len(order)] = np.stack((true[order], predicted[order] - 1, counts[order]), axis=1)
     return rows
 
 
-def _kept(true: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """Of pairs by count descending, those to keep, in the same order."""
+def _selected_pairs(true: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """Of pairs by count descending, the positions of those to report, ascending."""
     by_class = np.argsort(true, kind="stable")
     first = np.searchsorted(true[by_class], true[by_class], side="left")
     rank = np.empty(len(true), dtype=np.int64)
@@ -95,18 +96,17 @@ def _kept(true: NDArray[np.int64], most: int) -> NDArray[np.int64]:
 
 
 def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """True class of each mistake, and the class it went to."""
+    """True and predicted class of each mistake."""
     if state.decision == SINGLE_LABEL:
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
         return labels[wrong], predicted[wrong]
-    if not isinstance(state.scores, ExactScores):
+    stored = state.scores.batches() if isinstance(state.scores, ExactScores) else ()
+    batches = [_missed(state, logits, labels) for logits, labels in stored]
+    if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    parts = [_missed(state, logits, labels) for logits, labels in state.scores.batches()]
-    if not parts:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    true, went = (torch.cat(of).cpu().numpy() for of in zip(*parts, strict=True))
-    return true, went
+    true, predicted = (torch.cat(column).cpu().numpy() for column in zip(*batches, strict=True))
+    return true, predicted
 
 
 def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

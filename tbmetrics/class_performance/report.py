@@ -51,7 +51,7 @@ def class_list(classes: AttributeClasses, decision: str) -> ClassList:
 
 
 def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
-    """Everything one validation of one attribute gives TensorBoard."""
+    """The records of one validation of one attribute."""
     attribute = result.classes.attribute
     values = np.stack([result.columns[c] for c in CLASS_COLUMNS], axis=1).astype(np.float32)
     yield Table(class_table_tag(attribute), attribute, "classes", CLASS_COLUMNS, values)
@@ -65,7 +65,7 @@ def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
 
 
 def _details(result: Evaluation) -> Iterator[Table]:
-    """What the tab needs to draw groups anew, and to show single classes."""
+    """Tables from which the tab regroups classes and shows single ones."""
     attribute, buckets = result.classes.attribute, result.buckets
     curves: Any = result.precision_at_recall.astype(np.float16)  # a curve needs no more, and there are many
     yield Table(curves_tag(attribute), attribute, "curves", CURVE_COLUMNS, curves)
@@ -125,37 +125,37 @@ def _curve(result: Evaluation, tag: str, members: np.ndarray[Any, Any], title: s
 
 def class_metrics(result: Evaluation) -> dict[str, dict[str, Any]]:
     """`{label: {...}}`, JSON-ready: undefined precision, recall, F1 and AP are 0 with "defined": False beside them."""
-    return {name: _one_class(result, i) for i, name in enumerate(result.classes.names)}
+    return {name: _class_entry(result, i) for i, name in enumerate(result.classes.names)}
 
 
-def _one_class(result: Evaluation, index: int) -> dict[str, Any]:
+def _class_entry(result: Evaluation, index: int) -> dict[str, Any]:
     values = {name: float(column[index]) for name, column in result.columns.items()}
-    found: dict[str, Any] = to_jsonable(values)
+    entry: dict[str, Any] = to_jsonable(values)
     for count in ("support", "true_positives", "false_positives", "false_negatives"):
-        found[count] = int(values[count])
-    found["defined"] = all(values[m] == values[m] for m in ("recall", "f1", "ap"))
-    found |= {metric: found[metric] or 0.0 for metric in MEAN_METRICS}
-    found["type"] = result.classes.groups[index]
-    found["training_count"] = int(result.classes.counts[index])
-    return found
+        entry[count] = int(values[count])
+    entry["defined"] = all(values[m] == values[m] for m in ("recall", "f1", "ap"))
+    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    entry["type"] = result.classes.groups[index]
+    entry["training_count"] = int(result.classes.counts[index])
+    return entry
 
 
 def type_metrics(result: Evaluation) -> dict[str, dict[str, Any]]:
     """`{group: {...}}`, JSON-ready, for the groups that have classes, with "all" and the "gap"."""
-    return {g: _one_group(result, g, m) for g, m in result.groups.items() if g == GAP or m["n_classes"]}
+    return {g: _group_entry(result, g, m) for g, m in result.groups.items() if g == GAP or m["n_classes"]}
 
 
-def _one_group(result: Evaluation, group: str, metrics: dict[str, float]) -> dict[str, Any]:
-    found: dict[str, Any] = to_jsonable(dict(metrics))
-    found["defined"] = metrics["recall"] == metrics["recall"]
-    found |= {metric: found[metric] or 0.0 for metric in MEAN_METRICS}
+def _group_entry(result: Evaluation, group: str, metrics: dict[str, float]) -> dict[str, Any]:
+    entry: dict[str, Any] = to_jsonable(dict(metrics))
+    entry["defined"] = metrics["recall"] == metrics["recall"]
+    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
     if group != GAP:
-        found["count"] = int(metrics["n_classes"])
-        found["worst_class"] = _worst(result, group)
-    return found
+        entry["count"] = int(metrics["n_classes"])
+        entry["worst_class"] = _worst_class(result, group)
+    return entry
 
 
-def _worst(result: Evaluation, group: str) -> str | None:
+def _worst_class(result: Evaluation, group: str) -> str | None:
     members = result.classes.members(group)
     f1 = result.columns["f1"][members]
     return None if np.isnan(f1).all() else result.classes.names[int(members[np.nanargmin(f1)])]

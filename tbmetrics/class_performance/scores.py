@@ -1,8 +1,8 @@
-"""The scores of a validation, kept exactly or, beyond a byte budget, with negatives in bins and positives exact."""
+"""The scores of a validation: all of them, or, beyond a byte budget, exact positives and binned negatives."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,12 +12,15 @@ from torch import Tensor
 
 BINS = 2048
 CLASSES_AT_ONCE = 128
+SOFTMAX_BYTES = 32 * 2**20  # of the probabilities of a few rows
+MIN_BLOCK_BYTES = 64 * 2**20  # of the scores laid out by class
 
 
 class ScoreBlock(NamedTuple):
     """The scores of the classes `first` … `first + len(scores) - 1`.
 
-    `scores` has shape (classes, samples), -inf where the label is unknown; `labels` the same shape, 1, 0 or -1.
+    `scores` has shape (classes, samples): probabilities in float64 (single-label) or logits (multi-label), -inf where
+    the label is unknown; `labels` the same shape, 1, 0 or -1.
     """
 
     first: int
@@ -25,61 +28,93 @@ class ScoreBlock(NamedTuple):
     labels: NDArray[np.int8]
 
 
+def ranked_scores(logits: Tensor, labels: Tensor) -> Tensor:
+    """The scores that rank samples, (N, C): logits (multi-label), or the softmax in float64, as float32 ties rows."""
+    if labels.ndim == 2:
+        return logits
+    return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(dim=1)
+
+
+def log2_places(p: Tensor) -> Tensor:
+    """Logarithm to base 2, linear between powers of two; unlike `log` it never swaps two values by rounding."""
+    mantissa, exponent = p.frexp()
+    return torch.where(p > 0, 2 * mantissa + exponent - 2, -torch.inf)
+
+
+def probability_at(places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The inverse of `log2_places`."""
+    whole = np.floor(places)
+    return np.ldexp(1 + (places - whole), whole.astype(np.int64))
+
+
 class ExactScores:
-    """Every score, in its own dtype, on the device it came from."""
+    """Every logit, in its own dtype, on the device it came from."""
 
     exact = True
 
-    def __init__(self) -> None:
-        self._scores: list[Tensor] = []
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]] = ()) -> None:
+        self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
         self.bytes = 0
+        for batch in batches:
+            self.add(*batch)
 
-    def add(self, scores: Tensor, labels: Tensor) -> None:
-        """Keeps a batch: scores (N, C), labels (N,) of class indices or (N, C) of 1, 0, -1."""
-        kept = labels.to(torch.int8) if labels.ndim == 2 else labels.to(torch.int32)
-        self._scores.append(scores)
-        self._labels.append(kept)
-        self.bytes += scores.numel() * scores.element_size() + kept.numel() * kept.element_size()
-
-    def keep(self, rows: Tensor) -> None:
-        """Lets all other rows go.
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch.
 
         Args:
-            rows: bool (samples,).
+            logits: (N, C); not copied, so they must not change afterwards.
+            labels: class indices (N,), or (N, C) of 1, 0 and -1.
         """
-        kept = ExactScores()
-        for scores, labels, own in zip(self._scores, self._labels, _split(rows, self._scores), strict=True):
-            kept.add(scores, labels) if bool(own.all()) else kept.add(scores[own], labels[own])
-        self._scores, self._labels, self.bytes = kept._scores, kept._labels, kept.bytes
+        labels = labels.to(torch.int8) if labels.ndim == 2 else labels.to(torch.int32)
+        self._logits.append(logits)
+        self._labels.append(labels)
+        self.bytes += logits.numel() * logits.element_size() + labels.numel() * labels.element_size()
 
-    def on_host(self) -> ExactScores:
-        """The same scores on the host."""
-        moved = ExactScores()
-        for scores, labels in self.batches():
-            moved.add(scores.cpu(), labels.cpu())
-        return moved
+    def selected(self, rows: Tensor) -> ExactScores:
+        """Only the chosen rows, bool (samples,)."""
+        masks = rows.to(self._logits[0].device).split([len(logits) for logits in self._logits])
+        pairs = zip(self.batches(), masks, strict=True)
+        return ExactScores(batch if bool(mask.all()) else (batch[0][mask], batch[1][mask]) for batch, mask in pairs)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """The batches as they were added."""
-        return zip(self._scores, self._labels, strict=True)
+        """Logits and labels as they were added."""
+        return zip(self._logits, self._labels, strict=True)
 
-    def blocks(self, classes: int) -> Iterator[ScoreBlock]:
-        """All scores by class, a block of classes at a time, on the host."""
-        for first in range(0, classes, CLASSES_AT_ONCE):
-            last = min(first + CLASSES_AT_ONCE, classes)
-            scores = np.concatenate([_host(chunk[:, first:last]) for chunk in self._scores]).T
-            labels = np.concatenate([self._label_block(chunk, first, last) for chunk in self._labels]).T
-            contiguous = np.where(labels < 0, -np.inf, scores).astype(scores.dtype) if (labels < 0).any() else scores
-            yield ScoreBlock(first, np.ascontiguousarray(contiguous), np.ascontiguousarray(labels))
+    def blocks(self, num_classes: int) -> Iterator[ScoreBlock]:
+        """All scores by class, a block of classes at a time, on the host.
 
-    @staticmethod
-    def _label_block(labels: Tensor, first: int, last: int) -> NDArray[np.int8]:
-        if labels.ndim == 2:
-            columns: NDArray[np.int8] = labels[:, first:last].cpu().numpy()
-            return columns
-        indices: NDArray[np.int32] = labels.cpu().numpy()
-        return (indices[:, None] == np.arange(first, last)).astype(np.int8)
+        A softmax needs whole rows, so probabilities are computed again for every part of the classes that is laid out;
+        a part may take a quarter of the bytes held, which bounds the passes.
+        """
+        single = self._labels[0].ndim == 1
+        dtype = np.dtype(np.float64) if single else np.result_type(*(_host(logits[:0]) for logits in self._logits))
+        samples = sum(len(logits) for logits in self._logits)
+        affordable = max(MIN_BLOCK_BYTES, self.bytes // 4) // max(1, dtype.itemsize * samples)
+        at_once = max(CLASSES_AT_ONCE, affordable // CLASSES_AT_ONCE * CLASSES_AT_ONCE)
+        for start in range(0, num_classes, at_once):
+            stop = min(start + at_once, num_classes)
+            by_class = self._by_class(start, stop, np.empty((stop - start, samples), dtype))
+            for first in range(start, stop, CLASSES_AT_ONCE):
+                scores = by_class[first - start : first - start + CLASSES_AT_ONCE]
+                labels = self._label_block(first, first + len(scores))
+                unknown = labels < 0
+                yield ScoreBlock(first, np.where(unknown, -np.inf, scores) if unknown.any() else scores, labels)
+
+    def _by_class(self, start: int, stop: int, out: NDArray[np.floating]) -> NDArray[np.floating]:
+        column = 0
+        for logits, labels in self.batches():
+            rows = max(1, SOFTMAX_BYTES // (8 * logits.shape[1]))
+            for chunk in logits.split(rows):
+                out[:, column : column + len(chunk)] = _host(ranked_scores(chunk, labels)[:, start:stop]).T
+                column += len(chunk)
+        return out
+
+    def _label_block(self, first: int, last: int) -> NDArray[np.int8]:
+        if self._labels[0].ndim == 2:
+            return np.concatenate([labels[:, first:last].T.cpu().numpy() for labels in self._labels], axis=1)
+        indices = torch.cat([labels.cpu() for labels in self._labels]).numpy()
+        return (indices == np.arange(first, last)[:, None]).astype(np.int8)
 
 
 class BinnedScores:
@@ -87,55 +122,49 @@ class BinnedScores:
 
     The bins of a class are as wide as a power of two and lie at its multiples, so that wider bins are unions of
     narrower ones: bins are widened, and those of several ranks added up, without moving a score into a wrong one.
+    Bins of a single-label attribute divide the logarithm of the probability, those of a multi-label one the logit.
 
     Attributes:
         low, width: where the bins lie, float64 (classes,).
         negatives: int64 (classes · bins,).
-        recent: the batch added last, as it was added.
+        recent: logits and labels of the batch added last.
     """
 
     exact = False
 
     def __init__(self, first: ExactScores) -> None:
         batches = list(first.batches())
-        low, high = _finite_range(batches)
+        low, high = _finite_range(_places(ranked_scores(*batch), batch[1]) for batch in batches)
         margin = 0.25 * (high - low) + 1e-3
         self.low, self.width = _grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
         self._positives: list[tuple[Tensor, Tensor]] = []
         self.recent: tuple[Tensor, Tensor] | None = None
-        for scores, labels in batches:
-            self.add(scores, labels)
+        for logits, labels in batches:
+            self.add(logits, labels)
 
-    def add(self, scores: Tensor, labels: Tensor) -> None:
-        """Counts a batch; arguments as for `ExactScores.add`."""
-        self._make_room(*_finite_range([(scores, labels)]))
-        dense = _dense(scores, labels)
-        self._count(scores, dense, 1)
-        positive = dense > 0
-        _, classes = positive.nonzero(as_tuple=True)
-        self._positives.append((classes, scores[positive]))
-        self.recent = scores, labels
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch; arguments as for `ExactScores.add`."""
+        scores = ranked_scores(logits, labels)
+        self._make_room(*_finite_range([_places(scores, labels)]))
+        self._count(scores, labels, 1)
+        self._positives.append(_positives(scores, labels))
+        self.recent = logits, labels
 
-    def _count(self, scores: Tensor, dense: Tensor, weight: int) -> None:
-        bins = ((scores.double() / self.width).floor() - (self.low / self.width)).clamp_(0, BINS - 1).long()
+    def _count(self, scores: Tensor, labels: Tensor, weight: int) -> None:
+        bins = _bins(_places(scores, labels), self.low, self.width)
         bins += torch.arange(scores.shape[1], device=scores.device) * BINS
-        negative = bins[dense == 0]
+        negative = bins[_dense(scores, labels) == 0]
         self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
 
     def keep_of_recent(self, keep: Tensor) -> None:
-        """Takes rows of the batch added last out again.
-
-        Args:
-            keep: bool, of its rows.
-        """
+        """Take all but the rows `keep`, bool, of the batch added last out again."""
         if self.recent is None:
             return
-        scores, labels = self.recent
-        self._count(scores[~keep], _dense(scores[~keep], labels[~keep]), -1)
-        positive = _dense(scores[keep], labels[keep]) > 0
-        self._positives[-1] = positive.nonzero(as_tuple=True)[1], scores[keep][positive]
-        self.recent = scores[keep], labels[keep]
+        logits, labels = self.recent
+        self._count(ranked_scores(logits[~keep], labels[~keep]), labels[~keep], -1)
+        self.recent = logits[keep], labels[keep]
+        self._positives[-1] = _positives(ranked_scores(*self.recent), labels[keep])
 
     def _make_room(self, low: Tensor, high: Tensor) -> None:
         if bool(((low < self.low) | (high >= self.low + BINS * self.width)).any()):
@@ -143,15 +172,15 @@ class BinnedScores:
             self._move(*_grid(torch.minimum(low, self.low), high, self.width))
 
     def _move(self, low: Tensor, width: Tensor) -> None:
-        """Counts as they are in bins that are unions of the present ones."""
+        """Widen the bins to unions of the present ones."""
         edges = self.low[:, None] + self.width[:, None] * torch.arange(BINS, device=low.device)
-        bins = ((edges / width[:, None]).floor() - (low / width)[:, None]).clamp_(0, BINS - 1).long()
+        bins = _bins(edges, low[:, None], width[:, None])
         moved = torch.zeros_like(self.negatives).view(-1, BINS)
         self.negatives = moved.scatter_add_(1, bins, self.negatives.view(-1, BINS)).view(-1)
         self.low, self.width = low, width
 
     def merge(self, other: BinnedScores) -> None:
-        """Adds what `other` holds."""
+        """Add the counts and positives of `other`."""
         self._make_room(other.low, other.low + (BINS - 1) * other.width)
         if bool((other.width > self.width).any()):
             self._move(*_grid(self.low, self.low + (BINS - 1) * self.width, other.width))
@@ -163,7 +192,7 @@ class BinnedScores:
         self.recent = None
 
     def state(self) -> dict[str, Any]:
-        """Everything but the batch added last, on the host, as `from_state` takes it."""
+        """Everything but the batch added last, on the host, for `from_state`."""
         return {
             "low": self.low.cpu(),
             "width": self.width.cpu(),
@@ -173,18 +202,24 @@ class BinnedScores:
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> BinnedScores:
-        """What `state` gave, on the host."""
-        made = cls.__new__(cls)
-        made.low, made.width, made.negatives = state["low"], state["width"], state["negatives"]
-        made._positives, made.recent = [(c, s) for c, s in state["positives"]], None
-        return made
+        """Restore what `state` returned, on the host."""
+        restored = cls.__new__(cls)
+        restored.low, restored.width, restored.negatives = state["low"], state["width"], state["negatives"]
+        restored._positives, restored.recent = list(state["positives"]), None
+        return restored
 
-    def positives(self, classes: int) -> list[NDArray[np.floating]]:
-        """The positives' scores of each class."""
-        of = torch.cat([c for c, _ in self._positives]).cpu().numpy()
-        scores = _host(torch.cat([s for _, s in self._positives]))
-        order = np.argsort(of, kind="stable")
-        return np.split(scores[order], np.searchsorted(of[order], np.arange(1, classes)))
+    def positives(
+        self, num_classes: int, are_probabilities: bool = False
+    ) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
+        """The score of every positive of each class, and the bin it is in."""
+        owners, scores = (torch.cat(column).cpu() for column in zip(*self._positives, strict=True))
+        order = owners.argsort(stable=True)
+        owners, scores = owners[order], scores[order]
+        low, width = self.low.cpu()[owners], self.width.cpu()[owners]
+        bins = _bins(log2_places(scores) if are_probabilities else scores.double(), low, width)
+        sizes = torch.bincount(owners, minlength=num_classes).tolist()
+        by_class = zip(scores.split(sizes), bins.split(sizes), strict=True)
+        return [(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
 
     def negative_bins(self) -> NDArray[np.int64]:
         """Negatives per class and bin, (classes, bins)."""
@@ -192,38 +227,49 @@ class BinnedScores:
         return counts
 
 
-def _split(rows: Tensor, batches: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    device = batches[0].device if batches else rows.device
-    return rows.to(device).split([len(batch) for batch in batches])
+def _places(scores: Tensor, labels: Tensor) -> Tensor:
+    """Where ranked scores lie along the bins, float64 (N, C)."""
+    return log2_places(scores) if labels.ndim == 1 else scores.double()
+
+
+def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
+    """Which bin each place is in; exact, as `low` is a multiple of the power of two `width`."""
+    return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
 
 
 def _dense(scores: Tensor, labels: Tensor) -> Tensor:
+    labels = labels.to(scores.device)
     return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
 
 
-def _finite_range(batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The least and largest finite score of each class, float64 (classes,); 0 where a class has none."""
+def _positives(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Class and score of each positive."""
+    positive = _dense(scores, labels) > 0
+    return positive.nonzero(as_tuple=True)[1], scores[positive]
+
+
+def _finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """The least and largest finite place of each class, float64 (classes,); 0 if a class has none."""
     lows, highs = [], []
-    for scores, _ in batches:
-        finite, wide = scores.isfinite(), scores.double()
-        lows.append(torch.where(finite, wide, torch.inf).amin(0))
-        highs.append(torch.where(finite, wide, -torch.inf).amax(0))
+    for batch in batches:
+        finite = batch.isfinite()
+        lows.append(torch.where(finite, batch, torch.inf).amin(0))
+        highs.append(torch.where(finite, batch, -torch.inf).amax(0))
     low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-    none = low > high
-    return low.masked_fill(none, 0.0), high.masked_fill(none, 0.0)
+    is_empty = low > high
+    return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
 
 
 def _grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
-    """The narrowest bins, at least as wide as asked for, that hold `low` … `high`: (low, width), each (classes,)."""
+    """The narrowest bins of at least the given width that cover `low` … `high`: (low, width), each (classes,)."""
     first, last, least = (t.cpu().numpy() for t in (low, high, at_least))
-    wanted = np.maximum((last - first) / (BINS - 1), 1e-12)
-    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(wanted)).astype(int)), least)
+    needed = np.maximum((last - first) / (BINS - 1), 1e-12)
+    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(needed)).astype(int)), least)
     while (wide := np.floor(last / width) - np.floor(first / width) >= BINS).any():
         width = np.where(wide, 2 * width, width)
-    on = low.device
-    return torch.from_numpy(np.floor(first / width) * width).to(on), torch.from_numpy(width).to(on)
+    return torch.from_numpy(np.floor(first / width) * width).to(low.device), torch.from_numpy(width).to(low.device)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:
-    """On the host as numpy; bfloat16, which numpy lacks, as float32 (exact)."""
+    """As a numpy array; bfloat16, which numpy lacks, becomes float32."""
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).cpu().numpy()

@@ -1,4 +1,4 @@
-"""What accumulates over a validation, per attribute: exact integer counts and the scores, on the logits' device."""
+"""What accumulates over a validation, by attribute: exact integer counts and the scores, on the logits' device."""
 
 from __future__ import annotations
 
@@ -11,12 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.batch_checks import MULTI_LABEL, SINGLE_LABEL, check_values, decision_of
-from tbmetrics.class_performance.repeats import first_ones
+from tbmetrics.class_performance.arguments import SINGLE_LABEL, check_batch
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.errors import InputError, TBMetricsWarning
-
-__all__ = ["MULTI_LABEL", "SINGLE_LABEL", "AttributeState", "per_sample"]
 
 
 class AttributeState:
@@ -45,18 +42,18 @@ class AttributeState:
         return other
 
     def reset(self) -> None:
-        """Forgets the validation; the decision kind stays."""
+        """Forget the validation; the decision kind stays."""
         self.n_samples = 0
         self._skipped: Tensor | int = 0
         self._counts: Tensor | None = None
         self.scores: ExactScores | BinnedScores = ExactScores()
         self.per_sample: list[tuple[Tensor, Tensor, Tensor]] = []  # single-label: label, prediction, confidence
-        self._indices: list[Tensor] = []  # of the samples that count, where they were given
+        self._indices: list[Tensor] = []  # of the samples that count, if they were given
         self._has_indices: bool | None = None
 
     @property
     def n_skipped(self) -> int:
-        """Rows left out for NaN logits, or (single-label) an infinite largest one."""
+        """Rows left out for NaN logits or, single-label, an infinite largest one."""
         return int(self._skipped)
 
     def counts(self) -> NDArray[np.int64]:
@@ -68,16 +65,16 @@ class AttributeState:
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
-        """Adds one batch.
+        """Add one batch.
 
         Args:
             logits, labels: as for the tracker.
             indices: int64 (N,), which sample of the data set each row is.
 
         Raises:
-            InputError: what came does not fit; the message says what was expected.
+            InputError: a batch that does not fit; the message says what was expected.
         """
-        decision = self.check(logits, labels)
+        decision = check_batch(self.attribute, logits, labels, self.num_classes, self.decision)
         indices = self._checked_indices(indices, logits)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
         self.decision = decision
@@ -95,16 +92,14 @@ class AttributeState:
 
     def _add_single(self, logits: Tensor, labels: Tensor) -> None:
         known = labels >= 0
-        if not bool(known.all()):
-            logits, labels = logits[known], labels[known]
+        logits, labels = (logits.clone(), labels) if bool(known.all()) else (logits[known], labels[known])
         if not len(labels):
             return
         wide = logits if logits.dtype == torch.float64 else logits.float()
-        scores = wide.log_softmax(dim=1)
-        confidence, predicted = scores.max(dim=1)
+        largest, predicted = wide.max(dim=1)
         self._accumulate(self._single_counts(labels, predicted))
-        self.per_sample.append((labels.int(), predicted.int(), confidence.exp()))
-        self.scores.add(scores, labels)
+        self.per_sample.append((labels.int(), predicted.int(), (largest - wide.logsumexp(dim=1)).exp()))
+        self.scores.add(logits, labels)
         self.n_samples += len(labels)
 
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
@@ -117,13 +112,13 @@ class AttributeState:
 
     def _single_counts(self, labels: Tensor, predicted: Tensor) -> Tensor:
         hit = predicted == labels
-        of = [labels[hit], predicted[~hit], labels[~hit], labels]
-        return torch.stack([torch.bincount(x, minlength=self.num_classes) for x in of])
+        classes = [labels[hit], predicted[~hit], labels[~hit], labels]
+        return torch.stack([torch.bincount(x, minlength=self.num_classes) for x in classes])
 
     def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
         predicted, positive = logits >= self.score_thresholds(logits), labels > 0
-        of = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
-        return torch.stack([x.sum(0) for x in of])
+        masks = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
+        return torch.stack([mask.sum(0) for mask in masks])
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`."""
@@ -141,60 +136,60 @@ class AttributeState:
     # ----------------------------------------------------------------------------------------- several ranks
 
     def indices(self) -> Tensor | None:
-        """Which sample of the data set each row is, int64 (samples,) on the host; None where that was not told."""
+        """Which sample of the data set each row is, int64 (samples,) on the host; None if not given."""
         if not self._has_indices:
             return None
         return torch.cat(self._indices).cpu() if self._indices else torch.zeros(0, dtype=torch.int64)
 
     def drop_repeated(self, earlier: Tensor | None = None) -> int:
-        """Leaves out rows of samples that came before; where scores are in bins only those of the last batch can be.
+        """Drop rows of samples that came before; from bins, only rows of the last batch can be dropped.
 
         Args:
             earlier: indices that other ranks count, int64.
 
         Returns:
-            how many rows should have been left out and could not be.
+            number of repeated rows that could not be dropped.
         """
-        own = self.indices()
-        if own is None or not len(own):
+        indices = self.indices()
+        if indices is None or not len(indices):
             return 0
-        keep = first_ones(own, earlier)
+        keep = _first_occurrences(indices, earlier)
         if bool(keep.all()):
             return 0
-        left = 0
+        stuck = 0
         if isinstance(self.scores, BinnedScores):
             recent = len(self.scores.recent[0]) if self.scores.recent is not None else 0
-            left = int((~keep[: len(keep) - recent]).sum())
+            stuck = int((~keep[: len(keep) - recent]).sum())
             keep[: len(keep) - recent] = True
         self._keep(keep)
-        return left
+        return stuck
 
     def _keep(self, rows: Tensor) -> None:
         recent = self.scores.recent if isinstance(self.scores, BinnedScores) else None
-        lost = self._counts_of_recent(recent, ~rows) if recent is not None else None
+        dropped = self._counts_of_recent(recent, ~rows) if recent is not None else None
         if isinstance(self.scores, ExactScores):
-            self.scores.keep(rows)
+            self.scores = self.scores.selected(rows)
         elif recent is not None:
             self.scores.keep_of_recent(rows[len(rows) - len(recent[0]) :].to(recent[0].device))
         if self.per_sample:
-            columns = [torch.cat(parts) for parts in zip(*self.per_sample, strict=True)]
+            columns = [torch.cat(batches) for batches in zip(*self.per_sample, strict=True)]
             label, predicted, confidence = (column[rows.to(column.device)] for column in columns)
             self.per_sample = [(label, predicted, confidence)]
             self._counts = self._single_counts(label.long(), predicted.long())
-        elif lost is not None and self._counts is not None:
-            self._counts = self._counts - lost
+        elif dropped is not None and self._counts is not None:
+            self._counts = self._counts - dropped
         elif isinstance(self.scores, ExactScores):
             self._counts = sum(self._multi_counts(*batch) for batch in self.scores.batches())  # type: ignore[assignment]
         self._indices = [torch.cat(self._indices)[rows.to(self._indices[0].device)]]
         self.n_samples = int(rows.sum())
 
-    def _counts_of_recent(self, recent: tuple[Tensor, Tensor], lost: Tensor) -> Tensor | None:
-        scores, labels = recent
-        rows = lost[len(lost) - len(scores) :].to(scores.device)
-        return self._multi_counts(scores[rows], labels[rows]) if labels.ndim == 2 else None
+    def _counts_of_recent(self, recent: tuple[Tensor, Tensor], dropped: Tensor) -> Tensor | None:
+        logits, labels = recent
+        rows = dropped[len(dropped) - len(logits) :].to(logits.device)
+        return self._multi_counts(logits[rows], labels[rows]) if labels.ndim == 2 else None
 
     def share(self) -> dict[str, Any]:
-        """Everything held, on the host, as plain containers and tensors; `merge` takes it."""
+        """The whole state on the host, as plain containers and tensors, for `merge`."""
         exact = isinstance(self.scores, ExactScores)
         return {
             "decision": self.decision,
@@ -208,7 +203,7 @@ class AttributeState:
         }
 
     def merge(self, share: Mapping[str, Any]) -> None:
-        """Adds what `share` gave elsewhere; what is held goes to the host.
+        """Add the `share` of another rank; this state moves to the host.
 
         Raises:
             InputError: labels of another kind.
@@ -232,26 +227,21 @@ class AttributeState:
             self._bound()
 
     def _merge_scores(self, share: Mapping[str, Any]) -> None:
-        theirs: ExactScores | BinnedScores = ExactScores()
+        theirs: ExactScores | BinnedScores = ExactScores(share["exact"] or ())
         if share["exact"] is None:
             theirs = BinnedScores.from_state(share["binned"])
-        elif isinstance(theirs, ExactScores):
-            for batch in share["exact"]:
-                theirs.add(*batch)
         if not self.n_samples:
             self.scores = theirs
             return
         if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
-            self.scores = self.scores.on_host()
-            for batch in theirs.batches():
-                self.scores.add(*batch)
+            self.scores = ExactScores((x.cpu(), y.cpu()) for x, y in [*self.scores.batches(), *theirs.batches()])
             return
         mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
         self.scores = BinnedScores.from_state(mine.state())
         self.scores.merge(BinnedScores(theirs) if isinstance(theirs, ExactScores) else theirs)
 
     def ends(self) -> tuple[Tensor, Tensor] | None:
-        """Scores of the first and of the last row, up to 64 classes; None where they are not held."""
+        """Logits of the first and of the last row, up to 64 classes; None if they are not held."""
         if not isinstance(self.scores, ExactScores) or not self.n_samples:
             return None
         batches = [scores for scores, _ in self.scores.batches()]
@@ -287,20 +277,15 @@ class AttributeState:
             )
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
 
-    def check(self, logits: Tensor, labels: Tensor) -> str:
-        """The decision kind of a batch: "single_label" or "multi_label".
 
-        Raises:
-            InputError: types, shapes or values do not fit, or the kind is not that of the batches before.
-        """
-        name = f"attribute {self.attribute!r}"
-        decision = decision_of(name, logits, labels, self.num_classes)
-        if self.decision not in (None, decision):
-            raise InputError(
-                f"{name} was {self.decision} until now, these labels are {decision}; use one attribute each"
-            )
-        check_values(name, labels, decision, self.num_classes)
-        return decision
+def _first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:
+    """Which rows are the first of their index and not among `earlier`: bool (samples,)."""
+    values = indices.numpy()
+    is_first = np.zeros(len(values), dtype=bool)
+    is_first[np.unique(values, return_index=True)[1]] = True
+    if earlier is not None and len(earlier):
+        is_first &= ~np.isin(values, earlier.numpy())
+    return torch.from_numpy(is_first)
 
 
 def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
@@ -308,5 +293,5 @@ def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int
     if not state.per_sample:
         nothing = np.zeros(0, dtype=np.int64)
         return nothing, nothing, np.zeros(0)
-    labels, predicted, confidence = (torch.cat(parts).cpu().numpy() for parts in zip(*state.per_sample, strict=True))
+    labels, predicted, confidence = (torch.cat(column).cpu().numpy() for column in zip(*state.per_sample, strict=True))
     return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)

@@ -24,7 +24,6 @@ from tbmetrics.class_performance.arguments import (
     known_classes,
 )
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
-from tbmetrics.class_performance.repeats import padded_samples
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import TBMetricsWarning
@@ -46,7 +45,7 @@ DEFAULT_SCORE_BYTES = 2 * 2**30
 
 
 class ClassPerformanceTracker(Tracker):
-    """Streams validation batches and tells how each class, and each group of classes, does.
+    """Measure how each class, and each group of classes, does on a stream of validation batches.
 
         tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"digit": {"0": 900, "1": 5}}))
         tracker.update(logits, labels)
@@ -109,7 +108,7 @@ class ClassPerformanceTracker(Tracker):
         }
         self._results: dict[str, Evaluation] = {}
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
-        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not handed over
+        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
         self._listed: set[str] = set()
         self._warned_of_repeats = False
 
@@ -120,7 +119,7 @@ class ClassPerformanceTracker(Tracker):
         *,
         indices: Tensor | Sequence[int] | None = None,
     ) -> None:
-        """Adds one validation batch.
+        """Add one validation batch.
 
         Args:
             logits: (N, C), any float type and device; or `{attribute: logits}`.
@@ -149,7 +148,7 @@ class ClassPerformanceTracker(Tracker):
         return {a: state.thresholds for a, state in self._states.items()}
 
     def records(self, epoch: int) -> list[Stamped]:
-        """The validation since the last call as records of step `epoch`, then forgets it; nothing without an update."""
+        """Records of the validation since the last call, at step `epoch`; none without an update."""
         fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
         self._unrecorded.clear()
@@ -165,7 +164,7 @@ class ClassPerformanceTracker(Tracker):
         yield from report.records(result, self._pr_classes.get(attribute, ()))
 
     def _evaluate(self) -> dict[str, Evaluation]:
-        """The evaluation of each attribute: of the batches since the last `records`, else of the last validation."""
+        """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""
         for attribute in sorted(self._unevaluated):
             self._states[attribute].drop_repeated()
             self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute], self._n_bootstrap)
@@ -175,10 +174,10 @@ class ClassPerformanceTracker(Tracker):
     # ------------------------------------------------------------------------------------------ several ranks
 
     def reduce(self, process_group: Any = None) -> None:
-        """Puts the batches of all ranks together; a collective: every rank calls it, before asking for metrics.
+        """Combine the batches of all ranks; a collective, so every rank calls it before asking for metrics.
 
-        Afterwards all ranks give the same results. A session does this in `end_epoch`; without a distributed job
-        nothing happens.
+        Afterwards all ranks give the same results. A session does this in `end_epoch`; outside a distributed job it
+        does nothing.
 
         Args:
             process_group: the ranks that share the validation; None = all.
@@ -191,7 +190,7 @@ class ClassPerformanceTracker(Tracker):
             reduce_trackers([self], ranks, lambda tracker, action, *args, default=None: action(*args))
 
     def announce(self) -> dict[str, Any] | None:
-        """How many samples there are, which ones, and the rows at the ends, to know padding by."""
+        """Number and indices of the samples, and the first and last row, which reveal padding."""
         if not self._unrecorded:
             return None
         return {
@@ -201,12 +200,13 @@ class ClassPerformanceTracker(Tracker):
 
     def share(self, announced: list[Any], rank: int) -> dict[str, Any] | None:
         """The raw state of each attribute, without the samples that lower ranks count."""
-        if all(told is None for told in announced):
+        if all(facts is None for facts in announced):
             return None
         for attribute, state in self._states.items():
-            before = [t[attribute]["indices"] for t in announced[:rank] if t and t[attribute]["indices"] is not None]
-            left = state.drop_repeated(torch.cat(before) if before else None)
-            self._warn_of_repeats(attribute, announced, left, rank)
+            lower = [facts[attribute]["indices"] for facts in announced[:rank] if facts]
+            lower = [indices for indices in lower if indices is not None]
+            stuck = state.drop_repeated(torch.cat(lower) if lower else None)
+            self._warn_of_repeats(attribute, announced, stuck, rank)
         return {attribute: state.share() for attribute, state in self._states.items()}
 
     def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -220,7 +220,7 @@ class ClassPerformanceTracker(Tracker):
         return state
 
     def adopt(self, share: dict[str, Any]) -> dict[str, Evaluation]:
-        """Evaluates what all ranks have seen; returns the results for the other ranks."""
+        """Evaluate what all ranks have seen; returns the results for the other ranks."""
         self._states = {a: self._merged(a, [share[a]]) for a in self.attributes}
         fresh = {a for a, state in self._states.items() if state.n_samples or state.n_skipped}
         self._unevaluated, self._unrecorded = set(fresh), set(fresh)
@@ -228,32 +228,33 @@ class ClassPerformanceTracker(Tracker):
         return {a: results[a] for a in sorted(fresh)}
 
     def take_outcome(self, outcome: dict[str, Evaluation] | None) -> None:
-        """Takes the results over all ranks for its own; None: this validation has no result."""
+        """Take over the results of all ranks; None = this validation has none."""
         for state in self._states.values():
             state.reset()
         self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
         self._unevaluated, self._unrecorded = set(), set(outcome or ())
 
-    def _warn_of_repeats(self, attribute: str, told: list[Any], left: int, rank: int) -> None:
-        repeats = padded_samples([t[attribute] if t else None for t in told]) if rank == 0 else 0
-        if (not left and not repeats) or self._warned_of_repeats:
+    def _warn_of_repeats(self, attribute: str, announced: list[Any], stuck: int, rank: int) -> None:
+        repeats = _padded_samples([facts[attribute] if facts else None for facts in announced]) if rank == 0 else 0
+        if (not stuck and not repeats) or self._warned_of_repeats:
             return
         self._warned_of_repeats = True
-        if left:
+        if stuck:
             what = (
-                f"{left} samples that another rank counts too are in bins already and count twice; give scores='exact'"
+                f"{stuck} samples that another rank counts too are in bins already and count twice; give scores='exact'"
             )
         else:
             what = (
-                f"the sampler seems to have padded the data set to a multiple of {len(told)} ranks: {repeats} sample"
-                f"{'s count' if repeats > 1 else ' counts'} twice; give update(..., indices=...) to leave them out"
+                f"the sampler seems to have padded the data set to a multiple of {len(announced)} ranks: {repeats} "
+                f"sample{'s count' if repeats > 1 else ' counts'} twice; give update(..., indices=...) to leave them "
+                "out"
             )
         warnings.warn(f"attribute {attribute!r}: {what}; this is said once", TBMetricsWarning, stacklevel=2)
 
     # ----------------------------------------------------------------------------------------------- resuming
 
     def state_dict(self) -> dict[str, Any]:
-        """The last results, and the batches of a validation that is under way (of this rank)."""
+        """The last results, and this rank's batches of a validation that is under way."""
         return tracker_state(
             self,
             classes={a: list(self.classes[a].names) for a in self.attributes},
@@ -263,7 +264,7 @@ class ClassPerformanceTracker(Tracker):
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
         Raises:
             InputError: other attributes or classes, or a newer version.
@@ -290,12 +291,12 @@ class ClassPerformanceTracker(Tracker):
         return {a: report.type_metrics(r) for a, r in self._evaluate().items()}
 
     def save_metrics(self, path: str | os.PathLike[str]) -> None:
-        """Writes both forms as JSON to `path`."""
+        """Write both forms as JSON to `path`."""
         content = {"class_metrics": self.get_metrics(), "type_metrics": self.get_class_type_metrics()}
         Path(path).write_text(json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False), encoding="utf-8")
 
     def visualize(self) -> dict[str, Figure]:
-        """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
+        """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
         from tbmetrics.figures.class_metrics import figures
         from tbmetrics.figures.output import collect_figures
 
@@ -303,3 +304,23 @@ class ClassPerformanceTracker(Tracker):
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
         return collect_figures(figures(self.history), self.save_dir)
+
+
+def _padded_samples(announced: Sequence[Mapping[str, Any] | None]) -> int:
+    """Number of samples that a sampler repeated to give every rank as many; 0 if that does not show.
+
+    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
+    row of a lower one.
+
+    Args:
+        announced: `n`, `indices` and `ends` of an attribute, by rank.
+    """
+    ranks = [rank for rank in announced if rank is not None and rank["indices"] is None and rank["ends"] is not None]
+    if len(ranks) < len(announced) or any(rank["n"] != ranks[0]["n"] for rank in ranks):
+        return 0
+    last_row = ranks[-1]["ends"][1]
+    for number, rank in enumerate(ranks[:-1]):
+        first_row = rank["ends"][0]
+        if first_row.shape == last_row.shape and torch.isclose(first_row, last_row, rtol=1e-3, atol=1e-5).all():
+            return number + 1
+    return 0

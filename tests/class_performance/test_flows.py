@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_recall_curve
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.class_performance.curves import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
+from tbmetrics.class_performance.ranking import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import count_buckets
 from tbmetrics.records import (
@@ -102,9 +102,9 @@ def test_of_too_many_pairs_every_class_keeps_its_first_three():
     state.per_sample = [(torch.cat((labels, common[0])), torch.cat((predicted, common[1])), torch.ones(8 * n + 500))]
     rows = confused_pairs(state)
     assert len(rows) == most_pairs(n) == 8000
-    kept = np.bincount(rows[:, 0].astype(int), minlength=n)
-    assert kept.min() == 3
-    assert kept[7] >= 100  # the frequent ones come first: each was seen five times
+    pairs_by_class = np.bincount(rows[:, 0].astype(int), minlength=n)
+    assert pairs_by_class.min() == 3
+    assert pairs_by_class[7] >= 100  # the frequent ones come first: each was seen five times
     assert (np.diff(rows[:, 2]) <= 0).all()
 
 
@@ -114,20 +114,20 @@ def test_reliability_by_bucket_gives_the_calibration_error_of_each_group(single)
     tables = _tables(logits, labels)
     table, groups = tables[calibration_tag("x")], tables[group_table_tag("x")]
     sums = table.values.astype(np.float64).reshape(len(table.rows), 3, CALIBRATION_BINS)
-    own = np.array([bucket["group"] for bucket in table.details["buckets"]])
+    bucket_groups = np.array([bucket["group"] for bucket in table.details["buckets"]])
     if single:
-        probability, at = logits.double().softmax(1).max(1)
-        right, of = (at == labels).numpy(), np.array(CLASSES["x"].groups)[labels]
+        probability, predicted = logits.double().softmax(1).max(1)
+        right, sample_groups = (predicted == labels).numpy(), np.array(CLASSES["x"].groups)[labels]
         confidence = probability.numpy()
     else:
         known = (labels >= 0).numpy()
         confidence, right = logits.double().sigmoid().numpy()[known], (labels == 1).numpy()[known]
-        of = np.broadcast_to(np.array(CLASSES["x"].groups), known.shape)[known]
+        sample_groups = np.broadcast_to(np.array(CLASSES["x"].groups), known.shape)[known]
     for group in ("head", "medium", "tail", "unknown"):
-        inside = of == group
-        assert sums[own == group, 0].sum() == inside.sum()
-        assert sums[own == group, 1].sum() == pytest.approx(confidence[inside].sum(), rel=1e-5)
-        assert sums[own == group, 2].sum() == right[inside].sum()
+        inside = sample_groups == group
+        assert sums[bucket_groups == group, 0].sum() == inside.sum()
+        assert sums[bucket_groups == group, 1].sum() == pytest.approx(confidence[inside].sum(), rel=1e-5)
+        assert sums[bucket_groups == group, 2].sum() == right[inside].sum()
         bins = np.clip(np.ceil(confidence[inside] * 15) - 1, 0, 14).astype(int)
         gaps = np.bincount(bins, weights=right[inside] - confidence[inside], minlength=15)
         row = groups.rows.index(group)
@@ -156,8 +156,8 @@ def test_precision_at_recalls_by_trying_every_threshold(samples):
     scores = np.array([s for s, _ in samples], dtype=float)
     positive = np.array([p for _, p in samples])
     counts = counts_at_positives(scores, positive)
-    found = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
-    for level, value in zip(RECALL_LEVELS, found, strict=True):
+    precision = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
+    for level, value in zip(RECALL_LEVELS, precision, strict=True):
         reaching = [t for t in np.unique(scores) if positive[scores >= t].sum() >= level * positive.sum() - 1e-9]
         expected = positive[scores >= max(reaching)].mean() if positive.any() else np.nan
         assert value == pytest.approx(expected, nan_ok=True)

@@ -27,7 +27,7 @@ def _tracker(**options):
     return ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2, **options)
 
 
-def _given(logits, labels, **options):
+def _metrics_of(logits, labels, **options):
     tracker = _tracker(**options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -41,15 +41,15 @@ def _given(logits, labels, **options):
 
 def _check(metrics, truth, predicted, ranked):
     """Against scikit-learn, class by class; `ranked` NaN-free, (rows, classes)."""
-    parts = precision_recall_fscore_support(truth, predicted, average=None, zero_division=0, labels=range(CLASSES))
-    for name, expected in zip(("precision", "recall", "f1", "support"), parts, strict=True):
+    columns = precision_recall_fscore_support(truth, predicted, average=None, zero_division=0, labels=range(CLASSES))
+    for name, expected in zip(("precision", "recall", "f1", "support"), columns, strict=True):
         np.testing.assert_allclose([metrics[str(c)][name] for c in range(CLASSES)], expected, rtol=1e-9, err_msg=name)
     for c in range(CLASSES):
-        found = metrics[str(c)]
+        entry = metrics[str(c)]
         positive = truth[:, c] if truth.ndim == 2 else truth == c
-        assert found["defined"] == bool(positive.any())
+        assert entry["defined"] == bool(positive.any())
         if positive.any():
-            assert found["ap"] == pytest.approx(average_precision_score(positive, ranked[:, c]), rel=1e-9)
+            assert entry["ap"] == pytest.approx(average_precision_score(positive, ranked[:, c]), rel=1e-9)
 
 
 @pytest.mark.slow
@@ -61,12 +61,12 @@ def test_multi_label_with_any_scores(data):
     bits = st.lists(st.sampled_from([0, 1]), min_size=rows * CLASSES, max_size=rows * CLASSES)
     labels = np.array(data.draw(bits)).reshape(rows, CLASSES)
     kind = data.draw(st.sampled_from([torch.bool, torch.int64, torch.uint8, torch.float32, torch.float64]))
-    metrics, groups = _given(torch.from_numpy(logits), torch.from_numpy(labels).to(kind))
-    kept = ~np.isnan(logits).any(axis=1)
-    assert groups["all"]["n_skipped"] == (~kept).sum()
-    if kept.any():
-        finite = np.nan_to_num(logits[kept].astype(np.float64), posinf=1e300, neginf=-1e300)
-        _check(metrics, labels[kept], logits[kept] >= 0, finite)
+    metrics, groups = _metrics_of(torch.from_numpy(logits), torch.from_numpy(labels).to(kind))
+    is_kept = ~np.isnan(logits).any(axis=1)
+    assert groups["all"]["n_skipped"] == (~is_kept).sum()
+    if is_kept.any():
+        finite = np.nan_to_num(logits[is_kept].astype(np.float64), posinf=1e300, neginf=-1e300)
+        _check(metrics, labels[is_kept], logits[is_kept] >= 0, finite)
 
 
 @pytest.mark.slow
@@ -78,10 +78,8 @@ def test_single_label_with_any_finite_scores(data):
     tensor = torch.from_numpy(logits.reshape(rows, CLASSES))
     labels = torch.tensor(data.draw(st.lists(st.integers(0, CLASSES - 1), min_size=rows, max_size=rows)))
     kind = data.draw(st.sampled_from([torch.int64, torch.int32, torch.uint8, torch.int8]))
-    metrics, _ = _given(tensor, labels.to(kind))
-    ranked = tensor.log_softmax(1)
-    lowest = np.nan_to_num(ranked.double().numpy(), neginf=-1e300)
-    _check(metrics, labels.numpy(), ranked.argmax(1).numpy(), lowest)
+    metrics, _ = _metrics_of(tensor, labels.to(kind))
+    _check(metrics, labels.numpy(), tensor.argmax(1).numpy(), tensor.double().softmax(1).numpy())
 
 
 @pytest.mark.parametrize("odd", [[math.inf, 0, 0], [math.inf, math.inf, 0], [-math.inf] * 3, [math.nan, 0, 0]])
@@ -100,11 +98,11 @@ def test_a_row_whose_softmax_is_undefined_is_left_out_and_counted(odd):
 @pytest.mark.parametrize("labels", [torch.zeros(5, 3), torch.ones(5, 3), torch.eye(3)[[0] * 5], -torch.ones(5, 3)])
 @pytest.mark.parametrize("score", [0.0, math.inf, -math.inf, 3e38])
 def test_one_class_no_class_unknown_labels_and_scores_all_equal(labels, score):
-    metrics, _ = _given(torch.full((5, 3), score), labels)
-    for c, found in enumerate(metrics.values()):
+    metrics, _ = _metrics_of(torch.full((5, 3), score), labels)
+    for c, entry in enumerate(metrics.values()):
         positives = int((labels[:, c] > 0).sum())
-        assert (found["support"], found["defined"]) == (positives, positives > 0)
-        assert found["ap"] == pytest.approx(1.0 if positives else 0.0)  # all that is known is positive, or nothing is
+        assert (entry["support"], entry["defined"]) == (positives, positives > 0)
+        assert entry["ap"] == pytest.approx(1.0 if positives else 0.0)  # all that is known is positive, or nothing is
 
 
 shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
@@ -117,8 +115,8 @@ dtypes = st.sampled_from(
 def tensors(draw):
     shape = draw(st.one_of(shapes, st.sampled_from([(4, 3), (4,), (0, 3), (0,), (4, 1), (1, 3), (3, 4)])))
     value = draw(st.sampled_from([0, 1, 2, -1, -2, 300, 2**31]))
-    made = torch.full(shape, value % 128 if abs(value) > 127 and draw(st.booleans()) else value, dtype=torch.float64)
-    return made.to(draw(dtypes))
+    tensor = torch.full(shape, value % 128 if abs(value) > 127 and draw(st.booleans()) else value, dtype=torch.float64)
+    return tensor.to(draw(dtypes))
 
 
 anything = st.one_of(

@@ -66,7 +66,7 @@ def test_single_label_equals_scikit_learn(dtype):
     for name, metric in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
         np.testing.assert_allclose(_column(metrics, name), metric(truth, predicted, average=None), rtol=1e-12)
     wide = logits if dtype == torch.float64 else logits.float()
-    ranked = wide.log_softmax(1).numpy()
+    ranked = logits.double().softmax(1).numpy()
     expected = [average_precision_score(truth == c, ranked[:, c]) for c in range(6)]
     np.testing.assert_allclose(_column(metrics, "ap"), expected, rtol=1e-12)
     everything = tracker.get_class_type_metrics()["x"]["all"]
@@ -98,12 +98,12 @@ def test_the_best_threshold_gives_the_best_f1_of_all_thresholds():
     logits, labels = _multi()
     metrics = _tracker()
     metrics.update(logits, labels)
-    found = metrics.get_metrics()["x"]
+    by_class = metrics.get_metrics()["x"]
     for c, name in enumerate(COUNTS):
         every = [f1_score(labels[:, c], logits[:, c] >= t, zero_division=0) for t in logits[:, c].unique()]
-        assert found[name]["best_f1"] == pytest.approx(max(every))
-        at = torch.tensor(found[name]["best_threshold"]).double().logit().item()
-        assert f1_score(labels[:, c], logits[:, c].double() >= at - 1e-5) == pytest.approx(max(every))
+        assert by_class[name]["best_f1"] == pytest.approx(max(every))
+        cut = torch.tensor(by_class[name]["best_threshold"]).double().logit().item()
+        assert f1_score(labels[:, c], logits[:, c].double() >= cut - 1e-5) == pytest.approx(max(every))
 
 
 def test_thresholds_per_class_decide():
@@ -140,9 +140,9 @@ def test_group_means_gap_worst_and_means_of_recall():
 
 def test_an_undefined_class_is_left_out_of_means_and_flagged():
     logits, labels = _single()
-    kept = labels != 5
+    is_kept = labels != 5
     tracker = _tracker()
-    tracker.update(logits[kept], labels[kept])
+    tracker.update(logits[is_kept], labels[is_kept])
     missing = tracker.get_metrics()["x"]["f"]
     assert (missing["recall"], missing["ap"], missing["support"], missing["defined"]) == (0.0, 0.0, 0, False)
     assert missing["recall_lower"] is None
@@ -157,9 +157,9 @@ def test_single_label_confusion_between_groups():
     tracker = _tracker()
     tracker.update(logits, labels)
     (table,) = (s.record for s in tracker.collect(0) if s.record.tag == confusion_tag("x"))
-    of = np.array([0, 0, 1, 1, 2, 2])
+    group = np.array([0, 0, 1, 1, 2, 2])
     expected = np.zeros((4, 5))
-    np.add.at(expected, (of[labels.numpy()], of[logits.argmax(1).numpy()]), 1)
+    np.add.at(expected, (group[labels.numpy()], group[logits.argmax(1).numpy()]), 1)
     np.testing.assert_array_equal(table.values, expected)
 
 
@@ -222,10 +222,10 @@ def test_unknown_labels_are_left_out_class_by_class():
     tracker.update(logits, labels)
     known = (labels[:, 2] >= 0).numpy()
     truth, scores = labels[known, 2].numpy(), logits[known, 2].numpy()
-    found = tracker.get_metrics()["x"]["c"]
-    assert found["support"] == truth.sum()
-    assert found["ap"] == pytest.approx(average_precision_score(truth, scores), rel=1e-12)
-    assert found["precision"] == pytest.approx(precision_score(truth, scores >= 0))
+    entry = tracker.get_metrics()["x"]["c"]
+    assert entry["support"] == truth.sum()
+    assert entry["ap"] == pytest.approx(average_precision_score(truth, scores), rel=1e-12)
+    assert entry["precision"] == pytest.approx(precision_score(truth, scores >= 0))
     single, targets = _single()
     targets[:50] = -1
     tracker = _tracker()
@@ -252,9 +252,9 @@ def test_infinite_logits_are_scores_like_others():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tracker.update(logits, labels)
-        found = tracker.get_metrics()["x"]["a"]["ap"]
+        ap = tracker.get_metrics()["x"]["a"]["ap"]
     finite = logits.nan_to_num(posinf=1e4, neginf=-1e4)
-    assert found == pytest.approx(average_precision_score(labels[:, 0], finite[:, 0]), rel=1e-12)
+    assert ap == pytest.approx(average_precision_score(labels[:, 0], finite[:, 0]), rel=1e-12)
 
 
 def test_an_empty_batch_counts_nothing():
@@ -284,11 +284,11 @@ def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     for rows in torch.arange(300).split(100):
         exact.update(logits[rows], labels[rows])
         binned.update(logits[rows], labels[rows])
-    one, other = exact.get_metrics()["x"], binned.get_metrics()["x"]
+    expected, bounds = exact.get_metrics()["x"], binned.get_metrics()["x"]
     for name in COUNTS:
-        if one[name]["support"]:
-            assert other[name]["ap_lower"] - 1e-12 <= one[name]["ap"] <= other[name]["ap_upper"] + 1e-12
-            assert other[name]["recall"] == one[name]["recall"]
+        if expected[name]["support"]:
+            assert bounds[name]["ap_lower"] - 1e-12 <= expected[name]["ap"] <= bounds[name]["ap_upper"] + 1e-12
+            assert bounds[name]["recall"] == expected[name]["recall"]
     assert binned.get_class_type_metrics()["x"]["all"]["scores_exact"] == 0
 
 
@@ -305,11 +305,11 @@ def test_auto_becomes_binned_beyond_its_budget_and_is_close():
 def test_update_leaves_inputs_graph_and_random_state_alone():
     logits, labels = _single()
     logits.requires_grad_()
-    kept, state = logits.detach().clone(), torch.get_rng_state()
+    before, state = logits.detach().clone(), torch.get_rng_state()
     tracker = _tracker()
     tracker.update(logits, labels)
     tracker.get_metrics()
-    assert torch.equal(logits, kept)
+    assert torch.equal(logits, before)
     assert logits.grad_fn is None
     assert torch.equal(torch.get_rng_state(), state)
 

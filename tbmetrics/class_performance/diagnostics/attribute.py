@@ -1,4 +1,4 @@
-"""All diagnostics of one attribute: what is fed to the parts, and the diagnosis that is made of them."""
+"""All diagnostics of one attribute, from its batches to the diagnosis."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tbmetrics.class_performance.diagnostics.classifier import Claimed, Classifier
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, check_batch, decision_kind
+from tbmetrics.class_performance.diagnostics.classifier import Classifier, ForwardPass
+from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
-from tbmetrics.class_performance.diagnostics.progress import Progress
-from tbmetrics.class_performance.diagnostics.remedies import Objective, objective_weights
-from tbmetrics.class_performance.diagnostics.rules import verdict
+from tbmetrics.class_performance.diagnostics.remedies import objective_weights
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
-from tbmetrics.class_performance.diagnostics.validation import ValidationState
-from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
-from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL, AttributeState
+from tbmetrics.class_performance.diagnostics.validation import Progress, ValidationState
+from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -29,13 +28,13 @@ from tbmetrics.records import (
     FloatArray,
 )
 
-#: Training samples of a class that had none, so that its prior has a logarithm.
+#: Training samples assumed of a class without any, so that its prior has a logarithm.
 LEAST_COUNT = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the user chose, see `LongTailDiagnostics`."""
+    """Options of the user, see `LongTailDiagnostics`."""
 
     taus: tuple[float, ...]
     objective: str | Mapping[str, float]
@@ -45,13 +44,8 @@ class Options:
     gallery_side: int
     training_samples: int | None
 
-    @property
-    def weights(self) -> Objective:
-        """Of each group, in what is best."""
-        return objective_weights(self.objective)
-
     def aim(self, decision: str) -> str:
-        """What is best, in words."""
+        """The objective in words."""
         metric = "mean F1" if decision == MULTI_LABEL else "balanced accuracy"
         if isinstance(self.objective, str):
             return metric
@@ -60,7 +54,7 @@ class Options:
 
 
 class AttributeDiagnostics:
-    """The parts of one attribute, and their common life from batch to diagnosis.
+    """Everything that is measured of one attribute, from batch to diagnosis.
 
     Args:
         classes: of the attribute.
@@ -71,8 +65,7 @@ class AttributeDiagnostics:
     def __init__(self, classes: AttributeClasses, thresholds: FloatArray, options: Options) -> None:
         self.classes, self.options = classes, options
         self._thresholds = thresholds
-        # Checks what comes in; counts nothing.
-        self._inputs = AttributeState(classes.attribute, len(classes), thresholds, "exact", 0)
+        self._decision: str | None = None  # of the batches checked so far
         self.signal = TrainingSignal(classes.attribute, len(classes))
         self.features = FeatureState(len(classes), options.max_bytes)
         self.validation = ValidationState(classes, options.taus, thresholds, options.max_bytes)
@@ -81,39 +74,39 @@ class AttributeDiagnostics:
         self._progress = self._next_progress = Progress(len(classes))
         self._diagnosis: tuple[Diagnosis, list[Finding]] | None = None
         self._stale = False
-        self.pending = False  # whether there is a validation that was not handed over
+        self.pending = False  # whether there is a validation that is not recorded yet
         self._left_out: dict[str, str] = {}
 
-    def use_model(self, model: nn.Module, wanted: str | None) -> None:
-        """Looks for the classifier in `model`."""
-        self.classifier = Classifier(model, self.classes.attribute, len(self.classes), wanted)
+    def use_model(self, model: nn.Module, classifier: str | None) -> None:
+        """Look for the classifier in `model`, or take the module of that name."""
+        self.classifier = Classifier(model, self.classes.attribute, len(self.classes), classifier)
 
     @property
     def aim(self) -> str:
-        """What is best, in words."""
+        """The objective in words."""
         return self.options.aim(self.validation.decision)
 
     # ------------------------------------------------------------------------------------------------ batches
 
     def observe(self, logits: Tensor, labels: Tensor, loss: Tensor | None, guard: Callable[..., Any]) -> None:
-        """A training batch."""
+        """Add a training batch."""
         self.signal.add(logits, labels, loss, guard)
 
     def check(self, logits: Tensor, labels: Tensor) -> None:
-        """Raises an `InputError` where a validation batch does not fit."""
-        self._inputs.decision = self._inputs.check(logits, labels)
+        """Raise an `InputError` if a validation batch does not fit."""
+        self._decision = check_batch(self.classes.attribute, logits, labels, len(self.classes), self._decision)
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
-        """A validation batch, checked; rows with NaN or (single-label) an unknown label are left out."""
+        """Add a checked validation batch; rows with NaN or (single-label) an unknown label are left out."""
         if not len(labels):
             return
-        claimed = self.classifier.claim(logits.detach()) if self.classifier is not None else None
+        origin = self.classifier.claim(logits.detach()) if self.classifier is not None else None
         wide = logits.detach() if logits.dtype == torch.float64 else logits.detach().float()
         labels = labels.detach().to(wide.device)
         labels = labels.long() if labels.ndim == 1 else labels.to(torch.int8)
         if not self.pending:
-            self._begin(wide, labels, claimed)
+            self._begin(wide, labels, origin)
         good = ~wide.isnan().any(1)
         good = good & (labels >= 0) if labels.ndim == 1 else good
         if not bool(good.all()):
@@ -122,7 +115,7 @@ class AttributeDiagnostics:
             return
         self.pending = self._stale = True
         self.validation.add(wide, labels)
-        self._add_features(claimed, good, labels)
+        self._add_features(origin, good, labels)
         if images is not None:
             if not bool(good.all()):
                 images = images[good.to(images.device)]
@@ -130,35 +123,31 @@ class AttributeDiagnostics:
             cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
             self.gallery.add(wide, labels, images, cuts, originals)
 
-    def _begin(self, logits: Tensor, labels: Tensor, claimed: Claimed | None) -> None:
-        """The first batch of a validation settles what its remedies are made of."""
+    def _begin(self, logits: Tensor, labels: Tensor, origin: ForwardPass | None) -> None:
+        """With the first batch of a validation, collect what its remedies need."""
         self._forget()
         self.gallery.reset()
-        given, decision = self.validation.ingredients, SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        inputs, decision = self.validation.inputs, decision_kind(logits, labels)
         self.validation.decision = decision
-        given.log_prior = self._log_prior(decision, logits.device)
-        found = self.classifier.weight_and_bias() if self.classifier is not None else None
-        if self.classifier is None:
-            for part in ("classifier", "features", TAU_NORMALIZATION):
-                self._left_out[part] = "no model was given"
-        elif found is None:
-            for part in ("classifier", "features", TAU_NORMALIZATION):
-                self._left_out[part] = self.classifier.why_not
-        elif claimed is None or not self.classifier.is_linear(claimed):
+        inputs.log_prior = self._log_prior(decision, logits.device)
+        layer = self.classifier.weight_and_bias() if self.classifier is not None else None
+        if self.classifier is None or layer is None:
+            reason = "no model was given" if self.classifier is None else self.classifier.why_not
+            self._left_out |= dict.fromkeys(("classifier", "features", TAU_NORMALIZATION), reason)
+        elif origin is None or not self.classifier.is_linear(origin):
             self._left_out[TAU_NORMALIZATION] = (
                 f"the logits were not seen to be weight · input + bias of {self.classifier.name!r}"
             )
         else:
-            given.norms, given.bias = torch.linalg.vector_norm(found[0], dim=1), found[1]
+            inputs.norms, inputs.bias = torch.linalg.vector_norm(layer[0], dim=1), layer[1]
         if decision == MULTI_LABEL:
             self._left_out[TAU_NORMALIZATION] = (
                 "scaling a logit never changes its sign: for single-label attributes only"
             )
 
-    def _add_features(self, claimed: Claimed | None, good: Tensor, labels: Tensor) -> None:
-        if claimed is not None and claimed.features is not None:
-            kept = claimed.features[good.to(claimed.features.device)]
-            self.features.add(kept, labels)
+    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> None:
+        if origin is not None and origin.features is not None:
+            self.features.add(origin.features[good.to(origin.features.device)], labels)
         elif "features" not in self._left_out and self.classifier is not None:
             self._left_out["features"] = (
                 f"no input of {self.classifier.name!r} was seen to go with these logits (in evaluation mode, one row "
@@ -185,7 +174,7 @@ class AttributeDiagnostics:
         return torch.from_numpy(np.log(counts / np.maximum(rows - counts, LEAST_COUNT))).float().to(device)
 
     def _training_counts(self) -> tuple[FloatArray | None, float | None]:
-        """Training samples of each class, and of all, as far as they are known or were observed."""
+        """Number of training samples of each class, and of all, as far as known or observed."""
         counts = self.classes.counts.astype(np.float64)
         if (counts >= 0).all() and self.options.training_samples is not None:
             return counts, float(self.options.training_samples)
@@ -197,34 +186,34 @@ class AttributeDiagnostics:
         return (self.signal.samples_seen, rows) if rows else (None, None)
 
     def _rows_for(self, counts: FloatArray, rows: float) -> float | None:
-        """Training samples in all, from the share that the classes have among the observed ones."""
+        """Number of all training samples, estimated from the positives per observed sample."""
         seen = self.signal.samples_seen.sum() if rows else 0.0
         return float(counts.sum() * rows / seen) if seen else None
 
     # ------------------------------------------------------------------------------------------------ results
 
     def diagnose(self, step: int) -> tuple[Diagnosis, list[Finding]] | None:
-        """The diagnosis of the validation at hand, else of the last one; None before the first."""
+        """The diagnosis of the current validation, or of the last one; None before the first."""
         if self._stale:
             self._stale = False
-            self._diagnosis = self._diagnosed(step)
+            self._diagnosis = self._new_diagnosis(step)
         return self._diagnosis
 
-    def _diagnosed(self, step: int) -> tuple[Diagnosis, list[Finding]]:
+    def _new_diagnosis(self, step: int) -> tuple[Diagnosis, list[Finding]]:
         columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}
         columns |= self.validation.columns()
         columns |= self.signal.columns()
         columns |= self.classifier.columns() if self.classifier is not None else {}
         columns |= self.features.columns(self.classes.members(HEAD))
-        self._next_progress = self._progress.after(step, columns["recall"], self.validation.found())
+        self._next_progress = self._progress.after(step, columns["recall"], self.validation.outcomes())
         columns["half_recall_step"] = self._next_progress.half_recall_steps()
         columns["forgetting_events"] = self._next_progress.forgetting_events()
-        table = self.validation.remedies(self.options.weights, self.options.n_bootstrap)
+        table = self.validation.remedies(objective_weights(self.options.objective), self.options.n_bootstrap)
         diagnosis = Diagnosis(self.classes, columns, table, self._reasons())
         return diagnosis, verdict(diagnosis)
 
     def _reasons(self) -> dict[str, str]:
-        """What could not be measured, and why; what was cut for memory."""
+        """Why parts could not be measured, and what was cut for memory."""
         reasons = dict(self._left_out)
         if not self.signal.n_batches:
             reasons["training"] = "no training batch was shown: call tb.observe(logits, labels) in the training loop"
@@ -238,15 +227,15 @@ class AttributeDiagnostics:
             reasons["suspects"] = "for single-label attributes only"
         elif LOGIT_ADJUSTMENT in reasons:
             reasons["suspects"] = reasons[LOGIT_ADJUSTMENT]
-        width, kept = self.features.dimensions
-        if kept < width and self.features.n_samples:
-            reasons["feature dimensions"] = f"{width} were projected at random to {kept}, to fit max_bytes"
-        if self.validation.share_kept < 1:
-            reasons["samples"] = f"remedies were judged on a random {self.validation.share_kept:.1%} of the samples"
+        width, projected = self.features.dimensions
+        if projected < width and self.features.n_samples:
+            reasons["feature dimensions"] = f"{width} were projected at random to {projected}, to fit max_bytes"
+        if self.validation.sampled_share < 1:
+            reasons["samples"] = f"remedies were judged on a random {self.validation.sampled_share:.1%} of the samples"
         return reasons
 
     def commit(self) -> None:
-        """The validation was handed over: what is kept of it is how far training has come."""
+        """Begin anew after the validation was recorded; only the progress of training stays."""
         self._progress = self._next_progress
         self.pending = False
         self.signal.reset()

@@ -1,9 +1,10 @@
-"""The classifier: which layer makes the logits of an attribute, what its rows look like, and what goes into it."""
+"""The classifier: which layer makes the logits of an attribute, its weights, and the features that go into it."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -15,63 +16,58 @@ from tbmetrics.records import FloatArray
 from tbmetrics.tracking.hooks import Hook
 
 _ROWS_COMPARED = 64
-MAX_PASS_BYTES = 256 * 2**20  # of passes that no `update` has claimed yet
+MAX_PASS_BYTES = 256 * 2**20  # of forward passes that no `update` has claimed yet
 
 
-class Claimed(NamedTuple):
-    """A batch of logits that a classifier was seen to make."""
+class ForwardPass(NamedTuple):
+    """Input and output of a layer in one or several forward passes."""
 
-    features: Tensor | None  # its input, (N, D); None where it is no matrix
-    logits: Tensor  # its output, (N, C)
-
-
-class _Pass(NamedTuple):
-    features: Tensor | None
-    logits: Tensor
+    features: Tensor | None  # (N, D), or None if the input is not such a matrix
+    logits: Tensor  # (N, C)
 
     @property
     def nbytes(self) -> int:
-        held = (self.features, self.logits)
-        return sum(t.numel() * t.element_size() for t in held if t is not None)
+        """Bytes of both tensors."""
+        return sum(t.numel() * t.element_size() for t in self if t is not None)
 
 
-class _Tap:
-    """One candidate: the passes in evaluation that have not been claimed."""
+class _Candidate:
+    """A layer that may be the classifier, with its evaluation passes that have not been claimed."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
         self.name, self.module = name, module
-        self._passes: deque[_Pass] = deque()
+        self._passes: deque[ForwardPass] = deque()
         self._bytes = 0
 
-    def see(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        """Keeps the input and output of a pass in evaluation: references, no copies."""
+    def record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        """Keep references to input and output of an evaluation pass."""
         if (module.training and torch.is_grad_enabled()) or not isinstance(output, Tensor) or output.ndim != 2:
             return
-        given = args[0] if args and isinstance(args[0], Tensor) else None
-        fits = given is not None and given.ndim == 2 and len(given) == len(output)
-        kept = _Pass(given.detach() if given is not None and fits else None, output.detach())
-        self._passes.append(kept)
-        self._bytes += kept.nbytes
+        features = args[0] if args and isinstance(args[0], Tensor) else None
+        if features is not None:
+            features = features.detach() if features.ndim == 2 and len(features) == len(output) else None
+        self._passes.append(ForwardPass(features, output.detach()))
+        self._bytes += self._passes[-1].nbytes
         while self._bytes > MAX_PASS_BYTES:
             self._bytes -= self._passes.popleft().nbytes
 
-    def claim(self, logits: Tensor) -> _Pass | None:
-        """The latest passes that together made `logits`, as one; None where they did not."""
-        chosen: list[_Pass] = []
-        for candidate in reversed(self._passes):
+    def claim(self, logits: Tensor) -> ForwardPass | None:
+        """The latest passes that together made `logits`, as one, or None if they did not."""
+        chosen: list[ForwardPass] = []
+        for forward_pass in reversed(self._passes):
             if sum(len(p.logits) for p in chosen) >= len(logits):
                 break
-            chosen.insert(0, candidate)
+            chosen.insert(0, forward_pass)
         if sum(len(p.logits) for p in chosen) != len(logits) or not chosen:
             return None
-        made = (chosen[0].logits if len(chosen) == 1 else torch.cat([p.logits for p in chosen])).to(logits.device)
-        if made.shape != logits.shape or not _same(made, logits):
+        output = (chosen[0].logits if len(chosen) == 1 else torch.cat([p.logits for p in chosen])).to(logits.device)
+        if output.shape != logits.shape or not _is_same(output, logits):
             return None
         inputs = [p.features for p in chosen if p.features is not None]
-        return _Pass(torch.cat(inputs) if len(inputs) == len(chosen) else None, made)
+        return ForwardPass(torch.cat(inputs) if len(inputs) == len(chosen) else None, output)
 
     def forget(self) -> None:
-        """Lets go of all passes."""
+        """Drop all passes."""
         self._passes.clear()
         self._bytes = 0
 
@@ -79,102 +75,96 @@ class _Tap:
 class Classifier:
     """The layer behind the logits of one attribute, and its hooks.
 
-    Candidates are the linear layers as wide as the attribute has classes, or the one module that the user named.
-    Which of them it is shows when the first validation batch comes: the one whose output these logits are.
+    Candidates are the linear layers as wide as the attribute has classes, or the one module that the user named. The
+    first validation batch tells them apart: its logits are the output of the classifier.
 
     Args:
         model: the model.
         attribute: its name.
         num_classes: C.
-        wanted: name of the module, None = look for it.
-
-    Attributes:
-        name: of the layer, "" while it is not settled.
-        why_not: why there are no numbers of it, "" where there are.
+        chosen: name of the module; None = look for it.
 
     Raises:
-        InputError: `wanted` is no module with a weight of C rows.
+        InputError: `chosen` is not a module with a weight of C rows.
     """
 
-    def __init__(self, model: nn.Module, attribute: str, num_classes: int, wanted: str | None) -> None:
+    def __init__(self, model: nn.Module, attribute: str, num_classes: int, chosen: str | None) -> None:
         self._num_classes = num_classes
-        named = _named(model, attribute, num_classes, wanted) if wanted is not None else None
-        found = [named] if named is not None else _candidates(model, num_classes)
-        self._taps = [_Tap(name, module) for name, module in found]
-        self._chosen = self._taps[0] if named is not None else None
+        named = _named(model, attribute, num_classes, chosen) if chosen is not None else None
+        layers = [named] if named is not None else _linear_layers(model, num_classes)
+        self._candidates = [_Candidate(name, module) for name, module in layers]
+        self._chosen = self._candidates[0] if named is not None else None
         self._handles: list[Any] = []
 
     @property
     def name(self) -> str:
-        """Name of the layer, "" while it is not known."""
+        """Name of the layer, "" while it is unknown."""
         settled = self.settled()
         return settled.name if settled is not None else ""
 
     @property
     def why_not(self) -> str:
-        """Why the layer is not known, "" where it is."""
+        """Why the layer is unknown, or ""."""
         if self.settled() is not None:
             return ""
-        if not self._taps:
+        if not self._candidates:
             return f"no linear layer has {self._num_classes} outputs; name the module: classifiers={{attribute: name}}"
-        names = ", ".join(repr(tap.name) for tap in self._taps[:4])
+        names = ", ".join(repr(candidate.name) for candidate in self._candidates[:4])
         return f"several layers could be it ({names}) and none made these logits; name it: classifiers={{attribute: …}}"
 
-    def settled(self) -> _Tap | None:
-        """The candidate that it is."""
-        return self._chosen or (self._taps[0] if len(self._taps) == 1 else None)
+    def settled(self) -> _Candidate | None:
+        """The classifier among the candidates, or None while it is unknown."""
+        return self._chosen or (self._candidates[0] if len(self._candidates) == 1 else None)
 
     def attach(self, guard: Callable[..., Any]) -> None:
-        """Sets a forward hook on every candidate; it does nothing in training passes."""
-        for tap in self._taps if not self._handles else ():
-            hook = Hook(lambda *args, see=tap.see: guard(see, *args))
-            self._handles.append(tap.module.register_forward_hook(hook))
+        """Set a forward hook on every candidate; it does nothing in training passes."""
+        for candidate in self._candidates if not self._handles else ():
+            hook = Hook(partial(guard, candidate.record))
+            self._handles.append(candidate.module.register_forward_hook(hook))
 
     def detach(self) -> None:
-        """Removes every hook and lets go of all passes."""
+        """Remove every hook and drop all passes."""
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
         self.forget()
 
     def forget(self) -> None:
-        """Lets go of all passes that were not claimed."""
-        for tap in self._taps:
-            tap.forget()
+        """Drop all passes that were not claimed."""
+        for candidate in self._candidates:
+            candidate.forget()
 
-    def claim(self, logits: Tensor) -> Claimed | None:
-        """What went into the layer for these logits, (N, C); None where no candidate is seen to have made them."""
-        found = None
-        for tap in [self._chosen] if self._chosen is not None else self._taps:
-            found = tap.claim(logits)
-            if found is not None:
-                self._chosen = tap
+    def claim(self, logits: Tensor) -> ForwardPass | None:
+        """The forward pass that made these logits, (N, C), or None if no candidate was seen to make them."""
+        origin = None
+        for candidate in [self._chosen] if self._chosen is not None else self._candidates:
+            origin = candidate.claim(logits)
+            if origin is not None:
+                self._chosen = candidate
                 break
         self.forget()
-        if found is None or self._chosen is None:
-            return None
-        return Claimed(found.features, found.logits)
+        return origin
 
-    def is_linear(self, claimed: Claimed) -> bool:
+    def is_linear(self, origin: ForwardPass) -> bool:
         """Whether these logits are weight · input + bias of the layer."""
-        tap = self.settled()
+        layer = self.settled()
         return (
-            tap is not None
-            and claimed.features is not None
-            and _is_linear(tap.module, claimed.features, claimed.logits)
+            layer is not None
+            and origin.features is not None
+            and _is_linear(layer.module, origin.features, origin.logits)
         )
 
     def weight_and_bias(self) -> tuple[Tensor, Tensor | None] | None:
-        """Weight (C, D) and bias (C,) as they are now, float32; None where the layer is not known."""
-        tap = self.settled()
-        return None if tap is None else _weight_and_bias(tap.module)
+        """Current weight (C, D) and bias (C,), float32, or None if the layer is unknown."""
+        layer = self.settled()
+        return None if layer is None else _weight_and_bias(layer.module)
 
     def columns(self) -> dict[str, FloatArray]:
-        """`weight_norm`, `bias`, `nearest_weight_cosine`, `nearest_weight_class`; empty where it is not known."""
-        found = self.weight_and_bias()
-        if found is None:
+        """`weight_norm`, `bias`, `nearest_weight_cosine`, `nearest_weight_class`; empty if it is unknown."""
+        layer = self.weight_and_bias()
+        if layer is None:
             return {}
-        weight, bias = found
+        weight, bias = layer
         nearest = nearest_by_cosine(weight)
         return {
             "weight_norm": to_numpy(torch.linalg.vector_norm(weight, dim=1)),
@@ -184,24 +174,24 @@ class Classifier:
         }
 
 
-def _candidates(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:
+def _linear_layers(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:
     linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
     return [(name, m) for name, m in linear if m.out_features == num_classes]
 
 
-def _named(model: nn.Module, attribute: str, num_classes: int, wanted: str) -> tuple[str, nn.Module]:
+def _named(model: nn.Module, attribute: str, num_classes: int, chosen: str) -> tuple[str, nn.Module]:
     modules = dict(model.named_modules())
-    if wanted not in modules:
-        near = [name for name in modules if name and name.split(".")[-1] in wanted] or [n for n in modules if n]
-        raise InputError(f"classifiers[{attribute!r}]: the model has no module {wanted!r}; it has {near[:8]}")
-    weight = getattr(modules[wanted], "weight", None)
+    if chosen not in modules:
+        near = [name for name in modules if name and name.split(".")[-1] in chosen] or [n for n in modules if n]
+        raise InputError(f"classifiers[{attribute!r}]: the model has no module {chosen!r}; it has {near[:8]}")
+    weight = getattr(modules[chosen], "weight", None)
     if not isinstance(weight, Tensor) or weight.ndim < 2 or len(weight) != num_classes:
         shape = tuple(weight.shape) if isinstance(weight, Tensor) else None
         raise InputError(
-            f"classifiers[{attribute!r}]: module {wanted!r} must have a `weight` with one row for each of the "
+            f"classifiers[{attribute!r}]: module {chosen!r} must have a `weight` with one row for each of the "
             f"{num_classes} classes, got {shape}"
         )
-    return wanted, modules[wanted]
+    return chosen, modules[chosen]
 
 
 @torch.no_grad()
@@ -212,22 +202,22 @@ def _weight_and_bias(module: nn.Module) -> tuple[Tensor, Tensor | None]:
     return weight, bias.detach().float() if isinstance(bias, Tensor) and fits else None
 
 
-def _same(made: Tensor, logits: Tensor) -> bool:
-    """Whether two batches of logits are one, give or take a change of precision, seen on rows spread over them."""
-    if made.data_ptr() == logits.data_ptr() and made.dtype == logits.dtype:
+def _is_same(output: Tensor, logits: Tensor) -> bool:
+    """Whether two batches of logits are equal up to a change of precision, judged by evenly spaced rows."""
+    if output.data_ptr() == logits.data_ptr() and output.dtype == logits.dtype:
         return True
     rows = torch.linspace(0, len(logits) - 1, min(len(logits), _ROWS_COMPARED), device=logits.device).long()
-    made, logits = made[rows], logits[rows]
-    tolerance = 1e-2 if min(torch.finfo(t.dtype).bits for t in (made, logits)) < 32 else 1e-5
-    return torch.allclose(made.float(), logits.float(), rtol=tolerance, atol=tolerance, equal_nan=True)
+    output, logits = output[rows], logits[rows]
+    tolerance = 1e-2 if min(torch.finfo(t.dtype).bits for t in (output, logits)) < 32 else 1e-5
+    return torch.allclose(output.float(), logits.float(), rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 @torch.no_grad()
 def _is_linear(module: nn.Module, features: Tensor, logits: Tensor, rows: int = 16) -> bool:
-    """Whether the layer's output is weight · input + bias, seen on a few rows."""
+    """Whether the layer's output is weight · input + bias, judged by a few rows."""
     weight, bias = _weight_and_bias(module)
     if features.shape[1] != weight.shape[1]:
         return False
-    made = features[:rows].float() @ weight.T + (bias if bias is not None else 0)
-    close = torch.allclose(made, logits[:rows].float().to(made.device), rtol=0.05, atol=0.05, equal_nan=True)
+    expected = features[:rows].float() @ weight.T + (bias if bias is not None else 0)
+    close = torch.allclose(expected, logits[:rows].float().to(expected.device), rtol=0.05, atol=0.05, equal_nan=True)
     return bool(close)

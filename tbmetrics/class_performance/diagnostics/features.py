@@ -16,15 +16,15 @@ from tbmetrics.class_performance.diagnostics.numbers import (
 )
 from tbmetrics.records import FloatArray, IntArray
 
-FEWEST = 2  # samples of a class below which its mean and variance are not told
-LEAST_DIMENSIONS = 16
+MIN_SAMPLES = 2  # of a class with a mean and a variance
+MIN_DIMENSIONS = 16
 
 
 class FeatureState:
-    """Streams features of one attribute: counts, sums and squares by class, and one scatter matrix of all.
+    """Sums over the features of one attribute: counts, sums and squares by class, and one scatter matrix.
 
-    Where class sums and the scatter matrix of full size exceed `max_bytes`, features are first projected on random
-    directions (Johnson and Lindenstrauss, 1984), as many as fit: distances and variances keep their expectation.
+    If the sums and the matrix would exceed `max_bytes`, features are first projected on random directions (Johnson and
+    Lindenstrauss, 1984), as many as fit: distances and variances keep their expectation.
 
     Args:
         num_classes: C.
@@ -39,24 +39,24 @@ class FeatureState:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the validation."""
+        """Forget the validation."""
         self._sums: _Sums | None = None
         self.n_samples = 0
 
     @property
     def dimensions(self) -> tuple[int, int]:
-        """Width of the features, and what was kept of it."""
+        """Width of the features, before and after the projection."""
         width = self._width or 0
         return width, width if self._projection is None else int(self._projection.shape[1])
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by sums and matrix."""
-        return 0 if self._sums is None else 4 * (self._sums.of_class.numel() + self._sums.scatter.numel())
+        """Bytes of sums and matrix."""
+        return 0 if self._sums is None else 4 * (self._sums.by_class.numel() + self._sums.scatter.numel())
 
     @torch.no_grad()
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Adds a batch.
+        """Add a batch.
 
         Args:
             features: (N, D), any float type.
@@ -66,11 +66,11 @@ class FeatureState:
             return
         wide = features.detach().float()
         good = wide.isfinite().all(1)
-        kept = self._projected(wide[good])
+        projected = self._projected(wide[good])
         if self._sums is None:
-            self._sums = _Sums(kept, self.num_classes)
-        self._sums.add(kept, labels.to(kept.device)[good])
-        self.n_samples += len(kept)
+            self._sums = _Sums(projected, self.num_classes)
+        self._sums.add(projected, labels.to(projected.device)[good])
+        self.n_samples += len(projected)
 
     def _projected(self, features: Tensor) -> Tensor:
         if self._width != features.shape[1]:
@@ -82,7 +82,7 @@ class FeatureState:
         width = features.shape[1]
         values = self._max_bytes / 4  # C·d + d² = values
         fits = int((math.sqrt(self.num_classes**2 + 4 * values) - self.num_classes) / 2)
-        fits = max(fits, LEAST_DIMENSIONS)
+        fits = max(fits, MIN_DIMENSIONS)
         if fits >= width:
             return None
         generator = torch.Generator().manual_seed(0)
@@ -90,7 +90,7 @@ class FeatureState:
 
     @torch.no_grad()
     def columns(self, head: IntArray) -> dict[str, FloatArray]:
-        """The columns of `DIAGNOSTIC_COLUMNS` that features give; empty without samples.
+        """The columns of `DIAGNOSTIC_COLUMNS` that come from features; empty without samples.
 
         Args:
             head: indices of the head classes.
@@ -118,40 +118,40 @@ class _Sums:
     def __init__(self, first: Tensor, classes: int) -> None:
         width, double = first.shape[1], sum_dtype(first.device)
         self.shift = first.mean(0) if len(first) else first.new_zeros(width)
-        self.of_class = first.new_zeros(classes, width)
+        self.by_class = first.new_zeros(classes, width)
         self.scatter = first.new_zeros(width, width)
         self.counts = torch.zeros(classes, dtype=double, device=first.device)
         self.squares = torch.zeros(classes, dtype=double, device=first.device)
 
     def add(self, features: Tensor, labels: Tensor) -> None:
-        """Adds a batch, (N, width) and (N,) or (N, C)."""
-        kept = features - self.shift
-        squares = kept.square().sum(1).to(self.squares.dtype)
-        weighted = kept
+        """Add a batch, (N, width) and (N,) or (N, C)."""
+        shifted = features - self.shift
+        squares = shifted.square().sum(1).to(self.squares.dtype)
+        weighted = shifted
         if labels.ndim == 1:
             index = labels.long()
-            self.of_class.index_add_(0, index, kept)
+            self.by_class.index_add_(0, index, shifted)
             self.counts.index_add_(0, index, torch.ones_like(squares))
             self.squares.index_add_(0, index, squares)
         else:
             positive = (labels > 0).float()
-            self.of_class += positive.T @ kept
+            self.by_class += positive.T @ shifted
             self.counts += positive.sum(0).to(self.counts.dtype)
             self.squares += positive.T.to(squares.dtype) @ squares
-            weighted = kept * positive.sum(1, keepdim=True)
-        self.scatter += kept.T @ weighted
+            weighted = shifted * positive.sum(1, keepdim=True)
+        self.scatter += shifted.T @ weighted
 
 
 class _Geometry:
-    """What the sums say: means, variances, and how far means are apart."""
+    """Means, variances and distances between means, from the sums."""
 
-    def __init__(self, found: _Sums) -> None:
-        counts, sums, squares, scatter = found.counts, found.of_class, found.squares, found.scatter
-        self.usable = counts >= FEWEST
+    def __init__(self, totals: _Sums) -> None:
+        counts, sums, squares, scatter = totals.counts, totals.by_class, totals.squares, totals.scatter
+        self.usable = counts >= MIN_SAMPLES
         self.counts = n = counts.clamp(min=1)
         self.means = sums / n[:, None].to(sums.dtype)
-        of_means = self.means.square().sum(1).to(squares.dtype)
-        within = (squares - counts * of_means).clamp(min=0)
+        squared_means = self.means.square().sum(1).to(squares.dtype)
+        within = (squares - counts * squared_means).clamp(min=0)
         self.variance = torch.where(self.usable, within / (n - 1).clamp(min=1), torch.nan)
         freedom = (counts - (counts > 0).to(counts.dtype)).sum()
         pooled = within.sum() / freedom.clamp(min=1)
@@ -163,32 +163,32 @@ class _Geometry:
         self.centred = self.means - (weights @ self.means) / weights.sum().clamp(min=1)
 
     def variability(self) -> Tensor:
-        """Per class its variance divided by the variance of the class means about their mean, less sampling noise."""
+        """Variance of each class divided by the variance of the class means, less sampling noise."""
         apart = self.centred.square().sum(1).to(self.variance.dtype) - self.noise
         number = self.usable.sum()
         between = torch.where(self.usable, apart, 0).sum() / (number - 1).clamp(min=1)
         return torch.where((between > 0) & (number > 1), self.variance / between, torch.nan)
 
     def neighbours(self, head: Tensor) -> Neighbours:
-        """Of every usable class: by cosine of the centred means, by distance, by distance among head classes."""
+        """Nearest classes by cosine of the centred means, by distance, and by distance to head classes."""
         return neighbours(self.centred, self.noise.to(self.centred.dtype), self.usable, head)
 
     def separation(self, nearest: Nearest) -> Tensor:
         """Distance to the nearest mean in standard deviations of the pooled scatter along the joining line.
 
-        0 where the means are no further apart than sampling makes them; NaN where the samples are too few to tell that
-        from two standard deviations.
+        0 if the means are no further apart than sampling makes them; NaN if the samples are too few to tell 0 from two
+        standard deviations.
         """
         along = self.means - self.means[nearest.row]
         length = along.square().sum(1)
         variance = ((along @ self.scatter) * along).sum(1) / length.clamp(min=1e-30)
         squared = nearest.value.clamp(min=0)
-        found = squared.sqrt() / variance.clamp(min=1e-30).sqrt()
+        separation = squared.sqrt() / variance.clamp(min=1e-30).sqrt()
         n = self.counts
         error = self.scatter.norm() * math.sqrt(2) * (1 / n + 1 / n[nearest.row]).to(length.dtype)
-        told = error <= torch.maximum(2 * variance, squared / 2)
-        known = self.defined & nearest.value.isfinite() & told
-        return torch.where(known, torch.where(length > 0, found, 0), torch.nan)
+        is_precise = error <= torch.maximum(2 * variance, squared / 2)
+        is_known = self.defined & nearest.value.isfinite() & is_precise
+        return torch.where(is_known, torch.where(length > 0, separation, 0), torch.nan)
 
 
 def _index(nearest: Nearest) -> FloatArray:

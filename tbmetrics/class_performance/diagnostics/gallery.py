@@ -1,4 +1,4 @@
-"""The images worth looking at: per group the most confident mistakes and the hardest correct samples, streamed."""
+"""The images worth looking at: the most confident mistakes and the hardest correct samples of each group."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ class Picture(NamedTuple):
     label: int
     predicted: int
     probability: float  # of what was predicted (single-label), of the class itself (multi-label)
-    image: Tensor | None = None  # as it was given, where those are kept
+    image: Tensor | None = None  # the original, if originals are stored
 
     @property
     def claimed(self) -> int:
-        """The class that is judged: the predicted one, else the one that was missed."""
+        """The class in question: the predicted one, or the one that was missed."""
         return self.predicted if self.predicted >= 0 else self.label
 
 
 class Gallery:
-    """Keeps, per group and kind, the few samples with the largest score; on the device, nothing waits for it.
+    """The few samples of each group and kind with the largest score; nothing waits for the device.
 
     Args:
         classes: of the attribute.
         size: samples of each kind.
-        side: pixels of the longer side that is kept of an image.
-        original_bytes: of the images as they were given, which are kept as well as far as that suffices; 0 = none.
+        side: pixels of the longer side of a stored image.
+        original_bytes: budget for original images beside the shrunk ones; 0 = none.
     """
 
     def __init__(self, classes: AttributeClasses, size: int, side: int, original_bytes: int = 0) -> None:
@@ -51,21 +51,21 @@ class Gallery:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all samples."""
+        """Forget all samples."""
         self._best: dict[tuple[str, str], _Best] = {}
 
     @torch.no_grad()
     def add(
         self, logits: Tensor, labels: Tensor, images: Tensor, cuts: Tensor | None, originals: Tensor | None = None
     ) -> None:
-        """Takes a batch into account.
+        """Add a batch.
 
         Args:
             logits: (N, C).
             labels: (N,) all known, or (N, C) of 1, 0, -1.
             images: as from `checked_images`.
             cuts: decision thresholds of a multi-label attribute, as logits, (C,).
-            originals: the images as they were given, (N, ...).
+            originals: the original images, (N, ...).
         """
         if not len(logits):
             return
@@ -73,25 +73,27 @@ class Gallery:
             originals = None
         group = self._group.to(logits.device)
         scored = _single(logits, labels) if labels.ndim == 1 else _multi(logits, labels, group, cuts)
-        for (kind, of), (score, facts) in scored.items():
+        for (kind, only_group), (score, facts) in scored.items():
             for number, name in enumerate(_GROUPS):
-                if of in (None, number) and int((self._group == number).sum()):
-                    inside = score if of is not None else torch.where(group[labels] == number, score, -torch.inf)
+                if only_group in (None, number) and int((self._group == number).sum()):
+                    in_group = score
+                    if only_group is None:
+                        in_group = torch.where(group[labels] == number, score, -torch.inf)
                     best = self._best.setdefault((kind, name), _Best(self._size, self._side))
-                    best.add(inside, facts, images, originals)
+                    best.add(in_group, facts, images, originals)
 
     def _affords(self, originals: Tensor) -> bool:
-        """Whether all that may be kept of such images fits into the bytes."""
+        """Whether as many such images as may be stored fit the budget."""
         most = len(GALLERY_KINDS) * len(set(self._group.tolist())) * self._size
         return most * originals[0].numel() * originals.element_size() <= self.original_bytes
 
     def pictures(self) -> Iterator[tuple[str, str, list[Picture]]]:
-        """(kind, group, pictures) of what was found, the most telling first."""
+        """(kind, group, pictures), the largest score first."""
         for kind in GALLERY_KINDS:
             for group in _GROUPS:
                 best = self._best.get((kind, group))
-                if best is not None and (found := best.pictures()):
-                    yield kind, group, found
+                if best is not None and (pictures := best.pictures()):
+                    yield kind, group, pictures
 
 
 _Scored = dict[tuple[str, int | None], tuple[Tensor, Tensor]]
@@ -114,15 +116,15 @@ def _multi(logits: Tensor, labels: Tensor, group: Tensor, cuts: Tensor | None) -
     claimed, positive = margin >= 0, labels > 0
     wrong = torch.where((labels >= 0) & (claimed != positive), margin.abs(), -torch.inf)
     right = torch.where(claimed & positive, -margin, -torch.inf)
-    found: _Scored = {}
+    scored: _Scored = {}
     for number in range(len(_GROUPS)):
         for kind, scores in ((MISTAKES, wrong), (HARDEST, right)):
             score, worst = torch.where(group == number, scores, -torch.inf).max(1)
-            at = worst[:, None]
-            truth, said = (torch.where(x.gather(1, at)[:, 0], worst, -1).float() for x in (positive, claimed))
-            facts = torch.stack([truth, said, logits.gather(1, at)[:, 0].float().sigmoid()], dim=1)
-            found[kind, number] = (score, facts)
-    return found
+            column = worst[:, None]
+            label, predicted = (torch.where(x.gather(1, column)[:, 0], worst, -1).float() for x in (positive, claimed))
+            facts = torch.stack([label, predicted, logits.gather(1, column)[:, 0].float().sigmoid()], dim=1)
+            scored[kind, number] = (score, facts)
+    return scored
 
 
 class _Best:
@@ -134,11 +136,11 @@ class _Best:
         self._originals: Tensor | None = None
 
     def add(self, score: Tensor, facts: Tensor, images: Tensor, originals: Tensor | None) -> None:
-        """Takes a batch into account: score (N,), facts (N, 3), images (N, channels, height, width)."""
+        """Add a batch: score (N,), facts (N, 3), images (N, channels, height, width)."""
         top = score.topk(min(self._size, len(score)))
-        at = top.indices.to(images.device)
-        chosen = _as_pixels(images[at], self._shape(images))
-        whole = originals[at.to(originals.device)].detach() if originals is not None else None
+        rows = top.indices.to(images.device)
+        chosen = _as_pixels(images[rows], self._shape(images))
+        whole = originals[rows.to(originals.device)].detach() if originals is not None else None
         if self._score is None:
             self._score, self._facts, self._pixels, self._originals = top.values, facts[top.indices], chosen, whole
             return
@@ -172,11 +174,11 @@ class _Best:
         ]  # fmt: skip
 
 
-def _best_of(kept: Tensor | None, more: Tensor | None, best: Tensor) -> Tensor | None:
-    """The best of both; None where one has none, or they are of different shapes or kinds."""
-    if kept is None or more is None or (kept.shape[1:], kept.dtype) != (more.shape[1:], more.dtype):
+def _best_of(stored: Tensor | None, new: Tensor | None, best: Tensor) -> Tensor | None:
+    """The best of both, or None if one is missing or their shapes or types differ."""
+    if stored is None or new is None or (stored.shape[1:], stored.dtype) != (new.shape[1:], new.dtype):
         return None
-    return torch.cat([kept, more])[best.to(kept.device)]
+    return torch.cat([stored, new])[best.to(stored.device)]
 
 
 def _as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -184,8 +186,8 @@ def _as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
     each from its smallest to its largest value."""
     wide = images.float() / (255 if images.dtype == torch.uint8 else 1)
     low, high = (f(wide.flatten(1), dim=1)[:, None, None, None] for f in (torch.amin, torch.amax))
-    as_it_is = (low >= 0) & (high <= 1)
-    wide = torch.where(as_it_is, wide, (wide - low) / (high - low).clamp(min=1e-12)).nan_to_num(0)
+    in_range = (low >= 0) & (high <= 1)
+    wide = torch.where(in_range, wide, (wide - low) / (high - low).clamp(min=1e-12)).nan_to_num(0)
     if wide.shape[-2:] != shape:
         wide = F.interpolate(wide, size=shape, mode="area")
     if wide.shape[1] != 3:
@@ -203,18 +205,18 @@ def checked_images(images: Any, samples: int) -> Tensor:
     Raises:
         InputError: another shape or another number of images.
     """
-    found = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
+    tensor = torch.from_numpy(np.ascontiguousarray(images)) if isinstance(images, np.ndarray) else images
     expected = f"({samples}, C, H, W), ({samples}, H, W) or ({samples}, H, W, C) with 1, 3 or 4 channels"
-    if not isinstance(found, Tensor):
+    if not isinstance(tensor, Tensor):
         raise InputError(f"images must be a tensor or an array of shape {expected}, got {type(images).__name__}")
-    if found.ndim == 3:
-        laid_out = found[:, None]
-    elif found.ndim == 4 and found.shape[1] in _CHANNELS:
-        laid_out = found
-    elif found.ndim == 4 and found.shape[-1] in _CHANNELS:
-        laid_out = found.movedim(-1, 1)
+    if tensor.ndim == 3:
+        channels_first = tensor[:, None]
+    elif tensor.ndim == 4 and tensor.shape[1] in _CHANNELS:
+        channels_first = tensor
+    elif tensor.ndim == 4 and tensor.shape[-1] in _CHANNELS:
+        channels_first = tensor.movedim(-1, 1)
     else:
-        raise InputError(f"images must have shape {expected}, got {tuple(found.shape)}")
-    if len(found) != samples or 0 in laid_out.shape[1:]:
-        raise InputError(f"images must have shape {expected}, got {tuple(found.shape)}")
-    return laid_out.detach()
+        raise InputError(f"images must have shape {expected}, got {tuple(tensor.shape)}")
+    if len(tensor) != samples or 0 in channels_first.shape[1:]:
+        raise InputError(f"images must have shape {expected}, got {tuple(tensor.shape)}")
+    return channels_first.detach()

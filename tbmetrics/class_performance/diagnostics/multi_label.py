@@ -1,4 +1,4 @@
-"""Remedies of multi-label attributes: logits kept up to a byte budget, shifts and thresholds judged on them."""
+"""Remedies of multi-label attributes: shifts and thresholds, judged on a sample of rows within a byte budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.curves import best_threshold, counts_at_positives
 from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
@@ -18,20 +17,21 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     Replicates,
     cross_fitted,
     fill,
-    group_means,
     weighted_recall,
 )
+from tbmetrics.class_performance.evaluation import group_means, scores_of
+from tbmetrics.class_performance.ranking import best_threshold, counts_at_positives
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
 
-_WORK = 4e11  # multiply-adds that the intervals may take; with more scores there are fewer replicates
+_MAX_WORK = 4e11  # multiply-adds for the intervals; more scores leave fewer replicates
 
 
-class KeptRows:
-    """Logits and labels of rows, a random half of them let go whenever they exceed `max_bytes`.
+class RowSample:
+    """Logits and labels of rows; whenever they exceed `max_bytes`, a random half of the rows is dropped.
 
     Attributes:
-        share: of the rows that came, kept.
+        share: of all rows, in the sample.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -39,7 +39,7 @@ class KeptRows:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the validation."""
+        """Forget the validation."""
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
         self._generator = torch.Generator().manual_seed(0)
@@ -47,7 +47,7 @@ class KeptRows:
         self.n_rows = 0
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Keeps a batch: logits (N, C), labels (N, C) of 1, 0 and -1."""
+        """Add a batch: logits (N, C), labels (N, C) of 1, 0 and -1."""
         chosen = self._chosen(len(logits), self.share) if self.share < 1 else None
         self._logits.append(logits.float().clone() if chosen is None else logits[chosen.to(logits.device)].float())
         self._labels.append((labels if chosen is None else labels[chosen.to(labels.device)]).to(torch.int8))
@@ -56,15 +56,15 @@ class KeptRows:
             self._halve()
 
     def _halve(self) -> None:
-        logits, labels = self.all()
-        kept = self._chosen(len(logits), 0.5).to(logits.device)
-        self._logits, self._labels, self.share = [logits[kept]], [labels[kept]], self.share / 2
-        self.n_rows = len(kept)
+        logits, labels = self.tensors()
+        chosen = self._chosen(len(logits), 0.5).to(logits.device)
+        self._logits, self._labels, self.share = [logits[chosen]], [labels[chosen]], self.share / 2
+        self.n_rows = len(chosen)
 
     def _chosen(self, rows: int, share: float) -> Tensor:
         return (torch.rand(rows, generator=self._generator) < share).nonzero()[:, 0]
 
-    def all(self) -> tuple[Tensor, Tensor]:
+    def tensors(self) -> tuple[Tensor, Tensor]:
         """Logits float32 and labels int8, (rows, C) each."""
         return torch.cat(self._logits), torch.cat(self._labels)
 
@@ -80,7 +80,7 @@ def judge_multi(
     objective: Objective,
     n_bootstrap: int,
 ) -> RemedyTable:
-    """The table of a multi-label attribute; what is best has the largest weighted mean of the groups' F1.
+    """The table of a multi-label attribute; the best amount has the largest weighted mean of the groups' F1.
 
     Args:
         logits: float32 (rows, C).
@@ -97,15 +97,14 @@ def judge_multi(
         return table
     judge = _Judge(logits, labels, cuts, log_odds)
     second = np.random.default_rng(0).random(len(logits)) < 0.5
-    found: dict[int, Tensor] = {}
-    for at, row in enumerate(rows):
-        if (decided := _decide(judge, table, at, row, second, classes, objective)) is not None:
-            found[at] = decided
-    usable = list(found)
-    counted = [judge.counts(decided, None) for decided in found.values()]
-    per_class = {m: np.stack([_metrics(c)[m] for c in counted]) for m in ("recall", "precision", "f1")}
-    replicates = _resampled(judge, list(found.values()), classes, n_bootstrap)
-    fill(table, usable, per_class, replicates, classes)
+    decisions: dict[int, Tensor] = {}
+    for index, row in enumerate(rows):
+        if (decided := _decide(judge, table, index, row, second, classes, objective)) is not None:
+            decisions[index] = decided
+    metrics = [_metrics(judge.counts(decided, None)) for decided in decisions.values()]
+    per_class = {name: np.stack([m[name] for m in metrics]) for name in ("recall", "precision", "f1")}
+    replicates = _resampled(judge, list(decisions.values()), classes, n_bootstrap)
+    fill(table, list(decisions), per_class, replicates, classes)
     return table
 
 
@@ -117,23 +116,23 @@ class _Judge:
         self.cuts, self.can_shift = cuts.to(logits), log_odds is not None
         self.log_odds = torch.zeros_like(self.cuts) if log_odds is None else log_odds.to(logits)
 
-    def at(self, cuts: Tensor) -> Tensor:
-        """Decisions at thresholds (C,) or one a sample and class (rows, C): bool (rows, C), False where unknown."""
+    def decide(self, cuts: Tensor) -> Tensor:
+        """Decisions at thresholds (C,) or (rows, C): bool (rows, C), False for unknown labels."""
         return (self.logits >= cuts) & self.known
 
     def shifted(self, tau: float) -> Tensor:
         """Decisions with the logits shifted by tau times the log-odds of the class."""
-        return self.at(self.cuts + tau * self.log_odds)
+        return self.decide(self.cuts + tau * self.log_odds)
 
     def counts(self, decided: Tensor, rows: Tensor | None) -> FloatArray:
         """True positives, predictions and support of the chosen rows: (3, C)."""
-        parts = (decided & self.positive, decided, self.positive)
-        return np.stack([to_numpy((p if rows is None else p[rows]).sum(0)) for p in parts])
+        masks = (decided & self.positive, decided, self.positive)
+        return np.stack([to_numpy((mask if rows is None else mask[rows]).sum(0)) for mask in masks])
 
     def best_cuts(self, rows: NDArray[np.bool_]) -> Tensor:
-        """Per class the threshold with the best F1 on the chosen rows; the one in use where it has no positive there.
+        """The threshold of each class with the best F1 on the chosen rows; unchanged if it has no positive there.
 
-        Half-way between the score that is best and the next below it, as both call the same samples positive.
+        It lies half-way between the best score and the next below, as both call the same samples positive.
         """
         chosen = torch.from_numpy(np.flatnonzero(rows)).to(self.logits.device)
         scores = torch.where(self.known, self.logits, -torch.inf)[chosen].cpu().numpy()
@@ -150,46 +149,40 @@ class _Judge:
 def _decide(
     judge: _Judge,
     table: RemedyTable,
-    at: int,
+    index: int,
     row: RemedyRow,
     second: NDArray[np.bool_],
     classes: AttributeClasses,
     objective: Objective,
 ) -> Tensor | None:
-    """The decisions of one row of the table; None where its remedy cannot be tried."""
+    """The decisions of one row of the table, or None if its remedy cannot be tried."""
     in_second = torch.from_numpy(second).to(judge.logits.device)[:, None]
     if row.remedy == NONE:
-        table.values[at, 0] = 0.0
-        return judge.at(judge.cuts)
+        table.values[index, 0] = 0.0
+        return judge.decide(judge.cuts)
     if row.remedy == CLASS_THRESHOLDS:
         from_first, from_second = judge.best_cuts(~second), judge.best_cuts(second)
-        return judge.at(torch.where(in_second, from_first, from_second))
+        return judge.decide(torch.where(in_second, from_first, from_second))
     if not judge.can_shift:
         return None
     if row.tau is not None:
-        table.values[at, 0] = row.tau
+        table.values[index, 0] = row.tau
         return judge.shifted(row.tau)
     taus = [0.0, *(r.tau for r in table.rows if r.remedy == LOGIT_ADJUSTMENT and r.tau is not None)]
 
-    def score(part: NDArray[np.bool_]) -> FloatArray:
-        rows = torch.from_numpy(np.flatnonzero(part)).to(judge.logits.device)
+    def score(mask: NDArray[np.bool_]) -> FloatArray:
+        rows = torch.from_numpy(np.flatnonzero(mask)).to(judge.logits.device)
         f1 = np.stack([_metrics(judge.counts(judge.shifted(tau), rows))["f1"] for tau in taus])
         return weighted_recall(f1, classes, objective)
 
     best, on_first, on_second = cross_fitted(score, second)
-    table.values[at, 0] = taus[best]
+    table.values[index, 0] = taus[best]
     table.halves[LOGIT_ADJUSTMENT] = (taus[on_first], taus[on_second])
     return torch.where(in_second, judge.shifted(taus[on_first]), judge.shifted(taus[on_second]))
 
 
 def _metrics(counts: FloatArray) -> dict[str, FloatArray]:
-    hits, calls, support = counts
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return {
-            "recall": np.where(support > 0, hits / support, np.nan),
-            "precision": np.where(calls > 0, hits / calls, np.nan),
-            "f1": np.where(support > 0, 2 * hits / (calls + support), np.nan),
-        }
+    return dict(zip(("precision", "recall", "f1"), scores_of(*counts), strict=True))
 
 
 def _resampled(
@@ -197,7 +190,7 @@ def _resampled(
 ) -> dict[str, Replicates]:
     """Mean recall and F1 of each group under the Bayesian bootstrap, weights shared by all rows of the table."""
     rows, width = judge.logits.shape
-    affordable = int(_WORK / max(1, 2 * len(decided) * rows * width))
+    affordable = int(_MAX_WORK / max(1, 2 * len(decided) * rows * width))
     replicates = max(2, min(n_bootstrap, affordable)) if n_bootstrap >= 2 else n_bootstrap
     weights = np.random.default_rng(0).exponential(size=(replicates, rows)).astype(np.float32)
     on_device = torch.from_numpy(weights).to(judge.logits.device)
@@ -210,4 +203,4 @@ def _resampled(
         for metric, by_group in collected.items():
             for group, means in by_group.items():
                 means.append(group_means(metrics[metric], classes.members(group)))
-    return {m: {g: np.stack(v) for g, v in by.items() if not np.isnan(v).all()} for m, by in collected.items()}
+    return {m: {g: np.stack(v) for g, v in means.items() if not np.isnan(v).all()} for m, means in collected.items()}

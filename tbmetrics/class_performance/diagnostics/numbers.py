@@ -1,4 +1,4 @@
-"""Small numerics that several diagnostics share: nearest rows in blocks, precision of sums, rank correlation."""
+"""Numerics that several diagnostics share: nearest rows in blocks, precision of sums, rank correlation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.records import FloatArray
@@ -16,56 +15,43 @@ BLOCK_BYTES = 32 * 2**20
 
 
 def sum_dtype(device: torch.device) -> torch.dtype:
-    """What sums are kept in: float64, where the device has it."""
+    """The precision of sums: float64, if the device has it."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
 def to_numpy(values: Tensor) -> FloatArray:
-    """On the host as float64."""
-    found: FloatArray = values.detach().cpu().numpy().astype(np.float64)
-    return found
-
-
-def indices_of(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
-    """Class indices that are safe to index with, and which of them count: one out of range counts as unknown.
-
-    Works on the device without waiting for it.
-
-    Args:
-        labels: (N,) integers.
-        num_classes: C.
-    """
-    known = (labels >= 0) & (labels < num_classes)
-    return torch.where(known, labels, 0).long(), known
+    """As a float64 array on the host."""
+    array: FloatArray = values.detach().cpu().numpy().astype(np.float64)
+    return array
 
 
 class Nearest(NamedTuple):
-    """For every row its best partner among the other rows: a cosine or a squared distance, and which row; (rows,)."""
+    """The best partner of every row among the others: cosine or squared distance, and which row; (rows,)."""
 
     value: Tensor
     row: Tensor
 
 
 class _Best:
-    """The largest value offered to every row so far, and the row that it came with."""
+    """The largest value offered to every row so far, and the partner that offered it."""
 
     def __init__(self, like: Tensor) -> None:
         self.value = torch.full_like(like, -torch.inf)
         self.row = torch.zeros_like(like, dtype=torch.long)
 
     def offer(self, first: int, values: Tensor, partners: Tensor) -> None:
-        """Takes values, (n,), of the rows from `first` on."""
-        part = slice(first, first + len(values))
-        better = values > self.value[part]
-        self.value[part] = torch.where(better, values, self.value[part])
-        self.row[part] = torch.where(better, partners, self.row[part])
+        """Offer values, (n,), to the rows from `first` on."""
+        rows = slice(first, first + len(values))
+        better = values > self.value[rows]
+        self.value[rows] = torch.where(better, values, self.value[rows])
+        self.row[rows] = torch.where(better, partners, self.row[rows])
 
     def offer_block(self, first: int, block: Tensor, allowed: Tensor) -> None:
-        """Takes the values between the rows from `first` on, (n, rows - first), both ways.
+        """Offer the values between pairs of rows to both.
 
         Args:
             first: row of the block's first row and column.
-            block: symmetric values; overwritten nowhere.
+            block: values between rows from `first` on, (n, rows - first); not modified.
             allowed: (rows,) bool, the rows that may be a partner.
         """
         size = len(block)
@@ -76,13 +62,13 @@ class _Best:
             best = down.max(dim=0)
             self.offer(first + size, best.values, best.indices + first)
 
-    def found(self, sign: float = 1.0) -> Nearest:
-        """The result; NaN where nothing was offered."""
+    def result(self, sign: float = 1.0) -> Nearest:
+        """The partners; NaN without an offer."""
         return Nearest(torch.where(self.value.isfinite(), sign * self.value, torch.nan), self.row)
 
 
 def _products(rows: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """(first, products of the rows from `first` on with all that follow): every pair once, a block at a time."""
+    """(first, products of rows from `first` on with themselves and all later ones): every pair, block by block."""
     at_once = max(1, BLOCK_BYTES // (4 * max(len(rows), 1)))
     for first in range(0, len(rows), at_once):
         yield first, rows[first : first + at_once] @ rows[first:].T
@@ -101,8 +87,8 @@ def nearest_by_cosine(rows: Tensor) -> Nearest:
     for first, cosines in _products(unit):
         cosines.fill_diagonal_(-torch.inf)
         best.offer_block(first, cosines, defined)
-    found = best.found()
-    return Nearest(torch.where(defined, found.value.clamp(-1, 1), torch.nan), found.row)
+    nearest = best.result()
+    return Nearest(torch.where(defined, nearest.value.clamp(-1, 1), torch.nan), nearest.row)
 
 
 class Neighbours(NamedTuple):
@@ -134,8 +120,8 @@ def neighbours(rows: Tensor, noise: Tensor, usable: Tensor, chosen: Tensor) -> N
         nearness = (noise[part, None] + noise[first:]).sub_(distances).nan_to_num_(nan=-torch.inf)
         by_distance.offer_block(first, nearness, usable)
         by_chosen.offer_block(first, nearness, usable & chosen)
-    found = by_cosine.found(), by_distance.found(-1.0), by_chosen.found(-1.0)
-    return Neighbours(*(Nearest(torch.where(usable, n.value, torch.nan), n.row) for n in found))
+    partners = by_cosine.result(), by_distance.result(-1.0), by_chosen.result(-1.0)
+    return Neighbours(*(Nearest(torch.where(usable, n.value, torch.nan), n.row) for n in partners))
 
 
 class RankCorrelation(NamedTuple):
@@ -147,7 +133,7 @@ class RankCorrelation(NamedTuple):
 
 
 def rank_correlation(x: FloatArray, y: FloatArray, permutations: int = 999, seed: int = 0) -> RankCorrelation:
-    """Spearman's correlation over the pairs without NaN; NaN below three pairs or where one side is constant."""
+    """Spearman's correlation over the pairs without NaN; NaN below three pairs or if one side is constant."""
     defined = np.isfinite(x) & np.isfinite(y)
     a, b = (_centred_ranks(side[defined]) for side in (x, y))
     scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
@@ -165,17 +151,3 @@ def _centred_ranks(values: FloatArray) -> FloatArray:
     last = np.cumsum(counts)
     ranks: FloatArray = (last - (counts - 1) / 2)[inverse].astype(np.float64)
     return ranks - ranks.mean() if ranks.size else ranks
-
-
-def mean_of(values: FloatArray, members: NDArray[np.int64]) -> float:
-    """Mean of the defined values of `members`; NaN where there is none."""
-    chosen = values[members]
-    chosen = chosen[np.isfinite(chosen)]
-    return float(chosen.mean()) if chosen.size else float("nan")
-
-
-def median_of(values: FloatArray, members: NDArray[np.int64]) -> float:
-    """Median of the defined values of `members`; NaN where there is none."""
-    chosen = values[members]
-    chosen = chosen[np.isfinite(chosen)]
-    return float(np.median(chosen)) if chosen.size else float("nan")

@@ -1,4 +1,4 @@
-"""What a remedy that needs no training would buy: fixed amounts as they are, chosen ones cross-fitted on two halves."""
+"""What remedies without training would change: fixed amounts as they are, chosen ones cross-fitted on two halves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.evaluation import group_means, scores_of
 from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import (
     ALL,
@@ -31,7 +32,7 @@ _SAMPLES_AT_ONCE = 65536
 
 
 class RemedyRow(NamedTuple):
-    """One row of the table: a remedy with one amount, or (`tau` None) with what each half chose for the other."""
+    """One row of the table: a remedy with one amount, or (`tau` None) with the amounts that the halves chose."""
 
     remedy: str
     tau: float | None
@@ -45,12 +46,12 @@ class RemedyRow(NamedTuple):
 
     @property
     def cross_fitted(self) -> bool:
-        """Whether something was chosen on one half of the samples and judged on the other."""
+        """Whether the amount was chosen on one half of the samples and judged on the other."""
         return self.tau is None
 
 
 def remedy_rows(single_label: bool, taus: Sequence[float]) -> tuple[RemedyRow, ...]:
-    """The rows of an attribute's table. Scaling never moves a multi-label decision, thresholds no single-label one."""
+    """The rows of the table: scaling never changes a multi-label decision, thresholds no single-label one."""
     kinds = (LOGIT_ADJUSTMENT, TAU_NORMALIZATION) if single_label else (LOGIT_ADJUSTMENT,)
     fixed = [RemedyRow(kind, tau) for kind in kinds for tau in taus]
     chosen = [RemedyRow(kind, None) for kind in (kinds if single_label else (*kinds, CLASS_THRESHOLDS))]
@@ -63,11 +64,10 @@ class RemedyTable:
 
     Attributes:
         rows: their names and amounts.
-        values: float64 (rows, `REMEDY_COLUMNS`), NaN where a remedy could not be tried.
+        values: float64 (rows, `REMEDY_COLUMNS`), NaN if a remedy could not be tried.
         halves: remedy → the amounts that the two halves chose.
-        gap: head recall less tail recall as trained, with its paired interval.
-        tail_recall, per_class: recall of the model as trained.
-        n_samples: judged.
+        gap: head recall minus tail recall as trained, with its paired interval.
+        n_samples: number of samples judged.
     """
 
     rows: tuple[RemedyRow, ...]
@@ -78,7 +78,7 @@ class RemedyTable:
 
     @classmethod
     def untried(cls, rows: tuple[RemedyRow, ...], n_samples: int) -> RemedyTable:
-        """A table that is still to be filled in."""
+        """A table without results."""
         return cls(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan), n_samples=n_samples)
 
     def value(self, row: RemedyRow, column: str) -> float:
@@ -86,7 +86,7 @@ class RemedyTable:
         return float(self.values[self.rows.index(row), REMEDY_COLUMNS.index(column)])
 
     def row(self, remedy: str, tau: float | None) -> RemedyRow | None:
-        """The row of a remedy, None where the table has none."""
+        """The row of a remedy, or None if the table has none."""
         return next((r for r in self.rows if r == (remedy, tau)), None)
 
 
@@ -97,30 +97,30 @@ Replicates = dict[str, FloatArray]
 
 
 def halves_of(labels: IntArray, seed: int = 0) -> NDArray[np.bool_]:
-    """Splits samples in two halves, every class as evenly as it goes: True for the second half.
+    """Split samples in two halves, each class as evenly as possible: True for the second half.
 
     Args:
-        labels: one class a sample, (samples,).
+        labels: the class of each sample, (samples,).
     """
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(labels.size)
     order = shuffled[np.argsort(labels[shuffled], kind="stable")]
     ranked = labels[order]
     first = np.searchsorted(ranked, ranked, side="left")
-    flip = rng.integers(0, 2, size=int(labels.max(initial=0)) + 1)  # where a class is odd, chance gives the extra one
+    flip = rng.integers(0, 2, size=int(labels.max(initial=0)) + 1)  # chance assigns the extra sample of an odd class
     second = np.zeros(labels.size, dtype=np.bool_)
     second[order] = ((np.arange(labels.size) - first + flip[ranked]) % 2).astype(np.bool_)
     return second
 
 
 def cross_fitted(score: Callable[[NDArray[np.bool_]], FloatArray], second: NDArray[np.bool_]) -> tuple[int, int, int]:
-    """The best candidate on all samples, on the first half, and on the second; of equals the first.
+    """The best candidate on all samples, on the first half, and on the second; the first one of equals.
 
     Args:
         score: the objective of every candidate on the chosen samples, (candidates,).
         second: which samples are the second half.
     """
-    chosen = [score(part) for part in (np.ones_like(second), ~second, second)]
+    chosen = [score(mask) for mask in (np.ones_like(second), ~second, second)]
     best = [int(np.nanargmax(np.append(s, -np.inf))) if not np.isnan(s).all() else 0 for s in chosen]
     return best[0], best[1], best[2]
 
@@ -140,7 +140,7 @@ def judge_single(
 
     Args:
         labels: class indices, (samples,).
-        predictions: of the rows with an amount, in their order, (samples, amounts); -1 where not to be had.
+        predictions: of the rows with an amount, in their order, (samples, amounts); -1 if untried.
         rows: as from `remedy_rows`.
         classes: of the attribute.
         objective: weight of each group's mean recall.
@@ -149,60 +149,52 @@ def judge_single(
     table = RemedyTable.untried(rows, labels.size)
     if not labels.size:
         return table
-    whole = np.full((labels.size, len(rows)), -1, dtype=np.int64)
-    whole[:, : predictions.shape[1]] = predictions
+    decisions = np.full((labels.size, len(rows)), -1, dtype=np.int64)
+    decisions[:, : predictions.shape[1]] = predictions
     second = halves_of(labels)
-    for at, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.cross_fitted:
-            _choose(table, whole, labels, second, at, classes, objective)
+            _choose(table, decisions, labels, second, index, classes, objective)
         elif row.remedy != NONE:
-            table.values[at, 0] = row.tau
+            table.values[index, 0] = row.tau
     table.values[0, 0] = 0.0
-    usable = [i for i in range(len(rows)) if whole[0, i] >= 0]
-    _fill_single(table, labels, whole, usable, classes, n_bootstrap)
+    usable = [i for i in range(len(rows)) if decisions[0, i] >= 0]
+    _fill_single(table, labels, decisions, usable, classes, n_bootstrap)
     return table
 
 
 def _choose(
     table: RemedyTable,
-    whole: NDArray[np.int64],
+    decisions: NDArray[np.int64],
     labels: IntArray,
     second: NDArray[np.bool_],
-    at: int,
+    index: int,
     classes: AttributeClasses,
     objective: Objective,
 ) -> None:
-    """Fills the predictions of a cross-fitted row: each half with the amount that is best on the other."""
-    rows, remedy = table.rows, table.rows[at].remedy
+    """Fill in the predictions of a cross-fitted row: each half with the amount that is best on the other."""
+    rows, remedy = table.rows, table.rows[index].remedy
     candidates = [0, *(i for i, row in enumerate(rows) if row.remedy == remedy and not row.cross_fitted)]
-    if whole[0, candidates[-1]] < 0:
+    if decisions[0, candidates[-1]] < 0:
         return
 
-    def score(part: NDArray[np.bool_]) -> FloatArray:
-        hits = whole[part][:, candidates] == labels[part, None]
-        return weighted_recall(_recalls(labels[part], hits, len(classes)), classes, objective)
+    def score(mask: NDArray[np.bool_]) -> FloatArray:
+        hits = decisions[mask][:, candidates] == labels[mask, None]
+        return weighted_recall(_recalls(labels[mask], hits, len(classes)), classes, objective)
 
     best, on_first, on_second = cross_fitted(score, second)
-    whole[:, at] = np.where(second, whole[:, candidates[on_first]], whole[:, candidates[on_second]])
+    decisions[:, index] = np.where(second, decisions[:, candidates[on_first]], decisions[:, candidates[on_second]])
     taus = [float(rows[c].tau or 0.0) for c in candidates]
-    table.values[at, 0] = taus[best]
+    table.values[index, 0] = taus[best]
     table.halves[remedy] = (taus[on_first], taus[on_second])
 
 
 def _recalls(labels: IntArray, hits: NDArray[np.bool_], num_classes: int) -> FloatArray:
     """Recall of each class for every column of hits: (columns, classes), NaN without samples."""
     support = np.bincount(labels, minlength=num_classes)
-    found = [np.bincount(labels[column], minlength=num_classes) for column in hits.T]
+    counts = [np.bincount(labels[column], minlength=num_classes) for column in hits.T]
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(support > 0, np.stack(found) / support, np.nan)
-
-
-def group_means(values: FloatArray, members: IntArray) -> FloatArray:
-    """Mean over the defined values of `members` in every row of `values` (rows, classes): (rows,), NaN without any."""
-    chosen = values[:, members]
-    defined = ~np.isnan(chosen)
-    total: FloatArray = np.where(defined, chosen, 0).sum(axis=1)
-    return np.divide(total, defined.sum(axis=1), out=np.full(len(values), np.nan), where=defined.any(axis=1))
+        return np.where(support > 0, np.stack(counts) / support, np.nan)
 
 
 def weighted_recall(recalls: FloatArray, classes: AttributeClasses, objective: Objective) -> FloatArray:
@@ -219,24 +211,22 @@ def weighted_recall(recalls: FloatArray, classes: AttributeClasses, objective: O
 def _fill_single(
     table: RemedyTable,
     labels: IntArray,
-    whole: NDArray[np.int64],
+    decisions: NDArray[np.int64],
     usable: list[int],
     classes: AttributeClasses,
     n_bootstrap: int,
 ) -> None:
-    hits = whole[:, usable] == labels[:, None]
+    hits = decisions[:, usable] == labels[:, None]
     support = np.bincount(labels, minlength=len(classes)).astype(np.float64)
     recalls = _recalls(labels, hits, len(classes))
-    calls = np.stack([np.bincount(whole[:, i], minlength=len(classes)) for i in usable]).astype(np.float64)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(calls > 0, recalls * support / calls, np.nan)
-        f1 = np.where(support > 0, 2 * recalls * support / (calls + support), np.nan)
+    calls = np.stack([np.bincount(decisions[:, i], minlength=len(classes)) for i in usable]).astype(np.float64)
+    precision, _, f1 = scores_of(recalls * support, calls, support)
     replicates = _resampled(labels, hits, support, classes, n_bootstrap)
     per_class = {"recall": recalls, "precision": precision, "f1": f1}
     fill(table, usable, per_class, {"recall": replicates}, classes)
-    for place, at in enumerate(usable):
-        put(table, at, "balanced_accuracy", macro_mean(recalls[place], classes.members(ALL))[0])
-        put(table, at, "accuracy", float(hits[:, place].mean()))
+    for i, row in enumerate(usable):
+        put(table, row, "balanced_accuracy", macro_mean(recalls[i], classes.members(ALL))[0])
+        put(table, row, "accuracy", float(hits[:, i].mean()))
 
 
 def _resampled(
@@ -248,32 +238,33 @@ def _resampled(
     samples at a time: once for the classes' totals, once for the hits.
     """
     totals = np.zeros((n_bootstrap, support.size))
-    for part, weights in _weights(labels.size, n_bootstrap):
+    for rows, weights in _weights(labels.size, n_bootstrap):
         for replicate, row in zip(totals, weights, strict=True):
-            replicate += np.bincount(labels[part], weights=row, minlength=support.size)
-    found = {g: np.zeros((hits.shape[1], n_bootstrap)) for g in SHOWN_GROUPS if (support[classes.members(g)] > 0).any()}
-    for part, weights in _weights(labels.size, n_bootstrap):
-        share = weights / totals[:, labels[part]]
-        for group, sums in found.items():
+            replicate += np.bincount(labels[rows], weights=row, minlength=support.size)
+    shape = (hits.shape[1], n_bootstrap)
+    replicates = {g: np.zeros(shape) for g in SHOWN_GROUPS if (support[classes.members(g)] > 0).any()}
+    for rows, weights in _weights(labels.size, n_bootstrap):
+        share = weights / totals[:, labels[rows]]
+        for group, sums in replicates.items():
             members = classes.members(group)
-            inside = np.isin(labels[part], members)
-            sums += (share[:, inside] @ hits[part][inside]).T / (support[members] > 0).sum()
-    return found
+            inside = np.isin(labels[rows], members)
+            sums += (share[:, inside] @ hits[rows][inside]).T / (support[members] > 0).sum()
+    return replicates
 
 
 def _weights(samples: int, replicates: int, seed: int = 0) -> Iterator[tuple[slice, FloatArray]]:
     rng = np.random.default_rng(seed)
     for first in range(0, samples, _SAMPLES_AT_ONCE):
-        part = slice(first, min(first + _SAMPLES_AT_ONCE, samples))
-        yield part, rng.exponential(size=(replicates, part.stop - first))
+        rows = slice(first, min(first + _SAMPLES_AT_ONCE, samples))
+        yield rows, rng.exponential(size=(replicates, rows.stop - first))
 
 
 # ------------------------------------------------------------------------------------------------- the table
 
 
-def put(table: RemedyTable, at: int, column: str, value: float) -> None:
-    """Sets one number."""
-    table.values[at, REMEDY_COLUMNS.index(column)] = value
+def put(table: RemedyTable, row: int, column: str, value: float) -> None:
+    """Set one number of the table."""
+    table.values[row, REMEDY_COLUMNS.index(column)] = value
 
 
 def fill(
@@ -283,10 +274,10 @@ def fill(
     replicates: Mapping[str, Replicates],
     classes: AttributeClasses,
 ) -> None:
-    """Fills group means, their intervals, gains over the model as trained, and the gap.
+    """Fill in group means, their intervals, gains over the model as trained, and the gap.
 
     Args:
-        table: to fill.
+        table: the table.
         usable: its rows that could be tried, row 0 first.
         per_class: metric → (usable, classes).
         replicates: metric → group → (usable, replicates).
@@ -294,20 +285,22 @@ def fill(
     """
     for metric, values in per_class.items():
         for group in SHOWN_GROUPS:
-            of_group = replicates.get(metric, {}).get(group)
-            for place, at in enumerate(usable):
-                put(table, at, f"{group}_{metric}", macro_mean(values[place], classes.members(group))[0])
-                if of_group is not None:
-                    low, high = percentile_interval(of_group[place])
-                    put(table, at, f"{group}_{metric}_lower", low)
-                    put(table, at, f"{group}_{metric}_upper", high)
+            means = replicates.get(metric, {}).get(group)
+            for i, row in enumerate(usable):
+                put(table, row, f"{group}_{metric}", macro_mean(values[i], classes.members(group))[0])
+                if means is not None:
+                    low, high = percentile_interval(means[i])
+                    put(table, row, f"{group}_{metric}_lower", low)
+                    put(table, row, f"{group}_{metric}_upper", high)
     recalls = replicates.get("recall", {})
     for group in (HEAD, TAIL):
-        for place, at in enumerate(usable if group in recalls else ()):
-            put(table, at, f"{group}_gain", table.value(table.rows[at], f"{group}_recall") - _as_trained(table, group))
-            low, high = percentile_interval(recalls[group][place] - recalls[group][0])
-            put(table, at, f"{group}_gain_lower", low)
-            put(table, at, f"{group}_gain_upper", high)
+        for i, row in enumerate(usable if group in recalls else ()):
+            put(
+                table, row, f"{group}_gain", table.value(table.rows[row], f"{group}_recall") - _as_trained(table, group)
+            )
+            low, high = percentile_interval(recalls[group][i] - recalls[group][0])
+            put(table, row, f"{group}_gain_lower", low)
+            put(table, row, f"{group}_gain_upper", high)
     if HEAD in recalls and TAIL in recalls:
         interval = percentile_interval(recalls[HEAD][0] - recalls[TAIL][0])
         table.gap = (_as_trained(table, HEAD) - _as_trained(table, TAIL), *interval)

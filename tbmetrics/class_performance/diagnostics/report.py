@@ -1,4 +1,4 @@
-"""A diagnosis as records for TensorBoard, as Markdown, and as the plain dictionaries of `get_metrics()`."""
+"""A diagnosis as records for TensorBoard, as Markdown and sentences, and as the dictionaries of `get_metrics()`."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from typing import Any
 
 import numpy as np
 
+from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.gallery import Picture
-from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS
-from tbmetrics.class_performance.diagnostics.rules import RULES
-from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Finding
-from tbmetrics.class_performance.diagnostics.wording import sentence
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS, RemedyRow, RemedyTable
+from tbmetrics.class_performance.diagnostics.verdict import RULES, Finding
 from tbmetrics.records import (
+    ALL,
+    CLASS_THRESHOLDS,
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
     GROUPS,
+    HEAD,
+    LOGIT_ADJUSTMENT,
     REMEDIES,
     REMEDY_COLUMNS,
+    TAIL,
+    TAU_NORMALIZATION,
     UNKNOWN,
-    ClassList,
     Record,
     Scalar,
     Table,
     Text,
-    class_list_tag,
     diagnostics_tag,
     findings_table_tag,
     findings_tag,
@@ -38,10 +40,15 @@ from tbmetrics.records.history import to_jsonable
 GROUP_SCALARS = ("weight_norm", "gradient_ratio", "training_accuracy", "nc1", "separation", "forgetting_events")
 _INDICES = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 _SUMMED = ("support", "samples_seen")
+_TITLES = {
+    LOGIT_ADJUSTMENT: "logit adjustment",
+    TAU_NORMALIZATION: "τ-normalisation of the classifier",
+    CLASS_THRESHOLDS: "a threshold for each class",
+}
 
 
 def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iterator[Record]:
-    """Everything that one validation of one attribute gives TensorBoard, but the images."""
+    """The records of one validation of one attribute, without the images."""
     attribute = diagnosis.classes.attribute
     values = np.stack([diagnosis.columns[c] for c in DIAGNOSTIC_COLUMNS], axis=1).astype(np.float32)
     yield Table(diagnostics_tag(attribute), attribute, "diagnostics", DIAGNOSTIC_COLUMNS, values)
@@ -55,19 +62,13 @@ def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iter
     }
     remedies = table.values.astype(np.float32)
     yield Table(remedies_tag(attribute), attribute, "remedies", REMEDY_COLUMNS, remedies, names, details)
-    told = np.array([finding.row() for finding in findings], dtype=np.float32)
+    numbers = np.array([finding.row() for finding in findings], dtype=np.float32)
     rules = {rule.name: {"title": rule.title, "advice": rule.advice, "reference": rule.reference} for rule in RULES}
     yield Table(
-        findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, told, tuple(rules), {"rules": rules}
+        findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, numbers, tuple(rules), {"rules": rules}
     )
     yield Text(findings_tag(attribute), markdown(diagnosis, findings, aim))
     yield from _scalars(diagnosis)
-
-
-def class_list(classes: AttributeClasses) -> ClassList:
-    """The classes as figures need them."""
-    tag = class_list_tag(classes.attribute)
-    return ClassList(tag, classes.attribute, classes.names, classes.counts, classes.groups, classes.rule, "")
 
 
 def _scalars(diagnosis: Diagnosis) -> Iterator[Scalar]:
@@ -80,12 +81,12 @@ def _scalars(diagnosis: Diagnosis) -> Iterator[Scalar]:
 
 def sentences(diagnosis: Diagnosis, aim: str) -> list[str]:
     """What each remedy would do, one sentence each."""
-    said = (sentence(diagnosis.remedies, remedy, aim) for remedy in REMEDIES)
-    return [text for text in said if text]
+    every = (sentence(diagnosis.remedies, remedy, aim) for remedy in REMEDIES)
+    return [text for text in every if text]
 
 
 def caption(picture: Picture, names: Sequence[str]) -> str:
-    """What a sample is and what it was taken for."""
+    """Label and prediction of a sample, with the probability."""
     p = f"p\N{NO-BREAK SPACE}{picture.probability:.2f}"
     if picture.label == picture.predicted:
         return f"{names[picture.label]}, {p}"
@@ -101,29 +102,29 @@ def caption(picture: Picture, names: Sequence[str]) -> str:
 
 def markdown(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> str:
     """The verdict as a table, what would help, and what could not be told."""
-    found = [f for f in findings if f.judgement.severity > 0]
-    parts = [f"# Why the tail fails: {_cell(diagnosis.classes.attribute)}", ""]
-    if found:
-        parts += ["| finding | how sure | evidence | what helps | reference |", "|---|---|---|---|---|"]
-        parts += [_line(finding) for finding in found]
+    reported = [f for f in findings if f.judgement.severity > 0]
+    lines = [f"# Why the tail fails: {_cell(diagnosis.classes.attribute)}", ""]
+    if reported:
+        lines += ["| finding | how sure | evidence | what helps | reference |", "|---|---|---|---|---|"]
+        lines += [_line(finding) for finding in reported]
     else:
-        parts.append("Nothing was found.")
-    said = sentences(diagnosis, aim)
-    if said:
-        parts += ["", "## What would help without training", "", *(f"- {_cell(text)}" for text in said)]
-        parts.append("")
-        parts.append(f"Chosen for: {_cell(aim)}. ± is half of a 95 % interval: resampling of this validation set.")
+        lines.append("Nothing was found.")
+    remedies = sentences(diagnosis, aim)
+    if remedies:
+        lines += ["", "## What would help without training", "", *(f"- {_cell(text)}" for text in remedies)]
+        lines.append("")
+        lines.append(f"Chosen for: {_cell(aim)}. ± is half of a 95 % interval: resampling of this validation set.")
     untold = [f for f in findings if np.isnan(f.judgement.severity)]
     if untold or diagnosis.left_out:
-        parts += ["", "## Could not be told", ""]
-        parts += [f"- {f.rule.title}: {_cell(f.judgement.says)}" for f in untold]
-        said_before = {f.judgement.says for f in untold}
-        rest = {part: why for part, why in diagnosis.left_out.items() if why not in said_before}
-        parts += [f"- {_cell(part.replace('_', ' '))}: {_cell(why)}" for part, why in rest.items()]
+        lines += ["", "## Could not be told", ""]
+        lines += [f"- {f.rule.title}: {_cell(f.judgement.says)}" for f in untold]
+        listed = {f.judgement.says for f in untold}
+        rest = {part: why for part, why in diagnosis.left_out.items() if why not in listed}
+        lines += [f"- {_cell(part.replace('_', ' '))}: {_cell(why)}" for part, why in rest.items()]
     clear = [f.rule.title.lower() for f in findings if f.judgement.severity == 0]
     if clear:
-        parts += ["", f"Looked for and not found: {', '.join(clear)}."]
-    return "\n".join(parts)
+        lines += ["", f"Looked for and not found: {', '.join(clear)}."]
+    return "\n".join(lines)
 
 
 def _line(finding: Finding) -> str:
@@ -140,13 +141,59 @@ def _cell(value: Any) -> str:
     return text
 
 
+def sentence(table: RemedyTable, remedy: str, aim: str) -> str:
+    """What the remedy, chosen for `aim`, would do, in one sentence; "" if it was not tried."""
+    row = table.row(remedy, None)
+    if row is None or np.isnan(table.value(row, "all_recall")):
+        return ""
+    tau = table.value(row, "tau")
+    what = _TITLES[remedy]
+    if remedy != CLASS_THRESHOLDS:
+        if tau == 0 and table.halves.get(remedy, (0.0, 0.0)) == (0.0, 0.0):
+            return f"{_capital(what)} would not help: no τ gives a better {aim} than the model as trained."
+        what += f" with τ = {tau:g}"
+        if tau == max(r.tau or 0.0 for r in table.rows):
+            what += " (the largest tried)"
+    metrics = [("recall", g) for g in (TAIL, HEAD)] + ([("f1", ALL)] if remedy == CLASS_THRESHOLDS else [])
+    changes = [_change(table, row, metric, group) for metric, group in metrics]
+    changes = [change for change in changes if change]
+    if not changes:
+        return ""
+    text = f"{_capital(what)} would {_joined(changes)}"
+    halves = table.halves.get(remedy)
+    return text + (
+        f" (each half judged with what the other chose: τ = {halves[0]:g}, {halves[1]:g})." if halves else "."
+    )
+
+
+def _change(table: RemedyTable, row: RemedyRow, metric: str, group: str) -> str:
+    before, after = table.value(table.rows[0], f"{group}_{metric}"), table.value(row, f"{group}_{metric}")
+    if np.isnan(before) or np.isnan(after):
+        return ""
+    low, high = (table.value(row, f"{group}_{metric}{end}") for end in ("_lower", "_upper"))
+    spread = "" if np.isnan(low) else f" ± {(high - low) / 2:.2f}"
+    name = "F1" if metric == "f1" else metric
+    subject = f"{'mean' if group == ALL else group} {name}"
+    if abs(after - before) < 0.005:
+        return f"leave {subject} at {after:.2f}{spread}"
+    return f"{'raise' if after > before else 'lower'} {subject} from {before:.2f} to {after:.2f}{spread}"
+
+
+def _joined(clauses: Sequence[str]) -> str:
+    return clauses[0] if len(clauses) == 1 else f"{', '.join(clauses[:-1])} and {clauses[-1]}"
+
+
+def _capital(text: str) -> str:
+    return text if text.startswith("τ") else text[0].upper() + text[1:]
+
+
 # -------------------------------------------------------------------------------------------------- as JSON
 
 
 def finding_json(attribute: str, finding: Finding) -> dict[str, Any]:
     """One finding, JSON-ready."""
     rule, judgement = finding.rule, finding.judgement
-    evidence = {name: value for name, value in judgement._asdict().items() if name not in ("says", "holds")}
+    evidence = {name: getattr(judgement, name) for name in FINDING_COLUMNS if name != "severity"}
     return {
         "attribute": attribute,
         "name": rule.name,
@@ -163,7 +210,7 @@ def attribute_json(diagnosis: Diagnosis, aim: str) -> dict[str, Any]:
     """`{"classes": {label: {...}}, "groups": {...}, "remedies": {...}, "sentences": [...], "left_out": {...}}`."""
     return {
         "classes": {name: _class_json(diagnosis, i) for i, name in enumerate(diagnosis.classes.names)},
-        "groups": {g: _group_json(diagnosis, g) for g in SHOWN_GROUPS if len(diagnosis.of(g))},
+        "groups": {g: _group_json(diagnosis, g) for g in SHOWN_GROUPS if len(diagnosis.members(g))},
         "remedies": _remedies_json(diagnosis),
         "objective": aim,
         "sentences": sentences(diagnosis, aim),
@@ -172,33 +219,33 @@ def attribute_json(diagnosis: Diagnosis, aim: str) -> dict[str, Any]:
 
 
 def _class_json(diagnosis: Diagnosis, index: int) -> dict[str, Any]:
-    found: dict[str, Any] = to_jsonable({c: float(v[index]) for c, v in diagnosis.columns.items()})
+    entry: dict[str, Any] = to_jsonable({c: float(v[index]) for c, v in diagnosis.columns.items()})
     for column in _INDICES:
-        if found[column] is not None:
-            found[column] = diagnosis.classes.names[int(found[column])]
-    return found | {"type": diagnosis.classes.groups[index]}
+        if entry[column] is not None:
+            entry[column] = diagnosis.classes.names[int(entry[column])]
+    return entry | {"type": diagnosis.classes.groups[index]}
 
 
 def _group_json(diagnosis: Diagnosis, group: str) -> dict[str, Any]:
     """Means over the group's classes, counts as sums."""
     columns = [c for c in DIAGNOSTIC_COLUMNS if c not in (*_INDICES, *_SUMMED)]
-    found = {c: diagnosis.mean(c, group) for c in columns}
-    found |= {c: float(diagnosis.columns[c][diagnosis.of(group)].sum()) for c in _SUMMED}
-    json: dict[str, Any] = to_jsonable(found)
-    return json | {"n_classes": len(diagnosis.of(group))}
+    values = {c: diagnosis.mean(c, group) for c in columns}
+    values |= {c: float(diagnosis.columns[c][diagnosis.members(group)].sum()) for c in _SUMMED}
+    entry: dict[str, Any] = to_jsonable(values)
+    return entry | {"n_classes": len(diagnosis.members(group))}
 
 
 def _remedies_json(diagnosis: Diagnosis) -> dict[str, Any]:
     """`{"none": {...}, remedy: {"grid": [{"tau", …}], "best": {"tau", …, "tau_of_halves"}}}`."""
     table = diagnosis.remedies
-    found: dict[str, Any] = {}
+    by_remedy: dict[str, Any] = {}
     for row, values in zip(table.rows, table.values, strict=True):
         numbers = to_jsonable(dict(zip(REMEDY_COLUMNS, values.tolist(), strict=True)))
         if row.remedy == NONE:
-            found[NONE] = numbers
+            by_remedy[NONE] = numbers
         elif row.cross_fitted:
             best = numbers | {"tau_of_halves": list(table.halves.get(row.remedy, ()))}
-            found.setdefault(row.remedy, {"grid": []})["best"] = best
+            by_remedy.setdefault(row.remedy, {"grid": []})["best"] = best
         else:
-            found.setdefault(row.remedy, {"grid": []})["grid"].append(numbers)
-    return found
+            by_remedy.setdefault(row.remedy, {"grid": []})["grid"].append(numbers)
+    return by_remedy

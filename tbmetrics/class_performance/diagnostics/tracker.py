@@ -18,6 +18,7 @@ from tbmetrics.class_performance.arguments import decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.class_performance.report import class_list
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
@@ -34,12 +35,12 @@ logger = logging.getLogger("tbmetrics")
 
 TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 BALANCED_ACCURACY = "balanced_accuracy"
-#: Given images (n, ...) and the name of the class that is judged in each: the attention on them, or None.
-Looker = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
+#: From images (n, ...) and the class in question of each, the attention on them, or None.
+AttentionLookup = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
 
 
 class LongTailDiagnostics(Tracker):
-    """Says why classes fail: the classifier, what training gives them, their features; and what would help.
+    """Find why classes fail (the classifier, the training signal, the features, the labels) and what would help.
 
         with TBMetrics("runs/a", model=model, optimizer=optimizer, classes=groups, diagnostics=True) as tb:
             ...
@@ -49,14 +50,14 @@ class LongTailDiagnostics(Tracker):
                 tb.update(model(images), labels, images=images)  # validation
             tb.get_metrics()["diagnostics"]["findings"]
 
-    Nothing is measured in a training step but what `observe` adds up on the device. What cannot be measured, without a
-    model or without training batches, is left out and said. Definitions are on the page docs/diagnostics.md.
+    In a training step only `observe` measures, with sums on the device. What cannot be measured, without a model or
+    without training batches, is left out and reported as such. Definitions are on the page docs/diagnostics.md.
 
     Args:
         model: the model; None leaves out classifier, features and τ-normalisation. A session gives its own.
         classes: the classes; a session gives its own.
         save_dir: where `visualize` writes PNG files.
-        classifiers: `{attribute: name of the module that makes its logits}`, where it is not found by its width.
+        classifiers: `{attribute: name of the module that makes its logits}`, if its width does not identify it.
         thresholds: decision threshold of multi-label attributes, as for `ClassPerformanceTracker`; None = 0.5, or those
             of the session's tracker.
         taus: amounts of logit adjustment and τ-normalisation that are tried, above 0, ascending.
@@ -65,9 +66,9 @@ class LongTailDiagnostics(Tracker):
         training_samples: number of training samples, for logit adjustment of multi-label attributes; None = from what
             `observe` sees.
         n_bootstrap: replicates behind the intervals.
-        max_bytes: of the features' sums, and of the scores kept of a multi-label attribute, each per attribute.
-        gallery_size: images kept per group and kind.
-        gallery_side: pixels of the longer side that is kept of an image.
+        max_bytes: of the features' sums, and of the stored scores of a multi-label attribute, each per attribute.
+        gallery_size: images per group and kind.
+        gallery_side: pixels of the longer side of a stored image.
 
     Attributes:
         history: what was measured.
@@ -109,7 +110,7 @@ class LongTailDiagnostics(Tracker):
         self._step = 0
         self._drawing = DrawingTime()
         self._undrawn: set[str] = set()
-        self._look: Looker | None = None
+        self._look: AttentionLookup | None = None
         self.use(classes, model)
 
     def use(
@@ -118,7 +119,7 @@ class LongTailDiagnostics(Tracker):
         model: nn.Module | None,
         thresholds: Mapping[str, NDArray[np.float64]] | None = None,
     ) -> None:
-        """Takes what the session has, where nothing was given; before anything is measured.
+        """Take classes, model and thresholds of a session, if none were given; before anything is measured.
 
         Args:
             classes: of the attributes that are validated.
@@ -132,54 +133,55 @@ class LongTailDiagnostics(Tracker):
         unknown = [a for a in self._classifiers if a not in known]
         if unknown and known:
             raise InputError(f"classifiers name attributes without classes: {unknown}; known are {list(known)}")
-        self._attributes = {a: self._new(of_attribute) for a, of_attribute in known.items()}
+        self._attributes = {attribute: self._new(known[attribute]) for attribute in known}
 
-    def show_attention(self, look: Looker) -> None:
-        """Lays over the gallery's images what `look` gives for them; they are then kept as they were given, too."""
+    def show_attention(self, look: AttentionLookup) -> None:
+        """Overlay the gallery's images with the attention from `look`; their originals are then stored too."""
         self._look = look
-        for parts in self._attributes.values():
-            parts.gallery.original_bytes = self._options.max_bytes
+        for diagnostics in self._attributes.values():
+            diagnostics.gallery.original_bytes = self._options.max_bytes
 
     def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
         chosen = 0.5 if self._thresholds is None else self._thresholds
         thresholds = decision_thresholds(classes.attribute, chosen, len(classes))
-        parts = AttributeDiagnostics(classes, thresholds, self._options)
+        diagnostics = AttributeDiagnostics(classes, thresholds, self._options)
         if self._model is not None:
-            parts.use_model(self._model, self._classifiers.get(classes.attribute))
-        return parts
+            diagnostics.use_model(self._model, self._classifiers.get(classes.attribute))
+        return diagnostics
 
     # -------------------------------------------------------------------------------------------------- calls
 
     def start(self) -> None:
-        """Sets a forward hook on each classifier; it does nothing in training passes."""
-        for parts in self._attributes.values():
-            if parts.classifier is not None:
-                parts.classifier.attach(self.guard)
+        """Set a forward hook on each classifier; it does nothing in training passes."""
+        for diagnostics in self._attributes.values():
+            if diagnostics.classifier is not None:
+                diagnostics.classifier.attach(self.guard)
 
     def stop(self) -> None:
-        """Removes every hook; idempotent."""
-        for parts in self._attributes.values():
-            if parts.classifier is not None:
-                parts.classifier.detach()
+        """Remove every hook; idempotent."""
+        for diagnostics in self._attributes.values():
+            if diagnostics.classifier is not None:
+                diagnostics.classifier.detach()
 
     def after_step(self, step: int) -> None:
-        """Notes how far training is."""
+        """Note the step of training."""
         self._step = step
 
     def observe(self, batch: TrainingBatch) -> None:
-        """A training batch; best before `backward()`, so that the gradient that reaches the logits is counted.
+        """Add a training batch; call it before `backward()`, so that the gradient that reaches the logits is counted.
 
         Raises:
             InputError: attributes, shapes or types that do not fit.
         """
-        labels = self._by_attribute("labels", batch.labels)
-        losses = {} if batch.loss is None else self._by_attribute("loss", batch.loss)
-        for attribute, logits in self._by_attribute("logits", batch.logits).items():
+        self._refuse_without_classes()
+        labels = by_attribute("labels", batch.labels, self._attributes)
+        losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
+        for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
             if attribute in labels:
                 self._attributes[attribute].observe(logits, labels[attribute], losses.get(attribute), self.guard)
 
     def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
-        """A validation batch.
+        """Add a validation batch.
 
         Args:
             logits: (N, C), any float type and device; or one per attribute.
@@ -191,21 +193,17 @@ class LongTailDiagnostics(Tracker):
         """
         self._refuse_without_classes()
         pairs = logits_and_labels(logits, labels, self._attributes)
-        shown, given = None, images if isinstance(images, Tensor) else None
+        checked, originals = None, images if isinstance(images, Tensor) else None
         for attribute, (values, truth) in pairs.items():
             self._attributes[attribute].check(values, truth)
-            shown = checked_images(images, len(values)) if images is not None else None
+            checked = checked_images(images, len(values)) if images is not None else None
         for attribute, (values, truth) in pairs.items():
             with torch.autocast(values.device.type, enabled=False):  # sums in full precision
-                self._attributes[attribute].update(values, truth, shown, given)
+                self._attributes[attribute].update(values, truth, checked, originals)
 
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
         self.update(batch.logits, batch.labels, batch.images)
-
-    def _by_attribute(self, argument: str, values: Tensors) -> dict[str, Tensor]:
-        self._refuse_without_classes()
-        return by_attribute(argument, values, self._attributes)
 
     def _refuse_without_classes(self) -> None:
         if not self._attributes:
@@ -219,15 +217,15 @@ class LongTailDiagnostics(Tracker):
         return [Stamped(epoch, now, record) for record in self._records_of(epoch)]
 
     def _records_of(self, epoch: int) -> Iterator[Record]:
-        for attribute, parts in self._attributes.items():
-            if parts.classifier is not None:
-                parts.classifier.forget()
-            if not parts.pending:
+        for attribute, diagnostics in self._attributes.items():
+            if diagnostics.classifier is not None:
+                diagnostics.classifier.forget()
+            if not diagnostics.pending:
                 continue
-            found = parts.diagnose(self._step or epoch)
-            if found is not None:
-                yield from report.records(*found, parts.aim)
-            parts.commit()
+            diagnosis = diagnostics.diagnose(self._step or epoch)
+            if diagnosis is not None:
+                yield from report.records(*diagnosis, diagnostics.aim)
+            diagnostics.commit()
             self._undrawn.add(attribute)
         if self._undrawn and self._drawing.affordable():
             yield from self._sheets()
@@ -245,16 +243,16 @@ class LongTailDiagnostics(Tracker):
     def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
         from tbmetrics.figures.panels import contact_sheet
 
-        parts = self._attributes[attribute]
-        names = parts.classes.names
-        for kind, group, pictures in parts.gallery.pictures():
+        diagnostics = self._attributes[attribute]
+        names = diagnostics.classes.names
+        for kind, group, pictures in diagnostics.gallery.pictures():
             title = f"{attribute}: {kind.replace('_', ' ')}, {group}"
             captions = [report.caption(picture, names) for picture in pictures]
-            seen = self._attention_on(pictures, names)
-            yield kind, group, contact_sheet([p.pixels for p in pictures], captions, title, seen)
+            attention = self._attention_on(pictures, names)
+            yield kind, group, contact_sheet([p.pixels for p in pictures], captions, title, attention)
 
     def _attention_on(self, pictures: Sequence[Picture], names: Sequence[str]) -> NDArray[np.floating] | None:
-        """Where the model looks in each picture, (pictures, rows, columns); None where that is not known."""
+        """Where the model looks in each picture, (pictures, rows, columns), or None if unknown."""
         originals = [picture.image for picture in pictures if picture.image is not None]
         if self._look is None or len(originals) < len(pictures):
             return None
@@ -268,38 +266,39 @@ class LongTailDiagnostics(Tracker):
             )  # fmt: skip
             return None
         finally:
-            for parts in self._attributes.values():
-                if parts.classifier is not None:
-                    parts.classifier.forget()
+            for diagnostics in self._attributes.values():
+                if diagnostics.classifier is not None:
+                    diagnostics.classifier.forget()
 
     def closing(self) -> list[Record]:
-        """The contact sheets of the last validation, where they were not drawn."""
+        """The contact sheets of the last validation that are not drawn yet."""
         return list(self._sheets())
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"findings": [{"attribute", "name", "severity", "says", "evidence", …}], "other_rules": [...],
         "attributes": {attribute: {"classes", "groups", "remedies", "sentences", "left_out", …}}}`, JSON-ready.
 
-        `findings` are the rules that found something; `other_rules` those that did not, or could not tell.
+        `findings` are the rules that apply; `other_rules` those that do not, or could not tell.
         """
-        told: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
+        by_outcome: dict[bool, list[dict[str, Any]]] = {True: [], False: []}
         attributes = {}
-        for attribute, parts in self._attributes.items():
-            found = parts.diagnose(self._step)
-            if found is None:
+        for attribute, diagnostics in self._attributes.items():
+            result = diagnostics.diagnose(self._step)
+            if result is None:
                 continue
-            for finding in found[1]:
-                told[finding.judgement.severity > 0].append(report.finding_json(attribute, finding))
-            attributes[attribute] = report.attribute_json(found[0], parts.aim)
-        return {"findings": told[True], "other_rules": told[False], "attributes": attributes}
+            diagnosis, findings = result
+            for finding in findings:
+                by_outcome[finding.judgement.severity > 0].append(report.finding_json(attribute, finding))
+            attributes[attribute] = report.attribute_json(diagnosis, diagnostics.aim)
+        return {"findings": by_outcome[True], "other_rules": by_outcome[False], "attributes": attributes}
 
     def visualize(self) -> dict[str, Figure]:
-        """The figures of the last recorded validation, by name; written to `save_dir` as PNG where one was given."""
+        """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
         from tbmetrics.figures.diagnostics import figures
         from tbmetrics.figures.output import collect_figures
 
-        classes = {a: report.class_list(parts.classes) for a, parts in self._attributes.items()}
-        if any(parts.pending for parts in self._attributes.values()) and not self.in_session:
+        classes = {a: class_list(diagnostics.classes, "") for a, diagnostics in self._attributes.items()}
+        if any(diagnostics.pending for diagnostics in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
         sheets = (

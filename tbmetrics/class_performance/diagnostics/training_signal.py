@@ -1,8 +1,8 @@
-"""What training gives each class: samples, loss, accuracy and the gradients on its logit, summed on the device."""
+"""What each class gets from training: samples, loss, accuracy and the gradients on its logit, summed on the device."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,27 +11,74 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.class_performance.diagnostics.gathered import Gathered, is_small
-from tbmetrics.class_performance.diagnostics.numbers import indices_of, sum_dtype, to_numpy
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
+from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
 from tbmetrics.tracking.hooks import Hook
 
+#: Largest tensor of a small batch, and most batches in a buffer; beyond these the calls cost little beside the work.
+SMALL_BYTES, MAX_BATCHES = 128 * 2**10, 16
 MEASURED, DERIVED = "measured", "of cross-entropy"
 _SUMS = ("samples", "loss", "correct", "positive", "negative")
 
 
-class TrainingSignal:
-    """Sums over training batches of one attribute, one value a class, on the logits' device.
+def is_small(values: Tensor) -> bool:
+    """Whether a batch with this largest tensor is buffered."""
+    return values.numel() * values.element_size() <= SMALL_BYTES
 
-    A batch costs a few passes over its logits, small batches share them; nothing waits for the device, nothing grows.
+
+class SmallBatchBuffer:
+    """Collects small batches of equal shapes and processes them together, since a pass over few numbers costs its call.
+
+    Args:
+        process: called with the tensors of several batches, each stacked to (batches, …); None stays None.
+    """
+
+    def __init__(self, process: Callable[..., None]) -> None:
+        self._process = process
+        self._batches: list[tuple[Tensor | None, ...]] = []
+        self._shapes: tuple[object, ...] = ()
+
+    def put(self, *batch: Tensor | None) -> None:
+        """Add a batch; `batch[0]` is its largest tensor. Small tensors must not change afterwards: pass copies."""
+        shapes = tuple(None if t is None else (t.shape, t.dtype, t.device) for t in batch)
+        if shapes != self._shapes:
+            self.flush()
+            self._shapes = shapes
+        self._batches.append(batch)
+        if len(self._batches) == MAX_BATCHES or batch[0] is None or not is_small(batch[0]):
+            self.flush()
+
+    @torch.no_grad()
+    def flush(self) -> None:
+        """Process the buffered batches."""
+        batches, self._batches = self._batches, []
+        if batches:
+            self._process(*map(_stacked, zip(*batches, strict=True)))
+
+    def clear(self) -> None:
+        """Drop the buffered batches."""
+        self._batches = []
+
+
+def _stacked(tensors: Sequence[Any]) -> Tensor | None:
+    if tensors[0] is None:
+        return None
+    return torch.stack(tuple(tensors)) if len(tensors) > 1 else tensors[0][None]  # a large one is not copied
+
+
+class TrainingSignal:
+    """Sums over the training batches of one attribute, one value per class, on the logits' device.
+
+    A batch costs a few passes over its logits, which small batches share. Nothing waits for the device, nothing grows.
 
     Args:
         attribute: its name, for messages.
         num_classes: C.
 
     Attributes:
-        n_batches: batches seen since the last `reset`.
+        n_batches: number of batches since the last `reset`.
     """
 
     def __init__(self, attribute: str, num_classes: int) -> None:
@@ -39,13 +86,14 @@ class TrainingSignal:
         self._seen_before = torch.zeros(num_classes, dtype=torch.float64)
         self._rows_before = 0.0
         self._sums: dict[str, Tensor] = {}
-        self._outputs, self._gradients_waiting = Gathered(self._add_outputs), Gathered(self._add_gradients)
+        self._output_buffer = SmallBatchBuffer(self._add_outputs)
+        self._gradient_buffer = SmallBatchBuffer(self._add_gradients)
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all but the samples seen since the beginning."""
-        self._outputs.flush()
-        self._gradients_waiting.forget()
+        """Forget everything but the number of samples since the session began."""
+        self._output_buffer.flush()
+        self._gradient_buffer.clear()
         if self._sums:
             self._seen_before = self._seen_before + self._sums["samples"].cpu().double()
             self._rows_before += float(self._sums["rows"])
@@ -57,43 +105,43 @@ class TrainingSignal:
     @property
     def samples_seen(self) -> FloatArray:
         """Training samples (positives) of each class since the session began; waits for the device."""
-        self._outputs.flush()
+        self._output_buffer.flush()
         now = self._sums["samples"].cpu().double() if self._sums else 0
         return to_numpy(self._seen_before + now)
 
     @property
     def rows_seen(self) -> float:
         """Training samples since the session began; waits for the device."""
-        self._outputs.flush()
+        self._output_buffer.flush()
         return self._rows_before + (float(self._sums["rows"]) if self._sums else 0.0)
 
     @property
     def gradients(self) -> str:
-        """Where the gradients come from: "measured", "of cross-entropy", or "" where there are none."""
+        """Where the gradients come from: "measured", "of cross-entropy", or "" without any."""
         return " and ".join(sorted(self._kinds)) if self._gradients else ""
 
     def add(self, logits: Tensor, labels: Tensor, loss: Tensor | None, guard: Callable[..., Any]) -> None:
-        """Adds a training batch.
+        """Add a training batch.
 
         Args:
-            logits: (N, C). Where they wait for a backward pass, the gradient that reaches them is counted then;
-                where they do not (detached), that of cross-entropy is counted now.
+            logits: (N, C). If they require a gradient, the one that reaches them in the backward pass is counted;
+                otherwise that of cross-entropy is.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown.
             loss: (N,) or, for multi-label, (N, C), of any loss; None = cross-entropy.
-            guard: runs what the backward pass calls.
+            guard: runs the hook on the gradient.
 
         Raises:
             InputError: shapes or types that do not fit.
         """
         self._check(logits, labels, loss)
         plain, targets = logits.detach(), labels.detach().to(logits.device)
-        given = loss if loss is None else loss.detach()
-        if is_small(plain):  # it may wait, and the caller may change it meanwhile
-            plain, targets, given = plain.clone(), targets.clone(), given if given is None else given.clone()
+        loss = None if loss is None else loss.detach()
+        if is_small(plain):  # it may be buffered, and the caller may change it meanwhile
+            plain, targets, loss = plain.clone(), targets.clone(), None if loss is None else loss.clone()
         if not self._sums:
             self._begin(plain)
         self.n_batches += 1
-        self._outputs.put(plain, targets, given)
+        self._output_buffer.put(plain, targets, loss)
         if logits.requires_grad:
             logits.register_hook(Hook(partial(guard, self._on_gradient, targets)))
         else:
@@ -101,23 +149,24 @@ class TrainingSignal:
                 self._put_gradient(DERIVED, _derived(plain, targets), targets)
 
     def _begin(self, logits: Tensor) -> None:
-        kind = sum_dtype(logits.device)
-        self._sums = {name: torch.zeros(self.num_classes, dtype=kind, device=logits.device) for name in _SUMS}
-        self._sums["rows"] = torch.zeros((), dtype=kind, device=logits.device)
+        dtype = sum_dtype(logits.device)
+        self._sums = {name: torch.zeros(self.num_classes, dtype=dtype, device=logits.device) for name in _SUMS}
+        self._sums["rows"] = torch.zeros((), dtype=dtype, device=logits.device)
 
     def _add_outputs(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
-        """Adds batches, each (batches, …)."""
-        rows = [None if of is None else of.flatten(0, 1) for of in (logits, labels, loss)]
-        (self._add_single if labels.ndim == 2 else self._add_multi)(*rows)  # type: ignore[arg-type]
+        """Add stacked batches, (batches, …)."""
+        rows = [None if values is None else values.flatten(0, 1) for values in (logits, labels, loss)]
+        add = self._add_single if decision_kind(logits, labels) == SINGLE_LABEL else self._add_multi
+        add(*rows)  # type: ignore[arg-type]
 
     def _add_single(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
-        index, known = indices_of(labels, self.num_classes)
+        index, known = _safe_indices(labels, self.num_classes)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         if loss is None:
             loss = F.cross_entropy(wide, index, reduction="none")
-        self._put("samples", index, known, torch.ones_like(known))
-        self._put("correct", index, known, wide.argmax(1) == index)
-        self._put("loss", index, known & loss.isfinite(), loss.detach())
+        self._add_by_class("samples", index, known, torch.ones_like(known))
+        self._add_by_class("correct", index, known, wide.argmax(1) == index)
+        self._add_by_class("loss", index, known & loss.isfinite(), loss.detach())
         self._sums["rows"] += known.sum()
 
     def _add_multi(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
@@ -131,23 +180,22 @@ class TrainingSignal:
         self._sums["loss"] += finite.sum(0)
         self._sums["rows"] += len(labels)
 
-    def _put(self, name: str, index: Tensor, chosen: Tensor, values: Tensor) -> None:
+    def _add_by_class(self, name: str, index: Tensor, mask: Tensor, values: Tensor) -> None:
         total = self._sums[name]
-        total.index_add_(0, index, torch.where(chosen, values, 0).to(total.dtype))
+        total.index_add_(0, index, torch.where(mask, values, 0).to(total.dtype))
 
     def _on_gradient(self, labels: Tensor, gradient: Tensor) -> None:
-        """What the backward pass brings to the logits of one batch; a batch before the last `reset` is late."""
-        if self._sums:
+        if self._sums:  # otherwise the batch came before the last `reset`
             plain = gradient.detach()
             self._put_gradient(MEASURED, plain.clone() if is_small(plain) else plain, labels)
 
     def _put_gradient(self, kind: str, gradient: Tensor, labels: Tensor) -> None:
         self._kinds.add(kind)
         self._gradients += 1
-        self._gradients_waiting.put(gradient, labels)
+        self._gradient_buffer.put(gradient, labels)
 
     def _add_gradients(self, gradients: Tensor, labels: Tensor) -> None:
-        """Adds sums of |gradient|; a batch with a NaN or infinity in it (an overflow of mixed precision) adds 0.
+        """Add sums of |gradient|; a batch with a NaN or infinity (an overflow of mixed precision) adds 0.
 
         Args:
             gradients: (batches, N, C).
@@ -156,32 +204,32 @@ class TrainingSignal:
         absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=torch.float32)
         finite = absolute.sum(1).isfinite()
         absolute = torch.where(finite[:, None], absolute, 0).sum(0)
-        if labels.ndim == 2:
-            index, known = indices_of(labels, self.num_classes)
-            own = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
-            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), own.flatten().float())
+        if decision_kind(gradients, labels) == SINGLE_LABEL:
+            index, known = _safe_indices(labels, self.num_classes)
+            on_label = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
+            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().float())
         else:
-            own = torch.where(labels > 0, gradients.abs(), 0).float().sum(1)
-            positive = torch.where(finite[:, None], own, 0).sum(0)
+            on_labels = torch.where(labels > 0, gradients.abs(), 0).float().sum(1)
+            positive = torch.where(finite[:, None], on_labels, 0).sum(0)
         self._sums["positive"] += positive
         self._sums["negative"] += (absolute - positive).clamp(min=0)
 
     def columns(self) -> dict[str, FloatArray]:
-        """The columns of `DIAGNOSTIC_COLUMNS` that training gives; empty where nothing was observed."""
+        """The columns of `DIAGNOSTIC_COLUMNS` that come from training; empty if nothing was observed."""
         if not self._sums:
             return {}
-        self._outputs.flush()
-        self._gradients_waiting.flush()
+        self._output_buffer.flush()
+        self._gradient_buffer.flush()
         sums = {name: to_numpy(values) for name, values in self._sums.items()}
-        found = {
+        columns = {
             "samples_seen": self.samples_seen,
             "training_loss": _ratio(sums["loss"], sums["samples"]),
             "training_accuracy": _ratio(sums["correct"], sums["samples"]),
         }
         if self._gradients:
-            found |= {"positive_gradient": sums["positive"], "negative_gradient": sums["negative"]}
-            found["gradient_ratio"] = _ratio(sums["positive"], sums["negative"])
-        return found
+            columns |= {"positive_gradient": sums["positive"], "negative_gradient": sums["negative"]}
+            columns["gradient_ratio"] = _ratio(sums["positive"], sums["negative"])
+        return columns
 
     def _check(self, logits: Any, labels: Any, loss: Any) -> None:
         name, classes = f"attribute {self.attribute!r}", self.num_classes
@@ -206,16 +254,29 @@ class TrainingSignal:
 
 
 def _derived(logits: Tensor, labels: Tensor) -> Tensor:
-    """Gradient of cross-entropy (softmax, or binary for multi-hot labels) on the logits; 0 where unknown."""
+    """Gradient of cross-entropy (softmax, or binary for multi-hot labels) on the logits; 0 for unknown labels."""
     wide = logits.float()
-    if labels.ndim == 2:
+    if decision_kind(logits, labels) == MULTI_LABEL:
         return torch.where(labels >= 0, wide.sigmoid() - (labels > 0).float(), 0)
-    index, known = indices_of(labels, logits.shape[1])
+    index, known = _safe_indices(labels, logits.shape[1])
     gradient = wide.softmax(1)
     gradient.scatter_add_(1, index[:, None], torch.full_like(gradient[:, :1], -1.0))
     return gradient * known[:, None]
 
 
-def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(below > 0, above / below, np.nan)
+        return np.where(denominator > 0, numerator / denominator, np.nan)
+
+
+def _safe_indices(labels: Tensor, num_classes: int) -> tuple[Tensor, Tensor]:
+    """Class indices that are safe to index with, and a mask of the known ones; one out of range counts as unknown.
+
+    Does not wait for the device.
+
+    Args:
+        labels: (N,) integers.
+        num_classes: C.
+    """
+    known = (labels >= 0) & (labels < num_classes)
+    return torch.where(known, labels, 0).long(), known

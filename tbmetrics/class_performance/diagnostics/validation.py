@@ -1,4 +1,4 @@
-"""What diagnostics keep of a validation: decisions under each remedy, logits by class, confidences, what was found."""
+"""What diagnostics keep of a validation, and the progress from one to the next: classes learnt, samples forgotten."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.diagnostics.multi_label import KeptRows, judge_multi
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
+from tbmetrics.class_performance.diagnostics.multi_label import RowSample, judge_multi
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
@@ -19,20 +20,20 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     judge_single,
     remedy_rows,
 )
-from tbmetrics.class_performance.state import MULTI_LABEL, SINGLE_LABEL
 from tbmetrics.classes.groups import AttributeClasses
-from tbmetrics.records import LOGIT_ADJUSTMENT, FloatArray, IntArray
+from tbmetrics.records import LOGIT_ADJUSTMENT, Float32Array, FloatArray, IntArray
 
-SUSPECT_ODDS = 10.0  # a suspect's prediction is so many times as probable as its label
+SUSPECT_ODDS = 10.0  # a suspect's prediction is this many times as probable as its label
+MAX_POINTS = 64  # validations whose recall is kept
 
 
 @dataclass(slots=True)
-class Ingredients:
-    """What the remedies of one validation are made of; None where it is not known.
+class RemedyInputs:
+    """What the remedies of one validation need; None if unknown.
 
     Attributes:
         log_prior: log of the training share of each class, (C,); multi-label: log-odds.
-        norms, bias: of the classifier, (C,), where it was seen to make these logits.
+        norms, bias: of the classifier, (C,), if it was seen to make these logits.
     """
 
     log_prior: Tensor | None = None
@@ -41,107 +42,108 @@ class Ingredients:
 
 
 @dataclass(slots=True)
-class Found:
-    """The positives of a validation: their class and whether the model found them, (positives,) each."""
+class PositiveOutcomes:
+    """The class of each positive of a validation, and whether the model as trained hit it, (positives,) each."""
 
     classes: IntArray
     hits: NDArray[np.bool_]
 
 
 class ValidationState:
-    """Streams one attribute's validation, a few numbers a sample (single-label) or bounded rows (multi-label).
+    """One attribute's validation: a few numbers per sample (single-label), or a bounded sample of rows (multi-label).
 
     Args:
         classes: of the attribute.
         taus: amounts that are tried.
         thresholds: decision thresholds of a multi-label attribute, as probabilities, (C,).
-        max_bytes: of the rows kept of a multi-label attribute.
+        max_bytes: of the rows of a multi-label attribute.
     """
 
     def __init__(
         self, classes: AttributeClasses, taus: tuple[float, ...], thresholds: FloatArray, max_bytes: int
     ) -> None:
         self._classes, self._taus, self._thresholds = classes, taus, thresholds
-        self._rows = KeptRows(max_bytes)
+        self._rows = RowSample(max_bytes)
         self.decision = ""
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the validation."""
+        """Forget the validation."""
         self._rows.reset()
-        self._samples: list[tuple[Tensor, ...]] = []  # single: labels, predictions, own, confidence, predicted
+        self._samples: list[tuple[Tensor, ...]] = []  # labels, predictions, log p of label and prediction, prediction
         self._positives: list[tuple[Tensor, Tensor]] = []
-        self._own: Tensor | None = None
-        self.ingredients = Ingredients()
+        self._label_logits: Tensor | None = None
+        self.inputs = RemedyInputs()
         self.n_samples = 0
 
     @property
-    def share_kept(self) -> float:
-        """Of the rows of a multi-label attribute, those that its remedies are judged on."""
+    def sampled_share(self) -> float:
+        """Share of the rows of a multi-label attribute that its remedies are judged on."""
         return self._rows.share
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Adds a batch without NaN: logits float32 or float64 (N, C); labels (N,), all known, or (N, C) of 1, 0, -1."""
-        self.decision = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+        """Add a batch without NaN: logits float32 or float64 (N, C); labels (N,), all known, or (N, C) of 1, 0, -1."""
+        self.decision = decision_kind(logits, labels)
         self.n_samples += len(labels)
         self._add_logits(logits, labels)
         if labels.ndim == 2:
             self._rows.add(logits, labels)
-            where = (labels > 0).nonzero(as_tuple=True)
+            positives = (labels > 0).nonzero(as_tuple=True)
             cuts = torch.as_tensor(self._thresholds, device=logits.device).logit().to(logits.dtype)
-            self._positives.append((where[1].int(), (logits >= cuts)[where]))
+            self._positives.append((positives[1].int(), (logits >= cuts)[positives]))
             return
         predictions = self._predictions(logits)
         self._positives.append((labels.int(), predictions[:, 0] == labels))
-        prior = self.ingredients.log_prior
+        prior = self.inputs.log_prior
         adjusted = (logits if prior is None else logits - prior.to(logits)).log_softmax(1)
         confidence, predicted = adjusted.max(1)
-        own = adjusted.gather(1, labels[:, None])[:, 0]
-        self._samples.append((labels.int(), predictions, own.float(), confidence.float(), predicted.int()))
+        of_label = adjusted.gather(1, labels[:, None])[:, 0]
+        self._samples.append((labels.int(), predictions, of_label.float(), confidence.float(), predicted.int()))
 
     def _add_logits(self, logits: Tensor, labels: Tensor) -> None:
-        kind = sum_dtype(logits.device)
-        if self._own is None:
-            self._own, self._total, self._support, self._known = (
-                torch.zeros(len(self._classes), dtype=kind, device=logits.device) for _ in range(4)
+        dtype = sum_dtype(logits.device)
+        if self._label_logits is None:
+            self._label_logits, self._total, self._support, self._known = (
+                torch.zeros(len(self._classes), dtype=dtype, device=logits.device) for _ in range(4)
             )
         finite = logits.clamp(-1e6, 1e6)
         if labels.ndim == 1:
-            self._own.index_add_(0, labels, finite.gather(1, labels[:, None])[:, 0].to(kind))
+            self._label_logits.index_add_(0, labels, finite.gather(1, labels[:, None])[:, 0].to(dtype))
             self._support += torch.bincount(labels, minlength=len(self._classes))
             self._total += finite.sum(0)
             self._known += len(labels)
         else:
             positive, known = labels > 0, labels >= 0
-            self._own += torch.where(positive, finite, 0).sum(0)
+            self._label_logits += torch.where(positive, finite, 0).sum(0)
             self._support += positive.sum(0)
             self._total += torch.where(known, finite, 0).sum(0)
             self._known += known.sum(0)
 
     def _predictions(self, logits: Tensor) -> Tensor:
-        """The class that each remedy with an amount decides for, int32 (N, amounts); -1 where it cannot be tried."""
-        given, buffer = self.ingredients, torch.empty_like(logits)
+        """The class that each remedy with an amount decides for, int32 (N, amounts); -1 if it cannot be tried."""
+        inputs, buffer = self.inputs, torch.empty_like(logits)
         linear = None
-        if given.norms is not None:
-            linear = logits - given.bias.to(logits) if given.bias is not None else logits
-        decided = []
+        if inputs.norms is not None:
+            linear = logits - inputs.bias.to(logits) if inputs.bias is not None else logits
+        decisions = []
         for row in self.rows():
             if row.tau is None:
                 continue
-            made = self._remedied(row, logits, linear, buffer)
-            decided.append(torch.full_like(logits[:, 0], -1).int() if made is None else made.argmax(1).int())
-        return torch.stack(decided, dim=1)
+            remedied = self._remedied(row, logits, linear, buffer)
+            untried = torch.full_like(logits[:, 0], -1).int()
+            decisions.append(untried if remedied is None else remedied.argmax(1).int())
+        return torch.stack(decisions, dim=1)
 
     def _remedied(self, row: RemedyRow, logits: Tensor, linear: Tensor | None, buffer: Tensor) -> Tensor | None:
         if row.remedy == NONE or row.tau is None:
             return logits
         if row.remedy == LOGIT_ADJUSTMENT:
-            prior = self.ingredients.log_prior
+            prior = self.inputs.log_prior
             return None if prior is None else torch.sub(logits, prior.to(logits), alpha=row.tau, out=buffer)
-        if linear is None or self.ingredients.norms is None:
+        if linear is None or self.inputs.norms is None:
             return None
-        return torch.mul(linear, self.ingredients.norms.to(logits).clamp(min=1e-12).pow(-row.tau), out=buffer)
+        return torch.mul(linear, self.inputs.norms.to(logits).clamp(min=1e-12).pow(-row.tau), out=buffer)
 
     def rows(self) -> tuple[RemedyRow, ...]:
         """The rows of the table of remedies."""
@@ -150,31 +152,31 @@ class ValidationState:
     # ------------------------------------------------------------------------------------------------- results
 
     def remedies(self, objective: Objective, n_bootstrap: int) -> RemedyTable:
-        """What each remedy would do."""
+        """The table of what each remedy would do."""
         if self.decision == MULTI_LABEL:
             cuts = torch.as_tensor(self._thresholds).logit().float()
-            logits, labels = self._rows.all()
+            logits, labels = self._rows.tensors()
             return judge_multi(
-                logits, labels, cuts, self.ingredients.log_prior, self.rows(), self._classes, objective, n_bootstrap
+                logits, labels, cuts, self.inputs.log_prior, self.rows(), self._classes, objective, n_bootstrap
             )
-        truth, decided = (torch.cat([s[i] for s in self._samples]).cpu().numpy() for i in (0, 1))
-        return judge_single(truth.astype(np.int64), decided, self.rows(), self._classes, objective, n_bootstrap)
+        truth, decisions = (torch.cat([s[i] for s in self._samples]).cpu().numpy() for i in (0, 1))
+        return judge_single(truth.astype(np.int64), decisions, self.rows(), self._classes, objective, n_bootstrap)
 
     def columns(self) -> dict[str, FloatArray]:
         """`support`, `recall`, `own_logit`, `other_logit`, `suspect_share`."""
-        if self._own is None:
+        if self._label_logits is None:
             return {}
         support, others = to_numpy(self._support), to_numpy(self._known - self._support)
         with np.errstate(divide="ignore", invalid="ignore"):
             columns = {
                 "support": support,
-                "own_logit": np.where(support > 0, to_numpy(self._own) / support, np.nan),
-                "other_logit": np.where(others > 0, to_numpy(self._total - self._own) / others, np.nan),
+                "own_logit": np.where(support > 0, to_numpy(self._label_logits) / support, np.nan),
+                "other_logit": np.where(others > 0, to_numpy(self._total - self._label_logits) / others, np.nan),
             }
-        found = self.found()
-        hits = np.bincount(found.classes[found.hits], minlength=support.size)
+        outcomes = self.outcomes()
+        hits = np.bincount(outcomes.classes[outcomes.hits], minlength=support.size)
         columns["recall"] = np.divide(hits, support, out=np.full(support.size, np.nan), where=support > 0)
-        if self.decision == SINGLE_LABEL and self.ingredients.log_prior is not None:
+        if self.decision == SINGLE_LABEL and self.inputs.log_prior is not None:
             columns["suspect_share"] = self._suspects(support)
         return columns
 
@@ -185,20 +187,76 @@ class ValidationState:
         on average for its own samples (Northcutt et al., 2021) and `SUSPECT_ODDS` times as probable as the label, and
         if no amount of any remedy decides for the label: what a biased classifier explains is no doubt of the label.
         """
-        sure = torch.cat([(s[1] != s[0][:, None]).all(1) for s in self._samples]).cpu().numpy()
-        labels, own, confidence, predicted = (
-            torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.float64) for i in (0, 2, 3, 4)
+        never_decided = torch.cat([(s[1] != s[0][:, None]).all(1) for s in self._samples]).cpu().numpy()
+        labels, predicted = (torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.int64) for i in (0, 4))
+        of_label, of_predicted = (
+            torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.float64) for i in (2, 3)
         )
-        of, to = labels.astype(np.int64), predicted.astype(np.int64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            usual = np.bincount(of, weights=np.exp(own), minlength=support.size) / support
-        suspect = sure & (of != to) & (np.exp(confidence) >= usual[to]) & (confidence - own >= np.log(SUSPECT_ODDS))
-        counted = np.bincount(of[suspect], minlength=support.size)
-        return np.divide(counted, support, out=np.full(support.size, np.nan), where=support > 0)
+            usual = np.bincount(labels, weights=np.exp(of_label), minlength=support.size) / support
+        is_confident = (np.exp(of_predicted) >= usual[predicted]) & (of_predicted - of_label >= np.log(SUSPECT_ODDS))
+        is_suspect = never_decided & (labels != predicted) & is_confident
+        suspects = np.bincount(labels[is_suspect], minlength=support.size)
+        return np.divide(suspects, support, out=np.full(support.size, np.nan), where=support > 0)
 
-    def found(self) -> Found:
-        """The positives in the order they came, and whether the model as trained found them."""
+    def outcomes(self) -> PositiveOutcomes:
+        """The outcomes of all positives, in the order of the samples."""
         if not self._positives:
-            return Found(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
-        classes, hits = (torch.cat(parts).cpu().numpy() for parts in zip(*self._positives, strict=True))
-        return Found(classes.astype(np.int64), hits)
+            return PositiveOutcomes(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
+        classes, hits = (torch.cat(column).cpu().numpy() for column in zip(*self._positives, strict=True))
+        return PositiveOutcomes(classes.astype(np.int64), hits)
+
+
+class Progress:
+    """Recall of every class over the validations of a run, thinned, and forgetting events of its samples.
+
+    Args:
+        num_classes: C.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self._points: list[tuple[int, Float32Array]] = []  # step and recall, evenly spaced
+        self._latest: tuple[int, Float32Array] | None = None
+        self._count, self._stride = 0, 1
+        self._last: PositiveOutcomes | None = None
+        self._events = np.zeros(num_classes)
+        self._compared = 0
+
+    def after(self, step: int, recall: FloatArray, outcomes: PositiveOutcomes) -> Progress:
+        """The progress with one more validation, made after `step` optimizer steps; this object does not change."""
+        new = Progress(self._events.size)
+        new._count, new._stride = self._count + 1, self._stride
+        new._points = list(self._points)
+        if self._latest is not None and (self._count - 1) % self._stride == 0:
+            new._points.append(self._latest)
+        if len(new._points) >= MAX_POINTS:
+            new._points, new._stride = new._points[::2], 2 * self._stride
+        new._latest = (step, recall.astype(np.float32))
+        new._last, new._events, new._compared = outcomes, self._events, self._compared
+        if self._last is not None and np.array_equal(self._last.classes, outcomes.classes):
+            forgotten = outcomes.classes[self._last.hits & ~outcomes.hits]
+            new._events = self._events + np.bincount(forgotten, minlength=self._events.size)
+            new._compared += 1
+        return new
+
+    def half_recall_steps(self) -> FloatArray:
+        """Step of the first validation with at least half of the latest recall; NaN if that is 0 or undefined."""
+        if self._latest is None or not self._points:
+            return np.full(self._events.size, np.nan)
+        points = [*self._points, self._latest]
+        recalls, latest = np.stack([recall for _, recall in points]), self._latest[1]
+        steps = np.array([step for step, _ in points], dtype=np.float64)
+        with np.errstate(invalid="ignore"):
+            first = np.argmax(recalls >= latest / 2, axis=0)
+            return np.where(latest > 0, steps[first], np.nan)
+
+    def forgetting_events(self) -> FloatArray:
+        """How often a positive of each class was hit in one validation and missed in the next, on average.
+
+        NaN until two consecutive validations have the same labels in the same order. After Toneva et al., "An empirical
+        study of example forgetting during deep neural network learning", ICLR 2019, who count on training samples.
+        """
+        if not self._compared or self._last is None:
+            return np.full(self._events.size, np.nan)
+        support = np.bincount(self._last.classes, minlength=self._events.size)
+        return np.divide(self._events, support, out=np.full(support.size, np.nan), where=support > 0)

@@ -34,19 +34,19 @@ class TwoHeads(nn.Module):
 
 def test_layers_of_one_width_are_told_apart_by_their_output():
     model = TwoHeads().eval()
-    found = {name: Classifier(model, name, 6, None) for name in "ab"}
-    for classifier in found.values():
+    classifiers = {name: Classifier(model, name, 6, None) for name in "ab"}
+    for classifier in classifiers.values():
         classifier.attach(_call)
-    assert found["a"].name == ""
-    assert "several layers" in found["a"].why_not
+    assert classifiers["a"].name == ""
+    assert "several layers" in classifiers["a"].why_not
     inputs = torch.randn(5, 8)
     logits = model(inputs)
     for name, layer in (("a", "first"), ("b", "second")):
-        claimed = found[name].claim(logits[name].detach())
+        claimed = classifiers[name].claim(logits[name].detach())
         torch.testing.assert_close(claimed.features, model.body(inputs).relu())
-        assert found[name].is_linear(claimed)
-        assert found[name].name == layer
-        found[name].detach()
+        assert classifiers[name].is_linear(claimed)
+        assert classifiers[name].name == layer
+        classifiers[name].detach()
     assert not model.first._forward_hooks
     assert not model.second._forward_hooks
 
@@ -63,12 +63,12 @@ def test_logits_of_several_passes_are_claimed_as_one_and_those_of_others_are_not
     assert classifier.claim(model(inputs).detach() / 2) is None
     assert classifier.claim(whole) is None  # everything was let go
     model.train()
-    made = model(inputs)
-    assert classifier.claim(made.detach()) is None  # a training pass is not kept
+    output = model(inputs)
+    assert classifier.claim(output.detach()) is None  # a training pass is not kept
     with torch.no_grad():
-        made = model(inputs)
-    assert classifier.claim(made) is not None
-    assert classifier.claim(made.half().float()) is None
+        output = model(inputs)
+    assert classifier.claim(output) is not None
+    assert classifier.claim(output.half().float()) is None
     classifier.detach()
 
 
@@ -108,11 +108,11 @@ def test_mean_logits_on_own_and_other_samples_are_numpys():
         tracker.update(logits[rows], labels[rows])
     tracker.collect(0)
     wide, truth = logits.double().numpy(), labels.numpy()
-    own = [wide[truth == c, c].mean() for c in range(5)]
-    other = [wide[truth != c, c].mean() for c in range(6)]
-    np.testing.assert_allclose(column(tracker, "own_logit")[:5], own, rtol=1e-6)
+    own_logits = [wide[truth == c, c].mean() for c in range(5)]
+    other_logits = [wide[truth != c, c].mean() for c in range(6)]
+    np.testing.assert_allclose(column(tracker, "own_logit")[:5], own_logits, rtol=1e-6)
     assert np.isnan(column(tracker, "own_logit")[5])
-    np.testing.assert_allclose(column(tracker, "other_logit"), other, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(column(tracker, "other_logit"), other_logits, rtol=1e-5, atol=1e-6)
 
 
 def test_a_named_module_must_have_a_row_a_class():

@@ -28,17 +28,17 @@ def _truth(features, labels):
     centre = np.mean([mean[c] for c in seen], axis=0)
     apart = sum(((mean[c] - centre) ** 2).sum() - variance[c] / n[c] for c in seen) / (len(seen) - 1)
     within = sum((x[y == c] - mean[c]).T @ (x[y == c] - mean[c]) for c in seen) / (len(y) - len(seen))
-    found = {name: np.full(CLASSES, np.nan) for name in ("nc1", "mean_norm", "nearest_mean_class", "separation")}
+    columns = {name: np.full(CLASSES, np.nan) for name in ("nc1", "mean_norm", "nearest_mean_class", "separation")}
     for c in seen:
         squared = {
             o: ((mean[c] - mean[o]) ** 2).sum() - variance[c] / n[c] - variance[o] / n[o] for o in seen if o != c
         }
         near = min(squared, key=squared.get)
         line = (mean[c] - mean[near]) / np.linalg.norm(mean[c] - mean[near])
-        found["nc1"][c], found["mean_norm"][c] = variance[c] / apart, np.linalg.norm(mean[c] - centre)
-        found["nearest_mean_class"][c] = near
-        found["separation"][c] = np.sqrt(max(squared[near], 0) / (line @ within @ line))
-    return found
+        columns["nc1"][c], columns["mean_norm"][c] = variance[c] / apart, np.linalg.norm(mean[c] - centre)
+        columns["nearest_mean_class"][c] = near
+        columns["separation"][c] = np.sqrt(max(squared[near], 0) / (line @ within @ line))
+    return columns
 
 
 @pytest.mark.parametrize("batch", [240, 37, 1])
@@ -79,17 +79,17 @@ def test_a_projection_keeps_distances_and_the_bytes():
     assert whole.dimensions == (400, 400)
     assert small.dimensions == (400, 128)
     assert small.nbytes <= 4 * 128 * (128 + CLASSES)
-    one, other = whole.columns(HEAD), small.columns(HEAD)
-    np.testing.assert_allclose(other["nc1"][:5], one["nc1"][:5], rtol=0.3)
-    np.testing.assert_allclose(other["mean_norm"][:5], one["mean_norm"][:5], rtol=0.3)
+    exact, projected = whole.columns(HEAD), small.columns(HEAD)
+    np.testing.assert_allclose(projected["nc1"][:5], exact["nc1"][:5], rtol=0.3)
+    np.testing.assert_allclose(projected["mean_norm"][:5], exact["mean_norm"][:5], rtol=0.3)
 
 
 def test_too_few_samples_are_undefined_and_not_zero():
     features, labels = _data(n=240)
     features[labels == 4] = features[labels == 3][:1]
-    kept = (labels != 4) | (torch.cumsum(labels == 4, 0) <= 1)
+    rows = (labels != 4) | (torch.cumsum(labels == 4, 0) <= 1)
     state = FeatureState(CLASSES, 2**20)
-    state.add(features[kept], labels[kept])
+    state.add(features[rows], labels[rows])
     columns = state.columns(HEAD)
     for name in columns:
         assert np.isnan(columns[name][[4, 5]]).all(), name
@@ -98,12 +98,12 @@ def test_too_few_samples_are_undefined_and_not_zero():
 
 def test_means_that_sampling_cannot_tell_apart_are_undefined_with_few_samples_and_0_with_many():
     generator = torch.Generator().manual_seed(0)
-    for per_class, told in ((3, False), (800, True)):
+    for per_class, is_told in ((3, False), (800, True)):
         labels = torch.arange(CLASSES).repeat(per_class)
         state = FeatureState(CLASSES, 2**20)
         state.add(torch.randn(len(labels), WIDTH, generator=generator), labels)
         separation = state.columns(HEAD)["separation"]
-        if told:
+        if is_told:
             assert (separation < 0.5).all()
         else:
             assert np.isnan(separation).mean() > 0.5

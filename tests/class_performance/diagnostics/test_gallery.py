@@ -31,9 +31,9 @@ def test_single_label_equals_sorting_everything(batch):
     for rows in torch.arange(500).split(batch):
         gallery.add(logits[rows], labels[rows], images[rows], None)
     confidence, predicted = logits.double().softmax(1).max(1)
-    found = {(kind, group): pictures for kind, group, pictures in gallery.pictures()}
-    assert set(found) == {(kind, group) for kind in (MISTAKES, HARDEST) for group in MEMBERS}
-    for (kind, group), pictures in found.items():
+    by_group = {(kind, group): pictures for kind, group, pictures in gallery.pictures()}
+    assert set(by_group) == {(kind, group) for kind in (MISTAKES, HARDEST) for group in MEMBERS}
+    for (kind, group), pictures in by_group.items():
         inside = np.isin(labels, MEMBERS[group]) & ((predicted != labels).numpy() == (kind == MISTAKES))
         order = np.argsort((confidence if kind == HARDEST else -confidence).numpy()[inside], kind="stable")
         expected = np.flatnonzero(inside)[order][:4]
@@ -49,13 +49,13 @@ def test_multi_label_shows_the_worst_class_of_the_group_missed_or_claimed():
     labels = torch.tensor([[1, 0, 0, 1, 0], [0, 0, 0, 0, 0], [0, 0, 0, 1, -1], [1, 1, 0, 1, -1]])
     gallery = Gallery(CLASSES, 4, 96)
     gallery.add(logits, labels, _numbered(4), torch.zeros(5))
-    found = {(kind, group): pictures for kind, group, pictures in gallery.pictures()}
-    tail = found[MISTAKES, "tail"]
+    by_group = {(kind, group): pictures for kind, group, pictures in gallery.pictures()}
+    tail = by_group[MISTAKES, "tail"]
     assert [(_number(p), p.label, p.predicted) for p in tail] == [(0, 3, -1), (1, -1, 3)]
     assert tail[0].probability == pytest.approx(torch.tensor(-9.0).sigmoid().item())
-    assert [(_number(p), p.label, p.predicted) for p in found[HARDEST, "tail"]] == [(2, 3, 3), (3, 3, 3)]
-    assert [_number(p) for p in found[MISTAKES, "medium"]] == [3]
-    assert (MISTAKES, "head") not in found
+    assert [(_number(p), p.label, p.predicted) for p in by_group[HARDEST, "tail"]] == [(2, 3, 3), (3, 3, 3)]
+    assert [_number(p) for p in by_group[MISTAKES, "medium"]] == [3]
+    assert (MISTAKES, "head") not in by_group
 
 
 def test_images_are_shown_as_they_are_or_stretched_and_shrunk_to_the_side():
@@ -115,15 +115,15 @@ def test_images_that_do_not_fit_are_refused(images, message):
 def test_images_are_kept_as_they_were_given_within_the_bytes():
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(300, 5, generator=generator), torch.randint(0, 5, (300,), generator=generator)
-    given = torch.arange(300.0)[:, None, None, None].expand(300, 2, 2, 3)
+    originals = torch.arange(300.0)[:, None, None, None].expand(300, 2, 2, 3)
     most = 2 * 3 * 4 * 2 * 2 * 3 * 4  # kinds, groups, samples, values, bytes
-    for limit, kept in ((most, True), (most - 1, False), (0, False)):
+    for limit, is_stored in ((most, True), (most - 1, False), (0, False)):
         gallery = Gallery(CLASSES, 4, 96, limit)
         for rows in torch.arange(300).split(71):
-            gallery.add(logits[rows], labels[rows], _numbered(300)[rows], None, given[rows])
+            gallery.add(logits[rows], labels[rows], _numbered(300)[rows], None, originals[rows])
         for _, _, pictures in gallery.pictures():
-            assert [p.image is not None for p in pictures] == [kept] * 4
-            if kept:
+            assert [p.image is not None for p in pictures] == [is_stored] * 4
+            if is_stored:
                 assert [float(p.image[0, 0, 0]) for p in pictures] == [_number(p) for p in pictures]
 
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import f1_score, precision_score, recall_score
 
 from tbmetrics import ClassGroups, LongTailDiagnostics
-from tbmetrics.class_performance.diagnostics.multi_label import KeptRows
+from tbmetrics.class_performance.diagnostics.multi_label import RowSample
 from tbmetrics.records import remedies_tag
 from tbmetrics.tracking.batches import TrainingBatch
 
@@ -81,9 +81,9 @@ def test_thresholds_are_chosen_on_one_half_and_judged_on_the_other():
     row = table.rows.index("class_thresholds/best")
     assert table.column("tail_f1")[row] > table.column("tail_f1")[0] + 0.1
     assert np.isnan(table.column("tau")[row])
-    said = tracker.get_metrics()["attributes"]["x"]["sentences"]
-    assert said[1].startswith("A threshold for each class would raise tail recall from ")
-    assert "mean F1" in said[1]
+    sentences = tracker.get_metrics()["attributes"]["x"]["sentences"]
+    assert sentences[1].startswith("A threshold for each class would raise tail recall from ")
+    assert "mean F1" in sentences[1]
 
 
 def test_the_number_of_training_samples_is_given_observed_or_missed():
@@ -119,17 +119,17 @@ def test_unknown_labels_count_neither_way():
 
 
 def test_rows_beyond_the_bytes_are_a_random_share_and_it_is_said():
-    kept = KeptRows(max_bytes=5 * 6 * 500)
+    sample = RowSample(max_bytes=5 * 6 * 500)
     total = 0
     for first in range(0, 6000, 100):
-        kept.add(torch.arange(first, first + 100).float()[:, None].expand(-1, 6), torch.zeros(100, 6))
+        sample.add(torch.arange(first, first + 100).float()[:, None].expand(-1, 6), torch.zeros(100, 6))
         total += 100
-        assert kept.n_rows <= 500
-    logits, labels = kept.all()
-    assert logits.shape == labels.shape == (kept.n_rows, 6)
-    assert kept.share == 1 / 16
-    assert abs(logits[:, 0].mean() - total / 2) < 4 * total / np.sqrt(12 * kept.n_rows)  # spread evenly
-    assert logits[:, 0].unique().numel() == kept.n_rows
+        assert sample.n_rows <= 500
+    logits, labels = sample.tensors()
+    assert logits.shape == labels.shape == (sample.n_rows, 6)
+    assert sample.share == 1 / 16
+    assert abs(logits[:, 0].mean() - total / 2) < 4 * total / np.sqrt(12 * sample.n_rows)  # spread evenly
+    assert logits[:, 0].unique().numel() == sample.n_rows
     data = _data(n=3000)
     tracker, table = _diagnosed(*data, max_bytes=5 * 6 * 1500)
     whole = _diagnosed(*data)[1]

@@ -19,9 +19,9 @@ def test_nearest_rows_equal_the_whole_matrix(monkeypatch, block_bytes):
     rows = torch.randn(57, 9, generator=torch.Generator().manual_seed(0))
     whole = cosine_similarity(rows.double().numpy())
     np.fill_diagonal(whole, -np.inf)
-    found = nearest_by_cosine(rows)
-    np.testing.assert_allclose(found.value, whole.max(1), rtol=1e-5)
-    np.testing.assert_array_equal(found.row, whole.argmax(1))
+    nearest = nearest_by_cosine(rows)
+    np.testing.assert_allclose(nearest.value, whole.max(1), rtol=1e-5)
+    np.testing.assert_array_equal(nearest.row, whole.argmax(1))
 
     noise = torch.rand(57, generator=torch.Generator().manual_seed(1))
     usable, chosen = torch.arange(57) % 5 > 0, torch.arange(57) % 3 == 0
@@ -40,9 +40,9 @@ def test_nearest_rows_equal_the_whole_matrix(monkeypatch, block_bytes):
 
 def test_rows_without_a_direction_have_no_neighbour_and_are_none():
     rows = torch.tensor([[1.0, 0.0], [0.0, 0.0], [1.0, 1.0], [float("nan"), 1.0]])
-    found = nearest_by_cosine(rows)
-    assert found.value.isnan().tolist() == [False, True, False, True]
-    assert found.row[[0, 2]].tolist() == [2, 0]
+    nearest = nearest_by_cosine(rows)
+    assert nearest.value.isnan().tolist() == [False, True, False, True]
+    assert nearest.row[[0, 2]].tolist() == [2, 0]
     assert nearest_by_cosine(torch.ones(1, 3)).value.isnan().all()
 
 

@@ -15,7 +15,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     remedy_rows,
     weighted_recall,
 )
-from tbmetrics.class_performance.diagnostics.wording import sentence
+from tbmetrics.class_performance.diagnostics.report import sentence
 from tbmetrics.records import REMEDY_COLUMNS, remedies_tag
 from tbmetrics.tracking.batches import TrainingBatch
 
@@ -170,8 +170,8 @@ def test_weights_by_group_move_the_choice():
         tails.append(float(table.column("tail_recall")[table.rows.index("logit_adjustment/best")]))
     assert tails[0] < tails[1] <= tails[2]
     recalls = np.array([[0.5, 0.7, 0.1, np.nan, 0.2, 0.4]])
-    found = weighted_recall(recalls, GROUPS["x"], {"head": 0.25, "tail": 0.75})
-    assert found[0] == pytest.approx(0.25 * 0.6 + 0.75 * 0.3)
+    weighted = weighted_recall(recalls, GROUPS["x"], {"head": 0.25, "tail": 0.75})
+    assert weighted[0] == pytest.approx(0.25 * 0.6 + 0.75 * 0.3)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -205,10 +205,10 @@ def test_on_digits_the_predicted_effect_is_that_of_really_applying_it(seed):
     for group, value in really.items():
         half = (best[f"{group}_recall_upper"] - best[f"{group}_recall_lower"]) / 2
         assert abs(best[f"{group}_recall"] - value) < 1.5 * half + 0.03  # two samples, each with its spread
-    said = metrics["sentences"][0]
-    assert said.startswith(f"Logit adjustment with τ = {best['tau']:g}")
+    sentence_of_best = metrics["sentences"][0]
+    assert sentence_of_best.startswith(f"Logit adjustment with τ = {best['tau']:g}")
     none = metrics["remedies"]["none"]
-    assert f"raise tail recall from {none['tail_recall']:.2f} to {best['tail_recall']:.2f} ± " in said
+    assert f"raise tail recall from {none['tail_recall']:.2f} to {best['tail_recall']:.2f} ± " in sentence_of_best
 
 
 # --------------------------------------------------------------------------------------------------- in words
@@ -218,9 +218,9 @@ def _sentence(tau, before, after, halves=(1.0, 1.0)):
     rows = remedy_rows(True, (0.5, 1.0, 2.0))
     table = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan), {"logit_adjustment": halves})
     best = rows.index(("logit_adjustment", None))
-    for at, values in ((0, before), (best, after)):
+    for row, values in ((0, before), (best, after)):
         for column, value in {**values, "all_recall": 0.5}.items():
-            table.values[at, REMEDY_COLUMNS.index(column)] = value
+            table.values[row, REMEDY_COLUMNS.index(column)] = value
     table.values[best, 0] = tau
     return sentence(table, "logit_adjustment", "balanced accuracy")
 

@@ -83,10 +83,10 @@ def test_records_are_read_back_as_the_schema_says(run):
     assert (findings.kind, findings.columns) == ("findings", FINDING_COLUMNS)
     assert set(findings.rows) == set(findings.details["rules"])
     text = history.texts[findings_tag("digit")][-1].markdown
-    found = metrics["diagnostics"]["findings"]
-    assert found
-    assert all(f["reference"] in text and f["title"] in text for f in found)
-    named = found + metrics["diagnostics"]["other_rules"]
+    reported = metrics["diagnostics"]["findings"]
+    assert reported
+    assert all(f["reference"] in text and f["title"] in text for f in reported)
+    named = reported + metrics["diagnostics"]["other_rules"]
     severity = dict(zip(findings.rows, findings.column("severity"), strict=True))
     words = {"not found": 0, "noted": 1, "strong": 2}
     for finding in named:
@@ -121,15 +121,15 @@ def test_the_export_has_figures_galleries_and_tables(run, tmp_path):
     assert {"findings.png", "classifier_by_class.png", "training_signal_by_class.png", "features_by_class.png",
             "remedies.png"} <= names  # fmt: skip
     history = read_run(folder / "a")
-    kept = [tag for tag in history.images if tag.startswith(gallery_tag("digit", "", "").rstrip("/"))]
-    assert kept
+    sheets = [tag for tag in history.images if tag.startswith(gallery_tag("digit", "", "").rstrip("/"))]
+    assert sheets
     last = [name for name in names if name.startswith("gallery/") and "step=" not in name]
-    assert len(last) == len(kept)
+    assert len(last) == len(sheets)
     tables = json.loads((tmp_path / "a" / "class_performance.json").read_text())["tables"]
     assert set(tables[diagnostics_tag("digit")]["values"]) == set(DIAGNOSTIC_COLUMNS)
     assert tables[remedies_tag("digit")]["rows"][0] == "none"
-    other = export(folder, tmp_path / "b", only=["training_dynamics", "resource_usage"])
-    assert not [path for path in other.files if "gallery" in path.parts]
+    others = export(folder, tmp_path / "b", only=["training_dynamics", "resource_usage"])
+    assert not [path for path in others.files if "gallery" in path.parts]
 
 
 def test_training_is_unchanged():
@@ -154,13 +154,13 @@ def test_without_a_model_and_without_batches_the_rest_is_told_and_the_lack_said(
     with TBMetrics(tmp_path, classes=GROUPS, diagnostics=True, resources=False, strict=True) as tb:
         for inputs, labels in _loader():
             tb.update(inputs[:, :6], labels)
-        found = tb.get_metrics()["diagnostics"]
-    left_out = found["attributes"]["digit"]["left_out"]
+        diagnosed = tb.get_metrics()["diagnostics"]
+    left_out = diagnosed["attributes"]["digit"]["left_out"]
     assert left_out["classifier"] == left_out["features"] == left_out["tau_normalization"] == "no model was given"
     assert "call tb.observe(logits, labels)" in left_out["training"]
-    assert found["attributes"]["digit"]["classes"]["a"]["weight_norm"] is None
-    assert found["attributes"]["digit"]["classes"]["a"]["own_logit"] is not None
-    untold = {rule["name"] for rule in found["other_rules"] if rule["severity"] == "could not be told"}
+    assert diagnosed["attributes"]["digit"]["classes"]["a"]["weight_norm"] is None
+    assert diagnosed["attributes"]["digit"]["classes"]["a"]["own_logit"] is not None
+    untold = {rule["name"] for rule in diagnosed["other_rules"] if rule["severity"] == "could not be told"}
     assert {"classifier_bias", "tail_starved", "features_collapsed"} <= untold
 
 
@@ -193,9 +193,9 @@ def test_thresholds_of_the_session_are_used(tmp_path):
     labels = torch.ones(12, 6).long()
     with TBMetrics(tmp_path, class_performance=performance, diagnostics=True, resources=False, strict=True) as tb:
         tb.update(logits, labels)
-        found = tb.get_metrics()
-    assert found["diagnostics"]["attributes"]["digit"]["classes"]["a"]["recall"] == 0.0
-    assert found["class_performance"]["class_metrics"]["digit"]["a"]["recall"] == 0.0
+        metrics = tb.get_metrics()
+    assert metrics["diagnostics"]["attributes"]["digit"]["classes"]["a"]["recall"] == 0.0
+    assert metrics["class_performance"]["class_metrics"]["digit"]["a"]["recall"] == 0.0
 
 
 def test_two_attributes_of_one_pass(tmp_path):
@@ -220,11 +220,11 @@ def test_two_attributes_of_one_pass(tmp_path):
             model.eval()
             for inputs, labels in _loader() if epoch else ():
                 tb.update(model(inputs), {"one": labels, "other": F.one_hot(labels % 3, 3)})
-        found = tb.get_metrics()["diagnostics"]["attributes"]
-    assert set(found) == {"one", "other"}
-    assert list(found["one"]["left_out"]) == []
-    assert set(found["other"]["left_out"]) == {"tau_normalization", "suspects"}
-    assert found["other"]["classes"]["0"]["mean_norm"] is not None
+        attributes = tb.get_metrics()["diagnostics"]["attributes"]
+    assert set(attributes) == {"one", "other"}
+    assert list(attributes["one"]["left_out"]) == []
+    assert set(attributes["other"]["left_out"]) == {"tau_normalization", "suspects"}
+    assert attributes["other"]["classes"]["0"]["mean_norm"] is not None
     assert read_run(tmp_path).tables[diagnostics_tag("one")].steps.tolist() == [1]
 
 
@@ -241,9 +241,9 @@ def test_one_update_for_a_whole_validation_finds_its_passes(tmp_path):
         logits = torch.cat([model(inputs) for inputs, _ in _loader()])
     manager.update_epoch_results({"digit": logits}, {"digit": torch.cat([y for _, y in _loader()])})
     manager.finalize()
-    found = json.loads((tmp_path / "metrics.json").read_text())["diagnostics"]["attributes"]["digit"]
-    assert found["classes"]["a"]["mean_norm"] is not None
-    assert "tau_normalization" not in found["left_out"]
+    attributes = json.loads((tmp_path / "metrics.json").read_text())["diagnostics"]["attributes"]["digit"]
+    assert attributes["classes"]["a"]["mean_norm"] is not None
+    assert "tau_normalization" not in attributes["left_out"]
     assert list((tmp_path / "class_metrics").rglob("remedies.png"))
 
 
@@ -282,7 +282,7 @@ def test_an_epoch_without_validation_gives_no_records_and_forgets_nothing():
 @pytest.mark.parametrize("mode", [lambda: torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode])
 def test_under_autocast_and_in_inference_mode_sums_are_the_same(mode):
     """The logits are made outside, so that they are the same."""
-    found = []
+    tables = []
     for surrounding in (torch.no_grad, mode):
         model, _ = _problem()
         tracker = LongTailDiagnostics(model, GROUPS, n_bootstrap=5)
@@ -295,8 +295,8 @@ def test_under_autocast_and_in_inference_mode_sums_are_the_same(mode):
                 tracker.update(logits, labels)
         tracker.collect(0)
         tracker.stop()
-        found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
-    np.testing.assert_array_equal(*found)
+        tables.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
+    np.testing.assert_array_equal(*tables)
 
 
 def test_diagnostics_alone_take_the_sessions_updates(tmp_path):
@@ -339,7 +339,7 @@ def test_names_are_only_ever_text(tmp_path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_on_cuda_the_numbers_are_those_of_the_cpu():
-    found = []
+    tables = []
     for device in ("cpu", "cuda"):
         model, _ = _problem()
         model.to(device)
@@ -354,8 +354,8 @@ def test_on_cuda_the_numbers_are_those_of_the_cpu():
             tracker.update(model(inputs.to(device)), labels, images=inputs.reshape(-1, 1, 3, 4))
         tracker.collect(0)
         tracker.stop()
-        found.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
-    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-4)
+        tables.append(tracker.history.tables[diagnostics_tag("digit")][-1].values)
+    np.testing.assert_allclose(tables[1], tables[0], rtol=1e-3, atol=1e-4)
 
 
 class _Attentive(nn.Module):

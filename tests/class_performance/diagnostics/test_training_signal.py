@@ -3,11 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tbmetrics import InputError
-from tbmetrics.class_performance.diagnostics import gathered
-from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
+from tbmetrics.class_performance.diagnostics import training_signal
+from tbmetrics.class_performance.diagnostics.training_signal import (
+    MAX_BATCHES,
+    SMALL_BYTES,
+    SmallBatchBuffer,
+    TrainingSignal,
+)
 
 CLASSES = 5
 
@@ -28,17 +35,17 @@ def _expected(pairs, gradients, losses):
     logits = np.concatenate([x.double().numpy() for x, _ in pairs])
     gradients = np.abs(np.concatenate([g.double().numpy() for g in gradients]))
     losses = np.concatenate([v.double().numpy() for v in losses])
-    found = {name: np.full(CLASSES, np.nan) for name in ("loss", "accuracy", "ratio")}
+    columns = {name: np.full(CLASSES, np.nan) for name in ("loss", "accuracy", "ratio")}
     for c in range(CLASSES):
-        own = labels == c
-        found["ratio"][c] = gradients[own, c].sum() / gradients[~own, c].sum()
-        if own.any():
-            found["loss"][c], found["accuracy"][c] = losses[own].mean(), (logits[own].argmax(1) == c).mean()
-    return found, np.bincount(labels, minlength=CLASSES)
+        is_own = labels == c
+        columns["ratio"][c] = gradients[is_own, c].sum() / gradients[~is_own, c].sum()
+        if is_own.any():
+            columns["loss"][c], columns["accuracy"][c] = losses[is_own].mean(), (logits[is_own].argmax(1) == c).mean()
+    return columns, np.bincount(labels, minlength=CLASSES)
 
 
-@pytest.mark.parametrize("given", [False, True])
-def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(given):
+@pytest.mark.parametrize("has_loss", [False, True])
+def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(has_loss):
     signal, pairs = TrainingSignal("x", CLASSES), list(_batches())
     prior = torch.tensor([3.0, 2.0, 1.0, 0.0, -1.0])
     gradients, losses = [], []
@@ -46,10 +53,10 @@ def test_the_gradient_that_reaches_the_logits_is_counted_whatever_the_loss(given
         leaf = logits.clone().requires_grad_()
         used = leaf * 1.0
         each = F.cross_entropy(used + prior, labels, reduction="none")  # a balanced softmax
-        signal.add(used, labels, each if given else None, _call)
+        signal.add(used, labels, each if has_loss else None, _call)
         each.mean().backward()
         gradients.append(leaf.grad)
-        losses.append(each.detach() if given else F.cross_entropy(logits, labels, reduction="none"))
+        losses.append(each.detach() if has_loss else F.cross_entropy(logits, labels, reduction="none"))
     expected, support = _expected(pairs, gradients, losses)
     columns = signal.columns()
     np.testing.assert_allclose(columns["gradient_ratio"], expected["ratio"], rtol=1e-5)
@@ -93,19 +100,19 @@ def test_multi_label_counts_positives_and_leaves_unknown_labels_out(attached):
     np.testing.assert_array_equal(columns["samples_seen"], positive.sum(0))
     with np.errstate(invalid="ignore"):
         loss = (F.softplus(-logits.double()).numpy() * positive).sum(0) / positive.sum(0)
-        found = ((logits.numpy() > 0) & positive).sum(0) / positive.sum(0)
+        accuracy = ((logits.numpy() > 0) & positive).sum(0) / positive.sum(0)
     np.testing.assert_allclose(columns["training_loss"], loss, rtol=1e-5)
-    np.testing.assert_allclose(columns["training_accuracy"], found)
+    np.testing.assert_allclose(columns["training_accuracy"], accuracy)
     assert signal.rows_seen == 30
 
 
 def test_unknown_and_impossible_labels_count_for_nothing():
     logits, labels = next(_batches())
-    kept, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
+    clean, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
     known = torch.arange(16) % 3 > 0
-    kept.add(logits[known], labels[known], None, _call)
+    clean.add(logits[known], labels[known], None, _call)
     odd.add(logits, torch.where(known, labels, torch.tensor([-1, 99, 5] * 6)[:16]), None, _call)
-    for name, values in kept.columns().items():
+    for name, values in clean.columns().items():
         np.testing.assert_allclose(odd.columns()[name], values, rtol=1e-6, err_msg=name)
 
 
@@ -202,9 +209,9 @@ def test_what_does_not_fit_is_refused(logits, labels, loss, message):
 
 
 @pytest.mark.parametrize("multi", [False, True])
-def test_gathered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monkeypatch, multi):
+def test_buffered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monkeypatch, multi):
     def columns(small_bytes):
-        monkeypatch.setattr(gathered, "SMALL_BYTES", small_bytes)
+        monkeypatch.setattr(training_signal, "SMALL_BYTES", small_bytes)
         signal = TrainingSignal("x", CLASSES)
         for number, (logits, labels) in enumerate(_batches(n=37)):
             size = 16 if number % 5 else 9
@@ -222,7 +229,49 @@ def test_gathered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monke
                     leaf.grad.zero_()
         return signal.columns()
 
-    together, alone = columns(gathered.SMALL_BYTES), columns(0)
+    together, alone = columns(SMALL_BYTES), columns(0)
     assert together.keys() == alone.keys()
     for name, values in alone.items():
         np.testing.assert_allclose(together[name], values, rtol=1e-5, err_msg=name)
+
+
+SHAPES = st.sampled_from([(2, 3), (4, 3), (SMALL_BYTES // 8, 3)])
+
+
+@given(st.lists(st.tuples(SHAPES, st.booleans()), max_size=60))
+def test_every_batch_is_processed_once_and_in_order_with_others_of_its_shape(kinds):
+    processed = []
+
+    def process(values, other):
+        assert (other is None) or other.shape == values.shape[:2]
+        processed.extend((values[i], None if other is None else other[i]) for i in range(len(values)))
+
+    buffer = SmallBatchBuffer(process)
+    batches = [
+        (torch.full(shape, float(i)), torch.zeros(shape[0]) if more else None) for i, (shape, more) in enumerate(kinds)
+    ]
+    for i, batch in enumerate(batches):
+        buffer.put(*batch)
+        assert i + 1 - len(processed) < MAX_BATCHES
+    buffer.flush()
+    assert [values[0, 0].item() for values, _ in processed] == list(range(len(batches)))
+    for (values, other), (expected, expected_other) in zip(processed, batches, strict=True):
+        assert torch.equal(values, expected)
+        assert (other is None) == (expected_other is None)
+
+
+def test_a_large_batch_is_processed_at_once_and_not_copied():
+    processed = []
+    buffer = SmallBatchBuffer(lambda values: processed.append(values))
+    large = torch.zeros(SMALL_BYTES, 1)
+    buffer.put(large)
+    assert processed[0].data_ptr() == large.data_ptr()
+    buffer.flush()
+    assert len(processed) == 1
+
+
+def test_what_is_cleared_is_not_processed():
+    buffer = SmallBatchBuffer(lambda values: 1 / 0)
+    buffer.put(torch.zeros(2, 2))
+    buffer.clear()
+    buffer.flush()

@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, remedy_rows
-from tbmetrics.class_performance.diagnostics.rules import RULES, verdict
-from tbmetrics.class_performance.diagnostics.verdict import Diagnosis, Judgement
+from tbmetrics.class_performance.diagnostics.verdict import RULES, Judgement, verdict
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS, REMEDY_COLUMNS
+from tbmetrics.records import DIAGNOSTIC_COLUMNS, FINDING_COLUMNS
 from tests.class_performance.diagnostics.problems import GROUPS, Problem, causes
 
+NO_REMEDIES = RemedyTable.untried(remedy_rows(True, (1.0,)), 0)
 PAGE = Path(__file__).parents[3] / "docs" / "diagnostics.md"
 
 
@@ -53,41 +54,35 @@ def test_a_biased_classifier_is_mended_by_normalising_it_and_collapsed_features_
 
 def test_few_samples_of_the_tail_are_said():
     problem = Problem(per_class=2, spread=1.2)
-    found = {f["name"]: f for f in problem.diagnosed(n_bootstrap=50).get_metrics()["findings"]}
-    assert "fewer than 5 validation samples" in found["too_few_validation_samples"]["says"]
-    assert found["too_few_validation_samples"]["evidence"]["value"] > 0.1
+    by_name = {f["name"]: f for f in problem.diagnosed(n_bootstrap=50).get_metrics()["findings"]}
+    assert "fewer than 5 validation samples" in by_name["too_few_validation_samples"]["says"]
+    assert by_name["too_few_validation_samples"]["evidence"]["value"] > 0.1
 
 
 def test_nothing_known_is_could_not_be_told_with_the_reason():
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
-    found = verdict(Diagnosis(GROUPS["x"], columns, empty, {"classifier": "no model was given"}))
-    told = {f.rule.name: f for f in found}
-    assert told["classifier_bias"].judgement.says == "no model was given"
-    untold = {name for name, f in told.items() if f.severity == "could not be told"}
-    assert untold == set(told) - {"too_few_validation_samples"}
-    assert told["too_few_validation_samples"].judgement.says == "no tail class has a validation sample"
-    assert all(len(f.row()) == len(FINDING_COLUMNS) for f in found)
+    findings = verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES, {"classifier": "no model was given"}))
+    by_name = {f.rule.name: f for f in findings}
+    assert by_name["classifier_bias"].judgement.says == "no model was given"
+    untold = {name for name, f in by_name.items() if f.severity == "could not be told"}
+    assert untold == set(by_name) - {"too_few_validation_samples"}
+    assert by_name["too_few_validation_samples"].judgement.says == "no tail class has a validation sample"
+    assert all(len(f.row()) == len(FINDING_COLUMNS) for f in findings)
 
 
 def test_forgetting_of_the_tail_is_found_where_the_head_keeps_what_it_learnt():
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.full(10, 9.0)}
-    for of_head, severity in ((0.1, "strong"), (0.9, "not found")):
-        columns["forgetting_events"] = np.array([of_head] * 5 + [0.5] * 2 + [1.2] * 3)
-        found = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, empty))}
-        assert found["tail_forgotten"].severity == severity
+    for head_events, severity in ((0.1, "strong"), (0.9, "not found")):
+        columns["forgetting_events"] = np.array([head_events] * 5 + [0.5] * 2 + [1.2] * 3)
+        by_name = {f.rule.name: f for f in verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES))}
+        assert by_name["tail_forgotten"].severity == severity
 
 
 def test_without_tail_classes_nothing_is_said_of_the_tail():
     classes = ClassGroups.from_counts({"x": [500, 400, 300]})["x"]
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
     columns = {name: np.full(3, 0.5) for name in DIAGNOSTIC_COLUMNS}
-    found = verdict(Diagnosis(classes, columns, empty))
-    assert {f.severity for f in found if f.rule.name != "label_noise"} == {"could not be told"}
+    findings = verdict(Diagnosis(classes, columns, NO_REMEDIES))
+    assert {f.severity for f in findings if f.rule.name != "label_noise"} == {"could not be told"}
 
 
 @pytest.mark.parametrize(
@@ -96,16 +91,14 @@ def test_without_tail_classes_nothing_is_said_of_the_tail():
      (0.1, 0.5, 0.2, True, 2), (0.3, 0.5, 0.2, True, 1), (0.6, 0.5, 0.2, True, 0)],
 )  # fmt: skip
 def test_thresholds_run_either_way(value, noted, strong, holds, severity):
-    assert Judgement(value, noted, strong, "", holds=holds).severity == severity
+    assert Judgement(value, "", holds=holds, noted_at=noted, strong_at=strong).severity == severity
 
 
 def test_every_rule_is_documented_with_its_reference_and_its_thresholds():
     page = PAGE.read_text(encoding="utf-8")
     lines = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
-    rows = remedy_rows(True, (1.0,))
-    empty = RemedyTable(rows, np.full((len(rows), len(REMEDY_COLUMNS)), np.nan))
-    for finding in verdict(Diagnosis(GROUPS["x"], columns, empty)):
+    for finding in verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES)):
         line = lines[finding.rule.name]
         assert finding.rule.reference.split(",")[0].split(" et al.")[0] in line
         assert f"{finding.judgement.noted_at:g}" in line

@@ -2,42 +2,41 @@
 
 import numpy as np
 
-from tbmetrics.class_performance.diagnostics.progress import MOST_POINTS, Progress
-from tbmetrics.class_performance.diagnostics.validation import Found
+from tbmetrics.class_performance.diagnostics.validation import MAX_POINTS, PositiveOutcomes, Progress
 
 
-def _found(classes, hits):
-    return Found(np.array(classes, dtype=np.int64), np.array(hits, dtype=bool))
+def _outcomes(classes, hits):
+    return PositiveOutcomes(np.array(classes, dtype=np.int64), np.array(hits, dtype=bool))
 
 
 def test_half_of_the_latest_recall_is_reached_at_the_first_such_validation():
     progress = Progress(3)
     for step, recall in ((10, [0.0, 0.6, np.nan]), (20, [0.3, 0.7, np.nan]), (30, [0.6, 0.8, 0.0])):
-        progress = progress.after(step, np.array(recall), _found([], []))
+        progress = progress.after(step, np.array(recall), _outcomes([], []))
     np.testing.assert_array_equal(progress.half_recall_steps(), [20, 10, np.nan])
-    assert np.isnan(Progress(2).after(1, np.ones(2), _found([], [])).half_recall_steps()).all()
+    assert np.isnan(Progress(2).after(1, np.ones(2), _outcomes([], [])).half_recall_steps()).all()
 
 
 def test_forgetting_counts_found_then_missed():
     progress = Progress(2)
     for hits in ([1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]):
-        progress = progress.after(1, np.zeros(2), _found([0, 0, 1, 1], hits))
+        progress = progress.after(1, np.zeros(2), _outcomes([0, 0, 1, 1], hits))
     np.testing.assert_array_equal(progress.forgetting_events(), [3 / 2, 0])
 
 
 def test_validations_in_another_order_are_not_compared():
-    progress = Progress(2).after(1, np.zeros(2), _found([0, 1], [1, 1]))
+    progress = Progress(2).after(1, np.zeros(2), _outcomes([0, 1], [1, 1]))
     assert np.isnan(progress.forgetting_events()).all()
-    progress = progress.after(2, np.zeros(2), _found([1, 0], [0, 0]))
+    progress = progress.after(2, np.zeros(2), _outcomes([1, 0], [0, 0]))
     assert np.isnan(progress.forgetting_events()).all()
-    progress = progress.after(3, np.zeros(2), _found([1, 0], [0, 0]))
+    progress = progress.after(3, np.zeros(2), _outcomes([1, 0], [0, 0]))
     np.testing.assert_array_equal(progress.forgetting_events(), [0, 0])
 
 
 def test_memory_is_bounded_and_the_first_validation_stays():
     progress = Progress(1)
     for step in range(1000):
-        progress = progress.after(step, np.array([step / 1000]), _found([0], [True]))
-    assert len(progress._points) < MOST_POINTS
+        progress = progress.after(step, np.array([step / 1000]), _outcomes([0], [True]))
+    assert len(progress._points) < MAX_POINTS
     assert progress._points[0][0] == 0
-    assert abs(progress.half_recall_steps()[0] - 500) <= 1000 / MOST_POINTS * 2
+    assert abs(progress.half_recall_steps()[0] - 500) <= 1000 / MAX_POINTS * 2

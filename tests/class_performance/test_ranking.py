@@ -1,0 +1,139 @@
+"""Exact average precision and best thresholds against scikit-learn, with ties, by property."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, f1_score
+
+from tbmetrics import ClassGroups, ClassPerformanceTracker
+from tbmetrics.class_performance import scores
+from tbmetrics.class_performance.ranking import (
+    FEW_POSITIVES,
+    average_precision,
+    average_precision_bounds,
+    best_threshold,
+    counts_at_positives,
+    resampled_average_precision,
+)
+
+GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
+
+problems = st.integers(2, 120).flatmap(
+    lambda n: st.tuples(
+        st.lists(st.sampled_from([i / 4 for i in range(-8, 9)]), min_size=n, max_size=n),
+        st.lists(st.booleans(), min_size=n, max_size=n),
+    )
+)
+
+
+def _arrays(problem):
+    return tuple(map(np.array, problem))
+
+
+@given(problems)
+def test_average_precision_equals_scikit_learn(problem):
+    scores, positive = _arrays(problem)
+    ap = average_precision(counts_at_positives(scores, positive))
+    if positive.any():
+        assert ap == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
+    else:
+        assert np.isnan(ap)
+
+
+@pytest.mark.slow
+@given(problems)
+def test_the_best_threshold_is_the_best(problem):
+    scores, positive = _arrays(problem)
+    best = best_threshold(counts_at_positives(scores, positive))
+    if positive.any():
+        assert best.f1 == pytest.approx(max(f1_score(positive, scores >= t) for t in np.unique(scores)))
+        assert best.f1 == pytest.approx(f1_score(positive, scores >= best.score))
+
+
+@given(problems, st.integers(1, 64))
+def test_bounds_from_bins_hold_the_exact_value(problem, bins):
+    scores, positive = _arrays(problem)
+    if positive.any():
+        width = 4.5 / bins
+        where = np.clip(((scores + 2) / width).astype(int), 0, bins - 1)
+        negatives = np.bincount(where[~positive], minlength=bins)
+        bounds = average_precision_bounds(scores[positive], where[positive], negatives)
+        exact = average_precision(counts_at_positives(scores, positive))
+        assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
+
+
+def test_comparing_and_sorting_agree_at_the_switch():
+    generator = np.random.default_rng(0)
+    scores = generator.normal(size=500).round(1)
+    for positives in (FEW_POSITIVES, FEW_POSITIVES + 1):
+        positive = np.arange(500) < positives
+        counts = counts_at_positives(scores, positive)
+        np.testing.assert_array_equal(counts.predicted, [(scores >= s).sum() for s in counts.scores])
+
+
+@given(problems)
+def test_resampling_with_weight_one_changes_nothing(problem):
+    scores, positive = _arrays(problem)
+    counts = counts_at_positives(scores, positive)
+    resampled = resampled_average_precision(counts, np.ones((3, len(scores))))
+    np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
+
+
+@pytest.mark.slow
+@given(problems, st.integers(0, 2**31))
+def test_whole_weights_are_repeated_positives(problem, seed):
+    scores, positive = _arrays(problem)
+    if positive.any():
+        weights = np.where(positive, np.random.default_rng(seed).integers(1, 4, len(scores)), 1)
+        resampled = resampled_average_precision(counts_at_positives(scores, positive), weights[None].astype(float))
+        expected = average_precision_score(np.repeat(positive, weights), np.repeat(scores, weights))
+        assert resampled[0] == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from([1e-16, 1e-7, 1e-3, 1.0, 12.0, 37.0, 100.0, 1e4]),
+    st.sampled_from([torch.float16, torch.bfloat16, torch.float32, torch.float64]),
+    st.sampled_from(["spread", "confident"]),
+    st.sampled_from([None, "-inf", "lowest"]),
+)
+def test_single_label_ranks_as_the_softmax_in_float64_does(seed, scale, dtype, rows, masked):
+    """Nearly equal confident rows too, which a softmax in float32 ties or swaps; the bins hold the same AP."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, 5, (60,), generator=generator)
+    logits = scale * torch.randn(60, 6, generator=generator)
+    if rows == "confident":
+        predicted = torch.where(torch.rand(60, generator=generator) < 0.3, labels.roll(1), labels)
+        logits = scale * (torch.nn.functional.one_hot(predicted, 6) + 1e-7 * torch.randn(60, 6, generator=generator))
+    logits = logits.to(dtype)
+    if masked is not None:
+        logits[:, 5] = -torch.inf if masked == "-inf" else torch.finfo(dtype).min
+    exact = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2)
+    binned = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2, scores="binned")
+    for batch in torch.arange(60).split(25):
+        exact.update(logits[batch], labels[batch])
+        binned.update(logits[batch], labels[batch])
+    probabilities = logits.double().softmax(1).numpy()
+    by_class, bounds = exact.get_metrics()["x"], binned.get_metrics()["x"]
+    for c in range(5):
+        if (labels == c).any():
+            name = str(c)
+            expected = average_precision_score(labels.numpy() == c, probabilities[:, c])
+            assert by_class[name]["ap"] == pytest.approx(expected, abs=1e-12)
+            assert bounds[name]["ap_lower"] - 1e-12 <= expected <= bounds[name]["ap_upper"] + 1e-12
+
+
+def test_probabilities_are_the_same_however_many_classes_are_laid_out_at_once(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits, labels = 20 * torch.randn(90, 300, generator=generator), torch.randint(0, 300, (90,), generator=generator)
+    expected = logits.double().softmax(1).numpy().T
+    for block_bytes, softmax_bytes in ((1, 1), (8 * 90 * 256, 8 * 300 * 7), (2**30, 2**30)):
+        monkeypatch.setattr(scores, "MIN_BLOCK_BYTES", block_bytes)
+        monkeypatch.setattr(scores, "SOFTMAX_BYTES", softmax_bytes)
+        store = scores.ExactScores((logits[batch], labels[batch]) for batch in torch.arange(90).split(40))
+        blocks = list(store.blocks(300))
+        np.testing.assert_array_equal(np.concatenate([block.scores for block in blocks]), expected)
+        truth = np.concatenate([block.labels for block in blocks])
+        np.testing.assert_array_equal(truth, labels.numpy() == np.arange(300)[:, None])
