@@ -28,7 +28,7 @@ from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.records import Record
-from tbmetrics.records.history import Stamped
+from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.checks import check_choice, logits_and_labels
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
@@ -147,13 +147,13 @@ class ClassPerformanceTracker(Tracker):
         """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
         return {a: state.thresholds for a, state in self._states.items()}
 
-    def records(self, epoch: int) -> list[Stamped]:
+    def records(self, epoch: int) -> list[TimedRecord]:
         """Records of the validation since the last call, at step `epoch`; none without an update."""
         fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
         self._unrecorded.clear()
         now = time.time()
-        return [Stamped(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
+        return [TimedRecord(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
 
     def _records_of(self, attribute: str) -> Iterator[Record]:
         result = self._results[attribute]

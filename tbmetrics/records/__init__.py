@@ -40,7 +40,7 @@ from tbmetrics.records.encoding import (
     table_content,
     table_from_content,
 )
-from tbmetrics.records.history import History, ScalarSeries, Series, Stamped, to_jsonable
+from tbmetrics.records.history import History, ScalarSeries, Series, TimedRecord, to_jsonable
 from tbmetrics.records.kinds import (
     ClassList,
     Float32Array,
@@ -160,9 +160,9 @@ __all__ = [
     "ScalarSeries",
     "SchemaError",
     "Series",
-    "Stamped",
     "Table",
     "Text",
+    "TimedRecord",
     "calibration_tag",
     "class_list_content",
     "class_list_from_payload",

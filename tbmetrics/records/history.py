@@ -21,7 +21,7 @@ R = TypeVar("R")
 MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
 
 
-class Stamped(NamedTuple):
+class TimedRecord(NamedTuple):
     """A record with the step it belongs to (epoch or optimizer step) and the time it was measured (Unix seconds)."""
 
     step: int
@@ -193,9 +193,9 @@ class History:
         self.hparams: HParams | None = None
         self.problems: list[str] = []
 
-    def add(self, stamped: Stamped) -> None:
+    def add(self, timed_record: TimedRecord) -> None:
         """Add one record; ignore a layout, which is not a measurement."""
-        step, wall_time, record = stamped
+        step, wall_time, record = timed_record
         if isinstance(record, Scalar):
             self._series(self.scalars, record, ScalarSeries).put(step, wall_time, record.value)
         elif isinstance(record, ClassList):
@@ -228,28 +228,28 @@ class History:
             (self.scalars, self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.class_lists)
         )
 
-    def filed(self, records: Iterable[Stamped]) -> Iterator[Stamped]:
+    def filed(self, records: Iterable[TimedRecord]) -> Iterator[TimedRecord]:
         """Add each record to the history, then yield it."""
-        for stamped in records:
-            self.add(stamped)
-            yield stamped
+        for timed_record in records:
+            self.add(timed_record)
+            yield timed_record
 
-    def __iter__(self) -> Iterator[Stamped]:
+    def __iter__(self) -> Iterator[TimedRecord]:
         """Yield every record, series by series; class lists and hyperparameters at step 0."""
         for tag, scalars in self.scalars.items():
             for step, wall_time, value in zip(scalars.steps, scalars.wall_times, scalars.values, strict=True):
-                yield Stamped(int(step), float(wall_time), Scalar(tag, float(value)))
+                yield TimedRecord(int(step), float(wall_time), Scalar(tag, float(value)))
         kinds: tuple[dict[str, Series[Any]], ...] = (
             self.pr_curves, self.histograms, self.images, self.texts, self.tables,
         )  # fmt: skip
         for series_by_tag in kinds:
             for series in series_by_tag.values():
                 for step, wall_time, record in zip(series.steps, series.wall_times, series, strict=True):
-                    yield Stamped(int(step), float(wall_time), record)
+                    yield TimedRecord(int(step), float(wall_time), record)
         for class_list in self.class_lists.values():
-            yield Stamped(0, time.time(), class_list)
+            yield TimedRecord(0, time.time(), class_list)
         if self.hparams is not None:
-            yield Stamped(0, time.time(), self.hparams)
+            yield TimedRecord(0, time.time(), self.hparams)
 
 
 def to_jsonable(value: Any) -> Any:

@@ -15,7 +15,7 @@ import torch
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import Image, Record, Scalar
-from tbmetrics.records.history import Stamped, to_jsonable
+from tbmetrics.records.history import TimedRecord, to_jsonable
 from tbmetrics.resource_usage import batch_memory
 from tbmetrics.resource_usage.batch_memory import BatchMemory, ProbedStep
 from tbmetrics.resource_usage.device import Device
@@ -115,7 +115,7 @@ class ResourceMonitor(Tracker):
         self._blocks: dict[str, ComponentBlock] = {}
         self._batch_points: list[tuple[float, float]] = []
         self._drawing = ComponentDrawing(clock) if images else None
-        self._ready: list[Stamped] = []
+        self._ready: list[TimedRecord] = []
         self._undrawn_epoch: int | None = None
 
     # --------------------------------------------------------------------------------------- while training
@@ -189,7 +189,7 @@ class ResourceMonitor(Tracker):
             self.component_data.setdefault(name, []).append(row)
         self._record(measured.number, epoch_records(measured, self._remaining(measured)))
         for step, wall_time, rate in measured.rates:
-            self._ready.append(Stamped(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
+            self._ready.append(TimedRecord(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
         self._learn_batch_memory(measured)
         self._undrawn_epoch = measured.number
         self._file_if_alone()
@@ -202,12 +202,12 @@ class ResourceMonitor(Tracker):
 
     # ---------------------------------------------------------------------------------------------- results
 
-    def records(self, epoch: int) -> Iterable[Stamped]:
+    def records(self, epoch: int) -> Iterable[TimedRecord]:
         """Everything recorded since the last call; ends `epoch` if it is still open."""
         self.end_epoch()
         return self._complete()
 
-    def pending(self) -> list[Stamped]:
+    def pending(self) -> list[TimedRecord]:
         """Records that are complete and not handed over yet."""
         ready, self._ready = self._ready, []
         return ready
@@ -246,7 +246,7 @@ class ResourceMonitor(Tracker):
         measured = batch_memory.probe_batch_sizes(step, sizes, device=self._meter.settle_device())
         now = time.time()
         for size, peak in zip(measured.sizes, measured.peak_bytes, strict=True):
-            self._ready.append(Stamped(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
+            self._ready.append(TimedRecord(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
         self._record(self._meter.epoch or 0, batch_memory_records(measured))
         self._file_if_alone()
         return measured
@@ -310,17 +310,17 @@ class ResourceMonitor(Tracker):
 
     def _record(self, step: int, records: Iterable[Record]) -> None:
         now = time.time()
-        self._ready += [Stamped(step, now, record) for record in records]
+        self._ready += [TimedRecord(step, now, record) for record in records]
 
-    def _complete(self) -> Iterator[Stamped]:
+    def _complete(self) -> Iterator[TimedRecord]:
         """What was recorded, then the images of the last epoch, which are drawn from it once it is filed."""
         yield from self.pending()
         epoch, self._undrawn_epoch = self._undrawn_epoch, None
         if self._drawing is not None and epoch is not None:
             now = time.time()
-            yield from (Stamped(epoch, now, image) for image in self._drawing.images(self.history, epoch))
+            yield from (TimedRecord(epoch, now, image) for image in self._drawing.images(self.history, epoch))
 
     def _file_if_alone(self) -> None:
         if not self.in_session:
-            for stamped in self._complete():
-                self.history.add(stamped)
+            for record in self._complete():
+                self.history.add(record)

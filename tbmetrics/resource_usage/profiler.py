@@ -14,7 +14,7 @@ import torch
 
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.records import Record, Scalar, Text
-from tbmetrics.records.history import Stamped
+from tbmetrics.records.history import TimedRecord
 from tbmetrics.resource_usage.profile_report import step_breakdown, top_operators
 from tbmetrics.tracking.checks import check_whole_numbers
 from tbmetrics.tracking.ranks import Ranks
@@ -91,7 +91,7 @@ class ProfilerTracker(Tracker):
         self._requested = 0
         self._last_look = 0.0
         self._profiler: Any = None
-        self._ready: list[Stamped] = []
+        self._ready: list[TimedRecord] = []
         self._step_seconds: dict[str, float] = {}
         self._step = 0
         self._is_finished = False
@@ -121,11 +121,11 @@ class ProfilerTracker(Tracker):
             steps, self._requested = self._requested, 0
             self._begin(steps)
 
-    def records(self, epoch: int) -> Iterable[Stamped]:
+    def records(self, epoch: int) -> Iterable[TimedRecord]:
         """Table and step times of the profiles made since the last call, at their optimizer steps."""
         return self.pending()
 
-    def pending(self) -> list[Stamped]:
+    def pending(self) -> list[TimedRecord]:
         """Records that are complete and not handed over yet."""
         ready, self._ready = self._ready, []
         return ready
@@ -220,7 +220,7 @@ class ProfilerTracker(Tracker):
         records: list[Record] = [Text(f"{TAG}/top_operators", f"{location}\n\n{table}")]
         records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in self._step_seconds.items()]
         now = time.time()
-        self._ready += [Stamped(self._step, now, record) for record in records]
+        self._ready += [TimedRecord(self._step, now, record) for record in records]
         if not self.in_session:
-            for stamped in self.pending():
-                self.history.add(stamped)
+            for record in self.pending():
+                self.history.add(record)

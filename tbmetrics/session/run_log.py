@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tbmetrics.events.places import local_or_url
 from tbmetrics.events.writer import RecordWriter, open_writer
 from tbmetrics.records import Record
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 from tbmetrics.tracking.host_copies import DeferredScalars, Event
 from tbmetrics.tracking.isolation import Isolation
 
@@ -77,12 +77,12 @@ class RunLog:
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file_scalars()
 
-    def file(self, step: int, records: Iterable[Record]) -> list[Stamped]:
+    def file(self, step: int, records: Iterable[Record]) -> list[TimedRecord]:
         """Add the session's own records to the history; return them for `write`."""
         now = time.time()
-        return list(self._history.filed(Stamped(step, now, record) for record in records))
+        return list(self._history.filed(TimedRecord(step, now, record) for record in records))
 
-    def write(self, filed: Sequence[Stamped]) -> None:
+    def write(self, filed: Sequence[TimedRecord]) -> None:
         """Write records that are already in the history, one event per step."""
         by_step: dict[int, list[Record]] = {}
         for step, _, record in filed:
@@ -107,4 +107,4 @@ class RunLog:
         unfiled, self._unfiled = self._unfiled, []
         for step, wall_time, scalars in unfiled:
             for scalar in scalars:
-                self._history.add(Stamped(step, wall_time, scalar))
+                self._history.add(TimedRecord(step, wall_time, scalar))

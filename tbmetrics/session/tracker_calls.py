@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 from tbmetrics.tracking.isolation import Isolation
 from tbmetrics.tracking.tracker import Tracker
 
@@ -26,7 +26,7 @@ class TrackerCalls:
 
     def __init__(self, trackers: Sequence[Tracker], history: History, *, strict: bool) -> None:
         self._history = history
-        self.earlier = [stamped for t in trackers for stamped in t.join(history, partial(self.call, t))]
+        self.earlier = [record for t in trackers for record in t.join(history, partial(self.call, t))]
         self._isolation = {
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
@@ -56,13 +56,13 @@ class TrackerCalls:
             self._spent[tracker.name] += elapsed - self._inner_nanoseconds
             self._inner_nanoseconds = outer + elapsed
 
-    def collect(self, tracker: Tracker, measure: Callable[..., Iterable[Stamped]], *args: Any) -> list[Stamped]:
+    def collect(self, tracker: Tracker, measure: Callable[..., Iterable[TimedRecord]], *args: Any) -> list[TimedRecord]:
         """Add the records of `measure(*args)` to the history one by one; return them for the writer."""
-        filed: list[Stamped] = []
+        filed: list[TimedRecord] = []
         self.call(tracker, self._file, filed, measure, *args)
         return filed
 
-    def _file(self, filed: list[Stamped], measure: Callable[..., Iterable[Stamped]], *args: Any) -> None:
+    def _file(self, filed: list[TimedRecord], measure: Callable[..., Iterable[TimedRecord]], *args: Any) -> None:
         filed.extend(self._history.filed(measure(*args)))
 
     def take_spent(self) -> dict[str, int]:

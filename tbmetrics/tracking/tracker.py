@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 
 if TYPE_CHECKING:
     from tbmetrics.records import Record
@@ -47,7 +47,7 @@ class Tracker:
         """Whether this tracker belongs to a session, which then files its records."""
         return self._session_history is not None
 
-    def join(self, history: History, call: Callable[..., Any] | None = None) -> list[Stamped]:
+    def join(self, history: History, call: Callable[..., Any] | None = None) -> list[TimedRecord]:
         """Use a session's history from now on, and its `call(action, *args)` for what hooks do.
 
         Returns:
@@ -57,7 +57,7 @@ class Tracker:
         self._own_history, self._session_history, self._session_call = None, history, call
         return earlier
 
-    def collect(self, epoch: int) -> list[Stamped]:
+    def collect(self, epoch: int) -> list[TimedRecord]:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
         return list(self.history.filed(self.records(epoch)))
 
@@ -77,11 +77,11 @@ class Tracker:
     def after_step(self, step: int) -> None:
         """Handle the end of an optimizer step, counted from 1; on the training thread, so never synchronize."""
 
-    def arrived(self) -> Iterable[Stamped]:
+    def arrived(self) -> Iterable[TimedRecord]:
         """Yield per-step records that are ready; called after every step, so never wait."""
         return ()
 
-    def pending(self) -> Iterable[Stamped]:
+    def pending(self) -> Iterable[TimedRecord]:
         """Yield complete records that were not handed over yet, for a checkpoint within an epoch."""
         return ()
 
@@ -91,7 +91,7 @@ class Tracker:
     def validate(self, batch: ValidationBatch) -> None:
         """Take in a validation batch."""
 
-    def records(self, epoch: int) -> Iterable[Stamped]:
+    def records(self, epoch: int) -> Iterable[TimedRecord]:
         """Yield the measurements since the last call and reset per-epoch state."""
         return ()
 

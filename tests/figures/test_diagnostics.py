@@ -17,7 +17,7 @@ from tbmetrics.records import (
     findings_table_tag,
     remedies_tag,
 )
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 from tests.figures.drawing import by_name, png
 
 KINDS = {"findings", "classifier_by_class", "training_signal_by_class", "features_by_class", "remedies"}
@@ -39,12 +39,12 @@ def _history(counts, seed=0, empty=False):
               {"rules": {"one": {"title": "A $cause$"}}}),
     ]  # fmt: skip
     history = History()
-    history.add(Stamped(3, 0.0, ClassList(class_list_tag("x"), "x", classes.names, classes.counts, classes.groups,
+    history.add(TimedRecord(3, 0.0, ClassList(class_list_tag("x"), "x", classes.names, classes.counts, classes.groups,
                                           classes.rule, "single_label")))  # fmt: skip
     for table in tables:
         values = np.full_like(table.values, np.nan) if empty else table.values
         record = Table(table.tag, "x", table.kind, table.columns, values.astype(np.float32), table.rows, table.details)
-        history.add(Stamped(3, 0.0, record))
+        history.add(TimedRecord(3, 0.0, record))
     return history
 
 

@@ -5,14 +5,14 @@ import pytest
 
 from tbmetrics.figures import other
 from tbmetrics.records import Histogram, PRCurve, Scalar
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 
 
 def _history(*records, steps=range(5)):
     history = History("r")
     for step in steps:
         for record in records:
-            history.add(Stamped(step, 0.0, record(step)))
+            history.add(TimedRecord(step, 0.0, record(step)))
     return history
 
 

@@ -13,7 +13,7 @@ from tbmetrics.figures.resource_data import (
 )
 from tbmetrics.figures.resource_usage import BARS_SHOWN, component_images, figures
 from tbmetrics.records import Scalar, Text, tag_part
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 from tests.figures.drawing import png
 
 TAG = "resource_usage"
@@ -25,7 +25,7 @@ def _history(epochs=3, components=("data_loading", "forward_pass", "backward_pas
     history = History("run")
 
     def put(step, name, value):
-        history.add(Stamped(step, 0.0, Scalar(f"{TAG}/{name}", value)))
+        history.add(TimedRecord(step, 0.0, Scalar(f"{TAG}/{name}", value)))
 
     for epoch in range(epochs):
         for i, name in enumerate((*components, "other")):
@@ -35,7 +35,7 @@ def _history(epochs=3, components=("data_loading", "forward_pass", "backward_pas
         put(epoch, "memory/peak_bytes", 3 * 2**30)
         put(epoch, "memory/fragmentation_share", 0.1)
         spans = [Span(name, 0.001 * i, 0.001 * (i + 1)) for i, name in enumerate(components)]
-        history.add(Stamped(epoch, 0.0, Text(f"{TAG}/typical_step", timeline_text(0.001 * len(components), spans))))
+        history.add(TimedRecord(epoch, 0.0, Text(f"{TAG}/typical_step", timeline_text(0.001 * len(components), spans))))
     for size in (8, 16, 32):
         put(size, "memory_by_batch_size/peak_bytes", 2**30 + size * 10 * 2**20)
     for name, value in {
@@ -106,7 +106,7 @@ def test_many_components_and_epochs_stay_readable():
 
 def test_a_component_that_came_later_counts_nothing_before():
     history = _history(epochs=2)
-    history.add(Stamped(1, 0.0, Scalar(f"{TAG}/component_seconds/late", 5.0)))
+    history.add(TimedRecord(1, 0.0, Scalar(f"{TAG}/component_seconds/late", 5.0)))
     components = read_components(history)
     assert components.seconds[components.names.index("late")].tolist() == [0.0, 5.0]
 
@@ -132,26 +132,26 @@ def test_the_line_over_the_batch_size_says_what_fits():
 def test_what_fits_is_drawn_where_it_is_near():
     history = _history()
     assert "what fits" not in _texts(dict(figures(history))["memory_by_batch_size"])
-    history.add(Stamped(1, 0.0, Scalar(f"{TAG}/batch_memory/capacity_bytes", 1.4 * 2**30)))
+    history.add(TimedRecord(1, 0.0, Scalar(f"{TAG}/batch_memory/capacity_bytes", 1.4 * 2**30)))
     assert "what fits" in _texts(dict(figures(history))["memory_by_batch_size"])
 
 
 def test_two_sizes_have_no_interval_and_one_no_line():
     history = History()
     for size in (8, 16):
-        history.add(Stamped(size, 0.0, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", size * 2.0**20)))
+        history.add(TimedRecord(size, 0.0, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", size * 2.0**20)))
         texts = _texts(dict(figures(history))["memory_by_batch_size"])
         assert not [text for text in texts if text.startswith(("line", "largest"))]
     for name, value in {"fixed_bytes": 0.0, "bytes_per_sample": 2.0**20, "largest_batch": 99.0}.items():
-        history.add(Stamped(0, 0.0, Scalar(f"{TAG}/batch_memory/{name}", value)))
+        history.add(TimedRecord(0, 0.0, Scalar(f"{TAG}/batch_memory/{name}", value)))
     assert "largest batch predicted: 99" in _texts(dict(figures(history))["memory_by_batch_size"])
 
 
 def test_points_of_real_runs_are_epochs_of_different_batch_sizes():
     history = History()
     for epoch, (size, peak) in enumerate([(8, 100.0), (16, 180.0), (16, 181.0)]):
-        history.add(Stamped(epoch, 0.0, Scalar(f"{TAG}/largest_batch_size", size)))
-        history.add(Stamped(epoch, 0.0, Scalar(f"{TAG}/memory/peak_bytes", peak)))
+        history.add(TimedRecord(epoch, 0.0, Scalar(f"{TAG}/largest_batch_size", size)))
+        history.add(TimedRecord(epoch, 0.0, Scalar(f"{TAG}/memory/peak_bytes", peak)))
         sizes, peaks = batch_points(history)
         assert len(sizes) == (0 if epoch == 0 else epoch + 1)
     assert sizes.tolist() == [8, 16, 16]
@@ -161,14 +161,14 @@ def test_points_of_real_runs_are_epochs_of_different_batch_sizes():
 def test_the_typical_step_comes_back_from_its_text():
     spans = [Span(HOSTILE.replace("\n", " "), 0.0, 0.001234567), Span("a|b", 0.002, 0.005)]
     history = History()
-    history.add(Stamped(4, 0.0, Text(f"{TAG}/typical_step", timeline_text(0.0060001, spans))))
+    history.add(TimedRecord(4, 0.0, Text(f"{TAG}/typical_step", timeline_text(0.0060001, spans))))
     seconds, read_spans = read_typical_step(history, None)
     assert seconds == pytest.approx(0.0060001)
     assert [span.name for span in read_spans] == [span.name for span in spans]
     np.testing.assert_allclose([s[1:] for s in read_spans], [s[1:] for s in spans], atol=1e-9)
     assert read_typical_step(history, 4)[1] == read_spans
     assert read_typical_step(history, 3)[1] == []
-    history.add(Stamped(5, 0.0, Text(f"{TAG}/typical_step", "something else")))
+    history.add(TimedRecord(5, 0.0, Text(f"{TAG}/typical_step", "something else")))
     assert read_typical_step(history, None)[1] == []
 
 

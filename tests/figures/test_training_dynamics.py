@@ -15,7 +15,7 @@ from tbmetrics.records import (
     Scalar,
     Table,
 )
-from tbmetrics.records.history import History, Stamped
+from tbmetrics.records.history import History, TimedRecord
 
 ALL = {
     "gradient_flow",
@@ -36,16 +36,18 @@ def history_of(layers, samples, epochs=True):
         step = 10 * (sample + 1)
         values = np.exp(random.normal(size=(2 * layers, len(PARAMETER_COLUMNS)))).astype(np.float32)
         values[:, 2] = values[:, 2] * 1e-3 if sample % 3 == 0 else np.nan
-        history.add(Stamped(step, 0.0, Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, values, names)))
+        history.add(TimedRecord(step, 0.0, Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, values, names)))
         shares = random.uniform(size=(layers, len(ACTIVATION_COLUMNS))).astype(np.float32)
         modules = tuple(f"blocks.{i}.act" for i in range(layers))
-        history.add(Stamped(step, 0.0, Table(ACTIVATIONS_TAG, "", "activations", ACTIVATION_COLUMNS, shares, modules)))
+        history.add(
+            TimedRecord(step, 0.0, Table(ACTIVATIONS_TAG, "", "activations", ACTIVATION_COLUMNS, shares, modules))
+        )
         for name in names[:8]:
             limits = np.linspace(-1, 1, 21)
             counts = np.concatenate(([0.0], random.integers(0, 100, 20).astype(float)))
-            history.add(Stamped(step, 0.0, Histogram(f"weights/{name}", limits, counts, -1, 1, 0, 1)))
+            history.add(TimedRecord(step, 0.0, Histogram(f"weights/{name}", limits, counts, -1, 1, 0, 1)))
         if epochs:
-            history.add(Stamped(sample, 0.0, Scalar(OPTIMIZER_STEP_TAG, float(step))))
+            history.add(TimedRecord(sample, 0.0, Scalar(OPTIMIZER_STEP_TAG, float(step))))
     return history
 
 
@@ -67,7 +69,9 @@ def test_what_was_never_finite_or_zero_is_drawn_empty_not_refused():
     history = History("r")
     for step, value in enumerate((0.0, np.inf, np.nan), start=1):
         values = np.full((2, 4), value, dtype=np.float32)
-        history.add(Stamped(step, 0.0, Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, values, ("a", "b"))))
+        history.add(
+            TimedRecord(step, 0.0, Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, values, ("a", "b")))
+        )
     for _, figure in figures(history):
         figure.draw_without_rendering()
 

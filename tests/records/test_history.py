@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tbmetrics.records import Scalar, Text
-from tbmetrics.records.history import History, ScalarSeries, Series, Stamped, to_jsonable
+from tbmetrics.records.history import History, ScalarSeries, Series, TimedRecord, to_jsonable
 
 floats = st.floats(width=32)
 
@@ -26,16 +26,16 @@ def test_a_series_is_sorted_and_the_later_write_of_a_step_wins(points):
 def test_what_is_filed_comes_out_again_record_by_record():
     history = History("run")
     records = [
-        Stamped(0, 1.0, Text("notes", "begun")),
-        Stamped(0, 1.5, Scalar("a/b", 0.5)),
-        Stamped(2, 2.5, Scalar("a/b", math.inf)),
+        TimedRecord(0, 1.0, Text("notes", "begun")),
+        TimedRecord(0, 1.5, Scalar("a/b", 0.5)),
+        TimedRecord(2, 2.5, Scalar("a/b", math.inf)),
     ]
     filed = history.filed(iter(records))
     assert history.is_empty()
     assert next(filed) == records[0]
     assert "notes" in history.texts  # before the next one is asked for
     assert list(filed) == records[1:]
-    assert sorted(history, key=lambda stamped: stamped.wall_time) == records
+    assert sorted(history, key=lambda timed: timed.wall_time) == records
 
 
 def test_items_load_when_asked_for_and_only_then():
@@ -92,7 +92,7 @@ def test_only_a_bounded_history_forgets():
     histories = History(), History(bounded=True)
     for history in histories:
         for step in range(6000):
-            history.add(Stamped(step, 0.0, Scalar("a", 1.0)))
+            history.add(TimedRecord(step, 0.0, Scalar("a", 1.0)))
     assert [len(history.scalars["a"]) for history in histories] == [6000, 3001]
 
 

@@ -256,7 +256,7 @@ def test_records_hand_over_once():
     monitor.join(History())
     _pass_epochs(monitor, clock, steps=3)
     first = list(monitor.records(0))
-    assert {stamped.step for stamped in first} == {0, 2, 3}
+    assert {timed.step for timed in first} == {0, 2, 3}
     assert list(monitor.records(0)) == []
     monitor.start_epoch(1)
     assert list(monitor.records(1))  # ends the open epoch

@@ -62,7 +62,7 @@ def test_a_profile_is_made_after_the_chosen_steps(tmp_path, work):
     assert [p.name for p in tmp_path.iterdir()] == [trace.name]
     assert _profiled_steps(trace) == 3
     assert any(e.get("name") == "aten::addmm" for e in _events(trace))
-    records = {stamped.record.tag: stamped for stamped in tracker.records(0)}
+    records = {timed.record.tag: timed for timed in tracker.records(0)}
     table = records.pop(f"{TAG}/top_operators")
     assert table.step == 6
     assert f"Trace: `{trace.name}`" in table.record.markdown

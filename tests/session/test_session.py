@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tbmetrics import ClassGroups, InputError, TBMetrics, Tracker, read_run
 from tbmetrics.records import Scalar, class_table_tag, scalar_tag
-from tbmetrics.records.history import Stamped
+from tbmetrics.records.history import TimedRecord
 
 COUNTS = {"a": 900, "b": 300, "c": 50, "d": 30, "e": 5, "f": 2}
 GROUPS = ClassGroups.from_counts({"digit": COUNTS})
@@ -165,7 +165,7 @@ class _Faulty(Tracker):
         raise RuntimeError(f"broken at {step}")
 
     def records(self, epoch):
-        yield Stamped(epoch, 0.0, Scalar("before/fault", 1.0))
+        yield TimedRecord(epoch, 0.0, Scalar("before/fault", 1.0))
         raise RuntimeError("broken records")
 
 

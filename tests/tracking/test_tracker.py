@@ -7,7 +7,7 @@ import torch
 
 from tbmetrics import TBMetrics, read_run
 from tbmetrics.errors import InputError
-from tbmetrics.records import Scalar, Stamped
+from tbmetrics.records import Scalar, TimedRecord
 from tbmetrics.tracking.batches import TrainingBatch
 from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.isolation import FAULTS_BEFORE_STOP, Isolation
@@ -106,13 +106,13 @@ class _Counting(Tracker):
     name = "counting"
 
     def records(self, epoch):
-        yield Stamped(epoch, 1.0, Scalar("count", epoch + 1.0))
-        yield Stamped(epoch, 1.0, Scalar("filed", self.history.scalars["count"].values[-1]))
+        yield TimedRecord(epoch, 1.0, Scalar("count", epoch + 1.0))
+        yield TimedRecord(epoch, 1.0, Scalar("filed", self.history.scalars["count"].values[-1]))
 
 
 def test_a_tracker_of_its_own_files_what_it_yields_record_by_record():
     tracker = _Counting()
-    assert [stamped.record.value for stamped in tracker.collect(4)] == [5.0, 5.0]
+    assert [timed.record.value for timed in tracker.collect(4)] == [5.0, 5.0]
     assert not tracker.in_session
     assert tracker.history.scalars["filed"].values.tolist() == [5.0]
 

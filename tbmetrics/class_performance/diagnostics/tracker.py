@@ -22,7 +22,7 @@ from tbmetrics.class_performance.report import class_list
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
-from tbmetrics.records.history import Stamped
+from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.cadence import DrawingTime
 from tbmetrics.tracking.checks import by_attribute, check_whole_numbers, logits_and_labels
@@ -211,10 +211,10 @@ class LongTailDiagnostics(Tracker):
 
     # ------------------------------------------------------------------------------------------------ results
 
-    def records(self, epoch: int) -> list[Stamped]:
+    def records(self, epoch: int) -> list[TimedRecord]:
         """The diagnosis of the validation since the last call; nothing without one."""
         now = time.time()
-        return [Stamped(epoch, now, record) for record in self._records_of(epoch)]
+        return [TimedRecord(epoch, now, record) for record in self._records_of(epoch)]
 
     def _records_of(self, epoch: int) -> Iterator[Record]:
         for attribute, diagnostics in self._attributes.items():

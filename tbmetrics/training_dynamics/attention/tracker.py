@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import ATTENTION, Image, tag_part
-from tbmetrics.records.history import Stamped
+from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.cadence import Cadence, DrawingTime
 from tbmetrics.tracking.checks import check_whole_numbers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
@@ -200,15 +200,15 @@ class AttentionVisualizer(Tracker):
             epoch: of the maps.
             batch: index of the batch, stored with them.
         """
-        for stamped in self._take(epoch, batch):
-            self.history.add(stamped)
+        for timed in self._take(epoch, batch):
+            self.history.add(timed)
         self._passes.is_due = True
 
-    def records(self, epoch: int) -> list[Stamped]:
+    def records(self, epoch: int) -> list[TimedRecord]:
         """Scalars and images of a sampled epoch."""
         return [] if epoch % self._epochs.every else list(self._take(epoch, None))
 
-    def _take(self, epoch: int, batch: int | None) -> Iterator[Stamped]:
+    def _take(self, epoch: int, batch: int | None) -> Iterator[TimedRecord]:
         report, logged = self._passes.take()
         maps = [*(report.maps if report is not None else []), *logged]
         if report is not None and report.fault is not None:
@@ -219,11 +219,13 @@ class AttentionVisualizer(Tracker):
             stored = StoredMap.from_sample(captured.sample)
             self._store.put(epoch, batch, captured.module, stored)
             self._drawing.due = True
-            yield from (Stamped(epoch, now, record) for record in self._store.scalars(epoch, captured.module, stored))
+            yield from (
+                TimedRecord(epoch, now, record) for record in self._store.scalars(epoch, captured.module, stored)
+            )
         self._store.thin()
-        yield from (Stamped(epoch, now, record) for record in self._store.collapses())
+        yield from (TimedRecord(epoch, now, record) for record in self._store.collapses())
         if maps and self._drawing.affordable():
-            yield from (Stamped(epoch, now, image) for image in self._images())
+            yield from (TimedRecord(epoch, now, image) for image in self._images())
 
     def _images(self) -> list[Image]:
         """The most telling figures, drawn now."""

@@ -13,7 +13,7 @@ from torch import nn
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import Record, Scalar, dynamics_tag
-from tbmetrics.records.history import Stamped, to_jsonable
+from tbmetrics.records.history import TimedRecord, to_jsonable
 from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.checks import check_choice
 from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
@@ -124,7 +124,7 @@ class GradientTracker(Tracker):
         look_for_origin = on_nonfinite != "ignore"
         self._sample_records = SampleRecords(self._rows, modules, self._health, look_for_origin=look_for_origin)
         self._details = self._skips_written = 0
-        self._ready: list[Stamped] = []
+        self._ready: list[TimedRecord] = []
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
@@ -160,7 +160,7 @@ class GradientTracker(Tracker):
         refused = self._sample_records.refusal(step, norms, forward)
         if refused is not None:
             error, texts = refused
-            self._ready += [Stamped(step, time.time(), text) for text in texts]
+            self._ready += [TimedRecord(step, time.time(), text) for text in texts]
             raise error
 
     # --------------------------------------------------------------------------------------------- arriving
@@ -169,12 +169,12 @@ class GradientTracker(Tracker):
         """Take the session's number of the step just done."""
         self._sampler.step = step
 
-    def arrived(self) -> list[Stamped]:
+    def arrived(self) -> list[TimedRecord]:
         """Records of the samples that have reached the host."""
         self._take_samples(wait=False)
         return self.pending()
 
-    def pending(self) -> list[Stamped]:
+    def pending(self) -> list[TimedRecord]:
         """Records of the samples that have not been handed over."""
         ready, self._ready = self._ready, []
         return ready
@@ -182,7 +182,7 @@ class GradientTracker(Tracker):
     def _take_samples(self, *, wait: bool) -> None:
         for sample in self._sampler.take(wait=wait):
             step = sample.step or 0
-            self._ready += [Stamped(step, sample.wall_time, record) for record in self._records(sample, step)]
+            self._ready += [TimedRecord(step, sample.wall_time, record) for record in self._records(sample, step)]
 
     def _records(self, sample: StepSample, step: int) -> Iterator[Record]:
         skips = self._sampler.skips
@@ -203,12 +203,12 @@ class GradientTracker(Tracker):
 
     # --------------------------------------------------------------------------------------------- epochs
 
-    def records(self, epoch: int) -> list[Stamped]:
+    def records(self, epoch: int) -> list[TimedRecord]:
         """End `epoch`; waits for samples that are still on the device."""
         self._take_samples(wait=True)
         self._sample_records.means.end(epoch)
         now = time.time()
-        self._ready += [Stamped(self._sampler.step, now, text) for text in self._health.news()]
+        self._ready += [TimedRecord(self._sampler.step, now, text) for text in self._health.news()]
         return self.pending()
 
     def update(self, epoch: int, batch: int | None = None) -> None:
@@ -231,8 +231,8 @@ class GradientTracker(Tracker):
         """Means, the health of the last samples, gradients to compare the next with, and cadences."""
         self._take_samples(wait=True)
         if not self.in_session:
-            for stamped in self.pending():
-                self.history.add(stamped)
+            for timed in self.pending():
+                self.history.add(timed)
         return tracker_state(
             self,
             parameters=list(self._rows.names),
