@@ -75,7 +75,7 @@ def _rank(rank: int, number: int, classes: int, samples: int, store: str, queue:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=number)
-    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [5] * classes}), n_bootstrap=1)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [5] * classes}))
     rows = torch.arange(samples // number)
     tracker.update(torch.randn(len(rows), classes), rows % classes, indices=rows * number + rank)
     torch.distributed.barrier()

@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.calibration import calibration_error, reliability
+from tbmetrics.class_performance.group_intervals import (
+    MeanUncertainty,
+    ap_uncertainty,
+    group_indices,
+    uncertainties,
+)
 from tbmetrics.class_performance.ranking import from_above, rank
-from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
-from tbmetrics.classes.groups import AttributeClasses, CountBuckets, count_buckets, macro_mean
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.classes.groups import PARTITION, AttributeClasses, CountBuckets, count_buckets, macro_mean
 from tbmetrics.records import (
     ALL,
     CLASS_COLUMNS,
     GAP,
     GROUP_COLUMNS,
-    GROUPS,
     HEAD,
     MEAN_METRICS,
     TAIL,
-    UNKNOWN,
     FloatArray,
 )
-from tbmetrics.statistics.intervals import (
-    bootstrap_weights,
-    logit_binomial,
-    percentile_interval,
-    wilson,
-)
+from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 
 #: Buckets of training counts, for what is recorded between and by groups.
 BUCKETS = 48
@@ -71,12 +69,11 @@ class Evaluation:
         return flows.by_group(self.flow, self.buckets)
 
 
-def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int) -> Evaluation:
+def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
-    weights = bootstrap_weights(state.n_samples, n_bootstrap)
-    curves, ap_replicates = rank(state, columns, weights)
+    curves, ap_influence = rank(state, columns, group_indices(classes))
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
     result = Evaluation(
@@ -91,10 +88,14 @@ def evaluate(state: AttributeState, classes: AttributeClasses, n_bootstrap: int)
         positives_above=from_above(curves.positives),
         predicted_above=from_above(curves.samples),
     )
-    replicates = {"ap": ap_replicates, **_replicates(state, weights)}
-    for group in (*GROUPS, UNKNOWN, ALL):
-        result.groups[group] = _group(state, result, group, replicates)
-    result.groups[GAP] = _gap(result.groups, classes, replicates)
+    uncertainty = uncertainties(state, columns, classes)
+    if ap_influence is not None:
+        uncertainty["ap"] = ap_uncertainty(ap_influence, columns, classes)
+    for group in (*PARTITION, ALL):
+        result.groups[group] = _group(state, result, group)
+    result.groups[GAP] = _gap(result.groups)
+    for group, values in result.groups.items():
+        values |= _intervals(result, group, uncertainty)
     return result
 
 
@@ -107,6 +108,7 @@ def _count_columns(state: AttributeState) -> dict[str, FloatArray]:
     columns |= dict(zip(("precision", "recall", "f1"), scores_of(tp, tp + fp, support), strict=True))
     columns["precision_lower"], columns["precision_upper"] = wilson(tp, tp + fp)
     columns["recall_lower"], columns["recall_upper"] = wilson(tp, support)
+    columns["f1_lower"], columns["f1_upper"] = f1_interval(tp, tp + fp, np.where(support > 0, support, np.nan))
     columns["threshold"] = np.full(len(tp), np.nan) if state.decision == SINGLE_LABEL else state.thresholds.copy()
     return columns
 
@@ -132,57 +134,21 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 # --------------------------------------------------------------------------------------------------- per group
 
 
-def _replicates(state: AttributeState, weights: FloatArray) -> dict[str, FloatArray]:
-    """Precision, recall and F1 of each class under resampling of the samples: (replicates, classes)."""
-    counts = _resampled_counts(state, weights)
-    if counts is None:
-        return dict.fromkeys(("precision", "recall", "f1"), np.full((len(weights), state.num_classes), np.nan))
-    return dict(zip(("precision", "recall", "f1"), scores_of(*counts), strict=True))
+def _intervals(result: Evaluation, group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
+    intervals: dict[str, float] = {}
+    for metric, of_metric in uncertainty.items():
+        if result.groups[group][metric] == result.groups[group][metric]:
+            ends = of_metric.interval(result.columns[metric], result.classes, group)
+            intervals |= {f"{metric}_lower": ends[0], f"{metric}_upper": ends[1]}
+    return intervals
 
 
-def _resampled_counts(state: AttributeState, weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray] | None:
-    """True positives, predictions and support under `weights`, or None if single rows are no longer known."""
-    if not state.n_samples:
-        return None
-    if state.decision == SINGLE_LABEL:
-        labels, predicted, _ = per_sample(state)
-        hit = labels == predicted
-        pairs = ((weights[:, hit], labels[hit]), (weights, predicted), (weights, labels))
-        tp, calls, support = (_weighted_counts(w, indices, state.num_classes) for w, indices in pairs)
-        return tp, calls, support
-    return _resampled_multi(state, state.scores, weights) if isinstance(state.scores, ExactScores) else None
-
-
-def _weighted_counts(weights: FloatArray, classes: NDArray[np.int64], num_classes: int) -> FloatArray:
-    return np.stack([np.bincount(classes, weights=w, minlength=num_classes) for w in weights])
-
-
-def _resampled_multi(
-    state: AttributeState, scores: ExactScores, weights: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    narrow_weights = weights.astype(np.float32)
-    counts: list[list[FloatArray]] = [[], [], []]
-    for first, block, labels in scores.blocks(state.num_classes):
-        cut = state.score_thresholds(torch.as_tensor(block[:1])).numpy()[first : first + len(block), None]
-        predicted = (block >= cut) & (labels >= 0)
-        for blocks, mask in zip(counts, (predicted & (labels > 0), predicted, labels > 0), strict=True):
-            blocks.append((narrow_weights @ mask.T.astype(np.float32)).astype(np.float64))
-    tp, calls, support = (np.concatenate(blocks, axis=1) for blocks in counts)
-    return tp, calls, support
-
-
-def _group(
-    state: AttributeState, result: Evaluation, group: str, replicates: dict[str, FloatArray]
-) -> dict[str, float]:
+def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
     values = dict.fromkeys(GROUP_COLUMNS, float("nan"))
     for metric in MEAN_METRICS:
         mean, count = macro_mean(columns[metric], members)
         values[metric], values[f"{metric}_n_classes"] = mean, float(count)
-        if count:
-            values[f"{metric}_lower"], values[f"{metric}_upper"] = percentile_interval(
-                group_means(replicates[metric], members)
-            )
     values |= _recall_means(columns["recall"][members])
     values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
     values |= _sample_metrics(state, result, group, members)
@@ -230,16 +196,8 @@ def _sample_metrics(
     return {"n_samples": float(support), "accuracy": float(accuracy), "ece": ece}
 
 
-def _gap(
-    groups: dict[str, dict[str, float]], classes: AttributeClasses, replicates: dict[str, FloatArray]
-) -> dict[str, float]:
-    """Head minus tail, metric by metric; NaN where either is undefined."""
+def _gap(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Head minus tail, metric by metric; NaN if either is undefined."""
+    no_difference = ("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact")
     gap = {column: groups[HEAD][column] - groups[TAIL][column] for column in GROUP_COLUMNS}
-    for column in GROUP_COLUMNS:
-        if column.endswith(("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact")):
-            gap[column] = float("nan")
-    for metric in MEAN_METRICS:
-        if gap[metric] == gap[metric]:
-            head, tail = (group_means(replicates[metric], classes.members(g)) for g in (HEAD, TAIL))
-            gap[f"{metric}_lower"], gap[f"{metric}_upper"] = percentile_interval(head - tail)
-    return gap
+    return {column: float("nan") if column.endswith(no_difference) else value for column, value in gap.items()}

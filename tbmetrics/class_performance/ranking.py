@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores, probability_at
 from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.classes.groups import PARTITION
 from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
 
 FEW_POSITIVES = 12  # up to here comparing beats sorting
@@ -45,42 +46,71 @@ class CurveCounts:
         return cls(samples, positives, probability, np.full((classes, len(RECALL_LEVELS)), np.nan))
 
 
-def rank(state: AttributeState, columns: dict[str, FloatArray], weights: FloatArray) -> tuple[CurveCounts, FloatArray]:
-    """Fill in the columns that depend on the ranking; returns the binned probabilities and AP under resampling."""
+@dataclass(slots=True)
+class APInfluence:
+    """The influence of the samples on average precision.
+
+    Attributes:
+        by_row: on the sum over the classes of each group, (groups, rows).
+        variance: of each class, (classes,).
+        bias: estimated bias of each class, (classes,).
+    """
+
+    by_row: FloatArray
+    variance: FloatArray
+    bias: FloatArray
+
+
+def rank(
+    state: AttributeState, columns: dict[str, FloatArray], groups: NDArray[np.int64]
+) -> tuple[CurveCounts, APInfluence | None]:
+    """Fill in the columns that depend on the ranking.
+
+    Args:
+        state: the validation.
+        columns: by name, each (classes,).
+        groups: number of the group of each class.
+
+    Returns:
+        the binned probabilities, and the influences on AP, or None if not all scores are known.
+    """
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
     curves = CurveCounts.empty(classes)
     if state.n_samples and isinstance(state.scores, ExactScores):
-        return curves, _rank_exact(state, state.scores, columns, curves, weights)
+        return curves, _rank_exact(state, state.scores, columns, curves, groups)
     if isinstance(state.scores, BinnedScores):
         _rank_binned(state, state.scores, columns, curves)
-    return curves, np.full((len(weights), classes), np.nan)
+    return curves, None
 
 
 def _rank_exact(
-    state: AttributeState, scores: ExactScores, columns: dict[str, FloatArray], curves: CurveCounts, weights: FloatArray
-) -> FloatArray:
-    resampled = np.full((len(weights), state.num_classes), np.nan)
+    state: AttributeState,
+    scores: ExactScores,
+    columns: dict[str, FloatArray],
+    curves: CurveCounts,
+    groups: NDArray[np.int64],
+) -> APInfluence:
+    influence = APInfluence(np.zeros((len(PARTITION), state.n_samples)), *np.full((2, state.num_classes), np.nan))
     for first, block, labels in scores.blocks(state.num_classes):
         p = block if state.decision == SINGLE_LABEL else _sigmoid(block)
         for row in range(len(block)):
+            c = first + row
             counts = counts_at_positives(block[row], labels[row] > 0)
-            columns["ap"][first + row] = average_precision(counts)
-            curves.precision_at_recall[first + row] = precision_at_recalls(
-                counts.true_positives, counts.predicted, RECALL_LEVELS
-            )
-            resampled[:, first + row] = resampled_average_precision(counts, weights)
-            score, columns["best_f1"][first + row] = best_threshold(counts)
-            threshold = score if state.decision == SINGLE_LABEL else _sigmoid(np.float64(score))
-            columns["best_threshold"][first + row] = threshold
+            columns["ap"][c] = average_precision(counts)
+            curves.precision_at_recall[c] = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
+            influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts, block[row])
+            influence.bias[c] = ap_bias(counts)
+            score, columns["best_f1"][c] = best_threshold(counts)
+            columns["best_threshold"][c] = score if state.decision == SINGLE_LABEL else _sigmoid(np.float64(score))
         rows = slice(first, first + len(block))
         known = labels >= 0
         curves.samples[rows] = _by_bin(p, known)
         curves.positives[rows] = _by_bin(p, labels > 0)
         if state.decision != SINGLE_LABEL:
             curves.probability[rows] = _by_bin(p, known, weigh=True)
-    return resampled
+    return influence
 
 
 def _rank_binned(
@@ -150,24 +180,6 @@ class CountsAtPositives(NamedTuple):
     predicted: NDArray[np.int64]  # all samples at or above each score
 
 
-def resampled_average_precision(counts: CountsAtPositives, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Average precision with weighted positives, (replicates,); the many negatives keep weight 1.
-
-    Args:
-        counts: of one class.
-        weights: one per replicate and sample, (replicates, samples).
-    """
-    if counts.scores.size == 0:
-        return np.full(len(weights), np.nan)
-    weights = weights[:, counts.samples]
-    at_or_above = np.cumsum(weights[:, ::-1], axis=1)[:, ::-1]
-    first_of_ties = np.searchsorted(counts.scores, counts.scores, side="left")
-    true_positives = at_or_above[:, first_of_ties]
-    precision = true_positives / (true_positives + (counts.predicted - counts.true_positives))
-    resampled: NDArray[np.float64] = (weights * precision).sum(axis=1) / weights.sum(axis=1)
-    return resampled
-
-
 class BestThreshold(NamedTuple):
     """The score that maximises F1 when everything at or above it is called positive, and that F1."""
 
@@ -201,6 +213,47 @@ def average_precision(counts: CountsAtPositives) -> float:
     if counts.scores.size == 0:
         return float("nan")
     return float(np.mean(counts.true_positives / counts.predicted))
+
+
+def add_ap_influence(total: FloatArray, counts: CountsAtPositives, scores: NDArray[np.floating]) -> float:
+    """Add the influence of each sample on the class's AP to `total`; return the sum of their squares.
+
+    A negative lowers the precision at every positive at or below it. So does a positive, of which it is one more, too;
+    and its own precision joins the mean.
+
+    Args:
+        total: (samples,).
+        counts: of the class.
+        scores: of the class, (samples,).
+    """
+    n = counts.scores.size
+    if not n:
+        return 0.0
+    precision = counts.true_positives / counts.predicted
+    lost = np.concatenate([[0.0], np.cumsum(precision / counts.predicted)]) / n
+    gained = np.concatenate([[0.0], np.cumsum(1 / counts.predicted)]) / n
+    below = np.searchsorted(counts.scores, counts.scores, side="right")
+    at_positives = gained[below] + (precision - precision.mean()) / n
+    if n <= FEW_POSITIVES:
+        for score, step in zip(counts.scores, np.diff(lost), strict=True):
+            np.subtract(total, step, out=total, where=scores >= score)
+    else:
+        total -= lost[np.searchsorted(counts.scores, scores, side="right")]
+    total[counts.samples] += at_positives
+    negatives = -np.diff(counts.predicted - counts.true_positives, append=0)
+    return float(negatives @ lost[1:] ** 2 + ((at_positives - lost[below]) ** 2).sum())
+
+
+def ap_bias(counts: CountsAtPositives) -> float:
+    """How much AP is too high, for each positive is counted at its own score; NaN without positives.
+
+    One and a half times what a positive adds to the precision at its own score: the first-order term, and a half for
+    the curvature; within 0.01 from three positives on (benchmarks/coverage.py).
+    """
+    if not counts.scores.size:
+        return float("nan")
+    false_positives = counts.predicted - counts.true_positives
+    return 1.5 * float(np.mean(false_positives / counts.predicted**2))
 
 
 def best_threshold(counts: CountsAtPositives) -> BestThreshold:

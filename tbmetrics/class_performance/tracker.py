@@ -67,7 +67,6 @@ class ClassPerformanceTracker(Tracker):
             "auto" is exact until `max_score_bytes` are held.
         max_score_bytes: the budget of "auto", per attribute.
         pr_classes: `{attribute: class names}` whose PR curves are written besides those of the groups.
-        n_bootstrap: replicates behind the intervals of group means.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -88,14 +87,12 @@ class ClassPerformanceTracker(Tracker):
         scores: str = "auto",
         max_score_bytes: int = DEFAULT_SCORE_BYTES,
         pr_classes: Mapping[str, Sequence[str]] | None = None,
-        n_bootstrap: int = 200,
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
-        self._n_bootstrap = n_bootstrap
         self._states = {
             a: AttributeState(
                 a,
@@ -167,7 +164,7 @@ class ClassPerformanceTracker(Tracker):
         """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""
         for attribute in sorted(self._unevaluated):
             self._states[attribute].drop_repeated()
-            self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute], self._n_bootstrap)
+            self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute])
         self._unevaluated.clear()
         return self._results
 

@@ -38,7 +38,8 @@ from tbmetrics.classes.sources import (
 )
 
 DEFAULT_ATTRIBUTE = "class"
-_BUCKET_ORDER = (*GROUPS, UNKNOWN)
+#: The groups that partition the classes.
+PARTITION = (*GROUPS, UNKNOWN)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,13 +254,13 @@ def count_buckets(classes: AttributeClasses, most: int) -> CountBuckets:
     """
     edges = _bucket_edges(classes.counts, most)
     intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
-    group_numbers = np.array([_BUCKET_ORDER.index(group) for group in classes.groups], dtype=np.int64)
+    group_numbers = np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
     keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
     size = len(keys)
     lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
     np.minimum.at(lowest, of_class, classes.counts)
     np.maximum.at(highest, of_class, classes.counts)
-    groups = tuple(_BUCKET_ORDER[key // (len(edges) + 1)] for key in keys.tolist())
+    groups = tuple(PARTITION[key // (len(edges) + 1)] for key in keys.tolist())
     return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
 
 

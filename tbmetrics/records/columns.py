@@ -24,6 +24,8 @@ CLASS_COLUMNS = (
     "threshold",  # decision threshold in use, as a probability; NaN if the rule is argmax
     "best_threshold",  # threshold, as a probability, that maximizes this class's F1
     "best_f1",  # F1 at that threshold
+    "f1_lower",  # Wilson interval of TP / (TP + FP + FN), transformed, 95 %
+    "f1_upper",
 )
 
 #: Columns of the "curves" table, one row per class: precision where recall first reaches each level, as float16.

@@ -1,4 +1,4 @@
-"""Confidence intervals for few examples: Wilson for shares, logit-binomial for average precision, bootstrap for means.
+"""Confidence intervals for few examples: Wilson for shares, logit-binomial for average precision, from replicates.
 
 All describe the resampling of this validation set. None covers the spread over training seeds.
 """
@@ -56,12 +56,13 @@ def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Inter
     return np.fmin(_expit(mean - z * spread), value), np.fmax(_expit(mean + z * spread), value)
 
 
-def bootstrap_weights(samples: int, replicates: int, seed: int = 0) -> NDArray[np.float64]:
-    """Weights of the Bayesian bootstrap (Rubin, 1981): (replicates, samples), exponential with mean 1.
-
-    All classes share the weight of a sample in a replicate, which preserves the correlation between classes.
-    """
-    return np.random.default_rng(seed).exponential(size=(replicates, samples))
+def smoothed_variance(successes: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
+    """Variance of a share, taken at (k + 1) / (n + 2), so that it is not 0 if all trials agree; NaN without trials."""
+    k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)
+    n = np.where(n > 0, n, np.nan)
+    share = np.clip((k + 1) / (n + 2), 0.0, 1.0)
+    variance: NDArray[np.float64] = share * (1 - share) / n
+    return variance
 
 
 def percentile_interval(replicates: NDArray[np.float64]) -> tuple[float, float]:

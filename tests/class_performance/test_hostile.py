@@ -24,7 +24,7 @@ scores = st.one_of(
 
 
 def _tracker(**options):
-    return ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2, **options)
+    return ClassPerformanceTracker(classes=GROUPS, **options)
 
 
 def _metrics_of(logits, labels, **options):

@@ -5,17 +5,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.class_performance import scores
+from tbmetrics.class_performance import ranking, scores
 from tbmetrics.class_performance.ranking import (
     FEW_POSITIVES,
+    add_ap_influence,
+    ap_bias,
     average_precision,
     average_precision_bounds,
     best_threshold,
     counts_at_positives,
-    resampled_average_precision,
 )
 
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
@@ -74,22 +76,44 @@ def test_comparing_and_sorting_agree_at_the_switch():
 
 
 @given(problems)
-def test_resampling_with_weight_one_changes_nothing(problem):
+def test_the_influence_on_ap_is_its_derivative_with_respect_to_the_weight_of_a_sample(problem):
     scores, positive = _arrays(problem)
     counts = counts_at_positives(scores, positive)
-    resampled = resampled_average_precision(counts, np.ones((3, len(scores))))
-    np.testing.assert_allclose(resampled, average_precision(counts), atol=1e-12)
-
-
-@pytest.mark.slow
-@given(problems, st.integers(0, 2**31))
-def test_whole_weights_are_repeated_positives(problem, seed):
-    scores, positive = _arrays(problem)
+    influence = np.zeros(len(scores))
+    square = add_ap_influence(influence, counts, scores)
+    assert square == pytest.approx((influence**2).sum(), abs=1e-12)
     if positive.any():
-        weights = np.where(positive, np.random.default_rng(seed).integers(1, 4, len(scores)), 1)
-        resampled = resampled_average_precision(counts_at_positives(scores, positive), weights[None].astype(float))
-        expected = average_precision_score(np.repeat(positive, weights), np.repeat(scores, weights))
-        assert resampled[0] == pytest.approx(expected, abs=1e-12)
+        for i in range(len(scores)):
+            more, less = (np.where(np.arange(len(scores)) == i, 1 + step, 1.0) for step in (1e-5, -1e-5))
+            ends = [average_precision_score(positive, scores, sample_weight=w) for w in (more, less)]
+            assert influence[i] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-6)
+
+
+def test_the_influence_on_ap_is_the_same_however_it_is_found(monkeypatch):
+    generator = np.random.default_rng(1)
+    scores, positive = generator.normal(size=300).round(1), generator.random(300) < 0.1
+    totals = np.zeros((2, 300))
+    for total, few in zip(totals, (0, 300), strict=True):
+        monkeypatch.setattr(ranking, "FEW_POSITIVES", few)
+        add_ap_influence(total, counts_at_positives(scores, positive), scores)
+    np.testing.assert_allclose(*totals, atol=1e-15)
+
+
+@pytest.mark.parametrize("positives", [3, 6, 20])
+def test_ap_less_its_bias_is_right_on_average(positives):
+    generator = np.random.default_rng(positives)
+    d, share = 1.5, 0.02
+    x = np.linspace(-8, 10, 4001)
+    precision = share * norm.sf(x - d) / (share * norm.sf(x - d) + (1 - share) * norm.sf(x))
+    truth = float((precision * norm.pdf(x - d)).sum() * (x[1] - x[0]))
+    positive = np.arange(round(positives / share)) < positives
+    errors, raw = [], []
+    for _ in range(600):
+        counts = counts_at_positives(generator.normal(size=len(positive)) + d * positive, positive)
+        raw.append(average_precision(counts) - truth)
+        errors.append(raw[-1] - ap_bias(counts))
+    assert abs(np.mean(errors)) < 0.01 + 2 * np.std(errors) / np.sqrt(600)
+    assert np.mean(raw) > 2 * np.std(raw) / np.sqrt(600)
 
 
 @given(
@@ -110,8 +134,8 @@ def test_single_label_ranks_as_the_softmax_in_float64_does(seed, scale, dtype, r
     logits = logits.to(dtype)
     if masked is not None:
         logits[:, 5] = -torch.inf if masked == "-inf" else torch.finfo(dtype).min
-    exact = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2)
-    binned = ClassPerformanceTracker(classes=GROUPS, n_bootstrap=2, scores="binned")
+    exact = ClassPerformanceTracker(classes=GROUPS)
+    binned = ClassPerformanceTracker(classes=GROUPS, scores="binned")
     for batch in torch.arange(60).split(25):
         exact.update(logits[batch], labels[batch])
         binned.update(logits[batch], labels[batch])

@@ -198,7 +198,7 @@ def test_records_have_the_schemas_tags_and_columns_and_then_the_state_is_new():
     records = {s.record.tag: s.record for s in tracker.collect(7)}
     table, groups = records[class_table_tag("x")], records[group_table_tag("x")]
     assert isinstance(table, Table)
-    assert (table.columns, table.values.shape, table.values.dtype) == (CLASS_COLUMNS, (6, 17), np.float32)
+    assert (table.columns, table.values.shape, table.values.dtype) == (CLASS_COLUMNS, (6, 19), np.float32)
     assert (groups.columns, groups.rows) == (GROUP_COLUMNS, GROUP_ROWS)
     assert isinstance(records["longtail/x/classes"], ClassList)
     scalar = records[scalar_tag("x", "recall", "tail")]
@@ -268,7 +268,7 @@ def test_an_empty_batch_counts_nothing():
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
 def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second):
     logits, labels = _multi(seed, n=120)
-    whole, split = _tracker(n_bootstrap=5), _tracker(n_bootstrap=5)
+    whole, split = _tracker(), _tracker()
     whole.update(logits, labels)
     for rows in (slice(0, first), slice(first, first + second), slice(first + second, None)):
         split.update(logits[rows], labels[rows])
@@ -280,7 +280,7 @@ def test_how_the_rows_are_split_into_batches_changes_nothing(seed, first, second
 @given(st.integers(0, 10_000), st.booleans())
 def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     logits, labels = _single(seed, n=300) if single else _multi(seed, n=300, ties=seed % 2 == 0)
-    exact, binned = _tracker(n_bootstrap=2), _tracker(scores="binned", n_bootstrap=2)
+    exact, binned = _tracker(), _tracker(scores="binned")
     for rows in torch.arange(300).split(100):
         exact.update(logits[rows], labels[rows])
         binned.update(logits[rows], labels[rows])
@@ -294,7 +294,7 @@ def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
 
 def test_auto_becomes_binned_beyond_its_budget_and_is_close():
     logits, labels = _multi(n=2000, ties=False)
-    tracker, exact = _tracker(max_score_bytes=10_000, n_bootstrap=2), _tracker(n_bootstrap=2)
+    tracker, exact = _tracker(max_score_bytes=10_000), _tracker()
     for rows in torch.arange(2000).split(100):
         tracker.update(logits[rows], labels[rows])
     exact.update(logits, labels)

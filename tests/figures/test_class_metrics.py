@@ -20,7 +20,7 @@ KINDS = {
 
 
 def _history(counts, epochs=2, n=60, attribute="x"):
-    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({attribute: counts}), n_bootstrap=20)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({attribute: counts}))
     generator = torch.Generator().manual_seed(0)
     for epoch in range(epochs):
         labels = torch.arange(n) % len(counts)
@@ -84,7 +84,7 @@ def test_three_thousand_classes_are_drawn_and_none_is_named():
 
 
 def test_an_undefined_group_is_called_undefined():
-    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 50, 3]}), n_bootstrap=20)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 50, 3]}))
     tracker.update(torch.eye(3)[:2], torch.tensor([0, 1]))
     tracker.collect(0)
     texts = [t.get_text() for t in _drawn(tracker.history)["metrics_by_group"].axes[0].texts]
@@ -92,7 +92,7 @@ def test_an_undefined_group_is_called_undefined():
 
 
 def test_unknown_counts_and_missing_data_say_so():
-    tracker = ClassPerformanceTracker(classes=ClassGroups.from_groups({"x": {"a": "head", "b": "tail"}}), n_bootstrap=5)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_groups({"x": {"a": "head", "b": "tail"}}))
     tracker.update(torch.eye(2), torch.tensor([0, 1]))
     tracker.collect(0)
     drawn = _drawn(tracker.history)

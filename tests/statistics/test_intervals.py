@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from tbmetrics.statistics.intervals import bootstrap_weights, logit_binomial, percentile_interval, wilson
+from tbmetrics.statistics.intervals import logit_binomial, percentile_interval, smoothed_variance, wilson
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
@@ -40,22 +40,12 @@ def test_more_positives_narrow_the_interval():
     assert (np.diff(high - low) < 0).all()
 
 
-def test_bootstrap_weights_are_reproducible_and_average_one():
-    weights = bootstrap_weights(400, 300)
-    assert weights.shape == (300, 400)
-    assert weights.mean() == pytest.approx(1, abs=0.02)
-    np.testing.assert_array_equal(weights, bootstrap_weights(400, 300))
-
-
-def test_the_bootstrap_of_a_mean_covers_it_about_as_often_as_promised():
-    generator = np.random.default_rng(0)
-    hits = 0
-    for trial in range(200):
-        sample = generator.random(80) < 0.3
-        weights = bootstrap_weights(80, 200, seed=trial)
-        low, high = percentile_interval((weights * sample).sum(1) / weights.sum(1))
-        hits += low <= 0.3 <= high
-    assert 0.88 <= hits / 200 <= 0.99
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_smoothed_variance_is_never_nothing_and_that_of_the_share_for_many(pair):
+    k, n = pair
+    assert 0 < smoothed_variance(k, n) <= 0.25 / n
+    assert smoothed_variance(1e9 * k, 1e9 * n) * 1e9 * n == pytest.approx(k / n * (1 - k / n), abs=1e-6)
+    assert np.isnan(smoothed_variance(0, 0))
 
 
 def test_undefined_replicates_are_left_out():
