@@ -26,6 +26,7 @@ from benchmarks.measuring import LARGE, NORMAL, QUICK, ROOT, Run, environment
 AREAS = (
     "headline",
     "class_performance",
+    "coverage",
     "training_dynamics",
     "attention",
     "diagnostics",

@@ -73,7 +73,8 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
-    curves, ap_influence = rank(state, columns, group_indices(classes))
+    groups = group_indices(classes)
+    curves, ap_influence = rank(state, columns, groups)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
     result = Evaluation(
@@ -88,14 +89,14 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
         positives_above=from_above(curves.positives),
         predicted_above=from_above(curves.samples),
     )
-    uncertainty = uncertainties(state, columns, classes)
+    uncertainty = uncertainties(state, columns, groups)
     if ap_influence is not None:
-        uncertainty["ap"] = ap_uncertainty(ap_influence, columns, classes)
+        uncertainty["ap"] = ap_uncertainty(ap_influence, columns, groups)
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
-        values |= _intervals(result, group, uncertainty)
+        values |= _intervals(values, group, uncertainty)
     return result
 
 
@@ -134,12 +135,12 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 # --------------------------------------------------------------------------------------------------- per group
 
 
-def _intervals(result: Evaluation, group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
+def _intervals(values: Mapping[str, float], group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
     intervals: dict[str, float] = {}
     for metric, of_metric in uncertainty.items():
-        if result.groups[group][metric] == result.groups[group][metric]:
-            ends = of_metric.interval(result.columns[metric], result.classes, group)
-            intervals |= {f"{metric}_lower": ends[0], f"{metric}_upper": ends[1]}
+        if values[metric] == values[metric]:
+            lower, upper = of_metric.interval(group, values[metric])
+            intervals |= {f"{metric}_lower": lower, f"{metric}_upper": upper}
     return intervals
 
 

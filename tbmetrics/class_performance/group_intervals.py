@@ -33,22 +33,22 @@ class MeanUncertainty:
     Attributes:
         centres: the metric of each class less its estimated bias, (classes,); NaN if undefined.
         covariance: of the sums over the classes of each group, (groups, groups) in the order of `PARTITION`.
+        groups: the place in `PARTITION` of each class's group, (classes,).
     """
 
     centres: FloatArray
     covariance: FloatArray
+    groups: NDArray[np.int64]
 
-    def interval(self, values: FloatArray, classes: AttributeClasses, group: str) -> tuple[float, float]:
-        """The 95 % interval of the mean of `values` over a group, or of the gap; it contains that mean.
+    def interval(self, group: str, mean: float) -> tuple[float, float]:
+        """The 95 % interval of the mean over a group, or of the gap; it contains `mean`.
 
         Args:
-            values: the metric of each class, (classes,); NaN if undefined.
-            classes: of the attribute.
             group: any of `PARTITION`, "all" or "gap".
+            mean: the metric of that group.
         """
-        weights = _group_weights(values, classes, group)
-        by_class = weights[group_indices(classes)]
-        mean, centre = (float(np.nansum(by_class * v)) for v in (values, self.centres))
+        weights = _group_weights(np.bincount(self.groups[~np.isnan(self.centres)], minlength=len(PARTITION)), group)
+        centre = float(np.nansum(weights[self.groups] * self.centres))
         half = Z95 * float(np.sqrt(weights @ self.covariance @ weights))
         lowest = -1.0 if group == GAP else 0.0
         return min(mean, max(centre - half, lowest)), max(mean, min(centre + half, 1.0))
@@ -59,9 +59,8 @@ def group_indices(classes: AttributeClasses) -> NDArray[np.int64]:
     return np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
 
 
-def _group_weights(values: FloatArray, classes: AttributeClasses, group: str) -> FloatArray:
-    """The weight of each group's sum in a mean or the gap, (groups,)."""
-    sizes = np.bincount(group_indices(classes)[~np.isnan(values)], minlength=len(PARTITION))
+def _group_weights(sizes: NDArray[np.int64], group: str) -> FloatArray:
+    """The weight of each group's sum in a mean or the gap, (groups,), from the number of its defined classes."""
     if group == ALL:
         return np.full(len(PARTITION), 1 / sizes.sum())
     weights = np.zeros(len(PARTITION))
@@ -95,11 +94,10 @@ def influences(columns: Columns) -> dict[str, Influence]:
     return {metric: Influence(*map(np.nan_to_num, parts)) for metric, parts in by_metric.items()}
 
 
-def uncertainties(state: AttributeState, columns: Columns, classes: AttributeClasses) -> dict[str, MeanUncertainty]:
+def uncertainties(state: AttributeState, columns: Columns, groups: NDArray[np.int64]) -> dict[str, MeanUncertainty]:
     """The uncertainty of the means of precision, recall and F1; empty if single rows are no longer known."""
     if not state.n_samples:
         return {}
-    groups = group_indices(classes)
     if state.per_sample:
         return _single_label(state, columns, groups)
     return _multi_label(state, state.scores, columns, groups) if isinstance(state.scores, ExactScores) else {}
@@ -110,8 +108,9 @@ def _single_label(state: AttributeState, columns: Columns, groups: NDArray[np.in
     uncertainty = {}
     for metric, influence in influences(columns).items():
         covariance = _stratified_covariance(labels, predicted, influence, columns, groups)
-        uncertainty[metric] = MeanUncertainty(columns[metric], covariance)
+        uncertainty[metric] = MeanUncertainty(columns[metric], covariance, groups)
     uncertainty["precision"].centres = columns["precision"] - _precision_bias(columns)
+    uncertainty["f1"].centres = columns["f1"] - _f1_bias(columns)
     return uncertainty
 
 
@@ -120,6 +119,15 @@ def _precision_bias(columns: Columns) -> FloatArray:
     tp, predicted = columns["true_positives"], columns["true_positives"] + columns["false_positives"]
     share, recall = (tp + 1) / (predicted + 2), (tp + 1) / (columns["support"] + 2)
     return np.where(columns["support"] > 0, share * (1 - share) * recall / np.maximum(predicted, 1), 0.0)
+
+
+def _f1_bias(columns: Columns) -> FloatArray:
+    """Second-order bias of F1 under the same conditions, a quarter of a hit and of a miss added."""
+    tp, fp, support = columns["true_positives"], columns["false_positives"], columns["support"]
+    total = tp + fp + support + 0.75
+    half_f1, recall = (tp + 0.25) / total, (tp + 1) / (support + 2)
+    bias: FloatArray = 2 / total**2 * (half_f1 * fp - (1 - half_f1) * support * recall * (1 - recall))
+    return bias
 
 
 def _stratified_covariance(
@@ -175,7 +183,7 @@ def _multi_label(
     for metric, influence in by_metric.items():
         variance = tp * influence.hit**2 + fn * influence.miss**2 + fp * influence.false_alarm**2
         covariance = _scaled_covariance(sums[metric], variance, smoothed[metric], columns[metric], groups)
-        uncertainty[metric] = MeanUncertainty(columns[metric], covariance)
+        uncertainty[metric] = MeanUncertainty(columns[metric], covariance, groups)
     return uncertainty
 
 
@@ -199,13 +207,12 @@ def _sums_by_row(
 # --------------------------------------------------------------------------------------------- average precision
 
 
-def ap_uncertainty(influence: APInfluence, columns: Columns, classes: AttributeClasses) -> MeanUncertainty:
+def ap_uncertainty(influence: APInfluence, columns: Columns, groups: NDArray[np.int64]) -> MeanUncertainty:
     """The uncertainty of the means of average precision."""
     centres, positives = columns["ap"] - influence.bias, columns["support"]
     smoothed = smoothed_variance(centres * positives, positives)
-    groups = group_indices(classes)
     covariance = _scaled_covariance(influence.by_row, influence.variance, smoothed, columns["ap"], groups)
-    return MeanUncertainty(centres, covariance)
+    return MeanUncertainty(centres, covariance, groups)
 
 
 def _scaled_covariance(

@@ -1,7 +1,8 @@
 """Everything that depends on the order of the scores: average precision, best thresholds, precision at recall.
 
 Average precision and the best F1 of a class follow from two counts at each positive: how many scores, and how many
-positives, lie at or above it. In a long tail positives are few, so no curve is ever sorted as a whole.
+positives, lie at or above it. In a long tail positives are few, so no curve is ever sorted as a whole: each sample is
+looked up among the positives.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
 
-FEW_POSITIVES = 12  # up to here comparing beats sorting
 #: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
 THRESHOLDS = CALIBRATION_BINS * 14 + 1
 
@@ -100,7 +100,7 @@ def _rank_exact(
             counts = counts_at_positives(block[row], labels[row] > 0)
             columns["ap"][c] = average_precision(counts)
             curves.precision_at_recall[c] = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
-            influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts, block[row])
+            influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts)
             influence.bias[c] = ap_bias(counts)
             score, columns["best_f1"][c] = best_threshold(counts)
             columns["best_threshold"][c] = score if state.decision == SINGLE_LABEL else _sigmoid(np.float64(score))
@@ -172,12 +172,18 @@ def from_above(bins: FloatArray) -> FloatArray:
 
 
 class CountsAtPositives(NamedTuple):
-    """Counts at the positives' scores, which ascend; each of shape (positives,)."""
+    """Counts at the positives' scores, which ascend; the first four of shape (positives,).
+
+    The last two are of the samples at or above the lowest positive: which they are, and how many positives lie at or
+    below each.
+    """
 
     scores: NDArray[np.floating]
     samples: NDArray[np.int64]  # which sample each is
     true_positives: NDArray[np.int64]  # positives at or above each score
     predicted: NDArray[np.int64]  # all samples at or above each score
+    ranked: NDArray[np.int64]
+    positives_below: NDArray[np.int64]
 
 
 class BestThreshold(NamedTuple):
@@ -197,12 +203,12 @@ def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_
     samples = np.flatnonzero(positive)
     samples = samples[np.argsort(scores[samples], kind="stable")]
     ascending = scores[samples]
-    if ascending.size <= FEW_POSITIVES:
-        predicted = np.array([np.count_nonzero(scores >= s) for s in ascending], dtype=np.int64)
-    else:
-        predicted = scores.size - np.searchsorted(np.sort(scores), ascending, side="left")
-    true_positives = ascending.size - np.searchsorted(ascending, ascending, side="left")
-    return CountsAtPositives(ascending, samples, true_positives, predicted)
+    n = ascending.size
+    ranked = np.flatnonzero(scores >= ascending[0]) if n else samples
+    positives_below = np.searchsorted(ascending, scores[ranked], side="right")
+    predicted = np.bincount(positives_below, minlength=n + 1)[:0:-1].cumsum()[::-1]
+    true_positives = n - np.searchsorted(ascending, ascending, side="left")
+    return CountsAtPositives(ascending, samples, true_positives, predicted, ranked, positives_below)
 
 
 def average_precision(counts: CountsAtPositives) -> float:
@@ -215,7 +221,7 @@ def average_precision(counts: CountsAtPositives) -> float:
     return float(np.mean(counts.true_positives / counts.predicted))
 
 
-def add_ap_influence(total: FloatArray, counts: CountsAtPositives, scores: NDArray[np.floating]) -> float:
+def add_ap_influence(total: FloatArray, counts: CountsAtPositives) -> float:
     """Add the influence of each sample on the class's AP to `total`; return the sum of their squares.
 
     A negative lowers the precision at every positive at or below it. So does a positive, of which it is one more, too;
@@ -224,7 +230,6 @@ def add_ap_influence(total: FloatArray, counts: CountsAtPositives, scores: NDArr
     Args:
         total: (samples,).
         counts: of the class.
-        scores: of the class, (samples,).
     """
     n = counts.scores.size
     if not n:
@@ -234,11 +239,7 @@ def add_ap_influence(total: FloatArray, counts: CountsAtPositives, scores: NDArr
     gained = np.concatenate([[0.0], np.cumsum(1 / counts.predicted)]) / n
     below = np.searchsorted(counts.scores, counts.scores, side="right")
     at_positives = gained[below] + (precision - precision.mean()) / n
-    if n <= FEW_POSITIVES:
-        for score, step in zip(counts.scores, np.diff(lost), strict=True):
-            np.subtract(total, step, out=total, where=scores >= score)
-    else:
-        total -= lost[np.searchsorted(counts.scores, scores, side="right")]
+    total[counts.ranked] -= lost[counts.positives_below]
     total[counts.samples] += at_positives
     negatives = -np.diff(counts.predicted - counts.true_positives, append=0)
     return float(negatives @ lost[1:] ** 2 + ((at_positives - lost[below]) ** 2).sum())

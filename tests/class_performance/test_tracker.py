@@ -27,6 +27,7 @@ from tbmetrics.records import (
     pr_curve_tag,
     scalar_tag,
 )
+from tbmetrics.statistics.intervals import f1_interval
 
 COUNTS = {"a": 900, "b": 300, "c": 60, "d": 30, "e": 9, "f": 2}
 GROUPS = ClassGroups.from_counts({"x": COUNTS})
@@ -117,6 +118,17 @@ def test_thresholds_per_class_decide():
     assert _column(tracker.get_metrics(), "threshold").tolist() == thresholds
 
 
+def test_the_interval_of_f1_follows_from_the_counts():
+    tracker = _tracker()
+    tracker.update(*_single())
+    for entry in tracker.get_metrics()["x"].values():
+        expected = f1_interval(
+            entry["true_positives"], entry["true_positives"] + entry["false_positives"], entry["support"]
+        )
+        assert (entry["f1_lower"], entry["f1_upper"]) == pytest.approx(tuple(map(float, expected)))
+        assert entry["f1_lower"] <= entry["f1"] <= entry["f1_upper"]
+
+
 def test_group_means_gap_worst_and_means_of_recall():
     logits, labels = _single()
     tracker = _tracker()
@@ -145,7 +157,7 @@ def test_an_undefined_class_is_left_out_of_means_and_flagged():
     tracker.update(logits[is_kept], labels[is_kept])
     missing = tracker.get_metrics()["x"]["f"]
     assert (missing["recall"], missing["ap"], missing["support"], missing["defined"]) == (0.0, 0.0, 0, False)
-    assert missing["recall_lower"] is None
+    assert missing["recall_lower"] is missing["f1_lower"] is None
     tail = tracker.get_class_type_metrics()["x"]["tail"]
     assert tail["recall_n_classes"] == 1
     assert tail["recall"] == tracker.get_metrics()["x"]["e"]["recall"]

@@ -53,6 +53,7 @@ from tbmetrics.records import (
     group_table_tag,
     table_content,
 )
+from tbmetrics.statistics.intervals import f1_interval
 from tests.processes import wait_until
 
 START_TIME = 1_700_000_000.0
@@ -303,6 +304,7 @@ def _class_table(
     columns |= {"precision": precision, "recall": recall, "f1": f1, "ap": ap}
     for name, value, trials in (("precision", precision, tp + fp), ("recall", recall, support), ("ap", ap, support)):
         columns[f"{name}_lower"], columns[f"{name}_upper"] = _wilson(value, trials)
+    columns["f1_lower"], columns["f1_upper"] = f1_interval(tp, tp + fp, support)
     columns |= {"threshold": np.full(n, 0.5), "best_threshold": rng.uniform(0.1, 0.6, n)}
     columns["best_f1"] = np.clip(f1 + 0.05, 0, 1)
     return np.stack([columns[name] for name in CLASS_COLUMNS], axis=1).astype(np.float32)
