@@ -95,9 +95,10 @@ def _rank_exact(
     influence = APInfluence(np.zeros((len(PARTITION), state.n_samples)), *np.full((2, state.num_classes), np.nan))
     for first, block, labels in scores.blocks(state.num_classes):
         p = block if state.decision == SINGLE_LABEL else _sigmoid(block)
+        known, positive = labels >= 0, labels > 0
         for row in range(len(block)):
             c = first + row
-            counts = counts_at_positives(block[row], labels[row] > 0)
+            counts = counts_at_positives(block[row], positive[row])
             columns["ap"][c] = average_precision(counts)
             curves.precision_at_recall[c] = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
             influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts)
@@ -105,9 +106,8 @@ def _rank_exact(
             score, columns["best_f1"][c] = best_threshold(counts)
             columns["best_threshold"][c] = score if state.decision == SINGLE_LABEL else _sigmoid(np.float64(score))
         rows = slice(first, first + len(block))
-        known = labels >= 0
         curves.samples[rows] = _by_bin(p, known)
-        curves.positives[rows] = _by_bin(p, labels > 0)
+        curves.positives[rows] = _by_bin(p, positive)
         if state.decision != SINGLE_LABEL:
             curves.probability[rows] = _by_bin(p, known, weigh=True)
     return influence
@@ -174,8 +174,8 @@ def from_above(bins: FloatArray) -> FloatArray:
 class CountsAtPositives(NamedTuple):
     """Counts at the positives' scores, which ascend; the first four of shape (positives,).
 
-    The last two are of the samples at or above the lowest positive: which they are, and how many positives lie at or
-    below each.
+    The last two are of the samples at or above the lowest positive: which they are, and the index of the highest
+    positive at or below each.
     """
 
     scores: NDArray[np.floating]
@@ -183,7 +183,7 @@ class CountsAtPositives(NamedTuple):
     true_positives: NDArray[np.int64]  # positives at or above each score
     predicted: NDArray[np.int64]  # all samples at or above each score
     ranked: NDArray[np.int64]
-    positives_below: NDArray[np.int64]
+    nearest: NDArray[np.int64]
 
 
 class BestThreshold(NamedTuple):
@@ -200,15 +200,15 @@ def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_
         scores: (samples,), higher = more positive; entries that are not to count hold -inf.
         positive: (samples,), whether each is a positive.
     """
-    samples = np.flatnonzero(positive)
-    samples = samples[np.argsort(scores[samples], kind="stable")]
+    samples = positive.nonzero()[0]
+    samples = samples[scores[samples].argsort(kind="stable")]
     ascending = scores[samples]
     n = ascending.size
-    ranked = np.flatnonzero(scores >= ascending[0]) if n else samples
-    positives_below = np.searchsorted(ascending, scores[ranked], side="right")
-    predicted = np.bincount(positives_below, minlength=n + 1)[:0:-1].cumsum()[::-1]
-    true_positives = n - np.searchsorted(ascending, ascending, side="left")
-    return CountsAtPositives(ascending, samples, true_positives, predicted, ranked, positives_below)
+    ranked = (scores >= ascending[0]).nonzero()[0] if n else samples
+    nearest = ascending.searchsorted(scores[ranked], side="right") - 1
+    predicted = np.bincount(nearest, minlength=n)[::-1].cumsum()[::-1]
+    true_positives = n - ascending.searchsorted(ascending, side="left")
+    return CountsAtPositives(ascending, samples, true_positives, predicted, ranked, nearest)
 
 
 def average_precision(counts: CountsAtPositives) -> float:
@@ -218,7 +218,7 @@ def average_precision(counts: CountsAtPositives) -> float:
     """
     if counts.scores.size == 0:
         return float("nan")
-    return float(np.mean(counts.true_positives / counts.predicted))
+    return float((counts.true_positives / counts.predicted).sum()) / counts.scores.size
 
 
 def add_ap_influence(total: FloatArray, counts: CountsAtPositives) -> float:
@@ -235,14 +235,16 @@ def add_ap_influence(total: FloatArray, counts: CountsAtPositives) -> float:
     if not n:
         return 0.0
     precision = counts.true_positives / counts.predicted
-    lost = np.concatenate([[0.0], np.cumsum(precision / counts.predicted)]) / n
-    gained = np.concatenate([[0.0], np.cumsum(1 / counts.predicted)]) / n
-    below = np.searchsorted(counts.scores, counts.scores, side="right")
-    at_positives = gained[below] + (precision - precision.mean()) / n
-    total[counts.ranked] -= lost[counts.positives_below]
+    step = 1 / (n * counts.predicted)
+    lost = (precision * step).cumsum()
+    total[counts.ranked] -= lost[counts.nearest]
+    nearest = counts.scores.searchsorted(counts.scores, side="right") - 1
+    at_positives = step.cumsum()[nearest] + (precision - precision.sum() / n) / n
     total[counts.samples] += at_positives
-    negatives = -np.diff(counts.predicted - counts.true_positives, append=0)
-    return float(negatives @ lost[1:] ** 2 + ((at_positives - lost[below]) ** 2).sum())
+    negatives = counts.predicted - counts.true_positives
+    negatives[:-1] -= negatives[1:].copy()
+    of_positives = at_positives - lost[nearest]
+    return float(negatives @ lost**2 + of_positives @ of_positives)
 
 
 def ap_bias(counts: CountsAtPositives) -> float:
@@ -251,10 +253,8 @@ def ap_bias(counts: CountsAtPositives) -> float:
     One and a half times what a positive adds to the precision at its own score: the first-order term, and a half for
     the curvature; within 0.01 from three positives on (benchmarks/coverage.py).
     """
-    if not counts.scores.size:
-        return float("nan")
-    false_positives = counts.predicted - counts.true_positives
-    return 1.5 * float(np.mean(false_positives / counts.predicted**2))
+    n = counts.scores.size
+    return 1.5 * float(((counts.predicted - counts.true_positives) / counts.predicted**2).sum()) / n if n else np.nan
 
 
 def best_threshold(counts: CountsAtPositives) -> BestThreshold:
