@@ -286,13 +286,14 @@ def measure(run: Run) -> Results:
     """Coverage by number of classes, positives a class, balance and group; and the cost."""
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    grid = [(c, n) for c in run.choose((10,), (10, 30, 120)) for n in run.choose((2, 10), (1, 2, 3, 5, 10, 30, 100))]
-    grid += run.choose([], [(1000, 3), (1000, 10)])
+    few_to_many = run.choose((2, 10), (1, 2, 3, 5, 10, 30), (1, 2, 3, 5, 10, 30, 100))
+    grid = [(c, n) for c in run.choose((10,), (10, 30, 120)) for n in few_to_many]
+    grid += run.choose([], [], [(1000, 3), (1000, 10)])
     results, costs = [], []
     for problem in PROBLEMS:
         cells: Cells = {}
         for classes, positives in grid:
-            repetitions = run.choose(20, {10: 200, 30: 200, 120: 60, 1000: 20}.get(classes))
+            repetitions = run.choose(20, {10: 100, 30: 60, 120: 30}.get(classes), {10: 400, 30: 200}.get(classes, 60))
             outcomes = [simulate(problem, classes, positives, tailed, repetitions) for tailed in (False, True)]
             cells[classes, positives] = [tallies for tallies, _ in outcomes]
             spent = [np.mean([of_method[m] for _, of_method in outcomes]) for m in (OURS, BOOTSTRAP)]
