@@ -132,3 +132,11 @@ def test_the_intervals_contain_the_truth_as_often_as_they_say(problem, positives
         shares[group, metric] = np.nanmean(tally.covers)
     assert min(shares.values()) > 0.93 - 3 * error
     assert 0.95 - 2 * error < np.mean(list(shares.values())) <= 0.99  # the same samples decide all of them
+
+
+@pytest.mark.slow
+def test_the_bias_of_few_samples_does_not_add_up_over_many_classes():
+    """The mean of 400 classes with one sample each has a narrow interval around a biased estimate."""
+    tallies, _ = simulate("single-label", 400, 1, False, 40, peers=False, seed=4)
+    for metric in ("precision", "recall", "f1"):
+        assert np.mean(tallies[OURS, "all", metric].covers) > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 40)
