@@ -34,6 +34,8 @@ from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 
 #: Buckets of training counts, for what is recorded between and by groups.
 BUCKETS = 48
+#: Over more classes than this, with fewer than two positives each, multi-label means have no interval.
+MANY_CLASSES = 30
 
 
 @dataclass(slots=True)
@@ -96,7 +98,7 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
-        values |= _intervals(values, group, uncertainty)
+        values |= _intervals(result, group, uncertainty)
     return result
 
 
@@ -135,13 +137,24 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 # --------------------------------------------------------------------------------------------------- per group
 
 
-def _intervals(values: Mapping[str, float], group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
+def _intervals(result: Evaluation, group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
+    values, cannot_tell = result.groups[group], _cannot_tell(result, group)
     intervals: dict[str, float] = {}
     for metric, of_metric in uncertainty.items():
-        if values[metric] == values[metric]:
+        if values[metric] == values[metric] and metric not in cannot_tell:
             lower, upper = of_metric.interval(group, values[metric])
             intervals |= {f"{metric}_lower": lower, f"{metric}_upper": upper}
     return intervals
+
+
+def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
+    """Metrics whose bias is as large as their interval: multi-label, over many classes of fewer than two positives."""
+    if result.decision == SINGLE_LABEL:
+        return ()
+    members = [result.classes.members(g) for g in ((HEAD, TAIL) if group == GAP else (group,))]
+    supports = [support[support > 0] for support in (result.columns["support"][m] for m in members)]
+    is_too_thin = any(support.size > MANY_CLASSES and support.mean() < 2 for support in supports)
+    return ("recall", "f1", "ap") if is_too_thin else ()
 
 
 def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:

@@ -73,6 +73,19 @@ def test_without_single_rows_means_of_a_multi_label_attribute_have_no_interval()
     assert all(table[f"{metric}_lower"] is None and table[metric] > 0 for metric in MEAN_METRICS)
 
 
+def test_over_many_classes_of_one_positive_a_multi_label_mean_cannot_be_told():
+    generator = np.random.default_rng(0)
+    classes = ClassGroups.from_groups({"x": {str(c): "head" if c < 40 else "tail" for c in range(60)}})
+    labels = np.concatenate([np.eye(60, dtype=np.int64), np.zeros((60, 60), dtype=np.int64)])
+    tracker = ClassPerformanceTracker(classes=classes)
+    tracker.update(torch.from_numpy(generator.normal(size=labels.shape) + 2 * labels - 1), torch.from_numpy(labels))
+    table = tracker.get_class_type_metrics()["x"]
+    for metric in ("recall", "f1", "ap"):
+        assert table["tail"][f"{metric}_lower"] < table["tail"][metric]
+        assert [table[g][f"{metric}_lower"] for g in ("head", "all", "gap")] == [None] * 3
+    assert all(table[g]["precision_lower"] is not None for g in ("head", "tail", "all", "gap"))
+
+
 @pytest.mark.parametrize("single", [True, False])
 def test_influences_are_the_derivatives_of_the_means(single):
     predicted, positive = _decisions(*_rows(3, 40, single, 1.0))
