@@ -267,8 +267,9 @@ def table(title: str, cells: Cells) -> Facts:
             ours = [_spread(by_size.get(c, []), OURS, metric) for c in classes]
             widths = [np.nanmean(tallies[OURS, g, metric].width) for tallies in every for g in ("head", "all")]
             inside = [np.nanmean(tallies[OURS, g, metric].contains) for tallies in every for g in GROUPS]
+            means = [f"{np.nanmean(widths):.2f}", f"{np.nanmean(inside):.2f}"]
             peers = [_spread(every, method, metric) for method in (BOOTSTRAP, DELTA)]
-            rows.append([metric, str(positives), *ours, f"{np.nanmean(widths):.2f}", f"{np.nanmean(inside):.2f}", *peers])
+            rows.append([metric, str(positives), *ours, *means, *peers])
     columns = ["mean of", "positives a class", *(f"{c:,} classes" for c in classes)]
     about = (
         "share of intervals that contain the truth: lowest to highest, and mean; of 3 classes, a third, all, the gap"
