@@ -172,21 +172,22 @@ class BinnedScores:
         """Count a batch; arguments as for `ExactScores.add`."""
         scores = self._ranked(logits, labels)
         places = self._places(scores)
-        self._make_room(*_finite_range([places]))
-        self._count(places, labels, 1)
-        self._note_lowest(scores, (_dense(scores, labels) == 0) & (places < -FAR))
-        self._positives.append(_positives(scores, labels))
+        positive, negative = _masks(scores, labels)
+        if self._make_room(*_finite_range([places]), places.amin()):
+            self._note_lowest(scores, negative & (places < -FAR))
+        self._count(places, negative, 1)
+        self._positives.append(_positives(scores, positive))
         self.recent = logits, labels
 
-    def _count(self, places: Tensor, labels: Tensor, weight: int) -> None:
+    def _count(self, places: Tensor, chosen: Tensor, weight: int) -> None:
         bins = _bins(places, self.low, self.width)
         bins += torch.arange(places.shape[1], device=places.device) * BINS
-        negative = bins[_dense(places, labels) == 0]
-        self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
+        counted = bins[chosen]
+        self.negatives.scatter_add_(0, counted, torch.full_like(counted, weight))
 
-    def _note_lowest(self, scores: Tensor, is_lowest: Tensor) -> None:
-        least = torch.where(is_lowest, scores, torch.inf).amin(0)
-        greatest = torch.where(is_lowest, scores, -torch.inf).amax(0)
+    def _note_lowest(self, scores: Tensor, is_far: Tensor) -> None:
+        least = torch.where(is_far, scores, torch.inf).amin(0)
+        greatest = torch.where(is_far, scores, -torch.inf).amax(0)
         self.lowest = torch.stack((self.lowest[0].minimum(least), self.lowest[1].maximum(greatest)))
 
     def keep_of_recent(self, keep: Tensor) -> None:
@@ -194,14 +195,20 @@ class BinnedScores:
         if self.recent is None:
             return
         logits, labels = self.recent
-        self._count(self._places(self._ranked(logits[~keep], labels[~keep])), labels[~keep], -1)
+        scores = self._ranked(logits, labels)
+        positive, negative = _masks(scores, labels)
+        self._count(self._places(scores[~keep]), negative[~keep], -1)
         self.recent = logits[keep], labels[keep]
-        self._positives[-1] = _positives(self._ranked(*self.recent), labels[keep])
+        self._positives[-1] = _positives(scores[keep], positive[keep])
 
-    def _make_room(self, low: Tensor, high: Tensor) -> None:
-        if bool(((low < self.low + self.width) | (high >= self.low + BINS * self.width)).any()):
-            first, last = self._range()
+    def _make_room(self, low: Tensor, high: Tensor, least: Tensor) -> bool:
+        """Widen the bins to cover `low` … `high`; returns whether `least` is far off, in the same wait."""
+        first, last = self._range()
+        is_outside = ((low < first) | (high >= last + self.width)).any()
+        must_move, is_far = torch.stack((is_outside, least < -FAR)).tolist()
+        if must_move:
             self._move(*_grid(torch.minimum(low, first), torch.maximum(high, last), self.width))
+        return bool(is_far)
 
     def _range(self) -> tuple[Tensor, Tensor]:
         """Where bin 1 and the last bin begin."""
@@ -218,10 +225,10 @@ class BinnedScores:
 
     def merge(self, other: BinnedScores) -> None:
         """Add the counts and positives of `other`."""
-        self._make_room(*other._range())
+        self._make_room(*other._range(), other.low[0])
         if bool((other.width > self.width).any()):
             self._move(*_grid(*self._range(), other.width))
-            self._make_room(*other._range())
+            self._make_room(*other._range(), other.low[0])
         aligned = BinnedScores.from_state(other.state(), self.activation)
         aligned._move(self.low, self.width)
         self.negatives = self.negatives + aligned.negatives
@@ -287,18 +294,20 @@ class BinnedScores:
 
 def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
     """Which bin each place is in; exact, as `low` is a multiple of the power of two `width`."""
-    bins = ((places / width).floor() - low / width).clamp_(1, BINS - 1).long()
-    return bins.masked_fill_(places < -FAR, 0)
+    return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
 
 
-def _dense(scores: Tensor, labels: Tensor) -> Tensor:
+def _masks(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which scores are of positives, and of negatives: bool (N, C) each."""
     labels = labels.to(scores.device)
-    return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
+    if labels.ndim == 2:
+        return labels > 0, labels == 0
+    positive = labels[:, None] == torch.arange(scores.shape[1], device=scores.device)
+    return positive, ~positive
 
 
-def _positives(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _positives(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Class and score of each positive."""
-    positive = _dense(scores, labels) > 0
     return positive.nonzero(as_tuple=True)[1], scores[positive]
 
 
