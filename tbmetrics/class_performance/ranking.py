@@ -63,9 +63,11 @@ def _rank_exact(
 ) -> FloatArray:
     resampled = np.full((len(weights), state.num_classes), np.nan)
     for first, block, labels in scores.blocks(state.num_classes):
+        known = labels >= 0
+        unknown = labels.shape[1] - known.sum(axis=1)
         p = block if state.decision == SINGLE_LABEL else state.activation.sigmoid(block)
         for row in range(len(block)):
-            counts = counts_at_positives(block[row], labels[row] > 0)
+            counts = counts_at_positives(block[row], labels[row] > 0, int(unknown[row]))
             columns["ap"][first + row] = average_precision(counts)
             curves.precision_at_recall[first + row] = precision_at_recalls(
                 counts.true_positives, counts.predicted, RECALL_LEVELS
@@ -75,7 +77,6 @@ def _rank_exact(
             threshold = score if state.decision == SINGLE_LABEL else state.activation.sigmoid(np.float64(score))
             columns["best_threshold"][first + row] = threshold
         rows = slice(first, first + len(block))
-        known = labels >= 0
         curves.samples[rows] = _by_bin(p, known)
         curves.positives[rows] = _by_bin(p, labels > 0)
         if state.decision != SINGLE_LABEL:
@@ -169,12 +170,15 @@ class BestThreshold(NamedTuple):
     f1: float
 
 
-def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> CountsAtPositives:
+def counts_at_positives(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], ignored: int = 0
+) -> CountsAtPositives:
     """Exact counts of one class.
 
     Args:
         scores: (samples,), higher = more positive; entries that are not to count hold -inf.
         positive: (samples,), whether each is a positive.
+        ignored: number of entries that are not to count; a positive may have -inf, too.
     """
     samples = np.flatnonzero(positive)
     samples = samples[np.argsort(scores[samples], kind="stable")]
@@ -183,6 +187,7 @@ def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_
         predicted = np.array([np.count_nonzero(scores >= s) for s in ascending], dtype=np.int64)
     else:
         predicted = scores.size - np.searchsorted(np.sort(scores), ascending, side="left")
+    predicted = predicted - np.where(np.isneginf(ascending), ignored, 0) if ignored else predicted
     true_positives = ascending.size - np.searchsorted(ascending, ascending, side="left")
     return CountsAtPositives(ascending, samples, true_positives, predicted)
 

@@ -293,6 +293,15 @@ def test_labels_of_every_integer_type(dtype, single):
     assert _columns_whole(logits.flip(0), swapped)["all", "f1"] == pytest.approx(expected["all", "f1"])
 
 
+def test_a_session_takes_class_ids_of_uint16(tmp_path):
+    labels = torch.from_numpy(np.array([0, 1, 2], dtype=np.uint16))
+    with TBMetrics(tmp_path, classes=ClassGroups.from_counts([900, 60, 4])) as tb:
+        for _ in range(3):
+            tb.update(torch.eye(3), labels)
+        metrics = tb.get_metrics()["class_performance"]["class_metrics"]["class"]
+    assert [entry["recall"] for entry in metrics.values()] == [1, 1, 1]
+
+
 def _columns_whole(logits, labels, **options):
     tracker = _tracker(n_bootstrap=2)
     tracker.update(logits, labels, **options)
@@ -395,6 +404,21 @@ def test_masked_rows_are_ties_and_bins_hold_the_ap_of_half_precision(dtype, mask
         expected = average_precision_score(labels[:, c], finite[:, c])
         assert entry["ap"] == pytest.approx(expected, abs=1e-12 if mode == "exact" else 4e-3)
         assert entry["ap_lower"] - 1e-12 <= expected <= entry["ap_upper"] + 1e-12
+
+
+@pytest.mark.parametrize("positives", [5, 40])
+@pytest.mark.parametrize("mode", ["exact", "binned"])
+def test_unknown_labels_are_no_masks(mode, positives):
+    scores, labels = torch.randn(500, 1, generator=torch.Generator().manual_seed(0)), torch.zeros(500, 1).long()
+    labels[:positives], labels[200:300] = 1, -1
+    scores[::2] = -torch.inf
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts([100]), scores=mode, n_bootstrap=2)
+    for rows in torch.arange(500).split(60):
+        tracker.update(scores[rows], labels[rows])
+    known = labels[:, 0] >= 0
+    expected = average_precision_score(labels[known, 0], scores[known, 0].nan_to_num(neginf=-1e30))
+    entry = tracker.get_metrics()["class"]["0"]
+    assert entry["ap"] == pytest.approx(expected, abs=1e-12 if mode == "exact" else 1e-3)
 
 
 @pytest.mark.parametrize("mask", [-torch.inf, -1e9])
