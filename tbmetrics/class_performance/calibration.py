@@ -11,7 +11,7 @@ from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, FloatArray
 
-#: Neighbouring bins are merged until each holds as many examples: below, the sign of a gap is mostly noise.
+#: Neighbouring bins are merged until each holds as many examples: with fewer, gaps are mostly noise.
 EXAMPLES_PER_BIN = 20
 
 
@@ -63,19 +63,22 @@ def _coarse(fine: FloatArray) -> FloatArray:
 def calibration_error(sums: FloatArray) -> float:
     """Expected calibration error of reliability sums (..., 3, bins), its bias taken off; NaN without examples.
 
-    The absolute gap of a bin (Guo et al., 2017) is its gap times the sign of that gap. The noise in the one agrees with
-    the noise in the other, so that few examples look miscalibrated (Kumar et al., 2019). Here each example's gap is
-    multiplied by the sign of the gap of the others in its bin: 0 on average for a calibrated model, so that a single
-    estimate may be slightly negative.
+    The mean absolute gap of the bins (Guo et al., 2017) is positive for a calibrated model, too, as noise makes gaps.
+    What noise adds to the mean *squared* gap is known, so that it can be taken off without bias (Kumar et al., 2019);
+    the absolute gap is reduced by the same factor. The result is 0 on average for a calibrated model, so that single
+    ones are slightly negative: less gap than noise makes.
     """
     sums = sums.reshape(-1, 3, CALIBRATION_BINS).sum(axis=0)
     total = sums[0].sum()
     if not total:
         return float("nan")
-    n, confidence, right = np.array(list(_merged(sums))).T
-    gap, mean = right - confidence, confidence / n
-    is_right, is_wrong = right * (1 - mean) * np.sign(gap - (1 - mean)), (n - right) * mean * np.sign(gap + mean)
-    return float(np.where(n > 1, is_right - is_wrong, 0).sum() / total)
+    n, confidence, right = np.array([bin_ for bin_ in _merged(sums) if bin_[0] > 1]).reshape(-1, 3).T
+    gap, accuracy = right - confidence, right / n
+    squared = (gap**2 / n).sum()
+    if not squared:
+        return 0.0
+    factor = 1 - (n * accuracy * (1 - accuracy) / (n - 1)).sum() / squared
+    return float(np.abs(gap).sum() / total * np.sign(factor) * np.sqrt(np.abs(factor)))
 
 
 def _merged(sums: FloatArray) -> Iterator[FloatArray]:

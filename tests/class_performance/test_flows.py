@@ -48,8 +48,8 @@ def _multi(n=300):
     return torch.randn(n, 6, generator=generator) + labels - 0.5, labels
 
 
-def _leave_one_out(confidence, right, bins):
-    """Mean of each example's gap times the sign of the others' gap in its merged bin, by plain loops."""
+def _debiased(confidence, right, bins):
+    """Mean absolute gap of merged bins, times the root of the share of the squared gap beyond noise, by plain loops."""
     merged, members = [], []
     for k in range(CALIBRATION_BINS):
         members += np.flatnonzero(bins == k).tolist()
@@ -59,12 +59,13 @@ def _leave_one_out(confidence, right, bins):
         merged[-1] += members
     else:
         merged = [members]
-    total = 0.0
+    absolute = squared = beyond_noise = 0.0
     for members in merged:
-        mean = confidence[members].mean()  # stands for each example's own confidence
-        gaps = right[members] - mean
-        total += sum(gap * np.sign(gaps.sum() - gap) for gap in gaps)
-    return total / len(right)
+        gap = abs((right[members] - confidence[members]).mean())
+        absolute += len(members) * gap
+        squared += len(members) * gap**2
+        beyond_noise += len(members) * (gap**2 - right[members].var(ddof=1) / len(members))
+    return absolute / len(right) * np.sign(beyond_noise) * np.sqrt(abs(beyond_noise) / squared)
 
 
 def _pairs(table):
@@ -149,7 +150,7 @@ def test_reliability_by_bucket_gives_the_calibration_error_of_each_group(single)
         assert sums[bucket_groups == group, 2].sum() == right[inside].sum()
         bins = np.clip(np.ceil(confidence[inside] * 15) - 1, 0, 14).astype(int)
         row = groups.rows.index(group)
-        expected = _leave_one_out(confidence[inside], right[inside], bins)
+        expected = _debiased(confidence[inside], right[inside], bins)
         assert groups.column("ece")[row] == pytest.approx(expected, abs=2e-3)
 
 

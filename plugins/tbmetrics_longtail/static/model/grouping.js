@@ -312,17 +312,20 @@ function plainCalibrationError(counts, confidences, rights) {
 }
 
 /**
- * Sum over examples of the gap, with the sign of the gap of the others in the bin: no bias if few are in a bin.
+ * Sum over bins of the absolute gap, reduced by what noise adds to the squared one: no bias if few are in a bin.
  * The same as `calibration_error` in tbmetrics.
  * @param {number[]} counts @param {number[]} confidences @param {number[]} rights
  */
 function calibrationError(counts, confidences, rights) {
-  return mergedBins(counts, confidences, rights).reduce((sum, [n, confidence, right]) => {
-    if (n <= 1) return sum;
-    const gap = right - confidence;
-    const mean = confidence / n;
-    return sum + right * (1 - mean) * Math.sign(gap - (1 - mean)) - (n - right) * mean * Math.sign(gap + mean);
-  }, 0);
+  let [absolute, squared, noise] = [0, 0, 0];
+  for (const [n, confidence, right] of mergedBins(counts, confidences, rights)) {
+    if (n <= 1) continue;
+    absolute += Math.abs(right - confidence);
+    squared += (right - confidence) ** 2 / n;
+    noise += (right * (1 - right / n)) / (n - 1);
+  }
+  const factor = squared ? 1 - noise / squared : 0;
+  return absolute * Math.sign(factor) * Math.sqrt(Math.abs(factor));
 }
 
 /**
