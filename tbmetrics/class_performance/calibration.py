@@ -11,7 +11,8 @@ from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, FloatArray
 
-#: Neighbouring bins are merged until each holds as many examples: with fewer, gaps are mostly noise.
+#: Neighbouring bins are merged until each holds as many examples: with fewer, gaps are mostly noise. It is also the
+#: least number of examples of which a calibration error is told.
 EXAMPLES_PER_BIN = 20
 
 
@@ -61,7 +62,7 @@ def _coarse(fine: FloatArray) -> FloatArray:
 
 
 def calibration_error(sums: FloatArray) -> float:
-    """Expected calibration error of reliability sums (..., 3, bins), its bias taken off; NaN without examples.
+    """Expected calibration error of reliability sums (..., 3, bins), its bias taken off; NaN below 20 examples.
 
     The mean absolute gap of the bins (Guo et al., 2017) is positive for a calibrated model, too, as noise makes gaps.
     What noise adds to the mean *squared* gap is known, so that it can be taken off without bias (Kumar et al., 2019);
@@ -70,9 +71,9 @@ def calibration_error(sums: FloatArray) -> float:
     """
     sums = sums.reshape(-1, 3, CALIBRATION_BINS).sum(axis=0)
     total = sums[0].sum()
-    if not total:
+    if total < EXAMPLES_PER_BIN:
         return float("nan")
-    n, confidence, right = np.array([bin_ for bin_ in _merged(sums) if bin_[0] > 1]).reshape(-1, 3).T
+    n, confidence, right = np.array(list(_merged(sums))).T
     gap, accuracy = right - confidence, right / n
     squared = (gap**2 / n).sum()
     if not squared:

@@ -50,9 +50,11 @@ def test_what_was_planted_is_read_without_much_bias(shape, size, repeats, bias, 
     assert np.mean(_estimates(shape, size, accuracy, repeats)) == pytest.approx(truth, abs=bias)
 
 
-def test_without_examples_it_is_undefined_and_one_tells_nothing():
+def test_of_few_examples_it_is_undefined():
     assert np.isnan(calibration_error(np.zeros((2, 3, BINS))))
-    assert calibration_error(_sums(np.array([0.9]), np.array([0.0]))) == 0
+    assert np.isnan(calibration_error(_sums(np.full(19, 0.9), np.zeros(19))))
+    assert calibration_error(_sums(np.full(20, 0.9), np.zeros(20))) == pytest.approx(0.9)
+    assert calibration_error(_sums(np.full(20, 0.5), np.arange(20) % 2)) == 0
 
 
 def test_an_exact_posterior_is_calibrated_on_head_and_tail():

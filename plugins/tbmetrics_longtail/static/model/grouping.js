@@ -292,7 +292,7 @@ export function reliabilityOf({ buckets, by, n, confidence, right }, bounds, gro
     lower: intervals.map((interval) => interval && interval[0]),
     upper: intervals.map((interval) => interval && interval[1]),
     total,
-    ece: total ? error(counts, confidences, rights) / total : null,
+    ece: total >= (by ? EXAMPLES_PER_BIN : 1) ? error(counts, confidences, rights) / total : null,
   };
 }
 
@@ -319,7 +319,6 @@ function plainCalibrationError(counts, confidences, rights) {
 function calibrationError(counts, confidences, rights) {
   let [absolute, squared, noise] = [0, 0, 0];
   for (const [n, confidence, right] of mergedBins(counts, confidences, rights)) {
-    if (n <= 1) continue;
     absolute += Math.abs(right - confidence);
     squared += (right - confidence) ** 2 / n;
     noise += (right * (1 - right / n)) / (n - 1);
