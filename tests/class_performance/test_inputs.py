@@ -430,3 +430,18 @@ def test_only_masked_scores_are_exact_in_bins(mask):
     for rows in torch.arange(500).split(60):
         tracker.update(scores[rows], labels[rows])
     assert tracker.get_metrics()["class"]["0"]["ap"] == pytest.approx(20 / 500, abs=1e-12)
+
+
+def test_diagnostics_of_probabilities_leave_out_what_needs_the_classifiers_logits():
+    model = torch.nn.Linear(4, CLASSES).eval()
+    features, labels = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), torch.arange(60) % CLASSES
+    tables = []
+    for options in ({}, {"inputs": "probabilities"}):
+        diagnostics = LongTailDiagnostics(model, GROUPS, **options)
+        diagnostics.start()
+        logits = model(features).detach()
+        diagnostics.update(logits.softmax(1) if options else logits, labels)
+        tables.append(diagnostics.get_metrics()["attributes"]["x"])
+        diagnostics.stop()
+    assert "tau_normalization" not in tables[0]["left_out"]
+    assert "tau_normalization" in tables[1]["left_out"]
