@@ -89,7 +89,7 @@ def confusions(classes: int, positives: int, long_tailed: bool, rng: np.random.G
 def softmax_scores(classes: int, positives: int, long_tailed: bool, rng: np.random.Generator) -> Iterator[Sample]:
     """Single-label logits with margins and confusions of each class; only AP has a truth."""
     n = sizes(classes, positives, long_tailed)
-    labels, many = np.repeat(np.arange(classes), n), np.repeat(np.arange(classes), 30_000 // classes)
+    labels, many = np.repeat(np.arange(classes), n), np.repeat(np.arange(classes), max(30_000 // classes, 1200))
     repetition = 0
     while True:
         if repetition % REDRAWN_EVERY == 0:

@@ -16,6 +16,8 @@ from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_su
 from tbmetrics.comparing.runs import Validation, compare
 from tbmetrics.records import (
     ALL,
+    BY_CLASS,
+    BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
     CURVE_COLUMNS,
     GROUPS,
@@ -208,7 +210,9 @@ class Answers:
         recorded.tag(CALIBRATION).check_columns(table.shape[1], CALIBRATION_COLUMNS)
         n, confidence, right = np.split(table, 3, axis=1)
         sums = {"n": nullable(n), "confidence": nullable(confidence), "right": nullable(right)}
-        return {"buckets": recorded.tag(CALIBRATION).buckets(len(table)), **sums}
+        by = recorded.tag(CALIBRATION).details.get("by")
+        by = by if by in (BY_PREDICTED_CLASS, BY_CLASS) else None
+        return {"buckets": recorded.tag(CALIBRATION).buckets(len(table)), "by": by, **sums}
 
     def diagnosis(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Why the tail fails, and what would help, at the last diagnosis up to `step`."""

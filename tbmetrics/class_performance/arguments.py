@@ -15,9 +15,12 @@ from tbmetrics.errors import InputError
 
 SINGLE_LABEL, MULTI_LABEL = "single_label", "multi_label"
 
+#: torch has no arithmetic for these.
+UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
 
-def as_indices(indices: Any, logits: Any) -> Tensor | None:
-    """`indices` as int64 (N,) on the device of the logits, or None.
+
+def as_indices(indices: Any) -> Tensor | None:
+    """`indices` as int64 (N,), or None.
 
     Raises:
         InputError: they are not integers.
@@ -25,12 +28,13 @@ def as_indices(indices: Any, logits: Any) -> Tensor | None:
     if indices is None:
         return None
     try:
-        converted = torch.as_tensor(indices)
+        converted = indices if isinstance(indices, Tensor) else _tensor_from(indices)
+        converted = torch.as_tensor(indices) if converted is None else converted
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"indices must be integers (N,), got {type(indices).__name__} ({error})") from error
     if converted.is_floating_point() or converted.is_complex() or converted.dtype == torch.bool:
         raise InputError(f"indices must be integers (N,), got {converted.dtype}")
-    return converted.detach().to(device=getattr(logits, "device", converted.device), dtype=torch.int64)
+    return converted.detach().long()
 
 
 def known_classes(
@@ -100,16 +104,63 @@ def checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups
 # ----------------------------------------------------------------------------------------------------- batches
 
 
+def batch_tensors(attribute: str, logits: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Logits and labels as tensors of types that torch can compute with.
+
+    Args:
+        logits, labels: tensors, or arrays: anything with `__array__` or `__dlpack__`.
+
+    Raises:
+        InputError: neither, or of a type that is not numeric.
+    """
+    logits, labels = (_as_tensor(attribute, *named) for named in (("logits", logits), ("labels", labels)))
+    if logits.is_floating_point() and logits.element_size() == 1:
+        logits = logits.float()
+    return logits, labels.long() if labels.dtype in UNSIGNED else labels
+
+
+def _as_tensor(attribute: str, what: str, values: Any) -> Tensor:
+    try:
+        tensor = values if isinstance(values, Tensor) else _tensor_from(values)
+    except (TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = f"{type(values).__name__} of type {getattr(values, 'dtype', 'unknown')}"
+        raise InputError(f"attribute {attribute!r}: {what} must be numbers, got {kind} ({error})") from error
+    if tensor is None:
+        raise InputError(
+            f"attribute {attribute!r}: {what} must be a tensor, got {type(values).__name__}; an array does too"
+        )
+    if tensor.is_complex():
+        raise InputError(f"attribute {attribute!r}: {what} must be real numbers, got {tensor.dtype}")
+    return tensor
+
+
+def _tensor_from(values: Any) -> Tensor | None:
+    """A tensor that shares or copies the values of an array, or None if it is none."""
+    if hasattr(values, "__dlpack__") and not isinstance(values, np.ndarray):
+        try:
+            exported: Tensor = torch.utils.dlpack.from_dlpack(values)
+        except (TypeError, ValueError, RuntimeError, BufferError):
+            if not hasattr(values, "__array__"):
+                raise
+        else:
+            return exported
+    if not hasattr(values, "__array__"):
+        return None
+    array = np.asarray(values)
+    native = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+    return torch.from_numpy(native if native.flags.writeable else native.copy())
+
+
 def decision_kind(logits: Tensor, labels: Tensor) -> str:
     """How an attribute decides: class indices have one dimension less than logits, multi-hot labels as many."""
     return SINGLE_LABEL if labels.ndim < logits.ndim else MULTI_LABEL
 
 
-def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, decision: str | None) -> str:
+def check_batch(attribute: str, logits: Tensor, labels: Tensor, num_classes: int, decision: str | None) -> str:
     """Check a validation batch and return its decision kind.
 
     Args:
-        attribute, logits, labels, num_classes: as for `update`.
+        attribute, logits, labels, num_classes: as for `update`, from `batch_tensors`.
         decision: the kind of the batches before, or None.
 
     Raises:
@@ -124,10 +175,7 @@ def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, deci
     return kind
 
 
-def _check_shapes(name: str, logits: Any, labels: Any, classes: int) -> None:
-    for what, value in (("logits", logits), ("labels", labels)):
-        if not isinstance(value, Tensor):
-            raise InputError(f"{name}: {what} must be a tensor, got {type(value).__name__}")
+def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> None:
     if not logits.is_floating_point():
         raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
     if logits.ndim != 2 or logits.shape[1] != classes:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
-from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores, probability_at
+from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
@@ -94,17 +94,19 @@ def _rank_exact(
 ) -> APInfluence:
     influence = APInfluence(np.zeros((len(PARTITION), state.n_samples)), *np.full((2, state.num_classes), np.nan))
     for first, block, labels in scores.blocks(state.num_classes):
-        p = block if state.decision == SINGLE_LABEL else _sigmoid(block)
+        p = block if state.decision == SINGLE_LABEL else state.activation.sigmoid(block)
         known, positive = labels >= 0, labels > 0
+        unknown = labels.shape[1] - known.sum(axis=1)
         for row in range(len(block)):
             c = first + row
-            counts = counts_at_positives(block[row], positive[row])
+            counts = counts_at_positives(block[row], positive[row], int(unknown[row]))
             columns["ap"][c] = average_precision(counts)
             curves.precision_at_recall[c] = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
             influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts)
             influence.bias[c] = ap_bias(counts)
             score, columns["best_f1"][c] = best_threshold(counts)
-            columns["best_threshold"][c] = score if state.decision == SINGLE_LABEL else _sigmoid(np.float64(score))
+            threshold = score if state.decision == SINGLE_LABEL else state.activation.sigmoid(np.float64(score))
+            columns["best_threshold"][c] = threshold
         rows = slice(first, first + len(block))
         curves.samples[rows] = _by_bin(p, known)
         curves.positives[rows] = _by_bin(p, positive)
@@ -116,15 +118,14 @@ def _rank_exact(
 def _rank_binned(
     state: AttributeState, scores: BinnedScores, columns: dict[str, FloatArray], curves: CurveCounts
 ) -> None:
-    low, width = scores.low.cpu().numpy(), scores.width.cpu().numpy()
-    negatives = scores.negative_bins()
+    negatives, middles = scores.negative_bins(), scores.middles()
+    tied = scores.tied_scores()
     columns["ap_at_least"], columns["ap_at_most"] = np.full((2, state.num_classes), np.nan)
     is_single = state.decision == SINGLE_LABEL
-    for c, (positives, bins) in enumerate(scores.positives(state.num_classes, is_single)):
-        middles = low[c] + width[c] * (np.arange(BINS) + 0.5)
-        p_positive = (positives if is_single else _sigmoid(positives.astype(np.float64)))[None]
-        p_negative = probability_at(np.minimum(middles, 0)) if is_single else _sigmoid(middles)
-        ap = average_precision_bounds(positives, bins, negatives[c])
+    for c, (positives, bins) in enumerate(scores.positives(state.num_classes)):
+        p_positive = positives if is_single else state.activation.sigmoid(positives.astype(np.float64))
+        p_positive, p_negative = p_positive[None], middles[c]
+        ap = average_precision_bounds(positives, bins, negatives[c], tied[c])
         columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = ap
         every = np.ones_like(p_positive, dtype=bool)
         curves.positives[c] = _by_bin(p_positive, every)[0]
@@ -143,11 +144,6 @@ def _best_of_grid(positives: FloatArray, samples: FloatArray) -> tuple[float, fl
     f1 = 2 * from_above(positives[None])[0] / (from_above(samples[None])[0] + support)
     best = THRESHOLDS - 1 - int(np.argmax(f1[::-1]))
     return best / (THRESHOLDS - 1), float(f1[best])
-
-
-def _sigmoid(logits: NDArray[np.floating]) -> NDArray[np.floating]:
-    with np.errstate(over="ignore"):
-        return 1 / (1 + np.exp(-np.asarray(logits, dtype=np.promote_types(logits.dtype, np.float32))))
 
 
 def _by_bin(p: NDArray[np.floating], chosen: NDArray[np.bool_], weigh: bool = False) -> FloatArray:
@@ -193,12 +189,15 @@ class BestThreshold(NamedTuple):
     f1: float
 
 
-def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> CountsAtPositives:
+def counts_at_positives(
+    scores: NDArray[np.floating], positive: NDArray[np.bool_], ignored: int = 0
+) -> CountsAtPositives:
     """Exact counts of one class.
 
     Args:
         scores: (samples,), higher = more positive; entries that are not to count hold -inf.
         positive: (samples,), whether each is a positive.
+        ignored: number of entries that are not to count; a positive may have -inf, too.
     """
     samples = positive.nonzero()[0]
     samples = samples[scores[samples].argsort(kind="stable")]
@@ -207,6 +206,7 @@ def counts_at_positives(scores: NDArray[np.floating], positive: NDArray[np.bool_
     ranked = (scores >= ascending[0]).nonzero()[0] if n else samples
     nearest = ascending.searchsorted(scores[ranked], side="right") - 1
     predicted = np.bincount(nearest, minlength=n)[::-1].cumsum()[::-1]
+    predicted = predicted - np.where(np.isneginf(ascending), ignored, 0) if ignored else predicted
     true_positives = n - ascending.searchsorted(ascending, side="left")
     return CountsAtPositives(ascending, samples, true_positives, predicted, ranked, nearest)
 
@@ -294,7 +294,7 @@ class APBounds(NamedTuple):
 
 
 def average_precision_bounds(
-    scores: NDArray[np.floating], bins: NDArray[np.int64], negatives: NDArray[np.int64]
+    scores: NDArray[np.floating], bins: NDArray[np.int64], negatives: NDArray[np.int64], tied: float = float("nan")
 ) -> APBounds:
     """Average precision from exact positives and binned negatives.
 
@@ -302,12 +302,16 @@ def average_precision_bounds(
         scores: of the positives, (positives,).
         bins: which bin each positive is in, (positives,).
         negatives: negatives per bin, the lowest scores first, (bins,).
+        tied: the score that all negatives of bin 0 have; NaN = they differ, or it is unknown.
     """
     if scores.size == 0:
         return APBounds(float("nan"), float("nan"), float("nan"))
     true_positives = scores.size - np.searchsorted(np.sort(scores), scores, side="left")
     at_or_above = np.cumsum(negatives[::-1])[::-1]
     most, least = at_or_above[bins], at_or_above[bins] - negatives[bins]
+    if tied == tied:
+        lowest = bins == 0
+        most[lowest] = least[lowest] = least[lowest] + np.where(scores[lowest] <= tied, negatives[0], 0)
     lower = float(np.mean(true_positives / (true_positives + most)))
     upper = float(np.mean(true_positives / (true_positives + least)))
     return APBounds((lower + upper) / 2, lower, upper)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 
 from tbmetrics.class_performance import flows
+from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.evaluation import Evaluation, scores_of
 from tbmetrics.class_performance.ranking import THRESHOLDS
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     ALL,
+    BY_CLASS,
+    BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
     CURVE_COLUMNS,
@@ -71,10 +74,11 @@ def _details(result: Evaluation) -> Iterator[Table]:
     yield Table(curves_tag(attribute), attribute, "curves", CURVE_COLUMNS, curves)
     pairs = result.pairs.astype(np.float32)
     yield Table(confusions_tag(attribute), attribute, "confusions", PAIR_COLUMNS, pairs)
-    names, about = buckets.names(), {"buckets": buckets.to_json()}
+    names, bounds = buckets.names(), buckets.to_json()
     flow = result.flow.astype(np.float32)
-    yield Table(flow_tag(attribute), attribute, "flow", (*names, "none"), flow, names, about)
+    yield Table(flow_tag(attribute), attribute, "flow", (*names, "none"), flow, names, {"buckets": bounds})
     sums = result.reliability.reshape(len(buckets), -1).astype(np.float32)
+    about = {"buckets": bounds, "by": BY_PREDICTED_CLASS if result.decision == SINGLE_LABEL else BY_CLASS}
     yield Table(calibration_tag(attribute), attribute, "calibration", CALIBRATION_COLUMNS, sums, names, about)
 
 

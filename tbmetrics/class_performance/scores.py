@@ -10,7 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
+
 BINS = 2048
+#: Logits (or logarithms of probabilities) below -FAR are those of masks: they share the lowest bin.
+FAR = 9e3
 CLASSES_AT_ONCE = 128
 SOFTMAX_BYTES = 32 * 2**20  # of the probabilities of a few rows
 MIN_BLOCK_BYTES = 64 * 2**20  # of the scores laid out by class
@@ -28,11 +32,9 @@ class ScoreBlock(NamedTuple):
     labels: NDArray[np.int8]
 
 
-def ranked_scores(logits: Tensor, labels: Tensor) -> Tensor:
-    """The scores that rank samples, (N, C): logits (multi-label), or the softmax in float64, as float32 ties rows."""
-    if labels.ndim == 2:
-        return logits
-    return (logits.cpu() if logits.device.type == "mps" else logits).double().softmax(dim=1)
+def ranked_scores(scores: Tensor, labels: Tensor, activation: Activation) -> Tensor:
+    """What ranks samples, (N, C): the scores themselves (multi-label), or probabilities in float64 (single-label)."""
+    return scores if labels.ndim == 2 else activation.softmax(scores)
 
 
 def log2_places(p: Tensor) -> Tensor:
@@ -41,7 +43,12 @@ def log2_places(p: Tensor) -> Tensor:
     return torch.where(p > 0, 2 * mantissa + exponent - 2, -torch.inf)
 
 
-def probability_at(places: NDArray[np.float64]) -> NDArray[np.float64]:
+def log_odds_places(p: Tensor) -> Tensor:
+    """Places of probabilities with as fine a resolution near 1 as near 0; never swaps two values either."""
+    return torch.where(p < 0.5, log2_places(p), -log2_places(1 - p))
+
+
+def _power_of_two(places: NDArray[np.float64]) -> NDArray[np.float64]:
     """The inverse of `log2_places`."""
     whole = np.floor(places)
     return np.ldexp(1 + (places - whole), whole.astype(np.int64))
@@ -52,7 +59,10 @@ class ExactScores:
 
     exact = True
 
-    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]] = ()) -> None:
+    def __init__(
+        self, batches: Iterable[tuple[Tensor, Tensor]] = (), activation: Activation = DEFAULT_ACTIVATION
+    ) -> None:
+        self.activation = activation
         self._logits: list[Tensor] = []
         self._labels: list[Tensor] = []
         self.bytes = 0
@@ -75,7 +85,8 @@ class ExactScores:
         """Only the chosen rows, bool (samples,)."""
         masks = rows.to(self._logits[0].device).split([len(logits) for logits in self._logits])
         pairs = zip(self.batches(), masks, strict=True)
-        return ExactScores(batch if bool(mask.all()) else (batch[0][mask], batch[1][mask]) for batch, mask in pairs)
+        batches = (batch if bool(mask.all()) else (batch[0][mask], batch[1][mask]) for batch, mask in pairs)
+        return ExactScores(batches, self.activation)
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and labels as they were added."""
@@ -106,7 +117,8 @@ class ExactScores:
         for logits, labels in self.batches():
             rows = max(1, SOFTMAX_BYTES // (8 * logits.shape[1]))
             for chunk in logits.split(rows):
-                out[:, column : column + len(chunk)] = _host(ranked_scores(chunk, labels)[:, start:stop]).T
+                ranked = ranked_scores(chunk, labels, self.activation)
+                out[:, column : column + len(chunk)] = _host(ranked[:, start:stop]).T
                 column += len(chunk)
         return out
 
@@ -122,10 +134,12 @@ class BinnedScores:
 
     The bins of a class are as wide as a power of two and lie at its multiples, so that wider bins are unions of
     narrower ones: bins are widened, and those of several ranks added up, without moving a score into a wrong one.
-    Bins of a single-label attribute divide the logarithm of the probability, those of a multi-label one the logit.
+    Bins of a single-label attribute divide the logarithm of the probability, those of a multi-label one the logit, or
+    the log odds of a probability. Bin 0 holds what lies below -`FAR`; masked scores in it are all equal as a rule.
 
     Attributes:
         low, width: where the bins lie, float64 (classes,).
+        lowest: least and greatest score of the negatives in bin 0, float64 (2, classes).
         negatives: int64 (classes · bins,).
         recent: logits and labels of the batch added last.
     """
@@ -134,60 +148,92 @@ class BinnedScores:
 
     def __init__(self, first: ExactScores) -> None:
         batches = list(first.batches())
-        low, high = _finite_range(_places(ranked_scores(*batch), batch[1]) for batch in batches)
+        self.activation, self._is_single = first.activation, batches[0][1].ndim == 1
+        low, high = _finite_range(self._places(self._ranked(*batch)) for batch in batches)
         margin = 0.25 * (high - low) + 1e-3
         self.low, self.width = _grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
+        self.lowest = torch.stack((torch.full_like(low, torch.inf), torch.full_like(low, -torch.inf)))
         self._positives: list[tuple[Tensor, Tensor]] = []
         self.recent: tuple[Tensor, Tensor] | None = None
         for logits, labels in batches:
             self.add(logits, labels)
 
+    def _ranked(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return ranked_scores(scores, labels, self.activation)
+
+    def _places(self, ranked: Tensor) -> Tensor:
+        """Where ranked scores lie along the bins, float64 (N, C)."""
+        if self._is_single:
+            return log2_places(ranked)
+        return log_odds_places(ranked.double()) if self.activation.takes_probabilities else ranked.double()
+
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch; arguments as for `ExactScores.add`."""
-        scores = ranked_scores(logits, labels)
-        self._make_room(*_finite_range([_places(scores, labels)]))
-        self._count(scores, labels, 1)
-        self._positives.append(_positives(scores, labels))
+        scores = self._ranked(logits, labels)
+        places = self._places(scores)
+        positive, negative = _masks(scores, labels)
+        if self._make_room(*_finite_range([places]), places.amin()):
+            self._note_lowest(scores, negative & (places < -FAR))
+        self._count(places, negative, 1)
+        self._positives.append(_positives(scores, positive))
         self.recent = logits, labels
 
-    def _count(self, scores: Tensor, labels: Tensor, weight: int) -> None:
-        bins = _bins(_places(scores, labels), self.low, self.width)
-        bins += torch.arange(scores.shape[1], device=scores.device) * BINS
-        negative = bins[_dense(scores, labels) == 0]
-        self.negatives.scatter_add_(0, negative, torch.full_like(negative, weight))
+    def _count(self, places: Tensor, chosen: Tensor, weight: int) -> None:
+        bins = _bins(places, self.low, self.width)
+        bins += torch.arange(places.shape[1], device=places.device) * BINS
+        counted = bins[chosen]
+        self.negatives.scatter_add_(0, counted, torch.full_like(counted, weight))
+
+    def _note_lowest(self, scores: Tensor, is_far: Tensor) -> None:
+        least = torch.where(is_far, scores, torch.inf).amin(0)
+        greatest = torch.where(is_far, scores, -torch.inf).amax(0)
+        self.lowest = torch.stack((self.lowest[0].minimum(least), self.lowest[1].maximum(greatest)))
 
     def keep_of_recent(self, keep: Tensor) -> None:
         """Take all but the rows `keep`, bool, of the batch added last out again."""
         if self.recent is None:
             return
         logits, labels = self.recent
-        self._count(ranked_scores(logits[~keep], labels[~keep]), labels[~keep], -1)
+        scores = self._ranked(logits, labels)
+        positive, negative = _masks(scores, labels)
+        self._count(self._places(scores[~keep]), negative[~keep], -1)
         self.recent = logits[keep], labels[keep]
-        self._positives[-1] = _positives(ranked_scores(*self.recent), labels[keep])
+        self._positives[-1] = _positives(scores[keep], positive[keep])
 
-    def _make_room(self, low: Tensor, high: Tensor) -> None:
-        if bool(((low < self.low) | (high >= self.low + BINS * self.width)).any()):
-            high = torch.maximum(high, self.low + (BINS - 1) * self.width)
-            self._move(*_grid(torch.minimum(low, self.low), high, self.width))
+    def _make_room(self, low: Tensor, high: Tensor, least: Tensor) -> bool:
+        """Widen the bins to cover `low` … `high`; returns whether `least` is far off, in the same wait."""
+        first, last = self._range()
+        is_outside = ((low < first) | (high >= last + self.width)).any()
+        must_move, is_far = torch.stack((is_outside, least < -FAR)).tolist()
+        if must_move:
+            self._move(*_grid(torch.minimum(low, first), torch.maximum(high, last), self.width))
+        return bool(is_far)
+
+    def _range(self) -> tuple[Tensor, Tensor]:
+        """Where bin 1 and the last bin begin."""
+        return self.low + self.width, self.low + (BINS - 1) * self.width
 
     def _move(self, low: Tensor, width: Tensor) -> None:
-        """Widen the bins to unions of the present ones."""
+        """Widen the bins to unions of the present ones; bin 0 stays."""
         edges = self.low[:, None] + self.width[:, None] * torch.arange(BINS, device=low.device)
         bins = _bins(edges, low[:, None], width[:, None])
+        bins[:, 0] = 0
         moved = torch.zeros_like(self.negatives).view(-1, BINS)
         self.negatives = moved.scatter_add_(1, bins, self.negatives.view(-1, BINS)).view(-1)
         self.low, self.width = low, width
 
     def merge(self, other: BinnedScores) -> None:
         """Add the counts and positives of `other`."""
-        self._make_room(other.low, other.low + (BINS - 1) * other.width)
+        self._make_room(*other._range(), other.low[0])
         if bool((other.width > self.width).any()):
-            self._move(*_grid(self.low, self.low + (BINS - 1) * self.width, other.width))
-            self._make_room(other.low, other.low + (BINS - 1) * other.width)
-        aligned = BinnedScores.from_state(other.state())
+            self._move(*_grid(*self._range(), other.width))
+            self._make_room(*other._range(), other.low[0])
+        aligned = BinnedScores.from_state(other.state(), self.activation)
         aligned._move(self.low, self.width)
         self.negatives = self.negatives + aligned.negatives
+        least, greatest = aligned.lowest
+        self.lowest = torch.stack((self.lowest[0].minimum(least), self.lowest[1].maximum(greatest)))
         self._positives = self._positives + other._positives
         self.recent = None
 
@@ -197,26 +243,27 @@ class BinnedScores:
             "low": self.low.cpu(),
             "width": self.width.cpu(),
             "negatives": self.negatives.cpu(),
+            "lowest": self.lowest.cpu(),
+            "is_single": self._is_single,
             "positives": [(classes.cpu(), scores.cpu()) for classes, scores in self._positives],
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any]) -> BinnedScores:
+    def from_state(cls, state: Mapping[str, Any], activation: Activation = DEFAULT_ACTIVATION) -> BinnedScores:
         """Restore what `state` returned, on the host."""
         restored = cls.__new__(cls)
+        restored.activation, restored._is_single, restored.lowest = activation, state["is_single"], state["lowest"]
         restored.low, restored.width, restored.negatives = state["low"], state["width"], state["negatives"]
         restored._positives, restored.recent = list(state["positives"]), None
         return restored
 
-    def positives(
-        self, num_classes: int, are_probabilities: bool = False
-    ) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
+    def positives(self, num_classes: int) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
         """The score of every positive of each class, and the bin it is in."""
         owners, scores = (torch.cat(column).cpu() for column in zip(*self._positives, strict=True))
         order = owners.argsort(stable=True)
         owners, scores = owners[order], scores[order]
         low, width = self.low.cpu()[owners], self.width.cpu()[owners]
-        bins = _bins(log2_places(scores) if are_probabilities else scores.double(), low, width)
+        bins = _bins(self._places(scores), low, width)
         sizes = torch.bincount(owners, minlength=num_classes).tolist()
         by_class = zip(scores.split(sizes), bins.split(sizes), strict=True)
         return [(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
@@ -226,10 +273,23 @@ class BinnedScores:
         counts: NDArray[np.int64] = self.negatives.cpu().numpy().reshape(-1, BINS)
         return counts
 
+    def middles(self) -> NDArray[np.float64]:
+        """Probability in the middle of each bin, 0 in bin 0: (classes, bins)."""
+        low, width = self.low.cpu().numpy()[:, None], self.width.cpu().numpy()[:, None]
+        places = low + width * (np.arange(BINS) + 0.5)
+        if self._is_single:
+            p = _power_of_two(np.minimum(places, 0))
+        elif self.activation.takes_probabilities:
+            p = np.where(places < 0, _power_of_two(-np.abs(places)), 1 - _power_of_two(-np.abs(places)))
+        else:
+            p = np.asarray(self.activation.sigmoid(places), dtype=np.float64)
+        p[:, 0] = 0
+        return p
 
-def _places(scores: Tensor, labels: Tensor) -> Tensor:
-    """Where ranked scores lie along the bins, float64 (N, C)."""
-    return log2_places(scores) if labels.ndim == 1 else scores.double()
+    def tied_scores(self) -> NDArray[np.float64]:
+        """The score that all negatives in bin 0 of a class share; NaN if they differ or there are none."""
+        least, greatest = self.lowest.double().cpu().numpy()
+        return np.where(least == greatest, least, np.nan)
 
 
 def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
@@ -237,22 +297,25 @@ def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
     return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
 
 
-def _dense(scores: Tensor, labels: Tensor) -> Tensor:
+def _masks(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Which scores are of positives, and of negatives: bool (N, C) each."""
     labels = labels.to(scores.device)
-    return labels if labels.ndim == 2 else torch.nn.functional.one_hot(labels.long(), scores.shape[1])
+    if labels.ndim == 2:
+        return labels > 0, labels == 0
+    positive = labels[:, None] == torch.arange(scores.shape[1], device=scores.device)
+    return positive, ~positive
 
 
-def _positives(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _positives(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Class and score of each positive."""
-    positive = _dense(scores, labels) > 0
     return positive.nonzero(as_tuple=True)[1], scores[positive]
 
 
 def _finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The least and largest finite place of each class, float64 (classes,); 0 if a class has none."""
+    """The least and largest place of each class that is not far off, float64 (classes,); 0 if a class has none."""
     lows, highs = [], []
     for batch in batches:
-        finite = batch.isfinite()
+        finite = batch.abs() <= FAR
         lows.append(torch.where(finite, batch, torch.inf).amin(0))
         highs.append(torch.where(finite, batch, -torch.inf).amax(0))
     low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
@@ -261,13 +324,18 @@ def _finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
-    """The narrowest bins of at least the given width that cover `low` … `high`: (low, width), each (classes,)."""
+    """The narrowest bins of at least the given width that cover `low` … `high` from bin 1 on.
+
+    Returns:
+        where bin 0 lies, and the width, each (classes,).
+    """
     first, last, least = (t.cpu().numpy() for t in (low, high, at_least))
-    needed = np.maximum((last - first) / (BINS - 1), 1e-12)
+    needed = np.maximum((last - first) / (BINS - 2), 1e-12)
     width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(needed)).astype(int)), least)
-    while (wide := np.floor(last / width) - np.floor(first / width) >= BINS).any():
+    while (wide := np.floor(last / width) - np.floor(first / width) >= BINS - 1).any():
         width = np.where(wide, 2 * width, width)
-    return torch.from_numpy(np.floor(first / width) * width).to(low.device), torch.from_numpy(width).to(low.device)
+    start = (np.floor(first / width) - 1) * width
+    return torch.from_numpy(start).to(low.device), torch.from_numpy(width).to(low.device)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:

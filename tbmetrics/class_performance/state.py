@@ -11,7 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL, check_batch
+from tbmetrics.class_performance.arguments import SINGLE_LABEL, batch_tensors, check_batch
+from tbmetrics.class_performance.inputs import (
+    DEFAULT_ACTIVATION,
+    Activation,
+    InputWatch,
+)
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.errors import InputError, TBMetricsWarning
 
@@ -24,21 +29,35 @@ class AttributeState:
         num_classes: C.
         thresholds: decision thresholds as probabilities, float64 (C,); used by multi-label attributes.
         scores: "exact", "binned", or "auto": exact until `max_score_bytes` are held, then binned.
+        activation: how scores become probabilities.
     """
 
-    def __init__(self, attribute: str, num_classes: int, thresholds: NDArray[np.float64], scores: str, max_bytes: int):
+    def __init__(
+        self,
+        attribute: str,
+        num_classes: int,
+        thresholds: NDArray[np.float64],
+        scores: str,
+        max_bytes: int,
+        activation: Activation = DEFAULT_ACTIVATION,
+    ) -> None:
         self.attribute = attribute
         self.num_classes = num_classes
         self.thresholds = thresholds
+        self.activation = activation
         self.decision: str | None = None
         self._mode, self._max_bytes = scores, max_bytes
         self._warned = False
+        self.watch = InputWatch(attribute, activation)
+        self._cuts: dict[tuple[torch.dtype, torch.device], Tensor] = {}
         self.reset()
 
     def empty(self) -> AttributeState:
         """Another state of the same attribute, without samples."""
-        other = AttributeState(self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes)
-        other._warned, other.decision = self._warned, self.decision
+        other = AttributeState(
+            self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes, self.activation
+        )
+        other._warned, other.decision, other.watch.has_warned = self._warned, self.decision, self.watch.has_warned
         return other
 
     def reset(self) -> None:
@@ -46,7 +65,8 @@ class AttributeState:
         self.n_samples = 0
         self._skipped: Tensor | int = 0
         self._counts: Tensor | None = None
-        self.scores: ExactScores | BinnedScores = ExactScores()
+        self.scores: ExactScores | BinnedScores = ExactScores(activation=self.activation)
+        self.watch.reset()
         self.per_sample: list[tuple[Tensor, Tensor, Tensor]] = []  # single-label: label, prediction, confidence
         self._indices: list[Tensor] = []  # of the samples that count, if they were given
         self._has_indices: bool | None = None
@@ -64,7 +84,7 @@ class AttributeState:
         return host
 
     @torch.no_grad()
-    def add(self, logits: Tensor, labels: Tensor, indices: Tensor | None = None) -> None:
+    def add(self, logits: Any, labels: Any, indices: Tensor | None = None) -> None:
         """Add one batch.
 
         Args:
@@ -74,12 +94,18 @@ class AttributeState:
         Raises:
             InputError: a batch that does not fit; the message says what was expected.
         """
+        logits, labels = batch_tensors(self.attribute, logits, labels)
         decision = check_batch(self.attribute, logits, labels, self.num_classes, self.decision)
-        indices = self._checked_indices(indices, logits)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
+        single = decision == SINGLE_LABEL
+        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
+        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
+        all_good = self.watch.defined_rows(logits, good, single)
+        indices = self._checked_indices(indices, logits)
         self.decision = decision
-        logits, labels, indices = self._without_undefined(logits, labels, indices)
-        if decision == SINGLE_LABEL:
+        if not all_good:
+            logits, labels, indices = self._without_undefined(good, logits, labels, indices)
+        if single:
             if indices is not None:
                 indices = indices[(labels >= 0).to(indices.device)]
             self._add_single(logits, labels.long())
@@ -98,7 +124,7 @@ class AttributeState:
         wide = logits if logits.dtype == torch.float64 else logits.float()
         largest, predicted = wide.max(dim=1)
         self._accumulate(self._single_counts(labels, predicted))
-        self.per_sample.append((labels.int(), predicted.int(), (largest - wide.logsumexp(dim=1)).exp()))
+        self.per_sample.append((labels.int(), predicted.int(), self.activation.confidence(wide, largest)))
         self.scores.add(logits, labels)
         self.n_samples += len(labels)
 
@@ -121,9 +147,11 @@ class AttributeState:
         return torch.stack([mask.sum(0) for mask in masks])
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
-        """The decision thresholds on the scale of `logits`."""
-        p = torch.as_tensor(self.thresholds, device=logits.device)
-        return p.logit().to(logits.dtype)
+        """The decision thresholds on the scale of `logits`, (C,); compared with them, they decide as float32 would."""
+        key = logits.dtype, logits.device
+        if key not in self._cuts:
+            self._cuts[key] = self.activation.cuts(self.thresholds, logits.dtype).to(logits.device)
+        return self._cuts[key]
 
     def _accumulate(self, counts: Tensor) -> None:
         self._counts = counts if self._counts is None else self._counts + counts
@@ -200,6 +228,7 @@ class AttributeState:
             "binned": None if exact else self.scores.state(),  # type: ignore[union-attr]
             "per_sample": [tuple(column.cpu() for column in part) for part in self.per_sample],
             "indices": self.indices(),
+            "watch": self.watch.share(),
         }
 
     def merge(self, share: Mapping[str, Any]) -> None:
@@ -208,6 +237,7 @@ class AttributeState:
         Raises:
             InputError: labels of another kind.
         """
+        self.watch.merge(share.get("watch", {}))
         if not share["n_samples"]:
             self._skipped = self.n_skipped + share["n_skipped"]
             return
@@ -227,17 +257,18 @@ class AttributeState:
             self._bound()
 
     def _merge_scores(self, share: Mapping[str, Any]) -> None:
-        theirs: ExactScores | BinnedScores = ExactScores(share["exact"] or ())
+        theirs: ExactScores | BinnedScores = ExactScores(share["exact"] or (), self.activation)
         if share["exact"] is None:
-            theirs = BinnedScores.from_state(share["binned"])
+            theirs = BinnedScores.from_state(share["binned"], self.activation)
         if not self.n_samples:
             self.scores = theirs
             return
         if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
-            self.scores = ExactScores((x.cpu(), y.cpu()) for x, y in [*self.scores.batches(), *theirs.batches()])
+            pairs = [*self.scores.batches(), *theirs.batches()]
+            self.scores = ExactScores(((x.cpu(), y.cpu()) for x, y in pairs), self.activation)
             return
         mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
-        self.scores = BinnedScores.from_state(mine.state())
+        self.scores = BinnedScores.from_state(mine.state(), self.activation)
         self.scores.merge(BinnedScores(theirs) if isinstance(theirs, ExactScores) else theirs)
 
     def ends(self) -> tuple[Tensor, Tensor] | None:
@@ -256,16 +287,12 @@ class AttributeState:
         self._has_indices = indices is not None
         if indices is not None and indices.shape != (len(logits),):
             raise InputError(f"{name}: indices must have shape ({len(logits)},), got {tuple(indices.shape)}")
-        return indices
+        return None if indices is None else indices.to(logits.device)
 
     def _without_undefined(
-        self, logits: Tensor, labels: Tensor, indices: Tensor | None
+        self, good: Tensor, logits: Tensor, labels: Tensor, indices: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         single = self.decision == SINGLE_LABEL
-        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
-        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
-        if bool(good.all()):
-            return logits, labels, indices
         self._skipped = self._skipped + int((~good).sum())
         if not self._warned:
             self._warned = True

@@ -24,10 +24,11 @@ from tbmetrics.class_performance.arguments import (
     known_classes,
 )
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
+from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.records import Record
+from tbmetrics.records import ALL, Record
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.checks import check_choice, logits_and_labels
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
@@ -67,6 +68,8 @@ class ClassPerformanceTracker(Tracker):
             "auto" is exact until `max_score_bytes` are held.
         max_score_bytes: the budget of "auto", per attribute.
         pr_classes: `{attribute: class names}` whose PR curves are written besides those of the groups.
+        inputs: "logits", or "probabilities": outputs of a softmax (single-label) or of sigmoids (multi-label).
+        logit_scale: factor of the logits before softmax or sigmoid, for classifiers that give cosines; None = 1.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -87,12 +90,15 @@ class ClassPerformanceTracker(Tracker):
         scores: str = "auto",
         max_score_bytes: int = DEFAULT_SCORE_BYTES,
         pr_classes: Mapping[str, Sequence[str]] | None = None,
+        inputs: str = LOGITS,
+        logit_scale: float | None = None,
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
+        self.activation = Activation.checked(inputs, logit_scale)
         self._states = {
             a: AttributeState(
                 a,
@@ -100,6 +106,7 @@ class ClassPerformanceTracker(Tracker):
                 decision_thresholds(a, thresholds, len(self.classes[a])),
                 scores,
                 max_score_bytes,
+                self.activation,
             )
             for a in self.attributes
         }
@@ -119,8 +126,9 @@ class ClassPerformanceTracker(Tracker):
         """Add one validation batch.
 
         Args:
-            logits: (N, C), any float type and device; or `{attribute: logits}`.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
+            logits: (N, C), any float type and device, or an array; probabilities with `inputs="probabilities"`; or
+                `{attribute: logits}`.
+            labels: class indices (N,) of any integer type, or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
             indices: integers (N,): which sample of the data set each row is. With them a sample counts once, however
                 often and on however many ranks it comes.
 
@@ -130,7 +138,7 @@ class ClassPerformanceTracker(Tracker):
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
             state = self._states[attribute]
             before = state.n_samples, state.n_skipped
-            state.add(values, truth, as_indices(indices, values))
+            state.add(values, truth, as_indices(indices))
             if before != (state.n_samples, state.n_skipped):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
@@ -164,7 +172,10 @@ class ClassPerformanceTracker(Tracker):
         """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""
         for attribute in sorted(self._unevaluated):
             self._states[attribute].drop_repeated()
-            self._results[attribute] = evaluate(self._states[attribute], self.classes[attribute])
+            result = evaluate(self._states[attribute], self.classes[attribute])
+            self._results[attribute] = result
+            prevalence = result.columns["support"] / max(self._states[attribute].n_samples, 1)
+            self._states[attribute].watch.warn(result.groups[ALL]["ap"] - float(prevalence.mean()))
         self._unevaluated.clear()
         return self._results
 

@@ -189,7 +189,7 @@ def hparams(metadata: Any) -> HParams | None:
         raise SchemaError(f"the hyperparameters cannot be read ({error})") from error
     if data.WhichOneof("data") != "session_start_info":
         return None
-    kinds = {name: (v, v.WhichOneof("kind")) for name, v in data.session_start_info.hparams.items()}
+    kinds = {name: (v, v.WhichOneof("kind")) for name, v in sorted(data.session_start_info.hparams.items())}
     return HParams({name: getattr(v, kind) for name, (v, kind) in kinds.items() if kind in _PLAIN}, {})
 
 

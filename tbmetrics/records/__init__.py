@@ -10,6 +10,8 @@ from __future__ import annotations
 from tbmetrics.classes.rules import ALL, GAP, GROUP_ROWS, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 from tbmetrics.records.columns import (
     ACTIVATION_COLUMNS,
+    BY_CLASS,
+    BY_PREDICTED_CLASS,
     CALIBRATION_BINS,
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
@@ -104,6 +106,8 @@ __all__ = [
     "ALL",
     "AREAS",
     "ATTENTION",
+    "BY_CLASS",
+    "BY_PREDICTED_CLASS",
     "CALIBRATION_BINS",
     "CALIBRATION_COLUMNS",
     "CLASS_COLUMNS",

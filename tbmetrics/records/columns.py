@@ -39,6 +39,8 @@ NO_CLASS = -1
 
 #: Number of equal-width confidence bins behind every calibration error.
 CALIBRATION_BINS = 15
+#: What the rows of a "calibration" table go by, in its details; logs without it went by the true class.
+BY_PREDICTED_CLASS, BY_CLASS = "predicted_class", "class"
 #: Columns of the "calibration" table, one row per bucket of training counts: sums over the examples in each bin.
 CALIBRATION_COLUMNS = tuple(
     f"{quantity}_{bin_}" for quantity in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tbmetrics.class_performance.inputs import LOGITS
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.events.places import writable_directory
 from tbmetrics.records.history import to_jsonable
@@ -50,6 +51,7 @@ class MetricsManager:
         optimizer: one or several; gradients are measured as the optimizer sees them, and its steps are counted.
             Without one, gradients are measured as backward passes finish, and each batch counts as a step.
         track_weights: also track weights and their updates; False avoids copying the weights every 100 steps.
+        inputs, logit_scale: what `update_epoch_results` is given, as for `TBMetrics`.
         options: further options of `TBMetrics`. Figures of `attention` go to `training_dynamics/attention/`.
 
     Attributes:
@@ -71,11 +73,19 @@ class MetricsManager:
         *,
         optimizer: Any = None,
         track_weights: bool = True,
+        inputs: str = LOGITS,
+        logit_scale: float | None = None,
         **options: Any,
     ) -> None:
         self.save_dir = writable_directory(save_dir, "save_dir")
         self.class_performance = ClassPerformanceTracker(
-            attributes, label_to_idx_dict, idx_to_label_dict, hmt_info, self.save_dir / CLASS_METRICS
+            attributes,
+            label_to_idx_dict,
+            idx_to_label_dict,
+            hmt_info,
+            self.save_dir / CLASS_METRICS,
+            inputs=inputs,
+            logit_scale=logit_scale,
         )
         self.resources = ResourceMonitor(self.save_dir / RESOURCE_USAGE)
         self.gradients: GradientTracker | None = None

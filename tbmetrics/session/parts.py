@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
@@ -47,14 +48,15 @@ class SessionTrackers:
         resources: ResourceMonitor | bool,
         diagnostics: LongTailDiagnostics | bool,
         profiler: ProfilerTracker | bool | None,
+        activation: Activation,
         further: Sequence[Tracker],
         log_dir: str,
     ) -> SessionTrackers:
         """Build the trackers for the arguments of `TBMetrics`."""
-        groups, performance = class_performance_tracker(classes, class_performance)
+        groups, performance = class_performance_tracker(classes, class_performance, activation)
         built = (
             performance,
-            long_tail_diagnostics(diagnostics, groups, model, performance),
+            long_tail_diagnostics(diagnostics, groups, model, performance, activation),
             gradient_tracker(gradients, model, optimizer),
             attention_visualizer(attention, model),
             ResourceMonitor(images=True) if resources is True else resources or None,
@@ -65,15 +67,20 @@ class SessionTrackers:
 
 
 def class_performance_tracker(
-    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool
+    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool, activation: Activation
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
     """Class groups and tracker for TBMetrics' `classes` and `class_performance`."""
     if isinstance(option, ClassPerformanceTracker):
+        if activation not in (DEFAULT_ACTIVATION, option.activation):
+            raise InputError(
+                "inputs and logit_scale differ from those of class_performance=…: give them to the "
+                "ClassPerformanceTracker"
+            )
         return option.classes, option
     if classes is None or not option:
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
-    return groups, ClassPerformanceTracker(classes=groups)
+    return groups, ClassPerformanceTracker(classes=groups, inputs=activation.inputs, logit_scale=activation.logit_scale)
 
 
 def long_tail_diagnostics(
@@ -81,14 +88,17 @@ def long_tail_diagnostics(
     classes: ClassGroups | None,
     model: torch.nn.Module | None,
     class_performance: ClassPerformanceTracker | None,
+    activation: Activation,
 ) -> LongTailDiagnostics | None:
-    """Tracker for TBMetrics' `diagnostics`, given the session's classes, model and thresholds."""
+    """Tracker for TBMetrics' `diagnostics`, given the session's classes, model, thresholds and kind of scores."""
     if not option:
         return None
     tracker = LongTailDiagnostics() if option is True else option
     tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
     tracked_classes = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
-    tracker.use(tracked_classes, model, class_performance.thresholds if class_performance is not None else None)
+    thresholds = class_performance.thresholds if class_performance is not None else None
+    activation = class_performance.activation if class_performance is not None else activation
+    tracker.use(tracked_classes, model, thresholds, activation)
     if option is True and tracked_classes is None:
         raise InputError(
             "diagnostics=True needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...})), with "

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
@@ -61,6 +62,7 @@ class TBMetrics(SessionVerbs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
+        inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
         hparams: hyperparameters for the HParams tab, written with the final group metrics.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
         gradients: a configured `GradientTracker` instead of the default one; False turns it off.
@@ -92,6 +94,8 @@ class TBMetrics(SessionVerbs):
         model: torch.nn.Module | None = None,
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         classes: ClassGroups | Mapping[Any, Any] | None = None,
+        inputs: str = LOGITS,
+        logit_scale: float | None = None,
         hparams: Mapping[str, bool | str | float | int] | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
@@ -120,6 +124,7 @@ class TBMetrics(SessionVerbs):
                 resources=resources,
                 diagnostics=diagnostics,
                 profiler=profiler,
+                activation=Activation.checked(inputs, logit_scale),
                 further=trackers,
                 log_dir=log.directory,
             ),
@@ -237,7 +242,7 @@ class TBMetrics(SessionVerbs):
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
         Args:
-            logits: (N, C), any float type and device; or one per attribute.
+            logits: (N, C), any float type and device, or an array; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
@@ -255,12 +260,7 @@ class TBMetrics(SessionVerbs):
             self.start_epoch(self._last_epoch + 1)
         self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
 
-    def observe(
-        self,
-        logits: Tensors,
-        labels: Tensors,
-        loss: Tensors | None = None,
-    ) -> None:
+    def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
         """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
 
         Args:

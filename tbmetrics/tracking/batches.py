@@ -18,7 +18,7 @@ class ValidationBatch:
     """A validation batch as passed to `update`.
 
     Attributes:
-        logits: (N, C), any float type and device; or one per attribute.
+        logits: (N, C), any float type and device, or an array; or one per attribute.
         labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
         images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C), or None.
         indices: integers (N,), the dataset index of each row, or None.
@@ -35,7 +35,7 @@ class TrainingBatch:
     """A training batch as passed to `observe`.
 
     Attributes:
-        logits: (N, C), any float type and device; or one per attribute.
+        logits: (N, C), any float type and device, or an array; or one per attribute.
         labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
         loss: per sample, (N,); or one per attribute; None stands for the cross-entropy.
     """

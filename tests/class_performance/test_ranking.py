@@ -121,8 +121,8 @@ def test_single_label_ranks_as_the_softmax_in_float64_does(seed, scale, dtype, r
     logits = logits.to(dtype)
     if masked is not None:
         logits[:, 5] = -torch.inf if masked == "-inf" else torch.finfo(dtype).min
-    exact = ClassPerformanceTracker(classes=GROUPS)
-    binned = ClassPerformanceTracker(classes=GROUPS, scores="binned")
+    exact = ClassPerformanceTracker(classes=GROUPS, logit_scale=1.0)
+    binned = ClassPerformanceTracker(classes=GROUPS, scores="binned", logit_scale=1.0)
     for batch in torch.arange(60).split(25):
         exact.update(logits[batch], labels[batch])
         binned.update(logits[batch], labels[batch])

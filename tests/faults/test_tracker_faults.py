@@ -86,8 +86,8 @@ def test_what_torchs_hooks_call_raises(tmp_path, caplog, monkeypatch, part):
 
     def plant(tb):
         tracker = getattr(tb, part)
-        guard = tracker.guard
-        monkeypatch.setattr(tracker, "guard", lambda action, *args: raised.append(part) or guard(_raise))
+        call = tracker._session_call
+        monkeypatch.setattr(tracker, "_session_call", lambda action, *args: raised.append(part) or call(_raise))
 
     model, history = _train_with_a_fault(tmp_path, caplog, plant)
     assert count_hooks(model) == 0

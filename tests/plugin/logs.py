@@ -24,6 +24,8 @@ from tbmetrics.class_performance.evaluation import BUCKETS
 from tbmetrics.class_performance.flows import most_pairs
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups, CountBuckets, count_buckets
 from tbmetrics.records import (
+    BY_CLASS,
+    BY_PREDICTED_CLASS,
     CALIBRATION_BINS,
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
@@ -215,6 +217,7 @@ def tables(truth: Truth, index: int) -> list[Table]:
     name = truth.classes.attribute
     group_rows = (name, "groups", GROUP_COLUMNS, truth.group_values[index], GROUP_ROWS)
     buckets, about = truth.buckets.names(), {"buckets": truth.buckets.to_json()}
+    by = about | {"by": BY_PREDICTED_CLASS if truth.classes.decision == "single_label" else BY_CLASS}
     return [
         Table(class_table_tag(name), name, "classes", CLASS_COLUMNS, truth.class_values[index]),
         Table(group_table_tag(name), *group_rows),
@@ -222,9 +225,7 @@ def tables(truth: Truth, index: int) -> list[Table]:
         Table(curves_tag(name), name, "curves", CURVE_COLUMNS, truth.curves[index]),
         Table(confusions_tag(name), name, "confusions", PAIR_COLUMNS, truth.pairs[index]),
         Table(flow_tag(name), name, "flow", (*buckets, "none"), truth.flow[index], buckets, about),
-        Table(
-            calibration_tag(name), name, "calibration", CALIBRATION_COLUMNS, truth.calibration[index], buckets, about
-        ),
+        Table(calibration_tag(name), name, "calibration", CALIBRATION_COLUMNS, truth.calibration[index], buckets, by),
     ]
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
+from tbmetrics.class_performance.calibration import calibration_error
 from tbmetrics.classes.rules import GroupRule, tercile_groups
-from tbmetrics.records import CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
+from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
     at_rest,
@@ -355,9 +356,27 @@ def test_reliability_and_its_error_by_group(page, board, logs):
     sums = b.calibration[LAST].astype(np.float64).reshape(len(b.buckets), 3, CALIBRATION_BINS)
     for place, group in enumerate(GROUPS):
         n, confidence, right = sums[of_bucket == group].sum(axis=0)
-        ece = np.abs(right - confidence).sum() / n.sum()
+        ece = calibration_error(np.stack([n, confidence, right]))
         expect(calibration.locator(".errors").nth(place).locator("[data-side=B]")).to_have_text(shown(ece))
+        bars = calibration.locator("figure").nth(place).locator(".error-bar[data-side=B]")
+        expect(bars).to_have_count(int(((n > 0) & (n < 100)).sum()))
     screenshot(page, "calibration")
+
+
+@pytest.mark.parametrize("by", [BY_PREDICTED_CLASS, None])
+def test_calibration_of_a_single_label_log_says_whose_group_counts(page, tmp_path, monkeypatch, by):
+    """Logs of before went by the true class, with the plain error."""
+    monkeypatch.setattr("tests.plugin.logs.BY_PREDICTED_CLASS", by)
+    truth = write_log(tmp_path, runs=("only",), steps=1, decision="single_label")["only"]["digit"]
+    with tensorboard_server(tmp_path) as base:
+        wait_for_steps(base, 1, 1)
+        calibration = card(open_frame(page, base, attribute="digit"), "calibration")
+        expected = "Examples by predicted class." if by else "Examples by true class (older log)."
+        expect(calibration).to_contain_text(expected)
+        inside = [i for i, group in enumerate(truth.buckets.groups) if group == "head"]
+        sums = truth.calibration[0].astype(np.float64).reshape(-1, 3, CALIBRATION_BINS)[inside].sum(axis=0)
+        ece = calibration_error(sums) if by else np.abs(sums[2] - sums[1]).sum() / sums[0].sum()
+        expect(calibration.locator(".errors").first).to_contain_text(shown(ece))
 
 
 # ---------------------------------------------------------------------------------------- 9. several attributes

@@ -19,6 +19,7 @@ from tbmetrics.class_performance.diagnostics.remedies import objective_weights
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import Progress, ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
+from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation, ScoreFacts, check_probabilities
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -60,11 +61,18 @@ class AttributeDiagnostics:
         classes: of the attribute.
         thresholds: decision thresholds of a multi-label attribute, as probabilities, (C,).
         options: see `LongTailDiagnostics`.
+        activation: how scores become probabilities.
     """
 
-    def __init__(self, classes: AttributeClasses, thresholds: FloatArray, options: Options) -> None:
+    def __init__(
+        self,
+        classes: AttributeClasses,
+        thresholds: FloatArray,
+        options: Options,
+        activation: Activation = DEFAULT_ACTIVATION,
+    ) -> None:
         self.classes, self.options = classes, options
-        self._thresholds = thresholds
+        self._thresholds, self._activation = thresholds, activation
         self._decision: str | None = None  # of the batches checked so far
         self.signal = TrainingSignal(classes.attribute, len(classes))
         self.features = FeatureState(len(classes), options.max_bytes)
@@ -94,7 +102,12 @@ class AttributeDiagnostics:
 
     def check(self, logits: Tensor, labels: Tensor) -> None:
         """Raise an `InputError` if a validation batch does not fit."""
-        self._decision = check_batch(self.classes.attribute, logits, labels, len(self.classes), self._decision)
+        attribute = self.classes.attribute
+        decision = check_batch(attribute, logits, labels, len(self.classes), self._decision)
+        if self._activation.takes_probabilities and len(logits):
+            facts = ScoreFacts(*ScoreFacts.measured(logits.detach()).tolist())
+            check_probabilities(f"attribute {attribute!r}", facts, logits.dtype, decision == SINGLE_LABEL)
+        self._decision = decision
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
@@ -102,7 +115,7 @@ class AttributeDiagnostics:
         if not len(labels):
             return
         origin = self.classifier.claim(logits.detach()) if self.classifier is not None else None
-        wide = logits.detach() if logits.dtype == torch.float64 else logits.detach().float()
+        wide = self._activation.as_logits(logits.detach(), labels.ndim == 1)
         labels = labels.detach().to(wide.device)
         labels = labels.long() if labels.ndim == 1 else labels.to(torch.int8)
         if not self.pending:
@@ -140,6 +153,7 @@ class AttributeDiagnostics:
             )
         else:
             inputs.norms, inputs.bias = torch.linalg.vector_norm(layer[0], dim=1), layer[1]
+            inputs.bias = None if inputs.bias is None else inputs.bias * self._activation.scale
         if decision == MULTI_LABEL:
             self._left_out[TAU_NORMALIZATION] = (
                 "scaling a logit never changes its sign: for single-label attributes only"

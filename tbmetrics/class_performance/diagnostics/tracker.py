@@ -14,10 +14,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tbmetrics.class_performance.arguments import decision_thresholds
+from tbmetrics.class_performance.arguments import batch_tensors, decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
 from tbmetrics.class_performance.report import class_list
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
@@ -60,6 +61,8 @@ class LongTailDiagnostics(Tracker):
         classifiers: `{attribute: name of the module that makes its logits}`, if its width does not identify it.
         thresholds: decision threshold of multi-label attributes, as for `ClassPerformanceTracker`; None = 0.5, or those
             of the session's tracker.
+        inputs, logit_scale: of `update`, as for `ClassPerformanceTracker`; None = logits, or those of the session's
+            tracker. `observe` always takes logits.
         taus: amounts of logit adjustment and τ-normalisation that are tried, above 0, ascending.
         objective: what the best amount is best for: "balanced_accuracy" (the mean over all classes; multi-label: of F1)
             or a weight for each group, `{"head": 0.2, "medium": 0.3, "tail": 0.5}`.
@@ -87,6 +90,8 @@ class LongTailDiagnostics(Tracker):
         *,
         classifiers: Mapping[str, str] | None = None,
         thresholds: float | Mapping[str, Any] | None = None,
+        inputs: str | None = None,
+        logit_scale: float | None = None,
         taus: Sequence[float] = TAUS,
         objective: str | Mapping[str, float] = BALANCED_ACCURACY,
         training_samples: int | None = None,
@@ -104,6 +109,8 @@ class LongTailDiagnostics(Tracker):
             training_samples,
         )  # fmt: skip
         self._classifiers, self._thresholds = dict(classifiers or {}), thresholds
+        is_given = inputs is not None or logit_scale is not None
+        self._activation = Activation.checked(inputs or LOGITS, logit_scale) if is_given else None
         self._model: nn.Module | None = None
         self._classes: ClassGroups | None = None
         self._attributes: dict[str, AttributeDiagnostics] = {}
@@ -118,14 +125,17 @@ class LongTailDiagnostics(Tracker):
         classes: ClassGroups | None,
         model: nn.Module | None,
         thresholds: Mapping[str, NDArray[np.float64]] | None = None,
+        activation: Activation | None = None,
     ) -> None:
-        """Take classes, model and thresholds of a session, if none were given; before anything is measured.
+        """Take what a session knows, if it was not given; before anything is measured.
 
         Args:
             classes: of the attributes that are validated.
             model: the model.
             thresholds: decision thresholds by attribute.
+            activation: how scores become probabilities.
         """
+        self._activation = activation if self._activation is None else self._activation
         self._thresholds = thresholds if self._thresholds is None else self._thresholds
         self._classes = classes if self._classes is None else self._classes
         self._model = model if self._model is None else self._model
@@ -144,7 +154,7 @@ class LongTailDiagnostics(Tracker):
     def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
         chosen = 0.5 if self._thresholds is None else self._thresholds
         thresholds = decision_thresholds(classes.attribute, chosen, len(classes))
-        diagnostics = AttributeDiagnostics(classes, thresholds, self._options)
+        diagnostics = AttributeDiagnostics(classes, thresholds, self._options, self._activation or DEFAULT_ACTIVATION)
         if self._model is not None:
             diagnostics.use_model(self._model, self._classifiers.get(classes.attribute))
         return diagnostics
@@ -178,13 +188,14 @@ class LongTailDiagnostics(Tracker):
         losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
         for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
             if attribute in labels:
-                self._attributes[attribute].observe(logits, labels[attribute], losses.get(attribute), self.guard)
+                values, truth = batch_tensors(attribute, logits, labels[attribute])
+                self._attributes[attribute].observe(values, truth, losses.get(attribute), self.guard)
 
     def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
         """Add a validation batch.
 
         Args:
-            logits: (N, C), any float type and device; or one per attribute.
+            logits: (N, C), any float type and device, or an array; or one per attribute.
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: of the samples, (N, C, H, W), (N, H, W) or (N, H, W, C), for the gallery.
 
@@ -192,7 +203,8 @@ class LongTailDiagnostics(Tracker):
             InputError: attributes, shapes, types or values that do not fit.
         """
         self._refuse_without_classes()
-        pairs = logits_and_labels(logits, labels, self._attributes)
+        given = logits_and_labels(logits, labels, self._attributes)
+        pairs = {attribute: batch_tensors(attribute, *batch) for attribute, batch in given.items()}
         checked, originals = None, images if isinstance(images, Tensor) else None
         for attribute, (values, truth) in pairs.items():
             self._attributes[attribute].check(values, truth)

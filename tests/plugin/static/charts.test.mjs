@@ -52,6 +52,7 @@ test('the trend is the mean of equally many neighbours, without the undefined', 
 test('reliability adds buckets up and leaves empty bins undefined', () => {
   const answer = {
     buckets: BUCKETS,
+    by: null,
     n: [
       [0, 10],
       [2, 0],
@@ -74,6 +75,21 @@ test('reliability adds buckets up and leaves empty bins undefined', () => {
   assert.ok(Math.abs(Number(all.ece) - 3.5 / 12) < 1e-12);
   assert.equal(reliabilityOf(answer, BOUNDS, 'head').total, 12);
   assert.equal(reliabilityOf(answer, BOUNDS, 'tail').ece, null);
+});
+
+test('by predicted class the calibration error has its bias taken off, and bins have intervals', () => {
+  const answer = {
+    buckets: BUCKETS.slice(0, 1),
+    by: /** @type {const} */ ('predicted_class'),
+    n: [[10, 15, 30, 5]],
+    confidence: [[1, 6, 21, 4.5]],
+    right: [[2, 4, 15, 5]],
+  };
+  const { ece, lower, upper } = reliabilityOf(answer, null, 'head');
+  assert.ok(Math.abs(Number(ece) - 0.07744923551874228) < 1e-12); // calibration_error of tbmetrics
+  assert.ok(Math.abs(Number(lower[0]) - 0.05668215145437519) < 1e-12);
+  assert.ok(Math.abs(Number(upper[0]) - 0.5098375284633583) < 1e-12);
+  assert.equal(reliabilityOf(answer, BOUNDS, 'medium').ece, null);
 });
 
 test('the flow between buckets becomes one between groups', () => {

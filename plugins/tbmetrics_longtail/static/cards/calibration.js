@@ -19,6 +19,7 @@ const GROUPS = /** @type {const} */ (['head', 'medium', 'tail']);
 const HEIGHT = 230;
 const REACH = 26;
 const BAR = 26; // height of the fullest bin's bar
+const FEW = 100; // examples of a bin, below which its interval is drawn
 
 /** @typedef {SideAnswer<CalibrationAnswer>} Side */
 /** @typedef {{letter: 'A' | 'B', run: RunView, reliability: Reliability}} Drawn */
@@ -107,6 +108,7 @@ export class CalibrationCard {
       ...frame.axes,
       svg('line', { class: 'diagonal', x1: x(0), y1: y(0), x2: x(1), y2: y(1) }),
       ...drawn.flatMap((d, i) => bars(d, i, drawn.length, x, bottom)),
+      ...drawn.flatMap((d) => errorBars(d, x, y)),
       ...drawn.map(({ run, letter, reliability }) => lineOf(run, letter, reliability, x, y)),
     );
     chart.onpointermove = (event) => {
@@ -127,6 +129,7 @@ export class CalibrationCard {
       event.clientY,
       el('p', { class: 'tooltip-title' }, sideBadge(letter), ' ', nameOf(run.run)),
       el('p', {}, `says ${number(reliability.confidence[bin])}, is right ${number(reliability.accuracy[bin])}`),
+      el('p', { class: 'muted' }, `95 %: ${number(reliability.lower[bin])} to ${number(reliability.upper[bin])}`),
       el('p', { class: 'muted' }, `${plural(reliability.n[bin], 'example')} of ${count(reliability.total)}`),
     );
   }
@@ -139,6 +142,7 @@ export class CalibrationCard {
         ...this._sides.map(({ letter, run }) => runEntry(letter, run)),
         { text: 'bars: share of the examples in each bin' },
         { text: 'dashed: as sure as right' },
+        ...groupedBy(this._sides).map((text) => ({ text })),
       ],
       panels: this._charts.map(({ group, chart }) => {
         const errors = this._drawn(view, group).map(
@@ -172,11 +176,14 @@ export class CalibrationCard {
           n,
           reliability.confidence[bin],
           reliability.accuracy[bin],
+          reliability.lower[bin],
+          reliability.upper[bin],
           reliability.ece,
         ]);
       }),
     );
-    return { columns: ['side', 'run', 'group', 'bin', 'n', 'confidence', 'accuracy', 'group_ece'], rows };
+    const shares = ['confidence', 'accuracy', 'accuracy_lower', 'accuracy_upper'];
+    return { columns: ['side', 'run', 'group', 'bin', 'n', ...shares, 'group_ece'], rows };
   }
 }
 
@@ -186,8 +193,31 @@ function captionOf(view, sides) {
   const what = single
     ? 'How often predictions are right, by how sure the model is. Below the diagonal: too sure.'
     : 'How often a class is there, by the probability the model gives it. Below the diagonal: too sure.';
+  const by = groupedBy(sides).map((text) => ` Examples ${text}.`);
   const cut = sides.some(({ resource }) => resource.value && !isExact(resource.value.buckets, view.grouping));
-  return `${what} Bars: share of the examples in each of 15 bins.${cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''}`;
+  return `${what} Bars: share of the examples in each of 15 bins.${by.join('')}${cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''}`;
+}
+
+/** Whose group examples count for, where that is not the class of the decision itself. @param {Side[]} sides */
+function groupedBy(sides) {
+  const ways = sides.flatMap(({ resource, run }) => {
+    if (!resource.value || run.info.decision !== 'single_label') return [];
+    return [resource.value.by === 'predicted_class' ? 'by predicted class' : 'by true class (older log)'];
+  });
+  return [...new Set(ways)];
+}
+
+/**
+ * Wilson's interval in bins of few examples.
+ * @param {Drawn} drawn @param {(v: number) => number} x @param {(v: number) => number} y
+ */
+function errorBars({ run, letter, reliability }, x, y) {
+  return reliability.n.flatMap((n, bin) => {
+    if (!n || n >= FEW) return [];
+    const at = x(Number(reliability.confidence[bin]));
+    const [y1, y2] = [reliability.lower[bin], reliability.upper[bin]].map((end) => y(Number(end)));
+    return [svg('line', { class: 'error-bar', 'data-side': letter, x1: at, x2: at, y1, y2, ...runColor(run.style) })];
+  });
 }
 
 /** @param {Drawn[]} drawn @param {View} view */

@@ -17,7 +17,7 @@ import { decimals, linear, ticks } from '../model/scale.js';
  * @property {{top: number, right: number, bottom: number, left: number}} [margin]
  */
 
-export const MARGIN = Object.freeze({ top: 12, right: 14, bottom: 36, left: 46 });
+export const MARGIN = Object.freeze({ top: 12, right: 14, bottom: 36, left: 54 });
 
 /**
  * Create the scales and axes of a plot.

@@ -44,7 +44,8 @@ const METRICS = Object.freeze({
   },
   ece: {
     label: 'Calibration error (ECE)',
-    meaning: 'Mean distance between confidence and how often the model is right; lower is better.',
+    meaning:
+      'Mean distance between confidence and how often the model is right, by predicted class, its bias taken off (so it may be slightly negative); lower is better. Older logs: by true class, with the bias.',
     lowerIsBetter: true,
   },
 });

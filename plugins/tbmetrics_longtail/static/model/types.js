@@ -123,6 +123,7 @@
 /**
  * @typedef {object} CalibrationAnswer sums by bucket and confidence bin
  * @property {Bucket[]} buckets
+ * @property {'predicted_class' | 'class' | null} by whose group an example counts for; null = its true class (older logs)
  * @property {Maybe[][]} n
  * @property {Maybe[][]} confidence
  * @property {Maybe[][]} right
