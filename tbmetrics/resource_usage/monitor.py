@@ -192,7 +192,7 @@ class ResourceMonitor(Tracker):
             self._ready.append(TimedRecord(step, wall_time, Scalar(f"{TAG}/smoothed_samples_per_second", rate)))
         self._learn_batch_memory(measured)
         self._undrawn_epoch = measured.number
-        self._file_if_alone()
+        self._file_if_alone(self._complete)
 
     def closing(self) -> list[Image]:
         """The images of the last epoch, if `images` is set and they were not drawn yet."""
@@ -206,11 +206,6 @@ class ResourceMonitor(Tracker):
         """Everything recorded since the last call; ends `epoch` if it is still open."""
         self.end_epoch()
         return self._complete()
-
-    def pending(self) -> list[TimedRecord]:
-        """Records that are complete and not handed over yet."""
-        ready, self._ready = self._ready, []
-        return ready
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"epoch_data": [...], "component_data": {...}}`, JSON-ready."""
@@ -248,7 +243,7 @@ class ResourceMonitor(Tracker):
         for size, peak in zip(measured.sizes, measured.peak_bytes, strict=True):
             self._ready.append(TimedRecord(size, now, Scalar(f"{TAG}/memory_by_batch_size/peak_bytes", float(peak))))
         self._record(self._meter.epoch or 0, batch_memory_records(measured))
-        self._file_if_alone()
+        self._file_if_alone(self._complete)
         return measured
 
     def stop(self) -> None:
@@ -319,8 +314,3 @@ class ResourceMonitor(Tracker):
         if self._drawing is not None and epoch is not None:
             now = time.time()
             yield from (TimedRecord(epoch, now, image) for image in self._drawing.images(self.history, epoch))
-
-    def _file_if_alone(self) -> None:
-        if not self.in_session:
-            for record in self._complete():
-                self.history.add(record)

@@ -125,11 +125,6 @@ class ProfilerTracker(Tracker):
         """Table and step times of the profiles made since the last call, at their optimizer steps."""
         return self.pending()
 
-    def pending(self) -> list[TimedRecord]:
-        """Records that are complete and not handed over yet."""
-        ready, self._ready = self._ready, []
-        return ready
-
     def get_metrics(self) -> dict[str, Any]:
         """`{"traces": [file names], "step_seconds": {category: last value}}`."""
         return {"traces": [str(path) for path in self.traces], "step_seconds": dict(self._step_seconds)}
@@ -221,6 +216,4 @@ class ProfilerTracker(Tracker):
         records += [Scalar(f"{TAG}/step_seconds/{kind}", value) for kind, value in self._step_seconds.items()]
         now = time.time()
         self._ready += [TimedRecord(self._step, now, record) for record in records]
-        if not self.in_session:
-            for record in self.pending():
-                self.history.add(record)
+        self._file_if_alone(self.pending)

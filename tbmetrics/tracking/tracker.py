@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.records.history import History, TimedRecord
@@ -29,6 +29,8 @@ class Tracker:
     #: Sampling cadences that the overhead budget may stretch; empty if this tracker does not sample.
     cadences: tuple[Cadence, ...] = ()
 
+    #: Records to hand over; a tracker that measures between the ends of epochs has a list of its own.
+    _ready: Sequence[TimedRecord] = ()
     _own_history: History | None = None
     _session_history: History | None = None
     _session_call: Callable[..., Any] | None = None
@@ -61,6 +63,12 @@ class Tracker:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
         return list(self.history.filed(self.records(epoch)))
 
+    def _file_if_alone(self, take: Callable[[], Iterable[TimedRecord]]) -> None:
+        """Without a session: add what `take()` gives to the tracker's own history; in one, the session asks for it."""
+        if not self.in_session:
+            for record in take():
+                self.history.add(record)
+
     def guard(self, action: Callable[..., Any], *args: Any) -> Any:
         """Return `action(*args)`; hooks that torch calls go through here.
 
@@ -81,9 +89,10 @@ class Tracker:
         """Yield per-step records that are ready; called after every step, so never wait."""
         return ()
 
-    def pending(self) -> Iterable[TimedRecord]:
-        """Yield complete records that were not handed over yet, for a checkpoint within an epoch."""
-        return ()
+    def pending(self) -> Sequence[TimedRecord]:
+        """Hand over the records that are ready; also asked for at a checkpoint within an epoch."""
+        ready, self._ready = self._ready, []
+        return ready
 
     def observe(self, batch: TrainingBatch) -> None:
         """Take in a training batch."""

@@ -169,15 +169,10 @@ class GradientTracker(Tracker):
         """Take the session's number of the step just done."""
         self._sampler.step = step
 
-    def arrived(self) -> list[TimedRecord]:
+    def arrived(self) -> Sequence[TimedRecord]:
         """Records of the samples that have reached the host."""
         self._take_samples(wait=False)
         return self.pending()
-
-    def pending(self) -> list[TimedRecord]:
-        """Records of the samples that have not been handed over."""
-        ready, self._ready = self._ready, []
-        return ready
 
     def _take_samples(self, *, wait: bool) -> None:
         for sample in self._sampler.take(wait=wait):
@@ -203,7 +198,7 @@ class GradientTracker(Tracker):
 
     # --------------------------------------------------------------------------------------------- epochs
 
-    def records(self, epoch: int) -> list[TimedRecord]:
+    def records(self, epoch: int) -> Sequence[TimedRecord]:
         """End `epoch`; waits for samples that are still on the device."""
         self._take_samples(wait=True)
         self._sample_records.means.end(epoch)
@@ -230,9 +225,7 @@ class GradientTracker(Tracker):
     def state_dict(self) -> dict[str, Any]:
         """Means, the health of the last samples, gradients to compare the next with, and cadences."""
         self._take_samples(wait=True)
-        if not self.in_session:
-            for timed in self.pending():
-                self.history.add(timed)
+        self._file_if_alone(self.pending)
         return tracker_state(
             self,
             parameters=list(self._rows.names),
