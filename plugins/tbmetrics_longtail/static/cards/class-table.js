@@ -28,6 +28,8 @@ const HEADER_HEIGHT = 40;
  * @property {RunStyle[]} sides how the trend lines of A and B look
  */
 
+/** @typedef {{cell: HTMLElement, label: HTMLElement, arrow: HTMLElement}} HeaderCell */
+
 export class ClassTable {
   /**
    * `trendOf` is told which rows are in sight.
@@ -45,6 +47,8 @@ export class ClassTable {
     /** @type {Map<number, HTMLTableRowElement>} */
     this._drawn = new Map();
     this._head = el('tr', { 'aria-rowindex': 1 });
+    /** @type {Map<SortKey, HeaderCell>} */
+    this._headers = new Map();
     this._above = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
     this._below = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
     this._body = el('tbody', { onkeydown: (/** @type {KeyboardEvent} */ event) => this._move(event) });
@@ -80,7 +84,7 @@ export class ClassTable {
     this._drawRows(true);
   }
 
-  /** @param {TableOptions} options */
+  /** Header cells stay in the page, so that a click during a redraw is not lost. @param {TableOptions} options */
   _drawHead(options) {
     /** @type {[SortKey, string, string][]} */
     const columns = [
@@ -89,35 +93,45 @@ export class ClassTable {
       ['count', 'Training', 'Training examples'],
       ['support', 'Support', 'Positives in the validation set'],
       ['a', options.hasB ? `${options.metric} A` : options.metric, 'At the chosen step'],
+      ['b', `${options.metric} B`, 'At the chosen step'],
+      ['difference', 'B − A', 'Difference'],
     ];
-    if (options.hasB)
-      columns.push(['b', `${options.metric} B`, 'At the chosen step'], ['difference', 'B − A', 'Difference']);
-    const focused = /** @type {HTMLElement | null} */ (this._head.querySelector(':focus'))?.dataset.sort;
-    const trend = el('th', { scope: 'col', class: 'column-trend', title: 'Over all steps' }, el('span', {}, 'Trend'));
-    fill(this._head, ...columns.map(([key, label, title]) => this._header(key, label, title, options)), trend);
-    if (focused) /** @type {HTMLElement | null} */ (this._head.querySelector(`[data-sort="${focused}"]`))?.focus();
+    if (!this._headers.size) {
+      for (const [key, , title] of columns) this._headers.set(key, this._header(key, title));
+      const trend = el('th', { scope: 'col', class: 'column-trend', title: 'Over all steps' }, el('span', {}, 'Trend'));
+      fill(this._head, ...[...this._headers.values()].map(({ cell }) => cell), trend);
+    }
+    for (const [key, label] of columns) this._updateHeader(key, label, options);
     this._table.classList.toggle('has-b', options.hasB);
   }
 
-  /** @param {SortKey} key @param {string} label @param {string} title @param {TableOptions} options */
-  _header(key, label, title, options) {
-    const sorted = options.sort === key;
-    const next = sorted ? !options.descending : firstDirection(key);
-    const arrow = el('span', { class: 'arrow', 'aria-hidden': 'true' }, sorted ? (options.descending ? '↓' : '↑') : '');
-    return el(
-      'th',
-      {
-        scope: 'col',
-        class: `column-${key}`,
-        'aria-sort': sorted ? (options.descending ? 'descending' : 'ascending') : 'none',
-      },
-      el(
-        'button',
-        { type: 'button', title, 'data-sort': key, onclick: () => this._onSort(key, next) },
-        el('span', {}, label),
-        arrow,
-      ),
+  /** @param {SortKey} key @param {string} title @returns {HeaderCell} */
+  _header(key, title) {
+    const label = el('span', {});
+    const arrow = el('span', { class: 'arrow', 'aria-hidden': 'true' });
+    const button = el(
+      'button',
+      { type: 'button', title, 'data-sort': key, onclick: () => this._sortBy(key) },
+      label,
+      arrow,
     );
+    return { cell: el('th', { scope: 'col', class: `column-${key}` }, button), label, arrow };
+  }
+
+  /** @param {SortKey} key @param {string} text @param {TableOptions} options */
+  _updateHeader(key, text, { hasB, sort, descending }) {
+    const { cell, label, arrow } = /** @type {HeaderCell} */ (this._headers.get(key));
+    const isSorted = sort === key;
+    cell.hidden = !hasB && (key === 'b' || key === 'difference');
+    cell.setAttribute('aria-sort', isSorted ? (descending ? 'descending' : 'ascending') : 'none');
+    label.textContent = text;
+    arrow.textContent = isSorted ? (descending ? '↓' : '↑') : '';
+  }
+
+  /** @param {SortKey} key */
+  _sortBy(key) {
+    const { sort, descending } = /** @type {TableOptions} */ (this._options);
+    this._onSort(key, sort === key ? !descending : firstDirection(key));
   }
 
   /** @param {boolean} anew whether rows already in the page may have changed */
