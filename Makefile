@@ -7,7 +7,7 @@ NODE := $(shell command -v node 2>/dev/null)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test check lint bench bench-check test-bounds fuzz board clean
+.PHONY: demo test check lint bench bench-check test-bounds release-check fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -49,6 +49,9 @@ bench-check: $(READY)  ## small benchmarks, their ratios compared with benchmark
 
 test-bounds: $(READY)  ## the tests with the lowest and the newest versions, on every Python found; slow
 	$(BIN)/python -m tests.bounds $(BOUNDS)
+
+release-check: $(READY)  ## build, check and try what would be released; RELEASE="--python 3.11" chooses
+	$(BIN)/python -m tests.bounds.release $(RELEASE)
 
 fuzz: $(READY)  ## FUZZ_SECONDS (600) of coverage-guided fuzzing for each target
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[fuzz]'
