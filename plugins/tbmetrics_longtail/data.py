@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -282,11 +283,17 @@ class LongTailData:
         return points_read
 
 
+@lru_cache(maxsize=16384)
+def _decoded(name: str, content: bytes) -> Mapping[str, Any]:
+    """Metadata of a tag, which every request asks for and which seldom changes."""
+    return decode_content(name, content)
+
+
 def _tags_by_attribute(run: str, tags: Mapping[str, Any]) -> RunTags:
     run_tags = RunTags()
     for name, listed in sorted(tags.items()):
         try:
-            fields = decode_content(name, listed.plugin_content)
+            fields = _decoded(name, listed.plugin_content)
             attribute, kind = str(fields["attribute"]), str(fields["kind"])
         except SchemaError as error:
             run_tags.problems.append(str(error))

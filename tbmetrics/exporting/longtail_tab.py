@@ -10,6 +10,7 @@ import itertools
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -260,6 +261,12 @@ class HistoryProvider:
 
     def list_tensors(self, *_: Any, run_tag_filter: Any = None, **__: Any) -> dict[str, dict[str, Any]]:
         """Every tag by run, with its metadata."""
+        wanted = None if run_tag_filter is None else run_tag_filter.runs
+        return {run: tags for run, tags in self._listing.items() if wanted is None or run in wanted}
+
+    @cached_property
+    def _listing(self) -> dict[str, dict[str, Any]]:
+        """Every answer asks for it, and the histories do not change."""
         from tensorboard.data import provider
 
         def series(content: bytes, step: int, wall_time: float) -> Any:
@@ -267,11 +274,8 @@ class HistoryProvider:
                 max_step=step, max_wall_time=wall_time, plugin_content=content, description="", display_name=""
             )
 
-        wanted = None if run_tag_filter is None else run_tag_filter.runs
         listing: dict[str, dict[str, Any]] = {}
         for run, history in self._histories.items():
-            if wanted is not None and run not in wanted:
-                continue
             lists = {class_list_tag(a): series(class_list_content(c), 0, 0.0) for a, c in history.class_lists.items()}
             tables = {
                 tag: series(table_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))

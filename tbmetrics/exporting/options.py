@@ -11,7 +11,8 @@ from tbmetrics.errors import InputError
 from tbmetrics.records import AREAS
 
 FIGURE_FORMATS = ("png", "svg", "pdf")
-DATA_FORMATS = ("json", "csv")
+CSV, CSV_FULL = "csv", "csv-full"
+DATA_FORMATS = ("json", CSV, CSV_FULL)
 FORMATS = (*FIGURE_FORMATS, *DATA_FORMATS, "html")
 DEFAULT_FORMATS = ("png", "json", "csv", "html")
 
@@ -45,6 +46,16 @@ class Options:
         """The formats to draw figures in; a page needs PNG."""
         wanted = {"png", *self.formats} if "html" in self.formats else {*self.formats}
         return tuple(f for f in FIGURE_FORMATS if f in wanted)
+
+    @property
+    def has_csv(self) -> bool:
+        """Whether tables, scalars and texts are written as CSV."""
+        return CSV in self.formats or self.has_full_csv
+
+    @property
+    def has_full_csv(self) -> bool:
+        """Whether histograms and curves are written as CSV, too."""
+        return CSV_FULL in self.formats
 
     def to_json(self) -> dict[str, Any]:
         """The options that decide which files there are and what they contain."""

@@ -13,14 +13,14 @@ from tbmetrics.events.file_index import StoredRecord
 from tbmetrics.exporting.contents import CLASS_PERFORMANCE
 from tbmetrics.exporting.files import tag_path
 from tbmetrics.exporting.options import OTHER
-from tbmetrics.figures.output import slug
+from tbmetrics.figures.output import png, slug
 from tbmetrics.records import DYNAMICS, OPTIMIZER_STEP_TAG, RESOURCES, Image
 from tbmetrics.records.history import History, Series
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NO_DATES = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+_NO_DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _SETTINGS = {"svg.hashsalt": "tbmetrics", "pdf.fonttype": 42}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # matplotlib's settings and Python's warning filters belong to the process: one thread at a time may change them.
@@ -73,6 +73,8 @@ def _encode_figure(figure: Figure, fmt: str, dpi: int) -> bytes:
     content = io.BytesIO()
     with warnings.catch_warnings(), matplotlib.style.context(["default", _SETTINGS]):
         warnings.simplefilter("ignore")  # a name may have characters that the fonts lack
+        if fmt == "png":
+            return png(figure, dpi)
         figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
     return content.getvalue()
 

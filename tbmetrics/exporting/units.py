@@ -33,6 +33,8 @@ from tbmetrics.records.history import History
 #: In other areas the figures show the same as the images of the log.
 _AREAS_WITH_IMAGES = (CLASS_PERFORMANCE, ATTENTION, OTHER)
 _KIT_SCALARS = "tbmetrics/"
+#: Kinds whose CSV is many times larger than the log: only on request.
+_LARGE_KINDS = (HISTOGRAMS, PR_CURVES)
 #: Folder of the page's figures if PNG files were not asked for.
 HIDDEN = ".figures"
 #: The packages that decide how figures look; other files depend on tbmetrics alone.
@@ -206,8 +208,8 @@ def plan_units(history: History, entries: list[Entry], options: Options) -> list
             units += _figure_units(area, area_entries, options)
         if "png" in options.figure_formats:
             units += _image_units(area, area_entries, options)
-        if "csv" in options.formats:
-            units += _csv_units(area, area_entries)
+        if options.has_csv:
+            units += _csv_units(area, area_entries, options)
         if "json" in options.formats:
             units.append(_area_unit(history, area, area_entries, options))
     if "json" in options.formats:
@@ -251,7 +253,7 @@ def _image_units(area: str, entries: list[Entry], options: Options) -> Iterator[
             yield Unit(f"images/{entry.tag}", "images", area, (entry,), _hidden(options))
 
 
-def _csv_units(area: str, entries: list[Entry]) -> Iterator[Unit]:
+def _csv_units(area: str, entries: list[Entry], options: Options) -> Iterator[Unit]:
     class_lists = tuple(entry for entry in entries if entry.kind == CLASS_LISTS)
     for table in (entry for entry in entries if entry.kind == TABLES):
         classes = tuple(entry for entry in class_lists if entry.attribute == table.attribute)
@@ -259,7 +261,7 @@ def _csv_units(area: str, entries: list[Entry]) -> Iterator[Unit]:
         yield Unit(f"csv/{table.tag}", "csv", area, (table, *classes), details, 0.5)
     for kind in csv_files.LINES_BY_KIND:
         shown = tuple(entry for entry in entries if entry.kind == kind)
-        if shown:
+        if shown and (options.has_full_csv or kind not in _LARGE_KINDS):
             details = {"kind": kind, "path": f"{area}/{kind}.csv"}
             yield Unit(f"csv/{area}/{kind}", "csv", area, shown, details, 0.2 + len(shown) / 50)
 

@@ -10,11 +10,14 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
 
 from tbmetrics.errors import InputError
 
 if TYPE_CHECKING:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 40
@@ -45,16 +48,23 @@ def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) 
         path = Path(save_dir, slug(folder) if folder else "", f"{kind}.png")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(path, dpi=150, metadata={"Software": None})
+            path.write_bytes(png(figure, dpi=150))
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"cannot write {os.fspath(path)!r} ({reason}); choose another save_dir") from error
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100, metadata={"Software": None})
+def png(figure: Figure, dpi: int = 100) -> bytes:
+    """The figure as a PNG file; the same figure gives the same bytes.
+
+    `savefig` would draw it twice: once without showing, to lay it out.
+    """
+    from PIL import Image
+
+    buffer, canvas = io.BytesIO(), cast("FigureCanvasAgg", figure.canvas)
+    figure.set_dpi(dpi)
+    canvas.draw()
+    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 

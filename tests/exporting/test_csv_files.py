@@ -27,7 +27,7 @@ def logdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(logdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    assert export(logdir, folder, formats=["csv"]).problems == {}
+    assert export(logdir, folder, formats=["csv-full"]).problems == {}
     return folder
 
 
@@ -96,3 +96,10 @@ def test_names_that_need_quotes_come_back(out):
     classes = pd.read_csv(path, keep_default_na=False, na_values=[""])
     assert classes["class"].tolist()[:3] == ["a", "NA", 'c,"d"\n']
     assert classes["recall"].isna().tolist()[2]
+
+
+def test_histograms_and_curves_are_written_on_request_only(logdir, tmp_path):
+    export(logdir, tmp_path, formats=["csv"])
+    names = {path.name for path in tmp_path.rglob("*.csv")}
+    assert {"scalars.csv", "texts.csv", "classes.csv"} <= names
+    assert not names & {"histograms.csv", "pr_curves.csv"}
