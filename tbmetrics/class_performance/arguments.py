@@ -174,7 +174,9 @@ def check_batch(attribute: str, logits: Tensor, labels: Tensor, num_classes: int
     return kind
 
 
-def check_predictions(attribute: str, predictions: Tensor, labels: Tensor, num_classes: int, decision: str | None) -> str:
+def check_predictions(
+    attribute: str, predictions: Tensor, labels: Tensor, num_classes: int, decision: str | None
+) -> str:
     """Check a validation batch of predicted classes and return its decision kind; arguments as for `check_batch`.
 
     Raises:
@@ -183,9 +185,9 @@ def check_predictions(attribute: str, predictions: Tensor, labels: Tensor, num_c
     name = f"attribute {attribute!r}"
     if predictions.is_floating_point() or predictions.ndim not in (1, 2) or not len(predictions) == len(labels):
         raise InputError(
-            f"{name}: inputs='classes' are predicted classes as integers, (N,) or by rank (N, k), or decisions of 0 and "
-            f"1 (N, {num_classes}) for multi-hot labels, got {predictions.dtype} of shape {tuple(predictions.shape)} for "
-            f"labels of shape {tuple(labels.shape)}"
+            f"{name}: inputs='classes' are predicted classes as integers, (N,) or by rank (N, k), or decisions of 0 "
+            f"and 1 (N, {num_classes}) for multi-hot labels, got {predictions.dtype} of shape "
+            f"{tuple(predictions.shape)} for labels of shape {tuple(labels.shape)}"
         )
     kind = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
     _check_kind(name, kind, decision)

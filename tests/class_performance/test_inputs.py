@@ -453,9 +453,7 @@ NEEDS_SCORES = ("ap", "best_", "ece", "scores_exact")
 
 
 def _without_scores(numbers):
-    return {
-        key: value for key, value in numbers.items() if not key[1].startswith(NEEDS_SCORES) and key[1] != "defined"
-    }
+    return {key: value for key, value in numbers.items() if not key[1].startswith(NEEDS_SCORES) and key[1] != "defined"}
 
 
 @pytest.mark.parametrize("single", [True, False])
