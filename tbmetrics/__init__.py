@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events import read_logdir, read_run
     from tbmetrics.exporting import export
+    from tbmetrics.predictions import evaluate
     from tbmetrics.records import History
     from tbmetrics.resource_usage import ProfilerTracker, ResourceMonitor
     from tbmetrics.session import MetricsManager, TBMetrics
@@ -43,6 +44,7 @@ _MODULES = {
     "Tracker": "tracking.tracker",
     "TrainingBatch": "tracking.batches",
     "ValidationBatch": "tracking.batches",
+    "evaluate": "predictions",
     "export": "exporting",
     "read_logdir": "events",
     "read_run": "events",
@@ -68,6 +70,7 @@ __all__ = [
     "TrainingBatch",
     "ValidationBatch",
     "__version__",
+    "evaluate",
     "export",
     "read_logdir",
     "read_run",

@@ -1,6 +1,7 @@
 """The `tbmetrics` command.
 
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
+    tbmetrics evaluate FILE... --counts COUNTS --out RUN    predictions that are there already become a run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
     tbmetrics doctor [LOGDIR]              checks the installation and a log directory, and suggests fixes
 
@@ -15,10 +16,10 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tbmetrics.comparing.conditions import Condition
 from tbmetrics.errors import InputError
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"tbmetrics {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_export(commands.add_parser("export", help="write figures, tables, JSON and a page of every run"))
+    _add_evaluate(commands.add_parser("evaluate", help="write predictions in files as a run for TensorBoard"))
     _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
     _add_doctor(commands.add_parser("doctor", help="check the installation, the device and a log directory"))
     return parser
@@ -135,6 +137,69 @@ def _progress_bar(*, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=None)
         yield lambda done, total, name: bar.update(task, completed=done, total=total or None, description=name[:60])
+
+
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "predictions", nargs="+", metavar="FILE", help=".npz, .npy, .pt, .safetensors, .csv or .parquet; see the docs"
+    )
+    parser.add_argument(
+        "--counts",
+        required=True,
+        metavar="COUNTS",
+        help="JSON or CSV of counts, training labels, or a folder of images",
+    )
+    parser.add_argument("--out", required=True, metavar="RUN", help="directory of the run, created if missing")
+    parser.add_argument("--labels", metavar="FILE", help="labels, if the predictions are without them")
+    parser.add_argument("--attribute", metavar="NAME", help="what is classified (default: class)")
+    parser.add_argument(
+        "--inputs", metavar="KIND", help="logits, probabilities or classes (default: by the name of the column)"
+    )
+    parser.add_argument("--logit-scale", metavar="FACTOR", help="of the logits of a normalised classifier")
+    parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="multi-label; default: %(default)s")
+    parser.add_argument("--rule", default="decoupling", help="of head, medium and tail (default: %(default)s)")
+    parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="one for each file (default: 0, 1, 2, …)")
+    parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
+    parser.set_defaults(run=_evaluate)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from tbmetrics.predictions import evaluate
+
+    with _progress_bar(shown=not arguments.quiet and sys.stderr.isatty()) as bar:
+        metrics = evaluate(
+            arguments.predictions,
+            counts=arguments.counts,
+            out=arguments.out,
+            labels=arguments.labels,
+            attribute=arguments.attribute,
+            inputs=arguments.inputs,
+            logit_scale=arguments.logit_scale,
+            thresholds=arguments.threshold,
+            rule=arguments.rule,
+            steps=arguments.steps,
+            progress=lambda rows, name: bar(rows, 0, name),
+        )
+    if not arguments.quiet:
+        for attribute, groups in metrics.items():
+            _print_groups(attribute, groups)
+        print(f"See it: tensorboard --logdir {arguments.out}, tab Long Tail")
+    return OK
+
+
+def _print_groups(attribute: str, groups: Mapping[str, Mapping[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("group", title=Text(attribute), title_justify="left", show_edge=False, pad_edge=False)
+    for heading in ("classes", *MEAN_METRICS):
+        table.add_column(heading, justify="right")
+    for group, metrics in groups.items():
+        values = (metrics[m] if metrics.get(f"{m}_n_classes") or group == GAP else None for m in MEAN_METRICS)
+        means = ("undefined" if value is None else f"{value:.3f}" for value in values)
+        table.add_row(group, "" if group == GAP else f"{metrics['count']:,}", *means)
+    Console().print(table)
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

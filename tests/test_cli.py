@@ -4,10 +4,11 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
-from tbmetrics import ClassGroups, TBMetrics
+from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
 
 
@@ -105,3 +106,17 @@ def test_a_condition_decides_the_status_of_a_comparison(logdir, condition, statu
     run = str(next(p for p in logdir.iterdir() if p.is_dir()))
     assert main(["compare", run, run, "--fail-if", condition]) == status
     assert said in capsys.readouterr().err
+
+
+def test_evaluate_prints_the_groups_and_writes_a_run(tmp_path, capsys):
+    labels = np.arange(60) % 3
+    np.savez(tmp_path / "val.npz", logits=2.0 * np.eye(3)[labels], labels=labels)
+    (tmp_path / "counts.json").write_text('{"cat": 900, "dog": 60, "ocelot": 4}', encoding="utf-8")
+    arguments = ["evaluate", str(tmp_path / "val.npz"), "--counts", str(tmp_path / "counts.json")]
+    assert main([*arguments, "--out", str(tmp_path / "run")]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"tail +│ +1 │ +1\.000 │ +1\.000 │ +1\.000 │ +1\.000", printed)
+    assert f"tensorboard --logdir {tmp_path / 'run'}" in printed
+    assert read_run(tmp_path / "run").class_lists["class"].names == ("cat", "dog", "ocelot")
+    assert main([*arguments, "--out", str(tmp_path / "other"), "--steps", "1", "2"]) == 2
+    assert "steps must be one for each of 1 files, got 2" in capsys.readouterr().err

@@ -169,10 +169,45 @@ def check_batch(attribute: str, logits: Tensor, labels: Tensor, num_classes: int
     name = f"attribute {attribute!r}"
     _check_shapes(name, logits, labels, num_classes)
     kind = decision_kind(logits, labels)
-    if decision not in (None, kind):
-        raise InputError(f"{name} was {decision} until now, these labels are {kind}; use one attribute each")
+    _check_kind(name, kind, decision)
     _check_labels(name, labels, kind, num_classes)
     return kind
+
+
+def check_predictions(
+    attribute: str, predictions: Tensor, labels: Tensor, num_classes: int, decision: str | None
+) -> str:
+    """Check a validation batch of predicted classes and return its decision kind; arguments as for `check_batch`.
+
+    Raises:
+        InputError: types, shapes or values do not fit, or the kind has changed.
+    """
+    name = f"attribute {attribute!r}"
+    if predictions.is_floating_point() or predictions.ndim not in (1, 2) or not len(predictions) == len(labels):
+        raise InputError(
+            f"{name}: inputs='classes' are predicted classes as integers, (N,) or by rank (N, k), or decisions of 0 "
+            f"and 1 (N, {num_classes}) for multi-hot labels, got {predictions.dtype} of shape "
+            f"{tuple(predictions.shape)} for labels of shape {tuple(labels.shape)}"
+        )
+    kind = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
+    _check_kind(name, kind, decision)
+    _check_labels(name, labels, kind, num_classes)
+    if kind == MULTI_LABEL and predictions.shape != labels.shape:
+        raise InputError(
+            f"{name}: decisions must have the shape of the multi-hot labels, {tuple(labels.shape)}, got "
+            f"{tuple(predictions.shape)}"
+        )
+    if predictions.numel():
+        low, high = (int(x) for x in torch.aminmax(predictions.long()))
+        most = num_classes - 1 if kind == SINGLE_LABEL else 1
+        if low < 0 or high > most:
+            raise InputError(f"{name}: predicted classes must lie in 0..{most}, got {low}..{high}")
+    return kind
+
+
+def _check_kind(name: str, kind: str, decision: str | None) -> None:
+    if decision not in (None, kind):
+        raise InputError(f"{name} was {decision} until now, these labels are {kind}; use one attribute each")
 
 
 def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> None:

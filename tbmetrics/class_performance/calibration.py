@@ -35,9 +35,11 @@ def reliability(
         buckets: of the classes.
         samples, positives, probability: as in `CurveCounts`; used for multi-label only.
     """
+    sums = np.zeros((len(buckets), 3, CALIBRATION_BINS))
+    if state.activation.takes_classes:
+        return sums
     if state.decision == SINGLE_LABEL:
         return _single_label_reliability(state, buckets)
-    sums = np.zeros((len(buckets), 3, CALIBRATION_BINS))
     for i, fine in enumerate((samples, probability, positives)):
         np.add.at(sums[:, i], buckets.of_class, _coarse(fine))
     return sums

@@ -168,6 +168,8 @@ def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, f
     values |= _sample_metrics(state, result, group, members)
     values["n_classes"] = float(len(members))
     values["n_skipped"], values["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
+    if state.activation.takes_classes:
+        values["scores_exact"] = float("nan")
     if group == ALL and state.decision == SINGLE_LABEL:
         values["balanced_accuracy"] = values["recall"]
     return values

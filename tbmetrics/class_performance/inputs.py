@@ -1,4 +1,4 @@
-"""What the scores of an attribute are: logits, scaled logits or probabilities; and what a validation looks like."""
+"""What is given of an attribute: logits, scaled logits, probabilities or predicted classes; and what it looks like."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.tracking.checks import check_choice
 
-LOGITS, PROBABILITIES = "logits", "probabilities"
+LOGITS, PROBABILITIES, CLASSES = "logits", "probabilities", "classes"
+INPUTS = (LOGITS, PROBABILITIES, CLASSES)
 #: Fewer scores than this may lie between 0 and 1 by chance.
 LEAST_SCORES = 32
 #: AP above that of chance from which logits within [-1, 1] are taken for those of a trained, normalised classifier.
@@ -28,7 +29,7 @@ class Activation:
     """How scores become probabilities: softmax (single-label) or sigmoid (multi-label) of logits, or as they are.
 
     Attributes:
-        inputs: "logits" or "probabilities".
+        inputs: one of `INPUTS`; predicted classes have no probabilities.
         logit_scale: factor of the logits; None = 1, without the user having said so.
     """
 
@@ -42,7 +43,7 @@ class Activation:
         Raises:
             InputError: an option cannot be used.
         """
-        check_choice("inputs", inputs, (LOGITS, PROBABILITIES))
+        check_choice("inputs", inputs, INPUTS)
         if logit_scale is None:
             return cls(inputs)
         try:
@@ -51,14 +52,19 @@ class Activation:
             raise InputError(f"logit_scale must be a number above 0, got {logit_scale!r:.100}") from error
         if not 0 < scale < float("inf"):
             raise InputError(f"logit_scale must be a finite number above 0, got {scale}")
-        if inputs == PROBABILITIES:
-            raise InputError("logit_scale scales logits: leave it out with inputs='probabilities'")
+        if inputs != LOGITS:
+            raise InputError(f"logit_scale scales logits: leave it out with inputs={inputs!r}")
         return cls(inputs, scale)
 
     @property
     def takes_probabilities(self) -> bool:
         """Whether scores are probabilities already."""
         return self.inputs == PROBABILITIES
+
+    @property
+    def takes_classes(self) -> bool:
+        """Whether there are no scores, only decisions."""
+        return self.inputs == CLASSES
 
     @property
     def scale(self) -> float:
@@ -99,7 +105,7 @@ class Activation:
         Half precision compares as float32 would: a threshold between two of its values becomes the upper one.
         """
         p = torch.as_tensor(thresholds)
-        exact = p if self.takes_probabilities else p.logit() / self.scale
+        exact = p.logit() / self.scale if self.inputs == LOGITS else p
         return exact if dtype == torch.float64 else _rounded_up(exact.float(), dtype)
 
     def as_logits(self, scores: Tensor, single_label: bool) -> Tensor:

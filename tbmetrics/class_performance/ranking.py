@@ -78,6 +78,8 @@ def rank(
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
     curves = CurveCounts.empty(classes)
+    if state.activation.takes_classes:
+        return curves, None
     if state.n_samples and isinstance(state.scores, ExactScores):
         return curves, _rank_exact(state, state.scores, columns, curves, groups)
     if isinstance(state.scores, BinnedScores):

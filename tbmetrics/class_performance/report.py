@@ -95,6 +95,8 @@ def _scalars(result: Evaluation) -> Iterator[Scalar]:
 
 def _curves(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[PRCurve]:
     attribute = result.classes.attribute
+    if not result.predicted_above.any():  # no scores, no curve
+        return
     for group in (*GROUPS, UNKNOWN, ALL):
         members = result.classes.members(group)
         members = members[result.columns["support"][members] > 0]

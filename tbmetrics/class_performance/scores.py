@@ -83,6 +83,8 @@ class ExactScores:
 
     def selected(self, rows: Tensor) -> ExactScores:
         """Only the chosen rows, bool (samples,)."""
+        if not self._logits:
+            return self
         masks = rows.to(self._logits[0].device).split([len(logits) for logits in self._logits])
         pairs = zip(self.batches(), masks, strict=True)
         batches = (batch if bool(mask.all()) else (batch[0][mask], batch[1][mask]) for batch, mask in pairs)

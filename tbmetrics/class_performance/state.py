@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL, batch_tensors, check_batch
+from tbmetrics.class_performance.arguments import SINGLE_LABEL, batch_tensors, check_batch, check_predictions
 from tbmetrics.class_performance.inputs import (
     DEFAULT_ACTIVATION,
     Activation,
@@ -95,15 +95,16 @@ class AttributeState:
             InputError: a batch that does not fit; the message says what was expected.
         """
         logits, labels = batch_tensors(self.attribute, logits, labels)
-        decision = check_batch(self.attribute, logits, labels, self.num_classes, self.decision)
+        check = check_predictions if self.activation.takes_classes else check_batch
+        decision = check(self.attribute, logits, labels, self.num_classes, self.decision)
         logits, labels = logits.detach(), labels.detach().to(logits.device)
         single = decision == SINGLE_LABEL
-        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
-        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
-        all_good = self.watch.defined_rows(logits, good, single)
+        if self.activation.takes_classes:
+            logits = logits.reshape(len(logits), -1)[:, 0] if single else logits.float()
+        good = self._rows_to_keep(logits, single)
         indices = self._checked_indices(indices, logits)
         self.decision = decision
-        if not all_good:
+        if good is not None:
             logits, labels, indices = self._without_undefined(good, logits, labels, indices)
         if single:
             if indices is not None:
@@ -116,16 +117,28 @@ class AttributeState:
         if self._mode != "exact" and isinstance(self.scores, ExactScores):
             self._bound()
 
+    def _rows_to_keep(self, logits: Tensor, single: bool) -> Tensor | None:
+        """Which rows decide something, bool (N,); None = all."""
+        if self.activation.takes_classes:
+            return None
+        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
+        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
+        return None if self.watch.defined_rows(logits, good, single) else good
+
     def _add_single(self, logits: Tensor, labels: Tensor) -> None:
         known = labels >= 0
         logits, labels = (logits.clone(), labels) if bool(known.all()) else (logits[known], labels[known])
         if not len(labels):
             return
-        wide = logits if logits.dtype == torch.float64 else logits.float()
-        largest, predicted = wide.max(dim=1)
+        if self.activation.takes_classes:
+            predicted, confidence = logits.long(), torch.full_like(labels, torch.nan, dtype=torch.float32)
+        else:
+            wide = logits if logits.dtype == torch.float64 else logits.float()
+            largest, predicted = wide.max(dim=1)
+            confidence = self.activation.confidence(wide, largest)
+            self.scores.add(logits, labels)
         self._accumulate(self._single_counts(labels, predicted))
-        self.per_sample.append((labels.int(), predicted.int(), self.activation.confidence(wide, largest)))
-        self.scores.add(logits, labels)
+        self.per_sample.append((labels.int(), predicted.int(), confidence))
         self.n_samples += len(labels)
 
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
@@ -157,8 +170,9 @@ class AttributeState:
         self._counts = counts if self._counts is None else self._counts + counts
 
     def _bound(self) -> None:
-        over = isinstance(self.scores, ExactScores) and self.scores.bytes > self._max_bytes
-        if isinstance(self.scores, ExactScores) and self.n_samples and (over or self._mode == "binned"):
+        if self.activation.takes_classes or not isinstance(self.scores, ExactScores) or not self.n_samples:
+            return
+        if self._mode == "binned" or self.scores.bytes > self._max_bytes:
             self.scores = BinnedScores(self.scores)
 
     # ----------------------------------------------------------------------------------------- several ranks
@@ -273,7 +287,7 @@ class AttributeState:
 
     def ends(self) -> tuple[Tensor, Tensor] | None:
         """Logits of the first and of the last row, up to 64 classes; None if they are not held."""
-        if not isinstance(self.scores, ExactScores) or not self.n_samples:
+        if not isinstance(self.scores, ExactScores) or not self.scores.bytes:
             return None
         batches = [scores for scores, _ in self.scores.batches()]
         return batches[0][0, :64].float().cpu(), batches[-1][-1, :64].float().cpu()

@@ -68,7 +68,8 @@ class ClassPerformanceTracker(Tracker):
             "auto" is exact until `max_score_bytes` are held.
         max_score_bytes: the budget of "auto", per attribute.
         pr_classes: `{attribute: class names}` whose PR curves are written besides those of the groups.
-        inputs: "logits", or "probabilities": outputs of a softmax (single-label) or of sigmoids (multi-label).
+        inputs: "logits"; "probabilities": outputs of a softmax (single-label) or of sigmoids (multi-label); or
+            "classes": predicted classes, where what needs scores (AP, curves, calibration) is undefined.
         logit_scale: factor of the logits before softmax or sigmoid, for classifiers that give cosines; None = 1.
 
     Raises:
@@ -126,7 +127,8 @@ class ClassPerformanceTracker(Tracker):
         """Add one validation batch.
 
         Args:
-            logits: (N, C), any float type and device, or an array; probabilities with `inputs="probabilities"`; or
+            logits: (N, C), any float type and device, or an array; probabilities with `inputs="probabilities"`; with
+                `inputs="classes"` integers (N,), lists by rank (N, k), or 0/1 (N, C) for multi-hot labels; or
                 `{attribute: logits}`.
             labels: class indices (N,) of any integer type, or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
             indices: integers (N,): which sample of the data set each row is. With them a sample counts once, however

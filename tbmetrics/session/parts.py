@@ -98,6 +98,8 @@ def long_tail_diagnostics(
     tracked_classes = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None
     thresholds = class_performance.thresholds if class_performance is not None else None
     activation = class_performance.activation if class_performance is not None else activation
+    if activation.takes_classes:
+        raise InputError("diagnostics need scores: give inputs='logits' or 'probabilities', or leave diagnostics out")
     tracker.use(tracked_classes, model, thresholds, activation)
     if option is True and tracked_classes is None:
         raise InputError(

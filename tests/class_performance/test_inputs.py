@@ -127,7 +127,7 @@ def test_rounded_and_undefined_probabilities_are_taken_as_such():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"inputs": "softmax"}, "inputs must be one of 'logits', 'probabilities', got 'softmax'"),
+        ({"inputs": "softmax"}, "inputs must be one of 'logits', 'probabilities', 'classes', got 'softmax'"),
         ({"logit_scale": 0}, "logit_scale must be a finite number above 0, got 0.0"),
         ({"logit_scale": float("inf")}, "logit_scale must be a finite number above 0"),
         ({"logit_scale": "large"}, "logit_scale must be a number above 0, got 'large'"),
@@ -445,3 +445,68 @@ def test_diagnostics_of_probabilities_leave_out_what_needs_the_classifiers_logit
         diagnostics.stop()
     assert "tau_normalization" not in tables[0]["left_out"]
     assert "tau_normalization" in tables[1]["left_out"]
+
+
+# ------------------------------------------------------------------------------------------------ predicted classes
+
+NEEDS_SCORES = ("ap", "best_", "ece", "scores_exact")
+
+
+def _without_scores(numbers):
+    return {key: value for key, value in numbers.items() if not key[1].startswith(NEEDS_SCORES) and key[1] != "defined"}
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_predicted_classes_give_the_decisions_of_the_logits_they_come_from(single):
+    logits, labels = _batch(single)
+    predicted = logits.argmax(1).to(torch.uint8) if single else logits >= 0
+    tracker = _tracker(inputs="classes", scores="binned")
+    expected = _without_scores(_columns(_tracker(), logits, labels))
+    _check_equal(_without_scores(_columns(tracker, predicted, labels)), expected, rel=1e-12)
+    metrics = tracker.get_class_type_metrics()["x"]["all"]
+    assert metrics["ap_n_classes"] == 0
+    assert metrics["ece"] is None
+    assert not [record for record in tracker.records(0) if "/pr/" in record.record.tag]
+
+
+def test_of_predictions_by_rank_the_first_decides():
+    logits, labels = _batch(single=True)
+    ranked = logits.argsort(1, descending=True)[:, :3]
+    alone = _columns(_tracker(inputs="classes"), ranked[:, 0], labels)
+    _check_equal(_columns(_tracker(inputs="classes"), ranked, labels), alone, rel=0)
+
+
+def test_predicted_classes_survive_repeats_checkpoints_and_several_ranks():
+    logits, labels = _batch(single=True)
+    predicted, rows = logits.argmax(1), torch.arange(len(labels))
+    expected = _columns(_tracker(inputs="classes"), predicted, labels)
+    first, second, whole = (_tracker(inputs="classes") for _ in range(3))
+    first.update(predicted[:200], labels[:200], indices=rows[:200])
+    second.update(predicted[100:], labels[100:], indices=rows[100:])
+    announced = [first.announce(), second.announce()]
+    whole.adopt(whole.combine(first.share(announced, 0), second.share(announced, 1)))
+    resumed = _tracker(inputs="classes")
+    resumed.load_state_dict(whole.state_dict())
+    for tracker in (whole, resumed):
+        _check_equal(_numbers(tracker.get_metrics()["x"], tracker.get_class_type_metrics()["x"]), expected, rel=0)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels", "message"),
+    [
+        (torch.zeros(4), torch.zeros(4, dtype=torch.long), "predicted classes as integers"),
+        (torch.zeros(3, dtype=torch.long), torch.zeros(4, dtype=torch.long), "predicted classes as integers"),
+        (torch.full((4,), CLASSES), torch.zeros(4, dtype=torch.long), "must lie in 0..5, got 6..6"),
+        (torch.full((4,), -1), torch.zeros(4, dtype=torch.long), "must lie in 0..5, got -1..-1"),
+        (torch.zeros(4, 3, dtype=torch.long), torch.zeros(4, CLASSES), "shape of the multi-hot labels"),
+        (torch.full((4, CLASSES), 2), torch.zeros(4, CLASSES), "must lie in 0..1, got 2..2"),
+    ],
+)
+def test_predictions_that_do_not_fit_are_refused(predictions, labels, message):
+    with pytest.raises(InputError, match=message):
+        _tracker(inputs="classes").update(predictions, labels)
+
+
+def test_diagnostics_of_predicted_classes_are_refused(tmp_path):
+    with pytest.raises(InputError, match="diagnostics need scores"):
+        TBMetrics(tmp_path, classes=GROUPS, inputs="classes", diagnostics=True)
