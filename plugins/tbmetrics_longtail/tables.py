@@ -18,7 +18,7 @@ CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibra
 DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 
 #: Columns that belong to the mean of a metric: the metric's name with one of these endings.
-COMPANIONS = ("_lower", "_upper", "_n_classes")
+COMPANIONS = ("_lower", "_upper", "_n_classes", "_n_few_positives")
 
 
 class RequestError(InputError):

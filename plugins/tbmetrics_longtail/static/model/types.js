@@ -93,9 +93,18 @@
  */
 
 /**
+ * @typedef {object} GroupCurve the mean of the classes’ curves at each recall
+ * @property {number} n_classes
+ * @property {number} n_few_positives those of them with fewer than 5 positives
+ * @property {boolean} is_point whether no class has more than one positive: a precision at recall 1, and no curve
+ * @property {Maybe[]} precision
+ * @property {OperatingPoint & {precision_n_classes: number, recall_n_classes: number}} at
+ */
+
+/**
  * @typedef {object} CurvesAnswer
  * @property {number[]} recall
- * @property {Record<string, {n_classes: number, precision: Maybe[], at: OperatingPoint}>} groups
+ * @property {Record<string, GroupCurve>} groups
  */
 
 /**
@@ -170,7 +179,7 @@
 /**
  * @typedef {object} OverviewAnswer
  * @property {string} run
- * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes
+ * @property {{attribute: string, step: number, groups: Record<string, Maybe>, n_classes?: Record<string, Maybe>, sizes?: Record<string, Maybe>}[]} attributes
  */
 
 /**
