@@ -23,6 +23,7 @@ from tbmetrics.records import (
     SCHEMA_VERSION,
     UNKNOWN,
     SchemaError,
+    lift_sum_columns,
 )
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -34,6 +35,7 @@ from tbmetrics_longtail.tables import (
     CONFUSIONS,
     FLOW,
     GROUP_TABLE,
+    LIFT_SUMS,
     RequestError,
     RunTags,
     natural_order,
@@ -182,6 +184,17 @@ class Answers:
         recorded = self._data.attribute(experiment, run, attribute)
         values = recorded.series(FLOW).at(step)
         return {"buckets": recorded.tag(FLOW).buckets(len(values)), "values": nullable(values)}
+
+    def lift_sums(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
+        """What adds up to the lifts between misses and false positives, by bucket of training counts, at one step."""
+        recorded = self._data.attribute(experiment, run, attribute)
+        tag, values = recorded.tag(LIFT_SUMS), recorded.series(LIFT_SUMS).at(step)
+        tag.check_columns(values.shape[1], lift_sum_columns(tag.rows))
+        names = ("positives", "missed", "absent_share", "false_positives")
+        columns = {name: nullable(values[:, i]) for i, name in enumerate(names)}
+        tables = np.split(values[:, len(names) :], 3, axis=1)
+        by_pair = zip(("observed", "expected", "variance"), map(nullable, tables), strict=True)
+        return {"buckets": tag.buckets(len(values)), **columns, **dict(by_pair)}
 
     def calibration(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""

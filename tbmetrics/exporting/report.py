@@ -32,7 +32,10 @@ _DESCRIPTIONS = {
     "metrics_over_steps": "The same means at every validation; bands: 95 %.",
     "pr_curves": "Mean precision of the group's classes at each recall; the area is their mean AP.",
     "f1_by_training_count": "One point for each class: do rare classes fail?",
-    "confusion_by_group": "Where the examples of each group go.",
+    "confusion_by_group": (
+        "Where the examples of each group go. With several labels per example: how many times as often a label is"
+        " wrongly predicted where another is missed as in examples without the missed label (1 = independent)."
+    ),
     "findings": "Why the tail fails: what was found, and the evidence.",
     "classifier_by_class": "The last layer: weights, bias, likeness of classes.",
     "training_signal_by_class": "What training gave each class.",

@@ -130,6 +130,18 @@
  */
 
 /**
+ * @typedef {object} LiftSumsAnswer what adds up to lifts, by bucket of the class missed
+ * @property {Bucket[]} buckets
+ * @property {Maybe[]} positives
+ * @property {Maybe[]} missed
+ * @property {Maybe[]} absent_share share of the rows that lack a missed class, summed over the misses
+ * @property {Maybe[]} false_positives of the bucket’s classes
+ * @property {Maybe[][]} observed false positives in rows with a miss: (missed, predicted)
+ * @property {Maybe[][]} expected if they were as frequent as in rows without the class
+ * @property {Maybe[][]} variance of `observed`
+ */
+
+/**
  * @typedef {object} CalibrationAnswer sums by bucket and confidence bin
  * @property {Bucket[]} buckets
  * @property {'predicted_class' | 'class' | null} by whose group an example counts for; null = its true class (older logs)
