@@ -55,12 +55,17 @@ def metrics_by_group(view: ClassView) -> Figure:
     label(ax, y="mean over the group's classes")
     legend(ax, ncols=len(groups), loc="upper center", bbox_to_anchor=(0.5, -0.08))
     notes = ["in brackets: classes; on a bar: those with a value, if fewer; whiskers: 95 %, resampling this validation"]
-    few = {group: view.group_value(group, "ap_n_few_positives") for group in groups}
-    texts = [f"{group} {number:,.0f} of {view.size(group):,}" for group, number in few.items() if number > 0]
-    if texts:
-        notes.append(f"classes with fewer than {FEW_POSITIVES} positives, whose AP is too high: {', '.join(texts)}")
+    few = _few_positives(view, groups)
+    if few:
+        notes.append(f"classes with fewer than {FEW_POSITIVES} positives, whose AP is too high on average: {few}")
     plain(figure.supxlabel("\n".join(notes), fontsize=SMALL))
     return figure
+
+
+def _few_positives(view: ClassView, groups: list[str]) -> str:
+    """In how many classes of each group: "tail 7 of 11, all 7 of 30"."""
+    numbers = {group: view.group_value(group, "ap_n_few_positives") for group in groups}
+    return ", ".join(f"{group} {n:,.0f} of {view.size(group):,}" for group, n in numbers.items() if n > 0)
 
 
 def _write_on_bar(ax: Axes, x: float, text: str) -> None:
@@ -110,7 +115,7 @@ def pr_curves(view: ClassView) -> Figure:
     legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.12))
     notes = ["mean precision of the group's classes at each recall; the area is their mean AP"]
     if any(curve.n_few_positives for curve in curves.values()):
-        notes.append(f"few: classes with fewer than {FEW_POSITIVES} positives, whose AP is too high")
+        notes.append(f"few: classes with fewer than {FEW_POSITIVES} positives, whose AP is too high on average")
     if any(curve.is_point for curve in curves.values()):
         notes.append("a point at recall 1: every class has a single positive, and no curve")
     plain(figure.supxlabel("\n".join(notes), fontsize=SMALL))
@@ -120,7 +125,8 @@ def pr_curves(view: ClassView) -> Figure:
 def _draw_curve(ax: Axes, view: ClassView, group: str, curve: MeanCurve) -> None:
     counted = view.counted(group, "ap") or f"{curve.n_classes:,}"
     few = f", {curve.n_few_positives:,} few" if curve.n_few_positives else ""
-    title = f"{group}: mean AP {view.group_value(group, 'ap'):.2f} of {counted} classes{few}"
+    word = "class" if view.size(group) == 1 else "classes"
+    title = f"{group}: mean AP {view.group_value(group, 'ap'):.2f} over {counted} {word}{few}"
     recall, precision = ([1.0], curve.precision[-1:]) if curve.is_point else (curve.recall, curve.precision)
     ax.plot(
         recall, precision, color=COLOURS[group], linestyle="" if curve.is_point else LINES[group],

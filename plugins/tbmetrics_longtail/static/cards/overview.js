@@ -146,5 +146,5 @@ export class OverviewCard {
 function coveredBy(value, group) {
   const [covered, size] = [value?.n_classes?.[group], value?.sizes?.[group]];
   if (group === 'gap' || !isDefined(covered) || !isDefined(size) || covered === size) return '';
-  return el('span', { class: 'interval' }, `${count(covered)} of ${count(size)}`);
+  return el('span', { class: 'interval' }, ` ${count(covered)} of ${count(size)}`);
 }

@@ -112,11 +112,11 @@ export class PrCard {
     const texts = this._sides.flatMap(({ letter, resource }) => {
       const curve = resource.value?.groups[group];
       if (!curve) return [];
-      const few = curve.n_few_positives ? `, ${count(curve.n_few_positives)} with few positives` : '';
+      const few = curve.n_few_positives ? ` (${count(curve.n_few_positives)} few)` : '';
       return [{ letter, text: coverage(curve.n_classes, view.sizes.get(group)) + few }];
     });
     if (new Set(texts.map(({ text }) => text)).size === 1) return texts[0].text;
-    return texts.map(({ letter, text }) => `${letter} ${text}`).join('; ');
+    return `classes: ${texts.map(({ letter, text }) => `${letter} ${text.replace(/ class(es)?/u, '')}`).join(', ')}`;
   }
 
   /** @returns {Table} */
@@ -151,8 +151,8 @@ export class PrCard {
 /** @param {string | null} open */
 function captionOf(open) {
   const what =
-    'Mean precision of the group’s classes at each recall: the area is their mean AP, which is too high where classes ' +
-    `have few positives (under ${FEW_POSITIVES}). ● mean precision and recall of the decision rule in use: every class ` +
+    'Mean precision of the group’s classes at each recall: the area is their mean AP, which is too high on average ' +
+    `where classes have few positives (“few”: under ${FEW_POSITIVES}). ● mean precision and recall of the decision rule in use: every class ` +
     'decides at a recall of its own, so it need not lie on the curve.';
   return open
     ? el('span', {}, `${what} Dotted: `, nameOf(open), ', ◆ where its F1 is best.')

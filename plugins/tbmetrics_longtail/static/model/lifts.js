@@ -1,5 +1,5 @@
 // @ts-check
-/** Lifts: are labels of one group wrongly predicted where those of another are missed, more often than elsewhere? */
+/** Lifts: how much more often labels of one group are wrongly predicted where those of another are missed. */
 
 import { groupOfBucket } from './grouping.js';
 
