@@ -169,7 +169,7 @@ function labels(lines, x, y) {
   const ends = lines.flatMap((line) => {
     const points = pointsOf(line).filter((point) => point.y !== null);
     const last = points[points.length - 1];
-    return last ? [{ line, x: x(last.x) + (line.isPoint ? 5 : 0), y: y(Number(last.y)) }] : [];
+    return last ? [{ line, x: x(last.x) - (line.isPoint ? 20 : 0), y: y(Number(last.y)) }] : [];
   });
   const heights = spread(
     ends.map((end) => end.y),
