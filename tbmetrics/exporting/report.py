@@ -184,11 +184,12 @@ def _group_rows(run: str, summary: dict[str, Any]) -> Iterator[list[str]]:
         size = values.get("n_classes")
         classes = "" if group == GAP or size is None else f"{size:,.0f}"
         run_cell = f"{name(run)} <small>step {summary['step']:,}</small>" if i == 0 else ""
-        cells = [_mean_with_interval(values, metric, signed=group == GAP) for metric in MEAN_METRICS]
+        cells = [mean_with_interval(values, metric, signed=group == GAP) for metric in MEAN_METRICS]
         yield [run_cell, f'<i class="swatch {group}"></i>{group}', classes, *cells]
 
 
-def _mean_with_interval(values: dict[str, float | None], metric: str, *, signed: bool) -> str:
+def mean_with_interval(values: dict[str, float | None], metric: str, *, signed: bool) -> str:
+    """A group's mean as a cell: its value, interval, and how many classes it covers."""
     mean, low, high = (values.get(f"{metric}{end}") for end in ("", "_lower", "_upper"))
     interval = "" if low is None or mean is None else f" <small>{number(low, 2)} to {number(high, 2)}</small>"
     return f"{number(mean, signed=signed)}{interval}{_counted(values, metric)}"

@@ -15,7 +15,7 @@ import { groupsOfClasses } from '../model/grouping.js';
 function fewPositives(data, run, view, group) {
   const classes = data.classes(run, view.attribute).value;
   const values = data.values(run, view.attribute, columnsOf(run, view)).value;
-  if (!classes || !values || group === 'gap') return null;
+  if (!classes || !values || group === 'gap' || !run.info.columns.includes('support')) return null;
   const groups = groupsOfClasses(classes, view.grouping);
   const inside = (/** @type {number} */ i) => group === 'all' || groups[i] === group;
   return groups.filter((_, i) => inside(i) && values[i] > 0 && values[i] < FEW_POSITIVES).length;
