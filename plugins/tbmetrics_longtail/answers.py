@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.groups import count_buckets, macro_mean
+from tbmetrics.classes.groups import count_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
 from tbmetrics.comparing.runs import Validation, compare
 from tbmetrics.records import (
-    ALL,
     BY_CLASS,
     BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
-    CURVE_COLUMNS,
     GROUPS,
     PAIR_COLUMNS,
     SCHEMA_VERSION,
     UNKNOWN,
     SchemaError,
+    lift_sum_columns,
 )
+from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.tables import (
@@ -33,9 +33,9 @@ from tbmetrics_longtail.tables import (
     CLASSES,
     CONFUSION,
     CONFUSIONS,
-    CURVES,
     FLOW,
     GROUP_TABLE,
+    LIFT_SUMS,
     RequestError,
     RunTags,
     natural_order,
@@ -152,30 +152,12 @@ class Answers:
 
     def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: GroupRule | None) -> Json:
         """Mean precision-recall curve and operating point of each group at one step."""
-        recorded = self._data.attribute(experiment, run, attribute)
-        levels, precision = _recall_levels(recorded), recorded.series(CURVES).at(step)
-        points = {metric: recorded.column(metric, step) for metric in ("precision", "recall")}
-        groups = np.array(regrouped(recorded.classes, bounds), dtype=object)
-        return {
-            "recall": levels,
-            "groups": {
-                group: _group_curve(precision, points, np.flatnonzero((groups == group) | (group == ALL)))
-                for group in (*GROUPS, UNKNOWN, ALL)
-            },
-        }
+        return group_curves(self._data.attribute(experiment, run, attribute), step, bounds)
 
     def class_curve(self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int) -> Json:
         """Precision-recall curve of one class at one step, with its operating point and its best threshold."""
         recorded = self._data.attribute(experiment, run, attribute)
-        index = recorded.class_index(class_)
-        columns = ("precision", "recall", "threshold", "best_threshold", "best_f1", "support")
-        return {
-            "class": recorded.class_list.names[index],
-            "class_index": index,
-            "recall": _recall_levels(recorded),
-            "precision": nullable(recorded.series(CURVES).at(step)[index]),
-            "at": {name: or_null(float(recorded.column(name, step)[index])) for name in columns},
-        }
+        return class_curve(recorded, step, recorded.class_index(class_))
 
     def confusions(
         self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int | None = None
@@ -202,6 +184,17 @@ class Answers:
         recorded = self._data.attribute(experiment, run, attribute)
         values = recorded.series(FLOW).at(step)
         return {"buckets": recorded.tag(FLOW).buckets(len(values)), "values": nullable(values)}
+
+    def lift_sums(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
+        """What adds up to the lifts between misses and false positives, by bucket of training counts, at one step."""
+        recorded = self._data.attribute(experiment, run, attribute)
+        tag, values = recorded.tag(LIFT_SUMS), recorded.series(LIFT_SUMS).at(step)
+        tag.check_columns(values.shape[1], lift_sum_columns(tag.rows))
+        names = ("positives", "missed", "absent_share", "false_positives")
+        columns = {name: nullable(values[:, i]) for i, name in enumerate(names)}
+        tables = np.split(values[:, len(names) :], 3, axis=1)
+        by_pair = zip(("observed", "expected", "variance"), map(nullable, tables), strict=True)
+        return {"buckets": tag.buckets(len(values)), **columns, **dict(by_pair)}
 
     def calibration(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""
@@ -247,8 +240,14 @@ class Answers:
         if index is None:
             return None
         tag.check_rows(series.values.shape[1])
-        values = nullable(series.values[index, :, tag.column_index(metric)])
-        return {"attribute": name, "step": int(series.steps[index]), "groups": dict(zip(tag.rows, values, strict=True))}
+
+        def by_group(column: str) -> Json:
+            values = nullable(series.values[index, :, tag.column_index(column)])
+            return dict(zip(tag.rows, values, strict=True))
+
+        counted = f"{metric}_n_classes"
+        about = {"n_classes": by_group(counted), "sizes": by_group("n_classes")} if counted in tag.columns else {}
+        return {"attribute": name, "step": int(series.steps[index]), "groups": by_group(metric), **about}
 
     def confusion(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """True group × predicted group at one step."""
@@ -310,23 +309,4 @@ def _describe(attribute: Attribute) -> Json:
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],
         "kinds": sorted(attribute.tags),
-    }
-
-
-def _recall_levels(attribute: Attribute) -> list[float]:
-    """The recall of each column of the curves."""
-    tag = attribute.tag(CURVES)
-    tag.check_columns(len(tag.columns), CURVE_COLUMNS)
-    return [float(column.rpartition("_")[2]) for column in CURVE_COLUMNS]
-
-
-def _group_curve(precision: NDArray[Any], points: Mapping[str, NDArray[Any]], members: NDArray[np.int64]) -> Json:
-    """Mean curve of the classes `members` and the means of `points`; `precision` is (classes, levels)."""
-    curves = precision[members].astype(np.float64)
-    defined = ~np.isnan(curves).all(axis=1) if len(curves) else np.zeros(0, dtype=bool)
-    means = curves[defined].mean(axis=0) if defined.any() else np.full(precision.shape[1], np.nan)
-    return {
-        "n_classes": int(defined.sum()),
-        "precision": nullable(means),
-        "at": {name: or_null(macro_mean(values, members)[0]) for name, values in points.items()},
     }

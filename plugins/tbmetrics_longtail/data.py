@@ -270,13 +270,16 @@ class LongTailData:
 
     def _read(self, experiment: Experiment, tag: Tag, points: int) -> list[Any]:
         """The tag's points, at least one."""
-        points_by_run = self._provider.read_tensors(
-            experiment.context,
-            experiment_id=experiment.id,
-            plugin_name=PLUGIN_NAME,
-            downsample=points,
-            run_tag_filter=provider.RunTagFilter(runs=[tag.run], tags=[tag.name]),
-        )
+        try:
+            points_by_run = self._provider.read_tensors(
+                experiment.context,
+                experiment_id=experiment.id,
+                plugin_name=PLUGIN_NAME,
+                downsample=points,
+                run_tag_filter=provider.RunTagFilter(runs=[tag.run], tags=[tag.name]),
+            )
+        except KeyError:  # TensorBoard lists a tag a moment before its first point is there
+            points_by_run = {}
         points_read: list[Any] = points_by_run.get(tag.run, {}).get(tag.name, [])
         if not points_read:
             raise RequestError(f"run {shown(tag.run)} has nothing at tag {shown(tag.name)} yet", "reload in a moment")

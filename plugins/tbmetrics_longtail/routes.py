@@ -137,6 +137,7 @@ class Routes:
             "/confusions": self._confusions,
             "/confusion": self._at_step(self._answers.confusion),
             "/flow": self._at_step(self._answers.flow),
+            "/lift_sums": self._at_step(self._answers.lift_sums),
             "/calibration": self._at_step(self._answers.calibration),
             "/diagnosis": self._at_step(self._answers.diagnosis),
             "/class_diagnosis": self._of_class(self._answers.class_diagnosis),

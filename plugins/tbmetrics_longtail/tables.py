@@ -15,10 +15,11 @@ from tbmetrics.records import GROUP_COUNTS, Float32Array, SchemaError
 
 CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups", "confusion"
 CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
+LIFT_SUMS = "lift_sums"
 DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 
 #: Columns that belong to the mean of a metric: the metric's name with one of these endings.
-COMPANIONS = ("_lower", "_upper", "_n_classes")
+COMPANIONS = ("_lower", "_upper", "_n_classes", "_n_few_positives")
 
 
 class RequestError(InputError):

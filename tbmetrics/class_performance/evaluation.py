@@ -17,12 +17,14 @@ from tbmetrics.class_performance.group_intervals import (
     group_indices,
     uncertainties,
 )
+from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import PARTITION, AttributeClasses, CountBuckets, count_buckets, macro_mean
 from tbmetrics.records import (
     ALL,
     CLASS_COLUMNS,
+    FEW_POSITIVES,
     GAP,
     GROUP_COLUMNS,
     HEAD,
@@ -46,11 +48,14 @@ class Evaluation:
         columns: `CLASS_COLUMNS` → float64 (classes,).
         groups: `GROUP_ROWS` → {`GROUP_COLUMNS` → value}.
         buckets: classes of like training count.
-        flow: positives by true and predicted bucket, float64 (buckets, buckets + 1), see `flows.flow`.
+        flow: positives by true and predicted bucket, float64 (buckets, buckets + 1), see `flows.flows`.
         pairs: the classes confused most, float64 (rows, 3), see `flows.confused_pairs`.
         reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
-        precision_at_recall: precision where recall first reaches each of `RECALL_LEVELS`, float64 (classes, levels).
+        precision_at_recall: mean precision up to each of `RECALL_LEVELS`, float64 (classes, levels), see
+            `CURVE_COLUMNS`.
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
+        lift_sums: sums behind the lifts between misses and false positives, (buckets, `lift_sum_columns`); None if
+            single-label.
     """
 
     classes: AttributeClasses
@@ -64,11 +69,18 @@ class Evaluation:
     positives_above: FloatArray
     predicted_above: FloatArray
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
+    lift_sums: FloatArray | None = None
 
     @property
     def confusion(self) -> FloatArray:
         """The flow between groups, in the order of `flows.ROWS` × `flows.COLUMNS`."""
         return flows.by_group(self.flow, self.buckets)
+
+    @property
+    def group_lifts(self) -> LiftSums | None:
+        """The lifts between groups, in the order of `flows.ROWS`."""
+        number = np.array([flows.ROWS.index(group) for group in self.buckets.groups])
+        return None if self.lift_sums is None else LiftSums.from_sums(self.lift_sums).added_up(number, len(flows.ROWS))
 
 
 def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
@@ -79,17 +91,19 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     curves, ap_influence = rank(state, columns, groups)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes, BUCKETS)
+    flow, lifts = flows.flows(state, buckets)
     result = Evaluation(
         classes,
         decision,
         {name: columns[name] for name in CLASS_COLUMNS},
         buckets,
-        flow=flows.flow(state, buckets),
+        flow=flow,
         pairs=flows.confused_pairs(state),
         reliability=reliability(state, buckets, curves.samples, curves.positives, curves.probability),
         precision_at_recall=curves.precision_at_recall,
         positives_above=from_above(curves.positives),
         predicted_above=from_above(curves.samples),
+        lift_sums=None if lifts is None else lifts.sums(),
     )
     uncertainty = uncertainties(state, columns, groups)
     if ap_influence is not None:
@@ -163,6 +177,8 @@ def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, f
     for metric in MEAN_METRICS:
         mean, count = macro_mean(columns[metric], members)
         values[metric], values[f"{metric}_n_classes"] = mean, float(count)
+    is_few = (columns["support"][members] < FEW_POSITIVES) & ~np.isnan(columns["ap"][members])
+    values["ap_n_few_positives"] = float(is_few.sum())
     values |= _recall_means(columns["recall"][members])
     values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
     values |= _sample_metrics(state, result, group, members)
@@ -214,6 +230,6 @@ def _sample_metrics(
 
 def _gap(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Head minus tail, metric by metric; NaN if either is undefined."""
-    no_difference = ("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact")
+    no_difference = ("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact", "n_few_positives")
     gap = {column: groups[HEAD][column] - groups[TAIL][column] for column in GROUP_COLUMNS}
     return {column: float("nan") if column.endswith(no_difference) else value for column, value in gap.items()}

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
+from tbmetrics.class_performance.lifts import LiftSums, flow_and_lifts
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
@@ -18,39 +19,23 @@ COLUMNS = (*GROUPS, UNKNOWN, "none")
 PAIRS_OF_EVERY_CLASS = 3  # they come before the most frequent pairs of all classes
 
 
-def flow(state: AttributeState, buckets: CountBuckets) -> FloatArray:
-    """Positives by true and predicted bucket, float64 (buckets, buckets + 1); the last column is "none".
+def flows(state: AttributeState, buckets: CountBuckets) -> tuple[FloatArray, LiftSums | None]:
+    """Positives by true and predicted bucket, float64 (buckets, buckets + 1), the last column "none"; and lifts.
 
-    Single-label: samples; a wrong class of the right bucket counts on the diagonal too. Multi-label: true positives
-    stay in their bucket; false negatives are shared evenly among the buckets of the labels falsely predicted in the
-    same row. NaN if single rows are no longer known.
+    Single-label: samples; a wrong class of the right bucket counts on the diagonal too. There are no lifts.
+
+    Multi-label: true positives stay in their bucket; false negatives are shared evenly among the buckets of the labels
+    falsely predicted in the same row. They come together by chance as well, so that it takes the lifts to tell a
+    confusion. All are NaN if single rows are no longer known.
     """
     size = len(buckets)
-    if state.decision == SINGLE_LABEL:
-        labels, predicted, _ = per_sample(state)
-        flat = np.bincount(
-            buckets.of_class[labels] * (size + 1) + buckets.of_class[predicted], minlength=size * (size + 1)
-        )
-        return flat.reshape(size, size + 1).astype(np.float64)
-    if not isinstance(state.scores, ExactScores):
-        return np.full((size, size + 1), np.nan)
-    return _multi_flow(state, state.scores, buckets)
-
-
-def _multi_flow(state: AttributeState, scores: ExactScores, buckets: CountBuckets) -> FloatArray:
-    size = len(buckets)
-    member = torch.nn.functional.one_hot(torch.from_numpy(buckets.of_class), size).float()
-    total = np.zeros((size, size + 1))
-    for logits, labels in scores.batches():
-        membership = member.to(logits.device)
-        predicted, positive = logits >= state.score_thresholds(logits), labels > 0
-        hits, missed = ((x.float() @ membership) for x in (positive & predicted, positive & ~predicted))
-        wrong = (predicted & (labels == 0)).float() @ membership
-        count = wrong.sum(1, keepdim=True)
-        shares = torch.cat((wrong / count.clamp(min=1), (count == 0).float()), dim=1)
-        total += (missed.double().T @ shares.double()).cpu().numpy()
-        total[:, :-1] += np.diag(hits.double().sum(0).cpu().numpy())
-    return total
+    if state.decision != SINGLE_LABEL:
+        if isinstance(state.scores, ExactScores):
+            return flow_and_lifts(state, state.scores, buckets)
+        return np.full((size, size + 1), np.nan), LiftSums.unknown(size)
+    labels, predicted, _ = per_sample(state)
+    flat = np.bincount(buckets.of_class[labels] * (size + 1) + buckets.of_class[predicted], minlength=size * (size + 1))
+    return flat.reshape(size, size + 1).astype(np.float64), None
 
 
 def by_group(flows: FloatArray, buckets: CountBuckets) -> FloatArray:

@@ -7,9 +7,8 @@ looked up among the positives.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
 
 #: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
 THRESHOLDS = CALIBRATION_BINS * 14 + 1
+_RANGES = np.array((0.0, *RECALL_LEVELS))
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class CurveCounts:
     Attributes:
         samples, positives, probability: numbers of all samples and of positives, and the sum of probabilities, by fine
             bin of the probability, (classes, `THRESHOLDS`).
-        precision_at_recall: precision at each of `RECALL_LEVELS`, (classes, levels).
+        precision_at_recall: mean precision up to each of `RECALL_LEVELS`, (classes, levels); see `CURVE_COLUMNS`.
     """
 
     samples: FloatArray
@@ -103,7 +103,7 @@ def _rank_exact(
             c = first + row
             counts = counts_at_positives(block[row], positive[row], int(unknown[row]))
             columns["ap"][c] = average_precision(counts)
-            curves.precision_at_recall[c] = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
+            curves.precision_at_recall[c] = mean_precisions(counts.true_positives / counts.predicted)
             influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts)
             influence.bias[c] = ap_bias(counts)
             score, columns["best_f1"][c] = best_threshold(counts)
@@ -127,16 +127,15 @@ def _rank_binned(
     for c, (positives, bins) in enumerate(scores.positives(state.num_classes)):
         p_positive = positives if is_single else state.activation.sigmoid(positives.astype(np.float64))
         p_positive, p_negative = p_positive[None], middles[c]
-        ap = average_precision_bounds(positives, bins, negatives[c], tied[c])
-        columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = ap
+        bounds = precision_bounds(positives, bins, negatives[c], tied[c])
+        columns["ap"][c], columns["ap_at_least"][c], columns["ap_at_most"][c] = average_precision_bounds(*bounds)
+        curves.precision_at_recall[c] = mean_precisions((bounds[0] + bounds[1]) / 2)
         every = np.ones_like(p_positive, dtype=bool)
         curves.positives[c] = _by_bin(p_positive, every)[0]
         curves.samples[c] = curves.positives[c] + _weighted_bins(p_negative, negatives[c])
         curves.probability[c] = _by_bin(p_positive, every, weigh=True)[0]
         curves.probability[c] += _weighted_bins(p_negative, negatives[c] * p_negative)
         columns["best_threshold"][c], columns["best_f1"][c] = _best_of_grid(curves.positives[c], curves.samples[c])
-        true_positives, predicted = from_above(np.stack((curves.positives[c], curves.samples[c])))
-        curves.precision_at_recall[c] = precision_at_recalls(true_positives, predicted, RECALL_LEVELS)
 
 
 def _best_of_grid(positives: FloatArray, samples: FloatArray) -> tuple[float, float]:
@@ -269,22 +268,22 @@ def best_threshold(counts: CountsAtPositives) -> BestThreshold:
     return BestThreshold(float(counts.scores[best]), float(f1[best]))
 
 
-def precision_at_recalls(
-    true_positives: NDArray[Any], predicted: NDArray[Any], levels: Sequence[float]
-) -> NDArray[np.float64]:
-    """Precision at the highest threshold where recall reaches each of `levels`, (levels,); NaN without positives.
+def mean_precisions(precision: FloatArray) -> FloatArray:
+    """Mean precision while recall rises to each of `RECALL_LEVELS`, (levels,); NaN without positives.
+
+    Precision over recall is a step function, with a step for each positive; its mean over all recalls, hence that of
+    the result, is the average precision.
 
     Args:
-        true_positives, predicted: counts at or above ascending thresholds, the lowest of which finds every positive.
-        levels: recalls in (0, 1].
+        precision: at the score of each positive, scores ascending, (positives,).
     """
-    positives = true_positives[0] if true_positives.size else 0
-    if not positives:
-        return np.full(len(levels), np.nan)
-    needed = np.ceil(np.asarray(levels) * positives - 1e-9)
-    reached = len(true_positives) - 1 - np.searchsorted(true_positives[::-1], needed, side="left")
-    precision: NDArray[np.float64] = true_positives[reached] / predicted[reached]
-    return precision
+    n = precision.size
+    if not n:
+        return np.full(len(RECALL_LEVELS), np.nan)
+    area = np.zeros(n + 1)
+    np.cumsum(precision[::-1], out=area[1:])
+    means: FloatArray = np.diff(np.interp(_RANGES * n, np.arange(n + 1), area / n)) * len(RECALL_LEVELS)
+    return means
 
 
 class APBounds(NamedTuple):
@@ -295,10 +294,10 @@ class APBounds(NamedTuple):
     upper: float
 
 
-def average_precision_bounds(
+def precision_bounds(
     scores: NDArray[np.floating], bins: NDArray[np.int64], negatives: NDArray[np.int64], tied: float = float("nan")
-) -> APBounds:
-    """Average precision from exact positives and binned negatives.
+) -> tuple[FloatArray, FloatArray]:
+    """Least and largest precision at each positive from exact positives and binned negatives, scores ascending.
 
     Args:
         scores: of the positives, (positives,).
@@ -306,14 +305,20 @@ def average_precision_bounds(
         negatives: negatives per bin, the lowest scores first, (bins,).
         tied: the score that all negatives of bin 0 have; NaN = they differ, or it is unknown.
     """
-    if scores.size == 0:
-        return APBounds(float("nan"), float("nan"), float("nan"))
-    true_positives = scores.size - np.searchsorted(np.sort(scores), scores, side="left")
+    order = np.argsort(scores, kind="stable")
+    scores, bins = scores[order], bins[order]
+    true_positives = scores.size - np.searchsorted(scores, scores, side="left")
     at_or_above = np.cumsum(negatives[::-1])[::-1]
     most, least = at_or_above[bins], at_or_above[bins] - negatives[bins]
     if tied == tied:
         lowest = bins == 0
         most[lowest] = least[lowest] = least[lowest] + np.where(scores[lowest] <= tied, negatives[0], 0)
-    lower = float(np.mean(true_positives / (true_positives + most)))
-    upper = float(np.mean(true_positives / (true_positives + least)))
+    return true_positives / (true_positives + most), true_positives / (true_positives + least)
+
+
+def average_precision_bounds(least: FloatArray, largest: FloatArray) -> APBounds:
+    """Average precision from bounds of the precision at each positive, both (positives,); NaN without positives."""
+    if least.size == 0:
+        return APBounds(float("nan"), float("nan"), float("nan"))
+    lower, upper = float(least.mean()), float(largest.mean())
     return APBounds((lower + upper) / 2, lower, upper)

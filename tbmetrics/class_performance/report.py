@@ -19,15 +19,20 @@ from tbmetrics.records import (
     CALIBRATION_COLUMNS,
     CLASS_COLUMNS,
     CURVE_COLUMNS,
+    FEW_POSITIVES,
     GAP,
     GROUP_COLUMNS,
     GROUP_METRICS,
     GROUP_ROWS,
     GROUPS,
+    LIFT_COLUMNS,
     MEAN_METRICS,
     PAIR_COLUMNS,
+    RECALL_LEVELS,
     UNKNOWN,
     ClassList,
+    IntArray,
+    MeanCurve,
     PRCurve,
     Record,
     Scalar,
@@ -41,6 +46,10 @@ from tbmetrics.records import (
     curves_tag,
     flow_tag,
     group_table_tag,
+    lift_sum_columns,
+    lift_sums_tag,
+    lifts_tag,
+    mean_curve,
     pr_curve_tag,
     scalar_tag,
 )
@@ -70,16 +79,27 @@ def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
 def _details(result: Evaluation) -> Iterator[Table]:
     """Tables from which the tab regroups classes and shows single ones."""
     attribute, buckets = result.classes.attribute, result.buckets
-    curves: Any = result.precision_at_recall.astype(np.float16)  # a curve needs no more, and there are many
+    curves: Any = result.precision_at_recall.astype(np.float16)  # a curve needs no more, and there are many classes
     yield Table(curves_tag(attribute), attribute, "curves", CURVE_COLUMNS, curves)
     pairs = result.pairs.astype(np.float32)
     yield Table(confusions_tag(attribute), attribute, "confusions", PAIR_COLUMNS, pairs)
     names, bounds = buckets.names(), buckets.to_json()
     flow = result.flow.astype(np.float32)
     yield Table(flow_tag(attribute), attribute, "flow", (*names, "none"), flow, names, {"buckets": bounds})
+    yield from _lifts(result, names, bounds)
     sums = result.reliability.reshape(len(buckets), -1).astype(np.float32)
     about = {"buckets": bounds, "by": BY_PREDICTED_CLASS if result.decision == SINGLE_LABEL else BY_CLASS}
     yield Table(calibration_tag(attribute), attribute, "calibration", CALIBRATION_COLUMNS, sums, names, about)
+
+
+def _lifts(result: Evaluation, names: tuple[str, ...], bounds: list[dict[str, Any]]) -> Iterator[Table]:
+    attribute, of_groups = result.classes.attribute, result.group_lifts
+    if result.lift_sums is None or of_groups is None:
+        return
+    lifts, sums = of_groups.lifts().astype(np.float32), result.lift_sums.astype(np.float32)
+    yield Table(lifts_tag(attribute), attribute, "lifts", LIFT_COLUMNS, lifts, flows.ROWS)
+    columns = lift_sum_columns(names)
+    yield Table(lift_sums_tag(attribute), attribute, "lift_sums", columns, sums, names, {"buckets": bounds})
 
 
 def _scalars(result: Evaluation) -> Iterator[Scalar]:
@@ -94,38 +114,78 @@ def _scalars(result: Evaluation) -> Iterator[Scalar]:
 
 
 def _curves(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[PRCurve]:
-    attribute = result.classes.attribute
+    attribute, support = result.classes.attribute, result.columns["support"]
     if not result.predicted_above.any():  # no scores, no curve
         return
     for group in (*GROUPS, UNKNOWN, ALL):
         members = result.classes.members(group)
-        members = members[result.columns["support"][members] > 0]
+        members = members[support[members] > 0]
         if len(members):
-            note = f"mean over {len(members)} classes at each threshold; counts are sums"
-            yield _curve(result, pr_curve_tag(attribute, group), members, f"{attribute}: {group}", note)
+            yield _mean_curve(result, pr_curve_tag(attribute, group), members, f"{attribute}: {group}")
     for name in pr_classes:
-        member = np.array([result.classes.names.index(name)])
-        if result.columns["support"][member[0]] > 0:
-            yield _curve(result, class_pr_curve_tag(attribute, name), member, f"{attribute}: {name}", "one class")
+        index = result.classes.names.index(name)
+        tag, title = class_pr_curve_tag(attribute, name), f"{attribute}: {name}"
+        if support[index] == 1:
+            yield _mean_curve(result, tag, np.array([index]), title)
+        elif support[index] > 1:
+            yield _class_curve(result, tag, index, title)
 
 
-def _curve(result: Evaluation, tag: str, members: np.ndarray[Any, Any], title: str, note: str) -> PRCurve:
-    tp, predicted = result.positives_above[members], result.predicted_above[members]
-    support, known = tp[:, :1], predicted[:, :1]
-    precision, recall, _ = scores_of(tp, predicted, support)
-    precision = np.where(predicted > 0, precision, 1.0)  # nothing predicted yet: the curve starts at precision 1
-    fp = predicted - tp
+def _mean_curve(result: Evaluation, tag: str, members: IntArray, title: str) -> PRCurve:
+    """The vertical average over `members` (all with positives), its recall falling; counts are sums.
+
+    A class has as many true positives as its recall needs, and as many false ones as its precision then says.
+    """
+    support, levels = result.columns["support"][members, None], result.precision_at_recall[members]
+    curve = mean_curve(CURVE_COLUMNS, levels, support)
+    level_of_point = np.clip(np.ceil(curve.recall * len(RECALL_LEVELS)) - 1, 0, None).astype(np.int64)
+    tp = np.ceil(np.array(RECALL_LEVELS) * support - 1e-9)
+    negatives = result.predicted_above[members, :1] - support
+    fp = np.clip(tp / levels - tp, 0, negatives)
+    true, false = (counts.sum(axis=0)[level_of_point][::-1] for counts in (tp, fp))
+    recall = np.ones_like(curve.recall) if curve.is_point else curve.recall[::-1]
+    return PRCurve(
+        tag,
+        np.linspace(0, 1, len(recall)),
+        true_positives=true,
+        false_positives=false,
+        true_negatives=negatives.sum() - false,
+        false_negatives=support.sum() - true,
+        precision=curve.precision[::-1],
+        recall=recall,
+        display_name=title,
+        description=_note(curve),
+    )
+
+
+def _note(curve: MeanCurve) -> str:
+    size = "1 class" if curve.n_classes == 1 else f"{curve.n_classes} classes"
+    few = (
+        f", {curve.n_few_positives} of them with fewer than {FEW_POSITIVES} positives" if curve.n_few_positives else ""
+    )
+    if curve.is_point:
+        return f"one positive a class: a precision and no curve; mean over {size}"
+    return (
+        f"mean precision at each recall over {size}{few}; its area is the mean AP. Each class reaches a recall at a "
+        "threshold of its own: what is shown as the threshold is 1 - recall; counts are sums"
+    )
+
+
+def _class_curve(result: Evaluation, tag: str, index: int, title: str) -> PRCurve:
+    tp, predicted = result.positives_above[index], result.predicted_above[index]
+    support, fp = tp[0], predicted - tp
+    precision, recall, _ = scores_of(tp, predicted, np.full_like(tp, support))
     return PRCurve(
         tag,
         np.linspace(0, 1, THRESHOLDS),
-        true_positives=tp.sum(axis=0),
-        false_positives=fp.sum(axis=0),
-        true_negatives=(known - support - fp).sum(axis=0),
-        false_negatives=(support - tp).sum(axis=0),
-        precision=precision.mean(axis=0),
-        recall=recall.mean(axis=0),
+        true_positives=tp,
+        false_positives=fp,
+        true_negatives=predicted[0] - support - fp,
+        false_negatives=support - tp,
+        precision=np.where(predicted > 0, precision, 1.0),  # nothing predicted yet: the curve starts at precision 1
+        recall=recall,
         display_name=title,
-        description=note,
+        description="one class",
     )
 
 

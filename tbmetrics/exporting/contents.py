@@ -150,12 +150,13 @@ def _summarize_groups(history: History, classes: ClassList) -> dict[str, Any]:
         return summary
     last = tables[-1]
     summary |= {"step": int(tables.steps[-1]), "validations": len(tables)}
-    columns = [f"{metric}{end}" for metric in MEAN_METRICS for end in ("", "_lower", "_upper")] + ["n_classes"]
+    means = [f"{metric}{end}" for metric in MEAN_METRICS for end in ("", "_lower", "_upper")]
+    counts = [*(f"{metric}_n_classes" for metric in MEAN_METRICS), "n_classes", "ap_n_few_positives"]
     for group in GROUP_ROWS:
         if group not in last.rows or (group == "unknown" and group not in classes.groups):
             continue
         row = last.values[last.rows.index(group)]
-        values = {name: float(row[last.columns.index(name)]) for name in columns if name in last.columns}
-        if any(value == value for name, value in values.items() if name != "n_classes"):
+        values = {name: float(row[last.columns.index(name)]) for name in (*means, *counts) if name in last.columns}
+        if any(value == value for name, value in values.items() if name in means):
             summary["groups"][group] = to_jsonable(values)
     return summary

@@ -123,7 +123,7 @@ class _RecordedAnswers:
             self._put("groups", query | {"metric": metric}, groups)
             self._pack_bucket_sums(query | {"metric": metric})
         for step in about["steps"]:
-            for kind in ("confusion", "flow", "calibration", "confusions", "curves"):
+            for kind in ("confusion", "flow", "lift_sums", "calibration", "confusions", "curves"):
                 if kind in about["kinds"]:
                     self._record_step(kind, query | {"step": step})
             if "findings" in about["kinds"]:

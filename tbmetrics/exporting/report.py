@@ -20,7 +20,7 @@ from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, 
 from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
-from tbmetrics.records import GAP, GROUP_ROWS, MEAN_METRICS
+from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, MEAN_METRICS
 
 MOVER_METRIC = "f1"
 _MOVERS_SHOWN = 8
@@ -30,9 +30,12 @@ _DESCRIPTIONS = {
     "class_distribution": "Training examples of each class, most frequent first.",
     "metrics_by_group": "Means over the group's classes at the last validation; whiskers: 95 %.",
     "metrics_over_steps": "The same means at every validation; bands: 95 %.",
-    "pr_curves": "Precision against recall, mean over the group's classes.",
+    "pr_curves": "Mean precision of the group's classes at each recall; the area is their mean AP.",
     "f1_by_training_count": "One point for each class: do rare classes fail?",
-    "confusion_by_group": "Where the examples of each group go.",
+    "confusion_by_group": (
+        "Where the examples of each group go. With several labels per example: how many times as often a label is"
+        " wrongly predicted where another is missed as in examples without the missed label (1 = independent)."
+    ),
     "findings": "Why the tail fails: what was found, and the evidence.",
     "classifier_by_class": "The last layer: weights, bias, likeness of classes.",
     "training_signal_by_class": "What training gave each class.",
@@ -160,7 +163,9 @@ def _group_summaries(entry: RunEntry) -> dict[str, Any]:
 def _groups(page: Page, attributes: list[str]) -> Iterator[str]:
     yield (
         "<p>Means over the group's classes at the last validation, with 95 % intervals from resampling this validation"
-        " set; none covers the spread over seeds. The gap is head minus tail. Undefined is –.</p>\n"
+        " set; none covers the spread over seeds. The gap is head minus tail. Undefined is –. Where a mean covers fewer"
+        f" classes than the group has, it says so. Few positives: fewer than {FEW_POSITIVES}; the AP of such a class is"
+        " too high on average (0.05 where chance is 0.01, with one positive).</p>\n"
     )
     headings = ("run", "group", "classes", *(_METRIC_NAMES[m] for m in MEAN_METRICS))
     summaries = {run: _group_summaries(entry) for run, entry in page.runs.items()}
@@ -179,14 +184,24 @@ def _group_rows(run: str, summary: dict[str, Any]) -> Iterator[list[str]]:
         size = values.get("n_classes")
         classes = "" if group == GAP or size is None else f"{size:,.0f}"
         run_cell = f"{name(run)} <small>step {summary['step']:,}</small>" if i == 0 else ""
-        cells = [_mean_with_interval(values, metric, signed=group == GAP) for metric in MEAN_METRICS]
+        cells = [mean_with_interval(values, metric, signed=group == GAP) for metric in MEAN_METRICS]
         yield [run_cell, f'<i class="swatch {group}"></i>{group}', classes, *cells]
 
 
-def _mean_with_interval(values: dict[str, float | None], metric: str, *, signed: bool) -> str:
+def mean_with_interval(values: dict[str, float | None], metric: str, *, signed: bool) -> str:
+    """A group's mean as a cell: its value, interval, and how many classes it covers."""
     mean, low, high = (values.get(f"{metric}{end}") for end in ("", "_lower", "_upper"))
     interval = "" if low is None or mean is None else f" <small>{number(low, 2)} to {number(high, 2)}</small>"
-    return f"{number(mean, signed=signed)}{interval}"
+    return f"{number(mean, signed=signed)}{interval}{_counted(values, metric)}"
+
+
+def _counted(values: dict[str, float | None], metric: str) -> str:
+    """How many classes the mean covers, if not all of the group, and how many of them have few positives."""
+    covered, size = values.get(f"{metric}_n_classes"), values.get("n_classes")
+    few = values.get(f"{metric}_n_few_positives")
+    texts = [] if covered is None or covered == size else [f"{covered:,.0f} of {size:,.0f} classes"]
+    texts += [f"{few:,.0f} with few positives"] if few else []
+    return f" <small>({', '.join(texts)})</small>" if texts else ""
 
 
 # ------------------------------------------------------------------------------------------------------- movers

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tbmetrics.classes.rules import ALL, HEAD, MEDIUM, TAIL
+from collections.abc import Sequence
+
+from tbmetrics.classes.rules import ALL, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 
 #: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
 #: Counts are exact up to 2**24 in float32. Undefined values are NaN.
@@ -28,12 +30,34 @@ CLASS_COLUMNS = (
     "f1_upper",
 )
 
-#: Columns of the "curves" table, one row per class: precision where recall first reaches each level, as float16.
+#: Columns of the "curves" table, one row per class: mean precision while recall rises from the level before (0 at
+#: first) to each level, as float16. Their mean is the average precision.
 RECALL_LEVELS = tuple(level / 20 for level in range(1, 21))
-CURVE_COLUMNS = tuple(f"precision_at_recall_{level:.2f}" for level in RECALL_LEVELS)
+CURVE_COLUMNS = tuple(f"mean_precision_up_to_recall_{level:.2f}" for level in RECALL_LEVELS)
+#: The columns in older logs: precision where recall first reaches each level.
+OLDER_CURVE_COLUMNS = tuple(f"precision_at_recall_{level:.2f}" for level in RECALL_LEVELS)
+#: A class with fewer positives in the validation set has an average precision that is biased upward.
+FEW_POSITIVES = 5
 
 #: Columns of the "confusions" table, one row per pair of classes confused, by descending count; unused rows are NaN.
 PAIR_COLUMNS = ("true_class", "predicted_class", "count")
+
+#: Columns of the "lifts" table, one row per group of the class missed: positives, how many were missed, and for each
+#: group of the class falsely predicted the lift with its 95 % interval, and the counts observed and expected.
+LIFT_COLUMNS = (
+    "positives",
+    "missed",
+    *(f"{what}_{group}" for group in (*GROUPS, UNKNOWN) for what in
+      ("lift", "lift_lower", "lift_upper", "observed", "expected")),
+)  # fmt: skip
+
+
+def lift_sum_columns(buckets: Sequence[str]) -> tuple[str, ...]:
+    """Columns of the "lift_sums" table, one row per bucket of the class missed, for buckets of these names."""
+    by_bucket = (f"{what} {name}" for what in ("observed", "expected", "variance") for name in buckets)
+    return ("positives", "missed", "absent_share", "false_positives", *by_bucket)
+
+
 #: Predicted class if nothing was predicted.
 NO_CLASS = -1
 
@@ -71,10 +95,10 @@ GROUP_COUNTS = (
 
 def _group_columns() -> tuple[str, ...]:
     means = [f"{metric}{suffix}" for metric in MEAN_METRICS for suffix in ("", "_lower", "_upper", "_n_classes")]
-    return (*means, *GROUP_METRICS, *GROUP_COUNTS)
+    return (*means, *GROUP_METRICS, *GROUP_COUNTS, "ap_n_few_positives")
 
 
-#: Columns of the "groups" table.
+#: Columns of the "groups" table. "ap_n_few_positives": classes in the mean AP with fewer than `FEW_POSITIVES`.
 GROUP_COLUMNS = _group_columns()
 
 

@@ -100,6 +100,16 @@ def flow_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/flow"
 
 
+def lifts_tag(attribute: str) -> str:
+    """Tag of the lifts between groups, e.g. `longtail/digit/lifts`."""
+    return f"longtail/{tag_part(attribute)}/lifts"
+
+
+def lift_sums_tag(attribute: str) -> str:
+    """Tag of the sums behind lifts by bucket of training counts, e.g. `longtail/digit/lift_sums`."""
+    return f"longtail/{tag_part(attribute)}/lift_sums"
+
+
 def calibration_tag(attribute: str) -> str:
     """Tag of the calibration by bucket of training counts, e.g. `longtail/digit/calibration`."""
     return f"longtail/{tag_part(attribute)}/calibration"

@@ -11,6 +11,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.records import (
     ALL,
     DYNAMICS,
+    FEW_POSITIVES,
     GAP,
     GROUPS,
     MEAN_METRICS,
@@ -122,9 +123,18 @@ def results_text(type_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], fa
 
 
 def _group_line(group: str, metrics: Mapping[str, Any]) -> str:
-    values = " | ".join(_three_decimals(metrics.get(metric)) for metric in MEAN_METRICS)
+    values = " | ".join(_mean(metrics, metric) for metric in MEAN_METRICS)
     count = metrics.get("count")
     return f"| {_cell(group)} | {'' if count is None else count} | {values} |"
+
+
+def _mean(metrics: Mapping[str, Any], metric: str) -> str:
+    """A mean, with the number of classes it covers if not all of the group, and of those with few positives."""
+    text, covered, size = _three_decimals(metrics.get(metric)), metrics.get(f"{metric}_n_classes"), metrics.get("count")
+    few = metrics.get(f"{metric}_n_few_positives")
+    notes = [] if None in (covered, size) or covered == size else [f"{covered:.0f} of {size}"]
+    notes += [f"{few:.0f} with under {FEW_POSITIVES} positives"] if few else []
+    return f"{text} ({', '.join(notes)})" if notes else text
 
 
 def _three_decimals(value: Any) -> str:

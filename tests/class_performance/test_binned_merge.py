@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import average_precision_score
 
-from tbmetrics.class_performance.ranking import average_precision_bounds
+from tbmetrics.class_performance.ranking import average_precision_bounds, precision_bounds
 from tbmetrics.class_performance.scores import BINS, BinnedScores, ExactScores
 
 CLASSES = 4
@@ -35,7 +35,7 @@ def test_bounds_of_merged_bins_hold_the_truth(scales):
     for c, positives in enumerate(merged.positives(CLASSES)):
         np.testing.assert_array_equal(np.sort(positives[0]), np.sort(scores[labels[:, c] > 0, c]))
         exact = average_precision_score(labels[:, c], scores[:, c])
-        bounds = average_precision_bounds(*positives, bins[c])
+        bounds = average_precision_bounds(*precision_bounds(*positives, bins[c]))
         assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
         expected_bins = np.floor((scores[labels[:, c] == 0, c].astype(np.float64) - low[c]) / width[c]).astype(int)
         np.testing.assert_array_equal(bins[c], np.bincount(expected_bins, minlength=BINS))

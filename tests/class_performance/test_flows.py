@@ -1,26 +1,28 @@
-"""Flow between buckets, confused pairs, reliability and curves against numpy, scikit-learn and plain loops."""
+"""Flow between buckets, confused pairs, reliability and areas of curves against numpy, scikit-learn and plain loops."""
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
-from sklearn.metrics import confusion_matrix, precision_recall_curve
+from sklearn.metrics import average_precision_score, confusion_matrix
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance.flows import confused_pairs, most_pairs
-from tbmetrics.class_performance.ranking import counts_at_positives, precision_at_recalls
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import count_buckets
 from tbmetrics.records import (
     CALIBRATION_BINS,
     RECALL_LEVELS,
     calibration_tag,
+    class_pr_curve_tag,
+    class_table_tag,
     confusion_tag,
     confusions_tag,
     curves_tag,
     flow_tag,
     group_table_tag,
+    lift_sums_tag,
+    mean_curve,
+    pr_curve_tag,
 )
 
 COUNTS = {"a": 900, "b": 300, "c": 60, "d": 60, "e": 9, "f": -1}
@@ -154,15 +156,54 @@ def test_reliability_by_bucket_gives_the_calibration_error_of_each_group(single)
         assert groups.column("ece")[row] == pytest.approx(expected, abs=2e-3)
 
 
-def test_curves_lie_on_the_curve_of_scikit_learn():
-    logits, labels = _multi()
-    labels = labels.clamp(min=0)
-    table = _tables(logits, labels)[curves_tag("x")]
+@pytest.mark.parametrize("mode", ["exact", "binned"])
+@pytest.mark.parametrize("scale", [1, 20])
+@pytest.mark.parametrize("single", [True, False])
+def test_the_area_of_every_curve_is_the_average_precision(single, scale, mode):
+    """Of confident models too, whose mean precision at thresholds encloses far less."""
+    logits, labels = _single() if single else _multi()
+    logits, labels = scale * logits, labels.clamp(min=0)
+    tracker = ClassPerformanceTracker(classes=CLASSES, scores=mode, pr_classes={"x": ["a", "f"]})
+    tracker.update(logits, labels)
+    tracker.collect(0)
+    history = tracker.history
+    table, groups = history.tables[curves_tag("x")][-1], history.tables[group_table_tag("x")][-1]
     assert table.values.shape == (6, len(RECALL_LEVELS))
-    for c in range(6):
-        precision, recall, _ = precision_recall_curve(labels[:, c], logits[:, c].double())
-        expected = [precision[np.flatnonzero(recall >= level - 1e-9)[-1]] for level in RECALL_LEVELS]
-        np.testing.assert_allclose(table.values[c].astype(np.float64), expected, atol=5e-4)
+    truth = np.eye(6)[labels] if single else labels.numpy()
+    ranked = logits.double().softmax(1) if single else logits.double()
+    ap = average_precision_score(truth, ranked.numpy(), average=None)
+    if mode == "binned":  # between bounds that grow with the range of the logits
+        ap = history.tables[class_table_tag("x")][-1].column("ap").astype(float)
+    np.testing.assert_allclose(table.values.astype(float).mean(axis=1), ap, atol=2.5e-4)
+    for group in ("head", "medium", "tail", "all"):
+        inside = [i for i, g in enumerate(CLASSES["x"].groups) if group in (g, "all")]
+        curve = history.pr_curves[pr_curve_tag("x", group)][-1]
+        assert np.trapezoid(curve.precision[::-1], curve.recall[::-1]) == pytest.approx(ap[inside].mean(), abs=1e-6)
+        assert groups.column("ap")[groups.rows.index(group)] == pytest.approx(ap[inside].mean(), abs=1e-6)
+        assert f"over {len(inside)} class" in curve.description
+        recorded = mean_curve(table.columns, table.values[inside], truth.sum(axis=0)[inside])
+        np.testing.assert_allclose(recorded.precision, curve.precision[::-1], atol=5e-4)
+        assert (curve.false_positives >= 0).all()
+        assert (curve.true_negatives >= 0).all()
+        np.testing.assert_allclose(curve.true_positives + curve.false_negatives, truth[:, inside].sum())
+
+
+def test_one_positive_is_a_point_and_few_are_counted():
+    logits = torch.randn(60, 6, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0] * 30 + [1] * 12 + [2] * 12 + [3] * 4 + [4] + [1])
+    tracker = ClassPerformanceTracker(classes=CLASSES, pr_classes={"x": ["e"]})
+    tracker.update(logits, labels)
+    tracker.collect(0)
+    ap = average_precision_score(labels == 4, logits.double().softmax(1)[:, 4])
+    for tag in (pr_curve_tag("x", "tail"), class_pr_curve_tag("x", "e")):  # "e" is the only tail class
+        curve = tracker.history.pr_curves[tag][-1]
+        assert set(curve.recall) == {1.0}
+        np.testing.assert_allclose(curve.precision, ap)
+        assert "one positive a class" in curve.description
+    metrics = tracker.get_class_type_metrics()["x"]
+    assert [metrics[g]["ap_n_few_positives"] for g in ("head", "medium", "tail", "all")] == [0, 1, 1, 2]
+    assert [metrics[g]["ap_n_classes"] for g in ("head", "medium", "tail", "all")] == [2, 2, 1, 5]
+    assert metrics["gap"]["ap_n_few_positives"] is None
 
 
 def test_binned_curves_are_close_to_the_exact_ones():
@@ -171,21 +212,10 @@ def test_binned_curves_are_close_to_the_exact_ones():
     assert np.abs(exact.astype(float) - binned.astype(float)).mean() < 0.02
 
 
-@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=60))
-def test_precision_at_recalls_by_trying_every_threshold(samples):
-    scores = np.array([s for s, _ in samples], dtype=float)
-    positive = np.array([p for _, p in samples])
-    counts = counts_at_positives(scores, positive)
-    precision = precision_at_recalls(counts.true_positives, counts.predicted, RECALL_LEVELS)
-    for level, value in zip(RECALL_LEVELS, precision, strict=True):
-        reaching = [t for t in np.unique(scores) if positive[scores >= t].sum() >= level * positive.sum() - 1e-9]
-        expected = positive[scores >= max(reaching)].mean() if positive.any() else np.nan
-        assert value == pytest.approx(expected, nan_ok=True)
-
-
 def test_without_single_rows_flow_and_pairs_are_unknown():
     logits, labels = _multi()
     tables = _tables(logits, labels, scores="binned")
     assert np.isnan(tables[flow_tag("x")].values).all()
+    assert np.isnan(tables[lift_sums_tag("x")].values).all()
     assert np.isnan(tables[confusions_tag("x")].values).all()
     assert not np.isnan(tables[calibration_tag("x")].values).any()

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance import scores
@@ -17,6 +17,8 @@ from tbmetrics.class_performance.ranking import (
     average_precision_bounds,
     best_threshold,
     counts_at_positives,
+    mean_precisions,
+    precision_bounds,
 )
 
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
@@ -43,6 +45,25 @@ def test_average_precision_equals_scikit_learn(problem):
         assert np.isnan(ap)
 
 
+@given(problems)
+def test_mean_precisions_are_scikit_learns_curve_averaged_over_ranges_of_recall(problem):
+    scores, positive = _arrays(problem)
+    counts = counts_at_positives(scores, positive)
+    means = mean_precisions(counts.true_positives / counts.predicted)
+    if not positive.any():
+        assert np.isnan(means).all()
+        return
+    precision, recall, _ = precision_recall_curve(positive, scores)
+    # The recalls between which precision changes, and where recall first reaches the middle between two of them.
+    knots = np.unique(np.concatenate([np.arange(21) / 20, recall]))
+    middles = (knots[1:] + knots[:-1]) / 2
+    steps = np.array([precision[np.flatnonzero(recall >= r)[-1]] for r in middles])
+    for k, mean in enumerate(means):
+        inside = (middles > k / 20) & (middles < (k + 1) / 20)
+        assert mean == pytest.approx((steps * np.diff(knots))[inside].sum() * 20, abs=1e-9)
+    assert means.mean() == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
+
+
 @pytest.mark.slow
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
@@ -60,7 +81,8 @@ def test_bounds_from_bins_hold_the_exact_value(problem, bins):
         width = 4.5 / bins
         where = np.clip(((scores + 2) / width).astype(int), 0, bins - 1)
         negatives = np.bincount(where[~positive], minlength=bins)
-        bounds = average_precision_bounds(scores[positive], where[positive], negatives)
+        least, largest = precision_bounds(scores[positive], where[positive], negatives)
+        bounds = average_precision_bounds(least, largest)
         exact = average_precision(counts_at_positives(scores, positive))
         assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
 

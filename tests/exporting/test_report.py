@@ -6,6 +6,7 @@ import pytest
 
 from tbmetrics.exporting import export
 from tbmetrics.exporting.html_parts import escape, number
+from tbmetrics.exporting.report import mean_with_interval
 from tests.browser import new_context
 from tests.exporting.logs import HOSTILE, grow, train, write_plain
 from tests.plugin.logs import write_log
@@ -62,6 +63,18 @@ def test_names_are_text(page_path):
 )
 def test_numbers_are_shown_with_their_sign_and_undefined_as_a_dash(value, signed, shown):
     assert number(value, signed=signed) == shown
+
+
+def test_a_mean_says_how_many_classes_it_covers_if_not_all():
+    values = {"n_classes": 6.0, "precision": 0.5, "precision_lower": 0.2, "precision_upper": 0.7}
+    values |= {"precision_n_classes": 4.0, "recall": 0.25, "recall_n_classes": 6.0}
+    values |= {"ap": 0.4, "ap_n_classes": 5.0, "ap_n_few_positives": 3.0}
+    cells = {metric: mean_with_interval(values, metric, signed=False) for metric in ("precision", "recall", "ap")}
+    assert cells == {
+        "precision": "0.500 <small>0.20 to 0.70</small> <small>(4 of 6 classes)</small>",
+        "recall": "0.250",
+        "ap": "0.400 <small>(5 of 6 classes, 3 with few positives)</small>",
+    }
 
 
 def _open(browser, path, scheme):

@@ -6,7 +6,7 @@ import torch
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.figures.class_metrics import figures
-from tbmetrics.records import group_table_tag
+from tbmetrics.records import group_table_tag, lifts_tag
 from tests.figures.drawing import by_name, png
 
 KINDS = {
@@ -48,6 +48,71 @@ def test_bars_are_the_group_means_and_training_counts():
     assert [bar.get_height() for bar in drawn["class_distribution"].axes[0].patches] == [900, 50, 3]
     lines = drawn["metrics_over_steps"].axes[0].get_lines()
     np.testing.assert_allclose(lines[0].get_ydata()[-1], table.column("f1")[0])
+
+
+def _two_thirds_covered():
+    """A tail of three classes: one is never predicted, one has no positives, and all have few of them."""
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 50, 3, 2, 1]}))
+    labels = torch.tensor([0] * 8 + [1] * 6 + [2, 2, 3])
+    logits = 3 * torch.nn.functional.one_hot(labels, 5).float()
+    logits[-1, 0] = 9
+    tracker.update(logits, labels)
+    tracker.collect(0)
+    return tracker.history
+
+
+def test_a_mean_says_how_many_classes_it_covers_if_not_all():
+    drawn = _drawn(_two_thirds_covered())
+    ax = drawn["metrics_by_group"].axes[0]
+    texts = [t.get_text() for t in ax.texts]
+    assert texts.count("1 of 3") == 1  # precision of the tail
+    assert texts.count("2 of 3") == 3  # its recall, F1 and AP
+    assert "tail 2 of 3" in drawn["metrics_by_group"].get_supxlabel()
+    assert "tail 2 of 3" in drawn["metrics_over_steps"].axes[2].get_xlabel()
+    labels = [t.get_text() for t in drawn["pr_curves"].axes[0].get_legend().get_texts()]
+    assert any(label.startswith("tail: mean AP") and "over 2 of 3 classes, 2 few" in label for label in labels)
+
+
+def test_the_area_of_a_drawn_curve_is_the_mean_average_precision():
+    history = _history({str(i): n for i, n in enumerate([900, 800, 300, 60, 50, 7, 5, 3])}, n=90)
+    table = history.tables[group_table_tag("x")].at(1)
+    lines = _drawn(history)["pr_curves"].axes[0].get_lines()
+    assert len(lines) == 4
+    for line, group in zip(lines, ("head", "medium", "tail", "all"), strict=True):
+        area = np.trapezoid(line.get_ydata(), line.get_xdata())
+        assert area == pytest.approx(table.column("ap")[table.rows.index(group)], abs=2.5e-4)
+
+
+def test_a_group_of_single_positives_is_a_point():
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 50, 3]}))
+    tracker.update(
+        torch.randn(13, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0] * 6 + [1] * 6 + [2])
+    )
+    tracker.collect(0)
+    drawn = _drawn(tracker.history)["pr_curves"]
+    tail = drawn.axes[0].get_lines()[2]
+    assert list(tail.get_xdata()) == [1.0]
+    assert "single positive" in drawn.get_supxlabel()
+
+
+def test_several_labels_have_lifts_and_single_ones_shares():
+    generator = np.random.default_rng(0)
+    positive = generator.random((800, 6)) < 0.2
+    predicted = np.where(positive, generator.random((800, 6)) < 0.6, generator.random((800, 6)) < 0.05)
+    predicted[:, 0] |= (positive & ~predicted)[:, 4:].any(axis=1)  # a missed tail label is taken for a head label
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": [900, 800, 60, 50, 7, 5]}))
+    tracker.update(torch.from_numpy(np.where(predicted, 2.0, -2.0)), torch.from_numpy(positive.astype(int)))
+    tracker.collect(0)
+    figure = _drawn(tracker.history)["confusion_by_group"]
+    table = tracker.history.tables[lifts_tag("x")].at(0)
+    texts = {t.get_position(): t for t in figure.axes[0].texts}
+    lift = table.column("lift_head")[table.rows.index("tail")]
+    assert texts[0, 2].get_text().startswith(f"{lift:.1f}×")
+    assert lift > 3
+    assert texts[0, 2].get_color() != "#767676"
+    assert texts[1, 0].get_color() == "#767676"  # may be chance
+    shares = _drawn(_history({"a": 900, "b": 50, "c": 3}))["confusion_by_group"].axes[0].texts
+    assert all("%" in t.get_text() for t in shares)
 
 
 def test_an_earlier_step_can_be_shown_and_an_unknown_one_is_refused():

@@ -25,6 +25,7 @@ from tbmetrics.records import (
     Scalar,
     Table,
     class_list_payload,
+    lift_sum_columns,
     table_content,
 )
 from tests.events.test_writer import CLASSES, EVERYTHING, TABLE
@@ -38,6 +39,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "curves": (CURVE_COLUMNS, ()),
     "confusions": (PAIR_COLUMNS, ()),
     "flow": (("b0", "b1", "none"), ("b0", "b1")),
+    "lift_sums": (lift_sum_columns(("b0", "b1")), ("b0", "b1")),
     "calibration": (CALIBRATION_COLUMNS, ("b0",)),
     "diagnostics": (("weight_norm", "nearest_head_class"), ()),
     "findings": (FINDING_COLUMNS, ("rule",)),

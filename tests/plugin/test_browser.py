@@ -38,10 +38,12 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, dict
     """Two runs with a small, a large and a hostile attribute."""
     directory = tmp_path_factory.mktemp("logs")
     attributes = {"digit": 30, "few": ["red", "green", "blue"], "hostile": HOSTILE, "species": MANY}
-    truth = write_log(directory, runs=("baseline", "focal"), attributes=attributes, steps=STEPS)
+    kind = {"decision": "single_label"}
+    truth = write_log(directory, runs=("baseline", "focal"), attributes=attributes, steps=STEPS, **kind)
     # A third run whose classes are others in part, with other steps, and a name that is markup.
     names = [f"class {i}" for i in range(20, 36)]
-    truth |= write_log(directory, runs=("other & <b>bold",), attributes={"digit": names}, steps=[1, 3, 9], seed=7)
+    other = "other & <b>bold"
+    truth |= write_log(directory, runs=(other,), attributes={"digit": names}, steps=[1, 3, 9], seed=7, **kind)
     return directory, truth
 
 

@@ -31,7 +31,7 @@ CHARTS = {
         2,
         ["F1 by class frequency", "F1", "A filled, B hollow; lines: mean of neighbouring classes", "Tail"],
     ),
-    "pr": (3, ["Precision-recall curves", "● the decision rule in use", "Medium", "Recall"]),
+    "pr": (3, ["Precision-recall curves", "● means of the decision rule", "Medium", "Recall"]),
     "calibration": (3, ["Calibration by group", "bars: share of the examples in each bin", "Confidence"]),
 }
 TABLES = ["summary", "movers", "flow", "overview", "classes"]

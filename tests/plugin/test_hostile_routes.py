@@ -26,6 +26,7 @@ GOOD = {
     "confusions": AT,
     "confusion": AT,
     "flow": AT,
+    "lift_sums": AT,
     "calibration": AT,
     "diagnosis": AT,
     "class_diagnosis": f"{AT}&class_index=0",
@@ -104,7 +105,7 @@ def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, w
     two_runs(tmp_path)
     monkeypatch.undo()
     client = client_of(application(tmp_path)[0])
-    for route in ("flow", "calibration"):
+    for route in ("flow", "lift_sums", "calibration"):
         answer = _get(client, route, GOOD[route])
         assert answer.status == 400
         assert b"does not describe the buckets" in answer.body

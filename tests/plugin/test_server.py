@@ -186,11 +186,18 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     at = {"run": "r", "attribute": "x", "step": 2}
     x = truth["x"]
     curve = get_json(plugin_url(base, "class_curve", **at, class_index=4))
-    np.testing.assert_allclose(np.array(curve["precision"], float), x.curves[2, 4].astype(float))
+    points = np.pad(x.curves[2].astype(float), ((0, 0), (1, 1)), mode="edge")
+    np.testing.assert_allclose(np.array(curve["precision"], float), points[4])
+    np.testing.assert_allclose(curve["recall"], [0, *np.arange(0.025, 1, 0.05), 1])
     assert curve["at"]["support"] == x.column("support", 2)[4]
     tail = np.array(x.classes.groups) == "tail"
     groups = get_json(plugin_url(base, "curves", **at))["groups"]
-    np.testing.assert_allclose(groups["tail"]["precision"], np.nanmean(x.curves[2][tail].astype(float), axis=0))
+    np.testing.assert_allclose(groups["tail"]["precision"], np.nanmean(points[tail], axis=0))
+    support = x.column("support", 2)[tail]
+    assert groups["tail"]["n_few_positives"] == ((support > 0) & (support < 5)).sum() > 0
+    assert not groups["tail"]["is_point"]
+    counted = {m: int((~np.isnan(x.column(m, 2)[tail])).sum()) for m in ("precision", "recall")}
+    assert {m: groups["tail"]["at"][f"{m}_n_classes"] for m in counted} == counted
     assert groups["all"]["n_classes"] == (~np.isnan(x.curves[2].astype(float)).all(axis=1)).sum()
     pairs = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int).tolist()
     found = get_json(plugin_url(base, "confusions", **at))
@@ -198,11 +205,17 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     one = get_json(plugin_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
     assert one == [p for p in pairs if pairs[0][0] in p[:2]]
     np.testing.assert_allclose(np.array(get_json(plugin_url(base, "flow", **at))["values"], float), x.flow[2])
+    lifts = get_json(plugin_url(base, "lift_sums", **at))
+    columns = [np.stack([lifts[c] for c in ("positives", "missed", "absent_share", "false_positives")], axis=1)]
+    columns += [lifts[table] for table in ("observed", "expected", "variance")]
+    np.testing.assert_allclose(np.hstack(columns), x.lift_sums[2], rtol=1e-6)
     sums = get_json(plugin_url(base, "calibration", **at))
     np.testing.assert_allclose(np.hstack([sums["n"], sums["confidence"], sums["right"]]), x.calibration[2], rtol=1e-6)
     overview = get_json(plugin_url(base, "overview", run="r", metric="f1", step=1))["attributes"]
     rows = {row["attribute"]: row for row in overview}
     assert rows["y"]["step"] == 1
+    assert rows["y"]["n_classes"]["head"] == truth["y"].group("f1_n_classes", "head")[1]
+    assert rows["y"]["sizes"]["head"] == truth["y"].group("n_classes", "head")[1]
     assert rows["y"]["groups"]["head"] == pytest.approx(float(truth["y"].group("f1", "head")[1]), nan_ok=True)
 
 

@@ -14,9 +14,11 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tbmetrics.class_performance.calibration import calibration_error
 from tbmetrics.classes.rules import GroupRule, tercile_groups
-from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
+from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, UNKNOWN
+from tbmetrics.statistics.lifts import lift_interval
 from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
+    UNDEFINED,
     at_rest,
     card,
     drawn_values,
@@ -111,6 +113,25 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     expect(tab.locator("h1 + p")).to_contain_text(f"tail up to {tail_max} training examples")
     eventually(page, lambda: f"tail_max={tail_max}" in "".join(asked))  # the test of A against B follows once it rests
     page.wait_for_url(f"**p.longtail.tail={tail_max}**")
+
+
+@pytest.mark.parametrize("moved", [False, True])
+def test_a_mean_ap_tells_how_many_classes_have_few_positives(page, board, logs, moved):
+    a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
+    bounds = (300, 40) if moved else (101, 19)
+    rule = {"rule": "custom", "head": "300", "tail": "40"} if moved else {}
+    tab = open_frame(page, board, attribute="digit", metric="ap", b="focal/seed1", **rule)
+    inside = _groups(a, *bounds) == "tail"
+    few = [int(((s > 0) & (s < 5)).sum()) for s in (t.column("support", LAST)[inside] for t in (a, b))]
+    text = f"{few[0]} classes" if few[0] == few[1] else f"A: {few[0]}, B: {few[1]} classes"
+    expect(tab.locator(".tile[data-group=tail] .few")).to_have_text(
+        f"{text} with under 5 positives, whose AP is too high on average"
+    )
+    charts = card(tab, "training").locator("figure")
+    n = int((~np.isnan(a.column("ap", LAST)[inside])).sum())
+    expect(charts.nth(2).locator("h3")).to_contain_text(
+        f"{n} of {inside.sum()} classes" if n < inside.sum() else f"{n} classes"
+    )
 
 
 def test_the_interval_of_new_groups_is_that_of_their_classes(page, board, logs):
@@ -284,18 +305,31 @@ def test_bars_are_hatched_by_group_and_every_class_with_a_value_has_a_mark(page,
 # -------------------------------------------------------------------------------------------- 6. where examples go
 
 
-def test_flow_and_pairs_follow_the_thresholds(page, board, logs):
+def test_lifts_and_pairs_follow_the_thresholds(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
     tab = open_frame(page, board, attribute="digit", rule="custom", head="300", tail="40", pairs="tail")
     flow = card(tab, "flow")
     own = _groups(a, 300, 40)
     place = [(*GROUPS, UNKNOWN).index(own[np.flatnonzero(a.buckets.of_class == b)[0]]) for b in range(len(a.buckets))]
-    values = np.zeros((4, 5))
-    for (i, j), n in np.ndenumerate(a.flow[LAST]):
-        values[place[i], place[j] if j < len(place) else 4] += n
-    cells = flow.locator(".matrix[data-side=A] tbody tr").nth(2).locator("td")
-    for cell, share in enumerate(100 * values[2, :3] / values[2].sum()):
-        expect(cells.nth(cell)).to_have_text("<1 %" if 0 < share < 1 else f"{share:.0f} %")
+    member, sums, size = np.eye(4)[place], a.lift_sums[LAST].astype(np.float64), len(a.buckets)
+    positives, missed, absent, false = (member.T @ sums[:, :4]).T
+    observed, expected, variance = (member.T @ sums[:, 4 + i * size : 4 + (i + 1) * size] @ member for i in range(3))
+    lower, upper = lift_interval(observed, expected, variance, (absent / missed)[:, None] * false)
+    clear = 0
+    for i in range(3):
+        cells = flow.locator(".matrix[data-side=A] tbody tr").nth(i).locator("td")
+        expect(cells.first).to_have_text(f"{100 * missed[i] / positives[i]:.0f} %")
+        for j in range(3):
+            value, is_chance = observed[i, j] / expected[i, j], lower[i, j] <= 1 <= upper[i, j]
+            clear += not is_chance
+            text = f"{value:.{0 if value >= 9.95 else 1}f}×"
+            expect(cells.nth(1 + j)).to_have_text(text if expected[i, j] >= 1 else UNDEFINED)
+            expect(cells.nth(1 + j)).to_have_class(re.compile("chance" if is_chance else r"^cell(?! chance)"))
+            bounds = f"{lower[i, j]:.2f} to {upper[i, j]:.2f}"
+            expect(cells.nth(1 + j)).to_have_attribute("title", re.compile(bounds))
+    assert 0 < clear < 9
+    expect(flow.locator(".caption")).to_contain_text("1.0× = independent")
+    screenshot(page, "lifts")
     listed = flow.locator(".pairs[data-side=A] tbody tr")
     expected = [row for row in a.pairs[LAST].tolist() if row[0] == row[0] and own[int(row[0])] == "tail"][:8]
     expect(listed).to_have_count(len(expected))
@@ -314,12 +348,19 @@ def test_curves_of_groups_and_of_a_class_over_them(page, board, logs):
     curves = card(tab, "pr")
     for place, group in enumerate(GROUPS):
         inside = np.array(a.classes.groups) == group
-        expected = np.nanmean(a.curves[LAST][inside].astype(np.float64), axis=0)
+        means = np.nanmean(a.curves[LAST][inside].astype(np.float64), axis=0)
+        expected = np.pad(means, 1, mode="edge")
         plot = curves.locator(".plot").nth(place)
         expect(plot.locator(".run-line")).to_have_count(1 + (group == a.classes.groups[a.classes.names.index(name)]))
         lines = _plot_lines(plot)
-        np.testing.assert_allclose([x for x, _ in lines[0]], RECALL_LEVELS, atol=3e-3)
+        np.testing.assert_allclose([x for x, _ in lines[0]], [0, *np.arange(0.025, 1, 0.05), 1], atol=3e-3)
         np.testing.assert_allclose([y for _, y in lines[0]], expected, atol=3e-3)
+        x, y = np.array(lines[0]).T
+        assert np.trapezoid(y, x) == pytest.approx(means.mean(), abs=3e-3)
+        support = a.column("support", LAST)[inside]
+        n, few = (support > 0).sum(), ((support > 0) & (support < 5)).sum()
+        text = f"{n} of {inside.sum()} classes" if n < inside.sum() else f"{n} classes"
+        expect(curves.locator("h3").nth(place)).to_contain_text(f"{text} ({few} few)" if few else text)
     expect(curves.locator(".caption")).to_contain_text(name)
     label = curves.locator(".plot").first.get_attribute("aria-label")
     head = np.array(a.classes.groups) == "head"
@@ -382,16 +423,23 @@ def test_calibration_of_a_single_label_log_says_whose_group_counts(page, tmp_pat
 # ---------------------------------------------------------------------------------------- 9. several attributes
 
 
+def _counted(truth: Truth, group: str) -> str:
+    """A mean recall, and how many classes it covers if not all of the group."""
+    value, n, size = (truth.group(name, group)[-1] for name in ("recall", "recall_n_classes", "n_classes"))
+    return shown(value) + (f" {n:.0f} of {size:.0f}" if group != "gap" and n != size else "")
+
+
 def test_all_attributes_at_a_glance_and_one_click_away(page, board, logs):
     tab = open_frame(page, board, attribute="digit", metric="recall", b="ldam")
     overview = card(tab, "overview")
     for attribute in ("digit", "shape"):
         cells = overview.locator("tbody tr", has_text=attribute).locator("td")
         expected = [
-            shown(logs[1][run][attribute].group("recall", group)[-1])
+            _counted(logs[1][run][attribute], group)
             for group in ("head", "medium", "tail", "gap")
             for run in ("baseline/seed1", "ldam")
         ]
+        assert any(" of " in text for text in expected)
         expect(cells).to_have_text(expected)
     overview.get_by_role("button", name="shape").click()
     expect(tab.locator("h1")).to_have_text("shape")

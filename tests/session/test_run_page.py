@@ -56,6 +56,13 @@ def test_results_show_undefined_as_such_and_name_what_failed():
     assert "- gradients: RuntimeError: x" in text
 
 
+def test_results_say_how_many_classes_a_mean_covers_if_not_all():
+    tail = {"count": 6, "precision": 0.5, "precision_n_classes": 4.0, "recall": 0.25, "recall_n_classes": 6.0}
+    tail |= {"f1": 0.3, "f1_n_classes": 6.0, "ap": 0.4, "ap_n_classes": 5.0, "ap_n_few_positives": 3.0}
+    text = results_text({"digit": {"tail": tail}}, {}).markdown
+    assert "| tail | 6 | 0.500 (4 of 6) | 0.250 | 0.300 | 0.400 (5 of 6, 3 with under 5 positives) |" in text
+
+
 def test_training_dynamics_have_charts_where_they_are_measured():
     assert "training dynamics" not in layout(None).categories
     chart = layout(None, training_dynamics=True).categories["training dynamics"]["update ratio"]

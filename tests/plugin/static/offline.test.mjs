@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { compareOffline } from '../../../plugins/tbmetrics_longtail/static/offline/tables.js';
+import { curvePoints, groupCurves } from '../../../plugins/tbmetrics_longtail/static/offline/curves.js';
 import { meansOver, sliceTable } from '../../../plugins/tbmetrics_longtail/static/offline/tables.js';
 
 /** Two steps of three rows and two columns, behind one number of something else: value = 100 step + 10 row + column. */
@@ -43,4 +44,21 @@ test('runs are joined by name and compared without the test', () => {
   assert.equal(found.groups.gap.difference, -0.75);
   assert.equal(found.groups.tail.sign_flip_p, null);
   assert.equal(compareOffline(a, b, { rule: '', headMin: 9, tailMax: 8, key: '' }).groups.tail.n_classes, 3);
+});
+
+test('curves of groups in a file are those of the server', () => {
+  const columns = ['mean_precision_up_to_recall_0.50', 'mean_precision_up_to_recall_1.00'];
+  const curves = { columns, values: Float32Array.of(1, 0.5, 0.5, 0.25, NaN, NaN) };
+  const classes = {
+    columns: ['support', 'precision', 'recall'],
+    values: Float32Array.of(30, 1, 0.5, 3, NaN, 0, 0, NaN, NaN),
+  };
+  const { recall, groups } = groupCurves(curves, classes, ['head', 'tail', 'tail']);
+  assert.deepEqual(recall, [0, 0.25, 0.75, 1]);
+  assert.deepEqual(groups.all.precision, [0.75, 0.75, 0.375, 0.375]);
+  assert.deepEqual([groups.all.n_classes, groups.all.n_few_positives, groups.all.is_point], [2, 1, false]);
+  assert.deepEqual(groups.all.at, { precision: 1, precision_n_classes: 1, recall: 0.25, recall_n_classes: 2 });
+  assert.deepEqual([groups.tail.n_classes, groups.medium.n_classes], [1, 0]);
+  const older = curvePoints(['precision_at_recall_0.50', 'precision_at_recall_1.00'], [0.5, 0.25]);
+  assert.deepEqual(older, { recall: [0.5, 1], precision: [0.5, 0.25] });
 });

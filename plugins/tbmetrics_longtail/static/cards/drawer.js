@@ -3,7 +3,7 @@
 
 import { nothing, skeleton } from './card.js';
 import { diagnosisOf, DrawerGallery } from './drawer-diagnosis.js';
-import { classLine } from './pr.js';
+import { classLine, isFew } from './pr.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { LineChart } from '../charts/line-chart.js';
 import { PrChart } from '../charts/pr-chart.js';
@@ -14,7 +14,7 @@ import { pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
 /** @import { Resource } from '../host/resources.js' */
-/** @import { HistoryAnswer, Maybe, Point, Row, RunView, Series, View } from '../model/types.js' */
+/** @import { ClassCurveAnswer, HistoryAnswer, Maybe, Point, Row, RunView, Series, View } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, index: number}} Side */
 
@@ -178,7 +178,7 @@ export class Drawer {
         'div',
         {},
         this._pr.element,
-        el('p', { class: 'caption' }, '● the decision rule in use, ◆ best F1.'),
+        el('p', { class: 'caption' }, curveCaption(answers.map(({ answer }) => answer.value))),
         el('ul', { class: 'notes' }, ...notes),
       ),
     ];
@@ -265,6 +265,18 @@ export class Drawer {
       ),
     );
   }
+}
+
+/** @param {(ClassCurveAnswer | undefined)[]} answers */
+function curveCaption(answers) {
+  const few = answers.find(isFew)?.at.support ?? 0;
+  const note =
+    few === 1
+      ? ' A single positive has a precision where it is found (✚), and no curve; its AP is too high on average.'
+      : few
+        ? ` ${few} positives are ${few} steps; the AP of so few is too high on average.`
+        : '';
+  return `● the decision rule in use, ◆ best F1.${note}`;
 }
 
 /** The runs that have the class. @param {View} view @param {Row} row @returns {Side[]} */

@@ -2,34 +2,34 @@
 /** Where the examples of each group go: true group against predicted group, and the classes confused most. */
 
 import { Card, NO_VALIDATION, nothing } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, setOptions, sideBadge } from '../charts/dom.js';
+import { liftTable } from './lift-table.js';
+import { matrixTable } from './share-table.js';
+import { el, fill, groupBadge, groupTitle, nameOf, setOptions } from '../charts/dom.js';
 import { Latest } from '../host/resources.js';
-import { count, percent, plural } from '../model/format.js';
+import { count, plural } from '../model/format.js';
 import { flowByGroup, groupsOfClasses, isExact } from '../model/grouping.js';
+import { liftsByGroup } from '../model/lifts.js';
 
 /** @import { Page } from './card.js' */
+/** @import { LiftRow } from '../model/lifts.js' */
 /** @import { Part } from '../host/resources.js' */
 /** @import { State } from '../model/state.js' */
 /**
- * @import { ClassesAnswer, ConfusionAnswer, ConfusionsAnswer, FlowAnswer, Group, RunView, Table, View
+ * @import { ClassesAnswer, ConfusionAnswer, ConfusionsAnswer, FlowAnswer, Group, LiftSumsAnswer, RunView, Table, View
  * } from '../model/types.js'
  */
 
-/** Names for narrow columns. */
-const LETTERS = new Map([
-  ['head', 'H'],
-  ['medium', 'M'],
-  ['tail', 'T'],
-  ['unknown', '?'],
-]);
 const ALWAYS = new Set(['head', 'medium', 'tail']);
 const LISTED = 8;
+/** Columns of the lifts in rows without one. */
+const NO_LIFT = Object.freeze([null, null, null, null]);
 
 /**
  * @typedef {object} Side one run
  * @property {'A' | 'B'} letter
  * @property {RunView} run
- * @property {ConfusionAnswer | undefined} matrix
+ * @property {ConfusionAnswer | undefined} matrix shares of where the examples go
+ * @property {LiftRow[] | null} lifts with several labels per example, instead of shares
  * @property {ConfusionsAnswer | undefined} pairs
  * @property {ClassesAnswer | undefined} classes
  * @property {boolean} exact whether the thresholds lie between buckets
@@ -71,7 +71,7 @@ export class FlowCard {
     setOptions(this._from, choices, state.pairs);
     if (!this._card.ready(this._sides.flatMap(({ parts }) => parts))) return;
     this._card.caption(captionOf(view, this._sides));
-    if (!this._sides.some(({ matrix }) => matrix)) {
+    if (!this._sides.some(({ matrix, lifts }) => matrix || lifts)) {
       this._card.put(nothing(NO_VALIDATION));
       return;
     }
@@ -95,20 +95,23 @@ export class FlowCard {
     const scope = `${run.run}\n${view.attribute}`;
     const latest = this._latest[letter];
     const has = (/** @type {string} */ kind) => run.info.kinds.includes(kind);
-    const flow = has('flow') ? latest.flow.take(data.flow(run, view.attribute), scope) : null;
-    const recorded = flow ? null : latest.matrix.take(data.confusion(run, view.attribute), scope);
+    const sums = has('lift_sums') ? latest.sums.take(data.liftSums(run, view.attribute), scope) : null;
+    const flow = has('flow') && !sums ? latest.flow.take(data.flow(run, view.attribute), scope) : null;
+    const recorded = flow || sums ? null : latest.matrix.take(data.confusion(run, view.attribute), scope);
     const pairs = has('confusions') ? latest.pairs.take(data.confusions(run, view.attribute), scope) : null;
     const classes = data.classes(run, view.attribute);
-    const parts = [flow, recorded, pairs, classes].flatMap((resource) =>
+    const parts = [sums, flow, recorded, pairs, classes].flatMap((resource) =>
       resource ? [{ name: run.run, resource }] : [],
     );
+    const buckets = sums?.value?.buckets ?? flow?.value?.buckets;
     return {
       letter,
       run,
+      lifts: sums?.value ? liftsByGroup(sums.value, view.grouping) : null,
       matrix: flow?.value ? flowByGroup(flow.value, view.grouping) : recorded?.value,
       pairs: pairs?.value,
       classes: classes.value,
-      exact: flow?.value ? isExact(flow.value.buckets, view.grouping) : !view.grouping,
+      exact: buckets ? isExact(buckets, view.grouping) : !view.grouping,
       parts,
     };
   }
@@ -117,6 +120,7 @@ export class FlowCard {
   _draw(view, state) {
     const answers = this._sides.flatMap(({ matrix }) => (matrix ? [matrix] : []));
     const [from, to] = [namesOf(answers, 'rows'), namesOf(answers, 'columns')];
+    const groups = liftGroups(this._sides);
     fill(
       this._card.body,
       el(
@@ -126,7 +130,9 @@ export class FlowCard {
           el(
             'div',
             { class: 'flow-side' },
-            side.matrix && matrixTable(side.letter, side.run, side.matrix, from, to),
+            side.lifts
+              ? liftTable(side.letter, side.run, side.lifts, groups)
+              : side.matrix && matrixTable(side.letter, side.run, side.matrix, from, to),
             this._pairs(side, view, state),
           ),
         ),
@@ -192,9 +198,31 @@ export class FlowCard {
 
   /** @returns {Table} */
   _table() {
-    const rows = this._sides.flatMap(({ letter, run, matrix, pairs, classes }) => [
+    const rows = this._sides.flatMap(({ letter, run, matrix, lifts, pairs, classes }) => [
+      ...(lifts ?? []).flatMap(({ group, lifts: byGroup }) =>
+        Object.entries(byGroup).map(([to, { observed, expected, lift, lower, upper }]) => [
+          letter,
+          run.run,
+          'group',
+          group,
+          to,
+          observed,
+          expected,
+          lift,
+          lower,
+          upper,
+        ]),
+      ),
       ...(matrix?.rows ?? []).flatMap((from, r) =>
-        (matrix?.columns ?? []).map((to, c) => [letter, run.run, 'group', from, to, matrix?.values[r][c] ?? null]),
+        (matrix?.columns ?? []).map((to, c) => [
+          letter,
+          run.run,
+          'group',
+          from,
+          to,
+          matrix?.values[r][c] ?? null,
+          ...NO_LIFT,
+        ]),
       ),
       ...(pairs && classes
         ? pairs.pairs.map(([trueClass, predicted, n]) => [
@@ -204,16 +232,19 @@ export class FlowCard {
             classes.names[trueClass],
             classes.names[predicted] ?? 'none',
             n,
+            ...NO_LIFT,
           ])
         : []),
     ]);
-    return { columns: ['side', 'run', 'of', 'true', 'predicted', 'examples'], rows };
+    const columns = ['side', 'run', 'of', 'true', 'predicted', 'examples', 'expected', 'lift', 'lower', 'upper'];
+    return { columns, rows };
   }
 }
 
 function latestSide() {
   return {
     flow: /** @type {Latest<FlowAnswer>} */ (new Latest()),
+    sums: /** @type {Latest<LiftSumsAnswer>} */ (new Latest()),
     matrix: /** @type {Latest<ConfusionAnswer>} */ (new Latest()),
     pairs: /** @type {Latest<ConfusionsAnswer>} */ (new Latest()),
   };
@@ -221,17 +252,40 @@ function latestSide() {
 
 /** @param {View} view @param {Side[]} sides */
 function captionOf({ a, b }, sides) {
-  const single = (a ?? b)?.info.decision === 'single_label';
-  const what = single
-    ? 'A wrong class of the right group counts as right.'
-    : 'Positives found stay in their group; those missed go to what was wrongly predicted instead.';
   const cut = sides.some(({ exact }) => !exact);
   const mistakes = sides
     .map(({ letter, pairs }) => (pairs ? `${letter} ${plural(pairs.n_mistakes ?? 0, 'mistake')}` : ''))
     .filter(Boolean);
-  return `Rows: true group; columns: predicted group; share of each row. ${what}${mistakes.length ? ` ${mistakes.join(', ')}.` : ''}${
-    cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''
-  }`;
+  return [
+    whatIsShown((a ?? b)?.info.decision === 'single_label', sides),
+    mistakes.length ? `${mistakes.join(', ')}.` : '',
+    cut ? 'Classes of like training count are recorded together, so these thresholds are rounded here.' : '',
+  ]
+    .filter(Boolean)
+    .join(' ');
+}
+
+/** @param {boolean} single @param {Side[]} sides */
+function whatIsShown(single, sides) {
+  const shares = 'Rows: true group; columns: predicted group; share of each row.';
+  if (single) return `${shares} A wrong class of the right group counts as right.`;
+  if (sides.some(({ lifts }) => lifts))
+    return (
+      'Rows: labels missed; columns: labels wrongly predicted in the same examples. 2.0× = twice as often as in ' +
+      'examples without the missed label: a confusion, or examples that are hard altogether; 1.0× = independent. ' +
+      'Grey: may be chance (the 95 % interval holds 1); –: too few to tell.'
+    );
+  return (
+    `${shares} Positives found stay in their group; those missed go to what was wrongly predicted in the same ` +
+    'example. By chance alone that is a large share, so it is no sign of a confusion; newer logs tell how much is.'
+  );
+}
+
+/** Head, medium and tail, and "unknown" where it has examples. @param {Side[]} sides */
+function liftGroups(sides) {
+  const rows = sides.flatMap(({ lifts }) => lifts ?? []);
+  const known = rows.some(({ group, positives }) => group === 'unknown' && positives > 0);
+  return known ? [...ALWAYS, 'unknown'] : [...ALWAYS];
 }
 
 /**
@@ -250,45 +304,4 @@ function holds(answer, axis, name) {
   return axis === 'rows'
     ? (answer.values[index] ?? []).some(Boolean)
     : answer.values.some((row) => Boolean(row[index]));
-}
-
-/**
- * @param {'A' | 'B'} letter @param {RunView} run @param {ConfusionAnswer} answer
- * @param {readonly string[]} from @param {readonly string[]} to
- */
-function matrixTable(letter, run, answer, from, to) {
-  const examples = (/** @type {string} */ row, /** @type {string} */ column) =>
-    answer.values[answer.rows.indexOf(row)]?.[answer.columns.indexOf(column)] ?? 0;
-  const header = (/** @type {string} */ name) =>
-    el(
-      'th',
-      { scope: 'col', title: name },
-      groupBadge(name, LETTERS.get(name) ?? name),
-      el('span', { class: 'for-readers' }, name),
-    );
-  const row = (/** @type {string} */ name) => {
-    const total = to.reduce((sum, column) => sum + examples(name, column), 0);
-    return el(
-      'tr',
-      {},
-      el('th', { scope: 'row' }, groupBadge(name)),
-      ...to.map((column) => cell(name, column, examples(name, column), total)),
-    );
-  };
-  return el(
-    'table',
-    { class: 'matrix', 'data-side': letter },
-    el('caption', {}, sideBadge(letter), nameOf(run.run)),
-    el('thead', {}, el('tr', {}, el('td', {}), ...to.map(header))),
-    el('tbody', {}, ...from.map(row)),
-  );
-}
-
-/** @param {string} from @param {string} to @param {number} value @param {number} total */
-function cell(from, to, value, total) {
-  const share = total > 0 ? value / total : null;
-  const title = `${from}, predicted ${to}: ${count(Math.round(value))} of ${count(Math.round(total))}`;
-  const element = el('td', { class: share !== null && share >= 0.75 ? 'cell strong' : 'cell', title }, percent(share));
-  element.style.setProperty('--share', `${Math.round(100 * (share ?? 0))}%`);
-  return element;
 }

@@ -235,7 +235,8 @@ export class FrequencyCard {
   _chosenText([first, last], inside) {
     const means = this._sides.flatMap(({ letter }) => {
       const values = inside.flatMap((row) => row[letter === 'A' ? 'a' : 'b'] ?? []);
-      return values.length ? [el('span', {}, sideBadge(letter), ` mean ${number(mean(values))}`)] : [];
+      const fewer = values.length < inside.length ? ` of ${plural(values.length, 'class', 'classes')}` : '';
+      return values.length ? [el('span', {}, sideBadge(letter), ` mean ${number(mean(values))}${fewer}`)] : [];
     });
     const clear = el(
       'button',

@@ -4,7 +4,7 @@
 import { Card } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
-import { metricText, number } from '../model/format.js';
+import { count, isDefined, metricText, number } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
 /** @import { SideAnswer } from '../host/resources.js' */
@@ -113,21 +113,38 @@ export class OverviewCard {
           nameOf(attribute),
         ),
       ),
-      ...GROUPS.flatMap((group) => values.map((value) => el('td', { class: 'number' }, number(value?.groups[group])))),
+      ...GROUPS.flatMap((group) =>
+        values.map((value) => el('td', { class: 'number' }, number(value?.groups[group]), coveredBy(value, group))),
+      ),
     );
   }
 
   /** @returns {Table} */
   _table() {
+    const counted = GROUPS.filter((group) => group !== 'gap');
     const rows = this._sides.flatMap(({ letter, run, resource }) =>
-      (resource.value?.attributes ?? []).map(({ attribute, step, groups }) => [
+      (resource.value?.attributes ?? []).map(({ attribute, step, groups, n_classes }) => [
         letter,
         run.run,
         attribute,
         step,
         ...GROUPS.map((g) => groups[g] ?? null),
+        ...counted.map((g) => n_classes?.[g] ?? null),
       ]),
     );
-    return { columns: ['side', 'run', 'attribute', 'step', ...GROUPS], rows };
+    return {
+      columns: ['side', 'run', 'attribute', 'step', ...GROUPS, ...counted.map((g) => `${g}_n_classes`)],
+      rows,
+    };
   }
+}
+
+/**
+ * How many classes of its group a mean covers, where it is not all.
+ * @param {OverviewAnswer['attributes'][number] | undefined} value @param {typeof GROUPS[number]} group
+ */
+function coveredBy(value, group) {
+  const [covered, size] = [value?.n_classes?.[group], value?.sizes?.[group]];
+  if (group === 'gap' || !isDefined(covered) || !isDefined(size) || covered === size) return '';
+  return el('span', { class: 'interval' }, ` ${count(covered)} of ${count(size)}`);
 }

@@ -6,7 +6,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, sideBadge } from '../charts/d
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { PrChart } from '../charts/pr-chart.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
-import { number, plural, shorten } from '../model/format.js';
+import { count, coverage, FEW_POSITIVES, number, plural, shorten } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
 /** @import { PrLine } from '../charts/pr-chart.js' */
@@ -72,6 +72,7 @@ export class PrCard {
 
   /** @param {View} view @param {string | null} groupOfOpen @param {string | null} open */
   _draw(view, groupOfOpen, open) {
+    this._view = view;
     const width = this._chart.value;
     const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
       .concat(keyOf(this._sides), ...this._sides.map(({ classCurve }) => String(classCurve?.status)))
@@ -82,32 +83,40 @@ export class PrCard {
         ...groupLine(letter, run, resource.value, group),
         ...(open && group === groupOfOpen ? classLine(letter, run, classCurve?.value, open) : []),
       ]);
-      fill(
-        heading,
-        groupBadge(group, groupTitle(group)),
-        el('span', { class: 'muted' }, plural(this._sizeOf(group), 'class', 'classes')),
-      );
+      fill(heading, groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, this._sizeText(group, view)));
       chart.draw(lines, width, this._card.height(HEIGHT), `Precision-recall curve, ${groupTitle(group)}`);
     }
   }
 
   _picture() {
-    if (!this._sides.length) return null;
+    const view = this._view;
+    if (!this._sides.length || !view) return null;
     const open = this._sides.map(({ classCurve }) => classCurve?.value?.class).find(Boolean);
-    const notes = ['● the decision rule in use', ...(open ? [`dotted: ${shorten(open)}, ◆ its best F1`] : [])];
+    const notes = [
+      'area = mean AP',
+      '● means of the decision rule',
+      ...(open ? [`dotted: ${shorten(open)}, ◆ its best F1`] : []),
+    ];
     return {
       legend: [...this._sides.map(({ letter, run }) => runEntry(letter, run)), ...notes.map((text) => ({ text }))],
       panels: this._charts.map(({ group, chart }) => ({
-        heading: groupEntry(group, groupTitle(group), plural(this._sizeOf(group), 'class', 'classes')),
+        heading: groupEntry(group, groupTitle(group), this._sizeText(group, view)),
         chart: chart.element,
       })),
       columns: this._charts.length,
     };
   }
 
-  /** @param {typeof GROUPS[number]} group */
-  _sizeOf(group) {
-    return this._sides[0].resource.value?.groups[group].n_classes ?? 0;
+  /** How many classes each curve is the mean of, and how many of them have few positives. @param {typeof GROUPS[number]} group @param {View} view */
+  _sizeText(group, view) {
+    const texts = this._sides.flatMap(({ letter, resource }) => {
+      const curve = resource.value?.groups[group];
+      if (!curve) return [];
+      const few = curve.n_few_positives ? ` (${count(curve.n_few_positives)} few)` : '';
+      return [{ letter, text: coverage(curve.n_classes, view.sizes.get(group)) + few }];
+    });
+    if (new Set(texts.map(({ text }) => text)).size === 1) return texts[0].text;
+    return `classes: ${texts.map(({ letter, text }) => `${letter} ${text.replace(/ class(es)?/u, '')}`).join(', ')}`;
   }
 
   /** @returns {Table} */
@@ -120,6 +129,8 @@ export class PrCard {
           group,
           resource.value?.recall[i] ?? null,
           precision,
+          resource.value?.groups[group].n_classes ?? null,
+          resource.value?.groups[group].n_few_positives ?? null,
         ]),
       ),
       ...(classCurve?.value?.precision ?? []).map((precision, i) => [
@@ -128,17 +139,21 @@ export class PrCard {
         `class: ${classCurve?.value?.class}`,
         classCurve?.value?.recall[i] ?? null,
         precision,
+        1,
+        Number(isFew(classCurve?.value)),
       ]),
     ]);
-    return { columns: ['side', 'run', 'of', 'recall', 'precision'], rows };
+    const columns = ['side', 'run', 'of', 'recall', 'precision', 'n_classes', 'n_few_positives'];
+    return { columns, rows };
   }
 }
 
 /** @param {string | null} open */
 function captionOf(open) {
   const what =
-    'Mean over the classes of a group of the precision at the threshold where recall is first reached; ' +
-    '● the decision rule in use.';
+    'Mean precision of the group’s classes at each recall: the area is their mean AP, which is too high on average ' +
+    `where classes have few positives (“few”: under ${FEW_POSITIVES}). ● mean precision and recall of the decision rule in use: every class ` +
+    'decides at a recall of its own, so it need not lie on the curve.';
   return open
     ? el('span', {}, `${what} Dotted: `, nameOf(open), ', ◆ where its F1 is best.')
     : `${what} Open a class in the table to lay its curve over its group.`;
@@ -153,9 +168,12 @@ function groupLine(letter, run, answer, group) {
       letter,
       style: run.style,
       dotted: false,
+      steps: false,
+      isPoint: curve.is_point,
+      words: curve.is_point ? 'one positive a class: no curve' : coverage(curve.n_classes, null),
       recall: answer.recall,
       precision: curve.precision,
-      decision: curve.at,
+      decision: { ...curve.at, nClasses: [curve.at.precision_n_classes, curve.at.recall_n_classes] },
       best: null,
       title: el('span', {}, sideBadge(letter), ' ', nameOf(run.run)),
     },
@@ -173,13 +191,22 @@ export function classLine(letter, run, answer, name) {
       letter,
       style: run.style,
       dotted: true,
+      steps: true,
+      isPoint: answer.at.support === 1,
+      words: isFew(answer) ? plural(Number(answer.at.support), 'positive') : '',
       recall: answer.recall,
       precision: answer.precision,
       decision: answer.at,
-      best: bestPoint(answer),
+      best: answer.at.support === 1 ? null : bestPoint(answer),
       title: el('span', {}, sideBadge(letter), ' ', nameOf(name)),
     },
   ];
+}
+
+/** Whether a class has so few positives that its curve has but a few steps. @param {ClassCurveAnswer | undefined} answer */
+export function isFew(answer) {
+  const support = answer?.at.support ?? 0;
+  return support > 0 && support < FEW_POSITIVES;
 }
 
 /**

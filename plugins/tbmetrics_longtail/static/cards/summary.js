@@ -5,6 +5,7 @@ import { Card, NO_VALIDATION, nothing } from './card.js';
 import { differenceText, seedsText } from './summary-difference.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
 import { groupsOf } from '../host/data.js';
+import { fewPositivesText } from '../host/few-positives.js';
 import { Latest } from '../host/resources.js';
 import { count, interval, MEANS, metricText, number, plural } from '../model/format.js';
 import { extent, linear, markerPath, niceDomain } from '../model/scale.js';
@@ -77,7 +78,15 @@ export class SummaryCard {
     fill(
       this._grid,
       ...this._shown.map((shown) =>
-        tile(shown.group, view, shown.sides, domain, shown.comparison, seeds && seedsText(seeds, shown.group, view)),
+        tile(
+          shown.group,
+          view,
+          shown.sides,
+          domain,
+          shown.comparison,
+          fewPositivesText(this._data, sides, view, shown.group),
+          seeds && seedsText(seeds, shown.group, view),
+        ),
       ),
     );
     this._grid.classList.toggle('six', groups.length === 6);
@@ -164,9 +173,10 @@ function pointOf(resource, run, group, view) {
 
 /**
  * @param {typeof GROUPS[number]} group @param {View} view @param {SideValue[]} sides
- * @param {[number, number]} domain @param {GroupComparison | undefined} comparison @param {HTMLElement | null} seeds
+ * @param {[number, number]} domain @param {GroupComparison | undefined} comparison
+ * @param {string} few @param {HTMLElement | null} seeds
  */
-function tile(group, view, sides, domain, comparison, seeds) {
+function tile(group, view, sides, domain, comparison, few, seeds) {
   const rows = sides.map((side) => row(side.run === view.a ? 'A' : 'B', side, group === 'gap' ? null : domain));
   return el(
     'article',
@@ -178,6 +188,7 @@ function tile(group, view, sides, domain, comparison, seeds) {
       el('span', { class: 'muted' }, sizeText(group, sides, view)),
     ),
     el('div', {}, ...rows),
+    few && el('p', { class: 'few muted' }, few),
     view.b && differenceText(group, view, sides, comparison),
     seeds,
   );

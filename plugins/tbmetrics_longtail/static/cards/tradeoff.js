@@ -5,7 +5,7 @@ import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { groupsOf } from '../host/data.js';
-import { count, metricText, number, plural, shorten } from '../model/format.js';
+import { count, coverage, metricText, number, plural, shorten } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
 import { deviation, mean, paretoFront } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
@@ -21,6 +21,7 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
  * @property {number} x
  * @property {number} y
  * @property {[Maybe, Maybe, Maybe, Maybe]} interval lower and upper of x, of y
+ * @property {[Maybe, Maybe]} counts classes in the mean of the head, of the tail
  * @property {number} seeds
  * @property {Point[]} trail its places at the steps before
  */
@@ -179,6 +180,7 @@ export class TradeoffCard {
       /** @type {number} */ value,
       /** @type {Maybe} */ low,
       /** @type {Maybe} */ high,
+      /** @type {Maybe} */ n,
     ) =>
       el(
         'tr',
@@ -186,6 +188,7 @@ export class TradeoffCard {
         el('td', {}, groupBadge(group)),
         el('td', { class: 'number' }, number(value)),
         el('td', { class: 'muted' }, low === null || high === null ? '' : `[${number(low)}, ${number(high)}]`),
+        el('td', { class: 'muted' }, n === null ? '' : coverage(n, this._view?.sizes.get(group))),
       );
     this._page.tooltip.show(
       event.clientX,
@@ -202,8 +205,8 @@ export class TradeoffCard {
       el(
         'table',
         {},
-        row('head', place.x, place.interval[0], place.interval[1]),
-        row('tail', place.y, place.interval[2], place.interval[3]),
+        row('head', place.x, place.interval[0], place.interval[1], place.counts[0]),
+        row('tail', place.y, place.interval[2], place.interval[3], place.counts[1]),
       ),
       el(
         'p',
@@ -248,15 +251,22 @@ export class TradeoffCard {
   /** @returns {Table} */
   _table() {
     return {
-      columns: ['run', 'head', 'head_lower', 'head_upper', 'tail', 'tail_lower', 'tail_upper', 'seeds', 'pareto'],
+      columns: [
+        'run',
+        ...['head', 'tail'].flatMap((g) => [g, `${g}_lower`, `${g}_upper`, `${g}_n_classes`]),
+        'seeds',
+        'pareto',
+      ],
       rows: this._places.map((p) => [
         p.label,
         p.x,
         p.interval[0],
         p.interval[1],
+        p.counts[0],
         p.y,
         p.interval[2],
         p.interval[3],
+        p.counts[1],
         p.seeds,
         this._front?.has(p) ? 'yes' : 'no',
       ]),
@@ -281,6 +291,7 @@ function placeOf(run, answer, view) {
     x: h.y,
     y: t.y,
     interval: [h.lower, h.upper, t.lower, t.upper],
+    counts: [h.n, t.n],
     seeds: 1,
     trail: before,
   };
@@ -299,7 +310,7 @@ function together({ label, style, runs }, places, view) {
   /** @type {Place['interval']} */
   const interval = [dx && x - dx, dx && x + dx, dy && y - dy, dy && y + dy];
   const badge = runs.some((r) => r.run === view.a?.run) ? 'A' : runs.some((r) => r.run === view.b?.run) ? 'B' : '';
-  return { label, badge, style, x, y, interval, seeds: known.length, trail: [] };
+  return { label, badge, style, x, y, interval, counts: [null, null], seeds: known.length, trail: [] };
 }
 
 /** @param {Place[]} places @param {string} label */

@@ -6,7 +6,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from '
 import { LineChart } from '../charts/line-chart.js';
 import { groupEntry } from '../charts/picture.js';
 import { groupsOf } from '../host/data.js';
-import { count, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
+import { count, coverage, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
 import { canRegroup } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { meanLine } from '../model/statistics.js';
@@ -107,7 +107,7 @@ export class ChartsCard {
     for (const { group, chart, heading } of this._charts) {
       const series = this._series[group];
       const yDomain = group === 'gap' ? niceDomain(rangeOf(series), { zero: true }) : shared;
-      fill(heading, ...headingOf(group, view));
+      fill(heading, ...headingOf(group, view, series));
       chart.draw(
         {
           series,
@@ -171,7 +171,7 @@ export class ChartsCard {
         heading:
           group === 'gap'
             ? { strong: 'Gap', text: 'head − tail' }
-            : groupEntry(group, groupTitle(group), plural(view.sizes.get(group) ?? 0, 'class', 'classes')),
+            : groupEntry(group, groupTitle(group), sizeText(group, view, this._series?.[group] ?? [])),
         chart: chart.element,
       })),
       columns: 2,
@@ -185,6 +185,7 @@ export class ChartsCard {
       this._tooltip.hide();
       return;
     }
+    const view = this._view;
     const rows = (this._series?.[group] ?? [])
       .map((series) => ({ series, point: pointAt(series.points, step) }))
       .filter(({ point }) => point)
@@ -198,7 +199,13 @@ export class ChartsCard {
         group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)),
         ` · step ${count(step)}`,
       ),
-      el('table', {}, ...rows.slice(0, MOST_IN_TOOLTIP).map(({ series, point }) => tooltipRow(series, point))),
+      el(
+        'table',
+        {},
+        ...rows
+          .slice(0, MOST_IN_TOOLTIP)
+          .map(({ series, point }) => tooltipRow(series, point, view?.sizes.get(group) ?? null)),
+      ),
       rows.length > MOST_IN_TOOLTIP ? el('p', { class: 'muted' }, `and ${rows.length - MOST_IN_TOOLTIP} more`) : '',
       rows.length ? '' : el('p', { class: 'muted' }, 'no run was validated at this step'),
     );
@@ -238,11 +245,17 @@ function rangeOf(series) {
   return extent(series.flatMap(({ points, band }) => points.flatMap((p) => (band ? [p.y, p.lower, p.upper] : [p.y]))));
 }
 
-/** @param {typeof CHARTS[number]} group @param {View} view */
-function headingOf(group, view) {
+/** @param {typeof CHARTS[number]} group @param {View} view @param {Series[]} series */
+function headingOf(group, view, series) {
   if (group === 'gap') return ['Gap', el('span', { class: 'muted' }, 'head − tail')];
+  return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(group, view, series))];
+}
+
+/** How many classes A’s mean covers at its step. @param {typeof CHARTS[number]} group @param {View} view @param {Series[]} series */
+function sizeText(group, view, series) {
+  const ofA = view.experiments ? undefined : series.find(({ badge }) => badge === 'A');
   const size = view.sizes.get(group) ?? 0;
-  return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, plural(size, 'class', 'classes'))];
+  return coverage((ofA && pointAt(ofA.points, view.a?.step ?? null)?.n) ?? size, size);
 }
 
 /** @param {View} view */
@@ -278,8 +291,8 @@ function shortName(name) {
   return name.length > 40 ? `${name.slice(0, 39)}…` : name;
 }
 
-/** @param {Series} series @param {ReturnType<typeof pointAt>} point */
-function tooltipRow(series, point) {
+/** @param {Series} series @param {ReturnType<typeof pointAt>} point @param {Maybe} size classes of the group */
+function tooltipRow(series, point, size) {
   const n = point?.n ?? null;
   return el(
     'tr',
@@ -289,6 +302,6 @@ function tooltipRow(series, point) {
     el('td', { class: 'tooltip-name' }, nameOf(series.label)),
     el('td', { class: 'number' }, number(point?.y)),
     el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
-    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? plural(n, 'seed') : plural(n, 'class', 'classes'))),
+    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? plural(n, 'seed') : coverage(n, size))),
   );
 }

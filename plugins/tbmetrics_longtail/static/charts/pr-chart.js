@@ -3,20 +3,24 @@
 
 import { el, fill, runColor, svg } from './dom.js';
 import { nearest, plot, pointerIn } from './plot.js';
-import { number } from '../model/format.js';
+import { count, number, plural } from '../model/format.js';
 import { linePath, markerPath, spread } from '../model/scale.js';
 
 /** @import { Tooltip } from './plot.js' */
-/** @import { Maybe, OperatingPoint, RunStyle } from '../model/types.js' */
+/** @import { Maybe, OperatingPoint, Point, RunStyle } from '../model/types.js' */
 
 /**
  * @typedef {object} PrLine
  * @property {'A' | 'B'} letter
  * @property {RunStyle} style
  * @property {boolean} dotted a single class, not a mean
+ * @property {boolean} steps whether precision stays the same from positive to positive: a class, not a mean
+ * @property {boolean} isPoint whether there is no curve: a single positive, found at recall 1
+ * @property {string} words of every point
  * @property {number[]} recall
  * @property {Maybe[]} precision
- * @property {OperatingPoint} decision where the decision rule in use stands
+ * @property {OperatingPoint & {nClasses?: [number, number]}} decision where the decision rule in use stands, and of
+ *   how many classes the means of precision and recall are
  * @property {{recall: number, precision: number, words: string} | null} best
  * @property {HTMLElement} title
  */
@@ -52,7 +56,9 @@ export class PrChart {
     this.element.setAttribute('width', String(width));
     this.element.setAttribute('height', String(height));
     const points = lines.map(
-      (l) => `${l.letter} decides at precision ${number(l.decision.precision)}, recall ${number(l.decision.recall)}`,
+      (l) =>
+        `${l.letter} decides at precision ${number(l.decision.precision)}, recall ${number(l.decision.recall)}` +
+        (l.isPoint ? '; one positive a class, no curve' : ''),
     );
     this.element.setAttribute('aria-label', `${label}. ${points.join('; ')}`);
     fill(this.element, ...frame.axes, ...lines.flatMap((line) => lineOf(line, x, y)), ...labels(lines, x, y));
@@ -102,29 +108,50 @@ export class PrChart {
 function spotsOf(line) {
   const { precision, recall } = line.decision;
   const decision =
-    precision === null || recall === null ? [] : [{ precision, recall, line, words: 'decision rule in use' }];
+    precision === null || recall === null ? [] : [{ precision, recall, line, words: decisionText(line.decision) }];
   const best = line.best ? [{ ...line.best, line }] : [];
-  const curve = line.recall.flatMap((r, i) => {
-    const p = line.precision[i];
-    return p === null ? [] : [{ recall: r, precision: p, line, words: '' }];
-  });
+  const curve = pointsOf(line).flatMap(({ x, y }) =>
+    y === null ? [] : [{ recall: x, precision: y, line, words: line.words }],
+  );
   return [...curve, ...decision, ...best];
+}
+
+/** @param {PrLine['decision']} decision */
+function decisionText({ nClasses }) {
+  return `decision rule in use${nClasses ? `: mean precision of ${count(nClasses[0])}, mean recall of ${plural(nClasses[1], 'class', 'classes')}` : ''}`;
+}
+
+/** What there is to draw: the curve, or the only point. @param {PrLine} line @returns {Point[]} */
+function pointsOf({ recall, precision, isPoint }) {
+  const points = recall.map((r, i) => ({ x: r, y: precision[i], lower: null, upper: null, n: null }));
+  return isPoint ? [{ ...points[points.length - 1], x: 1 }] : points;
+}
+
+/** Each precision as far as half-way to its neighbours. @param {Point[]} points @returns {Point[]} */
+function asSteps(points) {
+  return points.flatMap((point, i) => {
+    const [before, after] = [points[i - 1] ?? point, points[i + 1] ?? point];
+    return [(before.x + point.x) / 2, (point.x + after.x) / 2].map((x) => ({ ...point, x }));
+  });
 }
 
 /** @param {PrLine} line @param {(v: number) => number} x @param {(v: number) => number} y */
 function lineOf(line, x, y) {
-  const points = line.recall.map((r, i) => ({ x: r, y: line.precision[i], lower: null, upper: null, n: null }));
+  const points = line.steps ? asSteps(pointsOf(line)) : pointsOf(line);
   const { precision, recall } = line.decision;
+  const only = line.isPoint && points[0];
   return [
     svg(
       'g',
       { class: 'run compared', ...runColor(line.style), 'data-side': line.letter },
-      svg('path', {
-        class: 'run-line',
-        d: linePath(points, x, y),
-        'stroke-dasharray': line.dotted ? '1 4' : line.style.dash || null,
-        'stroke-linecap': line.dotted ? 'round' : null,
-      }),
+      only && only.y !== null
+        ? svg('path', { class: 'run-marker only', d: markerPath('cross', x(only.x), y(only.y), 5) })
+        : svg('path', {
+            class: 'run-line',
+            d: linePath(points, x, y),
+            'stroke-dasharray': line.dotted ? '1 4' : line.style.dash || null,
+            'stroke-linecap': line.dotted ? 'round' : null,
+          }),
       precision !== null &&
         recall !== null &&
         svg('path', { class: 'run-marker', d: markerPath('circle', x(recall), y(precision), line.dotted ? 3.4 : 4.6) }),
@@ -140,8 +167,9 @@ function lineOf(line, x, y) {
 /** Letters at the ends of the lines, pushed apart. @param {PrLine[]} lines @param {(v: number) => number} x @param {(v: number) => number} y */
 function labels(lines, x, y) {
   const ends = lines.flatMap((line) => {
-    const last = line.precision.findLastIndex((p) => p !== null);
-    return last < 0 ? [] : [{ line, x: x(line.recall[last]), y: y(Number(line.precision[last])) }];
+    const points = pointsOf(line).filter((point) => point.y !== null);
+    const last = points[points.length - 1];
+    return last ? [{ line, x: x(last.x) - (line.isPoint ? 20 : 0), y: y(Number(last.y)) }] : [];
   });
   const heights = spread(
     ends.map((end) => end.y),

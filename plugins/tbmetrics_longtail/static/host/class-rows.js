@@ -107,8 +107,8 @@ function latestSide() {
   };
 }
 
-/** @param {RunView} run @param {View} view */
-function columnsOf(run, view) {
+/** The columns asked for, `support` first. @param {RunView} run @param {View} view */
+export function columnsOf(run, view) {
   return ['support', view.classMetric].filter((column) => run.info.columns.includes(column));
 }
 

@@ -7,7 +7,7 @@ import { Resources } from './resources.js';
 /** @import { ApiFault, Resource } from './resources.js' */
 /**
  * @import { BucketSums, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer, CompareAnswer,
- * ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
+ * ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping, LiftSumsAnswer,
  * GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer, RunView, RunsAnswer, View
  * } from '../model/types.js'
  */
@@ -69,6 +69,11 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @returns {Resource<FlowAnswer>} */
   flow(run, attribute) {
     return this._of(run, 'flow', { attribute, step: run.step ?? 0 });
+  }
+
+  /** @param {RunView} run @param {string} attribute @returns {Resource<LiftSumsAnswer>} */
+  liftSums(run, attribute) {
+    return this._of(run, 'lift_sums', { attribute, step: run.step ?? 0 });
   }
 
   /** @param {RunView} run @param {string} attribute @returns {Resource<CalibrationAnswer>} */

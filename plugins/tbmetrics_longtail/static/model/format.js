@@ -89,6 +89,19 @@ export function plural(n, singular, pluralForm = `${singular}s`) {
   return `${count(n)} ${n === 1 ? singular : pluralForm}`;
 }
 
+/** Classes with fewer positives than this have an average precision that is too high on average. */
+export const FEW_POSITIVES = 5;
+
+/**
+ * How many classes a mean covers: "6 classes", or "4 of 6 classes".
+ * @param {Maybe | undefined} covered @param {Maybe | undefined} size of the group
+ */
+export function coverage(covered, size) {
+  if (!isDefined(covered)) return isDefined(size) ? plural(Number(size), 'class', 'classes') : '';
+  const whole = isDefined(size) && Number(size) > Number(covered); // more classes: a run with a longer list than A's
+  return `${whole ? `${count(covered)} of ` : ''}${plural(Number(whole ? size : covered), 'class', 'classes')}`;
+}
+
 /** @param {Maybe | undefined} lower @param {Maybe | undefined} upper */
 export function interval(lower, upper) {
   return isDefined(lower) && isDefined(upper) ? `[${number(lower)}, ${number(upper)}]` : '';

@@ -93,9 +93,18 @@
  */
 
 /**
+ * @typedef {object} GroupCurve the mean of the classes’ curves at each recall
+ * @property {number} n_classes
+ * @property {number} n_few_positives those of them with fewer than 5 positives
+ * @property {boolean} is_point whether no class has more than one positive: a precision at recall 1, and no curve
+ * @property {Maybe[]} precision
+ * @property {OperatingPoint & {precision_n_classes: number, recall_n_classes: number}} at
+ */
+
+/**
  * @typedef {object} CurvesAnswer
  * @property {number[]} recall
- * @property {Record<string, {n_classes: number, precision: Maybe[], at: OperatingPoint}>} groups
+ * @property {Record<string, GroupCurve>} groups
  */
 
 /**
@@ -118,6 +127,18 @@
  * @typedef {object} FlowAnswer
  * @property {Bucket[]} buckets
  * @property {Maybe[][]} values (buckets, buckets + 1), the last column "none"
+ */
+
+/**
+ * @typedef {object} LiftSumsAnswer what adds up to lifts, by bucket of the class missed
+ * @property {Bucket[]} buckets
+ * @property {Maybe[]} positives
+ * @property {Maybe[]} missed
+ * @property {Maybe[]} absent_share share of the rows that lack a missed class, summed over the misses
+ * @property {Maybe[]} false_positives of the bucket’s classes
+ * @property {Maybe[][]} observed false positives in rows with a miss: (missed, predicted)
+ * @property {Maybe[][]} expected if they were as frequent as in rows without the class
+ * @property {Maybe[][]} variance of `observed`
  */
 
 /**
@@ -170,7 +191,7 @@
 /**
  * @typedef {object} OverviewAnswer
  * @property {string} run
- * @property {{attribute: string, step: number, groups: Record<string, Maybe>}[]} attributes
+ * @property {{attribute: string, step: number, groups: Record<string, Maybe>, n_classes?: Record<string, Maybe>, sizes?: Record<string, Maybe>}[]} attributes
  */
 
 /**

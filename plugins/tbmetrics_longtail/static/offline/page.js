@@ -6,7 +6,8 @@ import { el } from '../charts/dom.js';
 import { answerWith } from '../host/data.js';
 import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
-import { compareOffline, meansOver, sliceTable } from './tables.js';
+import { curvePoints, groupCurves } from './curves.js';
+import { compareOffline, sliceTable } from './tables.js';
 
 /** @import { Grouping, Maybe } from '../model/types.js' */
 /** @import { OfflineTable } from './tables.js' */
@@ -117,7 +118,8 @@ const ROUTES = {
     const points = Object.fromEntries(classes.columns.map((name, i) => [name, nullable([values[i]])[0]]));
     const names = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`].names;
     const precision = nullable(sliceTable(held.values, curves, { step: curveIndex, row }));
-    return Response.json({ class: names[row], class_index: row, recall: levels(curves), precision, at: points });
+    const about = { class: names[row], class_index: row, at: points };
+    return Response.json({ ...about, ...curvePoints(curves.columns, precision) });
   },
   curves(held, query) {
     const [curves, classes] = [tableOf(held, query, 'curves'), tableOf(held, query, 'classes')];
@@ -126,28 +128,13 @@ const ROUTES = {
     const bounds = boundsOf(query);
     if (!curves || !classes || curveIndex < 0 || !bounds) return undefined;
     const { counts } = held.answers[`classes?run=${part(query, 'run')}&attribute=${part(query, 'attribute')}`];
-    const groups = counts.map((/** @type {Maybe} */ count) => groupOfCount(bounds, count));
-    const tableIndex = classes.steps.indexOf(step);
-    /** @type {Record<string, any>} */
-    const curvesByGroup = {};
-    for (const group of ['head', 'medium', 'tail', 'unknown', 'all']) {
-      const members = groups.flatMap((/** @type {string} */ groupOfClass, /** @type {number} */ i) =>
-        group === 'all' || groupOfClass === group ? [i] : [],
-      );
-      const { means, n } = meansOver(
-        sliceTable(held.values, curves, { step: curveIndex }),
-        curves.columns.length,
-        members,
-      );
-      const points = meansOver(sliceTable(held.values, classes, { step: tableIndex }), classes.columns.length, members);
-      const pointAt = (/** @type {string} */ name) => points.means[classes.columns.indexOf(name)];
-      curvesByGroup[group] = {
-        n_classes: n,
-        precision: means,
-        at: { precision: pointAt('precision'), recall: pointAt('recall') },
-      };
-    }
-    return Response.json({ recall: levels(curves), groups: curvesByGroup });
+    return Response.json(
+      groupCurves(
+        { columns: curves.columns, values: sliceTable(held.values, curves, { step: curveIndex }) },
+        { columns: classes.columns, values: sliceTable(held.values, classes, { step: classes.steps.indexOf(step) }) },
+        counts.map((/** @type {Maybe} */ count) => groupOfCount(bounds, count)),
+      ),
+    );
   },
   confusions(held, query) {
     const pairs = tableOf(held, query, 'confusions');
@@ -186,11 +173,6 @@ const ROUTES = {
 /** @param {URLSearchParams} query @param {string} name */
 function part(query, name) {
   return encodeURIComponent(query.get(name) ?? '');
-}
-
-/** The recalls behind the columns of the curves. @param {OfflineTable} curves */
-function levels(curves) {
-  return curves.columns.map((name) => Number(name.slice(name.lastIndexOf('_') + 1)));
 }
 
 /** @param {URLSearchParams} query @returns {Grouping | null} */
