@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.groups import count_buckets, macro_mean
+from tbmetrics.classes.groups import fine_buckets, macro_mean
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
-from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
-from tbmetrics.comparing.runs import Validation, compare
+from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, regrouped
+from tbmetrics.comparing.runs import GroupMean, Validation, compare
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
@@ -21,6 +21,7 @@ from tbmetrics.records import (
     CALIBRATION_COLUMNS,
     CURVE_COLUMNS,
     GROUPS,
+    MEAN_METRICS,
     PAIR_COLUMNS,
     SCHEMA_VERSION,
     UNKNOWN,
@@ -43,6 +44,7 @@ from tbmetrics_longtail.tables import (
     or_null,
     shown,
 )
+from tbmetrics_longtail.uncertainty import bucket_uncertainty, means_of_groups
 
 Json: TypeAlias = dict[str, Any]
 
@@ -138,7 +140,7 @@ class Answers:
                 f"metric {shown(metric)} is no sum over classes", f"use one of {', '.join(COMBINATIONS)}"
             )
         columns = recorded.tag(CLASSES).columns
-        buckets = count_buckets(recorded.classes, FINE_BUCKETS)
+        buckets = fine_buckets(recorded.classes)
         try:
             sums = recorded.derived(
                 CLASSES,
@@ -149,6 +151,10 @@ class Answers:
             raise RequestError(f"metric {shown(metric)} needs a column that the run lacks: {error}", "") from error
         about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
         return Packed({"steps": recorded.series(CLASSES).steps.tolist(), **about}, sums)
+
+    def bucket_uncertainty(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
+        """Uncertainty of the sums over classes of like training count: values (steps, columns)."""
+        return Packed(*bucket_uncertainty(self._data.attribute(experiment, run, attribute), metric))
 
     def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: GroupRule | None) -> Json:
         """Mean precision-recall curve and operating point of each group at one step."""
@@ -294,7 +300,9 @@ class Answers:
     ) -> Validation:
         recorded = self._data.attribute(experiment, run, attribute)
         groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
-        return Validation(attribute, metric, step, recorded.class_list.names, groups, values)
+        means = means_of_groups(recorded, metric, step, values, groups) if metric in MEAN_METRICS else {}
+        by_group = {group: GroupMean(*mean) for group, mean in means.items()}
+        return Validation(attribute, metric, step, recorded.class_list.names, groups, values, by_group)
 
 
 def _describe(attribute: Attribute) -> Json:

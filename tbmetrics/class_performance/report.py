@@ -11,7 +11,7 @@ from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.evaluation import Evaluation, scores_of
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
@@ -26,6 +26,7 @@ from tbmetrics.records import (
     GROUPS,
     MEAN_METRICS,
     PAIR_COLUMNS,
+    UNCERTAINTY_COLUMNS,
     UNKNOWN,
     ClassList,
     PRCurve,
@@ -43,8 +44,10 @@ from tbmetrics.records import (
     group_table_tag,
     pr_curve_tag,
     scalar_tag,
+    uncertainty_tag,
 )
 from tbmetrics.records.history import to_jsonable
+from tbmetrics.statistics.bucket_means import column_length
 
 
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:
@@ -80,6 +83,17 @@ def _details(result: Evaluation) -> Iterator[Table]:
     sums = result.reliability.reshape(len(buckets), -1).astype(np.float32)
     about = {"buckets": bounds, "by": BY_PREDICTED_CLASS if result.decision == SINGLE_LABEL else BY_CLASS}
     yield Table(calibration_tag(attribute), attribute, "calibration", CALIBRATION_COLUMNS, sums, names, about)
+    if result.uncertainty:
+        yield _uncertainty(result)
+
+
+def _uncertainty(result: Evaluation) -> Table:
+    attribute, buckets = result.classes.attribute, covariance_buckets(result.classes)
+    unknown = np.full(column_length(len(buckets)), np.nan)
+    columns = [u.to_column() if (u := result.uncertainty.get(m)) else unknown for m in UNCERTAINTY_COLUMNS]
+    values = np.stack(columns, axis=1).astype(np.float32)
+    about = {"buckets": buckets.to_json()}
+    return Table(uncertainty_tag(attribute), attribute, "uncertainty", UNCERTAINTY_COLUMNS, values, details=about)
 
 
 def _scalars(result: Evaluation) -> Iterator[Scalar]:

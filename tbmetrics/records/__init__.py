@@ -31,6 +31,7 @@ from tbmetrics.records.columns import (
     REMEDIES,
     REMEDY_COLUMNS,
     TAU_NORMALIZATION,
+    UNCERTAINTY_COLUMNS,
 )
 from tbmetrics.records.encoding import (
     SCHEMA_VERSION,
@@ -97,6 +98,7 @@ from tbmetrics.records.tags import (
     remedies_tag,
     scalar_tag,
     tag_part,
+    uncertainty_tag,
     untag_part,
 )
 
@@ -146,6 +148,7 @@ __all__ = [
     "TAB_PREFIX",
     "TAIL",
     "TAU_NORMALIZATION",
+    "UNCERTAINTY_COLUMNS",
     "UNKNOWN",
     "ClassList",
     "Float32Array",
@@ -195,5 +198,6 @@ __all__ = [
     "table_from_content",
     "tag_part",
     "to_jsonable",
+    "uncertainty_tag",
     "untag_part",
 ]
