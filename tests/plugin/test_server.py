@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tbmetrics.events.writer import EventWriter
-from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, class_table_tag
+from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS, ClassList, Table, class_list_tag, class_table_tag
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, wait_for_steps, write_log
 from tests.processes import wait_until
 
@@ -103,6 +103,7 @@ def test_answers_under_a_path_prefix(base):
         ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": range(200)}, "1 to 100 times"),
         ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": [0, 7]}, "out of range"),
         ("bucket_sums", {"run": "long", "attribute": "x", "metric": "ece"}, "is no sum over classes"),
+        ("bucket_uncertainty", {"run": "long", "attribute": "x", "metric": "ece"}, "has no recorded uncertainty"),
         ("curves", {"run": "long", "attribute": "x", "step": 7}, "has no curves yet"),
         ("curves", {"run": "long", "attribute": "x", "step": 7, "head_min": 5}, "'tail_max' is missing"),
         ("class_curve", {"run": "long", "attribute": "x", "step": 7}, "which class?"),
@@ -179,6 +180,24 @@ def test_bucket_sums_are_the_means_of_the_groups(made):
         inside = [i for i, bucket in enumerate(about["buckets"]) if bucket["group"] == group]
         means = sums[:, inside].sum(axis=1) / weights[:, inside].sum(axis=1)
         np.testing.assert_allclose(means, truth["x"].group("f1", group), rtol=1e-5)
+
+
+def test_bucket_uncertainty_is_the_log_with_the_positives_of_each_bucket(made):
+    base, truth = made
+    x = truth["x"]
+    about, values = _packed(plugin_url(base, "bucket_uncertainty", run="r", attribute="x", metric="recall"))
+    size = len(x.buckets)
+    metric = MEAN_METRICS.index("recall")
+    assert about["steps"] == [0, 1, 2]
+    assert about["buckets"] == x.buckets.to_json()
+    support = x.class_values[:, :, CLASS_COLUMNS.index("support")]
+    positives = np.stack([support[:, x.buckets.of_class == b].sum(axis=1) for b in range(size)], axis=1)
+    np.testing.assert_array_equal(values[:, :size], positives)
+    np.testing.assert_allclose(values[:, size : 2 * size], x.bias[:, metric], rtol=1e-6)
+    np.testing.assert_allclose(values[:, 2 * size], x.covariance[:, metric, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(values[:, 2 * size + 1], x.covariance[:, metric, 0, 1], rtol=1e-6)
+    precision = _packed(plugin_url(base, "bucket_uncertainty", run="r", attribute="x", metric="precision"))[1]
+    assert np.isnan(precision[:, :size]).all()  # precision is told from few positives, too
 
 
 def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):

@@ -14,8 +14,8 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tbmetrics.class_performance.calibration import calibration_error
 from tbmetrics.classes.rules import GroupRule, tercile_groups
-from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, RECALL_LEVELS, UNKNOWN
-from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
+from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, MEAN_METRICS, RECALL_LEVELS, UNKNOWN
+from tests.plugin.logs import EventFile, Truth, get_json, tables, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
     at_rest,
     card,
@@ -113,17 +113,52 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     page.wait_for_url(f"**p.longtail.tail={tail_max}**")
 
 
-def test_the_interval_of_new_groups_is_that_of_their_classes(page, board, logs):
+def _whole_buckets(truth, inside):
+    """The interval of a mean of recall over classes that fill their buckets, from the planted covariances."""
+    defined = inside & ~np.isnan(truth.column("recall", LAST))
+    weights = np.array([defined[truth.buckets.of_class == b].any() for b in range(len(truth.buckets))]) / defined.sum()
+    metric = MEAN_METRICS.index("recall")
+    mean = _mean(truth.column("recall", LAST), inside)
+    centre = mean - weights @ truth.bias[LAST, metric]
+    half = 1.959964 * np.sqrt(weights @ truth.covariance[LAST, metric] @ weights)
+    return f"[{shown(max(0, min(mean, centre - half)))}, {shown(min(1, max(mean, centre + half)))}]"
+
+
+def test_the_interval_of_new_groups_is_that_of_the_recorded_covariances(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
-    inside = _groups(a, 300, 40) == "medium"
     tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
-    lower, upper = (a.column(f"recall_{end}", LAST)[inside] for end in ("lower", "upper"))
-    defined = ~np.isnan(a.column("recall", LAST)[inside])
-    half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
-    mean = _mean(a.column("recall", LAST), inside)
-    row = tab.locator(".tile[data-group=medium] .tile-row").first
-    text = f"[{shown(mean - half)}, {shown(min(1, mean + half))}]"
-    expect(row.locator(".interval")).to_have_text(text)
+    for group in ("head", "medium", "tail"):
+        inside = _groups(a, 300, 40) == group
+        row = tab.locator(f".tile[data-group={group}] .tile-row").first
+        expect(row.locator(".interval")).to_have_text(_whole_buckets(a, inside))
+
+
+def test_a_group_whose_classes_stay_keeps_its_interval(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    texts = set()
+    for head in ("300", "150"):
+        tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head=head, tail="40")
+        expect(tab.locator(".sizes [data-size=head]")).to_have_text(str((a.classes.counts >= int(head)).sum()))
+        texts.add(tab.locator(".tile[data-group=tail] .interval").first.inner_text())
+    assert len(texts) == 1
+
+
+@pytest.mark.slow
+def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(page, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.plugin.logs.tables", lambda truth, index: tables(truth, index)[:-1])
+        a = write_log(tmp_path, runs=("old",), steps=2)["old"]["digit"]
+    inside = _groups(a, 300, 40) == "medium"
+    with tensorboard_server(tmp_path) as base:
+        wait_for_steps(base, 1, 2)
+        tab = open_frame(page, base, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
+        lower, upper = (a.column(f"recall_{end}", 1)[inside] for end in ("lower", "upper"))
+        defined = ~np.isnan(a.column("recall", 1)[inside])
+        half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
+        mean = _mean(a.column("recall", 1), inside)
+        text = f"[{shown(max(0, mean - half))}, {shown(min(1, mean + half))}] approximate"
+        expect(tab.locator(".tile[data-group=medium] .interval").first).to_have_text(text)
+        screenshot(page, "approximate")
 
 
 # --------------------------------------------------------------------------------------------- 2. A against B

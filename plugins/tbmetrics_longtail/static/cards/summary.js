@@ -201,7 +201,7 @@ function row(letter, { run, point, loaded }, domain) {
     sideBadge(letter),
     el('span', { class: 'value', 'data-side': letter }, loaded ? number(point?.y) : '…'),
     domain && whisker(run, point, domain),
-    el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
+    el('span', { class: 'interval' }, interval(point?.lower, point?.upper), point?.approximate && ' approximate'),
   );
 }
 

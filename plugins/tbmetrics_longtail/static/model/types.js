@@ -39,6 +39,7 @@
  * @property {number[]} steps
  * @property {number[]} wall_times
  * @property {Record<string, Record<string, Maybe[]>>} groups by group, by column
+ * @property {boolean} [approximate] whether intervals take the classes as independent: groups drawn anew, older log
  */
 
 /**
@@ -77,6 +78,14 @@
  * @property {Bucket[]} buckets
  * @property {string} combine how sums become the metric
  * @property {Float32Array} values (3, steps, buckets): sum, its variance, weight
+ */
+
+/**
+ * @typedef {object} BucketUncertainty what the intervals of groups drawn anew need
+ * @property {number[]} steps those of the sums
+ * @property {Bucket[]} buckets each a union of those of the sums
+ * @property {Float32Array} values (steps, columns): positives of each bucket, NaN where they do not matter, biases, and
+ *   the upper triangle of the covariance
  */
 
 /**
@@ -281,6 +290,7 @@
  * @property {Maybe} lower
  * @property {Maybe} upper
  * @property {Maybe} n classes in the mean
+ * @property {boolean} [approximate] whether the interval takes the classes as independent
  */
 
 /**

@@ -196,6 +196,7 @@ export function groupPoints(answer, group, metric) {
     lower: lower[i] ?? null,
     upper: upper[i] ?? null,
     n: n[i] ?? null,
+    ...(answer.approximate && lower[i] !== null ? { approximate: true } : {}),
   }));
 }
 
