@@ -2,7 +2,8 @@
 /** A against B by group at the chosen step: values, intervals, the difference, and how many classes agree. */
 
 import { Card, NO_VALIDATION, nothing } from './card.js';
-import { differenceText, seedsText } from './summary-difference.js';
+import { differenceText } from './summary-difference.js';
+import { seedsText } from './summary-seeds.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
 import { groupsOf } from '../host/data.js';
 import { Latest } from '../host/resources.js';

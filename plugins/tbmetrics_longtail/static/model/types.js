@@ -4,6 +4,7 @@
 /** @typedef {'head' | 'medium' | 'tail' | 'unknown' | 'all' | 'gap'} Group */
 /** @typedef {'circle' | 'diamond' | 'triangle' | 'square' | 'cross'} Marker */
 /** @typedef {number | null} Maybe a number, or null where it is undefined */
+/** @typedef {[number, number]} Interval its lower and upper end */
 
 /**
  * @typedef {object} AttributeInfo what the route `runs` says of one attribute of one run
@@ -289,7 +290,7 @@
  * @property {Maybe} y
  * @property {Maybe} lower
  * @property {Maybe} upper
- * @property {Maybe} n classes in the mean
+ * @property {Maybe} n classes in the mean, or seeds at this step
  * @property {boolean} [approximate] whether the interval takes the classes as independent
  */
 
