@@ -22,18 +22,17 @@ from tbmetrics.records import (
     CURVE_COLUMNS,
     GROUPS,
     MEAN_METRICS,
-    PAIR_COLUMNS,
     SCHEMA_VERSION,
     UNKNOWN,
     SchemaError,
 )
+from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
     CONFUSION,
-    CONFUSIONS,
     CURVES,
     FLOW,
     GROUP_TABLE,
@@ -47,11 +46,6 @@ from tbmetrics_longtail.tables import (
 from tbmetrics_longtail.uncertainty import bucket_uncertainty, means_of_groups
 
 Json: TypeAlias = dict[str, Any]
-
-#: float32 holds whole numbers below it exactly.
-MOST_EXACT = 2**24
-#: Pairs of classes in one answer.
-MOST_PAIRS = 200
 
 
 class Packed(NamedTuple):
@@ -187,21 +181,7 @@ class Answers:
         self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int | None = None
     ) -> Json:
         """The pairs of classes confused most, `[true, predicted, count]` by index (-1 = none); of one class, all."""
-        recorded = self._data.attribute(experiment, run, attribute)
-        table = recorded.series(CONFUSIONS).at(step)
-        recorded.tag(CONFUSIONS).check_columns(table.shape[1], PAIR_COLUMNS)
-        known = table[np.isfinite(table).all(axis=1) & (np.abs(table) < MOST_EXACT).all(axis=1)].astype(np.int64)
-        mistakes = recorded.column("false_negatives", step)
-        pairs = known
-        if class_ is not None:
-            index = recorded.class_index(class_)
-            pairs = known[(known[:, 0] == index) | (known[:, 1] == index)]
-        return {
-            "pairs": pairs[:MOST_PAIRS].tolist(),
-            "n_pairs": len(known),
-            "n_mistakes": or_null(float(np.nansum(mistakes))),
-            "n_recorded": int(known[:, 2].sum()),
-        }
+        return confusions(self._data.attribute(experiment, run, attribute), step, class_)
 
     def flow(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Where positives go between buckets of training counts at one step; the last column is "none"."""

@@ -30,7 +30,7 @@ def bucket_uncertainty(attribute: Attribute, metric: str) -> tuple[dict[str, Any
     values = np.full((len(classes.steps), example.size + recorded.values.shape[1]), np.nan, dtype=np.float32)
     is_recorded = np.isin(classes.steps, recorded.steps)
     values[is_recorded, example.size :] = recorded.values[np.isin(recorded.steps, classes.steps), :, column]
-    if metric in BIASED_BY_FEW and _is_multi_label(attribute):
+    if metric in BIASED_BY_FEW and is_multi_label(attribute):
         support = classes.values[:, :, attribute.tag(CLASSES).column_index("support")]
         values[:, : example.size] = support @ np.eye(example.size, dtype=np.float32)[example.of_class]
     buckets = attribute.tag(UNCERTAINTY).details["buckets"]
@@ -49,7 +49,7 @@ def means_of_groups(
         values: of the metric, (classes,).
         groups: of the classes.
     """
-    positives = attribute.column("support", step) if _is_multi_label(attribute) else None
+    positives = attribute.column("support", step) if is_multi_label(attribute) else None
     return group_means(metric, values, groups, _at(attribute, step), positives)
 
 
@@ -69,5 +69,6 @@ def _read(attribute: Attribute, table: NDArray[np.float32]) -> RecordedUncertain
         raise SchemaError(f"tag {tag.name!r}: {error}") from error
 
 
-def _is_multi_label(attribute: Attribute) -> bool:
+def is_multi_label(attribute: Attribute) -> bool:
+    """Whether its samples may have several classes."""
     return attribute.class_list.decision != "single_label"

@@ -86,7 +86,11 @@ def _uncertainty(
 
 def _sums(values: NDArray[np.generic], buckets: CountBuckets) -> FloatArray:
     """Sums over the classes of each bucket, (buckets,)."""
-    return np.bincount(buckets.of_class, weights=values, minlength=len(buckets))
+    return _bincount(buckets.of_class, values, len(buckets))
+
+
+def _bincount(places: NDArray[np.int64], values: NDArray[np.generic], size: int) -> FloatArray:
+    return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
 
 
 def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:
@@ -141,17 +145,16 @@ def _stratified_covariance(
 
     # Sums of weighted squares and products: of the samples, then of the hits and misses added.
     true, other, of_sample = bucket[labels], bucket[predicted], weight[labels]
-    squares = np.bincount(true, of_sample * own**2, n) + np.bincount(other, of_sample * alarm**2, n)
+    squares = _bincount(true, of_sample * own**2, n) + _bincount(other, of_sample * alarm**2, n)
     squares += _sums(weight * (influence.hit**2 + influence.miss**2), buckets)
-    products = np.bincount(true * n + other, of_sample * own * alarm, n * n).reshape(n, n)
+    products = _bincount(true * n + other, of_sample * own * alarm, n * n).reshape(n, n)
     products += np.outer(_sums(weight * influence.miss, buckets), mean_alarm)
     total = np.diag(squares) + products + products.T + weight.sum() * np.outer(mean_alarm, mean_alarm)
 
     # The mean of each true class is taken off: sums by bucket and true class.
     classes = len(bucket)
-    sums = np.bincount(true * classes + labels, own, n * classes) + np.bincount(
-        other * classes + labels, alarm, n * classes
-    )
+    sums = _bincount(true * classes + labels, own, n * classes)
+    sums += _bincount(other * classes + labels, alarm, n * classes)
     sums = sums.reshape(n, classes) + mean_alarm[:, None]
     sums[bucket, np.arange(classes)] += influence.hit + influence.miss
     spread_of_alarm = np.diag(_sums(frequency * influence.false_alarm**2, buckets)) - np.outer(mean_alarm, mean_alarm)

@@ -12,6 +12,7 @@ from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.evaluation import Evaluation, scores_of
 from tbmetrics.class_performance.ranking import THRESHOLDS
 from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
+from tbmetrics.comparing.evidence import worst
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
@@ -174,6 +175,7 @@ def _group_entry(result: Evaluation, group: str, metrics: dict[str, float]) -> d
 
 
 def _worst_class(result: Evaluation, group: str) -> str | None:
+    """The class with the most evidence of a low F1, see `evidence.worst`."""
     members = result.classes.members(group)
-    f1 = result.columns["f1"][members]
-    return None if np.isnan(f1).all() else result.classes.names[int(members[np.nanargmin(f1)])]
+    ranked = worst(result.columns["f1_upper"][members])
+    return result.classes.names[int(members[ranked[0]])] if len(ranked) else None

@@ -164,7 +164,7 @@ def group_means(
 
 
 def _has_too_few(positives: FloatArray) -> bool:
-    return has_too_few(np.count_nonzero(positives), float(positives.sum()))
+    return has_too_few(float(np.count_nonzero(positives)), float(positives.sum()))
 
 
 def bucket_sums(
@@ -216,7 +216,7 @@ class _Terms(NamedTuple):
 def _terms(metric: str, column: Column) -> _Terms:
     if metric in MEAN_METRICS:
         value = column(metric)
-        lower, upper = _class_interval(metric, column)
+        lower, upper = class_interval(metric, column)
         return _Terms(value, ((upper - lower) / (2 * Z95)) ** 2, _is_defined(value))
     if metric == "accuracy":
         value, weight = column("true_positives"), column("support")
@@ -228,7 +228,8 @@ def _terms(metric: str, column: Column) -> _Terms:
     return _Terms(value, np.full_like(value, np.nan), weight)
 
 
-def _class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
+def class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
+    """The 95 % interval of a metric of every class, from the columns of the per-class table."""
     if metric != "f1":
         return column(f"{metric}_lower"), column(f"{metric}_upper")
     tp, fp, fn = (column(name) for name in ("true_positives", "false_positives", "false_negatives"))

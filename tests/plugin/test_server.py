@@ -10,6 +10,7 @@ import pytest
 
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS, ClassList, Table, class_list_tag, class_table_tag
+from tbmetrics.statistics.intervals import wilson
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, wait_for_steps, write_log
 from tests.processes import wait_until
 
@@ -211,9 +212,18 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     groups = get_json(plugin_url(base, "curves", **at))["groups"]
     np.testing.assert_allclose(groups["tail"]["precision"], np.nanmean(x.curves[2][tail].astype(float), axis=0))
     assert groups["all"]["n_classes"] == (~np.isnan(x.curves[2].astype(float)).all(axis=1)).sum()
-    pairs = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int).tolist()
+    written = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int)
+    support = x.column("support", 2)
+    lower, upper = wilson(written[:, 2], support[written[:, 0]])
+    order = sorted(range(len(written)), key=lambda i: (-lower[i], -written[i, 2]))  # the most evidence first
+    pairs = written[order].tolist()
     found = get_json(plugin_url(base, "confusions", **at))
     assert (found["pairs"], found["n_pairs"]) == (pairs[:200], len(pairs))
+    shares = np.stack([written[:, 2] / support[written[:, 0]], lower, upper], axis=1)[order]
+    np.testing.assert_allclose(np.array(found["shares"], float), shares)
+    rows = x.group("n_samples", "all")[2]
+    usual = x.column("false_positives", 2) / (rows - support)
+    np.testing.assert_allclose(np.array(found["by_chance"], float), [usual[p[1]] for p in pairs], rtol=1e-6)
     one = get_json(plugin_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
     assert one == [p for p in pairs if pairs[0][0] in p[:2]]
     np.testing.assert_allclose(np.array(get_json(plugin_url(base, "flow", **at))["values"], float), x.flow[2])

@@ -15,6 +15,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tbmetrics.class_performance.calibration import calibration_error
 from tbmetrics.classes.rules import GroupRule, tercile_groups
 from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, MEAN_METRICS, RECALL_LEVELS, UNKNOWN
+from tbmetrics.statistics.intervals import wilson
 from tests.plugin.logs import EventFile, Truth, get_json, tables, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
     at_rest,
@@ -164,20 +165,81 @@ def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(p
 # --------------------------------------------------------------------------------------------- 2. A against B
 
 
-def test_gains_losses_and_worst_classes_are_numpys(page, board, logs):
+def _f1_ends(truth):
+    """F1 and its recorded interval at the last step, (3, classes)."""
+    return np.stack([truth.column(f"f1{end}", LAST).astype(float) for end in ("", "_lower", "_upper")])
+
+
+def test_gains_losses_and_worst_classes_are_ranked_by_evidence(page, board, logs):
     a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
     tab = open_frame(page, board, attribute="digit", b="focal/seed1")
     lists = card(tab, "movers").locator(".mover-list")
-    differences = b.column("f1", LAST).astype(float) - a.column("f1", LAST)
-    for place, values in enumerate((-differences, differences, a.column("f1", LAST), b.column("f1", LAST))):
-        found = lists.nth(place).locator("li")
-        expect(found.first).to_be_visible()
-        names = found.locator(".name").all_inner_texts()
-        worth = [values[a.classes.names.index(name)] for name in names]
-        assert worth == sorted(worth)
-        assert worth[-1] <= np.sort(values[~np.isnan(values)])[len(worth) - 1] + 1e-9
-    found.first.locator("button").click()
+    (va, la, ua), (vb, lb, ub) = _f1_ends(a), _f1_ends(b)
+    difference = vb - va
+    lower = difference - 1.08 * np.sqrt((vb - lb) ** 2 + (ua - va) ** 2)
+    upper = difference + 1.08 * np.sqrt((ub - vb) ** 2 + (va - la) ** 2)
+    moved = [-np.where(difference > 0, lower, np.nan), np.where(difference < 0, upper, np.nan)]
+    by_chance = (lower <= 0) & (upper >= 0)
+    ordinary = [ua >= np.nanmean(va), ub >= np.nanmean(vb)]
+    for place, (worth, chance) in enumerate(zip([*moved, ua, ub], [by_chance, by_chance, *ordinary], strict=True)):
+        items = lists.nth(place).locator("li")
+        expect(items.first).to_be_visible()
+        names = items.locator(".name").all_inner_texts()
+        indices = [a.classes.names.index(name) for name in names]
+        ranked = worth[indices]
+        assert (np.diff(ranked) >= -1e-6).all()
+        assert ranked[-1] <= np.sort(worth[~np.isnan(worth)])[len(names) - 1] + 1e-6
+        grey = [("chance" in (item.get_attribute("class") or "")) for item in items.all()]
+        assert grey == chance[indices].tolist()
+        marks = items.locator(".mark").all_inner_texts()  # not by colour alone
+        assert marks == ["○" if is_grey else "●" for is_grey in grey]
+    compared = ~np.isnan(difference)
+    caption = card(tab, "movers").locator(".caption")
+    expect(caption).to_contain_text(f"{(compared & ~by_chance).sum()} stand out")
+    expect(caption).to_contain_text(f"of {compared.sum()} would stand out")
+    screenshot(page, "movers")
+    items.first.locator("button").click()
     expect(tab.get_by_role("dialog", name=names[0])).to_be_visible()
+
+
+def test_differences_that_could_be_chance_are_hollow_in_the_table(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
+    (va, la, ua), (vb, lb, ub) = _f1_ends(a), _f1_ends(b)
+    lower = vb - va - 1.08 * np.sqrt((vb - lb) ** 2 + (ua - va) ** 2)
+    upper = vb - va + 1.08 * np.sqrt((ub - vb) ** 2 + (va - la) ** 2)
+    tab = open_frame(page, board, attribute="digit", b="focal/seed1", sort="difference-desc")
+    cells = tab.locator(".classes td.difference")
+    expect(cells.first).to_be_visible()
+    seen = set()
+    for cell, row in zip(cells.all()[:12], rows(tab), strict=False):
+        index = a.classes.names.index(row[0])
+        is_chance = bool(lower[index] <= 0 <= upper[index])
+        assert ("chance" in cell.get_attribute("class")) == is_chance
+        assert ("could be chance" in cell.get_attribute("title")) == is_chance
+        assert cell.locator("i.chance").count() == is_chance
+        seen.add(is_chance)
+    assert True in seen
+
+
+def test_confused_pairs_are_ranked_by_their_share(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    pairs = a.pairs[LAST][~np.isnan(a.pairs[LAST][:, 0])].astype(int)
+    support = a.column("support", LAST).astype(float)
+    n, m = pairs[:, 2], support[pairs[:, 0]]
+    lower, upper = wilson(n, m)
+    order = sorted(range(len(pairs)), key=lambda i: (-lower[i], -n[i]))[:8]
+    usual = a.column("false_positives", LAST) / (support.sum() - support)
+    tab = open_frame(page, board, attribute="digit")
+    listed = card(tab, "flow").locator(".pairs[data-side=A] tbody tr")
+    expect(listed).to_have_count(8)
+    for place, i in enumerate(order):
+        row = listed.nth(place)
+        true, went, count = pairs[i]
+        assert row.locator(".name").all_inner_texts() == [a.classes.names[true], a.classes.names[went]]
+        is_chance = lower[i] <= usual[went]
+        expect(row.locator("td").nth(2)).to_contain_text(f"{'○' if is_chance else '●'}{round(100 * n[i] / m[i])} %")
+        expect(row.locator("td").nth(3)).to_have_text(str(count))
+    screenshot(page, "confused-pairs")
 
 
 def test_rows_have_a_trend_line_of_each_run(page, board, logs):

@@ -5,6 +5,7 @@ import { Card, NO_VALIDATION, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, setOptions, sideBadge } from '../charts/dom.js';
 import { Latest } from '../host/resources.js';
 import { count, percent, plural } from '../model/format.js';
+import { pairsByEvidence } from '../model/evidence.js';
 import { flowByGroup, groupsOfClasses, isExact } from '../model/grouping.js';
 
 /** @import { Page } from './card.js' */
@@ -139,7 +140,9 @@ export class FlowCard {
     if (!pairs || !classes)
       return el('p', { class: 'hint' }, pairs ? '' : 'Pairs of classes were not recorded by this version.');
     const groups = groupsOfClasses(classes, view.grouping);
-    const chosen = pairs.pairs.filter(([trueClass]) => !state.pairs || groups[trueClass] === state.pairs);
+    const chosen = pairsByEvidence(pairs).filter(
+      ({ pair: [trueClass] }) => !state.pairs || groups[trueClass] === state.pairs,
+    );
     if (!chosen.length)
       return el(
         'p',
@@ -150,28 +153,39 @@ export class FlowCard {
     return el(
       'table',
       { class: 'pairs', 'data-side': letter },
-      el('caption', {}, `${whose} mistaken most`),
-      el('colgroup', {}, el('col'), el('col'), el('col', { class: 'n' })),
+      el('caption', {}, `${whose} mistaken most, by evidence`),
+      el('colgroup', {}, el('col'), el('col'), el('col', { class: 'share' }), el('col', { class: 'n' })),
       el(
         'thead',
         { class: 'for-readers' },
-        el('tr', {}, ...['True class', 'Predicted class', 'Examples'].map((t) => el('th', { scope: 'col' }, t))),
+        el(
+          'tr',
+          {},
+          ...['True class', 'Predicted class', 'Share', 'Examples'].map((t) => el('th', { scope: 'col' }, t)),
+        ),
       ),
       el(
         'tbody',
         {},
         ...chosen
           .slice(0, LISTED)
-          .map(([trueClass, predicted, n]) =>
+          .map(({ pair: [trueClass, predicted, n], share, isChance, title }) =>
             el(
               'tr',
-              {},
+              { class: isChance ? 'chance' : '', title },
               el('td', {}, this._className(classes.names[trueClass], groups[trueClass])),
               el(
                 'td',
                 {},
                 el('span', { class: 'muted', 'aria-hidden': 'true' }, '→ '),
                 predicted < 0 ? 'nothing predicted' : this._className(classes.names[predicted], groups[predicted]),
+              ),
+              el(
+                'td',
+                { class: 'number' },
+                el('span', { class: 'mark', 'aria-hidden': 'true' }, isChance ? '○' : '●'),
+                percent(share),
+                isChance && el('span', { class: 'for-readers' }, ', could be chance'),
               ),
               el('td', { class: 'number' }, count(n)),
             ),
@@ -197,17 +211,33 @@ export class FlowCard {
         (matrix?.columns ?? []).map((to, c) => [letter, run.run, 'group', from, to, matrix?.values[r][c] ?? null]),
       ),
       ...(pairs && classes
-        ? pairs.pairs.map(([trueClass, predicted, n]) => [
+        ? pairsByEvidence(pairs).map(({ pair: [trueClass, predicted, n], share, lower, upper, isChance }) => [
             letter,
             run.run,
             'class',
             classes.names[trueClass],
             classes.names[predicted] ?? 'none',
             n,
+            share,
+            lower,
+            upper,
+            isChance ? 'yes' : 'no',
           ])
         : []),
     ]);
-    return { columns: ['side', 'run', 'of', 'true', 'predicted', 'examples'], rows };
+    const columns = [
+      'side',
+      'run',
+      'of',
+      'true',
+      'predicted',
+      'examples',
+      'share',
+      'lower',
+      'upper',
+      'could_be_chance',
+    ];
+    return { columns, rows: rows.map((row) => columns.map((_, i) => row[i] ?? null)) };
   }
 }
 
@@ -229,9 +259,12 @@ function captionOf({ a, b }, sides) {
   const mistakes = sides
     .map(({ letter, pairs }) => (pairs ? `${letter} ${plural(pairs.n_mistakes ?? 0, 'mistake')}` : ''))
     .filter(Boolean);
+  const evidence = sides.some(({ pairs }) => pairs?.shares)
+    ? ' Pairs of classes are ranked by the lower end of their share of the true class; ○ grey: could be chance, no more than other examples are predicted as that class (each pair alone, at 95 %).'
+    : '';
   return `Rows: true group; columns: predicted group; share of each row. ${what}${mistakes.length ? ` ${mistakes.join(', ')}.` : ''}${
     cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''
-  }`;
+  }${evidence}`;
 }
 
 /**

@@ -118,7 +118,9 @@
 
 /**
  * @typedef {object} ConfusionsAnswer
- * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count
+ * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count; most evidence first
+ * @property {[Maybe, Maybe, Maybe][]} [shares] of the true class’s positives, with its interval
+ * @property {Maybe[]} [by_chance] share of all other examples that are predicted as that class
  * @property {number} n_pairs
  * @property {Maybe} n_mistakes
  * @property {number} n_recorded
@@ -279,6 +281,9 @@
  * @property {Maybe} a
  * @property {Maybe} b
  * @property {Maybe} difference b − a
+ * @property {Interval | null} intervalA 95 %
+ * @property {Interval | null} intervalB
+ * @property {Interval | null} interval of the difference
  * @property {number} rank by training count, 1 = the most frequent; 0 = count unknown
  * @property {number} indexA place in A's class list, −1 = not there
  * @property {number} indexB
