@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tbmetrics.class_performance.calibration import calibration_error
@@ -160,6 +161,7 @@ def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(p
         text = f"[{shown(max(0, mean - half))}, {shown(min(1, mean + half))}] approximate"
         expect(tab.locator(".tile[data-group=medium] .interval").first).to_have_text(text)
         screenshot(page, "approximate")
+        at_rest(page)
 
 
 # --------------------------------------------------------------------------------------------- 2. A against B
@@ -226,7 +228,7 @@ def test_confused_pairs_are_ranked_by_their_share(page, board, logs):
     pairs = a.pairs[LAST][~np.isnan(a.pairs[LAST][:, 0])].astype(int)
     support = a.column("support", LAST).astype(float)
     n, m = pairs[:, 2], support[pairs[:, 0]]
-    lower, upper = wilson(n, m)
+    lower = wilson(n, m)[0]
     order = sorted(range(len(pairs)), key=lambda i: (-lower[i], -n[i]))[:8]
     usual = a.column("false_positives", LAST) / (support.sum() - support)
     tab = open_frame(page, board, attribute="digit")
@@ -237,7 +239,7 @@ def test_confused_pairs_are_ranked_by_their_share(page, board, logs):
         true, went, count = pairs[i]
         assert row.locator(".name").all_inner_texts() == [a.classes.names[true], a.classes.names[went]]
         is_chance = lower[i] <= usual[went]
-        expect(row.locator("td").nth(2)).to_contain_text(f"{'○' if is_chance else '●'}{round(100 * n[i] / m[i])} %")
+        expect(row.locator("td").nth(2)).to_contain_text(f"{'○' if is_chance else '●'}{int(100 * n[i] / m[i] + 0.5)} %")
         expect(row.locator("td").nth(3)).to_have_text(str(count))
     screenshot(page, "confused-pairs")
 
@@ -273,7 +275,7 @@ def test_the_drawer_tells_what_a_class_is_mistaken_for(page, board, logs):
 # ------------------------------------------------------------------------------------- 3. uncertainty and seeds
 
 
-def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
+def test_seeds_become_one_line_with_their_mean_and_t_interval(page, board, logs):
     tab = open_frame(page, board, attribute="digit", metric="recall")
     expect(tab.locator(".charts-card .legend li")).to_have_count(5)
     tab.get_by_role("button", name="Use “seed1”").click()
@@ -285,13 +287,48 @@ def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
         seeds = np.array([logs[1][f"focal/seed{i}"]["digit"].group("recall", group) for i in (1, 2)], dtype=float)
         drawn = drawn_values(charts.nth(place))
         assert any(np.allclose(line, seeds.mean(axis=0), atol=3e-3) for line in drawn)
-        text = f"{shown(seeds[:, -1].mean())} ± {shown(seeds[:, -1].std(ddof=1))}, 2 seeds"
+        low, high = stats.t.interval(0.95, 1, seeds[:, -1].mean(), seeds[:, -1].std(ddof=1) / np.sqrt(2))
+        text = f"{shown(seeds[:, -1].mean())} [{shown(max(0, low))}, {shown(min(1, high))}], 2 seeds"
         expect(tab.locator(f".tile[data-group={group}] [data-seeds=B]")).to_have_text(text)
     expect(tab.locator(".tile[data-group=tail] .seeds")).to_contain_text("too few seeds to tell")
     screenshot(page, "seeds")
     tab.get_by_label("Seeds: what differs").fill("(")
     expect(tab.get_by_text("runs are shown one by one")).to_be_visible()
     expect(tab.locator(".charts-card .legend li")).to_have_count(5)
+
+
+@pytest.mark.slow
+def test_three_seeds_of_each_are_tested_and_a_step_that_one_lacks_has_no_mean(page, tmp_path):
+    runs = [f"{name}_s{seed}" for name in ("low", "lift") for seed in (1, 2, 3)]
+    truth = {}
+    for seed, run in enumerate(runs):
+        n_steps = STEPS - (run == "low_s2")
+        truth[run] = write_log(tmp_path, runs=(run,), steps=n_steps, n_classes=40, seed=seed)[run]["digit"]
+    with tensorboard_server(tmp_path) as base:
+        wait_for_steps(base, 6, STEPS - 1)
+        tab = open_frame(page, base, attribute="digit", a="low_s1", b="lift_s1", seeds="_s\\d", step=str(LAST - 1))
+        low, lift = (
+            np.array([truth[f"{name}_s{i}"].group("f1", "tail")[LAST - 1] for i in (1, 2, 3)], dtype=float)
+            for name in ("low", "lift")
+        )
+        error = np.sqrt((low.var(ddof=1) + lift.var(ddof=1)) / 3)
+        p = 2 * stats.t.sf(abs(lift.mean() - low.mean()) / error, 2)
+        said = tab.locator(".tile[data-group=tail] .seeds p").last
+        expect(said).to_contain_text(f"p\u00a0=\u00a0{p:.3f} (Welch)")
+        expect(said).to_contain_text("not told apart" if p >= 0.05 else "▲ better" if lift.mean() > low.mean() else "▼")
+        expect(tab.locator(".charts-card .legend")).to_contain_text("3 seeds; at 1 step only 2 of 3: no mean")
+        lines = drawn_values(card(tab, "training").locator(".line-chart").nth(2))
+        means = np.mean([truth[f"low_s{i}"].group("f1", "tail")[:LAST] for i in (1, 2, 3)], axis=0)
+        assert any(len(line) == LAST and np.allclose(line, means, atol=3e-3) for line in lines)
+        screenshot(page, "seeds-lacking")
+        tab = open_frame(page, base, attribute="digit", a="low_s1", b="lift_s1", seeds="_s\\d")
+        expect(tab.locator(".tile[data-group=tail] [data-seeds=A]")).to_have_text(
+            f"2 of 3 seeds at step {LAST}: no mean"
+        )
+        expect(card(tab, "tradeoff").locator(".caption")).to_contain_text(
+            "1 experiment left out: a seed lacks this step"
+        )
+        at_rest(page)  # nothing is asked of a server that is gone
 
 
 def test_it_says_when_there_is_too_little_to_tell(page, board, logs):

@@ -230,7 +230,7 @@ function seriesOf(view, drawn, group) {
 
 /** A and B before the others, so that no cap hides them. @param {readonly Series[]} series */
 function sidesFirst(series) {
-  return [...series].sort((p, q) => Number(q.badge !== '') - Number(p.badge !== ''));
+  return ['A', 'B', ''].flatMap((badge) => series.filter((line) => line.badge === badge));
 }
 
 /** How many seeds a line is the mean of, and how many steps lack one. @param {Series} series */
