@@ -27,6 +27,7 @@ AREAS = (
     "headline",
     "class_performance",
     "coverage",
+    "seeds",
     "training_dynamics",
     "attention",
     "diagnostics",

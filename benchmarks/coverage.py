@@ -25,6 +25,9 @@ from benchmarks.measuring import Facts, Results, Run
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance.evaluation import scores_of
 from tbmetrics.class_performance.group_intervals import influences
+from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
+from tbmetrics.records import class_table_tag, uncertainty_tag
 from tbmetrics.statistics.intervals import Z95, percentile_interval
 
 FloatArray = NDArray[np.float64]
@@ -32,7 +35,7 @@ REPLICATES = 100
 #: Share of the variance of the labels, and of the scores, that the classes of a row have in common.
 CORRELATION = 0.3
 REDRAWN_EVERY = 10  # repetitions
-OURS, BOOTSTRAP, DELTA = "ours", "percentile bootstrap", "delta method"
+OURS, REGROUPED, BOOTSTRAP, DELTA = "ours", "ours, regrouped", "percentile bootstrap", "delta method"
 GROUPS = ("tail", "head", "all", "gap")
 
 
@@ -52,9 +55,20 @@ class Sample(NamedTuple):
 
 
 def class_groups(classes: int) -> ClassGroups:
-    """A third of the classes is the head, three are the tail."""
-    names = ["head"] * (classes // 3) + ["medium"] * (classes - classes // 3 - 3) + ["tail"] * 3
-    return ClassGroups.from_groups({"x": {str(c): group for c, group in enumerate(names)}})
+    """A third of the classes is the head, three are the tail; training counts fall from 1,000 to 2."""
+    return _groups(classes, classes // 3, 3)
+
+
+def moved_groups(classes: int) -> ClassGroups:
+    """Groups drawn anew: the head is half of the classes, the tail a tenth, at least two."""
+    return _groups(classes, classes // 2, max(2, classes // 10))
+
+
+def _groups(classes: int, head: int, tail: int) -> ClassGroups:
+    names = ("head",) * head + ("medium",) * (classes - head - tail) + ("tail",) * tail
+    counts = np.round(1000 * 0.002 ** np.linspace(0, 1, classes)).astype(np.int64)
+    attribute = AttributeClasses("x", tuple(map(str, range(classes))), counts, names, "given")
+    return ClassGroups({"x": attribute})
 
 
 def sizes(classes: int, positives: int, long_tailed: bool) -> NDArray[np.int64]:
@@ -153,6 +167,21 @@ def evaluated(sample: Sample, groups: ClassGroups) -> tuple[Ends, ClassPerforman
     }, tracker
 
 
+def regrouped(tracker: ClassPerformanceTracker, sample: Sample, moved: ClassGroups) -> Ends:
+    """The intervals of groups drawn anew from what the tracker recorded."""
+    tracker.collect(0)
+    tables = tracker.history.tables
+    recorded, by_class = tables[uncertainty_tag("x")][-1], tables[class_table_tag("x")][-1]
+    uncertainty = RecordedUncertainty.read(recorded.values, recorded.details["buckets"], tracker.classes["x"])
+    positives = None if sample.is_single else by_class.column("support")
+    ends: Ends = {}
+    for metric in sample.truth:
+        values = by_class.column(metric).astype(np.float64)
+        means = group_means(metric, values, moved["x"].groups, uncertainty, positives)
+        ends |= {(group, metric): means[group][1:] for group in GROUPS if group in means}
+    return ends
+
+
 def weights_of(defined: NDArray[np.bool_], groups: ClassGroups, group: str) -> FloatArray:
     """The weight of each class in a mean over the defined ones, or in the gap."""
     if group == "gap":
@@ -226,7 +255,7 @@ def simulate(
     problem: str, classes: int, positives: int, long_tailed: bool, repetitions: int, peers: bool = True, seed: int = 0
 ) -> tuple[Tallies, dict[str, float]]:
     """Repeat one problem; return the tallies and the milliseconds of each method."""
-    rng, groups = np.random.default_rng(seed), class_groups(classes)
+    rng, groups, moved = np.random.default_rng(seed), class_groups(classes), moved_groups(classes)
     samples = PROBLEMS[problem](classes, positives, long_tailed, rng)
     tallies: Tallies = defaultdict(_tally)
     milliseconds: dict[str, float] = defaultdict(float)
@@ -240,15 +269,15 @@ def simulate(
             methods[BOOTSTRAP] = bootstrapped(sample, groups, rng)
             milliseconds[BOOTSTRAP] += (time.process_time() - start) / repetitions * 1e3
             methods[DELTA] = delta_method(sample, groups)
+        methods[REGROUPED] = regrouped(tracker, sample, moved)
         columns = tracker._results["x"].columns
         for metric, truth in sample.truth.items():
             for group in GROUPS:
-                weights = weights_of(~np.isnan(columns[metric]), groups, group)
-                if group != "gap" and not weights.any():
-                    continue
-                true_mean, mean = (float(np.nan_to_num(v) @ weights) for v in (truth, columns[metric]))
                 for method, ends in methods.items():
-                    if (group, metric) in ends:
+                    of_method = moved if method == REGROUPED else groups
+                    weights = weights_of(~np.isnan(columns[metric]), of_method, group)
+                    if (group, metric) in ends and (group == "gap" or weights.any()):
+                        true_mean, mean = (float(np.nan_to_num(v) @ weights) for v in (truth, columns[metric]))
                         tallies[method, group, metric].add(ends[group, metric], true_mean, mean)
     return tallies, milliseconds
 
@@ -268,13 +297,14 @@ def table(title: str, cells: Cells) -> Facts:
             widths = [np.nanmean(tallies[OURS, g, metric].width) for tallies in every for g in ("head", "all")]
             inside = [np.nanmean(tallies[OURS, g, metric].contains) for tallies in every for g in GROUPS]
             means = [f"{np.nanmean(widths):.2f}", f"{np.nanmean(inside):.2f}"]
-            peers = [_spread(every, method, metric) for method in (BOOTSTRAP, DELTA)]
+            peers = [_spread(every, method, metric) for method in (REGROUPED, BOOTSTRAP, DELTA)]
             rows.append([metric, str(positives), *ours, *means, *peers])
     columns = ["mean of", "positives a class", *(f"{c:,} classes" for c in classes)]
     about = (
-        "share of intervals that contain the truth: lowest to highest, and mean; of 3 classes, a third, all, the gap"
+        "share of intervals that contain the truth: lowest to highest, and mean; of 3 classes, a third, all, the gap; "
+        "regrouped: of groups drawn after the measurement, of a tenth and half of the classes"
     )
-    return Facts(title, [*columns, "width", "contain their estimate", BOOTSTRAP, DELTA], rows, about)
+    return Facts(title, [*columns, "width", "contain their estimate", REGROUPED, BOOTSTRAP, DELTA], rows, about)
 
 
 def _spread(every: list[Tallies], method: str, metric: str) -> str:

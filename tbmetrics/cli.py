@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.comparing.conditions import Condition
+from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import is_url
 from tbmetrics.records import GAP, MEAN_METRICS
@@ -281,16 +282,21 @@ def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -
             p = "" if math.isnan(group.sign_flip_p) else f"{group.sign_flip_p:.3f}"
             groups.add_row(name, _interval(a), _interval(b), size, _signed(group.difference), p)
     console.print(groups)
-    gains = [c for c in result.classes if c.difference > 0][:top]
-    losses = [c for c in reversed(result.classes) if c.difference < 0][:top]
-    for heading, classes in (("biggest gains of B", gains), ("biggest losses of B", losses)):
-        table = Table("class", "group", title=Text(heading), title_justify="left")
-        for column in ("A", "B", "B − A"):
+    for heading, classes in (("gains of B", gains(result.classes)), ("losses of B", losses(result.classes))):
+        title = Text(f"{heading}, by evidence: the end of the 95 % interval nearest 0")
+        table = Table("class", "group", title=title, title_justify="left")
+        for column in ("A", "B", "B − A", "95 %"):
             table.add_column(column, justify="right")
-        for c in classes:
-            table.add_row(Text(c.name), c.group, f"{c.a:.3f}", f"{c.b:.3f}", _signed(c.difference))
-        if classes:
+        table.add_column("")
+        for c in classes[:top]:
+            ends = "unknown" if math.isnan(c.lower) else f"{c.lower:+.3f} to {c.upper:+.3f}"
+            is_unclear = could_be_chance(c)
+            row = (Text(c.name), c.group, f"{c.a:.3f}", f"{c.b:.3f}", _signed(c.difference), ends)
+            table.add_row(*row, "could be chance" if is_unclear else "", style="dim" if is_unclear else None)
+        if classes[:top]:
             console.print(table)
+    if top and result.classes:
+        console.print(Text(f"{chance_text(len(result.classes)).capitalize()}."))
     for run, names in (("A", result.only_in_a), ("B", result.only_in_b)):
         if names:
             console.print(Text(f"only in {run}: {len(names):,} classes, e.g. {', '.join(names[:5])}"))

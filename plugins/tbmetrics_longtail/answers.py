@@ -9,22 +9,23 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.groups import count_buckets
+from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
-from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
-from tbmetrics.comparing.runs import Validation, compare
+from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, regrouped
+from tbmetrics.comparing.runs import GroupMean, Validation, compare
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
     GROUPS,
-    PAIR_COLUMNS,
+    MEAN_METRICS,
     SCHEMA_VERSION,
     UNKNOWN,
     SchemaError,
     lift_sum_columns,
 )
+from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
@@ -32,7 +33,6 @@ from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
     CONFUSION,
-    CONFUSIONS,
     FLOW,
     GROUP_TABLE,
     LIFT_SUMS,
@@ -43,13 +43,9 @@ from tbmetrics_longtail.tables import (
     or_null,
     shown,
 )
+from tbmetrics_longtail.uncertainty import bucket_uncertainty, means_of_groups
 
 Json: TypeAlias = dict[str, Any]
-
-#: float32 holds whole numbers below it exactly.
-MOST_EXACT = 2**24
-#: Pairs of classes in one answer.
-MOST_PAIRS = 200
 
 
 class Packed(NamedTuple):
@@ -138,7 +134,7 @@ class Answers:
                 f"metric {shown(metric)} is no sum over classes", f"use one of {', '.join(COMBINATIONS)}"
             )
         columns = recorded.tag(CLASSES).columns
-        buckets = count_buckets(recorded.classes, FINE_BUCKETS)
+        buckets = fine_buckets(recorded.classes)
         try:
             sums = recorded.derived(
                 CLASSES,
@@ -149,6 +145,10 @@ class Answers:
             raise RequestError(f"metric {shown(metric)} needs a column that the run lacks: {error}", "") from error
         about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
         return Packed({"steps": recorded.series(CLASSES).steps.tolist(), **about}, sums)
+
+    def bucket_uncertainty(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
+        """Uncertainty of the sums over classes of like training count: values (steps, columns)."""
+        return Packed(*bucket_uncertainty(self._data.attribute(experiment, run, attribute), metric))
 
     def curves(self, experiment: Experiment, run: str, attribute: str, step: int, bounds: GroupRule | None) -> Json:
         """Mean precision-recall curve and operating point of each group at one step."""
@@ -163,21 +163,7 @@ class Answers:
         self, experiment: Experiment, run: str, attribute: str, step: int, class_: str | int | None = None
     ) -> Json:
         """The pairs of classes confused most, `[true, predicted, count]` by index (-1 = none); of one class, all."""
-        recorded = self._data.attribute(experiment, run, attribute)
-        table = recorded.series(CONFUSIONS).at(step)
-        recorded.tag(CONFUSIONS).check_columns(table.shape[1], PAIR_COLUMNS)
-        known = table[np.isfinite(table).all(axis=1) & (np.abs(table) < MOST_EXACT).all(axis=1)].astype(np.int64)
-        mistakes = recorded.column("false_negatives", step)
-        pairs = known
-        if class_ is not None:
-            index = recorded.class_index(class_)
-            pairs = known[(known[:, 0] == index) | (known[:, 1] == index)]
-        return {
-            "pairs": pairs[:MOST_PAIRS].tolist(),
-            "n_pairs": len(known),
-            "n_mistakes": or_null(float(np.nansum(mistakes))),
-            "n_recorded": int(known[:, 2].sum()),
-        }
+        return confusions(self._data.attribute(experiment, run, attribute), step, class_)
 
     def flow(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Where positives go between buckets of training counts at one step; the last column is "none"."""
@@ -293,7 +279,9 @@ class Answers:
     ) -> Validation:
         recorded = self._data.attribute(experiment, run, attribute)
         groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
-        return Validation(attribute, metric, step, recorded.class_list.names, groups, values)
+        means = means_of_groups(recorded, metric, step, values, groups) if metric in MEAN_METRICS else {}
+        by_group = {group: GroupMean(*mean) for group, mean in means.items()}
+        return Validation(attribute, metric, step, recorded.class_list.names, groups, values, by_group)
 
 
 def _describe(attribute: Attribute) -> Json:

@@ -132,6 +132,7 @@ class Routes:
             "/history": self._history,
             "/histories": self._histories,
             "/bucket_sums": self._bucket_sums,
+            "/bucket_uncertainty": self._bucket_uncertainty,
             "/curves": self._curves,
             "/class_curve": self._of_class(self._answers.class_curve),
             "/confusions": self._confusions,
@@ -169,6 +170,9 @@ class Routes:
 
     def _bucket_sums(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.bucket_sums(experiment, *_run_and_attribute(query), query.text("metric"))
+
+    def _bucket_uncertainty(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.bucket_uncertainty(experiment, *_run_and_attribute(query), query.text("metric"))
 
     def _curves(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.curves(experiment, *_run_and_attribute(query), query.integer("step"), query.bounds())

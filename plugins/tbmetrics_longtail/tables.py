@@ -16,6 +16,7 @@ from tbmetrics.records import GROUP_COUNTS, Float32Array, SchemaError
 CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups", "confusion"
 CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
 LIFT_SUMS = "lift_sums"
+UNCERTAINTY = "uncertainty"
 DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 
 #: Columns that belong to the mean of a metric: the metric's name with one of these endings.

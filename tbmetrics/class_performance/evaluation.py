@@ -11,16 +11,18 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.calibration import calibration_error, reliability
-from tbmetrics.class_performance.group_intervals import (
-    MeanUncertainty,
-    ap_uncertainty,
-    group_indices,
-    uncertainties,
-)
+from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.classes.groups import PARTITION, AttributeClasses, CountBuckets, count_buckets, macro_mean
+from tbmetrics.classes.groups import (
+    PARTITION,
+    AttributeClasses,
+    CountBuckets,
+    count_buckets,
+    covariance_buckets,
+    macro_mean,
+)
 from tbmetrics.records import (
     ALL,
     CLASS_COLUMNS,
@@ -32,12 +34,8 @@ from tbmetrics.records import (
     TAIL,
     FloatArray,
 )
+from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
-
-#: Buckets of training counts, for what is recorded between and by groups.
-BUCKETS = 48
-#: Over more classes than this, with fewer than two positives each, multi-label means have no interval.
-MANY_CLASSES = 30
 
 
 @dataclass(slots=True)
@@ -53,6 +51,7 @@ class Evaluation:
         reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
         precision_at_recall: mean precision up to each of `RECALL_LEVELS`, float64 (classes, levels), see
             `CURVE_COLUMNS`.
+        uncertainty: of the means of each metric, by `covariance_buckets` of the classes; without those that have none.
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
         lift_sums: sums behind the lifts between misses and false positives, (buckets, `lift_sum_columns`); None if
             single-label.
@@ -70,6 +69,7 @@ class Evaluation:
     predicted_above: FloatArray
     groups: dict[str, dict[str, float]] = field(default_factory=dict)
     lift_sums: FloatArray | None = None
+    uncertainty: dict[str, MeanUncertainty] = field(default_factory=dict)
 
     @property
     def confusion(self) -> FloatArray:
@@ -87,10 +87,10 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
-    groups = group_indices(classes)
-    curves, ap_influence = rank(state, columns, groups)
+    paired = covariance_buckets(classes)
+    curves, ap_influence = rank(state, columns, paired)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
-    buckets = count_buckets(classes, BUCKETS)
+    buckets = count_buckets(classes)
     flow, lifts = flows.flows(state, buckets)
     result = Evaluation(
         classes,
@@ -105,14 +105,14 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
         predicted_above=from_above(curves.samples),
         lift_sums=None if lifts is None else lifts.sums(),
     )
-    uncertainty = uncertainties(state, columns, groups)
+    result.uncertainty |= uncertainties(state, columns, paired)
     if ap_influence is not None:
-        uncertainty["ap"] = ap_uncertainty(ap_influence, columns, groups)
+        result.uncertainty["ap"] = ap_uncertainty(ap_influence, columns, paired)
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
-        values |= _intervals(result, group, uncertainty)
+        values |= _intervals(result, group, paired)
     return result
 
 
@@ -151,12 +151,12 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 # --------------------------------------------------------------------------------------------------- per group
 
 
-def _intervals(result: Evaluation, group: str, uncertainty: Mapping[str, MeanUncertainty]) -> dict[str, float]:
+def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[str, float]:
     values, cannot_tell = result.groups[group], _cannot_tell(result, group)
     intervals: dict[str, float] = {}
-    for metric, of_metric in uncertainty.items():
+    for metric, uncertainty in result.uncertainty.items():
         if values[metric] == values[metric] and metric not in cannot_tell:
-            lower, upper = of_metric.interval(group, values[metric])
+            lower, upper = group_interval(uncertainty, buckets, group, values[metric])
             intervals |= {f"{metric}_lower": lower, f"{metric}_upper": upper}
     return intervals
 
@@ -167,8 +167,7 @@ def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
         return ()
     members = [result.classes.members(g) for g in ((HEAD, TAIL) if group == GAP else (group,))]
     supports = [support[support > 0] for support in (result.columns["support"][m] for m in members)]
-    is_too_thin = any(support.size > MANY_CLASSES and support.mean() < 2 for support in supports)
-    return ("recall", "f1", "ap") if is_too_thin else ()
+    return BIASED_BY_FEW if any(has_too_few(support.size, support.sum()) for support in supports) else ()
 
 
 def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:

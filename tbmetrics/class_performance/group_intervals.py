@@ -9,7 +9,6 @@ one more miss. benchmarks/coverage.py measures how often the intervals contain t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -19,54 +18,27 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.ranking import APInfluence
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import AttributeState, per_sample
-from tbmetrics.classes.groups import PARTITION, AttributeClasses
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray
-from tbmetrics.statistics.intervals import Z95, smoothed_variance
+from tbmetrics.statistics.bucket_means import MeanUncertainty
+from tbmetrics.statistics.intervals import smoothed_variance
 
 Columns = Mapping[str, FloatArray]
 
 
-@dataclass(slots=True)
-class MeanUncertainty:
-    """What the intervals of the means of one metric need.
+def group_interval(uncertainty: MeanUncertainty, buckets: CountBuckets, group: str, mean: float) -> tuple[float, float]:
+    """The 95 % interval of the mean over a recorded group, or of the gap; it contains `mean`.
 
-    Attributes:
-        centres: the metric of each class less its estimated bias, (classes,); NaN if undefined.
-        covariance: of the sums over the classes of each group, (groups, groups) in the order of `PARTITION`.
-        groups: the place in `PARTITION` of each class's group, (classes,).
+    Args:
+        uncertainty: of the metric, by bucket.
+        buckets: of the classes.
+        group: any of `PARTITION`, "all" or "gap".
+        mean: the metric of that group.
     """
-
-    centres: FloatArray
-    covariance: FloatArray
-    groups: NDArray[np.int64]
-
-    def interval(self, group: str, mean: float) -> tuple[float, float]:
-        """The 95 % interval of the mean over a group, or of the gap; it contains `mean`.
-
-        Args:
-            group: any of `PARTITION`, "all" or "gap".
-            mean: the metric of that group.
-        """
-        weights = _group_weights(np.bincount(self.groups[~np.isnan(self.centres)], minlength=len(PARTITION)), group)
-        centre = float(np.nansum(weights[self.groups] * self.centres))
-        half = Z95 * float(np.sqrt(weights @ self.covariance @ weights))
-        lowest = -1.0 if group == GAP else 0.0
-        return min(mean, max(centre - half, lowest)), max(mean, min(centre + half, 1.0))
-
-
-def group_indices(classes: AttributeClasses) -> NDArray[np.int64]:
-    """The place in `PARTITION` of each class's group, (classes,)."""
-    return np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
-
-
-def _group_weights(sizes: NDArray[np.int64], group: str) -> FloatArray:
-    """The weight of each group's sum in a mean or the gap, (groups,), from the number of its defined classes."""
-    if group == ALL:
-        return np.full(len(PARTITION), 1 / sizes.sum())
-    weights = np.zeros(len(PARTITION))
-    for name, sign in ((HEAD, 1.0), (TAIL, -1.0)) if group == GAP else ((group, 1.0),):
-        weights[PARTITION.index(name)] = sign / sizes[PARTITION.index(name)]
-    return weights
+    in_group = np.array(buckets.groups, dtype=object)
+    if group == GAP:
+        return uncertainty.interval(mean, *(uncertainty.n_defined * (in_group == part) for part in (HEAD, TAIL)))
+    return uncertainty.interval(mean, uncertainty.n_defined * ((in_group == group) | (group == ALL)))
 
 
 # ----------------------------------------------------------------------------------- precision, recall, F1
@@ -94,24 +66,45 @@ def influences(columns: Columns) -> dict[str, Influence]:
     return {metric: Influence(*map(np.nan_to_num, parts)) for metric, parts in by_metric.items()}
 
 
-def uncertainties(state: AttributeState, columns: Columns, groups: NDArray[np.int64]) -> dict[str, MeanUncertainty]:
+def uncertainties(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:
     """The uncertainty of the means of precision, recall and F1; empty if single rows are no longer known."""
     if not state.n_samples:
         return {}
     if state.per_sample:
-        return _single_label(state, columns, groups)
-    return _multi_label(state, state.scores, columns, groups) if isinstance(state.scores, ExactScores) else {}
+        return _single_label(state, columns, buckets)
+    return _multi_label(state, state.scores, columns, buckets) if isinstance(state.scores, ExactScores) else {}
 
 
-def _single_label(state: AttributeState, columns: Columns, groups: NDArray[np.int64]) -> dict[str, MeanUncertainty]:
+def _uncertainty(
+    buckets: CountBuckets, values: FloatArray, covariance: FloatArray, bias: FloatArray | None = None
+) -> MeanUncertainty:
+    """From a metric, its covariance by bucket and its bias, each but the second (classes,)."""
+    is_defined = ~np.isnan(values)
+    biases = np.zeros(len(buckets)) if bias is None else _sums(np.where(is_defined, bias, 0.0), buckets)
+    return MeanUncertainty(_sums(is_defined, buckets), biases, covariance)
+
+
+def _sums(values: NDArray[np.generic], buckets: CountBuckets) -> FloatArray:
+    """Sums over the classes of each bucket, (buckets,)."""
+    return _bincount(buckets.of_class, values, len(buckets))
+
+
+def _bincount(places: NDArray[np.int64], values: NDArray[np.generic], size: int) -> FloatArray:
+    return np.bincount(places, weights=values, minlength=size).astype(np.float64, copy=False)
+
+
+def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:
     labels, predicted, _ = per_sample(state)
-    uncertainty = {}
-    for metric, influence in influences(columns).items():
-        covariance = _stratified_covariance(labels, predicted, influence, columns, groups)
-        uncertainty[metric] = MeanUncertainty(columns[metric], covariance, groups)
-    uncertainty["precision"].centres = columns["precision"] - _precision_bias(columns)
-    uncertainty["f1"].centres = columns["f1"] - _f1_bias(columns)
-    return uncertainty
+    bias = {"precision": _precision_bias(columns), "f1": _f1_bias(columns)}
+    return {
+        metric: _uncertainty(
+            buckets,
+            columns[metric],
+            _stratified_covariance(labels, predicted, influence, columns, buckets),
+            bias.get(metric),
+        )
+        for metric, influence in influences(columns).items()
+    }
 
 
 def _precision_bias(columns: Columns) -> FloatArray:
@@ -135,43 +128,45 @@ def _stratified_covariance(
     predicted: NDArray[np.int64],
     influence: Influence,
     columns: Columns,
-    groups: NDArray[np.int64],
+    buckets: CountBuckets,
 ) -> FloatArray:
-    """Covariance of group sums, (groups, groups), with the number of samples of each true class fixed.
+    """Covariance of bucket sums, (buckets, buckets), with the number of samples of each true class fixed.
 
     Each class has a hit and a miss added; the added misses are predicted as misses usually are.
+    A sample concerns two buckets at most, so that everything is counted, nothing multiplied, sample by sample.
     """
-    support, n_groups, every = columns["support"], len(PARTITION), np.arange(len(groups))
-    hits = _at_group(influence.hit, groups)
-    misses = _at_group(influence.miss, groups)
-    alarms = _at_group(influence.false_alarm, groups)
+    bucket, n, support = buckets.of_class, len(buckets), columns["support"]
+    is_hit, weight = labels == predicted, support / (support + 2)
+    own = np.where(is_hit, influence.hit[labels], influence.miss[labels])
+    alarm = np.where(is_hit, 0.0, influence.false_alarm[predicted])
     frequency = columns["false_positives"] + 0.5
     frequency /= frequency.sum()
-    mean_alarm = frequency @ alarms
-    is_hit = labels == predicted
-    of_samples = np.where(is_hit[:, None], hits[labels], misses[labels] + alarms[predicted])
-    rows = np.concatenate([of_samples, hits, misses + mean_alarm])
-    true_class = np.concatenate([labels, every, every])
-    weight = support / (support + 2)
-    sums = np.stack([np.bincount(true_class, weights=rows[:, g], minlength=len(groups)) for g in range(n_groups)])
-    squares = (rows * weight[true_class, None]).T @ rows
-    spread_of_alarm = (alarms * frequency[:, None]).T @ alarms - np.outer(mean_alarm, mean_alarm)
-    covariance: FloatArray = squares - (sums * weight / (support + 2)) @ sums.T + weight.sum() * spread_of_alarm
+    mean_alarm = _sums(frequency * influence.false_alarm, buckets)
+
+    # Sums of weighted squares and products: of the samples, then of the hits and misses added.
+    true, other, of_sample = bucket[labels], bucket[predicted], weight[labels]
+    squares = _bincount(true, of_sample * own**2, n) + _bincount(other, of_sample * alarm**2, n)
+    squares += _sums(weight * (influence.hit**2 + influence.miss**2), buckets)
+    products = _bincount(true * n + other, of_sample * own * alarm, n * n).reshape(n, n)
+    products += np.outer(_sums(weight * influence.miss, buckets), mean_alarm)
+    total = np.diag(squares) + products + products.T + weight.sum() * np.outer(mean_alarm, mean_alarm)
+
+    # The mean of each true class is taken off: sums by bucket and true class.
+    classes = len(bucket)
+    sums = _bincount(true * classes + labels, own, n * classes)
+    sums += _bincount(other * classes + labels, alarm, n * classes)
+    sums = sums.reshape(n, classes) + mean_alarm[:, None]
+    sums[bucket, np.arange(classes)] += influence.hit + influence.miss
+    spread_of_alarm = np.diag(_sums(frequency * influence.false_alarm**2, buckets)) - np.outer(mean_alarm, mean_alarm)
+    covariance: FloatArray = total - (sums * (weight / (support + 2))) @ sums.T + weight.sum() * spread_of_alarm
     return covariance
 
 
-def _at_group(values: FloatArray, groups: NDArray[np.int64]) -> FloatArray:
-    """`values` of the classes in the column of their group: (classes, groups)."""
-    placed = np.zeros((len(values), len(PARTITION)))
-    placed[np.arange(len(values)), groups] = values
-    return placed
-
-
 def _multi_label(
-    state: AttributeState, scores: ExactScores, columns: Columns, groups: NDArray[np.int64]
+    state: AttributeState, scores: ExactScores, columns: Columns, buckets: CountBuckets
 ) -> dict[str, MeanUncertainty]:
     by_metric = influences(columns)
-    sums = _sums_by_row(state, scores, by_metric, groups)
+    sums = _sums_by_row(state, scores, by_metric, buckets)
     tp, fp, fn = (columns[f"{kind}s"] for kind in ("true_positive", "false_positive", "false_negative"))
     jaccard = (tp + 1) / (tp + fp + fn + 2)
     smoothed = {
@@ -180,58 +175,62 @@ def _multi_label(
         "f1": smoothed_variance(tp, tp + fp + fn) * (2 / (1 + jaccard) ** 2) ** 2,
     }
     uncertainty = {}
-    for metric, influence in by_metric.items():
+    for index, (metric, influence) in enumerate(by_metric.items()):
         variance = tp * influence.hit**2 + fn * influence.miss**2 + fp * influence.false_alarm**2
-        covariance = _scaled_covariance(sums[metric], variance, smoothed[metric], columns[metric], groups)
-        uncertainty[metric] = MeanUncertainty(columns[metric], covariance, groups)
+        covariance = _scaled_covariance(sums[:, index], variance, smoothed[metric], columns[metric], buckets)
+        uncertainty[metric] = _uncertainty(buckets, columns[metric], covariance)
     return uncertainty
 
 
 def _sums_by_row(
-    state: AttributeState, scores: ExactScores, by_metric: Mapping[str, Influence], groups: NDArray[np.int64]
-) -> dict[str, FloatArray]:
-    """The influence of each row on each group's sum, (groups, rows), by metric."""
-    placed = {m: [_at_group(part, groups).astype(np.float32) for part in parts] for m, parts in by_metric.items()}
-    sums = dict.fromkeys(by_metric, np.zeros((len(PARTITION), state.n_samples)))
+    state: AttributeState, scores: ExactScores, by_metric: Mapping[str, Influence], buckets: CountBuckets
+) -> NDArray[np.float32]:
+    """The influence of each row on each bucket's sum, (buckets, metrics, rows)."""
+    sums = np.zeros((len(buckets), len(by_metric), state.n_samples), dtype=np.float32)
+    parts = np.array(list(by_metric.values()), dtype=np.float32).transpose(2, 0, 1)  # (classes, metrics, outcomes)
+    outcomes = np.empty((3, state.n_samples), dtype=np.float32)
     for first, block, labels in scores.blocks(state.num_classes):
         cut = state.score_thresholds(torch.as_tensor(block[:1])).numpy()[first : first + len(block), None]
         predicted, positive = block >= cut, labels > 0
-        masks = (predicted & positive, positive & ~predicted, predicted & (labels == 0))
-        outcomes = [mask.astype(np.float32) for mask in masks]
-        for metric, parts in placed.items():
-            of_block = (part[first : first + len(block)].T @ mask for part, mask in zip(parts, outcomes, strict=True))
-            sums[metric] = sums[metric] + sum(of_block)
+        for row in range(len(block)):
+            np.logical_and(predicted[row], positive[row], out=outcomes[0])
+            np.greater(positive[row], predicted[row], out=outcomes[1])
+            np.logical_and(predicted[row], labels[row] == 0, out=outcomes[2])
+            sums[buckets.of_class[first + row]] += parts[first + row] @ outcomes
     return sums
 
 
 # --------------------------------------------------------------------------------------------- average precision
 
 
-def ap_uncertainty(influence: APInfluence, columns: Columns, groups: NDArray[np.int64]) -> MeanUncertainty:
+def ap_uncertainty(influence: APInfluence, columns: Columns, buckets: CountBuckets) -> MeanUncertainty:
     """The uncertainty of the means of average precision."""
-    centres, positives = columns["ap"] - influence.bias, columns["support"]
-    smoothed = smoothed_variance(centres * positives, positives)
-    covariance = _scaled_covariance(influence.by_row, influence.variance, smoothed, columns["ap"], groups)
-    return MeanUncertainty(centres, covariance, groups)
+    positives = columns["support"]
+    smoothed = smoothed_variance((columns["ap"] - influence.bias) * positives, positives)
+    covariance = _scaled_covariance(influence.by_row, influence.variance, smoothed, columns["ap"], buckets)
+    return _uncertainty(buckets, columns["ap"], covariance, influence.bias)
 
 
 def _scaled_covariance(
-    by_row: FloatArray, variance: FloatArray, smoothed: FloatArray, values: FloatArray, groups: NDArray[np.int64]
+    by_row: NDArray[np.floating],
+    variance: FloatArray,
+    smoothed: FloatArray,
+    values: FloatArray,
+    buckets: CountBuckets,
 ) -> FloatArray:
-    """Covariance of group sums: the larger variance of each class, correlated as the influences of the rows are.
+    """Covariance of bucket sums: the larger variance of each class, correlated as the influences of the rows are.
 
     Args:
-        by_row: influence of each row on each group's sum, (groups, rows).
+        by_row: influence of each row on each bucket's sum, (buckets, rows).
         variance: of each class, from the influences, (classes,).
         smoothed: of each class, from its counts, (classes,).
         values: the metric, (classes,); NaN if undefined.
-        groups: of the classes.
+        buckets: of the classes.
     """
-    is_defined = ~np.isnan(values)
-    chosen, n = groups[is_defined], len(PARTITION)
-    own = np.bincount(chosen, weights=np.maximum(variance, smoothed)[is_defined], minlength=n)
-    alone = np.bincount(chosen, weights=variance[is_defined], minlength=n)
-    together = by_row @ by_row.T
+    is_defined, n = ~np.isnan(values), len(buckets)
+    own = _sums(np.where(is_defined, np.maximum(variance, smoothed), 0.0), buckets)
+    alone = _sums(np.where(is_defined, variance, 0.0), buckets)
+    together = (by_row @ by_row.T).astype(np.float64)
     spread = np.sqrt(np.diag(together))
     inflation = np.divide(np.diag(together), alone, out=np.ones(n), where=alone > 0)
     scale = np.divide(1.0, spread, out=np.zeros(n), where=spread > 0)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.classes.groups import PARTITION
-from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, FloatArray
+from tbmetrics.classes.groups import CountBuckets
+from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, Float32Array, FloatArray
 
 #: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
 THRESHOLDS = CALIBRATION_BINS * 14 + 1
@@ -51,25 +51,25 @@ class APInfluence:
     """The influence of the samples on average precision.
 
     Attributes:
-        by_row: on the sum over the classes of each group, (groups, rows).
+        by_row: on the sum over the classes of each bucket, (buckets, rows).
         variance: of each class, (classes,).
         bias: estimated bias of each class, (classes,).
     """
 
-    by_row: FloatArray
+    by_row: Float32Array
     variance: FloatArray
     bias: FloatArray
 
 
 def rank(
-    state: AttributeState, columns: dict[str, FloatArray], groups: NDArray[np.int64]
+    state: AttributeState, columns: dict[str, FloatArray], buckets: CountBuckets
 ) -> tuple[CurveCounts, APInfluence | None]:
     """Fill in the columns that depend on the ranking.
 
     Args:
         state: the validation.
         columns: by name, each (classes,).
-        groups: number of the group of each class.
+        buckets: of the classes, for the influences.
 
     Returns:
         the binned probabilities, and the influences on AP, or None if not all scores are known.
@@ -81,7 +81,7 @@ def rank(
     if state.activation.takes_classes:
         return curves, None
     if state.n_samples and isinstance(state.scores, ExactScores):
-        return curves, _rank_exact(state, state.scores, columns, curves, groups)
+        return curves, _rank_exact(state, state.scores, columns, curves, buckets)
     if isinstance(state.scores, BinnedScores):
         _rank_binned(state, state.scores, columns, curves)
     return curves, None
@@ -92,9 +92,10 @@ def _rank_exact(
     scores: ExactScores,
     columns: dict[str, FloatArray],
     curves: CurveCounts,
-    groups: NDArray[np.int64],
+    buckets: CountBuckets,
 ) -> APInfluence:
-    influence = APInfluence(np.zeros((len(PARTITION), state.n_samples)), *np.full((2, state.num_classes), np.nan))
+    by_row = np.zeros((len(buckets), state.n_samples), dtype=np.float32)
+    influence = APInfluence(by_row, *np.full((2, state.num_classes), np.nan))
     for first, block, labels in scores.blocks(state.num_classes):
         p = block if state.decision == SINGLE_LABEL else state.activation.sigmoid(block)
         known, positive = labels >= 0, labels > 0
@@ -104,7 +105,7 @@ def _rank_exact(
             counts = counts_at_positives(block[row], positive[row], int(unknown[row]))
             columns["ap"][c] = average_precision(counts)
             curves.precision_at_recall[c] = mean_precisions(counts.true_positives / counts.predicted)
-            influence.variance[c] = add_ap_influence(influence.by_row[groups[c]], counts)
+            influence.variance[c] = add_ap_influence(by_row[buckets.of_class[c]], counts)
             influence.bias[c] = ap_bias(counts)
             score, columns["best_f1"][c] = best_threshold(counts)
             threshold = score if state.decision == SINGLE_LABEL else state.activation.sigmoid(np.float64(score))
@@ -222,7 +223,7 @@ def average_precision(counts: CountsAtPositives) -> float:
     return float((counts.true_positives / counts.predicted).sum()) / counts.scores.size
 
 
-def add_ap_influence(total: FloatArray, counts: CountsAtPositives) -> float:
+def add_ap_influence(total: NDArray[np.floating], counts: CountsAtPositives) -> float:
     """Add the influence of each sample on the class's AP to `total`; return the sum of their squares.
 
     A negative lowers the precision at every positive at or below it. So does a positive, of which it is one more, too;

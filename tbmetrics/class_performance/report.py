@@ -11,7 +11,8 @@ from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.evaluation import Evaluation, scores_of
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
+from tbmetrics.comparing.evidence import worst
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
@@ -29,6 +30,7 @@ from tbmetrics.records import (
     MEAN_METRICS,
     PAIR_COLUMNS,
     RECALL_LEVELS,
+    UNCERTAINTY_COLUMNS,
     UNKNOWN,
     ClassList,
     IntArray,
@@ -52,8 +54,10 @@ from tbmetrics.records import (
     mean_curve,
     pr_curve_tag,
     scalar_tag,
+    uncertainty_tag,
 )
 from tbmetrics.records.history import to_jsonable
+from tbmetrics.statistics.bucket_means import column_length
 
 
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:
@@ -90,6 +94,17 @@ def _details(result: Evaluation) -> Iterator[Table]:
     sums = result.reliability.reshape(len(buckets), -1).astype(np.float32)
     about = {"buckets": bounds, "by": BY_PREDICTED_CLASS if result.decision == SINGLE_LABEL else BY_CLASS}
     yield Table(calibration_tag(attribute), attribute, "calibration", CALIBRATION_COLUMNS, sums, names, about)
+    if result.uncertainty:
+        yield _uncertainty(result)
+
+
+def _uncertainty(result: Evaluation) -> Table:
+    attribute, buckets = result.classes.attribute, covariance_buckets(result.classes)
+    unknown = np.full(column_length(len(buckets)), np.nan)
+    columns = [u.to_column() if (u := result.uncertainty.get(m)) else unknown for m in UNCERTAINTY_COLUMNS]
+    values = np.stack(columns, axis=1).astype(np.float32)
+    about = {"buckets": buckets.to_json()}
+    return Table(uncertainty_tag(attribute), attribute, "uncertainty", UNCERTAINTY_COLUMNS, values, details=about)
 
 
 def _lifts(result: Evaluation, names: tuple[str, ...], bounds: list[dict[str, Any]]) -> Iterator[Table]:
@@ -222,6 +237,7 @@ def _group_entry(result: Evaluation, group: str, metrics: dict[str, float]) -> d
 
 
 def _worst_class(result: Evaluation, group: str) -> str | None:
+    """The class with the most evidence of a low F1, see `evidence.worst`."""
     members = result.classes.members(group)
-    f1 = result.columns["f1"][members]
-    return None if np.isnan(f1).all() else result.classes.names[int(members[np.nanargmin(f1)])]
+    ranked = worst(result.columns["f1_upper"][members])
+    return result.classes.names[int(members[ranked[0]])] if len(ranked) else None

@@ -40,6 +40,12 @@ from tbmetrics.classes.sources import (
 DEFAULT_ATTRIBUTE = "class"
 #: The groups that partition the classes.
 PARTITION = (*GROUPS, UNKNOWN)
+#: Buckets of training counts for what is recorded between and by groups.
+BUCKETS = 48
+#: At most so many where every pair of them is recorded.
+PAIRED_BUCKETS = 64
+#: Buckets that the tab adds up while a threshold is dragged.
+FINE_BUCKETS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,21 +253,26 @@ class CountBuckets:
         return [dict(zip(("group", "lowest", "highest", "n_classes"), bucket, strict=True)) for bucket in columns]
 
 
-def count_buckets(classes: AttributeClasses, most: int) -> CountBuckets:
+def count_buckets(classes: AttributeClasses, most: int = BUCKETS) -> CountBuckets:
     """One bucket for each training count in a group, or, if that makes more than `most`, wider ones for larger counts.
 
     The bounds of the named rules are always bounds of buckets, so there can be a few more than `most`.
     """
-    edges = _bucket_edges(classes.counts, most)
-    intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
-    group_numbers = np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
-    keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
-    size = len(keys)
-    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
-    np.minimum.at(lowest, of_class, classes.counts)
-    np.maximum.at(highest, of_class, classes.counts)
-    groups = tuple(PARTITION[key // (len(edges) + 1)] for key in keys.tolist())
-    return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
+    return _buckets_between(classes, _bucket_edges(classes.counts, most))
+
+
+def covariance_buckets(classes: AttributeClasses) -> CountBuckets:
+    """Buckets for what is recorded of every pair of buckets: `count_buckets`, at most `PAIRED_BUCKETS` where possible.
+
+    Groups that were given and overlap in training count make more buckets, which are then wider.
+    """
+    return _buckets_between(classes, _covariance_edges(classes))
+
+
+def fine_buckets(classes: AttributeClasses) -> CountBuckets:
+    """Buckets to add up while a threshold moves; each lies within one of `covariance_buckets`."""
+    edges = np.union1d(_covariance_edges(classes), _bucket_edges(classes.counts, FINE_BUCKETS))
+    return _buckets_between(classes, edges)
 
 
 def macro_mean(values: NDArray[np.floating[Any]], members: NDArray[np.int64]) -> tuple[float, int]:
@@ -303,6 +314,26 @@ def _refuse_unknown_groups(attribute: str, groups: Sequence[str]) -> None:
     for group in groups:
         if not isinstance(group, str) or group not in allowed:
             raise ValueError(f"attribute {attribute!r}: group {group!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def _buckets_between(classes: AttributeClasses, edges: NDArray[np.int64]) -> CountBuckets:
+    intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
+    group_numbers = np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
+    keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
+    size = len(keys)
+    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+    np.minimum.at(lowest, of_class, classes.counts)
+    np.maximum.at(highest, of_class, classes.counts)
+    groups = tuple(PARTITION[key // (len(edges) + 1)] for key in keys.tolist())
+    return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
+
+
+def _covariance_edges(classes: AttributeClasses) -> NDArray[np.int64]:
+    for most in (BUCKETS, BUCKETS // 2, BUCKETS // 4, 1):
+        edges = _bucket_edges(classes.counts, most)
+        if len(_buckets_between(classes, edges)) <= PAIRED_BUCKETS:
+            break
+    return edges
 
 
 def _bucket_edges(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -1,21 +1,30 @@
-"""Group means for thresholds other than the recorded ones, from the per-class tables."""
+"""Group means and their intervals for thresholds other than the recorded ones, from the recorded tables."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.groups import AttributeClasses, CountBuckets
 from tbmetrics.classes.rules import GroupRule
-from tbmetrics.records import MEAN_METRICS, Float32Array, FloatArray
+from tbmetrics.records import (
+    ALL,
+    GAP,
+    GROUP_ROWS,
+    HEAD,
+    MEAN_METRICS,
+    TAIL,
+    UNCERTAINTY_COLUMNS,
+    Float32Array,
+    FloatArray,
+)
+from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, column_length, has_too_few
 from tbmetrics.statistics.intervals import Z95, f1_interval
-
-#: Buckets of training counts that the tab adds up while a threshold is dragged.
-FINE_BUCKETS = 512
 
 #: How sums over classes become the metric. "mean": sum / weight; "exp_mean": e to the power of that; "inverse_mean":
 #: weight / sum; "min": the minimum, not the sum.
@@ -55,12 +64,116 @@ def regrouped(classes: AttributeClasses, rule: GroupRule | None) -> tuple[str, .
     return classes.groups if rule is None else rule.groups(classes.counts)
 
 
+class GroupInterval(NamedTuple):
+    """The mean of a group, or the gap, and its 95 % interval; NaN if undefined."""
+
+    mean: float
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordedUncertainty:
+    """An "uncertainty" table.
+
+    Attributes:
+        table: float (rows, metrics), see `UNCERTAINTY_COLUMNS`.
+        of_class: bucket of each class, int64 (classes,).
+        size: number of buckets.
+    """
+
+    table: Float32Array
+    of_class: NDArray[np.int64]
+    size: int
+
+    @classmethod
+    def read(cls, table: Float32Array, described: Sequence[Any], classes: AttributeClasses) -> RecordedUncertainty:
+        """From the recorded table and its description of the buckets.
+
+        Raises:
+            ValueError: they do not fit each other, or the classes.
+        """
+        if table.shape != (column_length(len(described)), len(UNCERTAINTY_COLUMNS)):
+            raise ValueError(f"a table of shape {table.shape} does not fit {len(described)} buckets")
+        return cls(table, buckets_of_classes(described, classes), len(described))
+
+    def of_metric(self, metric: str, values: FloatArray) -> MeanUncertainty:
+        """The uncertainty of means of `metric`, whose values by class are `values`."""
+        column = self.table[:, UNCERTAINTY_COLUMNS.index(metric)].astype(np.float64)
+        return MeanUncertainty.from_column(column, self.members(~np.isnan(values)))
+
+    def members(self, chosen: NDArray[np.bool_]) -> FloatArray:
+        """Number of `chosen` classes by bucket."""
+        return np.bincount(self.of_class[chosen], minlength=self.size).astype(np.float64)
+
+
+def buckets_of_classes(described: Sequence[Any], classes: AttributeClasses) -> NDArray[np.int64]:
+    """Index of the bucket that each class is in, by its recorded group and training count.
+
+    Raises:
+        ValueError: a class is in none.
+    """
+    of_class = np.full(len(classes), -1, dtype=np.int64)
+    groups = np.array(classes.groups, dtype=object)
+    for index, (group, lowest, highest) in enumerate(map(_bounds, described)):
+        of_class[(groups == group) & (lowest <= classes.counts) & (classes.counts <= highest)] = index
+    if (of_class < 0).any():
+        raise ValueError(f"class {classes.names[int(np.argmin(of_class))]!r} is in no bucket")
+    return of_class
+
+
+def _bounds(bucket: Any) -> tuple[str, int, int]:
+    try:
+        return str(bucket["group"]), int(bucket["lowest"]), int(bucket["highest"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ValueError(f"a bucket has a group, a lowest and a highest count, got {bucket!r:.200}") from error
+
+
+def group_means(
+    metric: str,
+    values: FloatArray,
+    groups: Sequence[str],
+    recorded: RecordedUncertainty | None,
+    positives: FloatArray | None = None,
+) -> dict[str, GroupInterval]:
+    """The mean of every group of `GROUP_ROWS` that has the metric, with its interval.
+
+    Args:
+        metric: one of `MEAN_METRICS`.
+        values: of the classes, (classes,); NaN if undefined.
+        groups: of the classes.
+        recorded: without it there are no intervals.
+        positives: number of positives of each class of a multi-label attribute, (classes,).
+    """
+    by_class, is_defined = np.array(groups, dtype=object), ~np.isnan(values)
+    chosen = {group: is_defined & ((by_class == group) | (group == ALL)) for group in GROUP_ROWS}
+    means = {group: float(values[inside].mean()) for group, inside in chosen.items() if inside.any()}
+    if HEAD in means and TAIL in means:
+        means[GAP] = means[HEAD] - means[TAIL]
+    if recorded is None:
+        return {group: GroupInterval(mean) for group, mean in means.items()}
+    uncertainty = recorded.of_metric(metric, values)
+    intervals = {}
+    for group, mean in means.items():
+        parts = [chosen[part] for part in ((HEAD, TAIL) if group == GAP else (group,))]
+        if metric in BIASED_BY_FEW and positives is not None and any(_has_too_few(positives[p]) for p in parts):
+            intervals[group] = GroupInterval(mean)
+        else:
+            intervals[group] = GroupInterval(mean, *uncertainty.interval(mean, *map(recorded.members, parts)))
+    return intervals
+
+
+def _has_too_few(positives: FloatArray) -> bool:
+    return has_too_few(float(np.count_nonzero(positives)), float(positives.sum()))
+
+
 def bucket_sums(
     values: Float32Array, columns: tuple[str, ...], metric: str, buckets: CountBuckets
 ) -> NDArray[np.float32]:
     """What each bucket adds to its group's `metric`: sum, its variance, and weight, float32 (3, steps, buckets).
 
-    The variance is that of the classes' own intervals, taken as independent. NaN = unknown.
+    The variance is that of the classes' own intervals, taken as independent: for logs that lack a
+    `RecordedUncertainty`. NaN = unknown.
 
     Args:
         values: the per-class table over steps, (steps, classes, columns).
@@ -103,7 +216,7 @@ class _Terms(NamedTuple):
 def _terms(metric: str, column: Column) -> _Terms:
     if metric in MEAN_METRICS:
         value = column(metric)
-        lower, upper = _class_interval(metric, column)
+        lower, upper = class_interval(metric, column)
         return _Terms(value, ((upper - lower) / (2 * Z95)) ** 2, _is_defined(value))
     if metric == "accuracy":
         value, weight = column("true_positives"), column("support")
@@ -115,7 +228,8 @@ def _terms(metric: str, column: Column) -> _Terms:
     return _Terms(value, np.full_like(value, np.nan), weight)
 
 
-def _class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
+def class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
+    """The 95 % interval of a metric of every class, from the columns of the per-class table."""
     if metric != "f1":
         return column(f"{metric}_lower"), column(f"{metric}_upper")
     tp, fp, fn = (column(name) for name in ("true_positives", "false_positives", "false_negatives"))

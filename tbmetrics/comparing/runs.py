@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.groups import macro_mean
+from tbmetrics.comparing.evidence import difference_interval
+from tbmetrics.comparing.regrouping import class_interval
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     ALL,
@@ -26,6 +28,7 @@ from tbmetrics.records import (
     group_table_tag,
 )
 from tbmetrics.records.history import History
+from tbmetrics.statistics.intervals import Interval
 from tbmetrics.statistics.sign_flips import SignFlipTest
 
 
@@ -46,6 +49,7 @@ class Validation:
         names, groups: one per class.
         values: of the metric, float (classes,); NaN if undefined.
         recorded: means by group as the run recorded them; empty for groups drawn anew.
+        intervals: lower and upper ends of the classes' own 95 % intervals, float (2, classes); None = unknown.
     """
 
     attribute: str
@@ -55,6 +59,7 @@ class Validation:
     groups: tuple[str, ...]
     values: FloatArray
     recorded: Mapping[str, GroupMean] = field(default_factory=dict)
+    intervals: FloatArray | None = None
 
     def mean(self, group: str) -> GroupMean:
         """The recorded mean of `group`; NaN if there is none."""
@@ -63,12 +68,14 @@ class Validation:
 
 @dataclass(frozen=True, slots=True)
 class ClassComparison:
-    """One class in both runs."""
+    """One class in both runs, with the ends of the 95 % interval of their difference; NaN if unknown."""
 
     name: str
     group: str
     a: float
     b: float
+    lower: float = math.nan
+    upper: float = math.nan
 
     @property
     def difference(self) -> float:
@@ -140,7 +147,9 @@ def compare(a: Validation, b: Validation) -> RunComparison:
     in_a, in_b = np.array(joined, dtype=np.int64).reshape(-1, 2).T
     names, groups = np.array(a.names, dtype=object)[in_a], np.array(a.groups, dtype=object)[in_a]
     values_a, values_b = a.values[in_a].astype(np.float64), b.values[in_b].astype(np.float64)
-    classes = map(ClassComparison, names, groups, values_a.tolist(), values_b.tolist())
+    ends = difference_interval(values_a, _ends(a, in_a), values_b, _ends(b, in_b))
+    columns = (column.tolist() for column in (values_a, values_b, *ends))
+    classes = map(ClassComparison, names, groups, *columns)
     defined = [c for c in classes if not math.isnan(c.difference)]
     names_in_a = set(a.names)
     return RunComparison(
@@ -153,6 +162,14 @@ def compare(a: Validation, b: Validation) -> RunComparison:
         only_in_a=tuple(name for name in a.names if name not in index_in_b),
         only_in_b=tuple(name for name in b.names if name not in names_in_a),
     )
+
+
+def _ends(validation: Validation, classes: NDArray[np.int64]) -> Interval:
+    if validation.intervals is None:
+        unknown = np.full(len(classes), np.nan)
+        return unknown, unknown
+    lower, upper = validation.intervals[:, classes]
+    return lower, upper
 
 
 def compare_runs(
@@ -198,7 +215,8 @@ def _validation(history: History, attribute: str, metric: str, step: int | None)
     if len(listed.names) != len(values):
         raise InputError(f"run {history.run!r} has {len(values)} rows for {len(listed.names)} classes of {attribute!r}")
     recorded = _recorded_means(groups.at(step), metric)
-    return Validation(attribute, metric, step, listed.names, listed.groups, values, recorded)
+    intervals = np.stack(class_interval(metric, lambda name: classes.at(step).column(name).astype(np.float64)))
+    return Validation(attribute, metric, step, listed.names, listed.groups, values, recorded, intervals)
 
 
 def _recorded_means(table: Table, metric: str) -> dict[str, GroupMean]:

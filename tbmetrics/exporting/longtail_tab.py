@@ -121,7 +121,8 @@ class _RecordedAnswers:
         for metric in about["metrics"]:
             groups = self._answers.groups(self._experiment, **query, metrics=[metric])
             self._put("groups", query | {"metric": metric}, groups)
-            self._pack_bucket_sums(query | {"metric": metric})
+            self._pack("bucket_sums", query | {"metric": metric})
+            self._pack("bucket_uncertainty", query | {"metric": metric})
         for step in about["steps"]:
             for kind in ("confusion", "flow", "lift_sums", "calibration", "confusions", "curves"):
                 if kind in about["kinds"]:
@@ -169,15 +170,15 @@ class _RecordedAnswers:
         with contextlib.suppress(RequestError):  # a run without this metric
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
 
-    def _pack_bucket_sums(self, query: dict[str, Any]) -> None:
+    def _pack(self, route: str, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError
 
         try:
-            about, values = self._answers.bucket_sums(self._experiment, **query)
-        except RequestError:  # a metric that is not a sum over classes
+            about, values = getattr(self._answers, route)(self._experiment, **query)
+        except RequestError:  # a metric that is not a sum over classes, or a log without the record
             return
         place = {"about": {**about, "shape": values.shape}, "first": self._size, "size": values.size}
-        self.about["packed"][_address("bucket_sums", query)] = place
+        self.about["packed"][_address(route, query)] = place
         self._add(values)
 
     def add_table(

@@ -6,11 +6,13 @@ scripts must say so in `Section.has_scripts`, for the page forbids them otherwis
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
 from tbmetrics.comparing.runs import ClassComparison, RunComparison, compare_runs
 from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_run
@@ -243,15 +245,14 @@ def _movers(runs: list[str], comparisons: list[RunComparison]) -> Iterator[str]:
     a, b = map(name, runs)
     yield f"<p>{metric} of single classes: A is {a}, B is {b}, each at its last validation.</p>\n"
     for comparison in comparisons:
-        gains = [c for c in comparison.classes if c.difference > 0][:_MOVERS_SHOWN]
-        losses = [c for c in reversed(comparison.classes) if c.difference < 0][:_MOVERS_SHOWN]
         yield f"<h3>{name(comparison.attribute)}</h3>\n"
         yield f"<p>{_balance(comparison)}</p>\n"
-        for heading, movers in (("Gains of B", gains), ("Losses of B", losses)):
+        for heading, movers in (("Gains of B", gains(comparison.classes)), ("Losses of B", losses(comparison.classes))):
             if movers:
                 yield f"<h4>{heading}</h4>\n"
-                rows = map(_mover_row, movers)
-                yield from table(("class", "group", "A", "B", "B − A", ""), rows, text_columns=2)
+                rows = map(_mover_row, movers[:_MOVERS_SHOWN])
+                columns = ("class", "group", "A", "B", "B − A", "95 %", "")
+                yield from table(columns, rows, text_columns=2)
 
 
 def _balance(comparison: RunComparison) -> str:
@@ -261,15 +262,24 @@ def _balance(comparison: RunComparison) -> str:
     total = f"Of {len(comparison.classes):,} classes that both runs have and define"
     unshared = len(comparison.only_in_a) + len(comparison.only_in_b)
     rest = f"; {unshared:,} are in one run only" if unshared else ""
-    return f"{total}, {gained:,} gained, {lost:,} lost, {same:,} stayed the same{rest}."
+    clear = sum(not could_be_chance(c) for c in comparison.classes)
+    return (
+        f"{total}, {gained:,} gained, {lost:,} lost, {same:,} stayed the same{rest}. They are ranked by evidence: by "
+        f"the end of their 95 % interval nearest 0. {clear:,} stand out; {chance_text(len(comparison.classes))}."
+    )
 
 
 def _mover_row(mover: ClassComparison) -> list[str]:
-    side = "gain" if mover.difference > 0 else "loss"
+    is_unclear = could_be_chance(mover)
+    side = "chance" if is_unclear else "gain" if mover.difference > 0 else "loss"
+    ends = (
+        "" if math.isnan(mover.lower) else f"{number(mover.lower, signed=True)} to {number(mover.upper, signed=True)}"
+    )
+    note = " could be chance" if is_unclear else ""
     bar = f'<i class="bar {side}" style="width:{min(abs(mover.difference), 1) * 100:.1f}px"></i>'
     group = f'<i class="swatch {escape(mover.group)}"></i>{escape(mover.group)}'
     difference = number(mover.difference, signed=True)
-    return [name(mover.name), group, number(mover.a), number(mover.b), difference, bar]
+    return [name(mover.name), group, number(mover.a), number(mover.b), difference, ends, bar + note]
 
 
 # ------------------------------------------------------------------------------------------------------ figures

@@ -34,6 +34,7 @@ from tbmetrics.records.columns import (
     REMEDIES,
     REMEDY_COLUMNS,
     TAU_NORMALIZATION,
+    UNCERTAINTY_COLUMNS,
     lift_sum_columns,
 )
 from tbmetrics.records.curves import MeanCurve, curve_points, mean_curve
@@ -104,6 +105,7 @@ from tbmetrics.records.tags import (
     remedies_tag,
     scalar_tag,
     tag_part,
+    uncertainty_tag,
     untag_part,
 )
 
@@ -156,6 +158,7 @@ __all__ = [
     "TAB_PREFIX",
     "TAIL",
     "TAU_NORMALIZATION",
+    "UNCERTAINTY_COLUMNS",
     "UNKNOWN",
     "ClassList",
     "Float32Array",
@@ -211,5 +214,6 @@ __all__ = [
     "table_from_content",
     "tag_part",
     "to_jsonable",
+    "uncertainty_tag",
     "untag_part",
 ]

@@ -73,6 +73,11 @@ CALIBRATION_COLUMNS = tuple(
 #: Metrics whose macro mean over a group's classes is recorded, each with `_lower`, `_upper` and `_n_classes`.
 MEAN_METRICS = ("precision", "recall", "f1", "ap")
 
+#: Columns of the "uncertainty" table, whose details describe buckets of training counts. The first rows, one a bucket,
+#: are the estimated bias of the sum over the bucket's classes; then come the covariances of these sums, the upper
+#: triangle of (buckets, buckets) row by row. NaN = unknown.
+UNCERTAINTY_COLUMNS = MEAN_METRICS
+
 #: Metrics of a group other than means of a class column.
 GROUP_METRICS = (
     "recall_geometric_mean",

@@ -74,8 +74,8 @@ class Table:
     `kind` says what the rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
     empty), "groups" (`rows` is `GROUP_ROWS`), "confusion" (true group × predicted group; `rows` and `columns` name
     them), "lifts" (groups), "confusions" (pairs of classes), "flow", "lift_sums" and "calibration" (buckets of training
-    counts, described in `details`). Everything except `values` is written once per tag and must not change during a
-    run.
+    counts, described in `details`), "uncertainty" (buckets, then pairs of them; described in `details`). Everything
+    except `values` is written once per tag and must not change during a run.
     """
 
     tag: str

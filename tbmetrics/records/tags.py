@@ -115,6 +115,11 @@ def calibration_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/calibration"
 
 
+def uncertainty_tag(attribute: str) -> str:
+    """Tag of the uncertainty of sums over buckets of training counts, e.g. `longtail/digit/uncertainty`."""
+    return f"longtail/{tag_part(attribute)}/uncertainty"
+
+
 def diagnostics_tag(attribute: str) -> str:
     """Tag of the per-class diagnostics, e.g. `longtail/digit/diagnostics`."""
     return f"longtail/{tag_part(attribute)}/diagnostics"

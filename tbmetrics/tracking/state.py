@@ -18,6 +18,7 @@ from tbmetrics import records
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.errors import InputError
 from tbmetrics.records.history import History, ScalarSeries, Series
+from tbmetrics.statistics.bucket_means import MeanUncertainty
 
 if TYPE_CHECKING:
     from tbmetrics.tracking.tracker import Tracker
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 STATE_VERSION = 1
 _KINDS: dict[str, Any] = {
     kind.__name__: kind
-    for kind in (*vars(records).values(), CountBuckets)
+    for kind in (*vars(records).values(), CountBuckets, MeanUncertainty)
     if isinstance(kind, type) and is_dataclass(kind)
 }
 _SERIES_KINDS = ("scalars", "pr_curves", "histograms", "images", "texts", "tables")

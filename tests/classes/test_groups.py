@@ -1,6 +1,7 @@
 """Class groups: every rule at its boundaries, every way to build them, every mistake; buckets of like counts."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas
@@ -9,7 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups, count_buckets, macro_mean
+from tbmetrics.classes.groups import (
+    PAIRED_BUCKETS,
+    AttributeClasses,
+    ClassGroups,
+    count_buckets,
+    covariance_buckets,
+    fine_buckets,
+    macro_mean,
+)
 from tbmetrics.classes.rules import RULE_NAMES, RULES, GroupRule, tercile_groups
 
 
@@ -214,3 +223,18 @@ def test_groups_without_counts_are_one_bucket_each(groups):
     buckets = count_buckets(ClassGroups.from_groups({"x": groups})["x"], 48)
     assert buckets.groups == ("head", "tail", "unknown")
     assert buckets.lowest.tolist() == buckets.highest.tolist() == [-1, -1, -1]
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 5000), st.sampled_from(["head", "medium", "tail"])), min_size=1, max_size=600),
+    st.booleans(),
+)
+def test_fine_buckets_lie_within_those_of_covariances_which_are_bounded(classes, given_groups):
+    counts = [count for count, _ in classes]
+    groups = tuple(group for _, group in classes)
+    by_rule = ClassGroups.from_counts(counts)["class"]
+    attribute = replace(by_rule, groups=groups, rule="given") if given_groups else by_rule
+    fine, coarse = fine_buckets(attribute), covariance_buckets(attribute)
+    assert len(coarse) <= PAIRED_BUCKETS
+    for bucket in range(len(fine)):
+        assert len(set(coarse.of_class[fine.of_class == bucket].tolist())) == 1

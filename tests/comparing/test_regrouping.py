@@ -2,12 +2,30 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tbmetrics.classes.groups import ClassGroups, count_buckets, macro_mean
-from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped, rule_of_bounds
-from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS
+from tbmetrics import ClassPerformanceTracker
+from tbmetrics.classes.groups import ClassGroups, fine_buckets, macro_mean
+from tbmetrics.classes.rules import RULES
+from tbmetrics.comparing.regrouping import (
+    COMBINATIONS,
+    RecordedUncertainty,
+    bucket_sums,
+    buckets_of_classes,
+    group_means,
+    regrouped,
+    rule_of_bounds,
+)
+from tbmetrics.records import (
+    CLASS_COLUMNS,
+    GROUP_ROWS,
+    MEAN_METRICS,
+    class_table_tag,
+    group_table_tag,
+    uncertainty_tag,
+)
 from tbmetrics.statistics.intervals import Z95, wilson
 
 
@@ -61,7 +79,7 @@ def _combined(metric, sums):
 def test_sums_by_bucket_give_the_metric_of_any_group(counts, head_min, below, metric):
     classes = ClassGroups.from_counts(counts)["class"]
     bounds = rule_of_bounds(head_min, max(0, head_min - 1 - below))
-    buckets = count_buckets(classes, FINE_BUCKETS)
+    buckets = fine_buckets(classes)
     table = _table(counts)
     sums = bucket_sums(table, CLASS_COLUMNS, metric, buckets)
     assert sums.shape == (3, 3, len(buckets))
@@ -104,7 +122,7 @@ def _plainly(metric, table, members):
 def test_the_variance_is_that_of_the_intervals_of_the_classes():
     counts = [500, 500, 30, 3, 3, 3]
     table = _table(counts, seed=4)
-    buckets = count_buckets(ClassGroups.from_counts(counts)["class"], FINE_BUCKETS)
+    buckets = fine_buckets(ClassGroups.from_counts(counts)["class"])
     sums = bucket_sums(table, CLASS_COLUMNS, "recall", buckets)
     half = (_column(table, "recall_upper") - _column(table, "recall_lower")) / 2
     variance = np.where(np.isnan(_column(table, "recall")), 0, (half / Z95) ** 2)
@@ -116,3 +134,88 @@ def test_the_variance_is_that_of_the_intervals_of_the_classes():
 def test_bounds_that_are_none_are_refused(bounds):
     with pytest.raises(ValueError, match="tail must end below the head"):
         rule_of_bounds(*bounds)
+
+
+# -------------------------------------------------------------------------------------------------- intervals
+
+COUNTS = [900, 500, 101, 101, 100, 99, 60, 21, 20, 19, 15, 10, 9, 9, 3, 1, -1]
+
+
+def _validated(counts, single, rule="decoupling", rows=300, seed=0):
+    """A tracker after one validation, with its tables."""
+    generator, n = np.random.default_rng(seed), len(counts)
+    labels = generator.integers(0, n, rows)
+    truth = np.eye(n)[labels]
+    if not single:
+        truth = np.maximum(truth, generator.random((rows, n)) < 0.1)
+    logits = generator.normal(size=(rows, n)) + 2 * truth - (0 if single else 1)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": counts}, rule=rule))
+    tracker.update(torch.from_numpy(logits), torch.from_numpy(labels if single else truth))
+    tracker.collect(0)
+    return tracker
+
+
+def _from_the_log(tracker, groups, single):
+    """Means and intervals of groups drawn anew, by metric."""
+    tables, classes = tracker.history.tables, tracker.classes["x"]
+    table, recorded = tables[class_table_tag("x")][-1], tables[uncertainty_tag("x")][-1]
+    uncertainty = RecordedUncertainty.read(recorded.values, recorded.details["buckets"], classes)
+    positives = None if single else table.column("support")
+    columns = {metric: table.column(metric).astype(np.float64) for metric in MEAN_METRICS}
+    return {m: group_means(m, values, groups, uncertainty, positives) for m, values in columns.items()}
+
+
+@pytest.mark.parametrize("single", [True, False])
+@pytest.mark.parametrize("rule", [*RULES, "terciles"])
+def test_groups_drawn_anew_have_the_intervals_of_a_run_recorded_with_them(single, rule):
+    recorded_so = _validated(COUNTS, single, rule)
+    anew = _from_the_log(_validated(COUNTS, single), recorded_so.classes["x"].groups, single)
+    table = recorded_so.history.tables[group_table_tag("x")][-1]
+    for row, group in enumerate(GROUP_ROWS):
+        for metric in MEAN_METRICS:
+            expected = [table.column(metric + end)[row] for end in ("", "_lower", "_upper")]
+            # Of 300 rows, bounded by float32: a variance of differences of counts is exact to about 1e-5.
+            np.testing.assert_allclose(anew[metric].get(group, (np.nan,) * 3), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_a_group_whose_classes_do_not_change_keeps_its_interval(single):
+    tracker = _validated(COUNTS, single)
+    classes = tracker.classes["x"]
+    recorded = _from_the_log(tracker, classes.groups, single)
+    moved = _from_the_log(tracker, regrouped(classes, rule_of_bounds(55, 19)), single)
+    for metric in MEAN_METRICS:
+        assert moved[metric]["tail"] == recorded[metric]["tail"]
+        assert moved[metric]["head"] != recorded[metric]["head"]
+
+
+def test_without_a_record_or_with_too_few_positives_there_is_no_interval():
+    values = np.linspace(0, 1, 80)
+    groups = ("head",) * 40 + ("tail",) * 40
+    plain = group_means("f1", values, groups, None)
+    assert plain["head"].mean == pytest.approx(values[:40].mean())
+    assert plain["gap"].mean == pytest.approx(values[:40].mean() - values[40:].mean())
+    assert all(np.isnan(interval.lower) and np.isnan(interval.upper) for interval in plain.values())
+    recorded = RecordedUncertainty(np.full((1 + 1, 4), 0.01, dtype=np.float32), np.zeros(80, dtype=np.int64), 1)
+    positives = np.array([1] * 40 + [2] * 40)
+    few = group_means("f1", values, groups, recorded, positives)
+    assert [np.isnan(few[group].lower) for group in ("head", "tail", "gap")] == [True, False, True]
+    assert not any(np.isnan(m.lower) for m in group_means("precision", values, groups, recorded, positives).values())
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        ([{"group": "head", "lowest": 5, "highest": 9}], "is in no bucket"),
+        ([{"group": "head", "lowest": 5}], "a bucket has a group"),
+        (["head"], "a bucket has a group"),
+    ],
+)
+def test_buckets_that_do_not_fit_the_classes_are_refused(described, message):
+    with pytest.raises(ValueError, match=message):
+        buckets_of_classes(described, ClassGroups.from_counts([500, 3])["class"])
+
+
+def test_a_table_that_does_not_fit_its_buckets_is_refused():
+    with pytest.raises(ValueError, match="does not fit 2 buckets"):
+        RecordedUncertainty.read(np.zeros((4, 4), dtype=np.float32), [{}, {}], ClassGroups.from_counts([1])["class"])

@@ -134,7 +134,11 @@ def test_many_files_of_a_run_are_one(tmp_path):
     [
         ({"runs": "zzz"}, NothingToShowError, "no run matches 'zzz'; there are 'one', 'two'"),
         ({"attributes": ["colour"]}, NothingToShowError, "no run has an attribute in"),
-        ({"formats": ["gif"]}, InputError, "formats must be some of png, svg, pdf, json, csv, csv-full, html; got 'gif'"),
+        (
+            {"formats": ["gif"]},
+            InputError,
+            "formats must be some of png, svg, pdf, json, csv, csv-full, html; got 'gif'",
+        ),
         ({"formats": []}, InputError, "got none"),
         ({"formats": "png"}, InputError, r"formats must be a list of names, got the text 'png'; write \['png'\]"),
         ({"dpi": 3}, InputError, "dpi must lie in"),

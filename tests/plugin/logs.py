@@ -20,9 +20,8 @@ import google_crc32c
 import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 
-from tbmetrics.class_performance.evaluation import BUCKETS
 from tbmetrics.class_performance.flows import most_pairs
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups, CountBuckets, count_buckets
+from tbmetrics.classes.groups import PAIRED_BUCKETS, AttributeClasses, ClassGroups, CountBuckets, count_buckets
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -40,6 +39,7 @@ from tbmetrics.records import (
     PLUGIN_NAME,
     RECALL_LEVELS,
     TAIL,
+    UNCERTAINTY_COLUMNS,
     UNKNOWN,
     ClassList,
     Table,
@@ -56,6 +56,7 @@ from tbmetrics.records import (
     lift_sum_columns,
     lift_sums_tag,
     table_content,
+    uncertainty_tag,
 )
 from tbmetrics.statistics.intervals import f1_interval
 from tests.processes import wait_until
@@ -85,6 +86,8 @@ class Truth:
     flow: np.ndarray  # float32 (steps, buckets, buckets + 1)
     calibration: np.ndarray  # float32 (steps, buckets, CALIBRATION_COLUMNS)
     lift_sums: np.ndarray  # float32 (steps, buckets, lift_sum_columns); of multi-label attributes only
+    bias: np.ndarray  # (steps, metrics, buckets)
+    covariance: np.ndarray  # (steps, metrics, buckets, buckets)
 
     def column(self, name: str, step: int) -> np.ndarray:
         """One column of the per-class table at `step`, float32 of shape (classes,)."""
@@ -220,6 +223,9 @@ def tables(truth: Truth, index: int) -> list[Table]:
     name = truth.classes.attribute
     group_rows = (name, "groups", GROUP_COLUMNS, truth.group_values[index], GROUP_ROWS)
     buckets, about = truth.buckets.names(), {"buckets": truth.buckets.to_json()}
+    pairs = np.triu_indices(len(truth.buckets))
+    uncertainty = [np.concatenate([truth.bias[index, m], truth.covariance[index, m][pairs]]) for m in range(4)]
+    assert len(truth.buckets) <= PAIRED_BUCKETS  # so that they are those of covariances, too
     by = about | {"by": BY_PREDICTED_CLASS if truth.classes.decision == "single_label" else BY_CLASS}
     columns = lift_sum_columns(buckets)
     lifts = Table(lift_sums_tag(name), name, "lift_sums", columns, truth.lift_sums[index], buckets, about)
@@ -232,6 +238,14 @@ def tables(truth: Truth, index: int) -> list[Table]:
         Table(confusions_tag(name), name, "confusions", PAIR_COLUMNS, truth.pairs[index]),
         Table(flow_tag(name), name, "flow", (*buckets, "none"), truth.flow[index], buckets, about),
         Table(calibration_tag(name), name, "calibration", CALIBRATION_COLUMNS, truth.calibration[index], buckets, by),
+        Table(
+            uncertainty_tag(name),
+            name,
+            "uncertainty",
+            UNCERTAINTY_COLUMNS,
+            np.stack(uncertainty, axis=1).astype(np.float32),
+            details=about,
+        ),
     ]
 
 
@@ -278,7 +292,7 @@ def _results(
         classes.rule,
         decision,
     )
-    buckets = count_buckets(classes, BUCKETS)
+    buckets = count_buckets(classes)
     return Truth(
         classes=found,
         buckets=buckets,
@@ -287,6 +301,8 @@ def _results(
         flow=np.stack([_flow(buckets, table, rng) for table in class_values]),
         calibration=np.stack([_calibration(buckets, table, rng) for table in class_values]),
         lift_sums=np.stack([_lift_sums(buckets, table) for table in class_values]),
+        bias=rng.normal(0, 0.002, (len(steps), len(MEAN_METRICS), len(buckets))) * buckets.n_classes,
+        covariance=np.stack([[_covariance(buckets, rng) for _ in MEAN_METRICS] for _ in steps]),
         steps=np.array(steps, dtype=np.int64),
         wall_times=START_TIME + SECONDS_PER_EPOCH * (1 + np.array(steps, dtype=np.float64)),
         class_values=class_values,
@@ -417,6 +433,12 @@ def _calibration(buckets: CountBuckets, table: np.ndarray, rng: np.random.Genera
     confidence = n * (bins + 0.5) / CALIBRATION_BINS
     right = rng.binomial(n, np.clip((bins + 0.5) / CALIBRATION_BINS - 0.1, 0, 1))
     return np.concatenate((n, confidence, right), axis=1).astype(np.float32)
+
+
+def _covariance(buckets: CountBuckets, rng: np.random.Generator) -> np.ndarray:
+    """Sums over classes whose means have standard errors of 0.1, and something in common."""
+    common = rng.normal(0, 0.03, (len(buckets), 2)) * buckets.n_classes[:, None]
+    return np.diag(0.01 * buckets.n_classes) + common @ common.T
 
 
 # ------------------------------------------------------------------------------------------------ a real TensorBoard

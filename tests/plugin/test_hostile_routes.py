@@ -21,6 +21,7 @@ GOOD = {
     "history": "run=a&attribute=x&class_index=0&column=f1",
     "histories": "run=a&attribute=x&class_index=0&column=f1",
     "bucket_sums": "run=a&attribute=x&metric=f1",
+    "bucket_uncertainty": "run=a&attribute=x&metric=f1",
     "curves": f"{AT}&head_min=101&tail_max=19",
     "class_curve": f"{AT}&class_index=0",
     "confusions": AT,
@@ -109,6 +110,9 @@ def test_buckets_that_do_not_fit_their_rows_are_refused(tmp_path, monkeypatch, w
         answer = _get(client, route, GOOD[route])
         assert answer.status == 400
         assert b"does not describe the buckets" in answer.body
+    answer = _get(client, "bucket_uncertainty", GOOD["bucket_uncertainty"])
+    assert answer.status == 400
+    assert b"longtail/x/uncertainty" in answer.body
 
 
 @pytest.mark.slow

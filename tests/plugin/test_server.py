@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tbmetrics.events.writer import EventWriter
-from tbmetrics.records import CLASS_COLUMNS, ClassList, Table, class_list_tag, class_table_tag
+from tbmetrics.records import CLASS_COLUMNS, MEAN_METRICS, ClassList, Table, class_list_tag, class_table_tag
+from tbmetrics.statistics.intervals import wilson
 from tests.plugin.logs import get, get_json, plugin_url, tensorboard_server, wait_for_steps, write_log
 from tests.processes import wait_until
 
@@ -103,6 +104,7 @@ def test_answers_under_a_path_prefix(base):
         ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": range(200)}, "1 to 100 times"),
         ("histories", {"run": "long", "attribute": "x", "column": "f1", "class_index": [0, 7]}, "out of range"),
         ("bucket_sums", {"run": "long", "attribute": "x", "metric": "ece"}, "is no sum over classes"),
+        ("bucket_uncertainty", {"run": "long", "attribute": "x", "metric": "ece"}, "has no recorded uncertainty"),
         ("curves", {"run": "long", "attribute": "x", "step": 7}, "has no curves yet"),
         ("curves", {"run": "long", "attribute": "x", "step": 7, "head_min": 5}, "'tail_max' is missing"),
         ("class_curve", {"run": "long", "attribute": "x", "step": 7}, "which class?"),
@@ -181,6 +183,24 @@ def test_bucket_sums_are_the_means_of_the_groups(made):
         np.testing.assert_allclose(means, truth["x"].group("f1", group), rtol=1e-5)
 
 
+def test_bucket_uncertainty_is_the_log_with_the_positives_of_each_bucket(made):
+    base, truth = made
+    x = truth["x"]
+    about, values = _packed(plugin_url(base, "bucket_uncertainty", run="r", attribute="x", metric="recall"))
+    size = len(x.buckets)
+    metric = MEAN_METRICS.index("recall")
+    assert about["steps"] == [0, 1, 2]
+    assert about["buckets"] == x.buckets.to_json()
+    support = x.class_values[:, :, CLASS_COLUMNS.index("support")]
+    positives = np.stack([support[:, x.buckets.of_class == b].sum(axis=1) for b in range(size)], axis=1)
+    np.testing.assert_array_equal(values[:, :size], positives)
+    np.testing.assert_allclose(values[:, size : 2 * size], x.bias[:, metric], rtol=1e-6)
+    np.testing.assert_allclose(values[:, 2 * size], x.covariance[:, metric, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose(values[:, 2 * size + 1], x.covariance[:, metric, 0, 1], rtol=1e-6)
+    precision = _packed(plugin_url(base, "bucket_uncertainty", run="r", attribute="x", metric="precision"))[1]
+    assert np.isnan(precision[:, :size]).all()  # precision is told from few positives, too
+
+
 def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     base, truth = made
     at = {"run": "r", "attribute": "x", "step": 2}
@@ -199,9 +219,18 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     counted = {m: int((~np.isnan(x.column(m, 2)[tail])).sum()) for m in ("precision", "recall")}
     assert {m: groups["tail"]["at"][f"{m}_n_classes"] for m in counted} == counted
     assert groups["all"]["n_classes"] == (~np.isnan(x.curves[2].astype(float)).all(axis=1)).sum()
-    pairs = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int).tolist()
+    written = x.pairs[2][~np.isnan(x.pairs[2][:, 0])].astype(int)
+    support = x.column("support", 2)
+    lower, upper = wilson(written[:, 2], support[written[:, 0]])
+    order = sorted(range(len(written)), key=lambda i: (-lower[i], -written[i, 2]))  # the most evidence first
+    pairs = written[order].tolist()
     found = get_json(plugin_url(base, "confusions", **at))
     assert (found["pairs"], found["n_pairs"]) == (pairs[:200], len(pairs))
+    shares = np.stack([written[:, 2] / support[written[:, 0]], lower, upper], axis=1)[order]
+    np.testing.assert_allclose(np.array(found["shares"], float), shares)
+    rows = x.group("n_samples", "all")[2]
+    usual = x.column("false_positives", 2) / (rows - support)
+    np.testing.assert_allclose(np.array(found["by_chance"], float), [usual[p[1]] for p in pairs], rtol=1e-6)
     one = get_json(plugin_url(base, "confusions", **at, class_index=pairs[0][0]))["pairs"]
     assert one == [p for p in pairs if pairs[0][0] in p[:2]]
     np.testing.assert_allclose(np.array(get_json(plugin_url(base, "flow", **at))["values"], float), x.flow[2])

@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 from tensorboard.compat.proto import event_pb2, summary_pb2
 
 from tbmetrics.class_performance.calibration import calibration_error
 from tbmetrics.classes.rules import GroupRule, tercile_groups
-from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, UNKNOWN
+from tbmetrics.records import BY_PREDICTED_CLASS, CALIBRATION_BINS, GROUPS, MEAN_METRICS, UNKNOWN
+from tbmetrics.statistics.intervals import wilson
 from tbmetrics.statistics.lifts import lift_interval
-from tests.plugin.logs import EventFile, Truth, get_json, tensorboard_server, wait_for_steps, write_log
+from tests.plugin.logs import EventFile, Truth, get_json, tables, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
     UNDEFINED,
     at_rest,
@@ -134,36 +136,133 @@ def test_a_mean_ap_tells_how_many_classes_have_few_positives(page, board, logs, 
     )
 
 
-def test_the_interval_of_new_groups_is_that_of_their_classes(page, board, logs):
+def _whole_buckets(truth, inside):
+    """The interval of a mean of recall over classes that fill their buckets, from the planted covariances."""
+    defined = inside & ~np.isnan(truth.column("recall", LAST))
+    weights = np.array([defined[truth.buckets.of_class == b].any() for b in range(len(truth.buckets))]) / defined.sum()
+    metric = MEAN_METRICS.index("recall")
+    mean = _mean(truth.column("recall", LAST), inside)
+    centre = mean - weights @ truth.bias[LAST, metric]
+    half = 1.959964 * np.sqrt(weights @ truth.covariance[LAST, metric] @ weights)
+    return f"[{shown(max(0, min(mean, centre - half)))}, {shown(min(1, max(mean, centre + half)))}]"
+
+
+def test_the_interval_of_new_groups_is_that_of_the_recorded_covariances(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
-    inside = _groups(a, 300, 40) == "medium"
     tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
-    lower, upper = (a.column(f"recall_{end}", LAST)[inside] for end in ("lower", "upper"))
-    defined = ~np.isnan(a.column("recall", LAST)[inside])
-    half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
-    mean = _mean(a.column("recall", LAST), inside)
-    row = tab.locator(".tile[data-group=medium] .tile-row").first
-    text = f"[{shown(mean - half)}, {shown(min(1, mean + half))}]"
-    expect(row.locator(".interval")).to_have_text(text)
+    for group in ("head", "medium", "tail"):
+        inside = _groups(a, 300, 40) == group
+        row = tab.locator(f".tile[data-group={group}] .tile-row").first
+        expect(row.locator(".interval")).to_have_text(_whole_buckets(a, inside))
+
+
+def test_a_group_whose_classes_stay_keeps_its_interval(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    texts = set()
+    for head in ("300", "150"):
+        tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head=head, tail="40")
+        expect(tab.locator(".sizes [data-size=head]")).to_have_text(str((a.classes.counts >= int(head)).sum()))
+        texts.add(tab.locator(".tile[data-group=tail] .interval").first.inner_text())
+    assert len(texts) == 1
+
+
+@pytest.mark.slow
+def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(page, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tests.plugin.logs.tables", lambda truth, index: tables(truth, index)[:-1])
+        a = write_log(tmp_path, runs=("old",), steps=2)["old"]["digit"]
+    inside = _groups(a, 300, 40) == "medium"
+    with tensorboard_server(tmp_path) as base:
+        wait_for_steps(base, 1, 2)
+        tab = open_frame(page, base, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
+        lower, upper = (a.column(f"recall_{end}", 1)[inside] for end in ("lower", "upper"))
+        defined = ~np.isnan(a.column("recall", 1)[inside])
+        half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
+        mean = _mean(a.column("recall", 1), inside)
+        text = f"[{shown(max(0, mean - half))}, {shown(min(1, mean + half))}] approximate"
+        expect(tab.locator(".tile[data-group=medium] .interval").first).to_have_text(text)
+        screenshot(page, "approximate")
+        at_rest(page)
 
 
 # --------------------------------------------------------------------------------------------- 2. A against B
 
 
-def test_gains_losses_and_worst_classes_are_numpys(page, board, logs):
+def _f1_ends(truth):
+    """F1 and its recorded interval at the last step, (3, classes)."""
+    return np.stack([truth.column(f"f1{end}", LAST).astype(float) for end in ("", "_lower", "_upper")])
+
+
+def test_gains_losses_and_worst_classes_are_ranked_by_evidence(page, board, logs):
     a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
     tab = open_frame(page, board, attribute="digit", b="focal/seed1")
     lists = card(tab, "movers").locator(".mover-list")
-    differences = b.column("f1", LAST).astype(float) - a.column("f1", LAST)
-    for place, values in enumerate((-differences, differences, a.column("f1", LAST), b.column("f1", LAST))):
-        found = lists.nth(place).locator("li")
-        expect(found.first).to_be_visible()
-        names = found.locator(".name").all_inner_texts()
-        worth = [values[a.classes.names.index(name)] for name in names]
-        assert worth == sorted(worth)
-        assert worth[-1] <= np.sort(values[~np.isnan(values)])[len(worth) - 1] + 1e-9
-    found.first.locator("button").click()
+    (va, la, ua), (vb, lb, ub) = _f1_ends(a), _f1_ends(b)
+    difference = vb - va
+    lower = difference - 1.08 * np.sqrt((vb - lb) ** 2 + (ua - va) ** 2)
+    upper = difference + 1.08 * np.sqrt((ub - vb) ** 2 + (va - la) ** 2)
+    moved = [-np.where(difference > 0, lower, np.nan), np.where(difference < 0, upper, np.nan)]
+    by_chance = (lower <= 0) & (upper >= 0)
+    ordinary = [ua >= np.nanmean(va), ub >= np.nanmean(vb)]
+    for place, (worth, chance) in enumerate(zip([*moved, ua, ub], [by_chance, by_chance, *ordinary], strict=True)):
+        items = lists.nth(place).locator("li")
+        expect(items.first).to_be_visible()
+        names = items.locator(".name").all_inner_texts()
+        indices = [a.classes.names.index(name) for name in names]
+        ranked = worth[indices]
+        assert (np.diff(ranked) >= -1e-6).all()
+        assert ranked[-1] <= np.sort(worth[~np.isnan(worth)])[len(names) - 1] + 1e-6
+        grey = [("chance" in (item.get_attribute("class") or "")) for item in items.all()]
+        assert grey == chance[indices].tolist()
+        marks = items.locator(".mark").all_inner_texts()  # not by colour alone
+        assert marks == ["○" if is_grey else "●" for is_grey in grey]
+    compared = ~np.isnan(difference)
+    caption = card(tab, "movers").locator(".caption")
+    expect(caption).to_contain_text(f"{(compared & ~by_chance).sum()} stand out")
+    expect(caption).to_contain_text(f"of {compared.sum()} would stand out")
+    screenshot(page, "movers")
+    items.first.locator("button").click()
     expect(tab.get_by_role("dialog", name=names[0])).to_be_visible()
+
+
+def test_differences_that_could_be_chance_are_hollow_in_the_table(page, board, logs):
+    a, b = (logs[1][run]["digit"] for run in ("baseline/seed1", "focal/seed1"))
+    (va, la, ua), (vb, lb, ub) = _f1_ends(a), _f1_ends(b)
+    lower = vb - va - 1.08 * np.sqrt((vb - lb) ** 2 + (ua - va) ** 2)
+    upper = vb - va + 1.08 * np.sqrt((ub - vb) ** 2 + (va - la) ** 2)
+    tab = open_frame(page, board, attribute="digit", b="focal/seed1", sort="difference-desc")
+    cells = tab.locator(".classes td.difference")
+    expect(cells.first).to_be_visible()
+    seen = set()
+    for cell, row in zip(cells.all()[:12], rows(tab), strict=False):
+        index = a.classes.names.index(row[0])
+        is_chance = bool(lower[index] <= 0 <= upper[index])
+        assert ("chance" in cell.get_attribute("class")) == is_chance
+        assert ("could be chance" in cell.get_attribute("title")) == is_chance
+        assert cell.locator("i.chance").count() == is_chance
+        seen.add(is_chance)
+    assert True in seen
+
+
+def test_confused_pairs_are_ranked_by_their_share(page, board, logs):
+    a = logs[1]["baseline/seed1"]["digit"]
+    pairs = a.pairs[LAST][~np.isnan(a.pairs[LAST][:, 0])].astype(int)
+    support = a.column("support", LAST).astype(float)
+    n, m = pairs[:, 2], support[pairs[:, 0]]
+    lower = wilson(n, m)[0]
+    order = sorted(range(len(pairs)), key=lambda i: (-lower[i], -n[i]))[:8]
+    usual = a.column("false_positives", LAST) / (support.sum() - support)
+    tab = open_frame(page, board, attribute="digit")
+    listed = card(tab, "flow").locator(".pairs[data-side=A] tbody tr")
+    expect(listed).to_have_count(8)
+    for place, i in enumerate(order):
+        row = listed.nth(place)
+        true, went, count = pairs[i]
+        assert row.locator(".name").all_inner_texts() == [a.classes.names[true], a.classes.names[went]]
+        is_chance = lower[i] <= usual[went]
+        expect(row.locator("td").nth(2)).to_contain_text(f"{'○' if is_chance else '●'}{int(100 * n[i] / m[i] + 0.5)} %")
+        expect(row.locator("td").nth(3)).to_have_text(str(count))
+    screenshot(page, "confused-pairs")
 
 
 def test_rows_have_a_trend_line_of_each_run(page, board, logs):
@@ -197,7 +296,7 @@ def test_the_drawer_tells_what_a_class_is_mistaken_for(page, board, logs):
 # ------------------------------------------------------------------------------------- 3. uncertainty and seeds
 
 
-def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
+def test_seeds_become_one_line_with_their_mean_and_t_interval(page, board, logs):
     tab = open_frame(page, board, attribute="digit", metric="recall")
     expect(tab.locator(".charts-card .legend li")).to_have_count(5)
     tab.get_by_role("button", name="Use “seed1”").click()
@@ -209,13 +308,48 @@ def test_seeds_become_one_line_with_their_mean_and_spread(page, board, logs):
         seeds = np.array([logs[1][f"focal/seed{i}"]["digit"].group("recall", group) for i in (1, 2)], dtype=float)
         drawn = drawn_values(charts.nth(place))
         assert any(np.allclose(line, seeds.mean(axis=0), atol=3e-3) for line in drawn)
-        text = f"{shown(seeds[:, -1].mean())} ± {shown(seeds[:, -1].std(ddof=1))}, 2 seeds"
+        low, high = stats.t.interval(0.95, 1, seeds[:, -1].mean(), seeds[:, -1].std(ddof=1) / np.sqrt(2))
+        text = f"{shown(seeds[:, -1].mean())} [{shown(max(0, low))}, {shown(min(1, high))}], 2 seeds"
         expect(tab.locator(f".tile[data-group={group}] [data-seeds=B]")).to_have_text(text)
     expect(tab.locator(".tile[data-group=tail] .seeds")).to_contain_text("too few seeds to tell")
     screenshot(page, "seeds")
     tab.get_by_label("Seeds: what differs").fill("(")
     expect(tab.get_by_text("runs are shown one by one")).to_be_visible()
     expect(tab.locator(".charts-card .legend li")).to_have_count(5)
+
+
+@pytest.mark.slow
+def test_three_seeds_of_each_are_tested_and_a_step_that_one_lacks_has_no_mean(page, tmp_path):
+    runs = [f"{name}_s{seed}" for name in ("low", "lift") for seed in (1, 2, 3)]
+    truth = {}
+    for seed, run in enumerate(runs):
+        n_steps = STEPS - (run == "low_s2")
+        truth[run] = write_log(tmp_path, runs=(run,), steps=n_steps, n_classes=40, seed=seed)[run]["digit"]
+    with tensorboard_server(tmp_path) as base:
+        wait_for_steps(base, 6, STEPS - 1)
+        tab = open_frame(page, base, attribute="digit", a="low_s1", b="lift_s1", seeds="_s\\d", step=str(LAST - 1))
+        low, lift = (
+            np.array([truth[f"{name}_s{i}"].group("f1", "tail")[LAST - 1] for i in (1, 2, 3)], dtype=float)
+            for name in ("low", "lift")
+        )
+        error = np.sqrt((low.var(ddof=1) + lift.var(ddof=1)) / 3)
+        p = 2 * stats.t.sf(abs(lift.mean() - low.mean()) / error, 2)
+        said = tab.locator(".tile[data-group=tail] .seeds p").last
+        expect(said).to_contain_text(f"p\u00a0=\u00a0{p:.3f} (Welch)")
+        expect(said).to_contain_text("not told apart" if p >= 0.05 else "▲ better" if lift.mean() > low.mean() else "▼")
+        expect(tab.locator(".charts-card .legend")).to_contain_text("3 seeds; at 1 step only 2 of 3: no mean")
+        lines = drawn_values(card(tab, "training").locator(".line-chart").nth(2))
+        means = np.mean([truth[f"low_s{i}"].group("f1", "tail")[:LAST] for i in (1, 2, 3)], axis=0)
+        assert any(len(line) == LAST and np.allclose(line, means, atol=3e-3) for line in lines)
+        screenshot(page, "seeds-lacking")
+        tab = open_frame(page, base, attribute="digit", a="low_s1", b="lift_s1", seeds="_s\\d")
+        expect(tab.locator(".tile[data-group=tail] [data-seeds=A]")).to_have_text(
+            f"2 of 3 seeds at step {LAST}: no mean"
+        )
+        expect(card(tab, "tradeoff").locator(".caption")).to_contain_text(
+            "1 experiment left out: a seed lacks this step"
+        )
+        at_rest(page)  # nothing is asked of a server that is gone
 
 
 def test_it_says_when_there_is_too_little_to_tell(page, board, logs):

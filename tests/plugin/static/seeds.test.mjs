@@ -4,10 +4,11 @@ import { test } from 'node:test';
 
 import {
   deviation,
-  mean,
   meanLine,
-  permutationTest,
-} from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
+  seedDifference,
+  seedInterval,
+} from '../../../plugins/tbmetrics_longtail/static/model/seeds.js';
+import { mean, permutationTest } from '../../../plugins/tbmetrics_longtail/static/model/statistics.js';
 import { experimentsOf, seedPattern, USUAL_PATTERN } from '../../../plugins/tbmetrics_longtail/static/model/view.js';
 
 /** @import { RunView } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
@@ -25,6 +26,23 @@ test('the usual pattern takes seeds out of names', () => {
   }
   assert.equal(experimentOf(USUAL_PATTERN, 'baseline'), 'baseline');
   assert.equal(experimentOf(USUAL_PATTERN, 'seed4'), 'seed4'); // nothing would be left
+  assert.equal(experimentOf(USUAL_PATTERN, 'run1_focal'), '_focal');
+});
+
+test('the usual pattern takes nothing that only ends in such a letter, or is another number', () => {
+  const names = [
+    'bs32',
+    'bs64',
+    'lr0.1',
+    'params8',
+    'trun3',
+    'epochs-100',
+    'wd_s0.1',
+    'focal_s1b',
+    'class12',
+    'b_seed',
+  ];
+  for (const run of names) assert.equal(experimentOf(USUAL_PATTERN, run), run);
 });
 
 test('a named group names the experiment', () => {
@@ -52,23 +70,34 @@ test('runs of one experiment come together in the order of the first', () => {
 /** @param {number} x @param {number | null} y */
 const point = (x, y) => ({ x, y, lower: null, upper: null, n: null });
 
-test('means over seeds at every step that any has', () => {
-  const line = meanLine([
-    [point(0, 0.2), point(1, 0.4), point(3, null)],
-    [point(1, 0.6), point(2, 0.5)],
-  ]);
+test('means over seeds at the steps that all of them have; of the others it is said how many', () => {
+  const line = meanLine(
+    [
+      [point(0, 0.2), point(1, 0.4), point(3, null)],
+      [point(1, 0.6), point(2, 0.5)],
+    ],
+    [0, 1],
+  );
   assert.deepEqual(
     line.map(({ x, y, n }) => [x, y, n]),
     [
-      [0, 0.2, 1],
+      [0, null, 1],
       [1, 0.5, 2],
-      [2, 0.5, 1],
+      [2, null, 1],
     ],
   );
   assert.equal(line[0].lower, null);
-  assert.ok(Math.abs(Number(line[1].upper) - (0.5 + Math.sqrt(0.02))) < 1e-12);
+  assert.deepEqual([line[1].lower, line[1].upper], [0, 1]); // 12.7 standard errors of 0.1 either side
   assert.equal(mean([1, 2, 6]), 3);
   assert.equal(deviation([1]), null);
+  assert.equal(seedInterval([1], [0, 1]), null);
+  const [low, high] = seedInterval([0.5, 0.52, 0.54], [0, 1]) ?? [];
+  assert.ok(Math.abs(Number(high) - Number(low) - (2 * 4.302653 * 0.02) / Math.sqrt(3)) < 1e-7);
+});
+
+test('with two seeds a side a difference cannot be told', () => {
+  const { p, interval, sign } = seedDifference([0.1, 0.1001], [0.9, 0.9001]);
+  assert.deepEqual([p, interval, sign], [null, null, 0]);
 });
 
 test('the permutation test counts every way to deal the values', () => {

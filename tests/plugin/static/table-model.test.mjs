@@ -8,12 +8,14 @@ import {
   groupCounts,
   joinClasses,
   largestDifference,
+  meanOfClasses,
   movers,
   onlyInOne,
   ranked,
   sortRows,
   visibleRows,
 } from '../../../plugins/tbmetrics_longtail/static/model/class-list.js';
+import { chanceText, movedByChance } from '../../../plugins/tbmetrics_longtail/static/model/evidence.js';
 
 /**
  * @param {[name: string, group: string, count: number | null, support: number, value: number][]} classes
@@ -193,7 +195,7 @@ test('ranks follow the training counts; unknown ones have none', () => {
   );
 });
 
-test('movers: gains, losses and worst, of equal ones those with more positives first', () => {
+test('movers: without intervals by value, of equal ones those with more positives first', () => {
   const row = (
     /** @type {string} */ name,
     /** @type {number | null} */ a,
@@ -208,6 +210,9 @@ test('movers: gains, losses and worst, of equal ones those with more positives f
     a,
     b,
     difference: a === null || b === null ? null : b - a,
+    intervalA: null,
+    intervalB: null,
+    interval: /** @type {[number, number] | null} */ (null),
     rank: 1,
     indexA: 0,
     indexB: 0,
@@ -226,4 +231,45 @@ test('movers: gains, losses and worst, of equal ones those with more positives f
   assert.deepEqual(names(found.worstA), ['UP', 'up', 'same']);
   assert.deepEqual(names(found.worstB), ['new', 'down', 'UP']);
   assert.deepEqual(names(movers(rows, true, 3).gains), ['down']);
+});
+
+test('movers: by evidence, the end of the interval nearest to saying nothing', () => {
+  const sideOf = (/** @type {[string, number, number, number][]} */ rows) => ({
+    classes: { names: rows.map(([name]) => name), counts: rows.map(() => 1), groups: [], rule: '', decision: '' },
+    support: null,
+    values: Float32Array.from(rows, ([, value]) => value),
+    lower: Float32Array.from(rows, ([, , lower]) => lower),
+    upper: Float32Array.from(rows, ([, , , upper]) => upper),
+  });
+  const a = sideOf([
+    ['few', 0.25, 0, 0.75],
+    ['many', 0.5, 0.4375, 0.5625],
+    ['down', 0.75, 0.6875, 0.8125],
+    ['bare', 0.25, NaN, NaN],
+  ]);
+  const b = sideOf([
+    ['few', 0.75, 0.25, 1],
+    ['many', 0.75, 0.6875, 0.8125],
+    ['down', 0.5, 0.4375, 0.5625],
+    ['bare', 1, 0, 1],
+  ]);
+  const rows = joinClasses(a, b);
+  const near = (/** @type {number | undefined} */ value, /** @type {number} */ expected) =>
+    assert.ok(Math.abs(Number(value) - expected) < 1e-9, `${value}`);
+  near(rows[0].interval?.[0], 0.5 - 1.08 * Math.hypot(0.5, 0.5)); // Newcombe: what B may be less, what A may be more
+  near(rows[0].interval?.[1], 0.5 + 1.08 * Math.hypot(0.25, 0.25));
+  near(rows[1].interval?.[0], 0.25 - 1.08 * Math.hypot(0.0625, 0.0625));
+  assert.equal(rows[3].interval, null);
+  assert.deepEqual(rows.map(movedByChance), [true, false, false, true]);
+  const lists = movers(rows, false, 4);
+  const names = (/** @type {readonly {name: string}[]} */ list) => list.map(({ name }) => name);
+  assert.deepEqual(names(lists.gains), ['many', 'few', 'bare']);
+  assert.deepEqual(names(lists.losses), ['down']);
+  assert.deepEqual(names(lists.worstA), ['many', 'few', 'down', 'bare']);
+  assert.deepEqual(names(lists.worstB), ['down', 'many', 'few', 'bare']);
+  assert.deepEqual(names(movers(rows, true, 1).gains), ['down']);
+  assert.deepEqual(names(movers(rows, true, 1).worstA), ['down']); // of a metric of which less is better
+  assert.equal(meanOfClasses(rows, 'a'), 0.4375);
+  assert.match(chanceText(8142), /up to about 407 of 8,142/);
+  assert.match(chanceText(3), /less than one of 3/);
 });

@@ -4,6 +4,7 @@
 import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
 import { sparkline } from '../charts/line-chart.js';
 import { firstDirection, visibleRows } from '../model/class-list.js';
+import { movedByChance } from '../model/evidence.js';
 import { count, number, signed } from '../model/format.js';
 import { verdict } from '../model/view.js';
 
@@ -191,7 +192,12 @@ export class ClassTable {
       el('td', { class: 'number' }, number(row.a)),
       hasB && el('td', { class: 'number' }, number(row.b)),
       hasB &&
-        el('td', { class: 'number difference' }, bar(row, scale, classMetric), el('span', {}, signed(row.difference))),
+        el(
+          'td',
+          { class: `number difference${movedByChance(row) ? ' chance' : ''}`, title: differenceTitle(row) },
+          bar(row, scale, classMetric),
+          el('span', {}, signed(row.difference)),
+        ),
       el('td', { class: 'column-trend' }),
     );
   }
@@ -246,14 +252,20 @@ function spacer(element, rows) {
   cell.style.height = `${rows * ROW_HEIGHT}px`;
 }
 
+/** @param {Row} row */
+function differenceTitle(row) {
+  if (!row.interval) return null;
+  return `95 %: ${signed(row.interval[0])} to ${signed(row.interval[1])}${movedByChance(row) ? '; could be chance' : ''}`;
+}
+
 /**
- * The difference as a bar to the right or left of zero.
+ * The difference as a bar to the right or left of zero, hollow if it could be chance.
  * @param {Row} row @param {number} scale @param {string} metric
  */
 function bar(row, scale, metric) {
   const share = Math.min(1, Math.abs(row.difference ?? 0) / scale) * 50;
   const good = verdict(row.difference, metric);
-  const fillElement = el('i', { class: good > 0 ? 'better' : 'worse' });
+  const fillElement = el('i', { class: movedByChance(row) ? 'chance' : good > 0 ? 'better' : 'worse' });
   fillElement.style.width = `${share}%`;
   fillElement.style[(row.difference ?? 0) < 0 ? 'right' : 'left'] = '50%';
   return el('span', { class: 'bar-track', 'aria-hidden': 'true' }, fillElement);

@@ -6,7 +6,8 @@ import { liftTable } from './lift-table.js';
 import { matrixTable } from './share-table.js';
 import { el, fill, groupBadge, groupTitle, nameOf, setOptions } from '../charts/dom.js';
 import { Latest } from '../host/resources.js';
-import { count, plural } from '../model/format.js';
+import { count, percent, plural } from '../model/format.js';
+import { pairsByEvidence } from '../model/evidence.js';
 import { flowByGroup, groupsOfClasses, isExact } from '../model/grouping.js';
 import { liftsByGroup } from '../model/lifts.js';
 
@@ -21,8 +22,10 @@ import { liftsByGroup } from '../model/lifts.js';
 
 const ALWAYS = new Set(['head', 'medium', 'tail']);
 const LISTED = 8;
-/** Columns of the lifts in rows without one. */
-const NO_LIFT = Object.freeze([null, null, null, null]);
+const COLUMNS = [
+  ...['side', 'run', 'of', 'true', 'predicted', 'examples', 'expected', 'lift'],
+  ...['share', 'lower', 'upper', 'could_be_chance'],
+];
 
 /**
  * @typedef {object} Side one run
@@ -145,7 +148,9 @@ export class FlowCard {
     if (!pairs || !classes)
       return el('p', { class: 'hint' }, pairs ? '' : 'Pairs of classes were not recorded by this version.');
     const groups = groupsOfClasses(classes, view.grouping);
-    const chosen = pairs.pairs.filter(([trueClass]) => !state.pairs || groups[trueClass] === state.pairs);
+    const chosen = pairsByEvidence(pairs).filter(
+      ({ pair: [trueClass] }) => !state.pairs || groups[trueClass] === state.pairs,
+    );
     if (!chosen.length)
       return el(
         'p',
@@ -156,28 +161,39 @@ export class FlowCard {
     return el(
       'table',
       { class: 'pairs', 'data-side': letter },
-      el('caption', {}, `${whose} mistaken most`),
-      el('colgroup', {}, el('col'), el('col'), el('col', { class: 'n' })),
+      el('caption', {}, `${whose} mistaken most, by evidence`),
+      el('colgroup', {}, el('col'), el('col'), el('col', { class: 'share' }), el('col', { class: 'n' })),
       el(
         'thead',
         { class: 'for-readers' },
-        el('tr', {}, ...['True class', 'Predicted class', 'Examples'].map((t) => el('th', { scope: 'col' }, t))),
+        el(
+          'tr',
+          {},
+          ...['True class', 'Predicted class', 'Share', 'Examples'].map((t) => el('th', { scope: 'col' }, t)),
+        ),
       ),
       el(
         'tbody',
         {},
         ...chosen
           .slice(0, LISTED)
-          .map(([trueClass, predicted, n]) =>
+          .map(({ pair: [trueClass, predicted, n], share, isChance, title }) =>
             el(
               'tr',
-              {},
+              { class: isChance ? 'chance' : '', title },
               el('td', {}, this._className(classes.names[trueClass], groups[trueClass])),
               el(
                 'td',
                 {},
                 el('span', { class: 'muted', 'aria-hidden': 'true' }, '→ '),
                 predicted < 0 ? 'nothing predicted' : this._className(classes.names[predicted], groups[predicted]),
+              ),
+              el(
+                'td',
+                { class: 'number' },
+                el('span', { class: 'mark', 'aria-hidden': 'true' }, isChance ? '○' : '●'),
+                percent(share),
+                isChance && el('span', { class: 'for-readers' }, ', could be chance'),
               ),
               el('td', { class: 'number' }, count(n)),
             ),
@@ -209,35 +225,32 @@ export class FlowCard {
           observed,
           expected,
           lift,
+          null,
           lower,
           upper,
         ]),
       ),
       ...(matrix?.rows ?? []).flatMap((from, r) =>
-        (matrix?.columns ?? []).map((to, c) => [
-          letter,
-          run.run,
-          'group',
-          from,
-          to,
-          matrix?.values[r][c] ?? null,
-          ...NO_LIFT,
-        ]),
+        (matrix?.columns ?? []).map((to, c) => [letter, run.run, 'group', from, to, matrix?.values[r][c] ?? null]),
       ),
       ...(pairs && classes
-        ? pairs.pairs.map(([trueClass, predicted, n]) => [
+        ? pairsByEvidence(pairs).map(({ pair: [trueClass, predicted, n], share, lower, upper, isChance }) => [
             letter,
             run.run,
             'class',
             classes.names[trueClass],
             classes.names[predicted] ?? 'none',
             n,
-            ...NO_LIFT,
+            null,
+            null,
+            share,
+            lower,
+            upper,
+            isChance ? 'yes' : 'no',
           ])
         : []),
     ]);
-    const columns = ['side', 'run', 'of', 'true', 'predicted', 'examples', 'expected', 'lift', 'lower', 'upper'];
-    return { columns, rows };
+    return { columns: COLUMNS, rows: rows.map((row) => COLUMNS.map((_, i) => row[i] ?? null)) };
   }
 }
 
@@ -260,6 +273,10 @@ function captionOf({ a, b }, sides) {
     whatIsShown((a ?? b)?.info.decision === 'single_label', sides),
     mistakes.length ? `${mistakes.join(', ')}.` : '',
     cut ? 'Classes of like training count are recorded together, so these thresholds are rounded here.' : '',
+    sides.some(({ pairs }) => pairs?.shares)
+      ? 'Pairs of classes are ranked by the lower end of their share of the true class; ○ grey: could be chance, no ' +
+        'more than other examples are predicted as that class (each pair alone, at 95 %).'
+      : '',
   ]
     .filter(Boolean)
     .join(' ');

@@ -3,7 +3,8 @@
 
 import { Card } from './card.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
-import { movers } from '../model/class-list.js';
+import { meanOfClasses, movers } from '../model/class-list.js';
+import { chanceText, movedByChance } from '../model/evidence.js';
 import { count, metricText, number, signed } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
@@ -11,6 +12,8 @@ import { count, metricText, number, signed } from '../model/format.js';
 /** @import { Row, Table, View } from '../model/types.js' */
 
 const LISTED = 8;
+/** Which number each list is about. */
+const SHOWN = /** @type {const} */ ({ gains: 'difference', losses: 'difference', worstA: 'a', worstB: 'b' });
 
 export class MoversCard {
   /** @param {Page} page @param {ClassRows} rows */
@@ -28,6 +31,8 @@ export class MoversCard {
     this.element = this._card.element;
     /** @type {ReturnType<typeof movers> | null} */
     this._lists = null;
+    /** Whether what a list shows of a class could be chance. @type {Record<'a' | 'b' | 'difference', (row: Row) => boolean> | null} */
+    this._isChance = null;
   }
 
   /** @param {View} view */
@@ -36,14 +41,17 @@ export class MoversCard {
     if (!rows) return;
     const label = metricText(view.classMetric).label;
     this._card.title.textContent = view.b ? 'Gains, losses, worst classes' : 'Worst classes';
-    this._card.caption(
-      `${label} of single classes at the chosen step${view.b ? '; gains and losses from A to B' : ''}. ` +
-        'With few positives a class moves much by chance: see the number of positives (n).',
-    );
+    this._card.caption(captionOf(rows, label, Boolean(view.b)));
     const key = `${this._rows.key}|${view.b?.run}|${view.classMetric}`;
     if (!this._card.isNew(key)) return;
-    const lists = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
+    const lowerIsBetter = Boolean(metricText(view.classMetric).lowerIsBetter);
+    const lists = movers(rows, lowerIsBetter, LISTED);
     this._lists = lists;
+    this._isChance = {
+      difference: movedByChance,
+      a: ordinary(rows, 'a', 'intervalA', lowerIsBetter),
+      b: ordinary(rows, 'b', 'intervalB', lowerIsBetter),
+    };
     fill(
       this._card.body,
       el(
@@ -75,9 +83,14 @@ export class MoversCard {
   /** @param {Row} row @param {'a' | 'b' | 'difference'} shown */
   _row(row, shown) {
     const text = shown === 'difference' ? signed(row.difference) : number(row[shown]);
+    const ends = { difference: row.interval, a: row.intervalA, b: row.intervalB }[shown];
+    const isChance = Boolean(this._isChance?.[shown](row));
+    const title = ends
+      ? `95 %: ${[ends[0], ends[1]].map((end) => (shown === 'difference' ? signed(end) : number(end))).join(' to ')}`
+      : null;
     return el(
       'li',
-      {},
+      { class: isChance ? 'chance' : '', title },
       el(
         'button',
         { type: 'button', class: 'class-link', onclick: () => this._page.set({ open: row.name }) },
@@ -86,7 +99,13 @@ export class MoversCard {
         el('span', { class: 'for-readers' }, `, ${row.group}`),
       ),
       el('span', { class: 'muted small' }, `n ${count(row.support)}`),
-      el('span', { class: 'number' }, text),
+      el(
+        'span',
+        { class: 'number' },
+        el('span', { class: 'mark', 'aria-hidden': 'true' }, isChance ? '○' : '●'),
+        text,
+        isChance && el('span', { class: 'for-readers' }, ', could be chance'),
+      ),
     );
   }
 
@@ -103,8 +122,39 @@ export class MoversCard {
         row.a,
         row.b,
         row.difference,
+        row.interval?.[0] ?? null,
+        row.interval?.[1] ?? null,
+        this._isChance?.[SHOWN[list]](row) ? 'yes' : 'no',
       ]),
     );
-    return { columns: ['list', 'class', 'group', 'training_count', 'support', 'a', 'b', 'difference'], rows };
+    const columns = ['list', 'class', 'group', 'training_count', 'support', 'a', 'b', 'difference'];
+    return { columns: [...columns, 'lower', 'upper', 'could_be_chance'], rows };
   }
+}
+
+/** @param {readonly Row[]} rows @param {string} label @param {boolean} hasB */
+function captionOf(rows, label, hasB) {
+  const by = 'Ranked by evidence: by the end of the 95 % interval that is nearest to saying nothing.';
+  const worst = '○ grey: could be chance';
+  if (!hasB)
+    return `${label} of single classes at the chosen step. ${by} ${worst} (the interval reaches the mean of all classes).`;
+  const compared = rows.filter((row) => row.difference !== null);
+  const clear = compared.filter((row) => !movedByChance(row)).length;
+  return (
+    `${label} of single classes at the chosen step; gains and losses from A to B. ${by} ${worst}: the interval contains ` +
+    `no change, or, of the worst, the mean of all classes. ${count(clear)} stand out; ${chanceText(compared.length)}.`
+  );
+}
+
+/**
+ * Whether a class's interval reaches the mean over all classes, or is unknown.
+ * @param {readonly Row[]} rows @param {'a' | 'b'} side @param {'intervalA' | 'intervalB'} ends @param {boolean} lowerIsBetter
+ * @returns {(row: Row) => boolean}
+ */
+function ordinary(rows, side, ends, lowerIsBetter) {
+  const mean = Number(meanOfClasses(rows, side));
+  return (row) => {
+    const interval = row[ends];
+    return !interval || (lowerIsBetter ? interval[0] <= mean : interval[1] >= mean);
+  };
 }

@@ -1,14 +1,11 @@
 // @ts-check
-/** The difference between A and B in one group in words: its verdict, its evidence, and the seeds. */
+/** The difference between A and B in one group in words: its verdict and its evidence. */
 
-import { el, sideBadge } from '../charts/dom.js';
-import { count, isDefined, number, plural, pValue, signed } from '../model/format.js';
-import { deviation, mean, permutationTest } from '../model/statistics.js';
-import { groupPoints, pointAt, verdict } from '../model/view.js';
+import { el } from '../charts/dom.js';
+import { count, isDefined, pValue, signed } from '../model/format.js';
+import { verdict } from '../model/view.js';
 
-/** @import { GroupComparison, GroupsAnswer, Maybe, Point, RunView, View } from '../model/types.js' */
-
-/** @typedef {{run: RunView, answer: GroupsAnswer}[]} Answers of the runs of one experiment */
+/** @import { GroupComparison, Maybe, Point, RunView, View } from '../model/types.js' */
 
 /** With fewer classes the p-value of the sign-flip test cannot be small. */
 const LEAST_FOR_P = 6;
@@ -17,34 +14,6 @@ const CLEAR = 0.05;
 const TOO_WIDE = 0.1;
 
 /** @typedef {{run: RunView, point: Point | null, loaded: boolean}} SideValue one run's value of a group */
-
-/** @param {{a: Answers, b: Answers}} seeds @param {string} group @param {View} view */
-export function seedsText(seeds, group, view) {
-  const values = (/** @type {Answers} */ answers) =>
-    answers.flatMap(({ run, answer }) => pointAt(groupPoints(answer, group, view.metric), run.step)?.y ?? []);
-  const [a, b] = [values(seeds.a), values(seeds.b)];
-  if (a.length < 2 && b.length < 2) return el('p', { class: 'seeds muted' }, 'One seed only.');
-  const same = view.b && view.experimentOf?.(view.b.run) === view.experimentOf?.(view.a?.run ?? '');
-  const sides = [a.length && side('A', a), !same && b.length && side('B', b)].filter(Boolean);
-  const statement = same ? 'A and B are seeds of one experiment.' : a.length && b.length ? seedDifference(a, b) : '';
-  return el('div', { class: 'seeds' }, .../** @type {HTMLElement[]} */ (sides), el('p', { class: 'muted' }, statement));
-}
-
-/** @param {'A' | 'B'} letter @param {number[]} values */
-function side(letter, values) {
-  const spread = deviation(values);
-  const text = `${number(mean(values))}${spread === null ? '' : ` ± ${number(spread)}`}, ${plural(values.length, 'seed')}`;
-  return el('p', {}, sideBadge(letter), ' ', el('span', { 'data-seeds': letter }, text));
-}
-
-/** @param {number[]} a @param {number[]} b */
-function seedDifference(a, b) {
-  const text = `Between seeds ${signed(mean(b) - mean(a))}`;
-  const test = permutationTest(a, b);
-  if (!test) return text;
-  if (test.least > CLEAR) return `${text}; too few seeds to tell.`;
-  return `${text}, ${pValue(test.p)} (permutation of seeds).`;
-}
 
 /**
  * @param {string} group @param {View} view @param {SideValue[]} sides

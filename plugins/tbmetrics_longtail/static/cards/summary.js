@@ -2,7 +2,8 @@
 /** A against B by group at the chosen step: values, intervals, the difference, and how many classes agree. */
 
 import { Card, NO_VALIDATION, nothing } from './card.js';
-import { differenceText, seedsText } from './summary-difference.js';
+import { differenceText } from './summary-difference.js';
+import { seedsText } from './summary-seeds.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
 import { groupsOf } from '../host/data.js';
 import { fewPositivesText } from '../host/few-positives.js';
@@ -212,7 +213,7 @@ function row(letter, { run, point, loaded }, domain) {
     sideBadge(letter),
     el('span', { class: 'value', 'data-side': letter }, loaded ? number(point?.y) : '…'),
     domain && whisker(run, point, domain),
-    el('span', { class: 'interval' }, interval(point?.lower, point?.upper)),
+    el('span', { class: 'interval' }, interval(point?.lower, point?.upper), point?.approximate && ' approximate'),
   );
 }
 

@@ -7,7 +7,8 @@ import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { groupsOf } from '../host/data.js';
 import { count, coverage, metricText, number, plural, shorten } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
-import { deviation, mean, paretoFront } from '../model/statistics.js';
+import { seedInterval } from '../model/seeds.js';
+import { mean, paretoFront } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
@@ -29,6 +30,8 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 const HEIGHT = 430;
 const REACH = 24;
 const MOST_IN_LEGEND = 12;
+/** The interval of one seed. */
+const NONE = /** @type {[null, null]} */ ([null, null]);
 
 export class TradeoffCard {
   /** @param {Page} page */
@@ -65,9 +68,9 @@ export class TradeoffCard {
     this._card.caption(
       `${label} of head and tail at the chosen step. The dashed line joins the runs that no other beats on both; ` +
         (view.experiments
-          ? 'bars: standard deviation between seeds.'
+          ? 'bars: 95 % t-intervals over seeds.'
           : 'bars: 95 % intervals of A and B; dots: where they came from.') +
-        ' Click a run to compare with it.',
+        ` Click a run to compare with it.${leftOutText(view)}`,
     );
     if (!this._card.ready(parts)) return;
     const size = [this._width(), this._card.height(HEIGHT)];
@@ -83,7 +86,7 @@ export class TradeoffCard {
       : view.charted.map(placed);
     this._places = places.filter((place) => place !== null);
     if (!this._places.length) {
-      fill(this._card.body, nothing('No run drawn has both a head and a tail at this step.'));
+      fill(this._card.body, nothing(`No run drawn has both a head and a tail at this step.${leftOutText(view)}`));
       return;
     }
     this._draw(view, label);
@@ -239,7 +242,7 @@ export class TradeoffCard {
       text: `${shorten(label)}${seeds > 1 ? ` (${plural(seeds, 'seed')})` : ''}`,
     }));
     const more = shown.length - legend.length;
-    const bars = this._view?.experiments ? 'bars: standard deviation between seeds' : 'bars: 95 % intervals of A and B';
+    const bars = this._view?.experiments ? 'bars: 95 % t-intervals over seeds' : 'bars: 95 % intervals of A and B';
     const notes = [more > 0 ? `and ${more} more` : '', 'dashed: beaten by none on both', bars, 'dots: earlier steps'];
     return {
       legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
@@ -298,19 +301,31 @@ function placeOf(run, answer, view) {
 }
 
 /**
- * The mean of an experiment's seeds, with their standard deviation.
+ * The mean of an experiment's seeds, with its t-interval; none if a seed lacks the step.
  * @param {Experiment} experiment @param {(Place | null)[]} places @param {View} view
  * @returns {Place | null}
  */
-function together({ label, style, runs }, places, view) {
+function together(experiment, places, view) {
+  const { label, style, runs } = experiment;
   const known = places.filter((place) => place !== null);
-  if (!known.length) return null;
+  if (known.length < runs.length || lacksStep(experiment)) return null;
   const [xs, ys] = [known.map((p) => p.x), known.map((p) => p.y)];
-  const [x, y, dx, dy] = [mean(xs), mean(ys), deviation(xs), deviation(ys)];
+  const [x, y] = [mean(xs), mean(ys)];
   /** @type {Place['interval']} */
-  const interval = [dx && x - dx, dx && x + dx, dy && y - dy, dy && y + dy];
+  const interval = [...(seedInterval(xs, [0, 1]) ?? NONE), ...(seedInterval(ys, [0, 1]) ?? NONE)];
   const badge = runs.some((r) => r.run === view.a?.run) ? 'A' : runs.some((r) => r.run === view.b?.run) ? 'B' : '';
   return { label, badge, style, x, y, interval, counts: [null, null], seeds: known.length, trail: [] };
+}
+
+/** Seeds are compared at one step. @param {Experiment} experiment */
+function lacksStep({ runs }) {
+  return runs.some((run) => run.step !== runs[0].step);
+}
+
+/** @param {View} view */
+function leftOutText({ experiments }) {
+  const n = experiments?.filter(lacksStep).length ?? 0;
+  return n ? ` ${plural(n, 'experiment')} left out: a seed lacks this step.` : '';
 }
 
 /** @param {Place[]} places @param {string} label */

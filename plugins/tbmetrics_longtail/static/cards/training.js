@@ -9,7 +9,7 @@ import { groupsOf } from '../host/data.js';
 import { count, coverage, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
 import { canRegroup } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
-import { meanLine } from '../model/statistics.js';
+import { meanLine, rangeOfGroup } from '../model/seeds.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
@@ -124,17 +124,17 @@ export class ChartsCard {
   }
 
   _drawLegend() {
-    const lines = this._series?.head ?? [];
+    const lines = sidesFirst(this._series?.head ?? []);
     const shown = lines.slice(0, MOST_IN_LEGEND);
     const more = lines.length - shown.length;
-    const entries = shown.map(({ label, badge, style, nRuns }) =>
+    const entries = shown.map((series) =>
       el(
         'li',
         {},
-        runSwatch(style),
-        badge && sideBadge(badge),
-        nameOf(label),
-        nRuns > 1 && el('span', { class: 'muted' }, plural(nRuns, 'seed')),
+        runSwatch(series.style),
+        series.badge && sideBadge(series.badge),
+        nameOf(series.label),
+        series.nRuns > 1 && el('span', { class: 'muted' }, seedsOf(series)),
       ),
     );
     fill(
@@ -157,11 +157,11 @@ export class ChartsCard {
   _picture() {
     const view = this._view;
     if (!this._series || !view) return null;
-    const lines = this._series.head;
-    const legend = lines.slice(0, MOST_IN_LEGEND).map(({ label, badge, style, nRuns }) => ({
-      mark: runSwatch(style),
-      strong: badge,
-      text: `${shorten(label)}${nRuns > 1 ? ` (${plural(nRuns, 'seed')})` : ''}`,
+    const lines = sidesFirst(this._series.head);
+    const legend = lines.slice(0, MOST_IN_LEGEND).map((series) => ({
+      mark: runSwatch(series.style),
+      strong: series.badge,
+      text: `${shorten(series.label)}${series.nRuns > 1 ? ` (${seedsOf(series)})` : ''}`,
     }));
     const more = lines.length - legend.length;
     const notes = [more > 0 ? `and ${more} more` : '', bandText(view), view.step === null ? '' : '┊ chosen step'];
@@ -189,7 +189,8 @@ export class ChartsCard {
     const rows = (this._series?.[group] ?? [])
       .map((series) => ({ series, point: pointAt(series.points, step) }))
       .filter(({ point }) => point)
-      .sort((p, q) => (q.point?.y ?? -Infinity) - (p.point?.y ?? -Infinity));
+      .sort((p, q) => (q.point?.y ?? -Infinity) - (p.point?.y ?? -Infinity))
+      .sort((p, q) => Number(q.series.badge !== '') - Number(p.series.badge !== ''));
     this._tooltip.show(
       event.clientX,
       event.clientY,
@@ -230,8 +231,22 @@ function seriesOf(view, drawn, group) {
     if (!lines.length) return [];
     const badge = badgeOfExperiment(view, experiment);
     const { label, style } = experiment;
-    return [{ label, badge, style, band: true, points: meanLine(lines), nRuns: lines.length }];
+    return [{ label, badge, style, band: true, points: meanLine(lines, rangeOfGroup(group)), nRuns: lines.length }];
   });
+}
+
+/** A and B before the others, so that no cap hides them. @param {readonly Series[]} series */
+function sidesFirst(series) {
+  return ['A', 'B', ''].flatMap((badge) => series.filter((line) => line.badge === badge));
+}
+
+/** How many seeds a line is the mean of, and how many steps lack one. @param {Series} series */
+function seedsOf({ nRuns, points }) {
+  const lacking = points.filter(({ n }) => n !== null && n < nRuns);
+  if (!lacking.length) return plural(nRuns, 'seed');
+  const least = lacking.reduce((low, { n }) => Math.min(low, Number(n)), nRuns);
+  const steps = plural(lacking.length, 'step', 'steps');
+  return `${plural(nRuns, 'seed')}; at ${steps} only ${least === nRuns - 1 ? '' : 'down to '}${least} of ${nRuns}: no mean`;
 }
 
 /** @param {View} view @param {Experiment} experiment @returns {'A' | 'B' | ''} */
@@ -260,7 +275,7 @@ function sizeText(group, view, series) {
 
 /** @param {View} view */
 function bandText(view) {
-  return view.experiments ? 'bands: standard deviation between seeds' : 'bands: 95 % interval';
+  return view.experiments ? 'bands: 95 % t-interval over seeds' : 'bands: 95 % interval';
 }
 
 /** @param {View} view */
@@ -269,7 +284,11 @@ function captionOf(view) {
     return `${metricText(view.metric).meaning} Recorded for the run’s own groups only, so not by these thresholds.`;
   if (!MEANS.includes(view.metric)) return metricText(view.metric).meaning;
   const mean = 'Mean over the group’s classes that have a value.';
-  if (view.experiments) return `${mean} Lines: mean of the seeds of an experiment; bands: their standard deviation.`;
+  if (view.experiments)
+    return (
+      `${mean} Lines: mean of the seeds of an experiment, where all of them have the step; bands: its 95 % t-interval ` +
+      'over seeds.'
+    );
   const bands = view.charted.length > ALL_BANDS_UP_TO ? 'Bands (of A and B)' : 'Bands';
   const how = view.grouping ? ', from the classes’ own intervals, as if independent' : '';
   return `${mean} ${bands}: 95 % interval of this validation set${how}; other seeds may differ more.`;
@@ -291,6 +310,11 @@ function shortName(name) {
   return name.length > 40 ? `${name.slice(0, 39)}…` : name;
 }
 
+/** @param {number} n @param {number} all */
+function seedsAt(n, all) {
+  return n === all ? plural(n, 'seed') : `${n} of ${plural(all, 'seed')}: no mean`;
+}
+
 /** @param {Series} series @param {ReturnType<typeof pointAt>} point @param {Maybe} size classes of the group */
 function tooltipRow(series, point, size) {
   const n = point?.n ?? null;
@@ -302,6 +326,6 @@ function tooltipRow(series, point, size) {
     el('td', { class: 'tooltip-name' }, nameOf(series.label)),
     el('td', { class: 'number' }, number(point?.y)),
     el('td', { class: 'muted' }, interval(point?.lower, point?.upper)),
-    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? plural(n, 'seed') : coverage(n, size))),
+    el('td', { class: 'muted' }, n !== null && (series.nRuns > 1 ? seedsAt(n, series.nRuns) : coverage(n, size))),
   );
 }

@@ -78,19 +78,19 @@ export class ClassRows {
     const scope = JSON.stringify([run.run, view.attribute, view.classMetric]);
     const latest = this._latest[letter];
     const classes = latest.classes.take(this._data.classes(run, view.attribute), scope);
-    const values = latest.values.take(this._data.values(run, view.attribute, columnsOf(run, view)), scope);
+    const columns = columnsOf(run, view);
+    const values = latest.values.take(this._data.values(run, view.attribute, columns), scope);
     const parts = [
       { name: run.run, resource: classes },
       { name: run.run, resource: values },
     ];
-    if (!classes.value || !values.value || values.value.length < 2 * classes.value.names.length)
+    if (!classes.value || !values.value || values.value.length < columns.length * classes.value.names.length)
       return { parts, side: null };
     const n = classes.value.names.length;
-    const [support, metric] = [values.value.subarray(0, n), values.value.subarray(n, 2 * n)];
-    return {
-      parts,
-      side: { classes: classes.value, support, values: metric, key: identity(classes.value, values.value) },
-    };
+    const numbers = values.value;
+    const [support, metric, lower, upper] = columns.map((_, i) => numbers.subarray(i * n, (i + 1) * n));
+    const key = identity(classes.value, numbers);
+    return { parts, side: { classes: classes.value, support, values: metric, lower, upper, key } };
   }
 }
 
@@ -107,21 +107,22 @@ function latestSide() {
   };
 }
 
-/** The columns asked for, `support` first. @param {RunView} run @param {View} view */
+/** The columns asked for, `support` first, then the metric. @param {RunView} run @param {View} view */
 export function columnsOf(run, view) {
-  return ['support', view.classMetric].filter((column) => run.info.columns.includes(column));
+  const ends = ['_lower', '_upper'].map((end) => view.classMetric + end);
+  return ['support', view.classMetric, ...ends].filter((column) => run.info.columns.includes(column));
 }
 
 /** @type {WeakMap<object, number>} */
-const numbers = new WeakMap();
+const identities = new WeakMap();
 let last = 0;
 
 /** A text that identifies the given objects. @param {...object} objects */
 function identity(...objects) {
   return objects
     .map((object) => {
-      if (!numbers.has(object)) numbers.set(object, (last += 1));
-      return numbers.get(object);
+      if (!identities.has(object)) identities.set(object, (last += 1));
+      return identities.get(object);
     })
     .join('.');
 }

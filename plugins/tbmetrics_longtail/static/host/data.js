@@ -1,13 +1,15 @@
 // @ts-check
 /** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
 
+import { MEANS } from '../model/format.js';
 import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
 /**
- * @import { BucketSums, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer, CompareAnswer,
- * ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping, LiftSumsAnswer,
+ * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
+ * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
+ * LiftSumsAnswer,
  * GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer, RunView, RunsAnswer, View
  * } from '../model/types.js'
  */
@@ -127,6 +129,15 @@ export class Data {
   }
 
   /**
+   * Null if the run has none of the metric.
+   * @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketUncertainty> | null}
+   */
+  bucketUncertainty(run, attribute, metric) {
+    if (!run.info.kinds.includes('uncertainty') || !MEANS.includes(metric)) return null;
+    return this._resources.get(address('bucket_uncertainty', { run: run.run, attribute, metric }), run.version, packed);
+  }
+
+  /**
    * One column of several classes, by index, over steps.
    * @param {RunView} run @param {string} attribute @param {number[]} classes @param {string} column
    * @returns {Resource<Histories>}
@@ -169,7 +180,12 @@ function boundsQuery(bounds) {
   return bounds ? { head_min: bounds.headMin, tail_max: bounds.tailMax } : {};
 }
 
-/** @type {WeakMap<BucketSums, {key: string, answer: GroupsAnswer}>} */
+/** Whether both are of the same steps; while a log grows one may arrive first. @param {BucketSums} sums @param {BucketUncertainty} [uncertainty] */
+function alike(sums, uncertainty) {
+  return String(uncertainty?.steps) === String(sums.steps);
+}
+
+/** @type {WeakMap<BucketSums, {key: string, spread: BucketUncertainty | null, answer: GroupsAnswer}>} */
 const worked = new WeakMap();
 
 /** @param {Data} data @param {RunView} run @param {View} view @returns {Resource<GroupsAnswer>} */
@@ -177,13 +193,16 @@ export function groupsOf(data, run, view) {
   const { attribute, metric, grouping } = view;
   if (!grouping || !canRegroup(metric)) return data.groups(run, attribute, metric);
   const resource = data.bucketSums(run, attribute, metric);
+  const uncertainty = data.bucketUncertainty(run, attribute, metric);
   const sums = resource.value;
   if (!sums) return { ...resource, value: undefined };
+  if (uncertainty && !uncertainty.value) return { ...uncertainty, value: undefined };
+  const spread = alike(sums, uncertainty?.value) ? (uncertainty?.value ?? null) : null;
   const key = `${grouping.key}|${metric}`;
   let known = worked.get(sums);
-  if (known?.key !== key) {
-    const means = { run: run.run, attribute, wall_times: [], ...groupMeans(sums, grouping, metric) };
-    known = { key, answer: means };
+  if (known?.key !== key || known.spread !== spread) {
+    const means = { run: run.run, attribute, wall_times: [], ...groupMeans(sums, grouping, metric, spread) };
+    known = { key, spread, answer: means };
     worked.set(sums, known);
   }
   return { ...resource, value: known.answer };

@@ -1,18 +1,23 @@
 // @ts-check
 /** The list of all classes: joining two runs, sorting, filtering, and which rows to draw. */
 
+import { differenceInterval } from './evidence.js';
 import { GROUPS } from './view.js';
 
 /** @import { SortKey } from './state.js' */
-/** @import { ClassesAnswer, Group, Maybe, Row } from './types.js' */
+/** @import { ClassesAnswer, Group, Interval, Maybe, Row } from './types.js' */
 
 /**
- * @typedef {object} Side one run's classes with two columns of its per-class table
+ * @typedef {object} Side one run's classes with columns of its per-class table
  * @property {ClassesAnswer} classes
  * @property {Float32Array | null} support
  * @property {Float32Array | null} values
+ * @property {Float32Array | null} [lower] ends of the values' 95 % intervals, if recorded
+ * @property {Float32Array | null} [upper]
  */
 
+/** Puts rows without an interval behind all others: ends of intervals lie between −2 and 2. */
+const UNKNOWN = 4;
 const COLLATOR = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /**
@@ -38,6 +43,8 @@ function joined(name, a, indexA, b, indexB) {
   const group = a && indexA >= 0 ? asGroup(a.classes.groups[indexA]) : (groupB ?? 'unknown');
   const valueA = valueAt(a?.values, indexA);
   const valueB = valueAt(b?.values, indexB);
+  const [intervalA, intervalB] = [intervalAt(a, indexA), intervalAt(b, indexB)];
+  const isDefinedInBoth = valueA !== null && valueB !== null;
   const countOf = (/** @type {Side | null} */ side, /** @type {number} */ i) =>
     i >= 0 ? (side?.classes.counts[i] ?? null) : null;
   return {
@@ -48,7 +55,10 @@ function joined(name, a, indexA, b, indexB) {
     support: valueAt(a?.support, indexA) ?? valueAt(b?.support, indexB),
     a: valueA,
     b: valueB,
-    difference: valueA !== null && valueB !== null ? valueB - valueA : null,
+    difference: isDefinedInBoth ? valueB - valueA : null,
+    intervalA,
+    intervalB,
+    interval: isDefinedInBoth ? differenceInterval(valueA, intervalA, valueB, intervalB) : null,
     rank: 0,
     indexA,
     indexB,
@@ -68,31 +78,48 @@ export function ranked(rows) {
 }
 
 /**
- * Classes that gained and lost most from A to B, and the worst of each; ties go to classes with more positives.
+ * Classes that gained and lost most from A to B, and the worst of each, by evidence: by the end of the interval that is
+ * nearest to saying nothing. Rows without an interval come last, by their values.
  * @param {readonly Row[]} rows @param {boolean} lowerIsBetter @param {number} most in each list
  */
 export function movers(rows, lowerIsBetter, most) {
   const sign = lowerIsBetter ? -1 : 1;
-  const best = (/** @type {(row: Row) => Maybe} */ worthOf, /** @type {boolean} */ positive) =>
-    topOf(rows, (row) => (positive && Number(worthOf(row)) <= 0 ? null : worthOf(row)), most);
-  const times = (/** @type {Maybe} */ value, /** @type {number} */ factor) => (value === null ? null : factor * value);
+  const moved = (/** @type {Row} */ row, /** @type {1 | -1} */ direction) =>
+    direction * Number(row.difference) > 0 ? worthOf(row.difference, row.interval, direction) : null;
+  const worse = sign === 1 ? -1 : 1;
   return {
-    gains: best((row) => times(row.difference, sign), true),
-    losses: best((row) => times(row.difference, -sign), true),
-    worstA: best((row) => times(row.a, -sign), false),
-    worstB: best((row) => times(row.b, -sign), false),
+    gains: topOf(rows, (row) => moved(row, sign), most),
+    losses: topOf(rows, (row) => moved(row, worse), most),
+    worstA: topOf(rows, (row) => worthOf(row.a, row.intervalA, worse), most),
+    worstB: topOf(rows, (row) => worthOf(row.b, row.intervalB, worse), most),
   };
 }
 
 /**
- * The `most` rows of largest worth in one pass; ties go to rows with more positives, then to earlier rows.
- * @param {readonly Row[]} rows @param {(row: Row) => Maybe} worthOf @param {number} most @returns {Row[]}
+ * How far a value lies in a direction for certain: its interval's end against that direction.
+ * @param {Maybe} value @param {Interval | null} interval @param {1 | -1} direction
  */
-function topOf(rows, worthOf, most) {
+function worthOf(value, interval, direction) {
+  if (value === null) return null;
+  if (!interval) return direction * value - UNKNOWN;
+  return direction === 1 ? interval[0] : -interval[1];
+}
+
+/** Mean of the defined values, null without any. @param {readonly Row[]} rows @param {'a' | 'b'} side @returns {Maybe} */
+export function meanOfClasses(rows, side) {
+  const values = rows.flatMap((row) => row[side] ?? []);
+  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
+}
+
+/**
+ * The `most` rows of largest worth in one pass; ties go to rows with more positives, then to earlier rows.
+ * @param {readonly Row[]} rows @param {(row: Row) => Maybe} rankBy @param {number} most @returns {Row[]}
+ */
+function topOf(rows, rankBy, most) {
   /** @type {{row: Row, worth: number}[]} */
   const top = [];
   for (const row of rows) {
-    const worth = worthOf(row);
+    const worth = rankBy(row);
     if (worth === null) continue;
     const beats = (/** @type {{row: Row, worth: number}} */ other) =>
       worth > other.worth || (worth === other.worth && (row.support ?? 0) > (other.row.support ?? 0));
@@ -113,6 +140,12 @@ function asGroup(group) {
 function valueAt(values, index) {
   const value = index >= 0 ? values?.[index] : undefined;
   return value === undefined || Number.isNaN(value) ? null : value;
+}
+
+/** @param {Side | null} side @param {number} index @returns {Interval | null} */
+function intervalAt(side, index) {
+  const [lower, upper] = [valueAt(side?.lower, index), valueAt(side?.upper, index)];
+  return lower === null || upper === null ? null : [lower, upper];
 }
 
 /**

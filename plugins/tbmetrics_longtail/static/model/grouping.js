@@ -1,11 +1,12 @@
 // @ts-check
 /** Head, medium and tail by any thresholds: the named rules, the group of a count, and what sums by bucket add up to. */
 
+import { bucketsWithin, gapOf, putIntervals } from './uncertainty.js';
 import { GROUPS } from './view.js';
 
 /**
- * @import { Bucket, BucketSums, CalibrationAnswer, ConfusionAnswer, FlowAnswer, Group, Grouping, GroupsAnswer, Maybe
- * } from './types.js'
+ * @import { Bucket, BucketSums, BucketUncertainty, CalibrationAnswer, ConfusionAnswer, FlowAnswer, Group, Grouping,
+ *   GroupsAnswer, Maybe } from './types.js'
  */
 
 const Z95 = 1.959963984540054;
@@ -103,9 +104,10 @@ export function isExact(buckets, bounds) {
 /**
  * Metric of every group over steps, in the form of the route `groups`.
  * @param {BucketSums} sums @param {Grouping | null} bounds @param {string} metric
- * @returns {Pick<GroupsAnswer, 'steps' | 'groups'>}
+ * @param {BucketUncertainty | null} [uncertainty] null = not recorded: intervals take the classes as independent
+ * @returns {Pick<GroupsAnswer, 'steps' | 'groups' | 'approximate'>}
  */
-export function groupMeans(sums, bounds, metric) {
+export function groupMeans(sums, bounds, metric, uncertainty = null) {
   const { steps, buckets } = sums;
   const groupOf = buckets.map((bucket) => groupOfBucket(bucket, bounds));
   /** @type {GroupsAnswer['groups']} */
@@ -118,7 +120,9 @@ export function groupMeans(sums, bounds, metric) {
     );
   groups.all = columnsOf(sums, [[0, buckets.length]], metric);
   groups.gap = gapOf(groups.head, groups.tail, metric);
-  return { steps, groups };
+  const within = uncertainty && bucketsWithin(buckets, uncertainty.buckets);
+  if (uncertainty && within) putIntervals(groups, metric, sums, groupOf, uncertainty, within);
+  return { steps, groups, approximate: !within };
 }
 
 /** Cumulative sums over buckets by training count, so that the cost of a group does not depend on its classes. */
@@ -207,28 +211,6 @@ function combined(combine, sum, weight) {
     default:
       return sum / weight;
   }
-}
-
-/** Head minus tail, treated as independent. @param {Record<string, Maybe[]>} head @param {Record<string, Maybe[]>} tail @param {string} metric */
-function gapOf(head, tail, metric) {
-  const value = minus(head[metric], tail[metric]);
-  const halves = [head, tail].map((group) =>
-    minus(group[`${metric}_upper`], group[`${metric}_lower`]).map((w) => (w === null ? null : w / 2)),
-  );
-  const half = halves[0].map((h, i) =>
-    h === null || halves[1][i] === null ? null : Math.hypot(h, Number(halves[1][i])),
-  );
-  return {
-    [metric]: value,
-    [`${metric}_lower`]: value.map((v, i) => (v === null || half[i] === null ? null : v - Number(half[i]))),
-    [`${metric}_upper`]: value.map((v, i) => (v === null || half[i] === null ? null : v + Number(half[i]))),
-    [`${metric}_n_classes`]: value.map(() => null),
-  };
-}
-
-/** @param {Maybe[]} p @param {Maybe[]} q @returns {Maybe[]} */
-function minus(p, q) {
-  return p.map((value, i) => (value === null || q[i] === null ? null : value - Number(q[i])));
 }
 
 /** Metrics that are not sums over classes and are known for the recorded groups only. */

@@ -1,7 +1,7 @@
 // @ts-check
-/** Means over seeds and neighbouring classes, the permutation test of seeds, and the Pareto front. */
+/** Means over neighbouring classes, the permutation test, and the Pareto front. */
 
-/** @import { Maybe, Point } from './types.js' */
+/** @import { Maybe } from './types.js' */
 
 const MOST_ARRANGEMENTS = 200_000;
 
@@ -10,40 +10,9 @@ export function mean(values) {
   return values.reduce((sum, value) => sum + value, 0) / values.length;
 }
 
-/** Standard deviation between seeds (n − 1), null for fewer than two. @param {readonly number[]} values @returns {Maybe} */
-export function deviation(values) {
-  if (values.length < 2) return null;
-  const centre = mean(values);
-  return Math.sqrt(values.reduce((sum, value) => sum + (value - centre) ** 2, 0) / (values.length - 1));
-}
-
-/**
- * Mean over seeds at every step of any seed, with mean ± standard deviation as its band; `n` counts the seeds.
- * @param {readonly (readonly Point[])[]} lines @returns {Point[]}
- */
-export function meanLine(lines) {
-  /** @type {Map<number, number[]>} */
-  const byStep = new Map();
-  for (const line of lines) {
-    for (const { x, y } of line) if (y !== null) byStep.set(x, [...(byStep.get(x) ?? []), y]);
-  }
-  return [...byStep]
-    .sort(([p], [q]) => p - q)
-    .map(([x, values]) => {
-      const [y, spread] = [mean(values), deviation(values)];
-      return {
-        x,
-        y,
-        lower: spread === null ? null : y - spread,
-        upper: spread === null ? null : y + spread,
-        n: values.length,
-      };
-    });
-}
-
 /**
  * Exact two-sided permutation test: how often a difference of means at least this large arises when the same values
- * are dealt to A and B at random. Needs no assumption; with few seeds it cannot come out small.
+ * are dealt to A and B at random. Assumes equal spreads; with few seeds it cannot come out small.
  * @param {readonly number[]} a @param {readonly number[]} b
  * @returns {{p: number, least: number} | null} null without values, or with too many arrangements to enumerate
  */

@@ -4,6 +4,7 @@
 /** @typedef {'head' | 'medium' | 'tail' | 'unknown' | 'all' | 'gap'} Group */
 /** @typedef {'circle' | 'diamond' | 'triangle' | 'square' | 'cross'} Marker */
 /** @typedef {number | null} Maybe a number, or null where it is undefined */
+/** @typedef {[number, number]} Interval its lower and upper end */
 
 /**
  * @typedef {object} AttributeInfo what the route `runs` says of one attribute of one run
@@ -39,6 +40,7 @@
  * @property {number[]} steps
  * @property {number[]} wall_times
  * @property {Record<string, Record<string, Maybe[]>>} groups by group, by column
+ * @property {boolean} [approximate] whether intervals take the classes as independent: groups drawn anew, older log
  */
 
 /**
@@ -80,6 +82,14 @@
  */
 
 /**
+ * @typedef {object} BucketUncertainty what the intervals of groups drawn anew need
+ * @property {number[]} steps those of the sums
+ * @property {Bucket[]} buckets each a union of those of the sums
+ * @property {Float32Array} values (steps, columns): positives of each bucket, NaN where they do not matter, biases, and
+ *   the upper triangle of the covariance
+ */
+
+/**
  * @typedef {object} Histories one column of several classes over steps
  * @property {number[]} steps
  * @property {number[]} classes
@@ -117,7 +127,9 @@
 
 /**
  * @typedef {object} ConfusionsAnswer
- * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count
+ * @property {[number, number, number][]} pairs true class, predicted class (−1 = none), count; most evidence first
+ * @property {[Maybe, Maybe, Maybe][]} [shares] of the true class’s positives, with its interval
+ * @property {Maybe[]} [by_chance] share of all other examples that are predicted as that class
  * @property {number} n_pairs
  * @property {Maybe} n_mistakes
  * @property {number} n_recorded
@@ -290,6 +302,9 @@
  * @property {Maybe} a
  * @property {Maybe} b
  * @property {Maybe} difference b − a
+ * @property {Interval | null} intervalA 95 %
+ * @property {Interval | null} intervalB
+ * @property {Interval | null} interval of the difference
  * @property {number} rank by training count, 1 = the most frequent; 0 = count unknown
  * @property {number} indexA place in A's class list, −1 = not there
  * @property {number} indexB
@@ -301,7 +316,8 @@
  * @property {Maybe} y
  * @property {Maybe} lower
  * @property {Maybe} upper
- * @property {Maybe} n classes in the mean
+ * @property {Maybe} n classes in the mean, or seeds at this step
+ * @property {boolean} [approximate] whether the interval takes the classes as independent
  */
 
 /**

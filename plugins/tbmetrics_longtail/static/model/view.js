@@ -86,19 +86,17 @@ export function resolve(state, runs, order) {
     .flatMap((run) => run.attributes.filter((a) => a.attribute === attribute).map((info) => ({ run: run.run, info })))
     .sort((p, q) => place(order, p.run) - place(order, q.run));
   const metrics = metricsOf(candidates.map(({ info }) => info));
-  const all = candidates.map(({ run, info }, i) => ({
+  const { experimentOf, error: seedsError } = seedPattern(state.seeds);
+  const names = candidates.map(({ run }) => run);
+  const { a, b } = compared(state, names, experimentOf);
+  const ticked = new Set(state.shown ?? tickedAtFirst(names, [a, b], experimentOf));
+  const all = candidates.map(({ run, info }) => ({
     run,
     info,
     style: runStyle(place(order, run)),
-    ticked: state.shown ? state.shown.includes(run) : i < TICKED_AT_FIRST,
+    ticked: ticked.has(run),
     matches: filter.matches(run),
   }));
-  const { experimentOf, error: seedsError } = seedPattern(state.seeds);
-  const { a, b } = compared(
-    state,
-    all.map((r) => r.run),
-    experimentOf,
-  );
   const relevant = all.filter((r) => (r.ticked && r.matches) || r.run === a || r.run === b);
   const steps = unionOfSteps(relevant.map((r) => r.info.steps));
   const newest = steps.length ? steps[steps.length - 1] : null;
@@ -160,6 +158,18 @@ function compared(state, runs, experimentOf) {
 }
 
 /**
+ * The runs of the first experiments, none of which is split, and of those of A and B.
+ * @param {readonly string[]} runs @param {readonly (string | null)[]} sides
+ * @param {((run: string) => string) | null} experimentOf null = each run is one
+ */
+function tickedAtFirst(runs, sides, experimentOf) {
+  const labelOf = experimentOf ?? ((/** @type {string} */ run) => run);
+  const first = [...new Set(runs.map(labelOf))].slice(0, TICKED_AT_FIRST);
+  const labels = new Set([...first, ...sides.flatMap((run) => (run === null ? [] : [labelOf(run)]))]);
+  return runs.filter((run) => labels.has(labelOf(run)));
+}
+
+/**
  * Metrics that any of the runs has; those that are means of a class column first.
  * @param {readonly AttributeInfo[]} infos
  */
@@ -196,6 +206,7 @@ export function groupPoints(answer, group, metric) {
     lower: lower[i] ?? null,
     upper: upper[i] ?? null,
     n: n[i] ?? null,
+    ...(answer.approximate && lower[i] !== null ? { approximate: true } : {}),
   }));
 }
 
@@ -235,8 +246,8 @@ export function verdict(difference, metric, group) {
   return /** @type {-1 | 1} */ (sign * Math.sign(difference));
 }
 
-/** The usual suffixes for seeds in run names. */
-export const USUAL_PATTERN = '[-_/.]?(seed|s|run|rep)[-_=]?\\d+';
+/** What says seed in run names: such a word by itself, with a whole number; `bs32` and `s0.1` are none. */
+export const USUAL_PATTERN = '(^|[-_/.])(seed|s|run|rep)[-_=]?\\d+(?![0-9a-z]|\\.\\d)';
 
 /**
  * A pattern as a function from a run's name to its experiment's, or why it is none. A capture group called `name`

@@ -1,0 +1,74 @@
+"""The recorded uncertainty of sums over buckets of training counts, which gives groups drawn anew their intervals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.comparing.regrouping import GroupInterval, RecordedUncertainty, group_means
+from tbmetrics.records import UNCERTAINTY_COLUMNS, SchemaError
+from tbmetrics.statistics.bucket_means import BIASED_BY_FEW
+from tbmetrics_longtail.data import Attribute
+from tbmetrics_longtail.tables import CLASSES, UNCERTAINTY, RequestError, shown
+
+
+def bucket_uncertainty(attribute: Attribute, metric: str) -> tuple[dict[str, Any], NDArray[np.float32]]:
+    """Biases and covariances at every step of the per-class table, NaN where there are none.
+
+    Returns:
+        the steps and buckets; and values (steps, columns): the positives of each bucket, if too few of them leave the
+        metric without an interval, its bias, and the upper triangle of the covariance.
+    """
+    if metric not in UNCERTAINTY_COLUMNS:
+        known = ", ".join(UNCERTAINTY_COLUMNS)
+        raise RequestError(f"metric {shown(metric)} has no recorded uncertainty", f"use one of {known}")
+    classes, recorded = attribute.series(CLASSES), attribute.series(UNCERTAINTY)
+    example = _read(attribute, recorded.values[-1])
+    column = UNCERTAINTY_COLUMNS.index(metric)
+    values = np.full((len(classes.steps), example.size + recorded.values.shape[1]), np.nan, dtype=np.float32)
+    is_recorded = np.isin(classes.steps, recorded.steps)
+    values[is_recorded, example.size :] = recorded.values[np.isin(recorded.steps, classes.steps), :, column]
+    if metric in BIASED_BY_FEW and is_multi_label(attribute):
+        support = classes.values[:, :, attribute.tag(CLASSES).column_index("support")]
+        values[:, : example.size] = support @ np.eye(example.size, dtype=np.float32)[example.of_class]
+    buckets = attribute.tag(UNCERTAINTY).details["buckets"]
+    return {"steps": classes.steps.tolist(), "buckets": buckets}, values
+
+
+def means_of_groups(
+    attribute: Attribute, metric: str, step: int, values: NDArray[np.float64], groups: tuple[str, ...]
+) -> dict[str, GroupInterval]:
+    """The means of groups drawn anew at one step; without intervals if the log has no uncertainty there.
+
+    Args:
+        attribute: of the run.
+        metric: one of the means.
+        step: of the validation.
+        values: of the metric, (classes,).
+        groups: of the classes.
+    """
+    positives = attribute.column("support", step) if is_multi_label(attribute) else None
+    return group_means(metric, values, groups, _at(attribute, step), positives)
+
+
+def _at(attribute: Attribute, step: int) -> RecordedUncertainty | None:
+    if UNCERTAINTY not in attribute.tags:
+        return None
+    series = attribute.series(UNCERTAINTY)
+    return _read(attribute, series.at(step)) if step in series.steps else None
+
+
+def _read(attribute: Attribute, table: NDArray[np.float32]) -> RecordedUncertainty:
+    tag = attribute.tag(UNCERTAINTY)
+    tag.check_columns(table.shape[1], UNCERTAINTY_COLUMNS)
+    try:
+        return RecordedUncertainty.read(table, tag.details.get("buckets") or (), attribute.classes)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"tag {tag.name!r}: {error}") from error
+
+
+def is_multi_label(attribute: Attribute) -> bool:
+    """Whether its samples may have several classes."""
+    return attribute.class_list.decision != "single_label"
