@@ -35,6 +35,8 @@ REPLICATES = 100
 #: Share of the variance of the labels, and of the scores, that the classes of a row have in common.
 CORRELATION = 0.3
 REDRAWN_EVERY = 10  # repetitions
+#: Of numbers that were recorded as float32.
+ROUNDING = 1e-6
 OURS, REGROUPED, BOOTSTRAP, DELTA = "ours", "ours, regrouped", "percentile bootstrap", "delta method"
 GROUPS = ("tail", "head", "all", "gap")
 
@@ -239,8 +241,8 @@ class Tally:
         """Add one repetition."""
         low, high = ends
         told = low == low
-        self.covers.append(float(low - 1e-9 <= truth <= high + 1e-9) if told else np.nan)
-        self.contains.append(float(low - 1e-9 <= estimate <= high + 1e-9) if told else np.nan)
+        self.covers.append(float(low - ROUNDING <= truth <= high + ROUNDING) if told else np.nan)
+        self.contains.append(float(low - ROUNDING <= estimate <= high + ROUNDING) if told else np.nan)
         self.width.append(high - low)
 
 
