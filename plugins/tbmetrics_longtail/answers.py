@@ -13,7 +13,8 @@ from tbmetrics.classes.groups import count_buckets, macro_mean
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
-from tbmetrics.comparing.runs import Validation, compare
+from tbmetrics.comparing.runs import compare
+from tbmetrics.comparing.validations import Validation
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
