@@ -27,6 +27,7 @@ AREAS = (
     "headline",
     "class_performance",
     "coverage",
+    "verdicts",
     "training_dynamics",
     "attention",
     "diagnostics",

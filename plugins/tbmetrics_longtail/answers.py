@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -13,8 +12,6 @@ from tbmetrics.classes.groups import count_buckets, macro_mean
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, FINE_BUCKETS, bucket_sums, regrouped
-from tbmetrics.comparing.runs import compare
-from tbmetrics.comparing.validations import Validation
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
@@ -27,6 +24,7 @@ from tbmetrics.records import (
     UNKNOWN,
     SchemaError,
 )
+from tbmetrics_longtail.comparison import comparison, validation
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.tables import (
@@ -37,6 +35,7 @@ from tbmetrics_longtail.tables import (
     CURVES,
     FLOW,
     GROUP_TABLE,
+    SAMPLES,
     RequestError,
     RunTags,
     natural_order,
@@ -269,17 +268,8 @@ class Answers:
         bounds: GroupRule | None = None,
     ) -> Json:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
-        result = compare(*(self._validation(experiment, *side, attribute, metric, bounds) for side in (a, b)))
-        groups = {name: {k: or_null(v) for k, v in asdict(group).items()} for name, group in result.groups.items()}
-        return {
-            "attribute": attribute,
-            "metric": metric,
-            "groups": groups,
-            "n_joined": result.n_joined,
-            "n_regrouped": result.n_regrouped,
-            "only_in_a": list(result.only_in_a),
-            "only_in_b": list(result.only_in_b),
-        }
+        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
+        return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
@@ -289,13 +279,6 @@ class Answers:
             except (RequestError, SchemaError) as error:
                 problems.append(str(error))
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
-
-    def _validation(
-        self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: GroupRule | None
-    ) -> Validation:
-        recorded = self._data.attribute(experiment, run, attribute)
-        groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
-        return Validation(attribute, metric, step, recorded.class_list.names, groups, values)
 
 
 def _describe(attribute: Attribute) -> Json:
@@ -310,7 +293,7 @@ def _describe(attribute: Attribute) -> Json:
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],
-        "kinds": sorted(attribute.tags),
+        "kinds": sorted(kind for kind in attribute.tags if kind.partition("/")[0] not in SAMPLES),
     }
 
 

@@ -182,9 +182,9 @@ def compare_runs(
 def withheld_because(a: Validation, b: Validation) -> str:
     """Why no verdict can be given: what is not alike; empty if nothing."""
     if a.step != b.step:
-        return f"A is at step {a.step}, B at step {b.step}"
+        return f"A is at step {a.step:,}, B is at step {b.step:,}"
     if a.decision and b.decision and a.decision != b.decision:
-        return f"A is {a.decision.replace('_', '-')}, B {b.decision.replace('_', '-')}"
+        return f"A is {a.decision.replace('_', '-')}, B is {b.decision.replace('_', '-')}"
     return ""
 
 

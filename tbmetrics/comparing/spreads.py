@@ -99,7 +99,7 @@ def _unpaired_because(a: Validation, b: Validation) -> str:
         return "average precision depends on scores, which are not recorded"
     for letter, run in (("A", a), ("B", b)):
         if run.decided is None:
-            return f"decisions on single samples are not recorded in {letter}"
+            return f"there are no decisions on single samples of {letter} at its step"
     if a.names != b.names:
         return "the class lists differ"
     if a.decided is not None and b.decided is not None and a.decided.checksum != b.decided.checksum:

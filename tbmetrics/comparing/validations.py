@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,6 +12,7 @@ import numpy as np
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     DecidedSamples,
+    Float32Array,
     FloatArray,
     SampleData,
     SchemaError,
@@ -112,15 +113,17 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     values = classes.column(metric).astype(np.float64)
     if len(listed.names) != len(values):
         raise InputError(f"run {history.run!r} has {len(values)} rows for {len(listed.names)} classes of {attribute!r}")
-    recorded = recorded_means(groups, metric)
+    recorded = recorded_means(groups.rows, groups.columns, groups.values, metric)
     decided = _decided(history, attribute, step, len(values))
     return Validation(attribute, metric, step, listed.names, listed.groups, values, recorded, listed.decision, decided)
 
 
-def recorded_means(table: Table, metric: str) -> dict[str, GroupMean]:
-    """The means of a table of groups."""
-    columns = (table.column(metric + end).tolist() for end in ("", "_lower", "_upper"))
-    return dict(zip(table.rows, map(GroupMean, *columns), strict=True))
+def recorded_means(
+    rows: Sequence[str], columns: Sequence[str], values: Float32Array, metric: str
+) -> dict[str, GroupMean]:
+    """The means of a metric in a table of groups, whose values are (rows, columns)."""
+    by_end = (values[:, columns.index(metric + end)].tolist() for end in ("", "_lower", "_upper"))
+    return dict(zip(rows, map(GroupMean, *by_end), strict=True))
 
 
 def _decided(history: History, attribute: str, step: int, n_classes: int) -> DecidedSamples | None:

@@ -6,6 +6,7 @@ import { el } from '../charts/dom.js';
 import { answerWith } from '../host/data.js';
 import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
+import { unlikeSteps } from '../model/view.js';
 import { compareOffline, meansOver, sliceTable } from './tables.js';
 
 /** @import { Grouping, Maybe } from '../model/types.js' */
@@ -179,7 +180,8 @@ const ROUTES = {
         : null;
     };
     const [a, b] = [side('a'), side('b')];
-    return a && b ? Response.json(compareOffline(a, b, boundsOf(query))) : undefined;
+    const [stepA, stepB] = ['step_a', 'step_b'].map((name) => Number(query.get(name)));
+    return a && b ? Response.json(compareOffline(a, b, boundsOf(query), unlikeSteps(stepA, stepB))) : undefined;
   },
 };
 
