@@ -200,6 +200,7 @@ def measure(run: Run) -> Results:
     few_to_many = run.choose((2, 10), (2, 3, 5, 10, 30), (2, 3, 5, 10, 30, 100))
     many = run.choose((10,), (10, 30, 120), (10, 30, 120, 1000))
     grid = list(itertools.product(PROBLEMS, many, few_to_many))
+    grid += run.choose([], list(itertools.product(PROBLEMS, (1000,), (3,))), [])
     null, power = ({cell: _kinds(run, cell, planted) for cell in grid} for planted in (0.0, PLANTED))
     return [_error_table(null), _power_table(power), _gate_table(null)]
 
@@ -207,11 +208,9 @@ def measure(run: Run) -> Results:
 def _kinds(run: Run, cell: Cell, planted: float) -> list[Tally]:
     """Balanced and long-tailed, independent and shared."""
     problem, classes, samples = cell
-    repetitions = run.choose(
-        10, {10: 100, 30: 60, 120: 40}.get(classes, 10), {10: 400, 30: 300, 120: 100}.get(classes, 30)
-    )
-    if planted:
-        repetitions = max(10, repetitions // 4)
+    normal, large = {10: 80, 30: 50, 120: 20}.get(classes, 6), {10: 400, 30: 200, 120: 80}.get(classes, 16)
+    repetitions = run.choose(10, normal, large)
+    repetitions = max(5, repetitions // 4) if planted else repetitions
     kinds = itertools.product((False, True), (0.0, SHARED))
     return [simulate(problem, classes, samples, *kind, repetitions, planted) for kind in kinds]
 

@@ -53,7 +53,12 @@ def classes_text(comparison: RunComparison) -> str:
 
 
 def agreement_text(group: GroupComparison) -> str:
-    """Whether other classes would agree: how many are higher and lower, and the sign-flip test over them."""
+    """Whether other classes would agree: how many are higher and lower, and the sign-flip test over them.
+
+    Empty if there is no verdict or nothing to compare.
+    """
+    if group.verdict == WITHHELD or not group.n_defined:
+        return ""
     equal = group.n_defined - group.n_higher - group.n_lower
     parts = [f"{group.n_higher:,} up", f"{group.n_lower:,} down", f"{equal:,} equal" if equal else ""]
     if not math.isnan(group.sign_flip_p) and group.least_p <= LEAST_P:

@@ -88,7 +88,7 @@ function frame(value, className, words, ...more) {
  * @param {View} view @param {SideValue[]} sides
  */
 function plainDifference(view, sides) {
-  const [a, b] = [view.a, view.b].map((run) => sides.find((side) => side.run === run)?.point?.y);
+  const [a, b] = [view.a, view.b].map((run) => sides.find((s) => s.run === run)?.point?.y);
   const value = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
   const unlike = unlikeSteps(view.a?.step ?? null, view.b?.step ?? null);
   const words = unlike || MEANS.includes(view.metric) ? 'no verdict' : isDefined(value) ? 'no interval' : 'undefined';
