@@ -9,6 +9,7 @@ import torch
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker, InputError, TBMetrics, read_run
 from tbmetrics.comparing import compare_runs
+from tbmetrics.comparing.runs import compare
 from tbmetrics.records import SampleData, decided_samples
 
 GROUPS = ClassGroups.from_counts({"x": [500, 60, 5, 3]})
@@ -162,8 +163,6 @@ def test_runs_that_decided_the_same_samples_are_compared_in_pairs(tmp_path, mult
     group = result.groups["all"]
     assert group.lower < group.difference < group.upper
     apart = replace(result.b, decided=replace(result.b.decided, checksum="other"))
-    from tbmetrics.comparing.runs import compare
-
     unpaired = compare(result.a, apart).groups["all"]
     assert group.upper - group.lower < unpaired.upper - unpaired.lower
     assert len(a.samples["longtail/x/decisions"]) == 2
