@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -109,42 +110,60 @@ def _single_label(state: AttributeState) -> DecidedSamples:
 
 
 def _multi_label(state: AttributeState, scores: ExactScores) -> DecidedSamples:
-    parts: list[list[IntArray]] = [[], [], [], []]
-    first = 0
-    for logits, labels in scores.batches():
-        predicted, positive = logits >= state.score_thresholds(logits), labels > 0
-        masks = (positive & predicted, positive & ~predicted, predicted & (labels == 0), labels < 0)
-        for part, mask in zip(parts, masks, strict=True):
-            part.append(_places(mask, first))
-        first += len(logits)
+    parts = [_cells(state, *batch) for batch in scores.batches()]
+    rows = np.cumsum([0, *(len(labels) for _, labels in scores.batches())])
+    for part, first in zip(parts, rows.tolist(), strict=False):
+        for places in (part.positives, part.alarms, part.unknown):
+            places += first * state.num_classes
+    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    cells = _Cells(*columns)
     order, indices = _order(state)
-    hits, misses, alarms, unknown = (_in_order(np.concatenate(p), order, state.num_classes) for p in parts)
-    positives = np.union1d(hits, misses)
+    if order is not None:
+        cells = _in_order(cells, order, state.num_classes)
     n_samples, n_classes = state.n_samples, state.num_classes
     return DecidedSamples(
         MULTI_LABEL,
         n_samples,
         n_classes,
-        positives // n_classes,
-        positives % n_classes,
-        np.isin(positives, hits),
-        alarms // n_classes,
-        alarms % n_classes,
-        label_checksum(MULTI_LABEL, n_samples, n_classes, positives, unknown, indices),
+        cells.positives // n_classes,
+        cells.positives % n_classes,
+        cells.hits,
+        cells.alarms // n_classes,
+        cells.alarms % n_classes,
+        label_checksum(MULTI_LABEL, n_samples, n_classes, cells.positives, cells.unknown, indices),
     )
 
 
-def _places(mask: torch.Tensor, first: int) -> IntArray:
-    """Where `mask` is true, row by row, if it begins at row `first`."""
-    places: IntArray = mask.flatten().nonzero().flatten().cpu().numpy().astype(np.int64)
-    return places + first * mask.shape[1]
+class _Cells(NamedTuple):
+    """Places in the table of samples and classes, row by row, int64; `hits` says which positives were predicted."""
+
+    positives: IntArray
+    hits: NDArray[np.bool_]
+    alarms: IntArray
+    unknown: IntArray
 
 
-def _in_order(places: IntArray, order: NDArray[np.int64] | None, num_classes: int) -> IntArray:
-    """`places` after the rows were put in `order`, ascending."""
-    if order is None:
-        return places
+def _cells(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> _Cells:
+    """Of one batch, from its first row on."""
+    predicted = (logits >= state.score_thresholds(logits)).flatten()
+    flat = labels.flatten()
+    positives = (flat > 0).nonzero().flatten()
+    alarms, unknown = ((predicted & (flat == 0)).nonzero().flatten(), (flat < 0).nonzero().flatten())
+    hits = predicted[positives]
+    return _Cells(*(cells.cpu().numpy() for cells in (positives, hits, alarms, unknown)))
+
+
+def _in_order(cells: _Cells, order: NDArray[np.int64], num_classes: int) -> _Cells:
+    """The cells after the rows were put in `order`, ascending."""
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    rows, classes = np.divmod(places, num_classes)
-    return np.sort(rank[rows] * num_classes + classes)
+
+    def moved(places: IntArray) -> IntArray:
+        rows, classes = np.divmod(places, num_classes)
+        placed: IntArray = rank[rows] * num_classes + classes
+        return placed
+
+    positives = moved(cells.positives)
+    by_place = np.argsort(positives)
+    alarms, unknown = (np.sort(moved(places)) for places in (cells.alarms, cells.unknown))
+    return _Cells(positives[by_place], cells.hits[by_place], alarms, unknown)
