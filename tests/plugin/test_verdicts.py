@@ -9,7 +9,7 @@ import torch
 from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
 from tbmetrics.comparing import compare_runs
-from tests.plugin.logs import get_json, tensorboard_server, wait_for_steps
+from tests.plugin.logs import get_json, tensorboard_server, wait_until
 from tests.plugin.tab import expect, open_frame, screenshot, shown
 
 NAMES = [f"species {i:02d}" for i in range(60)]
@@ -37,8 +37,12 @@ def board(tmp_path_factory):
     _run(root, "lists/a", 5, NAMES[:45])
     _run(root, "lists/b", 5, NAMES[15:])
     with tensorboard_server(root) as url:
-        wait_for_steps(url, 5, 5)
+        wait_until(lambda: get_json(f"{url}data/plugin/longtail/runs"), _is_complete)
         yield root, url
+
+
+def _is_complete(found):
+    return sorted(len(run["attributes"][0]["steps"]) for run in found["runs"]) == [3, 3, 5, 5, 10]
 
 
 def _recall(run, step):
