@@ -20,9 +20,8 @@ from benchmarks.coverage import CORRELATION, REDRAWN_EVERY, class_groups, sizes,
 from benchmarks.measuring import Facts, Results, Run
 from tbmetrics import ClassGroups
 from tbmetrics.classes.groups import PARTITION
-from tbmetrics.comparing.differences import Parts, alone, paired
+from tbmetrics.comparing.differences import DEVIATIONS, Parts, alone, paired
 from tbmetrics.records import MULTI_LABEL, DecidedSamples
-from tbmetrics.statistics.intervals import Z95
 from tbmetrics.statistics.scores import scores_of
 from tbmetrics.statistics.sign_flips import LEVEL, SignFlipTest
 
@@ -164,13 +163,13 @@ def simulate(
     for pair in itertools.islice(pairs, repetitions):
         for metric in METRICS:
             for group, d in differences(pair, metric, groups, metric == PEERS_OF).items():
-                verdicts[PAIRED, metric, group].append(float(abs(d.value) > Z95 * d.paired))
+                verdicts[PAIRED, metric, group].append(float(abs(d.value) > DEVIATIONS * d.paired))
                 if metric == PEERS_OF:
-                    verdicts[UNPAIRED, metric, group].append(float(abs(d.value) > Z95 * d.unpaired))
+                    verdicts[UNPAIRED, metric, group].append(float(abs(d.value) > DEVIATIONS * d.unpaired))
                 if metric == PEERS_OF and group != "gap":
                     verdicts[SIGNS, metric, group].append(_signs_differ(pair, metric, groups["x"].members(group)))
                 if metric == "f1" and group == "tail":
-                    for gate, fails in _gates(d.value, d.value + Z95 * d.paired).items():
+                    for gate, fails in _gates(d.value, d.value + DEVIATIONS * d.paired).items():
                         gates[gate].append(float(fails))
     shares = {key: float(np.mean(values)) for key, values in verdicts.items()}
     return Tally(shares, {gate: float(np.mean(fails)) for gate, fails in gates.items()})

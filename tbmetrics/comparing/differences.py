@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.records import DecidedSamples, FloatArray, IntArray
+from tbmetrics.statistics.intervals import Z95
 from tbmetrics.statistics.scores import Influence, influences, scores_of
 
 #: Samples added to each class.
 ADDED = 2
+#: Deviations on either side of a difference in its 95 % interval: 5 % more than normal, as deviations are estimated.
+DEVIATIONS = 1.05 * Z95
 
 
 class Parts(NamedTuple):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.groups import macro_mean
+from tbmetrics.comparing.differences import DEVIATIONS
 from tbmetrics.comparing.spreads import Joined, Spread, Spreads, joined, spreads
 from tbmetrics.comparing.validations import (
     Validation,
@@ -24,7 +25,6 @@ from tbmetrics.comparing.validations import (
 from tbmetrics.errors import InputError
 from tbmetrics.records import ALL, GAP, GROUPS, HEAD, MEAN_METRICS, TAIL, UNKNOWN
 from tbmetrics.records.history import History
-from tbmetrics.statistics.intervals import Z95
 from tbmetrics.statistics.mcnemar import mcnemar_p
 from tbmetrics.statistics.sign_flips import SignFlipTest
 
@@ -256,7 +256,7 @@ def _gap(head: GroupComparison, tail: GroupComparison, spread: Spread, is_withhe
 
 def _interval(centre: float, deviation: float, most: float) -> tuple[float, float]:
     """95 % around `centre`, within ±`most`; NaN if the deviation is."""
-    half = Z95 * deviation
+    half = DEVIATIONS * deviation
     return max(centre - half, -most), min(centre + half, most)
 
 

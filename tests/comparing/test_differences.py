@@ -187,7 +187,7 @@ def test_without_decisions_recorded_intervals_are_used_where_they_are_about_the_
     b = replace(b, recorded={"tail": GroupMean(0.6, 0.54, 0.66)})
     group = compare(a, b).groups["tail"]
     assert (group.lower_a, group.upper_b, group.verdict) == (0.25, 0.66, "better")
-    assert group.upper - group.lower == pytest.approx(2 * np.hypot(0.05, 0.06))
+    assert group.upper - group.lower == pytest.approx(2 * 1.05 * np.hypot(0.05, 0.06))
     fewer = replace(b, names=("0", "1", "z"))
     assert compare(a, fewer).groups["tail"].verdict == "untold"  # the recorded mean is over another class too
 

