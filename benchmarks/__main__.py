@@ -28,6 +28,7 @@ AREAS = (
     "class_performance",
     "coverage",
     "seeds",
+    "verdicts",
     "training_dynamics",
     "attention",
     "diagnostics",

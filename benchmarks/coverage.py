@@ -23,12 +23,11 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.measuring import Facts, Results, Run
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.class_performance.evaluation import scores_of
-from tbmetrics.class_performance.group_intervals import influences
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
 from tbmetrics.records import class_table_tag, uncertainty_tag
 from tbmetrics.statistics.intervals import Z95, percentile_interval
+from tbmetrics.statistics.scores import influences, scores_of
 
 FloatArray = NDArray[np.float64]
 REPLICATES = 100

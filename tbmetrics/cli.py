@@ -14,7 +14,6 @@ Exit status: 0 all went well; 1 a log was damaged or a run could not be exported
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,18 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.comparing.conditions import Condition
-from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import is_url
 from tbmetrics.records import GAP, MEAN_METRICS
 
 if TYPE_CHECKING:
-    from tbmetrics.comparing.runs import GroupMean, RunComparison
+    from tbmetrics.comparing.runs import RunComparison
 
 OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
-
-_CAPTION = """A, B: mean over the run's own classes [95 %, resampling of this validation set]
-B − A: over the classes defined in both runs; p: sign-flip test over them"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -209,19 +204,21 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
     parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
-    parser.add_argument("--step", type=int, help="the validation to compare (default: the last of each run)")
+    parser.add_argument("--step", type=int, help="the validation to compare (default: the last that both runs have)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
     parser.add_argument(
         "--fail-if",
         action="append",
         default=[],
         metavar="CONDITION",
-        help="exit with status 4 where it holds for RUN_B, e.g. 'tail.f1 < baseline - 0.02'; may be given again",
+        help="exit with status 4 if it holds for RUN_B, e.g. 'tail.f1 < baseline - 0.02', or only on evidence: "
+        "'tail.f1 significantly < baseline'; may be given again",
     )
     parser.set_defaults(run=_compare)
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from tbmetrics.comparing.printing import print_comparison
     from tbmetrics.comparing.runs import compare_runs
     from tbmetrics.events.reader import read_run
 
@@ -231,7 +228,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     def compared(metric: str) -> RunComparison:
         return compare_runs(*runs, attribute=arguments.attribute, metric=metric, step=arguments.step)
 
-    _print_comparison(compared(arguments.metric), arguments.run_a, arguments.run_b, arguments.top)
+    print_comparison(compared(arguments.metric), arguments.run_a, arguments.run_b, arguments.top)
     problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
     for problem in problems:
         print(f"tbmetrics: {problem}", file=sys.stderr)
@@ -261,52 +258,3 @@ def _doctor(arguments: argparse.Namespace) -> int:
     findings = examine(arguments.logdir)
     print(to_json(findings) if arguments.json else to_text(findings))
     return PARTLY if worst(findings) == ILL else OK
-
-
-def _print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console()
-    sides = f"A = {run_a} (step {result.a.step})   B = {run_b} (step {result.b.step})"
-    title = Text(f"{result.attribute}: {result.a.metric}   {sides}")
-    groups = Table("group", title=title, title_justify="left", caption_justify="left", show_edge=False, pad_edge=False)
-    groups.caption = _CAPTION
-    for heading in ("A", "B", "classes", "B − A", "p"):
-        groups.add_column(heading, justify="right")
-    for name, group in result.groups.items():
-        a, b = result.a.mean(name), result.b.mean(name)
-        if not all(map(math.isnan, (a.value, b.value, group.difference))):
-            size = "" if name == GAP else f"{group.n_defined:,}"
-            p = "" if math.isnan(group.sign_flip_p) else f"{group.sign_flip_p:.3f}"
-            groups.add_row(name, _interval(a), _interval(b), size, _signed(group.difference), p)
-    console.print(groups)
-    for heading, classes in (("gains of B", gains(result.classes)), ("losses of B", losses(result.classes))):
-        title = Text(f"{heading}, by evidence: the end of the 95 % interval nearest 0")
-        table = Table("class", "group", title=title, title_justify="left")
-        for column in ("A", "B", "B − A", "95 %"):
-            table.add_column(column, justify="right")
-        table.add_column("")
-        for c in classes[:top]:
-            ends = "unknown" if math.isnan(c.lower) else f"{c.lower:+.3f} to {c.upper:+.3f}"
-            is_unclear = could_be_chance(c)
-            row = (Text(c.name), c.group, f"{c.a:.3f}", f"{c.b:.3f}", _signed(c.difference), ends)
-            table.add_row(*row, "could be chance" if is_unclear else "", style="dim" if is_unclear else None)
-        if classes[:top]:
-            console.print(table)
-    if top and result.classes:
-        console.print(Text(f"{chance_text(len(result.classes)).capitalize()}."))
-    for run, names in (("A", result.only_in_a), ("B", result.only_in_b)):
-        if names:
-            console.print(Text(f"only in {run}: {len(names):,} classes, e.g. {', '.join(names[:5])}"))
-
-
-def _interval(mean: GroupMean) -> str:
-    if math.isnan(mean.value):
-        return "undefined"
-    return f"{mean.value:.3f}" + ("" if math.isnan(mean.lower) else f" \\[{mean.lower:.3f}, {mean.upper:.3f}]")
-
-
-def _signed(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:+.3f}"

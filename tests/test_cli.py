@@ -47,7 +47,7 @@ def test_compare_shows_groups_and_movers(logdir, capsys):
     assert main(["compare", "weak", "strong", "--logdir", str(logdir), "--metric", "recall"]) == 0
     out = capsys.readouterr().out
     assert "digit: recall" in out
-    for word in ("head", "medium", "tail", "gap", "biggest gains of B", "[bold]a"):
+    for word in ("head", "medium", "tail", "gap", "gains of B", "[bold]a"):
         assert word in out
     assert "biggest losses" not in out
 

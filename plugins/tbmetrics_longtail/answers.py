@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,19 +11,18 @@ from numpy.typing import NDArray
 from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
-from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, regrouped
-from tbmetrics.comparing.runs import GroupMean, Validation, compare
+from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
     GROUPS,
-    MEAN_METRICS,
     SCHEMA_VERSION,
     UNKNOWN,
     SchemaError,
     lift_sum_columns,
 )
+from tbmetrics_longtail.comparison import comparison, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -36,14 +34,14 @@ from tbmetrics_longtail.tables import (
     FLOW,
     GROUP_TABLE,
     LIFT_SUMS,
+    SAMPLES,
     RequestError,
     RunTags,
     natural_order,
     nullable,
-    or_null,
     shown,
 )
-from tbmetrics_longtail.uncertainty import bucket_uncertainty, means_of_groups
+from tbmetrics_longtail.uncertainty import bucket_uncertainty
 
 Json: TypeAlias = dict[str, Any]
 
@@ -253,17 +251,8 @@ class Answers:
         bounds: GroupRule | None = None,
     ) -> Json:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
-        result = compare(*(self._validation(experiment, *side, attribute, metric, bounds) for side in (a, b)))
-        groups = {name: {k: or_null(v) for k, v in asdict(group).items()} for name, group in result.groups.items()}
-        return {
-            "attribute": attribute,
-            "metric": metric,
-            "groups": groups,
-            "n_joined": result.n_joined,
-            "n_regrouped": result.n_regrouped,
-            "only_in_a": list(result.only_in_a),
-            "only_in_b": list(result.only_in_b),
-        }
+        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
+        return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
@@ -273,15 +262,6 @@ class Answers:
             except (RequestError, SchemaError) as error:
                 problems.append(str(error))
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
-
-    def _validation(
-        self, experiment: Experiment, run: str, step: int, attribute: str, metric: str, bounds: GroupRule | None
-    ) -> Validation:
-        recorded = self._data.attribute(experiment, run, attribute)
-        groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
-        means = means_of_groups(recorded, metric, step, values, groups) if metric in MEAN_METRICS else {}
-        by_group = {group: GroupMean(*mean) for group, mean in means.items()}
-        return Validation(attribute, metric, step, recorded.class_list.names, groups, values, by_group)
 
 
 def _describe(attribute: Attribute) -> Json:
@@ -296,5 +276,5 @@ def _describe(attribute: Attribute) -> Json:
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],
-        "kinds": sorted(attribute.tags),
+        "kinds": sorted(kind for kind in attribute.tags if kind.partition("/")[0] not in SAMPLES),
     }

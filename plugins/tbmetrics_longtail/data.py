@@ -14,12 +14,15 @@ from tensorboard.data import provider
 
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
+    LABELS,
     PLUGIN_NAME,
     ClassList,
     Float32Array,
+    SampleData,
     SchemaError,
     class_list_from_payload,
     decode_content,
+    sample_data_from_payload,
     table_from_content,
 )
 from tbmetrics_longtail.tables import (
@@ -41,6 +44,8 @@ T = TypeVar("T")
 MAX_STEPS = 10_000
 #: A tag is read as a whole, and TensorBoard refuses answers of its data server above 256 MiB.
 MAX_READ_BYTES = 192 * 2**20
+#: Bytes that are expected of the data of single samples at one step: as many as a tracker records unless told.
+SAMPLE_BYTES = 2**18
 #: Memory for tables that were read.
 CACHE_BYTES = 512 * 2**20
 
@@ -113,6 +118,10 @@ class Attribute:
     def _points(self) -> int:
         columns = len(self.tags[CLASSES].columns) if CLASSES in self.tags else 1
         return max(1, min(MAX_STEPS, MAX_READ_BYTES // (4 * max(1, columns * len(self.classes)))))
+
+    def samples(self, kind: str) -> dict[int, SampleData]:
+        """Data of single samples by step; empty if the run has none of this kind."""
+        return self._source.samples(self._experiment, self.tags[kind]) if kind in self.tags else {}
 
     def derived(self, kind: str, name: tuple[Any, ...], derive: Callable[[Series], NDArray[Any]]) -> NDArray[Any]:
         """The result of `derive` for the table of `kind` over steps, cached under `name` until that table grows."""
@@ -241,6 +250,19 @@ class LongTailData:
 
         return self._cache.get((experiment.id, tag.run, tag.name, points), tag.version, load)
 
+    def samples(self, experiment: Experiment, tag: Tag) -> dict[int, SampleData]:
+        """Data of single samples by step."""
+
+        def load() -> tuple[dict[int, SampleData], int]:
+            by_step = {}
+            for datum in self._read(experiment, tag, MAX_READ_BYTES // SAMPLE_BYTES):
+                payload = np.asarray(datum.numpy).reshape(-1)
+                if payload.size == 1 and isinstance(payload[0], bytes):
+                    by_step[int(datum.step)] = sample_data_from_payload(tag.name, payload[0])
+            return by_step, sum(len(data.payload) for data in by_step.values())
+
+        return self._cache.get((experiment.id, tag.run, tag.name), tag.version, load)
+
     def images(self, experiment: Experiment, run: str, tag: str) -> list[Any]:
         """`BlobSequenceDatum`s of an image tag, by ascending step; at least those that TensorBoard's Images tab has."""
         images_by_run = self._provider.read_blob_sequences(
@@ -304,6 +326,7 @@ def _tags_by_attribute(run: str, tags: Mapping[str, Any]) -> RunTags:
             run_tags.problems.append(f"tag {name!r}: its metadata lacks {error}")
         else:
             version = (listed.max_step, listed.max_wall_time, listed.plugin_content)
+            kind += f"/{name.rpartition('/')[2]}" if kind == LABELS else ""
             run_tags.attributes.setdefault(attribute, {})[kind] = Tag(run, name, listed.plugin_content, fields, version)
     return run_tags
 

@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.errors import InputError
-from tbmetrics.records import GROUP_COUNTS, Float32Array, SchemaError
+from tbmetrics.records import DECISIONS, GROUP_COUNTS, LABELS, Float32Array, SchemaError
 
 CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups", "confusion"
 CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
 LIFT_SUMS = "lift_sums"
 UNCERTAINTY = "uncertainty"
 DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
+#: Tags that hold data of single samples, no tables; of labels there is one for each checksum.
+SAMPLES = (DECISIONS, LABELS)
 
 #: Columns that belong to the mean of a metric: the metric's name with one of these endings.
 COMPANIONS = ("_lower", "_upper", "_n_classes", "_n_few_positives")

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-
-SINGLE_LABEL, MULTI_LABEL = "single_label", "multi_label"
+from tbmetrics.records import MULTI_LABEL as MULTI_LABEL
+from tbmetrics.records import SINGLE_LABEL as SINGLE_LABEL
 
 #: torch has no arithmetic for these.
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)

@@ -36,6 +36,7 @@ from tbmetrics.records import (
 )
 from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
+from tbmetrics.statistics.scores import scores_of
 
 
 @dataclass(slots=True)
@@ -128,19 +129,6 @@ def _count_columns(state: AttributeState) -> dict[str, FloatArray]:
     columns["f1_lower"], columns["f1_upper"] = f1_interval(tp, tp + fp, np.where(support > 0, support, np.nan))
     columns["threshold"] = np.full(len(tp), np.nan) if state.decision == SINGLE_LABEL else state.thresholds.copy()
     return columns
-
-
-def scores_of(tp: FloatArray, predicted: FloatArray, support: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Precision, recall and F1 from counts of any equal shape.
-
-    Recall and F1 are undefined (NaN) without positives; precision without predictions; F1 of a class that has
-    positives and no prediction is 0.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        precision = np.where(predicted > 0, tp / predicted, np.nan)
-        recall = np.where(support > 0, tp / support, np.nan)
-        f1 = np.where(support > 0, 2 * tp / (predicted + support), np.nan)
-    return precision, recall, f1
 
 
 def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:

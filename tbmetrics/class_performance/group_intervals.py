@@ -9,7 +9,6 @@ one more miss. benchmarks/coverage.py measures how often the intervals contain t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +21,7 @@ from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray
 from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import smoothed_variance
-
-Columns = Mapping[str, FloatArray]
+from tbmetrics.statistics.scores import Columns, Influence, influences
 
 
 def group_interval(uncertainty: MeanUncertainty, buckets: CountBuckets, group: str, mean: float) -> tuple[float, float]:
@@ -42,28 +40,6 @@ def group_interval(uncertainty: MeanUncertainty, buckets: CountBuckets, group: s
 
 
 # ----------------------------------------------------------------------------------- precision, recall, F1
-
-
-class Influence(NamedTuple):
-    """What one more sample adds to a metric of its class, each (classes,); 0 if the metric is undefined."""
-
-    hit: FloatArray
-    miss: FloatArray
-    false_alarm: FloatArray
-
-
-def influences(columns: Columns) -> dict[str, Influence]:
-    """The derivatives of precision, recall and F1 with respect to the counts."""
-    support, predicted = columns["support"], columns["true_positives"] + columns["false_positives"]
-    precision, recall, f1 = columns["precision"], columns["recall"], columns["f1"]
-    nothing = np.zeros(len(support))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        by_metric = {
-            "precision": ((1 - precision) / predicted, nothing, -precision / predicted),
-            "recall": ((1 - recall) / support, -recall / support, nothing),
-            "f1": (2 * (1 - f1) / (predicted + support), *[-f1 / (predicted + support)] * 2),
-        }
-    return {metric: Influence(*map(np.nan_to_num, parts)) for metric, parts in by_metric.items()}
 
 
 def uncertainties(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:

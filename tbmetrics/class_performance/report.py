@@ -9,7 +9,7 @@ import numpy as np
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.arguments import SINGLE_LABEL
-from tbmetrics.class_performance.evaluation import Evaluation, scores_of
+from tbmetrics.class_performance.evaluation import Evaluation
 from tbmetrics.class_performance.ranking import THRESHOLDS
 from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
 from tbmetrics.comparing.evidence import worst
@@ -58,6 +58,7 @@ from tbmetrics.records import (
 )
 from tbmetrics.records.history import to_jsonable
 from tbmetrics.statistics.bucket_means import column_length
+from tbmetrics.statistics.scores import scores_of
 
 
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:

@@ -23,6 +23,7 @@ from tbmetrics.class_performance.arguments import (
     decision_thresholds,
     known_classes,
 )
+from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.state import AttributeState
@@ -30,7 +31,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.records import ALL, Record
 from tbmetrics.records.history import TimedRecord
-from tbmetrics.tracking.checks import check_choice, logits_and_labels
+from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
@@ -71,6 +72,8 @@ class ClassPerformanceTracker(Tracker):
         inputs: "logits"; "probabilities": outputs of a softmax (single-label) or of sigmoids (multi-label); or
             "classes": predicted classes, where what needs scores (AP, curves, calibration) is undefined.
         logit_scale: factor of the logits before softmax or sigmoid, for classifiers that give cosines; None = 1.
+        max_decision_bytes: what was decided on each sample is recorded, so that runs can be compared sample by sample,
+            if it takes at most so many bytes a validation; 0 = never.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -93,8 +96,11 @@ class ClassPerformanceTracker(Tracker):
         pr_classes: Mapping[str, Sequence[str]] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        max_decision_bytes: int = DEFAULT_DECISION_BYTES,
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
+        check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
+        self._decisions = DecisionLog(max_decision_bytes)
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
@@ -164,11 +170,13 @@ class ClassPerformanceTracker(Tracker):
 
     def _records_of(self, attribute: str) -> Iterator[Record]:
         result = self._results[attribute]
+        decided = list(self._decisions.records(self._states[attribute]))
         self._states[attribute].reset()
         if attribute not in self._listed:
             self._listed.add(attribute)
             yield report.class_list(result.classes, result.decision)
         yield from report.records(result, self._pr_classes.get(attribute, ()))
+        yield from decided
 
     def _evaluate(self) -> dict[str, Evaluation]:
         """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""

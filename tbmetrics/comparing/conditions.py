@@ -1,4 +1,4 @@
-"""Conditions on two compared runs, for gates: "tail.f1 < baseline - 0.02"."""
+"""Conditions on two compared runs, for gates: "tail.f1 < baseline - 0.02", "tail.f1 significantly < baseline"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tbmetrics.records import GROUP_ROWS, MEAN_METRICS
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _CONDITION = re.compile(
-    rf"\s*(?P<group>\w+)\.(?P<metric>\w+)\s*(?P<relation><=|>=|<|>)\s*"
+    rf"\s*(?P<group>\w+)\.(?P<metric>\w+)\s*(?P<evidence>\bsignificantly\b)?\s*(?P<relation><=|>=|<|>)\s*"
     rf"(?:(?P<baseline>baseline)\s*(?:(?P<sign>[+-])\s*(?P<offset>{_NUMBER}))?|(?P<number>-?{_NUMBER}))\s*"
 )
 _RELATIONS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
@@ -30,6 +30,7 @@ class Condition:
         relation: "<", "<=", ">" or ">=".
         offset: the number, or what is added to the baseline.
         from_baseline: whether `offset` is added to the baseline.
+        needs_evidence: whether the whole 95 % interval must satisfy it: that of B minus A, or of B's mean.
     """
 
     text: str
@@ -38,10 +39,11 @@ class Condition:
     relation: str
     offset: float
     from_baseline: bool
+    needs_evidence: bool = False
 
     @classmethod
     def parse(cls, text: str) -> Condition:
-        """Reads `GROUP.METRIC RELATION (NUMBER | baseline [± NUMBER])`.
+        """Reads `GROUP.METRIC [significantly] RELATION (NUMBER | baseline [± NUMBER])`.
 
         Raises:
             InputError: another form, or an unknown group or metric.
@@ -56,21 +58,49 @@ class Condition:
                 )
         offset = float(match["number"] or match["offset"] or 0)
         offset = -offset if match["sign"] == "-" else offset
-        return cls(text.strip(), match["group"], match["metric"], match["relation"], offset, bool(match["baseline"]))
+        from_baseline, needs_evidence = bool(match["baseline"]), bool(match["evidence"])
+        return cls(
+            text.strip(), match["group"], match["metric"], match["relation"], offset, from_baseline, needs_evidence
+        )
 
     def holds(self, baseline: float, value: float) -> bool:
         """Whether it holds for run B's `value`; never if a number that it needs is undefined."""
         bound = self.offset + (baseline if self.from_baseline else 0.0)
         return bool(_RELATIONS[self.relation](value, bound))
 
+    def holds_with_evidence(self, lower: float, upper: float) -> bool:
+        """Whether it holds for all of an interval: of B minus A, or of B's mean if there is no baseline."""
+        return bool(_RELATIONS[self.relation](upper if self.relation[0] == "<" else lower, self.offset))
+
     def failure(self, comparison: RunComparison) -> str | None:
         """Why a gate with this condition fails, or None if it passes.
 
         Against the baseline both means are over the classes that both runs define; against a number it is run B's own.
         """
-        group = comparison.groups[self.group]
-        recorded = comparison.a.mean(self.group).value, comparison.b.mean(self.group).value
-        a, b = (group.mean_a, group.mean_b) if self.from_baseline else recorded
-        if math.isnan(b) or (self.from_baseline and math.isnan(a)):
-            return f"cannot judge {self.text!r}: {self.group}.{self.metric} is undefined"
-        return f"{self.text} holds: {b:.4f}, baseline {a:.4f}" if self.holds(a, b) else None
+        missing = self._missing(comparison)
+        if missing:
+            return f"cannot judge {self.text!r}: {missing}"
+        group, recorded = comparison.groups[self.group], comparison.b.mean(self.group)
+        if not self.from_baseline:
+            interval, numbers = (recorded.lower, recorded.upper), f"{recorded.value:.4f}"
+            is_true = self.holds(math.nan, recorded.value)
+        else:
+            interval, numbers = (group.lower, group.upper), f"{group.mean_b:.4f}, baseline {group.mean_a:.4f}"
+            is_true = self.holds(group.mean_a, group.mean_b)
+        if not self.needs_evidence:
+            return f"{self.text} holds: {numbers}" if is_true else None
+        what = "B − A" if self.from_baseline else "B"
+        evidence = f"95 % of {what}: {interval[0]:+.4f} to {interval[1]:+.4f}"
+        return f"{self.text} holds: {numbers}; {evidence}" if self.holds_with_evidence(*interval) else None
+
+    def _missing(self, comparison: RunComparison) -> str:
+        """What the condition needs and the comparison lacks, or an empty string."""
+        group, own = comparison.groups[self.group], comparison.b.mean(self.group)
+        if self.from_baseline and comparison.withheld_because:
+            return f"{comparison.withheld_because}; compare runs at a step that both have"
+        value, lower = (group.difference, group.lower) if self.from_baseline else (own.value, own.lower)
+        if math.isnan(value):
+            return f"{self.group}.{self.metric} is undefined"
+        if self.needs_evidence and math.isnan(lower):
+            return f"{self.group}.{self.metric} has no interval"
+        return ""

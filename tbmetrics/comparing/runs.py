@@ -1,74 +1,59 @@
-"""Two runs of one attribute at one validation each: groups side by side, and the classes that moved most."""
+"""Two runs of one attribute at one validation each: groups side by side, their difference, and the classes that moved.
+
+The difference of two means has a 95 % interval, and a verdict if the interval leaves out zero. It is paired if both
+runs decided the same samples, which the checksum of their labels proves; otherwise the variances of both are added.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.groups import macro_mean
+from tbmetrics.comparing.differences import DEVIATIONS
 from tbmetrics.comparing.evidence import difference_interval
-from tbmetrics.comparing.regrouping import class_interval
-from tbmetrics.errors import InputError
-from tbmetrics.records import (
-    ALL,
-    GAP,
-    GROUPS,
-    HEAD,
-    MEAN_METRICS,
-    TAIL,
-    UNKNOWN,
-    FloatArray,
-    Table,
-    class_table_tag,
-    group_table_tag,
+from tbmetrics.comparing.spreads import Joined, Spread, Spreads, joined, spreads
+from tbmetrics.comparing.validations import (
+    Validation,
+    common_attribute,
+    steps_to_compare,
+    validation,
 )
+from tbmetrics.errors import InputError
+from tbmetrics.records import ALL, GAP, GROUPS, HEAD, MEAN_METRICS, TAIL, UNKNOWN
 from tbmetrics.records.history import History
-from tbmetrics.statistics.intervals import Interval
+from tbmetrics.statistics.mcnemar import mcnemar_p
 from tbmetrics.statistics.sign_flips import SignFlipTest
 
-
-class GroupMean(NamedTuple):
-    """The mean of a group over its own classes and its 95 % interval, as a run recorded them; NaN if undefined."""
-
-    value: float = math.nan
-    lower: float = math.nan
-    upper: float = math.nan
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Validation:
-    """One metric of one attribute at one validation of one run.
-
-    Attributes:
-        attribute, metric, step: what was validated, and when.
-        names, groups: one per class.
-        values: of the metric, float (classes,); NaN if undefined.
-        recorded: means by group as the run recorded them; empty for groups drawn anew.
-        intervals: lower and upper ends of the classes' own 95 % intervals, float (2, classes); None = unknown.
-    """
-
-    attribute: str
-    metric: str
-    step: int
-    names: tuple[str, ...]
-    groups: tuple[str, ...]
-    values: FloatArray
-    recorded: Mapping[str, GroupMean] = field(default_factory=dict)
-    intervals: FloatArray | None = None
-
-    def mean(self, group: str) -> GroupMean:
-        """The recorded mean of `group`; NaN if there is none."""
-        return self.recorded.get(group, GroupMean())
+#: Verdicts on a group. "undecided": the interval contains zero. "untold": there is no interval. "withheld": what is
+#: compared is not alike.
+BETTER, WORSE, UNDECIDED, UNTOLD, WITHHELD, UNDEFINED = (
+    "better",
+    "worse",
+    "undecided",
+    "untold",
+    "withheld",
+    "undefined",
+)
+#: Verdicts on the gap; they speak of its size.
+NARROWER, WIDER = "narrower", "wider"
 
 
 @dataclass(frozen=True, slots=True)
 class ClassComparison:
-    """One class in both runs, with the ends of the 95 % interval of their difference; NaN if unknown."""
+    """One class in both runs; NaN if unknown.
+
+    Attributes:
+        name, group: of the class.
+        a, b: its values.
+        lower, upper: 95 % interval of B minus A.
+        p: two-sided p-value of McNemar's exact test on the samples that only one run hits; for recall and runs that
+            decided the same samples, otherwise NaN. No test is given for precision, F1 and AP of a single class.
+    """
 
     name: str
     group: str
@@ -76,6 +61,7 @@ class ClassComparison:
     b: float
     lower: float = math.nan
     upper: float = math.nan
+    p: float = math.nan
 
     @property
     def difference(self) -> float:
@@ -91,25 +77,31 @@ class GroupComparison:
         n_classes: classes of the group that both runs have.
         n_defined: those of them whose value is defined in both runs; everything below is about these.
         mean_a, mean_b: macro means.
+        lower_a, upper_a, lower_b, upper_b: their 95 % intervals; NaN if not known for these classes.
         difference: `mean_b - mean_a`.
+        lower, upper: its 95 % interval; NaN if it cannot be told.
+        verdict: "better", "worse" (of the gap "narrower", "wider"), "undecided", "untold", "withheld" or "undefined".
         n_higher, n_lower: classes whose value is higher, or lower, in B.
-        sign_flip_p: two-sided p-value of the sign-flip test over the classes. It says how consistent the classes are,
-            nothing about what another random seed would give.
+        sign_flip_p: two-sided p-value of the sign-flip test over the classes: whether other classes would agree.
         least_p: the smallest p-value that this many classes allow; above 0.05 there are too few to tell.
-        lower, upper: the differences that the test does not reject at 5 %; NaN if there are too few classes.
     """
 
     n_classes: int
     n_defined: int
     mean_a: float
     mean_b: float
+    lower_a: float
+    upper_a: float
+    lower_b: float
+    upper_b: float
     difference: float
+    lower: float
+    upper: float
+    verdict: str
     n_higher: int
     n_lower: int
     sign_flip_p: float = math.nan
     least_p: float = math.nan
-    lower: float = math.nan
-    upper: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +115,9 @@ class RunComparison:
         n_joined: classes that both runs have.
         n_regrouped: those of them that B puts into another group than A.
         only_in_a, only_in_b: names of the classes that the other run lacks.
+        is_paired: whether intervals are of differences on the same samples.
+        unpaired_because: why they are not; empty if they are.
+        withheld_because: why there is no verdict; empty if there is.
     """
 
     a: Validation
@@ -133,6 +128,9 @@ class RunComparison:
     n_regrouped: int
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
+    is_paired: bool
+    unpaired_because: str
+    withheld_because: str
 
     @property
     def attribute(self) -> str:
@@ -142,34 +140,26 @@ class RunComparison:
 
 def compare(a: Validation, b: Validation) -> RunComparison:
     """Compares run `b` with run `a`, the baseline."""
-    index_in_b = {name: index for index, name in enumerate(b.names)}
-    joined = [(index, index_in_b[name]) for index, name in enumerate(a.names) if name in index_in_b]
-    in_a, in_b = np.array(joined, dtype=np.int64).reshape(-1, 2).T
-    names, groups = np.array(a.names, dtype=object)[in_a], np.array(a.groups, dtype=object)[in_a]
-    values_a, values_b = a.values[in_a].astype(np.float64), b.values[in_b].astype(np.float64)
-    ends = difference_interval(values_a, _ends(a, in_a), values_b, _ends(b, in_b))
-    columns = (column.tolist() for column in (values_a, values_b, *ends))
-    classes = map(ClassComparison, names, groups, *columns)
+    both, withheld = joined(a, b), withheld_because(a, b)
+    spread = spreads(a, b, both)
+    ends = difference_interval(both.a, a.class_intervals(both.in_a), both.b, b.class_intervals(both.in_b))
+    columns = (column.tolist() for column in (both.a, both.b, *ends, _mcnemar(a, b, both, spread)))
+    classes = map(ClassComparison, both.names, both.groups, *columns)
     defined = [c for c in classes if not math.isnan(c.difference)]
-    names_in_a = set(a.names)
+    in_a, in_b = set(a.names), set(b.names)
     return RunComparison(
         a=a,
         b=b,
-        groups=_compare_groups(groups, values_a, values_b),
+        groups=_compare_groups(both, spread, bool(withheld)),
         classes=tuple(sorted(defined, key=lambda c: (-c.difference, c.name))),
-        n_joined=len(joined),
-        n_regrouped=int(np.count_nonzero(groups != np.array(b.groups, dtype=object)[in_b])),
-        only_in_a=tuple(name for name in a.names if name not in index_in_b),
-        only_in_b=tuple(name for name in b.names if name not in names_in_a),
+        n_joined=len(both.names),
+        n_regrouped=int(np.count_nonzero(both.groups != np.array(b.groups, dtype=object)[both.in_b])),
+        only_in_a=tuple(name for name in a.names if name not in in_b),
+        only_in_b=tuple(name for name in b.names if name not in in_a),
+        is_paired=spread.is_paired,
+        unpaired_because=spread.unpaired_because,
+        withheld_because=withheld,
     )
-
-
-def _ends(validation: Validation, classes: NDArray[np.int64]) -> Interval:
-    if validation.intervals is None:
-        unknown = np.full(len(classes), np.nan)
-        return unknown, unknown
-    lower, upper = validation.intervals[:, classes]
-    return lower, upper
 
 
 def compare_runs(
@@ -181,84 +171,105 @@ def compare_runs(
         a, b: the runs.
         attribute: may be left out if the runs have a single one in common.
         metric: "precision", "recall", "f1" or "ap".
-        step: the validation to compare; None = the last of each run.
+        step: the validation to compare; None = the last one that both runs have. If they have none in common, the last
+            of each is shown and no verdict given.
 
     Raises:
         InputError: an unknown attribute, metric or step.
     """
     if metric not in MEAN_METRICS:
         raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(MEAN_METRICS)}")
-    name = _common_attribute(a, b, attribute)
-    return compare(_validation(a, name, metric, step), _validation(b, name, metric, step))
+    name = common_attribute(a, b, attribute)
+    steps = steps_to_compare(a, b, name, step)
+    return compare(*(validation(run, name, metric, s) for run, s in zip((a, b), steps, strict=True)))
 
 
-def _common_attribute(a: History, b: History, name: str | None) -> str:
-    common = [attribute for attribute in sorted(a.class_lists) if attribute in b.class_lists]
-    if name is None and len(common) == 1:
-        return common[0]
-    if name not in common:
-        reason = "several attributes; choose one with --attribute" if name is None else f"no common attribute {name!r}"
-        known = ", ".join(map(repr, common)) or "none"
-        raise InputError(f"runs {a.run!r} and {b.run!r} have {reason}: there are {known}")
-    return name
+def withheld_because(a: Validation, b: Validation) -> str:
+    """Why no verdict can be given: what is not alike; empty if nothing."""
+    if a.step != b.step:
+        return f"A is at step {a.step:,}, B is at step {b.step:,}"
+    if a.decision and b.decision and a.decision != b.decision:
+        return f"A is {a.decision.replace('_', '-')}, B is {b.decision.replace('_', '-')}"
+    return ""
 
 
-def _validation(history: History, attribute: str, metric: str, step: int | None) -> Validation:
-    groups, classes = (history.tables.get(tag) for tag in (group_table_tag(attribute), class_table_tag(attribute)))
-    if groups is None or classes is None or not len(groups):
-        raise InputError(f"run {history.run!r} has no validation of {attribute!r} yet")
-    step = int(groups.steps[-1]) if step is None else step
-    if step not in groups.steps:
-        nearest = sorted(groups.steps[np.argsort(np.abs(groups.steps - step))[:5]].tolist())
-        raise InputError(f"run {history.run!r} has no validation at step {step}; the nearest are {nearest}")
-    listed, values = history.class_lists[attribute], classes.at(step).column(metric).astype(np.float64)
-    if len(listed.names) != len(values):
-        raise InputError(f"run {history.run!r} has {len(values)} rows for {len(listed.names)} classes of {attribute!r}")
-    recorded = _recorded_means(groups.at(step), metric)
-    intervals = np.stack(class_interval(metric, lambda name: classes.at(step).column(name).astype(np.float64)))
-    return Validation(attribute, metric, step, listed.names, listed.groups, values, recorded, intervals)
+def _mcnemar(a: Validation, b: Validation, both: Joined, spread: Spreads) -> NDArray[np.float64]:
+    """P-value of each joined class; NaN unless recall of the same samples is compared."""
+    if not spread.is_paired or a.metric != "recall" or a.decided is None or b.decided is None:
+        return np.full(len(both.names), math.nan)
+    only_a, only_b = (
+        np.bincount(a.decided.classes[mask], minlength=len(a.names))[both.in_a]
+        for mask in (a.decided.hits & ~b.decided.hits, b.decided.hits & ~a.decided.hits)
+    )
+    return mcnemar_p(only_a, only_b)
 
 
-def _recorded_means(table: Table, metric: str) -> dict[str, GroupMean]:
-    columns = (table.column(metric + end).tolist() for end in ("", "_lower", "_upper"))
-    return dict(zip(table.rows, map(GroupMean, *columns), strict=True))
+def _compare_groups(both: Joined, spread: Spreads, is_withheld: bool) -> dict[str, GroupComparison]:
+    compared = {
+        group: _compare_group(both, both.members(group), spread.by_group[group], is_withheld)
+        for group in (*GROUPS, UNKNOWN, ALL)
+    }
+    return {**compared, GAP: _gap(compared[HEAD], compared[TAIL], spread.by_group[GAP], is_withheld)}
 
 
-def _compare_groups(groups: NDArray[np.object_], a: FloatArray, b: FloatArray) -> dict[str, GroupComparison]:
-    members = {group: np.flatnonzero(groups == group) for group in (*GROUPS, UNKNOWN)}
-    members[ALL] = np.arange(len(groups))
-    compared = {group: _compare_group(a[classes], b[classes]) for group, classes in members.items()}
-    return {**compared, GAP: _gap(compared[HEAD], compared[TAIL])}
-
-
-def _compare_group(a: FloatArray, b: FloatArray) -> GroupComparison:
-    defined = np.flatnonzero(~(np.isnan(a) | np.isnan(b)))
-    differences = b[defined] - a[defined]
-    mean_a, mean_b = macro_mean(a, defined)[0], macro_mean(b, defined)[0]
+def _compare_group(both: Joined, members: NDArray[np.int64], spread: Spread, is_withheld: bool) -> GroupComparison:
+    defined = members[both.is_defined[members]]
+    differences = both.b[defined] - both.a[defined]
+    mean_a, mean_b = macro_mean(both.a, defined)[0], macro_mean(both.b, defined)[0]
     test = SignFlipTest(differences)
-    lower, upper = test.interval()
+    lower, upper = _interval(mean_b - mean_a, spread.difference, 1.0)
     return GroupComparison(
-        n_classes=len(a),
-        n_defined=len(defined),
-        mean_a=mean_a,
-        mean_b=mean_b,
-        difference=mean_b - mean_a,
+        len(members),
+        len(defined),
+        mean_a,
+        mean_b,
+        *spread.interval_a,
+        *spread.interval_b,
+        mean_b - mean_a,
+        lower,
+        upper,
+        verdict=_verdict(mean_b - mean_a, lower, upper, is_withheld, (WORSE, BETTER)),
         n_higher=int(np.count_nonzero(differences > 0)),
         n_lower=int(np.count_nonzero(differences < 0)),
         sign_flip_p=test.p(),
         least_p=test.least_p,
-        lower=lower,
-        upper=upper,
     )
 
 
-def _gap(head: GroupComparison, tail: GroupComparison) -> GroupComparison:
+def _gap(head: GroupComparison, tail: GroupComparison, spread: Spread, is_withheld: bool) -> GroupComparison:
+    gap_a, gap_b = head.mean_a - tail.mean_a, head.mean_b - tail.mean_b
+    lower, upper = _interval(gap_b - gap_a, spread.difference, 2.0)
+    # |b| > |a| if b - a and b + a have one sign, so a verdict needs both to be clear of zero.
+    total = _interval(gap_a + gap_b, spread.total, 2.0)
+    sign = 1 if total[0] > 0 else -1 if total[1] < 0 else 0
+    words = {1: (NARROWER, WIDER), -1: (WIDER, NARROWER), 0: (UNDECIDED, UNDECIDED)}[sign]
     return GroupComparison(
-        n_classes=head.n_classes + tail.n_classes,
-        n_defined=head.n_defined + tail.n_defined,
-        mean_a=head.mean_a - tail.mean_a,
-        mean_b=head.mean_b - tail.mean_b,
-        difference=(head.mean_b - tail.mean_b) - (head.mean_a - tail.mean_a),
+        head.n_classes + tail.n_classes,
+        head.n_defined + tail.n_defined,
+        gap_a,
+        gap_b,
+        *spread.interval_a,
+        *spread.interval_b,
+        gap_b - gap_a,
+        lower,
+        upper,
+        verdict=_verdict(gap_b - gap_a, lower, upper, is_withheld, words),
         n_higher=head.n_higher + tail.n_higher,
         n_lower=head.n_lower + tail.n_lower,
     )
+
+
+def _interval(centre: float, deviation: float, most: float) -> tuple[float, float]:
+    """95 % around `centre`, within ±`most`; NaN if the deviation is."""
+    half = DEVIATIONS * deviation
+    return max(centre - half, -most), min(centre + half, most)
+
+
+def _verdict(value: float, lower: float, upper: float, is_withheld: bool, words: tuple[str, str]) -> str:
+    if math.isnan(value):
+        return UNDEFINED
+    if is_withheld:
+        return WITHHELD
+    if math.isnan(lower):
+        return UNTOLD
+    return words[0] if upper < 0 else words[1] if lower > 0 else UNDECIDED

@@ -26,7 +26,7 @@ from tbmetrics.events.places import (
     is_url,
     open_event_file,
 )
-from tbmetrics.records import Histogram, Image, Layout, PRCurve, Record, Scalar, Table, Text
+from tbmetrics.records import Histogram, Image, Layout, PRCurve, Record, SampleData, Scalar, Table, Text
 
 if TYPE_CHECKING:
     from tbmetrics.events.event_file import EventFile
@@ -41,7 +41,7 @@ _EXIT_SECONDS = 20.0
 #: Rough memory of Python objects: a scalar record, any other record without its contents, a name in a list.
 _SCALAR_BYTES, _RECORD_BYTES, _NAME_BYTES = 120, 250, 60
 #: Kinds given up when the queue is full, in this order, until the rest fits. Scalars are merged last and never dropped.
-_SACRIFICES: tuple[tuple[type, ...], ...] = ((Image,), (Histogram,), (PRCurve, Text, Layout), (Table,))
+_SACRIFICES: tuple[tuple[type, ...], ...] = ((Image,), (Histogram,), (PRCurve, Text, Layout, SampleData), (Table,))
 
 
 @dataclass(slots=True)
@@ -74,7 +74,7 @@ def _memory_of_large(record: Record) -> int:
 def _content_bytes(content: object) -> int:
     if isinstance(content, np.ndarray):
         return content.nbytes
-    if isinstance(content, str):
+    if isinstance(content, (str, bytes)):
         return len(content)
     return _NAME_BYTES * len(content) if isinstance(content, (tuple, Mapping)) else 0
 

@@ -14,6 +14,8 @@ from tensorboard.util import tensor_util
 
 from tbmetrics.records import (
     DATA_PLUGIN_NAME,
+    DECISIONS,
+    LABELS,
     PLUGIN_NAME,
     Histogram,
     HParams,
@@ -25,6 +27,7 @@ from tbmetrics.records import (
     Text,
     class_list_from_payload,
     decode_content,
+    sample_data_from_payload,
     table_from_content,
 )
 
@@ -100,8 +103,11 @@ def _decoded(value: Any, metadata: Any) -> Record:
     if kind == PR_CURVES:
         return _pr_curve(value.tag, array, metadata)
     content = metadata.plugin_data.content
-    if decode_content(value.tag, content).get("kind") == "class_list":
+    table_kind = decode_content(value.tag, content).get("kind")
+    if table_kind == "class_list":
         return class_list_from_payload(value.tag, array.reshape(-1)[0])
+    if table_kind in (LABELS, DECISIONS):
+        return sample_data_from_payload(value.tag, array.reshape(-1)[0])
     return table_from_content(value.tag, content, array)
 
 

@@ -29,12 +29,15 @@ from tbmetrics.records import (
     MultilineChart,
     PRCurve,
     Record,
+    SampleData,
     Scalar,
     Table,
     Text,
     class_list_content,
     class_list_payload,
     plugin_of,
+    sample_content,
+    sample_payload,
     table_content,
 )
 
@@ -108,6 +111,11 @@ def _class_list(record: ClassList) -> Any:
     return Summary.Value(tag=record.tag, tensor=_string_tensor(class_list_payload(record)), metadata=metadata)
 
 
+def _sample_data(record: SampleData) -> Any:
+    metadata = _metadata(PLUGIN_NAME, sample_content(record), data_class=DATA_CLASS_TENSOR)
+    return Summary.Value(tag=record.tag, tensor=_string_tensor(sample_payload(record)), metadata=metadata)
+
+
 def _layout(record: Layout) -> Any:
     categories = [
         layout_pb2.Category(title=title, chart=[_chart(name, chart) for name, chart in charts.items()])
@@ -138,6 +146,7 @@ _ENCODERS: dict[type, Any] = {
     Text: _text,
     Table: _table,
     ClassList: _class_list,
+    SampleData: _sample_data,
     Layout: _layout,
 }
 

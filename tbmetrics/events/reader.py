@@ -18,7 +18,7 @@ from tbmetrics.events import decoding
 from tbmetrics.events.event_file import EVENT_FILE_MARK, Framing
 from tbmetrics.events.file_index import FileIndex, Points
 from tbmetrics.events.places import directory_to_read
-from tbmetrics.records import PLUGIN_NAME, ClassList, SchemaError, decode_content
+from tbmetrics.records import DECISIONS, LABELS, PLUGIN_NAME, ClassList, SchemaError, decode_content
 from tbmetrics.records.history import History, ScalarSeries, Series
 
 
@@ -90,7 +90,7 @@ def _add_to(history: History, index: FileIndex) -> None:
 
 
 def _supersede(history: History, index: FileIndex, restart: int) -> None:
-    for by_tag in _series_of(history).values():
+    for by_tag in (*_series_of(history).values(), history.samples):
         for tag, series in by_tag.items():
             rewritten = index.points.get(tag)
             first = min(rewritten.steps, default=None) if rewritten is not None else None
@@ -103,6 +103,9 @@ def _add_points(history: History, tag: str, points: Points) -> None:
         if content.get("kind") == "class_list":
             classes: ClassList = points.items[-1]()
             history.class_lists[classes.attribute] = classes
+            return
+        if content.get("kind") in (LABELS, DECISIONS):
+            history.samples.setdefault(tag, Series()).extend(points.steps, points.wall_times, points.items)
             return
     name = decoding.text_tag(tag) if points.kind == decoding.TEXTS else tag
     by_tag = _series_of(history)[points.kind]

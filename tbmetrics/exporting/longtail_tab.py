@@ -30,6 +30,8 @@ from tbmetrics.records import (
     class_list_tag,
     class_table_tag,
     plugin_of,
+    sample_content,
+    sample_payload,
     table_content,
 )
 from tbmetrics.records.history import History
@@ -145,11 +147,11 @@ class _RecordedAnswers:
             self._put("diagnosis", query, self._answers.diagnosis(self._experiment, **query))
 
     def _record_tests(self, runs: list[Any]) -> None:
-        """B against A at their last steps for each attribute, the first runs first, up to `MOST_TESTED`."""
-        sides_by_attribute: dict[str, list[tuple[str, int, int]]] = {}
+        """B against A at the last step of both for each attribute, the first runs first, up to `MOST_TESTED`."""
+        sides_by_attribute: dict[str, list[tuple[str, list[int], int]]] = {}
         for run in runs:
             for about in (about for about in run["attributes"] if about["steps"]):
-                side = (run["run"], about["steps"][-1], about["n_classes"])
+                side = (run["run"], about["steps"], about["n_classes"])
                 sides_by_attribute.setdefault(about["attribute"], []).append(side)
         for attribute, sides in sides_by_attribute.items():
             left = MOST_TESTED
@@ -157,7 +159,7 @@ class _RecordedAnswers:
             for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
                 left -= sides[i][2]
                 if left >= 0:
-                    self._record_test(attribute, metric, sides[i][:2], sides[j][:2], bounds)
+                    self._record_test(attribute, metric, *_at_last_step(sides[i], sides[j]), bounds)
 
     def _record_test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
@@ -207,6 +209,15 @@ class _RecordedAnswers:
 
     def _put(self, route: str, query: dict[str, Any], answer: Any) -> None:
         self.about["answers"][_address(route, query)] = answer
+
+
+def _at_last_step(
+    a: tuple[str, list[int], int], b: tuple[str, list[int], int]
+) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Each run at the last step that both have, or, if there is none, at its last."""
+    common = set(a[1]) & set(b[1])
+    steps = (max(common),) * 2 if common else (a[1][-1], b[1][-1])
+    return (a[0], steps[0]), (b[0], steps[1])
 
 
 def _rules() -> list[GroupRule | None]:
@@ -283,7 +294,12 @@ class HistoryProvider:
                 for tag, points in history.tables.items()
                 if plugin_of(tag) == _PLUGIN and len(points)
             }
-            listing[run] = lists | tables
+            samples = {
+                tag: series(sample_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
+                for tag, points in history.samples.items()
+                if len(points)
+            }
+            listing[run] = lists | tables | samples
         return listing
 
     def read_tensors(self, *_: Any, run_tag_filter: Any, **__: Any) -> dict[str, dict[str, list[Any]]]:
@@ -298,6 +314,12 @@ class HistoryProvider:
         if tag in lists:
             content = np.array([class_list_payload(lists[tag])], dtype=object)
             yield provider.TensorDatum(step=0, wall_time=0.0, numpy=content)
+            return
+        if tag in history.samples:
+            of_samples = history.samples[tag]
+            for step, data in zip(of_samples.steps.tolist(), of_samples, strict=True):
+                content = np.array([sample_payload(data)], dtype=object)
+                yield provider.TensorDatum(step=step, wall_time=0.0, numpy=content)
             return
         points = history.tables[tag]
         chosen = set(self._steps.get((run, points[-1].attribute), ()))

@@ -14,6 +14,7 @@ from typing import Any
 
 from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
 from tbmetrics.comparing.runs import ClassComparison, RunComparison, compare_runs
+from tbmetrics.comparing.wording import basis_text
 from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.contents import SCALARS
@@ -218,7 +219,7 @@ def _movers_section(page: Page) -> Iterator[Section]:
 
 
 def compare_first_runs(folders: Mapping[str, Path], attributes: Mapping[str, Collection[str]]) -> list[RunComparison]:
-    """Compare the first two runs at their last validations, for each attribute that both have.
+    """Compare the first two runs at the last step that both validated, for each attribute that both have.
 
     Args:
         folders: directory of each run.
@@ -243,10 +244,10 @@ def compare_first_runs(folders: Mapping[str, Path], attributes: Mapping[str, Col
 def _movers(runs: list[str], comparisons: list[RunComparison]) -> Iterator[str]:
     metric = _METRIC_NAMES[MOVER_METRIC]
     a, b = map(name, runs)
-    yield f"<p>{metric} of single classes: A is {a}, B is {b}, each at its last validation.</p>\n"
+    yield f"<p>{metric} of single classes: A is {a}, B is {b}, at the last step that both validated.</p>\n"
     for comparison in comparisons:
         yield f"<h3>{name(comparison.attribute)}</h3>\n"
-        yield f"<p>{_balance(comparison)}</p>\n"
+        yield f"<p>{_balance(comparison)} {escape(basis_text(comparison))}</p>\n"
         for heading, movers in (("Gains of B", gains(comparison.classes)), ("Losses of B", losses(comparison.classes))):
             if movers:
                 yield f"<h4>{heading}</h4>\n"

@@ -12,13 +12,25 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records.kinds import ClassList, Histogram, HParams, Image, PRCurve, Record, Scalar, Table, Text
+from tbmetrics.records.kinds import (
+    ClassList,
+    Histogram,
+    HParams,
+    Image,
+    PRCurve,
+    Record,
+    SampleData,
+    Scalar,
+    Table,
+    Text,
+)
 
 R = TypeVar("R")
 
 
 #: Maximum number of points per tag in a bounded history, by kind of record.
 MOST_POINTS: dict[type, int] = {Scalar: 5000, Table: 2000, PRCurve: 200, Histogram: 32, Text: 1000, Image: 32}
+MOST_POINTS[SampleData] = 32
 
 
 class TimedRecord(NamedTuple):
@@ -170,6 +182,7 @@ class History:
     Attributes:
         run: the run's name.
         scalars, pr_curves, histograms, images, texts, tables: series by tag.
+        samples: labels and decisions of single samples, series by tag.
         class_lists: `ClassList` by attribute (the latest written).
         hparams: the run's hyperparameters, or None.
         problems: what was wrong with the files it was read from, in words; empty for a history in memory.
@@ -189,6 +202,7 @@ class History:
         self.images: dict[str, Series[Image]] = {}
         self.texts: dict[str, Series[Text]] = {}
         self.tables: dict[str, Series[Table]] = {}
+        self.samples: dict[str, Series[SampleData]] = {}
         self.class_lists: dict[str, ClassList] = {}
         self.hparams: HParams | None = None
         self.problems: list[str] = []
@@ -219,6 +233,7 @@ class History:
             Image: self.images,
             Text: self.texts,
             Table: self.tables,
+            SampleData: self.samples,
         }
         return by_kind.get(type(record))
 
@@ -240,7 +255,7 @@ class History:
             for step, wall_time, value in zip(scalars.steps, scalars.wall_times, scalars.values, strict=True):
                 yield TimedRecord(int(step), float(wall_time), Scalar(tag, float(value)))
         kinds: tuple[dict[str, Series[Any]], ...] = (
-            self.pr_curves, self.histograms, self.images, self.texts, self.tables,
+            self.pr_curves, self.histograms, self.images, self.texts, self.tables, self.samples,
         )  # fmt: skip
         for series_by_tag in kinds:
             for series in series_by_tag.values():

@@ -107,6 +107,29 @@ class ClassList:
 
 
 @dataclass(frozen=True, slots=True)
+class SampleData:
+    """What is known of each sample of a validation, compressed: its labels, or what was decided on it.
+
+    Attributes:
+        tag, attribute: where it belongs.
+        kind: "labels" (written once per distinct checksum) or "decisions" (of one validation).
+        decision: "single_label" or "multi_label".
+        checksum: of the labels and their order; decisions belong to the labels of the same checksum.
+        n_samples, n_classes: size of the validation.
+        payload: zlib-compressed bytes, see `tbmetrics.records.samples`.
+    """
+
+    tag: str
+    attribute: str
+    kind: str
+    decision: str
+    checksum: str
+    n_samples: int
+    n_classes: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """The Custom Scalars layout: {category: {chart name: chart}}."""
 
@@ -139,4 +162,4 @@ class HParams:
     metrics: Mapping[str, float]
 
 
-Record: TypeAlias = Scalar | PRCurve | Histogram | Image | Text | Table | ClassList | Layout | HParams
+Record: TypeAlias = Scalar | PRCurve | Histogram | Image | Text | Table | ClassList | SampleData | Layout | HParams

@@ -120,6 +120,16 @@ def uncertainty_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/uncertainty"
 
 
+def decisions_tag(attribute: str) -> str:
+    """Tag of what was decided on each sample, e.g. `longtail/digit/decisions`."""
+    return f"longtail/{tag_part(attribute)}/decisions"
+
+
+def labels_tag(attribute: str, checksum: str) -> str:
+    """Tag of the labels with a checksum, e.g. `longtail/digit/labels/0f3a…`."""
+    return f"longtail/{tag_part(attribute)}/labels/{checksum}"
+
+
 def diagnostics_tag(attribute: str) -> str:
     """Tag of the per-class diagnostics, e.g. `longtail/digit/diagnostics`."""
     return f"longtail/{tag_part(attribute)}/diagnostics"

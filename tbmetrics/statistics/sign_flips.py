@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 EXACT_FLIPS_UP_TO = 12
 FLIPS = 1999
 FLIPS_AT_ONCE = 200  # bounds the memory
-LEVEL = 0.05  # of the test, and one minus that of its interval
+LEVEL = 0.05  # of the test
 
 
 class _Flips(NamedTuple):
-    """Sums under sign patterns: of the flipped differences, and of the signs themselves, each (patterns,)."""
+    """Sums of the flipped differences, (patterns,), and whether the patterns are all there are."""
 
     sums: NDArray[np.float64]
-    signs: NDArray[np.float64]
     exact: bool
 
 
@@ -39,12 +38,12 @@ class SignFlipTest:
         self._tolerance = 1e-12 * float(np.abs(differences).sum())
         self._flips = _flips(differences, seed)
 
-    def p(self, shift: float = 0.0) -> float:
-        """Two-sided p-value of a mean difference of `shift`; NaN without differences."""
+    def p(self) -> float:
+        """Two-sided p-value of no difference; NaN without differences."""
         if self._n == 0:
             return math.nan
-        observed = abs(self._total - shift * self._n) - self._tolerance
-        extreme = int(np.count_nonzero(np.abs(self._flips.sums - shift * self._flips.signs) >= observed))
+        observed = abs(self._total) - self._tolerance
+        extreme = int(np.count_nonzero(np.abs(self._flips.sums) >= observed))
         patterns = len(self._flips.sums)
         return extreme / patterns if self._flips.exact else (1 + extreme) / (1 + patterns)
 
@@ -55,39 +54,21 @@ class SignFlipTest:
             return math.nan
         return 2 / len(self._flips.sums) if self._flips.exact else 1 / (1 + len(self._flips.sums))
 
-    def interval(self) -> tuple[float, float]:
-        """The mean differences that are not rejected at `LEVEL`; NaN if there are too few differences to reject any."""
-        if self._n == 0 or self.least_p > LEVEL:
-            return math.nan, math.nan
-        mean = self._total / self._n
-        return self._edge(mean, -1.0), self._edge(mean, 1.0)
-
-    def _edge(self, inside: float, direction: float) -> float:
-        outside, width = inside, 1e-3
-        while self.p(outside) > LEVEL:
-            inside, outside, width = outside, outside + direction * width, 2 * width
-        for _ in range(40):
-            middle = (inside + outside) / 2
-            inside, outside = (middle, outside) if self.p(middle) > LEVEL else (inside, middle)
-        return inside
-
 
 def _flips(differences: NDArray[np.floating], seed: int) -> _Flips:
     n = differences.size
     if n <= EXACT_FLIPS_UP_TO:
         negative = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
-        return _Flips(*_flipped(differences, negative), exact=True)
+        return _Flips(_flipped(differences, negative), exact=True)
     rng = np.random.default_rng(seed)
     parts = [_flipped(differences, _random_bits(rng, rows, n)) for rows in _chunks(FLIPS, FLIPS_AT_ONCE)]
-    sums, signs = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return _Flips(sums, signs, exact=False)
+    return _Flips(np.concatenate(parts), exact=False)
 
 
-def _flipped(
-    differences: NDArray[np.floating], negative: NDArray[np.integer]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _flipped(differences: NDArray[np.floating], negative: NDArray[np.integer]) -> NDArray[np.float64]:
     flipped = negative.astype(np.float64)  # a product of floats is many times faster than one with integers
-    return differences.sum() - 2 * (flipped @ differences), differences.size - 2 * flipped.sum(axis=1)
+    sums: NDArray[np.float64] = differences.sum() - 2 * (flipped @ differences)
+    return sums
 
 
 def _random_bits(rng: np.random.Generator, rows: int, n: int) -> NDArray[np.uint8]:

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from benchmarks.coverage import GROUPS, OURS, REGROUPED, simulate
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.class_performance.evaluation import scores_of
-from tbmetrics.class_performance.group_intervals import influences
 from tbmetrics.records import MEAN_METRICS
 from tbmetrics.statistics.intervals import Z95
+from tbmetrics.statistics.scores import influences, scores_of
 
 CLASSES = 6
 CLASS_GROUPS = ClassGroups.from_counts({"x": [900, 800, 50, 40, 9, 3]})

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from tbmetrics.cli import main
-from tbmetrics.comparing.runs import Validation, compare
+from tbmetrics.comparing.runs import compare
+from tbmetrics.comparing.validations import Validation
+from tbmetrics.comparing.wording import agreement_text
 from tbmetrics.exporting.report import MOVER_METRIC, compare_first_runs
 from tbmetrics.records import GROUP_ROWS
 from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
@@ -23,19 +25,20 @@ def _values(values, groups=None, names=None):
     return Validation("x", "f1", 0, names, groups, np.array(values, dtype=np.float64))
 
 
-def test_too_few_classes_have_no_interval_and_say_why():
+def test_too_few_classes_cannot_agree_and_say_why():
     result = compare(_values([0.1] * 5), _values([0.9] * 5)).groups["tail"]
     assert (result.n_defined, result.n_higher) == (5, 5)
     assert result.least_p == pytest.approx(2 / 2**5)
     assert result.least_p > 0.05
-    assert np.isnan([result.lower, result.upper]).all()
+    assert agreement_text(result) == "5 up, 0 down"
+    assert result.verdict == "untold"
     assert EXACT_FLIPS_UP_TO >= 6
 
 
 def test_equal_values_everywhere_are_no_difference():
     result = compare(_values([0.5] * 8), _values([0.5] * 8)).groups["tail"]
     assert (result.difference, result.sign_flip_p) == (0, 1)
-    assert (result.lower, result.upper) == pytest.approx((0, 0), abs=2e-3)
+    assert agreement_text(result) == "0 up, 0 down, 8 equal, p 1.000"
 
 
 def test_undefined_classes_and_missing_names_are_left_out():
@@ -72,10 +75,14 @@ def tab(logdir):
 
 
 def _printed(logdir, capsys, monkeypatch):
-    """The rows of the table of groups that the command prints: group, A, B, classes, B − A, p."""
+    """The rows of the table of groups that the command prints: group, A, B, classes, B − A, verdict, classes."""
     monkeypatch.setenv("COLUMNS", "200")
     assert main(["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC]) == 0
-    rows = [re.split(r"\s*│\s*", line.strip()) for line in capsys.readouterr().out.splitlines() if "│" in line]
+    rows = [
+        re.split(r"\s*│\s*", f"{line.strip()} ".removesuffix(" "))
+        for line in capsys.readouterr().out.splitlines()
+        if "│" in line
+    ]
     return {row[0]: row[1:] for row in rows if row[0] in GROUP_ROWS}
 
 
@@ -89,23 +96,31 @@ def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, t
     assert (tuple(answer["only_in_a"]), tuple(answer["only_in_b"])) == (exported.only_in_a, exported.only_in_b)
     assert answer["groups"]["all"]["n_defined"] == len(exported.classes) < 50
     for group, shown in answer["groups"].items():
-        for key, value in shown.items():
-            assert getattr(exported.groups[group], key) == pytest.approx(
-                np.nan if value is None else value, nan_ok=True
+        for key in exported.groups[group].__slots__:
+            number = np.nan if shown[key] is None else shown[key]
+            assert getattr(exported.groups[group], key) == (
+                number if key == "verdict" else pytest.approx(number, nan_ok=True)
             )
-        p = "" if shown["sign_flip_p"] is None else f"{shown['sign_flip_p']:.3f}"
         size = "" if group == "gap" else str(shown["n_defined"])
-        assert printed[group][2:] == [size, f"{shown['difference']:+.3f}", p]
+        a, b = (_shown(shown, f"mean_{side}", f"_{side}", ".3f") for side in "ab")
+        difference = _shown(shown, "difference", "", "+.3f")
+        assert printed[group] == [a, b, size, difference, shown["verdict_text"], shown["agreement"]]
+    assert "Unpaired: there are no decisions on single samples of A at its step." in answer["basis"]
+    assert "over the 50 classes in common" in answer["about_classes"]
 
 
-def test_beside_it_stands_what_each_run_recorded(logdir, tab, capsys, monkeypatch):
+def _shown(group, value, side, form):
+    lower, upper = group[f"lower{side}"], group[f"upper{side}"]
+    ends = "" if lower is None else f" [{lower:{form}}, {upper:{form}}]"
+    return f"{group[value]:{form}}{ends}"
+
+
+def test_each_run_keeps_what_it_recorded_of_its_own_classes(logdir, tab):
     (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
-    printed = _printed(logdir, capsys, monkeypatch)
-    for side, run in enumerate("ab"):
+    for run in "ab":
         for group, columns in tab("groups", run=run)["groups"].items():
             recorded = [columns[MOVER_METRIC + end][LAST] for end in ("", "_lower", "_upper")]
             assert getattr(exported, run).mean(group) == pytest.approx(recorded)
-            assert printed[group][side] == "{:.3f} [{:.3f}, {:.3f}]".format(*recorded)
 
 
 def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbers(logdir):
@@ -116,3 +131,5 @@ def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbe
     command = ["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC, "--fail-if"]
     assert main([*command, f"tail.{MOVER_METRIC} < baseline"]) == 0
     assert main([*command, f"tail.{MOVER_METRIC} < {recorded + 1e-6:.6f}"]) == 4
+    assert main([*command, f"tail.{MOVER_METRIC} significantly < baseline"]) == 4  # cannot be judged: no interval
+    assert main([*command, f"tail.{MOVER_METRIC} significantly < {recorded:.6f}"]) == 0

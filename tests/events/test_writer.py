@@ -30,10 +30,12 @@ from tbmetrics.records import (
     MarginChart,
     MultilineChart,
     PRCurve,
+    SampleData,
     Scalar,
     Table,
     Text,
     class_list_from_payload,
+    sample_data_from_payload,
     table_from_content,
 )
 
@@ -48,7 +50,8 @@ CURVE = PRCurve(
 )
 HPARAMS = HParams({"lr": 0.1, "loss": "focal", "ema": True}, {"final/f1": 0.5})
 LAYOUT = Layout({"x": {"m": MarginChart((("v", "l", "u"), ("v2", "l2", "u2"))), "g": MultilineChart(("^a$",))}})
-EVERYTHING = [Scalar("s", 0.25), Text("t", "**hi**"), HISTOGRAM, IMAGE, TABLE, CLASSES, CURVE, HPARAMS, LAYOUT]
+SAMPLES = SampleData("longtail/x/decisions", "x", "decisions", "single_label", "0f", 2, 3, b"\x00\xff")
+EVERYTHING = [Scalar("s", 0.25), Text("t", "**hi**"), HISTOGRAM, IMAGE, TABLE, CLASSES, SAMPLES, CURVE, HPARAMS, LAYOUT]
 
 
 def _read(directory):
@@ -84,6 +87,8 @@ def _check_everything(seen, step):
     )
     payload = tensor_util.make_ndarray(seen.Tensors("longtail/x/classes")[0].tensor_proto)[0]
     assert class_list_from_payload("t", payload).names == CLASSES.names
+    samples = tensor_util.make_ndarray(seen.Tensors("longtail/x/decisions")[0].tensor_proto)[0]
+    assert sample_data_from_payload("longtail/x/decisions", samples) == SAMPLES
     curve = tensor_util.make_ndarray(seen.Tensors("pr")[0].tensor_proto)
     np.testing.assert_allclose(curve[4], CURVE.precision, rtol=1e-6)
     assert seen.SummaryMetadata("pr").display_name == "x: tail"

@@ -82,8 +82,11 @@ def test_the_summary_shows_group_means_and_their_difference(page, board, logs):
     )["groups"]
     for group in ("head", "medium", "tail", "all", "gap"):
         tile = tab.locator(f".tile[data-group={group}]")
-        expect(tile.locator("[data-side=A]")).to_have_text(shown(a.group("recall", group)[-1]))
-        expect(tile.locator("[data-side=B]")).to_have_text(shown(b.group("recall", group)[-1]))
+        for letter, truth in (("A", a), ("B", b)):  # over the classes that both define; below it over its own
+            expect(tile.locator(f"[data-side={letter}]")).to_have_text(shown(compared[group][f"mean_{letter.lower()}"]))
+            own = truth.group("recall", group)[-1]
+            if shown(own) != shown(compared[group][f"mean_{letter.lower()}"]):
+                expect(tile.locator(".own")).to_contain_text(f"{letter} {shown(own)}")
         expect(tile.locator("[data-side=difference]")).to_have_text(shown(compared[group]["difference"], signed=True))
 
 
@@ -183,7 +186,7 @@ def test_runs_with_other_classes_are_joined_by_name(page, board, logs):
     (row,) = rows(tab)
     assert "only in B" in row[0]
     assert row[4] == UNDEFINED
-    assert row[5] == shown(logs[1]["other & <b>bold"]["digit"].column("f1", 9)[15])  # each run at its latest
+    assert row[5] == shown(logs[1]["other & <b>bold"]["digit"].column("f1", 3)[15])  # the last step of both
 
 
 # ------------------------------------------------------------------------------------------------------ controls
@@ -191,7 +194,7 @@ def test_runs_with_other_classes_are_joined_by_name(page, board, logs):
 
 def test_the_step_moves_everything_and_survives_a_reload_of_the_page(page, board, logs):
     truth = logs[1]["baseline"]["digit"]
-    tab = open_tab(page, board, attribute="digit", a="baseline", b="focal", shown='["baseline","focal"]')
+    tab = open_tab(page, board, attribute="digit", a="baseline", b="", shown='["baseline","focal"]')
     tile = tab.locator(".tile[data-group=tail] [data-side=A]")
     expect(tile).to_have_text(shown(truth.group("f1", "tail")[-1]))
     tab.locator("h1").click()
@@ -222,9 +225,9 @@ def test_runs_are_picked_filtered_and_compared(page, board, logs):
     tab.get_by_label("Filter runs by regular expression").fill("(")
     expect(tab.get_by_text("Not a regular expression")).to_be_visible()
     tab.get_by_label("Run A").select_option("focal")
+    tab.get_by_label("Run B").select_option("")
     tile = tab.locator(".tile[data-group=head] [data-side=A]")
     expect(tile).to_have_text(shown(logs[1]["focal"]["digit"].group("f1", "head")[-1]))
-    tab.get_by_label("Run B").select_option("")
     expect(tab.get_by_role("columnheader", name="B − A")).to_have_count(0)
     expect(tab.locator(".summary-card")).to_contain_text("Choose a run B")
 

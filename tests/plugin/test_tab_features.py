@@ -77,7 +77,7 @@ def test_every_mean_follows_other_thresholds(page, board, logs, rule, bounds):
     a = logs[1]["baseline/seed1"]["digit"]
     groups = np.array(tercile_groups(a.classes.counts)) if bounds is None else _groups(a, *bounds)
     custom = {"head": str(bounds[0]), "tail": str(bounds[1])} if rule == "custom" else {}
-    tab = open_frame(page, board, attribute="digit", metric="recall", rule=rule, **custom)
+    tab = open_frame(page, board, attribute="digit", metric="recall", rule=rule, b="", **custom)
     for group in GROUPS:
         inside = groups == group
         expect(tab.locator(f".sizes [data-size={group}]")).to_have_text(str(inside.sum()))
@@ -109,7 +109,8 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     assert tail_max > 10
     inside = _groups(a, 200, tail_max) == "tail"
     expect(tab.locator(".sizes [data-size=tail]")).to_have_text(str(inside.sum()))
-    expected = shown(_mean(a.column("f1", LAST), inside))
+    b = logs[1]["baseline/seed2"]["digit"].column("f1", LAST)
+    expected = shown(_mean(a.column("f1", LAST), inside & ~np.isnan(b)))
     expect(tab.locator(".tile[data-group=tail] [data-side=A]")).to_have_text(expected)
     assert [url for url in asked if "bucket_sums" in url or "groups" in url or "values" in url] == []
     expect(tab.locator("h1 + p")).to_contain_text(f"tail up to {tail_max} training examples")
@@ -149,7 +150,7 @@ def _whole_buckets(truth, inside):
 
 def test_the_interval_of_new_groups_is_that_of_the_recorded_covariances(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
-    tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
+    tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head="300", tail="40", b="")
     for group in ("head", "medium", "tail"):
         inside = _groups(a, 300, 40) == group
         row = tab.locator(f".tile[data-group={group}] .tile-row").first
@@ -160,7 +161,7 @@ def test_a_group_whose_classes_stay_keeps_its_interval(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
     texts = set()
     for head in ("300", "150"):
-        tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head=head, tail="40")
+        tab = open_frame(page, board, attribute="digit", metric="recall", rule="custom", head=head, tail="40", b="")
         expect(tab.locator(".sizes [data-size=head]")).to_have_text(str((a.classes.counts >= int(head)).sum()))
         texts.add(tab.locator(".tile[data-group=tail] .interval").first.inner_text())
     assert len(texts) == 1
@@ -174,7 +175,7 @@ def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(p
     inside = _groups(a, 300, 40) == "medium"
     with tensorboard_server(tmp_path) as base:
         wait_for_steps(base, 1, 2)
-        tab = open_frame(page, base, attribute="digit", metric="recall", rule="custom", head="300", tail="40")
+        tab = open_frame(page, base, attribute="digit", metric="recall", rule="custom", head="300", tail="40", b="")
         lower, upper = (a.column(f"recall_{end}", 1)[inside] for end in ("lower", "upper"))
         defined = ~np.isnan(a.column("recall", 1)[inside])
         half = 1.96 * np.sqrt((((upper - lower)[defined].astype(np.float64) / (2 * 1.96)) ** 2).sum()) / defined.sum()
@@ -352,18 +353,22 @@ def test_three_seeds_of_each_are_tested_and_a_step_that_one_lacks_has_no_mean(pa
         at_rest(page)  # nothing is asked of a server that is gone
 
 
-def test_it_says_when_there_is_too_little_to_tell(page, board, logs):
-    tab = open_frame(page, board, attribute="shape", rule="custom", head="900", tail="20")
-    a = logs[1]["baseline/seed1"]["shape"]
-    assert 0 < (_groups(a, 900, 20) == "head").sum() < 6
-    expect(tab.locator(".tile[data-group=head]")).to_contain_text("Too few classes to tell")
-    compared = get_json(
-        f"{board}data/plugin/longtail/compare?run_a=baseline/seed1&run_b=ldam&step_a={LAST}&step_b={LAST}"
-        "&attribute=digit&metric=f1&head_min=300&tail_max=40"
-    )["groups"]["tail"]
+def test_it_says_what_can_be_told_and_what_cannot(page, board, logs):
+    query = f"run_a=baseline/seed1&run_b=ldam&step_a={LAST}&step_b={LAST}&attribute=digit&metric=f1"
+    compared = get_json(f"{board}data/plugin/longtail/compare?{query}")["groups"]
+    tab = open_frame(page, board, attribute="digit", b="ldam")
+    for group in ("head", "tail", "all"):
+        tile = tab.locator(f".tile[data-group={group}]")
+        expect(tile.locator(".verdict")).to_contain_text(compared[group]["verdict_text"])
+        expect(tile.locator(".agreement")).to_have_text(f"Classes: {compared[group]['agreement']}")
+        if compared[group]["lower"] is not None:
+            low, high = (shown(compared[group][end], signed=True) for end in ("lower", "upper"))
+            expect(tile.locator(".tells")).to_have_text(f"95 %: {low} to {high}.")
+    expect(tab.locator(".summary-card")).to_contain_text("Unpaired: there are no decisions on single samples of A")
+    regrouped = get_json(f"{board}data/plugin/longtail/compare?{query}&head_min=300&tail_max=40")["groups"]["tail"]
+    assert regrouped["lower"] is not None  # from the recorded covariances of both
     tab = open_frame(page, board, attribute="digit", b="ldam", rule="custom", head="300", tail="40")
-    low, high = (shown(compared[end], signed=True) for end in ("lower", "upper"))
-    expect(tab.locator(".tile[data-group=tail] .tells")).to_contain_text(f"{low} to {high}")
+    expect(tab.locator(".tile[data-group=tail] .verdict")).to_contain_text(regrouped["verdict_text"])
 
 
 # ----------------------------------------------------------------------------------------- 4. the trade-off plane

@@ -19,10 +19,11 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     fill,
     weighted_recall,
 )
-from tbmetrics.class_performance.evaluation import group_means, scores_of
+from tbmetrics.class_performance.evaluation import group_means
 from tbmetrics.class_performance.ranking import best_threshold, counts_at_positives
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
+from tbmetrics.statistics.scores import scores_of
 
 _MAX_WORK = 4e11  # multiply-adds for the intervals; more scores leave fewer replicates
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_performance.evaluation import group_means, scores_of
+from tbmetrics.class_performance.evaluation import group_means
 from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import (
     ALL,
@@ -25,6 +25,7 @@ from tbmetrics.records import (
     IntArray,
 )
 from tbmetrics.statistics.intervals import percentile_interval
+from tbmetrics.statistics.scores import scores_of
 
 NONE, BEST = "none", "best"
 SHOWN_GROUPS = (HEAD, MEDIUM, TAIL, ALL)

@@ -13,6 +13,7 @@ import {
   stepAt,
   TICKED_AT_FIRST,
   unionOfSteps,
+  unlikeSteps,
   verdict,
 } from '../../../plugins/tbmetrics_longtail/static/model/view.js';
 import { INITIAL } from '../../../plugins/tbmetrics_longtail/static/model/state.js';
@@ -77,14 +78,23 @@ test('without any attribute there is nothing to see', () => {
   assert.equal(resolve(INITIAL, [{ run: 'broken', attributes: [], problem: 'torn' }], new Map()), null);
 });
 
-test('at first: the first two runs compared at the latest step, means before other metrics', () => {
+test('at first: the first two runs compared at the last step that both have, means before other metrics', () => {
   const found = view(runs({ a: [{}], b: [{ steps: [0, 1] }], c: [{}] }));
-  assert.deepEqual([found.a?.run, found.b?.run, found.step, found.latest], ['a', 'b', 2, true]);
+  assert.deepEqual([found.a?.run, found.b?.run, found.step, found.usual], ['a', 'b', 1, 1]);
   assert.deepEqual(found.metrics, ['f1', 'precision', 'worst_f1', 'ece']);
   assert.deepEqual(
     found.runs.map((run) => run.step),
-    [2, 1, 2],
+    [1, 1, 1],
   );
+  assert.deepEqual([movedStep(found, 1), movedStep({ ...found, step: 2 }, -1)], [2, null]);
+  const apart = view(runs({ a: [{}], b: [{ steps: [5] }] }));
+  assert.deepEqual([apart.step, apart.a?.step, apart.b?.step], [5, 2, 5]);
+});
+
+test('steps that differ are said', () => {
+  assert.equal(unlikeSteps(3, 3), '');
+  assert.equal(unlikeSteps(9, 2), 'A is at step 9, B is at step 2');
+  assert.equal(unlikeSteps(9, null), 'A is at step 9, B has no validation yet');
 });
 
 test('one run is compared with none', () => {

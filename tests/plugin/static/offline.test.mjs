@@ -36,14 +36,18 @@ test('runs are joined by name and compared without the test', () => {
   });
   const a = { classes: classes(['p', 'q', 'r', 's'], ['head', 'head', 'tail', 'tail']), values: [0.5, NaN, 0.25, 0.5] };
   const b = { classes: classes(['r', 'p', 'q', 'z'], ['tail', 'head', 'tail', 'tail']), values: [0.75, 0.25, 0.5, 1] };
-  const found = compareOffline(a, b, null);
+  const found = compareOffline(a, b, null, '');
   assert.deepEqual([found.n_joined, found.n_regrouped, found.only_in_a, found.only_in_b], [3, 1, ['s'], ['z']]);
   assert.equal(found.groups.head.n_defined, 1);
   assert.equal(found.groups.head.difference, -0.25);
   assert.equal(found.groups.tail.difference, 0.5);
   assert.equal(found.groups.gap.difference, -0.75);
-  assert.equal(found.groups.tail.sign_flip_p, null);
-  assert.equal(compareOffline(a, b, { rule: '', headMin: 9, tailMax: 8, key: '' }).groups.tail.n_classes, 3);
+  assert.deepEqual(
+    [found.groups.tail.sign_flip_p, found.groups.tail.verdict, found.is_withheld],
+    [null, 'untold', false],
+  );
+  assert.match(compareOffline(a, b, null, 'A is at step 1, B at step 2').basis, /^No verdict: A is at step 1/);
+  assert.equal(compareOffline(a, b, { rule: '', headMin: 9, tailMax: 8, key: '' }, '').groups.tail.n_classes, 3);
 });
 
 test('curves of groups in a file are those of the server', () => {

@@ -233,6 +233,7 @@ function side(letter, control) {
 function stepText(view, index) {
   const step = view.steps[index];
   if (step === undefined) return 'none yet';
+  if (step === view.usual && index < view.steps.length - 1) return `${count(step)} (last that A and B have)`;
   return index === view.steps.length - 1
     ? `${count(step)} (latest)`
     : `${count(step)} (${index + 1} of ${view.steps.length})`;

@@ -1,84 +1,73 @@
 // @ts-check
-/** The difference between A and B in one group in words: its verdict and its evidence. */
+/** The difference between A and B in one group in words, as the server says it: verdict, interval, classes. */
 
 import { el } from '../charts/dom.js';
-import { count, isDefined, pValue, signed } from '../model/format.js';
-import { verdict } from '../model/view.js';
+import { isDefined, MEANS, signed } from '../model/format.js';
+import { unlikeSteps } from '../model/view.js';
 
-/** @import { GroupComparison, Maybe, Point, RunView, View } from '../model/types.js' */
+/** @import { CompareAnswer, GroupComparison, Maybe, Point, RunView, View } from '../model/types.js' */
 
-/** With fewer classes the p-value of the sign-flip test cannot be small. */
-const LEAST_FOR_P = 6;
-const CLEAR = 0.05;
-/** An interval with a larger half-width says too little. */
-const TOO_WIDE = 0.1;
-
-/** @typedef {{run: RunView, point: Point | null, loaded: boolean}} SideValue one run's value of a group */
+/**
+ * @typedef {{run: RunView, point: Point | null, loaded: boolean, own?: Point | null}} SideValue one run's value of a
+ * group; `own` is that over the run's own classes if `point` is over others
+ */
 
 /**
  * @param {string} group @param {View} view @param {SideValue[]} sides
- * @param {GroupComparison | undefined} comparison
+ * @param {CompareAnswer | undefined} answer @param {boolean} waits for the answer
  */
-export function differenceText(group, view, sides, comparison) {
-  const [a, b] = [sides.find((s) => s.run === view.a)?.point?.y, sides.find((s) => s.run === view.b)?.point?.y];
-  const plain = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
-  const value = comparison ? comparison.difference : plain;
-  const [good, word] = judged(value, view.metric, group, comparison);
+export function differenceText(group, view, sides, answer, waits) {
+  const comparison = answer?.groups[group];
+  if (waits) return frame(null, '', '…');
+  if (!comparison) return plainDifference(view, sides);
+  const { difference, verdict: judgement, verdict_text: words, agreement } = comparison;
+  const isClear = Object.hasOwn(SIGNS, judgement);
+  return frame(
+    difference,
+    isClear ? (GOOD.includes(judgement) ? 'better' : 'worse') : '',
+    isClear ? `${SIGNS[judgement]} ${words}` : words,
+    el('p', { class: 'tells' }, tells(group, comparison, /** @type {CompareAnswer} */ (answer))),
+    agreement && el('p', { class: 'muted agreement' }, `Classes: ${agreement}`),
+  );
+}
+
+/** @type {Readonly<Record<string, string>>} */
+const SIGNS = Object.freeze({ better: '▲', worse: '▼', wider: '▲', narrower: '▼' });
+const GOOD = Object.freeze(['better', 'narrower']);
+
+/**
+ * @param {Maybe} value @param {string} className @param {string} words
+ * @param {(HTMLElement | string | false | null)[]} more
+ */
+function frame(value, className, words, ...more) {
   return el(
     'div',
     { class: 'tile-difference' },
     el('span', { class: 'muted' }, 'B − A'),
-    el(
-      'span',
-      { class: `value ${good > 0 ? 'better' : good < 0 ? 'worse' : ''}`, 'data-side': 'difference' },
-      signed(value),
-    ),
-    el('span', {}, word),
-    comparison && group !== 'gap' && el('p', { class: 'muted' }, agreement(comparison)),
-    comparison && group !== 'gap' && el('p', { class: 'tells' }, tells(comparison)),
+    el('span', { class: `value ${className}`, 'data-side': 'difference' }, signed(value)),
+    el('span', { class: 'verdict' }, words),
+    ...more,
   );
 }
 
 /**
- * Better or worse only if the classes agree; otherwise the direction without a judgement.
- * @param {Maybe} value @param {string} metric @param {string} group @param {GroupComparison | undefined} comparison
- * @returns {[-1 | 0 | 1, string]}
+ * Of metrics that are no means over classes: nothing is said of their difference but its number.
+ * @param {View} view @param {SideValue[]} sides
  */
-function judged(value, metric, group, comparison) {
-  const good = verdict(value, metric, group);
-  if (good === 0) return [0, isDefined(value) ? 'no difference' : 'undefined'];
-  if (comparison && hasP(comparison) && Number(comparison.sign_flip_p) < CLEAR)
-    return [good, good > 0 ? '▲ better' : '▼ worse'];
-  if (group === 'gap') return [0, Number(value) > 0 ? '▲ wider' : '▼ narrower'];
-  return [0, Number(value) > 0 ? '▲ higher' : '▼ lower'];
+function plainDifference(view, sides) {
+  const [a, b] = [view.a, view.b].map((run) => sides.find((s) => s.run === run)?.point?.y);
+  const value = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
+  const unlike = unlikeSteps(view.a?.step ?? null, view.b?.step ?? null);
+  const words = unlike || MEANS.includes(view.metric) ? 'no verdict' : isDefined(value) ? 'no interval' : 'undefined';
+  return frame(value, '', words, unlike && el('p', { class: 'tells' }, `No verdict: ${unlike}.`));
 }
 
-/** @param {GroupComparison} comparison */
-function hasP({ n_defined, sign_flip_p }) {
-  return n_defined >= LEAST_FOR_P && isDefined(sign_flip_p);
-}
-
-/** @param {GroupComparison} comparison */
-function agreement(comparison) {
-  const { n_higher, n_lower, n_defined, sign_flip_p } = comparison;
-  const same = n_defined - n_higher - n_lower;
-  const parts = [
-    `${count(n_higher)} higher`,
-    `${count(n_lower)} lower`,
-    same ? `${count(same)} equal` : '',
-    hasP(comparison) ? pValue(sign_flip_p) : '',
-  ];
-  return parts.filter(Boolean).join(' · ');
-}
-
-/** What the comparison can and cannot tell. @param {GroupComparison} comparison */
-function tells({ n_defined, least_p, lower, upper, sign_flip_p }) {
-  if (!n_defined) return 'No class has a value in both.';
-  if (!isDefined(least_p)) return 'Tested in TensorBoard only.';
-  if (Number(least_p) > CLEAR) return `Too few classes to tell: ${count(n_defined)} of at least ${LEAST_FOR_P}.`;
-  if (!isDefined(lower) || !isDefined(upper)) return '';
-  const range = `${signed(lower)} to ${signed(upper)}`;
-  if (Number(sign_flip_p) < CLEAR) return `95 %: ${range}`;
-  if (Number(upper) - Number(lower) > 2 * TOO_WIDE) return `Too little data to tell: 95 % ${range}`;
-  return `No clear difference: 95 % ${range}`;
+/** What the comparison can and cannot tell. @param {string} group @param {GroupComparison} comparison @param {CompareAnswer} answer */
+function tells(group, { verdict: judgement, lower, upper, mean_a: a, mean_b: b }, { is_withheld: isWithheld, basis }) {
+  if (isWithheld) return basis;
+  if (judgement === 'undefined') return 'No class has a value in both.';
+  const turned = group === 'gap' && Number(a) * Number(b) < 0;
+  const leads = (/** @type {Maybe} */ gap) => (Number(gap) > 0 ? 'head' : 'tail');
+  const sign = turned ? ` The gap changes sign: ${leads(a)} leads in A, ${leads(b)} in B.` : '';
+  return (isDefined(lower) && isDefined(upper) ? `95 %: ${signed(lower)} to ${signed(upper)}.` : '') + sign;
 }

@@ -8,7 +8,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } fr
 import { groupsOf } from '../host/data.js';
 import { fewPositivesText } from '../host/few-positives.js';
 import { Latest } from '../host/resources.js';
-import { count, interval, MEANS, metricText, number, plural } from '../model/format.js';
+import { count, interval, isDefined, MEANS, metricText, number, plural } from '../model/format.js';
 import { extent, linear, markerPath, niceDomain } from '../model/scale.js';
 import { groupPoints, pointAt } from '../model/view.js';
 
@@ -66,27 +66,31 @@ export class SummaryCard {
         point: pointOf(resource, run, group, view),
       })),
     );
+    const answer = compare?.value;
+    const waits = compare?.status === 'loading';
+    const over = groups.map((group, i) => overCommon(points[i], view, answer?.groups[group]));
     const domain = niceDomain(
       extent(
-        points
+        over
           .slice(0, -1)
           .flat()
           .flatMap(({ point }) => [point?.y ?? null, point?.lower ?? null, point?.upper ?? null]),
       ),
       { bounds: [0, 1] },
     );
-    this._shown = groups.map((group, i) => ({ group, sides: points[i], comparison: compare?.value?.groups[group] }));
+    this._shown = groups.map((group, i) => ({ group, sides: over[i], comparison: answer?.groups[group] }));
+    if (answer) this._card.caption([captionOf(view), answer.basis, answer.about_classes].filter(Boolean).join(' '));
     fill(
       this._grid,
-      ...this._shown.map((shown) =>
+      ...groups.map((group, i) =>
         tile(
-          shown.group,
+          group,
           view,
-          shown.sides,
+          over[i],
           domain,
-          shown.comparison,
-          fewPositivesText(this._data, sides, view, shown.group),
-          seeds && seedsText(seeds, shown.group, view),
+          fewPositivesText(this._data, sides, view, group),
+          view.b && differenceText(group, view, over[i], answer, waits),
+          seeds && seedsText(seeds, group, view),
         ),
       ),
     );
@@ -98,7 +102,8 @@ export class SummaryCard {
   _compare(view) {
     const { a, b, attribute, metric } = view;
     if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric) || view.moving) return null;
-    const scope = JSON.stringify([a.run, b.run, attribute, metric, view.grouping?.key]);
+    // Numbers of other steps are never kept: beside those of this one they would be taken for them.
+    const scope = JSON.stringify([a.run, a.step, b.run, b.step, attribute, metric, view.grouping?.key]);
     return this._latest.take(this._data.compare(a, b, attribute, metric, view.grouping), scope);
   }
 
@@ -128,10 +133,14 @@ export class SummaryCard {
         point?.upper ?? null,
         point?.n ?? null,
         null,
+        null,
       ]),
-      ...(c ? [[group, 'B - A', null, c.difference, c.lower, c.upper, c.n_defined, c.sign_flip_p]] : []),
+      ...(c ? [[group, 'B - A', null, c.difference, c.lower, c.upper, c.n_defined, c.verdict, c.sign_flip_p]] : []),
     ]);
-    return { columns: ['group', 'run', 'step', 'value', 'lower', 'upper', 'n_classes', 'sign_flip_p'], rows };
+    return {
+      columns: ['group', 'run', 'step', 'value', 'lower', 'upper', 'n_classes', 'verdict', 'sign_flip_p'],
+      rows,
+    };
   }
 
   /** @param {View} view */
@@ -162,8 +171,8 @@ function captionOf({ b, metric }) {
   if (!b) return `${values} Choose a run B to compare.`;
   if (!MEANS.includes(metric)) return `${values} Difference: B minus A.`;
   return (
-    `${values} Difference: B minus A over the classes defined in both, with the interval that a sign-flip test over ` +
-    'these classes leaves; p: of that test. It says how consistent the classes are, not what another seed would give.'
+    `${values} B − A with its 95 % interval; a verdict if that leaves out zero. Another seed may differ by more. ` +
+    'Classes up and down: whether other classes would agree, with a sign-flip test (p).'
   );
 }
 
@@ -174,10 +183,10 @@ function pointOf(resource, run, group, view) {
 
 /**
  * @param {typeof GROUPS[number]} group @param {View} view @param {SideValue[]} sides
- * @param {[number, number]} domain @param {GroupComparison | undefined} comparison
- * @param {string} few @param {HTMLElement | null} seeds
+ * @param {[number, number]} domain @param {string} few @param {HTMLElement | null} difference
+ * @param {HTMLElement | null} seeds
  */
-function tile(group, view, sides, domain, comparison, few, seeds) {
+function tile(group, view, sides, domain, few, difference, seeds) {
   const rows = sides.map((side) => row(side.run === view.a ? 'A' : 'B', side, group === 'gap' ? null : domain));
   return el(
     'article',
@@ -189,10 +198,39 @@ function tile(group, view, sides, domain, comparison, few, seeds) {
       el('span', { class: 'muted' }, sizeText(group, sides, view)),
     ),
     el('div', {}, ...rows),
+    ownValues(sides, view),
     few && el('p', { class: 'few muted' }, few),
-    view.b && differenceText(group, view, sides, comparison),
+    difference,
     seeds,
   );
+}
+
+/**
+ * The values of A and B over the classes that both define, so that they and their difference agree; the runs' own
+ * values, where they are others, become `own`.
+ * @param {SideValue[]} sides @param {View} view @param {GroupComparison | undefined} comparison @returns {SideValue[]}
+ */
+function overCommon(sides, view, comparison) {
+  if (!comparison) return sides;
+  const { n_defined: n, mean_a: a, mean_b: b, lower_a: lowA, upper_a: upA, lower_b: lowB, upper_b: upB } = comparison;
+  return sides.map((side) => {
+    const [y, lower, upper] = side.run === view.a ? [a, lowA, upA] : [b, lowB, upB];
+    const { point } = side;
+    const isSame = point !== null && number(point.y) === number(y);
+    const keeps = isSame && lower === null; // an older log without decisions, regrouped: its own, approximate interval
+    const common = keeps ? point : { x: point?.x ?? 0, y, lower, upper, n: point?.n === null ? null : n };
+    return { ...side, point: common, own: isSame ? undefined : point };
+  });
+}
+
+/** The runs' own values, if they are not those shown. @param {SideValue[]} sides @param {View} view */
+function ownValues(sides, view) {
+  const texts = sides.flatMap(({ run, own }) => {
+    if (!own || !isDefined(own.y)) return [];
+    const over = own.n === null ? '' : ` over ${plural(own.n, 'class', 'classes')}`;
+    return [`${run === view.a ? 'A' : 'B'} ${number(own.y)} ${interval(own.lower, own.upper)}${over}`];
+  });
+  return texts.length > 0 && el('p', { class: 'own muted' }, `Own classes: ${texts.join('; ')}`);
 }
 
 /** @param {string} group @param {SideValue[]} sides @param {View} view */

@@ -212,13 +212,20 @@
  * @property {number} n_defined
  * @property {Maybe} mean_a
  * @property {Maybe} mean_b
+ * @property {Maybe} lower_a
+ * @property {Maybe} upper_a
+ * @property {Maybe} lower_b
+ * @property {Maybe} upper_b
  * @property {Maybe} difference
+ * @property {Maybe} lower of the difference
+ * @property {Maybe} upper
+ * @property {string} verdict
+ * @property {string} verdict_text
+ * @property {string} agreement whether other classes would agree, in words
  * @property {number} n_higher
  * @property {number} n_lower
  * @property {Maybe} sign_flip_p
  * @property {Maybe} least_p
- * @property {Maybe} lower
- * @property {Maybe} upper
  */
 
 /**
@@ -228,6 +235,10 @@
  * @property {number} n_regrouped
  * @property {string[]} only_in_a
  * @property {string[]} only_in_b
+ * @property {boolean} is_paired
+ * @property {boolean} is_withheld
+ * @property {string} basis on what verdicts rest, or why there are none
+ * @property {string} about_classes over which classes the means are, if the runs have different ones
  */
 
 /**
@@ -282,7 +293,7 @@
  * @property {RunView | null} b
  * @property {number[]} steps all steps of the charted and compared runs
  * @property {Maybe} step
- * @property {boolean} latest whether the step follows the newest
+ * @property {Maybe} usual the step without a choice: the last that A and B have, or else the newest
  * @property {string | null} filterError
  * @property {Grouping | null} grouping null = as recorded
  * @property {ReadonlyMap<string, number>} sizes classes of A in each group, as shown

@@ -1,7 +1,7 @@
 // @ts-check
 /** The view: what is shown for the user's state and the runs there are. */
 
-import { MEANS, metricText } from './format.js';
+import { count, MEANS, metricText } from './format.js';
 
 /** @import { State } from './state.js' */
 /**
@@ -72,6 +72,19 @@ export function unionOfSteps(lists) {
   return [...new Set(lists.flat())].sort((s, t) => s - t);
 }
 
+/** The last step of two ascending lists that both have, or null. @param {number[]} [a] @param {number[]} [b] */
+function lastOfBoth(a = [], b = []) {
+  const inA = new Set(a);
+  return b.findLast((step) => inA.has(step)) ?? null;
+}
+
+/** What is not alike if A and B are compared at these steps, or nothing. @param {Maybe} a @param {Maybe} b */
+export function unlikeSteps(a, b) {
+  if (a === b) return '';
+  const at = (/** @type {Maybe} */ step) => (step === null ? 'has no validation yet' : `is at step ${count(step)}`);
+  return `A ${at(a)}, B ${at(b)}`;
+}
+
 /**
  * The view, or null if no run has an attribute.
  * @param {State} state @param {readonly RunInfo[]} runs @param {ReadonlyMap<string, number>} order
@@ -100,7 +113,9 @@ export function resolve(state, runs, order) {
   const relevant = all.filter((r) => (r.ticked && r.matches) || r.run === a || r.run === b);
   const steps = unionOfSteps(relevant.map((r) => r.info.steps));
   const newest = steps.length ? steps[steps.length - 1] : null;
-  const step = state.step === null ? newest : (stepAt(steps, state.step) ?? steps[0] ?? null);
+  const usual =
+    lastOfBoth(all.find((r) => r.run === a)?.info.steps, all.find((r) => r.run === b)?.info.steps) ?? newest;
+  const step = state.step === null ? usual : (stepAt(steps, state.step) ?? steps[0] ?? null);
   const views = all.map((r) => ({ ...r, step: stepAt(r.info.steps, step), version: versionOf(r.info) }));
   const metric = chosen(state.metric, metrics);
   const charted = views.filter((r) => r.ticked && r.matches);
@@ -116,7 +131,7 @@ export function resolve(state, runs, order) {
     b: views.find((r) => r.run === b) ?? null,
     steps,
     step,
-    latest: step === newest,
+    usual,
     filterError: filter.error,
     grouping: null,
     sizes: new Map(Object.entries((views.find((r) => r.run === a) ?? views[0]).info.group_sizes)),
@@ -226,8 +241,8 @@ export function badgeOf(view, run) {
  */
 export function movedStep(view, by) {
   const index = view.step === null ? -1 : view.steps.indexOf(view.step);
-  const target = Math.min(view.steps.length - 1, Math.max(0, index + by));
-  return target === view.steps.length - 1 ? null : (view.steps[target] ?? null);
+  const target = view.steps[Math.min(view.steps.length - 1, Math.max(0, index + by))] ?? null;
+  return target === view.usual ? null : target;
 }
 
 /** Runs with a problem, and the problem. @param {readonly RunInfo[]} runs */

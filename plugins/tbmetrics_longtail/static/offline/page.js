@@ -8,6 +8,7 @@ import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
 import { curvePoints, groupCurves } from './curves.js';
 import { compareOffline, sliceTable } from './tables.js';
+import { unlikeSteps } from '../model/view.js';
 
 /** @import { Grouping, Maybe } from '../model/types.js' */
 /** @import { OfflineTable } from './tables.js' */
@@ -166,7 +167,8 @@ const ROUTES = {
         : null;
     };
     const [a, b] = [side('a'), side('b')];
-    return a && b ? Response.json(compareOffline(a, b, boundsOf(query))) : undefined;
+    const [stepA, stepB] = ['step_a', 'step_b'].map((name) => Number(query.get(name)));
+    return a && b ? Response.json(compareOffline(a, b, boundsOf(query), unlikeSteps(stepA, stepB))) : undefined;
   },
 };
 

@@ -64,10 +64,28 @@ export function meansOver(values, width, members) {
 
 /** @typedef {{classes: ClassesAnswer, values: ArrayLike<number>}} Side */
 
+const UNTOLD = Object.freeze({
+  lower_a: null,
+  upper_a: null,
+  lower_b: null,
+  upper_b: null,
+  lower: null,
+  upper: null,
+  verdict: 'untold',
+  verdict_text: 'told in TensorBoard only',
+  agreement: '',
+  sign_flip_p: null,
+  least_p: null,
+});
+
 const GROUPS = Object.freeze(['head', 'medium', 'tail', 'unknown', 'all']);
 
-/** @param {Side} a @param {Side} b @param {Grouping | null} bounds @returns {CompareAnswer} */
-export function compareOffline(a, b, bounds) {
+/**
+ * Means and differences; intervals are in the answers that the file holds already.
+ * @param {Side} a @param {Side} b @param {Grouping | null} bounds @param {string} unlike what is not alike, or nothing
+ * @returns {CompareAnswer}
+ */
+export function compareOffline(a, b, bounds, unlike) {
   const placeInB = new Map(b.classes.names.map((name, i) => [name, i]));
   const known = new Set(a.classes.names);
   const groupsA = groupsOfClasses(a.classes, bounds);
@@ -89,6 +107,10 @@ export function compareOffline(a, b, bounds) {
     n_regrouped: joined.filter((c) => c.group !== c.other).length,
     only_in_a: a.classes.names.filter((name) => !placeInB.has(name)),
     only_in_b: b.classes.names.filter((name) => !known.has(name)),
+    is_paired: false,
+    is_withheld: unlike !== '',
+    basis: unlike ? `No verdict: ${unlike}.` : 'The file holds no intervals of this comparison; TensorBoard has them.',
+    about_classes: '',
   };
 }
 
@@ -105,10 +127,7 @@ function summary(classes) {
     difference: mean((c) => c.b - c.a),
     n_higher: defined.filter((c) => c.b > c.a).length,
     n_lower: defined.filter((c) => c.b < c.a).length,
-    sign_flip_p: null,
-    least_p: null,
-    lower: null,
-    upper: null,
+    ...UNTOLD,
   };
 }
 

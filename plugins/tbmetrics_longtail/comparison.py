@@ -1,0 +1,106 @@
+"""Two validations compared, as the tab shows them: the numbers and the words of `tbmetrics compare`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, TypeAlias
+
+from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.regrouping import regrouped
+from tbmetrics.comparing.runs import GroupComparison, compare
+from tbmetrics.comparing.validations import GroupMean, Validation, recorded_means
+from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text
+from tbmetrics.records import (
+    DECISIONS,
+    GAP,
+    LABELS,
+    MEAN_METRICS,
+    DecidedSamples,
+    FloatArray,
+    SchemaError,
+    decided_samples,
+)
+from tbmetrics_longtail.data import Attribute
+from tbmetrics_longtail.tables import GROUP_TABLE, RequestError, or_null, shown
+from tbmetrics_longtail.uncertainty import means_of_groups
+
+Json: TypeAlias = dict[str, Any]
+
+
+def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | None) -> Validation:
+    """One metric of a run at one step.
+
+    Raises:
+        RequestError: the metric is no mean over classes, or nothing was recorded at that step.
+    """
+    if metric not in MEAN_METRICS:
+        raise RequestError(f"metric {shown(metric)} is no mean over classes", f"use one of {', '.join(MEAN_METRICS)}")
+    groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
+    if bounds is None:
+        means = _recorded_means(recorded, step, metric)
+    else:
+        means = _new_means(recorded, step, metric, values, groups)
+    return Validation(
+        recorded.name,
+        metric,
+        step,
+        recorded.class_list.names,
+        groups,
+        values,
+        means,
+        recorded.class_list.decision,
+        _decided(recorded, step),
+    )
+
+
+def _recorded_means(recorded: Attribute, step: int, metric: str) -> dict[str, GroupMean]:
+    """Of the groups that the run recorded."""
+    if GROUP_TABLE in recorded.tags:
+        tag, table = recorded.tag(GROUP_TABLE), recorded.series(GROUP_TABLE).at(step)
+        tag.check_rows(len(table))
+        if f"{metric}_lower" in tag.columns:
+            return recorded_means(tag.rows, tag.columns, table, metric)
+    return {}
+
+
+def _new_means(
+    recorded: Attribute, step: int, metric: str, values: FloatArray, groups: tuple[str, ...]
+) -> dict[str, GroupMean]:
+    """Of groups drawn anew, from the recorded uncertainty by bucket."""
+    means = means_of_groups(recorded, metric, step, values, groups)
+    return {group: GroupMean(*mean) for group, mean in means.items()}
+
+
+def _decided(recorded: Attribute, step: int) -> DecidedSamples | None:
+    """What was decided on each sample; None if that, or the labels, cannot be had."""
+    try:
+        decisions = recorded.samples(DECISIONS)[step]
+        labels = recorded.samples(f"{LABELS}/{decisions.checksum}")
+        decided = decided_samples(next(iter(labels.values())), decisions)
+    except (KeyError, StopIteration, SchemaError):
+        return None
+    return decided if decided.n_classes == len(recorded.classes) else None
+
+
+def comparison(a: Validation, b: Validation) -> Json:
+    """`b` against `a`: groups with their numbers and what can be said of them."""
+    result = compare(a, b)
+    return {
+        "attribute": a.attribute,
+        "metric": a.metric,
+        "groups": {name: _group(name, group) for name, group in result.groups.items()},
+        "n_joined": result.n_joined,
+        "n_regrouped": result.n_regrouped,
+        "only_in_a": list(result.only_in_a),
+        "only_in_b": list(result.only_in_b),
+        "is_paired": result.is_paired,
+        "is_withheld": bool(result.withheld_because),
+        "basis": basis_text(result),
+        "about_classes": classes_text(result),
+    }
+
+
+def _group(name: str, group: GroupComparison) -> Json:
+    numbers = {key: value if isinstance(value, str) else or_null(value) for key, value in asdict(group).items()}
+    agreement = "" if name == GAP else agreement_text(group)
+    return numbers | {"verdict_text": VERDICTS[group.verdict], "agreement": agreement}

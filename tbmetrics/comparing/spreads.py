@@ -1,0 +1,178 @@
+"""How far the means of two runs, and their difference, may be from the truth: from decisions, or recorded intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tbmetrics.classes.groups import PARTITION
+from tbmetrics.comparing.differences import Covariances, Parts, alone, paired
+from tbmetrics.comparing.validations import Validation
+from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, IntArray
+from tbmetrics.statistics.intervals import Z95
+
+#: Metrics that decisions tell; average precision needs scores.
+DECIDED_METRICS = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Joined:
+    """The classes that two runs have by name, in the order of A.
+
+    Attributes:
+        names, groups: of the classes, the groups as in A, object arrays (joined,).
+        in_a, in_b: where each class is in its run, int64 (joined,).
+        a, b: its values, float64 (joined,).
+    """
+
+    names: NDArray[np.object_]
+    groups: NDArray[np.object_]
+    in_a: IntArray
+    in_b: IntArray
+    a: FloatArray
+    b: FloatArray
+
+    @property
+    def is_defined(self) -> NDArray[np.bool_]:
+        """Whether both runs have a value, bool (joined,)."""
+        defined: NDArray[np.bool_] = ~(np.isnan(self.a) | np.isnan(self.b))
+        return defined
+
+    def members(self, group: str) -> IntArray:
+        """Indices of the classes in `group`, or of all."""
+        return np.arange(len(self.names)) if group == ALL else np.flatnonzero(self.groups == group)
+
+
+def joined(a: Validation, b: Validation) -> Joined:
+    """The classes that both runs have."""
+    index_in_b = {name: index for index, name in enumerate(b.names)}
+    indices = [(index, index_in_b[name]) for index, name in enumerate(a.names) if name in index_in_b]
+    in_a, in_b = np.array(indices, dtype=np.int64).reshape(-1, 2).T
+    names, groups = np.array(a.names, dtype=object)[in_a], np.array(a.groups, dtype=object)[in_a]
+    values = a.values[in_a].astype(np.float64), b.values[in_b].astype(np.float64)
+    return Joined(names, groups, in_a, in_b, *values)
+
+
+class Spread(NamedTuple):
+    """Of one group, or the gap: intervals of both means, deviations of their difference and sum; NaN if unknown."""
+
+    interval_a: tuple[float, float]
+    interval_b: tuple[float, float]
+    difference: float
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spreads:
+    """What is known of every group.
+
+    Attributes:
+        by_group: `PARTITION`, "all" and "gap".
+        is_paired: whether the deviations are of differences on the same samples.
+        unpaired_because: why not; empty if they are.
+    """
+
+    by_group: Mapping[str, Spread]
+    is_paired: bool
+    unpaired_because: str
+
+
+def spreads(a: Validation, b: Validation, both: Joined) -> Spreads:
+    """The spread of every group."""
+    reason = _unpaired_because(a, b)
+    sides = _Side(a, both.in_a, both), _Side(b, both.in_b, both)
+    covariances = None
+    if not reason and a.decided is not None and b.decided is not None:
+        covariances = paired(a.decided, b.decided, a.metric, sides[0].parts)
+    by_group = {group: _spread(group, sides, both, covariances) for group in (*PARTITION, ALL, GAP)}
+    return Spreads(by_group, not reason, reason)
+
+
+def _unpaired_because(a: Validation, b: Validation) -> str:
+    if a.metric not in DECIDED_METRICS:
+        return "average precision depends on scores, which are not recorded"
+    for letter, run in (("A", a), ("B", b)):
+        if run.decided is None:
+            return f"there are no decisions on single samples of {letter} at its step"
+    if a.names != b.names:
+        return "the class lists differ"
+    if a.decided is not None and b.decided is not None and a.decided.checksum != b.decided.checksum:
+        return "the validation samples differ, or their order does"
+    return ""
+
+
+def _spread(group: str, sides: tuple[_Side, _Side], both: Joined, covariances: Covariances | None) -> Spread:
+    weights = _weights(both, group)
+    (interval_a, deviation_a), (interval_b, deviation_b) = (side.of_group(group, weights) for side in sides)
+    if covariances is None:
+        independent = math.hypot(deviation_a, deviation_b)
+        return Spread(interval_a, interval_b, independent, independent)
+    deviations = (_deviation(weights, part) for part in (covariances.difference, covariances.total))
+    return Spread(interval_a, interval_b, *deviations)
+
+
+def _weights(both: Joined, group: str) -> FloatArray:
+    """The weight of each part's sum in the mean over a group, or in the gap, (parts,); NaN if it is undefined."""
+    sizes = np.array([np.count_nonzero(both.is_defined[both.members(g)]) for g in PARTITION], dtype=np.float64)
+    if group == ALL:
+        return np.full(len(PARTITION), 1 / sizes.sum() if sizes.sum() else math.nan)
+    weights = np.zeros(len(PARTITION))
+    for name, sign in ((HEAD, 1.0), (TAIL, -1.0)) if group == GAP else ((group, 1.0),):
+        size = sizes[PARTITION.index(name)]
+        weights[PARTITION.index(name)] = sign / size if size else math.nan
+    return weights
+
+
+def _deviation(weights: FloatArray, covariance: FloatArray) -> float:
+    return float(np.sqrt(np.maximum(weights @ covariance @ weights, 0.0)))
+
+
+class _Side:
+    """What one run alone tells about its means over the joined classes."""
+
+    def __init__(self, run: Validation, where: IntArray, both: Joined) -> None:
+        self._run, self._both = run, both
+        self._values = run.values[where].astype(np.float64)
+        of_class = np.full(len(run.names), -1, dtype=np.int64)
+        self._groups = np.array([PARTITION.index(group) for group in both.groups], dtype=np.int64)
+        of_class[where[both.is_defined]] = self._groups[both.is_defined]
+        self.parts = Parts(of_class, len(PARTITION))
+        self._has_recorded = {group: self._covers(where, group) for group in (*PARTITION, ALL)}
+        self._has_recorded[GAP] = self._has_recorded[HEAD] and self._has_recorded[TAIL]
+
+    def of_group(self, group: str, weights: FloatArray) -> tuple[tuple[float, float], float]:
+        """The interval of the mean and its deviation: as recorded, if that is about the same classes."""
+        recorded = self._run.mean(group)
+        if self._has_recorded[group] and not math.isnan(recorded.lower):
+            # Ends are cut at 0 and 1; the side that is not tells the deviation.
+            half = max(recorded.upper - recorded.value, recorded.value - recorded.lower)
+            return (recorded.lower, recorded.upper), half / Z95
+        if self._covariance is None:
+            return (math.nan, math.nan), math.nan
+        deviation = _deviation(weights, self._covariance)
+        lowest, mean = -1.0 if group == GAP else 0.0, self._mean(weights)
+        return (max(mean - Z95 * deviation, lowest), min(mean + Z95 * deviation, 1.0)), deviation
+
+    @cached_property
+    def _covariance(self) -> FloatArray | None:
+        if self._run.decided is None or self._run.metric not in DECIDED_METRICS:
+            return None
+        return alone(self._run.decided, self._run.metric, self.parts)
+
+    def _mean(self, weights: FloatArray) -> float:
+        defined = self._both.is_defined
+        return float((weights[self._groups[defined]] * self._values[defined]).sum())
+
+    def _covers(self, where: IntArray, group: str) -> bool:
+        """Whether the recorded mean of `group` is over the joined, defined classes of that group."""
+        own = np.isin(np.array(self._run.groups, dtype=object), (group,)) | (group == ALL)
+        own_defined = np.flatnonzero(own & ~np.isnan(self._run.values))
+        members = self._both.members(group)
+        joined_defined = where[members[self._both.is_defined[members]]]
+        return group in self._run.recorded and np.array_equal(own_defined, np.sort(joined_defined))

@@ -1,0 +1,153 @@
+"""One validation of one run, as it is compared with another: values of the classes, recorded means, decisions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from tbmetrics.comparing.regrouping import class_interval
+from tbmetrics.errors import InputError
+from tbmetrics.records import (
+    DecidedSamples,
+    Float32Array,
+    FloatArray,
+    IntArray,
+    SampleData,
+    SchemaError,
+    Table,
+    class_table_tag,
+    decided_samples,
+    decisions_tag,
+    group_table_tag,
+    labels_tag,
+)
+from tbmetrics.records.history import History, Series
+from tbmetrics.statistics.intervals import Interval
+
+
+class GroupMean(NamedTuple):
+    """The mean of a group over its own classes and its 95 % interval, as a run recorded them; NaN if undefined."""
+
+    value: float = math.nan
+    lower: float = math.nan
+    upper: float = math.nan
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """One metric of one attribute at one validation of one run.
+
+    Attributes:
+        attribute, metric, step: what was validated, and when.
+        names, groups: one per class.
+        values: of the metric, float (classes,); NaN if undefined.
+        recorded: means by group as the run recorded them; empty for groups drawn anew.
+        decision: "single_label" or "multi_label"; empty if unknown.
+        decided: what was decided on each sample; None if that was not recorded.
+        intervals: lower and upper ends of the classes' own 95 % intervals, float (2, classes); None if unknown.
+    """
+
+    attribute: str
+    metric: str
+    step: int
+    names: tuple[str, ...]
+    groups: tuple[str, ...]
+    values: FloatArray
+    recorded: Mapping[str, GroupMean] = field(default_factory=dict)
+    decision: str = ""
+    decided: DecidedSamples | None = None
+    intervals: FloatArray | None = None
+
+    def mean(self, group: str) -> GroupMean:
+        """The recorded mean of `group`; NaN if there is none."""
+        return self.recorded.get(group, GroupMean())
+
+    def class_intervals(self, classes: IntArray) -> Interval:
+        """The 95 % intervals of these classes; NaN if unknown."""
+        if self.intervals is None:
+            unknown = np.full(len(classes), np.nan)
+            return unknown, unknown
+        lower, upper = self.intervals[:, classes]
+        return lower, upper
+
+
+def common_attribute(a: History, b: History, name: str | None) -> str:
+    """The attribute to compare: `name`, or the only one that both runs have.
+
+    Raises:
+        InputError: there is none, or several and no name.
+    """
+    common = [attribute for attribute in sorted(a.class_lists) if attribute in b.class_lists]
+    if name is None and len(common) == 1:
+        return common[0]
+    if name not in common:
+        reason = "several attributes; choose one with --attribute" if name is None else f"no common attribute {name!r}"
+        known = ", ".join(map(repr, common)) or "none"
+        raise InputError(f"runs {a.run!r} and {b.run!r} have {reason}: there are {known}")
+    return name
+
+
+def steps_to_compare(a: History, b: History, attribute: str, step: int | None) -> tuple[int, int]:
+    """The step of each run: `step`, or the last one that both have, or, if there is none, the last of each.
+
+    Raises:
+        InputError: a run has no validation, or none at `step`.
+    """
+    steps = [_group_tables(history, attribute).steps for history in (a, b)]
+    if step is None:
+        common = np.intersect1d(steps[0], steps[1])
+        return (int(common[-1]),) * 2 if len(common) else (int(steps[0][-1]), int(steps[1][-1]))
+    for history, of_run in zip((a, b), steps, strict=True):
+        if step not in of_run:
+            nearest = sorted(of_run[np.argsort(np.abs(of_run - step))[:5]].tolist())
+            raise InputError(f"run {history.run!r} has no validation at step {step}; the nearest are {nearest}")
+    return step, step
+
+
+def _group_tables(history: History, attribute: str) -> Series[Table]:
+    tables = history.tables.get(group_table_tag(attribute))
+    if tables is None or not len(tables) or class_table_tag(attribute) not in history.tables:
+        raise InputError(f"run {history.run!r} has no validation of {attribute!r} yet")
+    return tables
+
+
+def validation(history: History, attribute: str, metric: str, step: int) -> Validation:
+    """The validation of a run at `step`.
+
+    Raises:
+        InputError: its tables do not fit its classes, or are damaged.
+    """
+    groups = _group_tables(history, attribute).at(step)
+    listed, classes = history.class_lists[attribute], history.tables[class_table_tag(attribute)].at(step)
+    values = classes.column(metric).astype(np.float64)
+    if len(listed.names) != len(values):
+        raise InputError(f"run {history.run!r} has {len(values)} rows for {len(listed.names)} classes of {attribute!r}")
+    recorded = recorded_means(groups.rows, groups.columns, groups.values, metric)
+    decided = _decided(history, attribute, step, len(values))
+    intervals = np.stack(class_interval(metric, lambda name: classes.column(name).astype(np.float64)))
+    return Validation(
+        attribute, metric, step, listed.names, listed.groups, values, recorded, listed.decision, decided, intervals
+    )
+
+
+def recorded_means(
+    rows: Sequence[str], columns: Sequence[str], values: Float32Array, metric: str
+) -> dict[str, GroupMean]:
+    """The means of a metric in a table of groups, whose values are (rows, columns)."""
+    by_end = (values[:, columns.index(metric + end)].tolist() for end in ("", "_lower", "_upper"))
+    return dict(zip(rows, map(GroupMean, *by_end), strict=True))
+
+
+def _decided(history: History, attribute: str, step: int, n_classes: int) -> DecidedSamples | None:
+    """The decisions at `step`; None if they, or their labels, are not there or not readable."""
+    try:
+        decisions: SampleData = history.samples[decisions_tag(attribute)].at(step)
+        labels = history.samples[labels_tag(attribute, decisions.checksum)][-1]
+        decided = decided_samples(labels, decisions)
+    except (KeyError, IndexError, SchemaError):
+        return None
+    return decided if decided.n_classes == n_classes else None
