@@ -49,7 +49,7 @@ def test_compare_shows_groups_and_movers(logdir, capsys):
     assert "digit: recall" in out
     for word in ("head", "medium", "tail", "gap", "gains of B", "[bold]a"):
         assert word in out
-    assert "biggest losses" not in out
+    assert "losses of B" not in out
 
 
 def test_nothing_to_show_is_status_3_and_one_line(tmp_path, capsys):
