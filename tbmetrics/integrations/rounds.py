@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from tbmetrics.errors import InputError
-from tbmetrics.session.loops import batch_size_of
+from tbmetrics.session.batch_sizes import batch_size_of
 from tbmetrics.session.session import DATA_LOADING, TBMetrics
 
 if TYPE_CHECKING:

@@ -147,8 +147,8 @@ class ResourceMonitor(Tracker):
             block = self._blocks[name] = ComponentBlock(self, name)
         return block
 
-    def count_samples(self, samples: int, *, tokens: int = 0) -> None:
-        """Count a batch of `samples` samples and, if they matter, `tokens` tokens."""
+    def count_samples(self, samples: int | None, *, tokens: int = 0) -> None:
+        """Count a batch of `samples` samples (None if unknown, as the epoch's are then) and `tokens` tokens."""
         self._meter.count_samples(samples, tokens)
 
     def after_step(self, step: int) -> None:

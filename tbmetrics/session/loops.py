@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -86,18 +86,14 @@ def last_step_before(log_dir: str, epoch: int) -> int:
     return int(earlier[-1]) if earlier.size else 0
 
 
-def batch_size_of(batch: Any) -> int | None:
-    """First dimension of the first tensor or array in a nested batch, or None if it holds none."""
-    shape = getattr(batch, "shape", None)
-    if shape is not None:
-        return int(shape[0]) if len(shape) else None
-    if isinstance(batch, Mapping):
-        parts: Iterable[Any] = batch.values()
-    elif isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
-        parts = batch
-    else:
+def length_of(items: object) -> int | None:
+    """`len(items)`, or None of a generator, a stream, or anything else whose length cannot be told."""
+    if not isinstance(items, Sized):
         return None
-    return next((size for size in map(batch_size_of, parts) if size is not None), None)
+    try:
+        return len(items)
+    except Exception:  # a loader over a stream raises TypeError, others NotImplementedError or their own
+        return None
 
 
 def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:
@@ -105,6 +101,6 @@ def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import track
 
-    total = len(loader) if isinstance(loader, Sized) else None
     title = "batches" if epoch is None else f"epoch {epoch}"
-    yield from track(loader, description=title, total=total, console=Console(stderr=True), transient=True)
+    items = (item for item in loader)  # rich asks for a length of its own, which may fail
+    yield from track(items, description=title, total=length_of(loader), console=Console(stderr=True), transient=True)
