@@ -43,6 +43,7 @@ from tbmetrics.records import (
     group_table_tag,
     pr_curve_tag,
     scalar_tag,
+    visible,
 )
 from tbmetrics.records.history import to_jsonable
 
@@ -50,7 +51,8 @@ from tbmetrics.records.history import to_jsonable
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
-    return ClassList(tag, classes.attribute, classes.names, classes.counts, classes.groups, classes.rule, decision)
+    names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
 
 
 def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:

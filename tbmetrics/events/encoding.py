@@ -36,6 +36,7 @@ from tbmetrics.records import (
     class_list_payload,
     plugin_of,
     table_content,
+    visible,
 )
 
 LAYOUT_TAG = "custom_scalars__config__"
@@ -95,7 +96,7 @@ def _image(record: Image) -> Any:
 
 def _text(record: Text) -> Any:
     metadata = _metadata("text", TextPluginData(version=0).SerializeToString())
-    return Summary.Value(tag=record.tag, tensor=_string_tensor(record.markdown.encode()), metadata=metadata)
+    return Summary.Value(tag=record.tag, tensor=_string_tensor(visible(record.markdown).encode()), metadata=metadata)
 
 
 def _table(record: Table) -> Any:

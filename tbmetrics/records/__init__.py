@@ -98,6 +98,7 @@ from tbmetrics.records.tags import (
     scalar_tag,
     tag_part,
     untag_part,
+    visible,
 )
 
 __all__ = [
@@ -196,4 +197,5 @@ __all__ = [
     "tag_part",
     "to_jsonable",
     "untag_part",
+    "visible",
 ]

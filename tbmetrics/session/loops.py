@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 
 import torch
 
-from tbmetrics.records import OPTIMIZER_STEP_TAG
-
 T = TypeVar("T")
 
 
@@ -28,12 +26,10 @@ class StepCounter:
         self._optimizer = optimizer
         self._after_step = after_step
         self._hook: Any = None
-        self._resumed_log: str | None = None
         self._counted_explicitly = False
 
-    def attach(self, resumed_log: str | None) -> None:
-        """Set the hook; `resumed_log` is the directory of the run being continued, or None."""
-        self._resumed_log = resumed_log
+    def attach(self) -> None:
+        """Set the hook."""
         if self._optimizer is not None:
             self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
 
@@ -47,13 +43,10 @@ class StepCounter:
             self._hook.remove()
             self._hook = None
 
-    def resume(self, epoch: int) -> int | None:
-        """Return the first step that a continued run writes anew, at its first epoch; None at any other time."""
-        if self._resumed_log is None:
-            return None
-        log, self._resumed_log = self._resumed_log, None
+    def resume(self, steps_before: int) -> int:
+        """Go on after `steps_before` steps, unless it was given; return the first step that is written anew."""
         if self._initial is None:
-            self.done = last_step_before(log, epoch)
+            self.done = steps_before
         return self.done + 1 if self.done else 0
 
     def count_explicitly(self) -> None:
@@ -73,17 +66,6 @@ class StepCounter:
     def _count(self) -> None:
         self.done += 1
         self._after_step(self.done)
-
-
-def last_step_before(log_dir: str, epoch: int) -> int:
-    """Optimizer step at the end of the last epoch before `epoch` in an existing log, or 0 if it has none."""
-    from tbmetrics.events.reader import read_run
-
-    series = read_run(log_dir).scalars.get(OPTIMIZER_STEP_TAG)
-    if series is None:
-        return 0
-    earlier = series.values[series.steps < epoch]
-    return int(earlier[-1]) if earlier.size else 0
 
 
 def length_of(items: object) -> int | None:

@@ -39,8 +39,7 @@ class SessionPairs(SessionVerbs):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self._is_failing = True
-            self._detach()  # before anything that could fail, so that no hook stays on the model
+            self._fail()
         self.finalize()
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
@@ -57,13 +56,21 @@ class SessionPairs(SessionVerbs):
                 yield epoch
             except GeneratorExit:  # `break`, or a failure of this rank alone, in which case the others never join
                 if self._ranks.size == 1:
-                    self.end_epoch()
+                    self._end_epoch_undrawn()
                 raise
             except BaseException:
                 self._is_failing = True
                 self.end_epoch()
                 raise
             self.end_epoch()
+
+    def _end_epoch_undrawn(self) -> None:
+        """End the epoch, and leave drawing to the end of the session: an interrupted one does without."""
+        for tracker in self.trackers:
+            tracker.is_interrupted = True
+        self.end_epoch()
+        for tracker in self.trackers:
+            tracker.is_interrupted = False
 
     def batches(
         self,

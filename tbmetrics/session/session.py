@@ -15,6 +15,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.session.hyperparameters import plain_hparams
 from tbmetrics.session.pairs import DATA_LOADING, SessionPairs
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
@@ -57,7 +58,8 @@ class TBMetrics(SessionPairs):
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
         inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
-        hparams: hyperparameters for the HParams tab, written with the final group metrics.
+        hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
+            a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
         gradients: a configured `GradientTracker` instead of the default one; False turns it off.
         attention: a configured `AttentionVisualizer`, preferably with a probe; True samples the first training pass
@@ -90,7 +92,7 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
-        hparams: Mapping[str, bool | str | float | int] | None = None,
+        hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
         attention: AttentionVisualizer | bool = False,
@@ -122,9 +124,9 @@ class TBMetrics(SessionPairs):
                 further=trackers,
                 log_dir=log.directory,
             ),
-            optimizer=next(iter(as_optimizers(optimizer)), None),
+            optimizers=as_optimizers(optimizer),
             model=model,
-            hparams=dict(hparams or {}),
+            hparams=plain_hparams(hparams),
             overhead_budget=overhead_budget,
             initial_step=initial_step,
             process_group=process_group,
@@ -188,13 +190,18 @@ class TBMetrics(SessionPairs):
             self._log.put_scalars(scalars, self.global_step if step is None else step)
 
     def get_metrics(self) -> dict[str, Any]:
-        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
+        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
+
+        `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
+        are none of later epochs.
+        """
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
             if tracker is self.class_performance:
                 metrics["class_performance"] = {
                     "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
                     "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
+                    "epochs": dict(self.class_performance.epochs),
                 }
             else:
                 metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})

@@ -155,7 +155,7 @@ def test_an_epoch_with_a_batch_of_unknown_size_says_so_once_and_has_no_number(tm
 def test_the_caller_says_how_many(tmp_path, caplog):
     row = _measured(tmp_path, [UNKNOWN["time first"]] * 3, samples=lambda batch: batch[0].shape[1])
     assert (row["num_samples"], row["batch_size"]) == (24, 8)
-    with TBMetrics(tmp_path) as tb:
+    with TBMetrics(tmp_path / "counted") as tb:
         tb.start_epoch(0)
         tb.count_samples(5)
         tb.count_samples(zeros(3, 2))

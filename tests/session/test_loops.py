@@ -15,7 +15,7 @@ def _optimizer():
 def test_with_an_optimizer_its_hook_counts_and_batches_do_not():
     optimizer, seen = _optimizer(), []
     counter = StepCounter(optimizer, seen.append, None)
-    counter.attach(None)
+    counter.attach()
     for batch in range(6):
         with counter.one_per_batch():
             if batch % 3 == 2:  # accumulated over three batches
@@ -30,7 +30,7 @@ def test_with_an_optimizer_its_hook_counts_and_batches_do_not():
 def test_without_an_optimizer_a_batch_is_a_step_unless_the_caller_counts():
     seen = []
     counter = StepCounter(None, seen.append, 10)
-    counter.attach(None)
+    counter.attach()
     with counter.one_per_batch():
         pass
     with counter.one_per_batch():
@@ -43,7 +43,7 @@ def test_detach_leaves_no_hook_on_the_optimizer():
     optimizer = _optimizer()
     before = len(optimizer._optimizer_step_post_hooks)
     counter = StepCounter(optimizer, lambda step: None, None)
-    counter.attach(None)
+    counter.attach()
     assert len(optimizer._optimizer_step_post_hooks) == before + 1
     counter.detach()
     counter.detach()
