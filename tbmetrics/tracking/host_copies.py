@@ -112,16 +112,14 @@ class DeferredScalars:
 
 def _number(tag: str, value: Any) -> float:
     if isinstance(value, Tensor):
-        value = _one_element(tag, value).detach()
-    is_number = isinstance(value, Tensor | Real | Decimal) or getattr(value, "size", None) == 1
+        _one_element(tag, value)
+    number = value.item() if isinstance(value, Tensor) or getattr(value, "size", None) == 1 else value
+    if not isinstance(number, Real | Decimal):
+        raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {_kind(value)}")
     try:
-        if is_number:
-            return float(value)
+        return float(number)
     except OverflowError:
-        return math.copysign(math.inf, value)
-    except (TypeError, ValueError, RuntimeError):  # complex, text, or without data
-        pass
-    raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {_kind(value)}")
+        return math.inf if number > 0 else -math.inf
 
 
 def _kind(value: Any) -> str:
