@@ -15,6 +15,7 @@ from tbmetrics.figures.style import (
     MARKERS,
     NORMAL,
     SMALL,
+    distinct,
     label,
     legend,
     name_points,
@@ -153,7 +154,7 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
     if len(names) > NAMES_SHOWN:
         return
     ax.set_xticks(range(len(names)))
-    shown = [short(n) for n in names]
+    shown = distinct(names)
     slanted = max(map(len, shown)) * len(shown) > 60
     texts = ax.set_xticklabels(
         shown,

@@ -53,14 +53,14 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
         trainer = Trainer(callbacks=[TBMetricsCallback(classes=groups)])
 
     `ModelCheckpoint` and `EarlyStopping` may monitor the group metrics, e.g. "longtail/digit/recall/tail".
-    `trainer.test` is an evaluation of its own, written to `test/` below the run's directory; `test_step` returns the same
-    as `validation_step`. With `diagnostics=True`, let `training_step` return "logits" (and "labels") beside the loss, or
-    call `observe` in it, which also measures the gradients that reach the logits.
+    `trainer.test` is an evaluation of its own, written to `test/` below the run's directory; `test_step` returns the
+    same as `validation_step`. With `diagnostics=True`, let `training_step` return "logits" (and "labels") beside the
+    loss, or call `observe` in it, which also measures the gradients that reach the logits.
 
     `validation_step` must return `{"logits": logits, "labels": labels}` (other entries are ignored) unless `outputs`
     is given. Epochs are those of Lightning; if validation runs several times per epoch, every validation ends an epoch,
-    and they are numbered consecutively. The sanity check tries `outputs` and is not measured, nor is `fast_dev_run`. Steps are
-    `trainer.global_step`. On an exception, measurements are written before it propagates. Lightning's checkpoints
+    and they are numbered consecutively. The sanity check tries `outputs` and is not measured, nor is `fast_dev_run`.
+    Steps are `trainer.global_step`. On an exception, measurements are written before it propagates. Lightning's checkpoints
     include the state of the callback, so `trainer.fit(…, ckpt_path=…)` resumes it too.
 
     With several processes, each measures its share of the validation set, and shares are combined at the end of the
@@ -184,9 +184,7 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
             check_outputs(logits, labels, self._rounds.options)
         self._add(self._rounds.running, outputs, batch, batch_idx, dataloader_idx)
 
-    def _add(
-        self, session: TBMetrics | None, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int
-    ) -> None:
+    def _add(self, session: TBMetrics | None, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int) -> None:
         if session is None or session.class_performance is None or dataloader_idx != self._dataloader:
             return
         logits, labels, *indices = (self._outputs or logits_and_labels)(outputs, batch)

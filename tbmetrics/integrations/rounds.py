@@ -158,7 +158,9 @@ class Rounds:
         tracker = evaluation_tracker(self.options) if self.options.get("enabled", True) else None
         if tracker is not None:
             place = self._log_dir if self._log_dir is not None else log_dir
-            self.evaluation = evaluation_session(name, place, {**self.options, **({"process_group": False} if alone else {})}, tracker)
+            self.evaluation = evaluation_session(
+                name, place, {**self.options, **({"process_group": False} if alone else {})}, tracker
+            )
             self.evaluation.start_epoch(max(self.next_epoch - 1, 0))
 
     def end_evaluation(self) -> dict[str, float]:

@@ -46,9 +46,9 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         trainer = Trainer(…, compute_metrics=metrics.compute_metrics, callbacks=[metrics])
 
     `metric_for_best_model` and early stopping may use the group metrics, e.g. "longtail/digit/recall/tail". With
-    `diagnostics=True`, training batches are seen as the model's forward pass takes "labels" and gives logits; if it does
-    not, call `observe` in `compute_loss`. Evaluations with another prefix, and `trainer.predict` of labelled data, are
-    evaluations of their own, written to a folder with the prefix as its name below the run's.
+    `diagnostics=True`, training batches are seen as the model's forward pass takes "labels" and gives logits; if it
+    does not, call `observe` in `compute_loss`. Evaluations with another prefix, and `trainer.predict` of labelled data,
+    are evaluations of their own, written to a folder with the prefix as its name below the run's.
 
     The Trainer passes `compute_metrics` the logits and labels of the whole evaluation set, gathered over processes and
     without duplicates, so every sample counts once. Each epoch of tbmetrics ends with an evaluation: with
@@ -178,7 +178,10 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         is_seen = isinstance(logits, torch.Tensor) and isinstance(labels, torch.Tensor)
         if is_seen and model.training and torch.is_grad_enabled() and labels.ndim == logits.ndim - 1:
             with suppress(InputError):  # of several attributes, or another task: `on_step_end` says what to do
-                self._rounds.observe(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1))
+                if logits.ndim == 2:
+                    self._rounds.observe(logits, labels)
+                else:  # the gradient does not come by the flattened tokens; that of cross-entropy is counted
+                    self._rounds.observe(logits.detach().flatten(0, -2), labels.flatten())
 
     def _end(self, args: Any) -> None:
         """End the open epoch; a step consists of the accumulated batches of this process."""
@@ -240,7 +243,9 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         prefix = next((key.removesuffix("_runtime") for key in metrics or () if key.endswith("_runtime")), None)
         if not evaluation or not prefix or not args.should_save:
             return
-        self._rounds.begin_evaluation(prefix, self._log_dir if self._log_dir is not None else log_dir_of(args), alone=True)
+        self._rounds.begin_evaluation(
+            prefix, self._log_dir if self._log_dir is not None else log_dir_of(args), alone=True
+        )
         if self._rounds.evaluation is not None:
             for logits, labels in evaluation:
                 self._rounds.evaluation.update(logits, labels)

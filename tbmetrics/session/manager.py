@@ -235,8 +235,8 @@ class MetricsManager:
 
         Returns:
             `{"class_performance": {"class_metrics", "type_metrics", "epochs"}, "resource_usage": {"epoch_data",
-            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; without classes or a model, theirs
-            are empty. `"attention"` has the statistics of each module if attention was seen, `"diagnostics"` is
+            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; without classes or a model,
+            theirs are empty. `"attention"` has the statistics of each module if attention was seen, `"diagnostics"` is
             included if they are on.
         """
         metrics = self.tb.get_metrics()

@@ -338,7 +338,9 @@ def test_outputs_without_logits_say_what_to_return(tmp_path):
         def validation_step(self, batch, batch_idx):
             return {"loss": F.cross_entropy(self.net(batch[0]), batch[1])}
 
-    with pytest.raises(InputError, match=r"validation_step or test_step gave no logits but the entries 'loss'; let it return"):
+    with pytest.raises(
+        InputError, match=r"validation_step or test_step gave no logits but the entries 'loss'; let it return"
+    ):
         _trainer(tmp_path, _callback(), max_epochs=1).fit(Silent(), TRAIN, VALIDATION)
 
 

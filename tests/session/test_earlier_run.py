@@ -22,8 +22,7 @@ def _train(log_dir, epochs, *, counts=COUNTS, width=2, state=None):
                 model(torch.ones(1, width)).sum().backward()
                 optimizer.step()
             tb.update(torch.eye(len(counts)), torch.arange(len(counts)))
-        state = tb.state_dict()
-    return state
+        return tb.state_dict()
 
 
 @pytest.fixture
