@@ -60,8 +60,8 @@ class TBMetricsCallback(Callback):  # type: ignore[misc]  # Lightning may be mis
     `validation_step` must return `{"logits": logits, "labels": labels}` (other entries are ignored) unless `outputs`
     is given. Epochs are those of Lightning; if validation runs several times per epoch, every validation ends an epoch,
     and they are numbered consecutively. The sanity check tries `outputs` and is not measured, nor is `fast_dev_run`.
-    Steps are `trainer.global_step`. On an exception, measurements are written before it propagates. Lightning's checkpoints
-    include the state of the callback, so `trainer.fit(…, ckpt_path=…)` resumes it too.
+    Steps are `trainer.global_step`. On an exception, measurements are written before it propagates. Lightning's
+    checkpoints include the state of the callback, so `trainer.fit(…, ckpt_path=…)` resumes it too.
 
     With several processes, each measures its share of the validation set, and shares are combined at the end of the
     epoch; samples repeated by Lightning's `DistributedSampler` count once.

@@ -69,7 +69,8 @@ def by_attribute(argument: str, values: T | Mapping[str, T], attributes: Collect
         return dict.fromkeys(attributes, values)
     unknown = [attribute for attribute in values if attribute not in attributes]
     if unknown:
-        raise InputError(f"{argument} name attributes that are not tracked: {unknown}; tracked are {known}")
+        output = f"; of a model's output give output[{argument!r}]" if argument in unknown else ""
+        raise InputError(f"{argument} name attributes that are not tracked: {unknown}; tracked are {known}{output}")
     return dict(values)
 
 

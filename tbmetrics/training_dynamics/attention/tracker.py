@@ -75,6 +75,7 @@ class AttentionVisualizer(Tracker):
         attention_maps: `{"epoch", "batch", "module", "attention": float32 (samples, heads, queries, keys)}`; of at most
             12 epochs.
         history: scalars and images.
+        names: of the queries and keys of each module.
 
     Raises:
         InputError: an argument cannot work; the message says which and why.
@@ -111,17 +112,17 @@ class AttentionVisualizer(Tracker):
         self.save_dir = save_dir
         self._bounds = Bounds(max_samples, max_tokens)
         self._passes = AttentionPasses(model, probe, self._bounds, max_bytes // _PASSES_IN_BUDGET, modules, self.guard)
-        self._names = TokenNames(query_labels or {}, key_labels or {}, key_groups or {}, classes)
+        self.names = TokenNames(query_labels or {}, key_labels or {}, key_groups or {}, classes)
         self._views = AttentionViews(
             images_of_probe(probe) if images is None else as_images(images),
             tuple(sample_names or ()),
-            self._names,
+            self.names,
             grid,
         )
         self._drawing = DrawingTime()
         self._epochs = Cadence(every, "every")
         self._max_images, self._quiet = max_images, quiet
-        self._store = MapStore(max_bytes, self._names)
+        self._store = MapStore(max_bytes, self.names)
         self._has_warned = self._has_no_attention = False
 
     @property
@@ -222,7 +223,7 @@ class AttentionVisualizer(Tracker):
         self._explain(report, maps)
         now = time.time()
         stored_maps = {captured.module: StoredMap.from_sample(captured.sample) for captured in maps}
-        for misfit in self._names.learn({module: stored.tokens for module, stored in stored_maps.items()}):
+        for misfit in self.names.learn({module: stored.tokens for module, stored in stored_maps.items()}):
             logger.warning("tbmetrics: attention: %s", misfit)
         for module, stored in stored_maps.items():
             self._store.put(epoch, batch, module, stored)
