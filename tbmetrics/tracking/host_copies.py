@@ -113,7 +113,7 @@ class DeferredScalars:
 def _number(tag: str, value: Any) -> float:
     if isinstance(value, Tensor):
         _one_element(tag, value)
-    number = value.item() if isinstance(value, Tensor) or getattr(value, "size", None) == 1 else value
+    number: Any = value.item() if isinstance(value, Tensor) or getattr(value, "size", None) == 1 else value
     if not isinstance(number, Real | Decimal):
         raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {_kind(value)}")
     try:
