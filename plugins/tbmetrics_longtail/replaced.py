@@ -10,8 +10,8 @@ _BEGUN = re.compile(r"tfevents\.(\d{9,}(?:\.\d+)?)\.")  # seconds in the name of
 _SLACK_SECONDS = 1.0  # names may have whole seconds
 
 REPLACED = (
-    "this run was replaced after TensorBoard had read it, and TensorBoard still shows the earlier one; restart it to see "
-    "the new one"
+    "this run was replaced after TensorBoard had read it, and TensorBoard still shows the earlier one; restart it to "
+    "see the new one"
 )
 
 

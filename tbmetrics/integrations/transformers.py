@@ -175,8 +175,9 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
     def _see_forward(self, model: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
         """Observe a training batch as it passes the model, before the backward pass."""
         labels, logits = kwargs.get("labels"), output.get("logits") if isinstance(output, Mapping) else None
-        is_seen = isinstance(logits, torch.Tensor) and isinstance(labels, torch.Tensor)
-        if is_seen and model.training and torch.is_grad_enabled() and labels.ndim == logits.ndim - 1:
+        if not isinstance(logits, torch.Tensor) or not isinstance(labels, torch.Tensor):
+            return
+        if model.training and torch.is_grad_enabled() and labels.ndim == logits.ndim - 1:
             with suppress(InputError):  # of several attributes, or another task: `on_step_end` says what to do
                 if logits.ndim == 2:
                     self._rounds.observe(logits, labels)

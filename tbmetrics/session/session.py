@@ -13,10 +13,10 @@ from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.session.hyperparameters import plain_hparams
-from tbmetrics.session.pairs import DATA_LOADING, SessionPairs
+from tbmetrics.session.pairs import SessionPairs
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch

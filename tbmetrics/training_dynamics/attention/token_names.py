@@ -114,7 +114,7 @@ class TokenNames:
 def _of_axis(module: str, size: int, other: int, classes: ClassGroups) -> str:
     """The attribute whose classes a module's `size` queries or keys are, or ""."""
     candidates = [attribute for attribute, listed in classes.items() if len(listed) == size]
-    named = [attribute for attribute in candidates if _plain(attribute) and _plain(attribute) in _plain(module)]
+    named = [attribute for attribute in candidates if _plain(attribute) in _phrases(module)]
     if named:
         return max(named, key=len)
     return candidates[0] if len(candidates) == 1 and size not in (1, other) else ""
@@ -122,6 +122,12 @@ def _of_axis(module: str, size: int, other: int, classes: ClassGroups) -> str:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _phrases(module: str) -> set[str]:
+    """The words of a module's name, alone and joined with those that follow."""
+    words = re.findall(r"[^\W_]+", module.casefold())
+    return {"".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, len(words) + 1)}
 
 
 def _pattern(by_pattern: Mapping[str, Sequence[str]], module: str) -> str | None:
