@@ -119,7 +119,7 @@ def _number(tag: str, value: Any) -> float:
     try:
         return float(number)
     except OverflowError:
-        return math.inf if number > type(number)(0) else -math.inf
+        return math.inf if abs(number) == number else -math.inf
 
 
 def _kind(value: Any) -> str:

@@ -128,7 +128,7 @@ def test_what_killed_exports_left_is_removed_and_nothing_else(logdir, tmp_path):
     export(logdir, tmp_path, runs="one", formats=["json"])
     folder = tmp_path / "one"
     abandoned = folder / f".run.json.tbmetrics-{2**22 + 1}"  # above the largest number of a process
-    under_way = folder / f".run.json.tbmetrics-{os.getpid()}"
+    under_way = folder / f".other.json.tbmetrics-{os.getpid()}"
     others = [folder / ".hidden", folder / ".run.json.tbmetrics-x", folder / f"run.json.tbmetrics-{2**22 + 1}"]
     for path in (abandoned, under_way, *others):
         path.touch()

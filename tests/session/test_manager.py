@@ -12,6 +12,7 @@ from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
 from tbmetrics import InputError, MetricsManager, TBMetricsWarning, read_run
+from tbmetrics.figures.dynamics_data import layer_norms
 from tbmetrics.records import PARAMETERS_TAG, class_table_tag
 
 pytestmark = pytest.mark.slow
@@ -204,9 +205,9 @@ def test_attention_of_each_attribute_has_the_names_of_its_classes(quick_start):
     mass = [tag for tag in manager.tb.history.scalars if tag.startswith("training_dynamics/attention_mass/vsi#0")]
     assert {tag.rpartition("/")[2] for tag in mass} == {"head", "medium", "tail"}
     assert world["metrics_data"]["attention"].keys() == {"vsi#0", "vsi#1", "vsi#2", "vsi#3"}
-    assert {p.name for p in (folder / "class_metrics").iterdir()} == {
-        "digit", "parity", "holes", "strokes-aef4e7e9", "class_metrics.json"
-    }  # fmt: skip
+    folders = {p.name for p in (folder / "class_metrics").iterdir() if p.is_dir()}
+    (unreadable,) = folders - {"digit", "parity", "holes"}  # "strokes/ά" would lose a letter
+    assert re.fullmatch(r"strokes-[0-9a-f]{8}", unreadable)
 
 
 def test_the_quick_starts_numbers_are_scikit_learns(quick_start):
@@ -356,8 +357,9 @@ def test_a_short_run_has_several_columns_in_its_figures():
         manager.update_batch(step)
         model(torch.randn(2, 3)).sum().backward()
     manager.end_epoch()
-    heatmap = manager.gradients.visualize()["gradient_heatmap"].axes[0]
-    assert heatmap.images[0].get_array().shape[1] == 3  # steps 1, 2 and 5
+    norms = layer_norms(manager.tb.history, "gradient_norm")  # what the heat map shows
+    assert norms.values.shape == (3, 1)
+    assert manager.tb.history.tables[PARAMETERS_TAG].steps.tolist() == [1, 2, 5]
 
 
 def test_resources_alone(world):

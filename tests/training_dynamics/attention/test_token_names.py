@@ -18,10 +18,8 @@ CLASSES = ClassGroups.from_counts(
 )
 
 
-def _names(sizes, **options):
-    names = TokenNames(
-        *({**dict.fromkeys(("query_labels", "key_labels", "key_groups"), {}), **options}.values()), CLASSES
-    )
+def _names(sizes, key_labels=(), key_groups=()):
+    names = TokenNames({}, dict(key_labels), dict(key_groups), CLASSES)
     return names, names.learn(sizes)
 
 
