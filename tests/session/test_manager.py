@@ -358,7 +358,7 @@ def test_a_short_run_has_several_columns_in_its_figures():
         model(torch.randn(2, 3)).sum().backward()
     manager.end_epoch()
     norms = layer_norms(manager.tb.history, "gradient_norm")  # what the heat map shows
-    assert norms.values.shape == (3, 1)
+    assert len(norms.values) == 3
     assert manager.tb.history.tables[PARAMETERS_TAG].steps.tolist() == [1, 2, 5]
 
 

@@ -149,6 +149,14 @@ def test_the_users_exception_passes_unchanged_and_what_was_measured_is_on_disk(t
     assert read_run(tmp_path).tables[class_table_tag("digit")].steps.tolist() == [0]
 
 
+def test_the_metrics_say_of_which_epoch_they_are(tmp_path):
+    with TBMetrics(tmp_path, classes=GROUPS) as tb:
+        for epoch in tb.epochs(range(3)):
+            if epoch < 2:
+                tb.update(5 * torch.eye(6), torch.arange(6))
+    assert tb.get_metrics()["class_performance"]["epochs"] == {"digit": 1}
+
+
 class _Drawing(Tracker):
     """Draws at the end of each epoch and of the session, as long as there is time."""
 
