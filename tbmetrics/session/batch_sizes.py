@@ -41,9 +41,12 @@ def _stacked_size(batch: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> int | 
     """Size of a flat batch of stacked tensors, the usual case, in a microsecond; None of any other."""
     size: int | None = None
     for field in batch.values() if isinstance(batch, dict) else batch:
-        if not isinstance(field, Tensor) or field.is_nested or field.dim() in (0, 3) or size not in (None, len(field)):
+        if not isinstance(field, Tensor) or field.is_nested:
             return None
-        size = len(field)
+        shape = field.shape
+        if len(shape) in (0, 3) or size not in (None, shape[0]):
+            return None
+        size = shape[0]
     return size
 
 
