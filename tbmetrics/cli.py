@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,12 +88,13 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
 
 def _export(arguments: argparse.Namespace) -> int:
     from tbmetrics.exporting import export
+    from tbmetrics.figures.progress import progress
 
     def say(message: str) -> None:
         if not arguments.quiet:
             print(message)
 
-    with _progress_bar(shown=not arguments.quiet and sys.stderr.isatty()) as progress:
+    with progress("export", shown=not arguments.quiet) as show:
         report = export(
             arguments.logdir,
             arguments.out,
@@ -104,7 +104,7 @@ def _export(arguments: argparse.Namespace) -> int:
             formats=_names(arguments.formats),
             dpi=arguments.dpi,
             jobs=arguments.jobs,
-            progress=progress,
+            progress=show,
         )
     for run in report.skipped:
         say(f"skipped {run}: nothing of what was asked for in it")
@@ -117,22 +117,6 @@ def _export(arguments: argparse.Namespace) -> int:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
-
-
-@contextmanager
-def _progress_bar(*, shown: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """A progress bar on the terminal that disappears at the end."""
-    if not shown:
-        yield lambda done, total, what: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    what = TextColumn("{task.description}", markup=False)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), what)
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=None)
-        yield lambda done, total, name: bar.update(task, completed=done, total=total or None, description=name[:60])
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -160,9 +144,10 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
+    from tbmetrics.figures.progress import progress
     from tbmetrics.predictions import evaluate
 
-    with _progress_bar(shown=not arguments.quiet and sys.stderr.isatty()) as bar:
+    with progress("evaluate", shown=not arguments.quiet) as show:
         metrics = evaluate(
             arguments.predictions,
             counts=arguments.counts,
@@ -174,7 +159,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             thresholds=arguments.threshold,
             rule=arguments.rule,
             steps=arguments.steps,
-            progress=lambda rows, name: bar(rows, 0, name),
+            progress=lambda rows, name: show(rows, 0, name),
         )
     if not arguments.quiet:
         for attribute, groups in metrics.items():

@@ -27,6 +27,7 @@ from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
+from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
@@ -256,6 +257,9 @@ class Answers:
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
+        latest = max((tag.version[1] for kinds in tags.attributes.values() for tag in kinds.values()), default=0.0)
+        if is_replaced(self._logdir, run, latest):
+            problems.append(REPLACED)
         for name in sorted(tags.attributes, key=natural_order):
             try:
                 attributes.append(_describe(Attribute(self._data, experiment, name, tags.attributes[name])))

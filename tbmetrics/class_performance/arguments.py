@@ -127,7 +127,8 @@ def _as_tensor(attribute: str, what: str, values: Any) -> Tensor:
         raise InputError(f"attribute {attribute!r}: {what} must be numbers, got {kind} ({error})") from error
     if tensor is None:
         raise InputError(
-            f"attribute {attribute!r}: {what} must be a tensor, got {type(values).__name__}; an array does too"
+            f"attribute {attribute!r}: {what} must be a tensor or an array, got {type(values).__name__}"
+            f"{_unpacked(what, values)}"
         )
     if tensor.is_complex():
         raise InputError(f"attribute {attribute!r}: {what} must be real numbers, got {tensor.dtype}")
@@ -210,11 +211,28 @@ def _check_kind(name: str, kind: str, decision: str | None) -> None:
         raise InputError(f"{name} was {decision} until now, these labels are {kind}; use one attribute each")
 
 
+def _unpacked(what: str, values: Any) -> str:
+    """What to write where a tensor is inside `values`."""
+    if isinstance(values, tuple | list) and values and isinstance(values[0], Tensor):
+        return f"; give its first element, {what}[0], or torch.stack({what}) of one per sample"
+    return f"; give torch.tensor({what})" if isinstance(values, tuple | list) else ""
+
+
+def how_to_flatten(logits: Tensor, classes: int) -> str:
+    """What to write for the logits of dense predictions, (N, C, ...) or (N, ..., C)."""
+    if logits.ndim <= 2 or classes not in (logits.shape[1], logits.shape[-1]):
+        return ""
+    moved = "" if logits.shape[-1] == classes and logits.shape[1] != classes else ".movedim(1, -1)"
+    return f"; give logits{moved}.flatten(0, -2) and labels.flatten(), a row for each place"
+
+
 def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> None:
     if not logits.is_floating_point():
         raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
     if logits.ndim != 2 or logits.shape[1] != classes:
-        raise InputError(f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}")
+        raise InputError(
+            f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}{how_to_flatten(logits, classes)}"
+        )
     if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0] or labels.shape[1:] not in ((), (classes,)):
         raise InputError(
             f"{name}: labels must be class indices ({len(logits)},) or multi-hot ({len(logits)}, {classes}), "
@@ -227,10 +245,13 @@ def _check_labels(name: str, labels: Tensor, decision: str, classes: int) -> Non
         return
     if decision == SINGLE_LABEL:
         if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise InputError(f"{name}: class indices must be integers, got {labels.dtype}")
+            raise InputError(f"{name}: class indices must be integers, got {labels.dtype}; give labels.long()")
         low, high = (int(x) for x in torch.aminmax(labels))
         if low < -1 or high >= classes:
-            raise InputError(f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}")
+            unknown = "; give labels.masked_fill(labels == -100, -1)" if low == -100 else ""
+            raise InputError(
+                f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}{unknown}"
+            )
     elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
         odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
         raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")

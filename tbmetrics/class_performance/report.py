@@ -55,6 +55,7 @@ from tbmetrics.records import (
     pr_curve_tag,
     scalar_tag,
     uncertainty_tag,
+    visible,
 )
 from tbmetrics.records.history import to_jsonable
 from tbmetrics.statistics.bucket_means import column_length
@@ -64,7 +65,8 @@ from tbmetrics.statistics.scores import scores_of
 def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
-    return ClassList(tag, classes.attribute, classes.names, classes.counts, classes.groups, classes.rule, decision)
+    names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
 
 
 def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:

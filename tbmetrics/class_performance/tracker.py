@@ -117,6 +117,7 @@ class ClassPerformanceTracker(Tracker):
             )
             for a in self.attributes
         }
+        self.epochs: dict[str, int] = {}
         self._results: dict[str, Evaluation] = {}
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
         self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
@@ -165,6 +166,7 @@ class ClassPerformanceTracker(Tracker):
         fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
         self._unrecorded.clear()
+        self.epochs.update(dict.fromkeys(fresh, epoch))
         now = time.time()
         return [TimedRecord(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
 
@@ -279,6 +281,7 @@ class ClassPerformanceTracker(Tracker):
             results={a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
             open={a: self._states[a].share() for a in sorted(self._unrecorded)},
             unevaluated=sorted(self._unevaluated),
+            epochs=dict(self.epochs),
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -297,6 +300,7 @@ class ClassPerformanceTracker(Tracker):
             shares = [saved["open"][attribute]] if attribute in saved["open"] else []
             self._states[attribute] = self._merged(attribute, shares)
         self._unevaluated, self._unrecorded = set(saved["unevaluated"]), set(saved["open"])
+        self.epochs = dict(saved.get("epochs", {}))
 
     # ------------------------------------------------------------------------------------------------- results
 

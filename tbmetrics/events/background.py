@@ -26,7 +26,7 @@ from tbmetrics.events.places import (
     is_url,
     open_event_file,
 )
-from tbmetrics.records import Histogram, Image, Layout, PRCurve, Record, SampleData, Scalar, Table, Text
+from tbmetrics.records import ClassList, Histogram, Image, Layout, PRCurve, Record, SampleData, Scalar, Table, Text
 
 if TYPE_CHECKING:
     from tbmetrics.events.event_file import EventFile
@@ -42,6 +42,9 @@ _EXIT_SECONDS = 20.0
 _SCALAR_BYTES, _RECORD_BYTES, _NAME_BYTES = 120, 250, 60
 #: Kinds given up when the queue is full, in this order, until the rest fits. Scalars are merged last and never dropped.
 _SACRIFICES: tuple[tuple[type, ...], ...] = ((Image,), (Histogram,), (PRCurve, Text, Layout, SampleData), (Table,))
+
+#: Kinds whose latest record stands for the whole run.
+_WRITTEN_ONCE = (ClassList, Layout, Text)
 
 
 @dataclass(slots=True)
@@ -175,6 +178,8 @@ class BackgroundWriter:
         self._reported_drops = 0
         self._last_step = 0
         self._encoding_faults: set[str] = set()
+        self._lost_events = 0
+        self._written_once: dict[tuple[type, str], PendingEvent] = {}  # again in a file that replaces one
         self._thread = threading.Thread(target=self._run, name="tbmetrics-writer", daemon=True)
         self._thread.start()
         self._at_exit = weakref.WeakMethod(self.close)
@@ -260,6 +265,9 @@ class BackgroundWriter:
         self._last_step = max(self._last_step, event.step)
         message = event.message or Event(step=event.step, wall_time=event.wall_time)
         for record in event.records:
+            if isinstance(record, _WRITTEN_ONCE):
+                key = type(record), getattr(record, "tag", "")
+                self._written_once[key] = PendingEvent(event.step, event.wall_time, (record,))
             try:
                 message.summary.value.extend(values(record))
             except Exception as error:  # one invalid record must not end the thread
@@ -279,10 +287,11 @@ class BackgroundWriter:
         while True:
             try:
                 if self._file is None or self._file.is_gone():
-                    self._file = open_event_file(self._log_dir, self._suffix)
-                self._file.write(framed)
+                    framed = self._replace_file() + framed
+                self._file.write(framed)  # type: ignore[union-attr]
             except OSError as error:
                 if not self._wait_to_retry(error, pause):
+                    self._lost_events += 1
                     return
                 pause = min(2 * pause, _LAST_RETRY_SECONDS)
             else:
@@ -290,6 +299,14 @@ class BackgroundWriter:
                     logger.warning("tbmetrics: writing to %s works again", self._log_dir)
                     self._is_failing = False
                 return
+
+    def _replace_file(self) -> bytes:
+        """Begin a new file and return what belongs into every file: the class lists and the texts so far."""
+        self._file = open_event_file(self._log_dir, self._suffix)
+        logger.warning(
+            "tbmetrics: the event file in %s was removed; a new one holds what is measured from now on", self._log_dir
+        )
+        return b"".join(frame(self._message(event)) for event in list(self._written_once.values()))
 
     def _wait_to_retry(self, error: OSError, pause: float) -> bool:
         if not self._is_failing:
@@ -303,7 +320,8 @@ class BackgroundWriter:
             if not self._is_last_try:
                 self._is_last_try = self._is_closing  # closing still gets one more try
                 return True
-        logger.warning("tbmetrics: the last records for %s are lost: %s", self._log_dir, error)
+        if not self._lost_events:
+            logger.warning("tbmetrics: the last records for %s are lost: %s", self._log_dir, error)
         return False
 
 

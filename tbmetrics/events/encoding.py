@@ -39,6 +39,7 @@ from tbmetrics.records import (
     sample_content,
     sample_payload,
     table_content,
+    visible,
 )
 
 LAYOUT_TAG = "custom_scalars__config__"
@@ -98,7 +99,7 @@ def _image(record: Image) -> Any:
 
 def _text(record: Text) -> Any:
     metadata = _metadata("text", TextPluginData(version=0).SerializeToString())
-    return Summary.Value(tag=record.tag, tensor=_string_tensor(record.markdown.encode()), metadata=metadata)
+    return Summary.Value(tag=record.tag, tensor=_string_tensor(visible(record.markdown).encode()), metadata=metadata)
 
 
 def _table(record: Table) -> Any:

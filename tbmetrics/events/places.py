@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from tbmetrics.events.event_file import EVENT_FILE_MARK, EventFile
 if TYPE_CHECKING:
     from tbmetrics.events.remote import RemoteEventFile
 
-_OURS = re.compile(r"tfevents\.\d+\.\d{6}\.")  # other writers use whole seconds
+#: Names of our event files: time, host and process. Other writers use whole seconds.
+_OURS = re.compile(r"tfevents\.\d+\.\d{6}\.(?P<host>.*)\.(?P<pid>\d+)\.\d+")
 
 #: How long events gather before they are written: a disk is appended to, a remote object is uploaded whole.
 LOCAL_PAUSE_SECONDS, REMOTE_PAUSE_SECONDS = 0.2, 30.0
@@ -92,6 +94,38 @@ def event_file_names(log_dir: str) -> list[str]:
 def holds_events_of_others(log_dir: str) -> bool:
     """Whether a writer other than tbmetrics (a logger's, the user's own) has written event files to `log_dir`."""
     return any(not _OURS.search(name) for name in event_file_names(log_dir))
+
+
+def writer_of(name: str) -> str | None:
+    """The process that writes the event file `name`, as "process PID on HOST"; None if it is not tbmetrics."""
+    match = _OURS.search(name)
+    return f"process {match['pid']} on {match['host']}" if match is not None else None
+
+
+def this_writer() -> str:
+    """This process, as `writer_of` names it."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def is_writing(log_dir: str, name: str) -> bool:
+    """Whether the process that made the event file `name` seems to be running: on this host, where that can be told."""
+    match = _OURS.search(name)
+    if match is None or match["host"] != socket.gethostname() or is_url(log_dir):
+        return False
+    return process_runs(int(match["pid"]))
+
+
+def process_runs(pid: int) -> bool:
+    """Whether a process of this machine has the number `pid`; False where that cannot be asked without harm."""
+    if os.name != "posix":  # elsewhere signal 0 is a signal
+        return False
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def directory_to_read(path: str | os.PathLike[str], *, recursive: bool) -> Path:

@@ -52,6 +52,30 @@ def open_writer(target: str | os.PathLike[str] | SummaryWriter, **options: Any) 
     return UsersWriter(target) if isinstance(target, SummaryWriter) else EventWriter(target, **options)
 
 
+def writer_target(target: Any) -> str | SummaryWriter:
+    """What `open_writer` is to write to: a directory (its path is fixed now), a URL, or torch's `SummaryWriter`.
+
+    For a Lightning logger it is that logger's writer. Beside other writers with a directory, such as tensorboardX's,
+    an event file of our own is written.
+
+    Raises:
+        InputError: something else was given.
+    """
+    if isinstance(target, SummaryWriter):
+        return target
+    if type(target).__name__ == "TensorBoardLogger" and isinstance(target.experiment, SummaryWriter):
+        return target.experiment
+    if not isinstance(target, str | os.PathLike) and callable(getattr(target, "add_scalar", None)):
+        target = next((d for n in ("logdir", "log_dir") if isinstance(d := getattr(target, n, None), str)), target)
+    if not isinstance(target, str | os.PathLike):
+        raise InputError(
+            "log_dir must be a directory, a URL, or a SummaryWriter of torch.utils.tensorboard, got "
+            f"{type(target).__module__}.{type(target).__name__}; give the directory that it writes to"
+        )
+    location = local_or_url(target)
+    return location if is_url(location) else os.path.abspath(location)
+
+
 class EventWriter(SummaryWriter):
     """A `SummaryWriter` whose file is written by one background thread: one event a step, one open file.
 

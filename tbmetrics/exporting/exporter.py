@@ -20,6 +20,7 @@ from tbmetrics.exporting.files import (
     WrittenFile,
     list_sources,
     load_manifest,
+    remove_abandoned,
     run_folders,
     write_whole,
 )
@@ -125,7 +126,7 @@ class _Exporter:
 
     def export_runs(self, selected: dict[str, Path]) -> None:
         """Read the runs that have changed, and make what has changed in them."""
-        folders = run_folders(selected, self._logdir.resolve().name)
+        folders = run_folders(selected, self._logdir.resolve())
         request = digest([{**self._options.to_json(), "runs": ""}, versions()])
         attributes: set[str] = set()
         shown: dict[str, dict[str, tuple[Entry, ...]]] = {}  # run → unit → entries
@@ -231,7 +232,7 @@ class _Exporter:
         if self._has_begun:
             return
         self._has_begun = True
-        writable_directory(self._out, "out")
+        remove_abandoned(writable_directory(self._out, "out"))
         last = self._last
         Manifest(False, last.options, last.versions, last.runs, last.shared, last.files).save(self._out)
 

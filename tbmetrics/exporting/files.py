@@ -5,43 +5,64 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from tbmetrics.errors import InputError
+from tbmetrics.events.places import process_runs
 from tbmetrics.events.reader import event_files
-from tbmetrics.figures.output import slug
+from tbmetrics.figures.output import clashing, slug
 from tbmetrics.records import untag_part
 
 MANIFEST, REPORT, ALL_METRICS = "manifest.json", "report.html", "all_metrics.json"
 MANIFEST_VERSION = 1
 _WRITTEN_BY = "tbmetrics"
+_MANAGERS_FOLDER = "tensorboard"
+_TEMPORARY = ".tbmetrics-"  # and the process, in the name of a file that is being written
 _SUFFIXES = (".png", ".svg", ".pdf", ".json", ".csv", ".html")
 
 
 # -------------------------------------------------------------------------------------------------------- paths
 
 
-def run_folders(runs: Iterable[str], logdir_name: str) -> dict[str, str]:
-    """The folder of each run; a log directory that is itself a run keeps its name."""
-    folders = {run: slug(run) for run in runs}
-    logdir_slug = slug(logdir_name)
-    if "." in folders and logdir_slug not in folders.values():
-        folders["."] = logdir_slug
-    return {run: _folder_name(name) for run, name in folders.items()}
+def run_folders(runs: Iterable[str], logdir: Path) -> dict[str, str]:
+    """The folder of each run in the export; a log directory that is itself a run keeps its name.
+
+    A run in a folder called "tensorboard", where `MetricsManager` writes, is called after the folder around it.
+    """
+    names = {run: _run_name(run, logdir) for run in runs}
+    alike = Counter(names.values())
+    names = {run: name if alike[name] == 1 else run for run, name in names.items()}
+    clashes = clashing(names.values())
+    return {run: _folder_name(slug(name, clashes)) for run, name in names.items()}
 
 
-def tag_path(tag: str, *, encoded: bool) -> str:
+def _run_name(run: str, logdir: Path) -> str:
+    if run == ".":
+        return (logdir.parent if logdir.name == _MANAGERS_FOLDER else logdir).name
+    path = PurePosixPath(run)
+    if path.name != _MANAGERS_FOLDER:
+        return run
+    return path.parent.as_posix() if len(path.parts) > 1 else logdir.name
+
+
+def tag_path(tag: str, *, encoded: bool, clashes: Container[str] = ()) -> str:
     """The path for a tag, with a folder for each part but the last.
 
     Args:
         tag: any text.
         encoded: whether its parts are percent-encoded, as in tags of tbmetrics.
+        clashes: names that need a hash to stay apart.
     """
-    parts = tag.split("/")
-    return "/".join(_folder_name(slug(untag_part(part) if encoded else part)) for part in parts)
+    return "/".join(_folder_name(slug(part, clashes)) for part in tag_parts(tag, encoded=encoded))
+
+
+def tag_parts(tag: str, *, encoded: bool) -> list[str]:
+    """The names in a tag."""
+    return [untag_part(part) if encoded else part for part in tag.split("/")]
 
 
 def _folder_name(name: str) -> str:
@@ -85,7 +106,7 @@ def write_whole(
     """
     target = _inside(out, path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name[:80]}.{os.getpid()}")
+    temporary = target.with_name(f".{target.name[:80]}{_TEMPORARY}{os.getpid()}")
     digest, size = hashlib.sha256(), 0
     try:
         with temporary.open("wb") as file:
@@ -100,6 +121,14 @@ def write_whole(
     finally:
         temporary.unlink(missing_ok=True)
     return WrittenFile(path, size, digest.hexdigest(), is_new and not is_foreign, is_foreign)
+
+
+def remove_abandoned(out: Path) -> None:
+    """Remove the temporary files of exports that were killed: those whose process is gone."""
+    for path in out.rglob(f".*{_TEMPORARY}*"):
+        pid = path.name.rpartition(_TEMPORARY)[2]
+        if pid.isdecimal() and not process_runs(int(pid)) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
 
 
 def sha256_of(path: Path, size: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from tbmetrics.events.decoding import encoded_image
@@ -28,7 +28,7 @@ _SETTINGS_LOCK = threading.RLock()
 
 
 def draw_figures(
-    history: History, area: str, formats: Sequence[str], dpi: int, page: int
+    history: History, area: str, formats: Sequence[str], dpi: int, page: int, clashes: Container[str] = ()
 ) -> Iterator[tuple[str, bytes]]:
     """(path below the run's folder, content) of each figure of `area` that `history` has the data for.
 
@@ -38,6 +38,7 @@ def draw_figures(
         formats: of "png", "svg", "pdf".
         dpi: dots per inch of PNG.
         page: number of the first figure, in an area that numbers its figures.
+        clashes: names that need a hash to stay apart.
     """
     figures = _other(history, page) if area == OTHER else _FIGURES[area](history)
     while True:
@@ -46,17 +47,17 @@ def draw_figures(
             if named_figure is None:
                 return
             name, figure = named_figure
-            path = _figure_path(area, name)
+            path = _figure_path(area, name, clashes)
             contents = [(f"{path}.{fmt}", _encode_figure(figure, fmt, dpi)) for fmt in formats]
         yield from contents
 
 
-def _figure_path(area: str, name: str) -> str:
+def _figure_path(area: str, name: str, clashes: Container[str]) -> str:
     if area == OTHER:
         kind, group, *page = name.split("/")
-        return "/".join((area, kind, "=".join((slug(group), *page))))
+        return "/".join((area, kind, "=".join((slug(group, clashes), *page))))
     *folders, kind = name.rsplit("/", 1)
-    return "/".join((area, *map(slug, folders), slug(kind)))
+    return "/".join((area, *(slug(folder, clashes) for folder in folders), slug(kind)))
 
 
 def _draw_next(figures: Iterator[tuple[str, Figure]]) -> tuple[str, Figure] | None:
@@ -113,16 +114,19 @@ _FIGURES: dict[str, Callable[[History], Iterator[tuple[str, Figure]]]] = {
 }
 
 
-def image_paths(tag: str, area: str, steps: list[int]) -> list[str]:
+def image_paths(tag: str, area: str, steps: list[int], clashes: Container[str] = ()) -> list[str]:
     """Paths below the run's folder: one per step if there are several, then that of the last image without a step."""
-    path = f"{OTHER}/images/{tag_path(tag, encoded=False)}" if area == OTHER else tag_path(tag, encoded=True)
+    path = tag_path(tag, encoded=area != OTHER, clashes=clashes)
+    path = f"{OTHER}/images/{path}" if area == OTHER else path
     step_paths = [f"{path}/step={step:08d}.png" for step in steps] if len(steps) > 1 else []
     return [*step_paths, f"{path}.png"]
 
 
-def logged_images(tag: str, area: str, series: Series[Image]) -> Iterator[tuple[str, bytes]]:
+def logged_images(
+    tag: str, area: str, series: Series[Image], clashes: Container[str] = ()
+) -> Iterator[tuple[str, bytes]]:
     """(path below the run's folder, content) of each image of a tag."""
-    *step_paths, last_path = image_paths(tag, area, series.steps.tolist())
+    *step_paths, last_path = image_paths(tag, area, series.steps.tolist(), clashes)
     content = b""
     for i, stored in enumerate(series.stored()):
         content = _png(stored)

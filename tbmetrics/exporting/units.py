@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,10 +23,11 @@ from tbmetrics.exporting.contents import (
     Entry,
     subset,
 )
-from tbmetrics.exporting.files import WrittenFile, tag_path, write_whole
+from tbmetrics.exporting.files import WrittenFile, tag_parts, tag_path, write_whole
 from tbmetrics.exporting.options import OTHER, Options
 from tbmetrics.exporting.pictures import draw_figures, image_paths, logged_images
 from tbmetrics.figures.other import paged
+from tbmetrics.figures.output import clashing
 from tbmetrics.records import ATTENTION, DYNAMICS, RESOURCES, TAB_PREFIX
 from tbmetrics.records.history import History
 
@@ -166,13 +167,16 @@ _Files = Iterator[tuple[str, Iterable[bytes]]]
 
 def _make_figures(history: History, unit: Unit) -> _Files:
     details = unit.details
-    for path, content in draw_figures(history, unit.area, details["formats"], details["dpi"], details.get("page", 1)):
+    page, clashes = details.get("page", 1), details.get("clashes", ())
+    for path, content in draw_figures(history, unit.area, details["formats"], details["dpi"], page, clashes):
         yield path, [content]
 
 
 def _make_images(history: History, unit: Unit) -> _Files:
     for entry in unit.entries:
-        for path, content in logged_images(entry.tag, entry.area, entry.content(history)):
+        for path, content in logged_images(
+            entry.tag, entry.area, entry.content(history), unit.details.get("clashes", ())
+        ):
             yield path, [content]
 
 
@@ -202,19 +206,33 @@ def plan_units(history: History, entries: list[Entry], options: Options) -> list
     for entry in entries:
         by_area[entry.area].append(entry)
     present = {area: area_entries for area, area_entries in by_area.items() if area_entries}
+    clashes = clashing(name for entry in entries for name in _names_in(entry))
     units: list[Unit] = []
     for area, area_entries in present.items():
         if options.figure_formats:
-            units += _figure_units(area, area_entries, options)
+            units += _with_clashes(_figure_units(area, area_entries, options), clashes)
         if "png" in options.figure_formats:
-            units += _image_units(area, area_entries, options)
+            units += _with_clashes(_image_units(area, area_entries, options), clashes)
         if options.has_csv:
-            units += _csv_units(area, area_entries, options)
+            units += _csv_units(area, area_entries, options, clashes)
         if "json" in options.formats:
-            units.append(_area_unit(history, area, area_entries, options))
+            units.append(_area_unit(history, area, area_entries, options, clashes))
     if "json" in options.formats:
         units.append(_run_unit(history, list(present)))
     return units
+
+
+def _names_in(entry: Entry) -> list[str]:
+    """The names that may become parts of paths."""
+    parts = [] if entry.kind == CLASS_LISTS else tag_parts(entry.tag, encoded=entry.area != OTHER)
+    return [*parts, *([entry.attribute] if entry.attribute else [])]
+
+
+def _with_clashes(units: Iterator[Unit], clashes: frozenset[str]) -> Iterator[Unit]:
+    """The units, each told which of its names clash with others of the run."""
+    for unit in units:
+        own = sorted({name for entry in unit.entries for name in _names_in(entry) if name in clashes})
+        yield replace(unit, details={**unit.details, "clashes": own}) if own else unit
 
 
 def _figure_units(area: str, entries: list[Entry], options: Options) -> Iterator[Unit]:
@@ -253,11 +271,11 @@ def _image_units(area: str, entries: list[Entry], options: Options) -> Iterator[
             yield Unit(f"images/{entry.tag}", "images", area, (entry,), _hidden(options))
 
 
-def _csv_units(area: str, entries: list[Entry], options: Options) -> Iterator[Unit]:
+def _csv_units(area: str, entries: list[Entry], options: Options, clashes: frozenset[str]) -> Iterator[Unit]:
     class_lists = tuple(entry for entry in entries if entry.kind == CLASS_LISTS)
     for table in (entry for entry in entries if entry.kind == TABLES):
         classes = tuple(entry for entry in class_lists if entry.attribute == table.attribute)
-        details = {"kind": TABLES, "path": _table_path(table)}
+        details = {"kind": TABLES, "path": _table_path(table, clashes)}
         yield Unit(f"csv/{table.tag}", "csv", area, (table, *classes), details, 0.5)
     for kind in csv_files.LINES_BY_KIND:
         shown = tuple(entry for entry in entries if entry.kind == kind)
@@ -266,19 +284,20 @@ def _csv_units(area: str, entries: list[Entry], options: Options) -> Iterator[Un
             yield Unit(f"csv/{area}/{kind}", "csv", area, shown, details, 0.2 + len(shown) / 50)
 
 
-def _table_path(entry: Entry) -> str:
+def _table_path(entry: Entry, clashes: frozenset[str]) -> str:
     """`longtail/{attribute}/{kind}` goes into the folder of the attribute's figures; without a kind it is "classes"."""
     if not entry.tag.startswith(TAB_PREFIX):
-        return f"{tag_path(entry.tag, encoded=True)}.csv"
+        return f"{tag_path(entry.tag, encoded=True, clashes=clashes)}.csv"
     attribute, *kind = entry.tag.removeprefix(TAB_PREFIX).split("/")
-    return f"{CLASS_PERFORMANCE}/{tag_path('/'.join((attribute, *(kind or ['classes']))), encoded=True)}.csv"
+    path = tag_path("/".join((attribute, *(kind or ["classes"]))), encoded=True, clashes=clashes)
+    return f"{CLASS_PERFORMANCE}/{path}.csv"
 
 
-def _area_unit(history: History, area: str, entries: list[Entry], options: Options) -> Unit:
+def _area_unit(history: History, area: str, entries: list[Entry], options: Options, clashes: frozenset[str]) -> Unit:
     image_files = {}
     if "png" in options.formats and area in _AREAS_WITH_IMAGES:
         for entry in (entry for entry in entries if entry.kind == IMAGES):
-            paths = image_paths(entry.tag, area, entry.content(history).steps.tolist())
+            paths = image_paths(entry.tag, area, entry.content(history).steps.tolist(), clashes)
             image_files[entry.tag] = paths[:-1] or paths
     details = {"path": f"{area}.json", "files": image_files}
     return Unit(f"json/{area}", "json", area, tuple(entries), details, 0.2 + len(entries) / 50)

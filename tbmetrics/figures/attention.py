@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.figures.panels import PanelGrid
-from tbmetrics.figures.style import SMALL, label, legend, new_figure, short
+from tbmetrics.figures.style import SMALL, distinct, label, legend, new_figure, short
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +131,7 @@ def _heat_maps(
 
 def _names(names: Sequence[str]) -> list[str]:
     """Names short enough for an edge; none if there are too many."""
-    return [short(name, _NAME_AT_AN_EDGE) for name in names] if len(names) <= NAMES_SHOWN else []
+    return distinct(names, _NAME_AT_AN_EDGE) if len(names) <= NAMES_SHOWN else []
 
 
 def _around_one(reach: float) -> Any:

@@ -15,13 +15,13 @@ from tbmetrics.figures.style import (
     HATCHES,
     MARKERS,
     SMALL,
+    distinct,
     label,
     legend,
     name_points,
     new_figure,
     nothing,
     plain,
-    short,
 )
 from tbmetrics.records import (
     GROUPS,
@@ -114,7 +114,7 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
     if len(names) > NAMES_SHOWN:
         return
     ax.set_xticks(range(len(names)))
-    shown = [short(n) for n in names]
+    shown = distinct(names)
     slanted = max(map(len, shown)) * len(shown) > 60
     texts = ax.set_xticklabels(
         shown,

@@ -8,7 +8,10 @@ import html
 import io
 import os
 import re
-from collections.abc import Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -21,18 +24,37 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 40
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}  # on Windows
+
+_announce: ContextVar[Callable[[str], None]] = ContextVar("announce", default=lambda name: None)
 
 
-def slug(name: str) -> str:
-    """`name` as a file name that is safe on every system; a short hash is added if it had to change.
+def slug(name: str, clashes: Container[str] = ()) -> str:
+    """`name` as a readable file name that is safe on every system: ASCII letters, digits, '-', '_' and inner dots.
 
-    A name kept as it is has only lower-case letters, digits, '-', '_' and inner dots, so that names that differ in case
-    alone stay apart on file systems that ignore it.
+    Other characters become '-', accents are dropped. A short hash is added to a name of `clashes`, and to one that
+    loses letters or its end, or that Windows reserves.
+
+    Args:
+        name: any text.
+        clashes: as `clashing` gives them for all names that share a folder.
     """
-    safe = re.sub(r"[^a-z0-9_.-]+", "-", name.lower()).strip("-.")[:80]
-    if safe and safe == name and safe not in {"con", "prn", "aux", "nul"}:
+    plain = unicodedata.normalize("NFKD", name)
+    plain = "".join(c for c in plain if not unicodedata.combining(c))
+    safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", plain).strip("-.")
+    loses_letters = any(c.isalnum() and not c.isascii() for c in plain)
+    is_whole = safe and len(safe) <= 80 and not loses_letters and safe.partition(".")[0].lower() not in _RESERVED
+    if is_whole and name not in clashes:
         return safe
-    return f"{safe or 'run'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+    return f"{safe[:80].strip('-.') or 'name'}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def clashing(names: Iterable[str]) -> frozenset[str]:
+    """The names whose file names would be the same, at least on a system that ignores case."""
+    by_slug: dict[str, set[str]] = {}
+    for name in names:
+        by_slug.setdefault(slug(name).lower(), set()).add(name)
+    return frozenset(name for alike in by_slug.values() if len(alike) > 1 for name in alike)
 
 
 def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) -> None:
@@ -43,12 +65,14 @@ def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) 
     Raises:
         InputError: the directory cannot be made or written.
     """
+    clashes = clashing(name.rpartition("/")[0] for name in drawn)
     for name, figure in drawn.items():
         folder, _, kind = name.rpartition("/")
-        path = Path(save_dir, slug(folder) if folder else "", f"{kind}.png")
+        path = Path(save_dir, slug(folder, clashes) if folder else "", f"{kind}.png")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(figure, dpi=150))
+            _announce.get()(name)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"cannot write {os.fspath(path)!r} ({reason}); choose another save_dir") from error
@@ -95,7 +119,20 @@ def collect_figures(figures: Iterable[tuple[str, Figure]], save_dir: str | os.Pa
     Raises:
         InputError: the directory cannot be made or written.
     """
-    by_name = Figures(figures)
+    by_name = Figures()
+    for name, figure in figures:
+        _announce.get()(name)
+        by_name[name] = figure
     if save_dir is not None:
         save_figures(by_name, save_dir)
     return by_name
+
+
+@contextmanager
+def announced(announce: Callable[[str], None]) -> Iterator[None]:
+    """Call `announce` with the name of each figure that `collect_figures` has drawn or written within the block."""
+    token = _announce.set(announce)
+    try:
+        yield
+    finally:
+        _announce.reset(token)

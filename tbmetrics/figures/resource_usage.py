@@ -19,7 +19,7 @@ from tbmetrics.figures.resource_data import (
     read_components,
     read_typical_step,
 )
-from tbmetrics.figures.style import NORMAL, SMALL, label, legend, new_figure, pixels, plain, short
+from tbmetrics.figures.style import NORMAL, SMALL, distinct, label, legend, new_figure, pixels, plain, short
 from tbmetrics.records import FloatArray, IntArray
 from tbmetrics.records.history import History, ScalarSeries
 
@@ -271,7 +271,7 @@ def _legend_beside(ax: Axes, *, reverse: bool = False) -> None:
 
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows of horizontal bars, the first on top."""
-    ax.set_yticks(range(len(names)), [short(name) for name in names], fontsize=NORMAL)
+    ax.set_yticks(range(len(names)), distinct(names), fontsize=NORMAL)
     for tick in ax.get_yticklabels():
         plain(tick)
     ax.set_ylim(len(names) - 0.5, -0.5)

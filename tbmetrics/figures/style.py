@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -103,6 +104,72 @@ def short(name: str, most: int = _LONGEST_NAME) -> str:
     """`name` on one line, printable, cut to `most` characters."""
     line = "".join(c if c.isprintable() else " " for c in name)
     return line if len(line) <= most else line[: most - 1] + "…"
+
+
+def distinct(names: Sequence[str], most: int = _LONGEST_NAME, cut: Callable[[str, int], str] = short) -> list[str]:
+    """Cut each of `names` to `most` characters so that names that differ stay different.
+
+    Those that `cut` makes alike are shown by the part in which they differ.
+
+    Args:
+        names: in the order in which they are shown.
+        most: characters.
+        cut: cuts a single name.
+    """
+    shown = {name: cut(name, most) for name in names}
+    for depth in sorted({alike[0].count(".") for alike in _alike(shown)} - {0}):
+        siblings = [name for name in shown if name.count(".") == depth and shown[name] != name]
+        shown |= zip(siblings, _by_parts(siblings, most), strict=True)  # all of them, so that they look alike
+    for alike in _alike(shown):
+        shown |= zip(alike, _by_difference(alike, most), strict=True)
+    numbers = itertools.count(1)
+    for alike in _alike(shown):  # they differ in too many places
+        for name, number in zip(alike, numbers, strict=False):
+            shown[name] = f"{short(name, most - len(f' ({number})'))} ({number})"
+    return [shown[name] for name in names]
+
+
+def _alike(shown: Mapping[str, str]) -> list[list[str]]:
+    """The names that are shown as the same text, by text."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        by_text.setdefault(text, []).append(name)
+    return [names for names in by_text.values() if len(names) > 1]
+
+
+def _common(names: Sequence[str]) -> int:
+    """Number of characters that all names begin with."""
+    first, last = min(names), max(names)
+    return next(
+        (i for i, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), min(len(first), len(last))
+    )
+
+
+def _by_parts(names: Sequence[str], most: int) -> Iterator[str]:
+    """The parts between dots, as many in each name, in which names differ; the longest of them cut."""
+    all_parts = [name.split(".") for name in names]
+    differing = [i for i, column in enumerate(zip(*all_parts, strict=True)) if len(set(column)) > 1]
+    for parts in all_parts:
+        yield _fitting([parts[i] for i in differing], most)
+
+
+def _fitting(parts: list[str], most: int) -> str:
+    """Parts joined by dots, with the longest of them cut until they fit."""
+    while len(text := "…" + ".".join(parts)) > most and max(map(len, parts)) > 2:
+        longest = max(range(len(parts)), key=lambda i: len(parts[i]))
+        parts[longest] = f"{parts[longest][:-2]}…"
+    return short(text, most)
+
+
+def _by_difference(names: Sequence[str], most: int) -> Iterator[str]:
+    """The part of each name between what all share at their beginnings and ends, and as much of the end as fits."""
+    start = _common(names)
+    end = _common([name[start:][::-1] for name in names])
+    for name in names:
+        difference, rest = short(name[start : len(name) - end], most - 1), name[len(name) - end :]
+        room = most - len(difference) - 1
+        tail = rest if len(rest) <= room else f"…{rest[len(rest) - room + 1 :]}" if room > 4 else ""
+        yield short(f"{'…' if start else ''}{difference}{tail}", most)
 
 
 def nothing(ax: Axes, message: str) -> None:

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbmetrics.figures.dynamics_data import Grid, Times, activations, layer_norms, layer_update_ratios, times_of
-from tbmetrics.figures.style import NORMAL, SMALL, figure_of_panels, label, legend, new_figure, plain, short
+from tbmetrics.figures.style import (
+    NORMAL,
+    SMALL,
+    distinct,
+    figure_of_panels,
+    label,
+    legend,
+    new_figure,
+    plain,
+    short,
+)
 from tbmetrics.records import FloatArray, Histogram, untag_part
 from tbmetrics.records.history import History
 
@@ -49,8 +59,9 @@ def gradient_flow(grid: Grid) -> Figure:
     """Gradient norm over time: a line for each of the layers with the largest, and one for all layers."""
     figure, (ax,) = new_figure("Gradient flow: norm of each layer's gradient", width=8.2, height=4.6)
     grid, marker = _readable(grid)
+    names = _layer_names(grid)
     for line, (layer, colour) in enumerate(_picked(_medians(grid.values), LINES_SHOWN)):
-        look = {"color": colour, "lw": 1.2, "label": _short(grid.names[layer]), **marker}
+        look = {"color": colour, "lw": 1.2, "label": names[layer], **marker}
         ax.plot(grid.times.x, _positive(grid.values[:, layer]), _STYLES[line % 4], **look)
     ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, label="all layers", **marker)
     _log(ax)
@@ -113,13 +124,13 @@ def update_ratio(grid: Grid) -> Figure:
     low, middle, high = (_quantile(values, q) for q in (0.1, 0.5, 0.9))
     ax.fill_between(x, _positive(low), _positive(high), color="#0072b2", alpha=0.18, lw=0, label="80 % of the layers")
     ax.plot(x, _positive(middle), "-", color="#0072b2", lw=2, label="median layer", **marker)
-    medians = _medians(values)
+    medians, names = _medians(values), _layer_names(grid)
     if np.isfinite(medians).sum() > 2:
         for layer, colour, style, extreme in (
             (np.nanargmax(medians), "#c8452b", "--", "largest"),
             (np.nanargmin(medians), "#009e73", "-.", "smallest"),
         ):
-            look = {"color": colour, "lw": 1.4, "label": f"{extreme}: {_short(grid.names[layer])}", **marker}
+            look = {"color": colour, "lw": 1.4, "label": f"{extreme}: {names[layer]}", **marker}
             ax.plot(x, _positive(values[:, layer]), style, **look)
     _log(ax)
     _threshold(ax, 1e-3, "about 1e-3 is usual")
@@ -134,9 +145,9 @@ def weight_norm_change(grid: Grid) -> Figure:
     with np.errstate(divide="ignore", invalid="ignore"):
         change = np.where(grid.values[0] > 0, 100 * (grid.values / grid.values[0] - 1), np.nan)
     grid, marker = _readable(Grid(grid.times, grid.names, change))
-    change = grid.values
+    change, names = grid.values, _layer_names(grid)
     for line, (layer, colour) in enumerate(_picked(np.abs(change[-1]), CHANGES_SHOWN)):
-        look = {"color": colour, "lw": 1.4, "label": _short(grid.names[layer]), **marker}
+        look = {"color": colour, "lw": 1.4, "label": names[layer], **marker}
         ax.plot(grid.times.x, change[:, layer], _STYLES[line % 4], **look)
     ax.axhline(0, color="#3a3a3a", lw=0.8)
     measured = int(np.isfinite(change[-1]).sum())
@@ -179,7 +190,7 @@ def activation_shares(history: History) -> Figure:
         shares = 100 * table.column(column)[shown]
         if np.isfinite(shares).any():
             ax.barh(y + 0.27 * (i - 1), np.nan_to_num(shares), 0.25, color=colour, hatch=hatch, ec="white", label=name)
-    ax.set_yticks(y, [_short(table.rows[i]) for i in shown], fontsize=SMALL)
+    ax.set_yticks(y, distinct([table.rows[i] for i in shown], 28, _short), fontsize=SMALL)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -237,15 +248,20 @@ def _picked(rank: FloatArray, most: int) -> Iterator[tuple[int, Any]]:
         yield int(column), colormaps["viridis"](0.9 * i / max(len(picked) - 1, 1))
 
 
-def _short(name: str) -> str:
+def _short(name: str, most: int = 28) -> str:
     """A dotted name without its middle: layers differ at both ends."""
-    return name if len(name) <= 28 else f"{short(name[:12]).rstrip('…')}…{short(name[-15:])}"
+    return name if len(name) <= most else f"{short(name[:12]).rstrip('…')}…{short(name[-15:])}"
+
+
+def _layer_names(grid: Grid) -> list[str]:
+    return distinct(grid.names, 28, _short)
 
 
 def _name_ticks(axis: Any, grid: Grid, rotation: float = 0) -> None:
     """Name the layers on an axis; if there are too many, every second, third, … of them."""
     layers = range(0, len(grid.names), -(-len(grid.names) // NAMES_SHOWN))
-    axis.set_ticks(layers, [_short(grid.names[i]) for i in layers], fontsize=SMALL - 1)
+    names = _layer_names(grid)
+    axis.set_ticks(layers, [names[i] for i in layers], fontsize=SMALL - 1)
     if rotation:
         for text in axis.get_ticklabels():
             text.set_rotation(rotation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,15 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from tbmetrics.errors import InputError
-from tbmetrics.session.loops import batch_size_of
+from tbmetrics.integrations.evaluations import evaluation_session, evaluation_tracker, group_metrics
+from tbmetrics.session.batch_sizes import batch_size_of
 from tbmetrics.session.session import DATA_LOADING, TBMetrics
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
+
+logger = logging.getLogger("tbmetrics")
 
 TRAINER_OPTIONS = ("optimizer", "initial_step")
 
@@ -33,6 +37,8 @@ class Rounds:
         session: session of the current or last training; None before the first.
         next_epoch: lowest number that the next epoch may have.
         resumed: the `state()` stored in the checkpoint that training resumes from, or None.
+        options: options of `TBMetrics`.
+        evaluation: session of the evaluation apart from training that is under way, or None.
 
     Raises:
         InputError: an option is decided by the framework.
@@ -45,7 +51,11 @@ class Rounds:
         self.session: TBMetrics | None = None
         self.next_epoch = 0
         self.resumed: Mapping[str, Any] | None = None
-        self._options = dict(options)
+        self.options = dict(options)
+        self._log_dir: Any = None  # of the last training
+        self.evaluation: TBMetrics | None = None
+        self._has_warned = False
+        self._has_observed = False
         self._epoch = 0
         self._component: str | None = None
 
@@ -59,8 +69,8 @@ class Rounds:
     ) -> None:
         """Open a session for a training that starts or resumes after `step` optimizer steps."""
         self.finish()
-        options = {"model": model, "optimizer": optimizer, "initial_step": step, **self._options, **more}
-        self.session = TBMetrics(log_dir, **options)
+        options = {"model": model, "optimizer": optimizer, "initial_step": step, **self.options, **more}
+        self._log_dir, self.session = log_dir, TBMetrics(log_dir, **options)
         resumed, self.resumed = self.resumed, None
         if resumed is not None:
             self.next_epoch, self._epoch = resumed["next_epoch"], resumed["epoch"]
@@ -104,6 +114,63 @@ class Rounds:
         if name is not None:
             session.start_component(name)
 
+    def observe(self, logits: Any, labels: Any, loss: Any = None) -> None:
+        """Show a training batch to the trackers that use it, once."""
+        if self.running is not None:
+            self.running.observe(logits, labels, loss)
+            self._has_observed = True
+
+    def observe_outputs(self, outputs: Any, batch: Any, advice: str) -> None:
+        """Show the batch of a step to the diagnostics, from what the step returned, unless `observe` was called.
+
+        The backward pass is over, so that gradients are those of cross-entropy.
+        """
+        has_observed, self._has_observed = self._has_observed, False
+        if has_observed or self.running is None or self.running.diagnostics is None:
+            return
+        is_mapping = isinstance(outputs, Mapping)
+        logits = outputs.get("logits") if is_mapping else None
+        labels = outputs["labels"] if is_mapping and "labels" in outputs else labels_in(batch)
+        if isinstance(logits, torch.Tensor | Mapping) and isinstance(labels, torch.Tensor | Mapping):
+            self.running.observe(_detached(logits), labels)
+        elif not self._has_warned:
+            self._has_warned = True
+            logger.warning("tbmetrics: diagnostics see no training batches; %s", advice)
+
+    def group_metrics(self) -> dict[str, float]:
+        """Group metrics of the epoch that has just ended, by the names to monitor; empty if it has no result."""
+        tracker = self.session.class_performance if self.session is not None else None
+        return {} if tracker is None else group_metrics(tracker, self.next_epoch - 1)
+
+    # ---------------------------------------------------------------------------------- evaluations of their own
+
+    def begin_evaluation(self, name: str, log_dir: Any, *, alone: bool = False) -> None:
+        """Open a session in the folder `name` below the run's for an evaluation apart from training.
+
+        Without classes there is nothing to evaluate, and no session.
+
+        Args:
+            name: e.g. "test".
+            log_dir: of the run, if none was trained.
+            alone: whether this process has all samples, so that others are not waited for.
+        """
+        self.end_evaluation()
+        tracker = evaluation_tracker(self.options) if self.options.get("enabled", True) else None
+        if tracker is not None:
+            place = self._log_dir if self._log_dir is not None else log_dir
+            self.evaluation = evaluation_session(
+                name, place, {**self.options, **({"process_group": False} if alone else {})}, tracker
+            )
+            self.evaluation.start_epoch(max(self.next_epoch - 1, 0))
+
+    def end_evaluation(self) -> dict[str, float]:
+        """Write the evaluation; return its group metrics by the names to monitor."""
+        evaluation, self.evaluation = self.evaluation, None
+        if evaluation is None:
+            return {}
+        evaluation.finalize()
+        return group_metrics(evaluation.class_performance) if evaluation.class_performance is not None else {}
+
     def end(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
         """End the open epoch, after a validation or without one; do nothing if none is open."""
         self.component(None)
@@ -126,6 +193,12 @@ class Rounds:
         session = self.running
         if session is not None and session.current_epoch is None:
             session.start_epoch(max(self._epoch, self.next_epoch))
+
+
+def _detached(logits: Any) -> Any:
+    if isinstance(logits, Mapping):
+        return {attribute: values.detach() for attribute, values in logits.items()}
+    return logits.detach()
 
 
 def labels_in(batch: Any) -> Any:

@@ -7,14 +7,17 @@ import os
 import socket
 import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.integrations.evaluations import evaluation_tracker, group_metrics
 from tbmetrics.integrations.rounds import Rounds, without_padding
 from tbmetrics.session.session import DATA_LOADING
+from tbmetrics.tracking.hooks import Hook
 
 __all__ = ["TBMetricsCallback"]
 
@@ -42,10 +45,15 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         metrics = TBMetricsCallback(classes=groups)
         trainer = Trainer(…, compute_metrics=metrics.compute_metrics, callbacks=[metrics])
 
+    `metric_for_best_model` and early stopping may use the group metrics, e.g. "longtail/digit/recall/tail". With
+    `diagnostics=True`, training batches are seen as the model's forward pass takes "labels" and gives logits; if it
+    does not, call `observe` in `compute_loss`. Evaluations with another prefix, and `trainer.predict` of labelled data,
+    are evaluations of their own, written to a folder with the prefix as its name below the run's.
+
     The Trainer passes `compute_metrics` the logits and labels of the whole evaluation set, gathered over processes and
     without duplicates, so every sample counts once. Each epoch of tbmetrics ends with an evaluation: with
     `eval_strategy="epoch"` epochs are those of the Trainer, with "steps" evaluations are numbered from 0. Evaluations
-    before the first step and those of `trainer.predict` are ignored. Steps are `state.global_step`. Event files are
+    before the first step are ignored. Steps are `state.global_step`. Event files are
     written next to the Trainer's own. A file `tbmetrics.pt` in each checkpoint folder lets a resumed training continue
     its measurements.
 
@@ -80,6 +88,7 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         self._compute_metrics, self._outputs = compute_metrics, outputs
         self._prefix, self._log_dir = prefix, log_dir
         self._evaluation: list[tuple[Any, Any]] = []  # logits and labels of the current evaluation
+        self._handle: Any = None  # of the hook that shows training batches to the diagnostics
         self._steps = 0  # since the last evaluation
         self._has_warned = False
 
@@ -90,6 +99,9 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
 
     def finalize(self) -> None:
         """End the session; only needed after an exception in `trainer.train()`, which callbacks do not see."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
         self._rounds.finish()
 
     # ------------------------------------------------------------------------------------------------- training
@@ -102,6 +114,8 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         log_dir = self._log_dir if self._log_dir is not None else log_dir_of(args)
         model, optimizer = kwargs.get("model"), kwargs.get("optimizer")
         self._rounds.begin(log_dir, model=model, optimizer=optimizer, step=state.global_step)
+        if self.session is not None and self.session.diagnostics is not None and model is not None:
+            self._handle = model.register_forward_hook(Hook(self._see_forward), with_kwargs=True)
 
     def _resume(self, args: Any, state: Any) -> None:
         """Restore the state in the checkpoint, or count the past evaluations if it has none."""
@@ -135,6 +149,7 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         self._steps += 1
         if self.session is not None:
             self.session.step()
+        self._rounds.observe_outputs(None, None, "call TBMetricsCallback.observe(logits, labels) in compute_loss")
         self._rounds.component(_next_component(control))
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -151,7 +166,23 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Write the results and remove all hooks."""
         self._end(args)
-        self._rounds.finish()
+        self.finalize()
+
+    def observe(self, logits: Any, labels: Any, loss: Any = None) -> None:
+        """Show a training batch to the diagnostics, from within `compute_loss`; see `TBMetrics.observe`."""
+        self._rounds.observe(logits, labels, loss)
+
+    def _see_forward(self, model: Any, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
+        """Observe a training batch as it passes the model, before the backward pass."""
+        labels, logits = kwargs.get("labels"), output.get("logits") if isinstance(output, Mapping) else None
+        if not isinstance(logits, torch.Tensor) or not isinstance(labels, torch.Tensor):
+            return
+        if model.training and torch.is_grad_enabled() and labels.ndim == logits.ndim - 1:
+            with suppress(InputError):  # of several attributes, or another task: `on_step_end` says what to do
+                if logits.ndim == 2:
+                    self._rounds.observe(logits, labels)
+                else:  # the gradient does not come by the flattened tokens; that of cross-entropy is counted
+                    self._rounds.observe(logits.detach().flatten(0, -2), labels.flatten())
 
     def _end(self, args: Any) -> None:
         """End the open epoch; a step consists of the accumulated batches of this process."""
@@ -169,21 +200,34 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
             prediction: `EvalPrediction` of the whole evaluation or, with `batch_eval_metrics`, of one batch.
             compute_result: with `batch_eval_metrics`, whether this is the last batch.
         """
-        session = self._rounds.running
-        if session is not None and session.class_performance is not None and session.writes:
-            self._evaluation.append(self._outputs(prediction) if self._outputs else logits_and_labels(prediction))
+        metrics = self._group_metrics(prediction, compute_result)
         if self._compute_metrics is None:
-            return {}
+            return metrics
         if "compute_result" in inspect.signature(self._compute_metrics).parameters:
-            return self._compute_metrics(prediction, compute_result=compute_result)
-        return self._compute_metrics(prediction)
+            return {**metrics, **(self._compute_metrics(prediction, compute_result=compute_result) or {})}
+        return {**metrics, **self._compute_metrics(prediction)}
+
+    def _group_metrics(self, prediction: Any, compute_result: bool) -> dict[str, float]:
+        """Collect the logits, and return the group metrics once the evaluation is complete."""
+        tracker = evaluation_tracker(self._rounds.options)
+        if tracker is None:
+            return {}
+        self._evaluation.append(self._outputs(prediction) if self._outputs else logits_and_labels(prediction))
+        if not compute_result:
+            return {}
+        for logits, labels in self._evaluation:
+            tracker.update(logits, labels)
+        return group_metrics(tracker)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
         """Record what `compute_metrics` collected and end the epoch, if this is the evaluation to measure."""
         evaluation, self._evaluation = self._evaluation, []
         session = self._rounds.running
-        if session is not None and state.global_step and f"{self._prefix}_runtime" in (metrics or {}):
-            for logits, labels in evaluation:
+        is_measured = f"{self._prefix}_runtime" in (metrics or {})
+        if not is_measured:
+            self._evaluate_apart(args, evaluation, metrics)
+        elif session is not None and state.global_step:
+            for logits, labels in evaluation if session.writes else ():
                 session.update(logits, labels)
             if not evaluation and session.class_performance is not None and session.writes:
                 self._warn_of_missing_logits()
@@ -191,8 +235,22 @@ class TBMetricsCallback(_Base):  # type: ignore[misc]  # Transformers is not fol
         self._rounds.component("checkpoint" if control.should_save else DATA_LOADING)
 
     def on_predict(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
-        """Discard the logits of a prediction."""
-        self._evaluation.clear()
+        """Record a prediction of labelled data as an evaluation of its own."""
+        evaluation, self._evaluation = self._evaluation, []
+        self._evaluate_apart(args, evaluation, metrics)
+
+    def _evaluate_apart(self, args: Any, evaluation: list[tuple[Any, Any]], metrics: Any) -> None:
+        """Write an evaluation to a folder of its own, named by the prefix of its metrics."""
+        prefix = next((key.removesuffix("_runtime") for key in metrics or () if key.endswith("_runtime")), None)
+        if not evaluation or not prefix or not args.should_save:
+            return
+        self._rounds.begin_evaluation(
+            prefix, self._log_dir if self._log_dir is not None else log_dir_of(args), alone=True
+        )
+        if self._rounds.evaluation is not None:
+            for logits, labels in evaluation:
+                self._rounds.evaluation.update(logits, labels)
+        self._rounds.end_evaluation()
 
     def _warn_of_missing_logits(self) -> None:
         if not self._has_warned:

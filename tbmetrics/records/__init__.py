@@ -124,6 +124,7 @@ from tbmetrics.records.tags import (
     tag_part,
     uncertainty_tag,
     untag_part,
+    visible,
 )
 
 __all__ = [
@@ -248,4 +249,5 @@ __all__ = [
     "to_jsonable",
     "uncertainty_tag",
     "untag_part",
+    "visible",
 ]

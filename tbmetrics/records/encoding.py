@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.records.kinds import ClassList, Table
+from tbmetrics.records.tags import visible
 
 SCHEMA_VERSION = 1
 
@@ -170,4 +171,5 @@ _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
 
 
 def _json_bytes(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True).encode()
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    return visible(text, "\\\\u").encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, unquote
 
 PLUGIN_NAME = "longtail"
@@ -34,11 +35,23 @@ AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
 ACTIVATIONS_TAG = f"{DYNAMICS}/activations"
 
+_SURROGATES = re.compile("[\ud800-\udfff]")
 _EMPTY = "%-"  # encodes the empty name; no other name is encoded like this
+
+
+def visible(text: str, escape: str = "\\u") -> str:
+    """Write characters that no file can hold as escapes; `os.listdir` makes them of bytes that are no UTF-8.
+
+    Args:
+        text: any text.
+        escape: what comes before the four digits, e.g. `dce9` for the byte 0xE9.
+    """
+    return text if text.isascii() else _SURROGATES.sub(lambda match: f"{escape}{ord(match[0]):04x}", text)
 
 
 def tag_part(name: str) -> str:
     """Percent-encode `name` as one segment of a tag: '/', '%', control characters and surrounding spaces."""
+    name = visible(name)
     encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
     if encoded != encoded.strip() or encoded in {"", ".", ".."}:
         encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or _EMPTY

@@ -142,7 +142,7 @@ def epoch_row(epoch: Epoch, remaining_seconds: float | None) -> dict[str, Any]:
         "memory_change": None if now is None or before is None else int(now - before),
         "peak_memory": int(epoch.memory["peak_bytes"]) if "peak_bytes" in epoch.memory else None,
         "batch_size": epoch.batch_size,
-        "num_samples": epoch.samples,
+        "num_samples": None if epoch.batches and not epoch.samples else epoch.samples,
         "batches": epoch.batches,
         "steps": epoch.steps,
         "throughput": epoch.per_second(epoch.samples),

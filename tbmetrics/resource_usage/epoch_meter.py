@@ -68,6 +68,7 @@ class EpochMeter:
 
     def _begin_counting(self) -> None:
         self._samples = self._batches = self._optimizer_steps = self._tokens = self._largest_batch = 0
+        self._has_unknown_batch = False
         self._rates = ThinnedPoints()
         self._steps.start_epoch()
         self._rate.pause()
@@ -87,15 +88,18 @@ class EpochMeter:
         if self._ended is None:  # the start of the session belongs to no epoch
             self._overhead, self._ended = {}, self._began
 
-    def count_samples(self, samples: int, tokens: int) -> None:
-        """Count a batch that is handed out."""
-        self._samples += samples
+    def count_samples(self, samples: int | None, tokens: int) -> None:
+        """Count a batch that is handed out; with one of unknown size, the number of samples in the epoch is unknown."""
         self._tokens += tokens
         self._batches += 1
-        if samples > self._largest_batch:
-            self._largest_batch = samples
         now = self._clock()
-        self._rate.count(samples, now)
+        if samples is None:
+            self._has_unknown_batch = True
+            self._rate.pause()
+        else:
+            self._samples += samples
+            self._largest_batch = max(self._largest_batch, samples)
+            self._rate.count(samples, now)
         self.boundary("count_samples", now)
 
     def after_step(self, step: int) -> None:
@@ -150,13 +154,14 @@ class EpochMeter:
         elapsed = now - self._began
         self.add_overhead(NAME, self.timer.overhead_nanoseconds)
         self.timer.overhead_nanoseconds = 0
-        mean_size = self._samples / self._batches if self._batches else None
+        counted = 0 if self._has_unknown_batch else self._samples
+        mean_size = counted / self._batches if counted else None
         meters = self._device.meters if self._device is not None else None
         measured = Epoch(
             number=self.epoch or 0,
             nanoseconds=elapsed,
             components=with_rest(totals, elapsed),
-            samples=self._samples if num_samples is None else num_samples,
+            samples=counted if num_samples is None else num_samples,
             batches=self._batches,
             steps=self._optimizer_steps,
             tokens=self._tokens,

@@ -36,6 +36,7 @@ from tbmetrics.resource_usage.memory import PeakSnapshots
 from tbmetrics.resource_usage.ranks import rank_records
 from tbmetrics.resource_usage.steps import remaining_seconds
 from tbmetrics.resource_usage.timers import ComponentBlock
+from tbmetrics.tracking.checks import whole_epoch
 from tbmetrics.tracking.state import checked_tracker_state, tracker_state
 from tbmetrics.tracking.tracker import Tracker
 
@@ -127,6 +128,7 @@ class ResourceMonitor(Tracker):
 
     def start_epoch(self, epoch: int) -> None:
         """Begin `epoch`; an epoch that is still open ends first."""
+        epoch = whole_epoch(epoch)
         self.end_epoch()
         self._meter.start_epoch(epoch)
 
@@ -136,8 +138,8 @@ class ResourceMonitor(Tracker):
             self._meter.boundary(DATA_LOADING)
         self._timer.start(name)
 
-    def end_component(self, name: str) -> None:
-        """Stop timing `name`."""
+    def end_component(self, name: str | None = None) -> None:
+        """Stop timing `name`, or the innermost component."""
         self._timer.end(name)
 
     def component(self, name: str) -> ComponentBlock:
@@ -147,8 +149,8 @@ class ResourceMonitor(Tracker):
             block = self._blocks[name] = ComponentBlock(self, name)
         return block
 
-    def count_samples(self, samples: int, *, tokens: int = 0) -> None:
-        """Count a batch of `samples` samples and, if they matter, `tokens` tokens."""
+    def count_samples(self, samples: int | None, *, tokens: int = 0) -> None:
+        """Count a batch of `samples` samples (None if unknown, as the epoch's are then) and `tokens` tokens."""
         self._meter.count_samples(samples, tokens)
 
     def after_step(self, step: int) -> None:
@@ -311,6 +313,6 @@ class ResourceMonitor(Tracker):
         """What was recorded, then the images of the last epoch, which are drawn from it once it is filed."""
         yield from self.pending()
         epoch, self._undrawn_epoch = self._undrawn_epoch, None
-        if self._drawing is not None and epoch is not None:
+        if self._drawing is not None and epoch is not None and not self.is_interrupted:
             now = time.time()
             yield from (TimedRecord(epoch, now, image) for image in self._drawing.images(self.history, epoch))

@@ -138,10 +138,15 @@ class ComponentTimer:
         frame.began = began = self._clock()
         self.overhead_nanoseconds += began - called
 
-    def end(self, name: str) -> None:
-        """Leave `name`; components still open inside it end with it, with a warning."""
+    def end(self, name: str | None = None) -> None:
+        """Leave `name` (None: the innermost); components still open inside it end with it, with a warning."""
         now = self._clock()
         depth = self._depth
+        if name is None:
+            if depth < 0:
+                self._warn("ended", "", "was ended without being started; the call is ignored")
+                return
+            name = self._frames[depth].component.name
         if (depth < 0 or self._frames[depth].component.name != name) and not self._unwind_to(name, now):
             return
         self._leave(now)
@@ -235,7 +240,8 @@ class ComponentTimer:
     def _warn(self, kind: str, name: str, problem: str) -> None:
         if (kind, name) not in self._warned:
             self._warned.add((kind, name))
-            message = f"component {name!r} {problem}; pair start_component and end_component (said once)"
+            component = f"component {name!r}" if name else "a component"
+            message = f"{component} {problem}; pair start_component and end_component (said once)"
             warnings.warn(message, TBMetricsWarning, stacklevel=caller_level())
 
 
@@ -253,7 +259,7 @@ class TimesComponents(Protocol):
     def start_component(self, name: str) -> None:
         """Start timing `name`."""
 
-    def end_component(self, name: str) -> None:
+    def end_component(self, name: str | None = None) -> None:
         """Stop timing `name`."""
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-
-from tbmetrics.records import OPTIMIZER_STEP_TAG
 
 T = TypeVar("T")
 
@@ -28,12 +26,10 @@ class StepCounter:
         self._optimizer = optimizer
         self._after_step = after_step
         self._hook: Any = None
-        self._resumed_log: str | None = None
         self._counted_explicitly = False
 
-    def attach(self, resumed_log: str | None) -> None:
-        """Set the hook; `resumed_log` is the directory of the run being continued, or None."""
-        self._resumed_log = resumed_log
+    def attach(self) -> None:
+        """Set the hook."""
         if self._optimizer is not None:
             self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
 
@@ -47,13 +43,10 @@ class StepCounter:
             self._hook.remove()
             self._hook = None
 
-    def resume(self, epoch: int) -> int | None:
-        """Return the first step that a continued run writes anew, at its first epoch; None at any other time."""
-        if self._resumed_log is None:
-            return None
-        log, self._resumed_log = self._resumed_log, None
+    def resume(self, steps_before: int) -> int:
+        """Go on after `steps_before` steps, unless it was given; return the first step that is written anew."""
         if self._initial is None:
-            self.done = last_step_before(log, epoch)
+            self.done = steps_before
         return self.done + 1 if self.done else 0
 
     def count_explicitly(self) -> None:
@@ -75,29 +68,14 @@ class StepCounter:
         self._after_step(self.done)
 
 
-def last_step_before(log_dir: str, epoch: int) -> int:
-    """Optimizer step at the end of the last epoch before `epoch` in an existing log, or 0 if it has none."""
-    from tbmetrics.events.reader import read_run
-
-    series = read_run(log_dir).scalars.get(OPTIMIZER_STEP_TAG)
-    if series is None:
-        return 0
-    earlier = series.values[series.steps < epoch]
-    return int(earlier[-1]) if earlier.size else 0
-
-
-def batch_size_of(batch: Any) -> int | None:
-    """First dimension of the first tensor or array in a nested batch, or None if it holds none."""
-    shape = getattr(batch, "shape", None)
-    if shape is not None:
-        return int(shape[0]) if len(shape) else None
-    if isinstance(batch, Mapping):
-        parts: Iterable[Any] = batch.values()
-    elif isinstance(batch, Sequence) and not isinstance(batch, str | bytes):
-        parts = batch
-    else:
+def length_of(items: object) -> int | None:
+    """`len(items)`, or None of a generator, a stream, or anything else whose length cannot be told."""
+    if not isinstance(items, Sized):
         return None
-    return next((size for size in map(batch_size_of, parts) if size is not None), None)
+    try:
+        return len(items)
+    except Exception:  # a loader over a stream raises TypeError, others NotImplementedError or their own
+        return None
 
 
 def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:
@@ -105,6 +83,6 @@ def with_progress(loader: Iterable[T], epoch: int | None) -> Iterator[T]:
     from rich.console import Console
     from rich.progress import track
 
-    total = len(loader) if isinstance(loader, Sized) else None
     title = "batches" if epoch is None else f"epoch {epoch}"
-    yield from track(loader, description=title, total=total, console=Console(stderr=True), transient=True)
+    items = (item for item in loader)  # rich asks for a length of its own, which may fail
+    yield from track(items, description=title, total=length_of(loader), console=Console(stderr=True), transient=True)

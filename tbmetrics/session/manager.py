@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import logging
 import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -11,14 +13,20 @@ import torch
 
 from tbmetrics.class_performance.inputs import LOGITS
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.events.places import writable_directory
+from tbmetrics.figures.output import announced
+from tbmetrics.figures.progress import progress
 from tbmetrics.records.history import to_jsonable
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.session.session import TBMetrics
+from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+logger = logging.getLogger("tbmetrics")
 
 TENSORBOARD = "tensorboard"
 CLASS_METRICS, TRAINING_DYNAMICS, RESOURCE_USAGE = "class_metrics", "training_dynamics", "resource_usage"
@@ -44,19 +52,22 @@ class MetricsManager:
     Args:
         model: the model; None leaves out training dynamics.
         attributes: attributes to track; None tracks all that have labels.
-        label_to_idx_dict: `{attribute: {label: index}}`.
+        label_to_idx_dict: `{attribute: {label: index}}`. Without labels and groups, classes are left out.
         idx_to_label_dict: `{attribute: {index: label}}`, instead of or in addition to `label_to_idx_dict`.
         hmt_info: head, medium and tail classes by attribute, in any form `ClassGroups.from_hmt_info` accepts.
         save_dir: output directory, created if missing.
         optimizer: one or several; gradients are measured as the optimizer sees them, and its steps are counted.
             Without one, gradients are measured as backward passes finish, and each batch counts as a step.
         track_weights: also track weights and their updates; False avoids copying the weights every 100 steps.
+        attention: True looks for attention in the first training pass of each epoch, and takes a model without any as
+            it is; an attention with as many keys or queries as an attribute has classes, and the attribute's name in
+            its own, is drawn with the names of the classes. Or a configured `AttentionVisualizer`, or False.
         inputs, logit_scale: what `update_epoch_results` is given, as for `TBMetrics`.
-        options: further options of `TBMetrics`. Figures of `attention` go to `training_dynamics/attention/`.
+        options: further options of `TBMetrics`.
 
     Attributes:
         tb: the session.
-        class_performance, gradients, resources: its trackers; `gradients` is None without a model.
+        class_performance, gradients, attention, resources: its trackers, each None if it is off.
 
     Raises:
         InputError: labels, groups or a directory cannot be used; the message says which and why.
@@ -73,36 +84,48 @@ class MetricsManager:
         *,
         optimizer: Any = None,
         track_weights: bool = True,
+        attention: AttentionVisualizer | bool = True,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
         **options: Any,
     ) -> None:
-        self.save_dir = writable_directory(save_dir, "save_dir")
-        self.class_performance = ClassPerformanceTracker(
-            attributes,
-            label_to_idx_dict,
-            idx_to_label_dict,
-            hmt_info,
-            self.save_dir / CLASS_METRICS,
-            inputs=inputs,
-            logit_scale=logit_scale,
-        )
+        self.save_dir = writable_directory(save_dir, "save_dir").absolute()
+        self.class_performance: ClassPerformanceTracker | None = None
+        if label_to_idx_dict is not None or idx_to_label_dict is not None or hmt_info is not None:
+            self.class_performance = ClassPerformanceTracker(
+                attributes,
+                label_to_idx_dict,
+                idx_to_label_dict,
+                hmt_info,
+                self.save_dir / CLASS_METRICS,
+                inputs=inputs,
+                logit_scale=logit_scale,
+            )
         self.resources = ResourceMonitor(self.save_dir / RESOURCE_USAGE)
         self.gradients: GradientTracker | None = None
+        self.attention: AttentionVisualizer | None = attention if isinstance(attention, AttentionVisualizer) else None
         if model is not None:
             folder = self.save_dir / TRAINING_DYNAMICS
             self.gradients = GradientTracker(model, optimizer, save_dir=folder, track_weights=track_weights)
+            if attention is True:
+                self.attention = AttentionVisualizer(model, classes=self._tracked_classes(), quiet=True)
+        if self.attention is not None:
+            self.attention.save_dir = self.attention.save_dir or self.save_dir / TRAINING_DYNAMICS / "attention"
         self.tb = TBMetrics(
             self.save_dir / TENSORBOARD,
             model=model,
             optimizer=optimizer,
-            class_performance=self.class_performance,
+            class_performance=self.class_performance or False,
             gradients=self.gradients or False,
+            attention=self.attention or False,
             resources=self.resources,
             **options,
         )
+        if self.tb.diagnostics is not None:
+            self.tb.diagnostics.save_dir = self.tb.diagnostics.save_dir or self.save_dir / CLASS_METRICS
         self._counts_batches = optimizer is None
         self._batch_open = self._finalized = False
+        self._has_warned = False
 
     def start_tracking(self) -> None:
         """Open the event file and set hooks; any other call does so if needed."""
@@ -126,8 +149,8 @@ class MetricsManager:
         """Start timing component `name`; components nest."""
         self.tb.start_component(name)
 
-    def end_component(self, name: str) -> None:
-        """Stop timing component `name`."""
+    def end_component(self, name: str | None = None) -> None:
+        """Stop timing component `name`, or the innermost."""
         self.tb.end_component(name)
 
     def update_epoch_results(
@@ -148,54 +171,83 @@ class MetricsManager:
             InputError: attributes, shapes, types or values do not fit; earlier measurements are kept.
         """
         self._end_batch()
-        self.tb.update(logits_dict, labels_dict)
+        if self.class_performance is not None or not self.tb.enabled:
+            self.tb.update(logits_dict, labels_dict)
+        elif not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "tbmetrics: no classes were given, so class performance is left out: give "
+                "MetricsManager(label_to_idx_dict=..., hmt_info=...)"
+            )
+        self.end_epoch(batch_size, num_samples)
+
+    def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
+        """End the open epoch, after a validation or without one; `update_epoch_results` does it too.
+
+        Args:
+            batch_size, num_samples: training batch size and samples in the epoch, for the throughput.
+        """
+        self._end_batch()
         self.tb.end_epoch(batch_size, num_samples)
 
-    def finalize(self) -> None:
-        """End tracking, remove all hooks, write figures and JSON; idempotent."""
-        if self._finalized:
-            return
-        self._finalized = True
+    def stop_tracking(self) -> None:
+        """End the open epoch, remove all hooks and close the event file; idempotent. `finalize` still writes files."""
         self._end_batch()
         self.tb.finalize()
-        if not self.tb.enabled or not self.tb.writes:
-            return
-        self.visualize()
+
+    def finalize(self) -> dict[str, Any]:
+        """End tracking, remove all hooks, write figures and JSON, once; show on stderr how far it is.
+
+        Returns:
+            everything measured, as `get_metrics` gives it.
+        """
+        self.stop_tracking()
+        if self._finalized or not self.tb.enabled or not self.tb.writes:
+            return self.get_metrics()
+        self._finalized = True
+        with progress("figures of MetricsManager") as show:
+            names = itertools.count(1)
+            with announced(lambda name: show(next(names), 0, name)):
+                self.visualize()
         metrics = self.get_metrics()
-        self._write(f"{CLASS_METRICS}/class_metrics.json", metrics["class_performance"])
+        if self.class_performance is not None:
+            self._write(f"{CLASS_METRICS}/class_metrics.json", metrics["class_performance"])
         self._write(f"{RESOURCE_USAGE}/resource_usage.json", metrics["resource_usage"])
         if self.gradients is not None:
             self._write(f"{TRAINING_DYNAMICS}/training_dynamics.json", metrics["training_dynamics"])
+        if self.attention is not None and self.attention.attention_maps:
+            self._write(f"{TRAINING_DYNAMICS}/attention.json", self.attention.get_metrics())
         self._write("metrics.json", metrics)
+        return metrics
 
     def visualize(self) -> None:
         """Write figures of everything measured so far, one directory per area."""
-        self.class_performance.visualize()
-        self.resources.visualize()
-        if self.gradients is not None:
-            self.gradients.visualize()
-        if self.tb.diagnostics is not None:
-            self.tb.diagnostics.save_dir = self.tb.diagnostics.save_dir or self.save_dir / CLASS_METRICS
-            self.tb.diagnostics.visualize()
-        if self.tb.attention is not None:
-            self.tb.attention.save_dir = self.tb.attention.save_dir or self.save_dir / TRAINING_DYNAMICS / "attention"
-            self.tb.attention.visualize()
+        for tracker in (self.class_performance, self.tb.diagnostics, self.gradients, self.attention, self.resources):
+            if tracker is not None:
+                tracker.visualize()
+
+    def generate_visualizations(self) -> None:
+        """The same as `visualize`."""
+        self.visualize()
 
     def get_metrics(self) -> dict[str, Any]:
         """Return everything measured so far, JSON-ready.
 
         Returns:
-            `{"class_performance": {"class_metrics", "type_metrics"}, "resource_usage": {"epoch_data",
-            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; the last two are empty without a
-            model. `"diagnostics"` is included if they are on.
+            `{"class_performance": {"class_metrics", "type_metrics", "epochs"}, "resource_usage": {"epoch_data",
+            "component_data"}, "training_dynamics": {...}, "gradient_issues": {...}}`; without classes or a model,
+            theirs are empty. `"attention"` has the statistics of each module if attention was seen, `"diagnostics"` is
+            included if they are on.
         """
         metrics = self.tb.get_metrics()
         dynamics = metrics.get(TRAINING_DYNAMICS, {})
+        statistics = metrics.get("attention", {}).get("statistics")
         return {
             "class_performance": metrics.get("class_performance", {}),
             "resource_usage": metrics.get(RESOURCE_USAGE, {}),
             "training_dynamics": dynamics,
             "gradient_issues": dynamics.get("issues", {}),
+            **({"attention": statistics} if statistics else {}),
             **({"diagnostics": metrics["diagnostics"]} if "diagnostics" in metrics else {}),
         }
 
@@ -215,6 +267,10 @@ class MetricsManager:
         if self._batch_open and self._counts_batches:
             self.tb.step()
         self._batch_open = False
+
+    def _tracked_classes(self) -> ClassGroups | None:
+        performance = self.class_performance
+        return None if performance is None else ClassGroups({a: performance.classes[a] for a in performance.attributes})
 
     def _write(self, name: str, content: Any) -> None:
         path = self.save_dir / name

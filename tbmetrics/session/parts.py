@@ -58,7 +58,7 @@ class SessionTrackers:
             performance,
             long_tail_diagnostics(diagnostics, groups, model, performance, activation),
             gradient_tracker(gradients, model, optimizer),
-            attention_visualizer(attention, model),
+            attention_visualizer(attention, model, groups),
             ResourceMonitor(images=True) if resources is True else resources or None,
             profiler_tracker(profiler, further, log_dir),
         )
@@ -122,14 +122,14 @@ def gradient_tracker(
 
 
 def attention_visualizer(
-    option: AttentionVisualizer | bool, model: torch.nn.Module | None
+    option: AttentionVisualizer | bool, model: torch.nn.Module | None, classes: ClassGroups | None
 ) -> AttentionVisualizer | None:
     """Tracker for TBMetrics' `attention`."""
     if isinstance(option, AttentionVisualizer):
         return option
     if option and model is None:
         raise InputError("attention=True needs a model: give TBMetrics(..., model=model)")
-    return AttentionVisualizer(model) if option and model is not None else None
+    return AttentionVisualizer(model, classes=classes) if option and model is not None else None
 
 
 def profiler_tracker(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from tbmetrics.events.places import local_or_url
-from tbmetrics.events.writer import RecordWriter, open_writer
+from tbmetrics.events.places import event_file_names, is_url, is_writing, this_writer, writer_of
+from tbmetrics.events.writer import RecordWriter, open_writer, writer_target
 from tbmetrics.records import Record
 from tbmetrics.records.history import History, TimedRecord
 from tbmetrics.tracking.host_copies import DeferredScalars, Event
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 _MAX_UNFILED = 1000
+
+logger = logging.getLogger("tbmetrics")
 
 
 class RunLog:
@@ -31,18 +34,20 @@ class RunLog:
     """
 
     def __init__(self, target: str | os.PathLike[str] | SummaryWriter, policy: str, *, strict: bool) -> None:
-        self._target: Any = local_or_url(target) if isinstance(target, str | os.PathLike) else target
+        self._target = writer_target(target)
         self._policy = policy
         self._history = History(bounded=True)
         self._unfiled: list[Event] = []  # written, but not in the history yet
         self._deferred = DeferredScalars()
         self._writer: RecordWriter | None = None
+        self._known_files: set[str] = set()
+        self._has_warned = False
         self._writing = Isolation("the event writer", lambda: None, strict=strict)
 
     @property
     def directory(self) -> str:
         """The run's directory."""
-        return str(getattr(self._target, "log_dir", self._target))
+        return str(self._target if isinstance(self._target, str) else self._target.log_dir)
 
     @property
     def history(self) -> History:
@@ -52,7 +57,27 @@ class RunLog:
 
     def open(self) -> None:
         """Open the event file; ranks that never do keep the history only."""
+        self._known_files = set(event_file_names(self.directory))
         self._writer = open_writer(self._target, policy=self._policy)
+        self._warn_of({name for name in self._known_files if is_writing(self.directory, name)})
+
+    def look_for_others(self) -> None:
+        """Say once if another process has begun to write to the same directory."""
+        if self._writer is not None and not self._has_warned and not is_url(self.directory):
+            names = set(event_file_names(self.directory))
+            new, self._known_files = names - self._known_files, names
+            self._warn_of(new)
+
+    def _warn_of(self, names: set[str]) -> None:
+        others = sorted({writer for name in names if (writer := writer_of(name))} - {this_writer()})
+        if others and not self._has_warned:
+            self._has_warned = True
+            logger.warning(
+                "tbmetrics: %s writes to %s too, so one run hides the other's records; give each a directory of its "
+                "own",
+                " and ".join(others),
+                self.directory,
+            )
 
     def mark_restart(self, step: int) -> None:
         """Mark what the file holds from `step` on as superseded."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,13 +13,12 @@ from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.resource_usage.monitor import ResourceMonitor
+from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
-from tbmetrics.resource_usage.timers import ComponentBlock
-from tbmetrics.session.loops import batch_size_of, with_progress
+from tbmetrics.session.hyperparameters import plain_hparams
+from tbmetrics.session.pairs import SessionPairs
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
-from tbmetrics.session.verbs import SessionVerbs
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracking.tracker import Tracker
@@ -33,12 +30,10 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
-T = TypeVar("T")
-
-DATA_LOADING = "data_loading"
+__all__ = ["DATA_LOADING", "TBMetrics"]
 
 
-class TBMetrics(SessionVerbs):
+class TBMetrics(SessionPairs):
     """Instrument a training loop and write TensorBoard event files to `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
@@ -63,7 +58,8 @@ class TBMetrics(SessionVerbs):
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
         inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
-        hparams: hyperparameters for the HParams tab, written with the final group metrics.
+        hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
+            a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
         gradients: a configured `GradientTracker` instead of the default one; False turns it off.
         attention: a configured `AttentionVisualizer`, preferably with a probe; True samples the first training pass
@@ -96,7 +92,7 @@ class TBMetrics(SessionVerbs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
-        hparams: Mapping[str, bool | str | float | int] | None = None,
+        hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
         attention: AttentionVisualizer | bool = False,
@@ -128,106 +124,15 @@ class TBMetrics(SessionVerbs):
                 further=trackers,
                 log_dir=log.directory,
             ),
-            optimizer=next(iter(as_optimizers(optimizer)), None),
+            optimizers=as_optimizers(optimizer),
             model=model,
-            hparams=dict(hparams or {}),
+            hparams=plain_hparams(hparams),
             overhead_budget=overhead_budget,
             initial_step=initial_step,
             process_group=process_group,
             strict=strict,
             enabled=enabled,
         )
-        self._blocks: dict[str, ComponentBlock] = {}
-
-    # ------------------------------------------------------------------------------------------ pairs of verbs
-
-    def __enter__(self) -> TBMetrics:
-        return self.start()
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self._is_failing = True
-            self._detach()  # before anything that could fail, so that no hook stays on the model
-        self.finalize()
-
-    def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
-        """Yield each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
-
-        With several ranks, an epoch left by `break` is ended by the next verb, where all ranks meet.
-        """
-        if self.resources is not None and isinstance(epochs, Sized):
-            self.resources.expect_epochs(len(epochs))
-        for epoch in epochs:
-            self.start_epoch(epoch)
-            try:
-                yield epoch
-            except GeneratorExit:  # `break`, or a failure of this rank alone, in which case the others never join
-                if self._ranks.size == 1:
-                    self.end_epoch()
-                raise
-            except BaseException:
-                self._is_failing = True
-                self.end_epoch()
-                raise
-            self.end_epoch()
-
-    def batches(
-        self, loader: Iterable[T], *, progress: bool = False, tokens: Callable[[T], int] | None = None
-    ) -> Iterator[T]:
-        """Yield the loader's batches; measure data-loading time, samples and steps.
-
-        Args:
-            loader: any iterable of batches. The batch size is the first dimension of the first tensor in a batch.
-            progress: show a progress bar on stderr.
-            tokens: returns the number of tokens in a batch, for tokens per second.
-        """
-        if not self._is_running():
-            yield from loader
-            return
-        iterator = iter(with_progress(loader, self.current_epoch) if progress else loader)
-        while True:
-            self.start_component(DATA_LOADING)
-            try:
-                batch = next(iterator)
-            except StopIteration:
-                return
-            finally:
-                self.end_component(DATA_LOADING)
-            self.count_samples(batch, tokens(batch) if tokens is not None else 0)
-            with self._steps.one_per_batch():
-                yield batch
-
-    def count_samples(self, batch: Any, tokens: int = 0) -> None:
-        """Count the samples of a training batch that bypassed `batches` (first dimension of its first tensor)."""
-        size = batch_size_of(batch)
-        if self.resources is not None and size is not None and self._is_running():
-            self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
-
-    def component(self, name: str) -> ComponentBlock:
-        """Return a context manager that times its block as component `name`."""
-        block = self._blocks.get(name)
-        if block is None:
-            block = self._blocks[name] = ComponentBlock(self, name)
-        return block
-
-    def profile(self, steps: int | None = None) -> None:
-        """Profile the next `steps` optimizer steps (default: as the profiler was configured, else 5).
-
-        The trace is written to `log_dir`, for TensorBoard's PyTorch Profiler tab and for Perfetto.
-
-        Raises:
-            InputError: `steps` is not in 1..1000, or the session has no profiler.
-        """
-        if not self._is_running():
-            return
-        if self.profiler is None:
-            raise InputError(
-                "profile() needs the profiler: leave profiler=False out of TBMetrics(...); with a remote log_dir give "
-                "profiler=ProfilerTracker('traces')"
-            )
-        self._call(self.profiler, self.profiler.profile, steps)
 
     # ------------------------------------------------------------------------------------------ measurements
 
@@ -285,13 +190,18 @@ class TBMetrics(SessionVerbs):
             self._log.put_scalars(scalars, self.global_step if step is None else step)
 
     def get_metrics(self) -> dict[str, Any]:
-        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`."""
+        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
+
+        `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
+        are none of later epochs.
+        """
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
             if tracker is self.class_performance:
                 metrics["class_performance"] = {
                     "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
                     "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
+                    "epochs": dict(self.class_performance.epochs),
                 }
             else:
                 metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})

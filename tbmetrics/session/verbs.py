@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,12 +13,16 @@ from tbmetrics.errors import InputError
 from tbmetrics.events.places import event_file_names
 from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.records.history import History
+from tbmetrics.session.earlier_run import EarlierRun
+from tbmetrics.session.learning_rates import LearningRates
 from tbmetrics.session.loops import StepCounter
 from tbmetrics.session.overhead import OverheadBudget
 from tbmetrics.session.parts import SessionTrackers, number_of_parameters
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
+from tbmetrics.session.termination import Termination
 from tbmetrics.session.tracker_calls import TrackerCalls
+from tbmetrics.tracking.checks import whole_epoch
 from tbmetrics.tracking.isolation import Isolation
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 
@@ -37,7 +41,7 @@ class SessionVerbs:
     Args:
         log: where measurements go.
         trackers: trackers of the session.
-        optimizer: the optimizer whose steps are counted, or None.
+        optimizers: whose learning rates are recorded; the steps of the first are counted.
         model: the model whose number of parameters is reported, or None.
         hparams: hyperparameters.
         overhead_budget: share of the training time that trackers may take, or None.
@@ -52,7 +56,7 @@ class SessionVerbs:
         log: RunLog,
         trackers: SessionTrackers,
         *,
-        optimizer: torch.optim.Optimizer | None,
+        optimizers: Sequence[torch.optim.Optimizer],
         model: torch.nn.Module | None,
         hparams: dict[str, Any],
         overhead_budget: float | None,
@@ -65,6 +69,7 @@ class SessionVerbs:
         self.current_epoch: int | None = None
         self._state = "new"
         self._last_epoch = -1
+        self._earlier: EarlierRun | None = None  # the run in the directory, until the first epoch
         self._resumed_epoch: int | None = None  # epoch that a resumed run continues within
         self._is_failing = False  # an exception is propagating, so other ranks would wait in vain
         self._ranks = Ranks(process_group)
@@ -72,7 +77,9 @@ class SessionVerbs:
         self._log = log
         self._hparams = hparams
         self._parameters = number_of_parameters(model)
-        self._steps = StepCounter(optimizer, self._after_step, initial_step)
+        self._steps = StepCounter(next(iter(optimizers), None), self._after_step, initial_step)
+        self._learning_rates = LearningRates(optimizers)
+        self._termination = Termination(self._end_at_once, self._write_so_far)
         self.classes: ClassGroups | None = trackers.classes
         self.class_performance = trackers.class_performance
         self.diagnostics = trackers.diagnostics
@@ -125,11 +132,11 @@ class SessionVerbs:
             try:
                 self._open()
             except BaseException:  # `__exit__` will not run, so leave no hook on the model
-                self._is_failing = True
-                self._detach()
+                self._fail()
                 self._state = "finished"
                 self._log.close()
                 raise
+            self._termination.attach()
         elif self._state == "finished":
             raise InputError(
                 "this TBMetrics session is finished; make a new one to go on (the same log_dir continues it)"
@@ -137,10 +144,11 @@ class SessionVerbs:
         return self
 
     def _open(self) -> None:
-        is_continued = bool(event_file_names(self.log_dir))
+        if event_file_names(self.log_dir):
+            self._earlier = EarlierRun.read(self.log_dir)
         if self._ranks.writes:
             self._log.open()
-        self._steps.attach(self.log_dir if is_continued else None)
+        self._steps.attach()
         for tracker in self.trackers:
             self._call(tracker, tracker.start)
         about_run: list[Record] = [
@@ -162,6 +170,27 @@ class SessionVerbs:
         self._state = "finished"
         self._log.write(self._log.file(max(self._last_epoch, 0), self._closing_records()))
         self._log.close()
+        self._termination.detach()
+
+    def _fail(self) -> None:
+        """Remove all hooks, before anything that could fail; other ranks are not waited for, and nothing is drawn."""
+        self._is_failing = True
+        for tracker in self.trackers:
+            tracker.is_interrupted = True
+        self._detach()
+
+    def _end_at_once(self) -> None:
+        """Write everything, since the process is being ended."""
+        if self._state == "running":
+            self._fail()
+            self.finalize()
+        self._log.close()
+
+    def _write_so_far(self) -> None:
+        """Write the measurements of steps, since the process may be about to end."""
+        for tracker in self.trackers:
+            self._log.write(self._calls.collect(tracker, tracker.pending))
+        self._log.flush()
 
     def _detach(self) -> None:
         self._steps.detach()
@@ -173,20 +202,25 @@ class SessionVerbs:
         if self.class_performance is not None:
             metrics = self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={})
             yield results_text(metrics, self._calls.faults())
-        for tracker in self.trackers:
-            yield from self._call(tracker, _as_list, tracker.closing, default=())
         if self._hparams:
             yield HParams(self._hparams, final_metrics(self.history))
+        for tracker in self.trackers if not self._is_failing else ():
+            yield from self._call(tracker, _as_list, tracker.closing, default=())
 
     # ----------------------------------------------------------------------------------------------- epochs
 
     def start_epoch(self, epoch: int) -> None:
-        """Begin `epoch`; end one that is still open."""
+        """Begin `epoch`; end one that is still open.
+
+        Raises:
+            InputError: `epoch` is no whole number.
+        """
+        epoch = whole_epoch(epoch)
         is_running = self._is_running()
         if not is_running and self.enabled:
             return
-        if is_running and (first_new_step := self._steps.resume(epoch)) is not None:
-            self._log.mark_restart(first_new_step)
+        if is_running and self._earlier is not None:
+            self._resume(self._earlier, epoch)
         if epoch != self._resumed_epoch:
             self.end_epoch()
         self.current_epoch, self._resumed_epoch = epoch, None
@@ -195,6 +229,15 @@ class SessionVerbs:
         self._calls.settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
+
+    def _resume(self, earlier: EarlierRun, epoch: int) -> None:
+        """Count on from the run that is continued, and say what of it is superseded."""
+        self._earlier = None
+        first_new_step = self._steps.resume(earlier.steps_before(epoch))
+        self._log.mark_restart(first_new_step)
+        if self._ranks.writes:
+            for conflict in earlier.conflicts(epoch, first_new_step, self.classes, self._parameters):
+                logger.warning("tbmetrics: %s", conflict)
 
     def end_epoch(self, batch_size: int | None = None, num_samples: int | None = None) -> None:
         """End the open epoch and write what every tracker measured; do nothing if none is open.
@@ -221,6 +264,7 @@ class SessionVerbs:
         self._calls.settle()
         self._log.write_scalars(wait=True)
         self._log.write(filed)
+        self._log.look_for_others()
 
     def _epoch_scalars(self) -> Iterator[Record]:
         yield Scalar(OPTIMIZER_STEP_TAG, float(self.global_step))
@@ -247,6 +291,8 @@ class SessionVerbs:
             self._steps.count_explicitly()
 
     def _after_step(self, step: int) -> None:
+        if self._learning_rates.due(step):
+            self._log.put_scalars(self._learning_rates.scalars(), step)
         self._calls.each("after_step", step)
         self._write_arrived()
         self._count_costs()
@@ -263,8 +309,8 @@ class SessionVerbs:
         if self.resources is not None and self._is_running():
             self._calls.call_untimed(self.resources, self.resources.start_component, name)
 
-    def end_component(self, name: str) -> None:
-        """Stop timing component `name`."""
+    def end_component(self, name: str | None = None) -> None:
+        """Stop timing component `name`, or the innermost."""
         if self.resources is not None and self._is_running():
             self._calls.call_untimed(self.resources, self.resources.end_component, name)
 

@@ -8,6 +8,8 @@ from tbmetrics.tracking.checks import check_whole_numbers
 
 #: Largest share of the time spent drawing.
 _DRAWING_SHARE = 0.01
+#: Steps sampled before the first regular ones.
+_FIRST = frozenset((1, 2, 5, 10, 20, 50))
 
 
 class Cadence:
@@ -30,8 +32,8 @@ class Cadence:
         self.factor = 1
 
     def due(self, step: int) -> bool:
-        """Whether to sample `step`; step 1 always is, so that a run shows something at once."""
-        return step == 1 or step % (self.every * self.factor) == 0
+        """Whether to sample `step`: the first few at growing distances, so that a run shows something at once."""
+        return step % (self.every * self.factor) == 0 or step == 1 or (step in _FIRST and 10 <= self.every > step)
 
     def stretch(self) -> None:
         """Sample half as often."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -21,6 +22,21 @@ def check_whole_numbers(at_least: int = 1, at_most: int | None = None, **options
         if not is_whole or value < at_least or (at_most is not None and value > at_most):
             limits = f"at least {at_least}" + ("" if at_most is None else f" and at most {at_most}")
             raise InputError(f"{option} must be a whole number of {limits}, got {value!r}")
+
+
+def whole_epoch(epoch: Any) -> int:
+    """The number of an epoch as an `int`.
+
+    Raises:
+        InputError: it is no whole number.
+    """
+    try:
+        return operator.index(epoch)
+    except TypeError:
+        raise InputError(
+            f"an epoch must be a whole number, got {epoch!r}; number validations 0, 1, 2, … if they come more often "
+            "than epochs"
+        ) from None
 
 
 def check_choice(option: str, value: object, choices: Collection[object]) -> None:
@@ -53,7 +69,8 @@ def by_attribute(argument: str, values: T | Mapping[str, T], attributes: Collect
         return dict.fromkeys(attributes, values)
     unknown = [attribute for attribute in values if attribute not in attributes]
     if unknown:
-        raise InputError(f"{argument} name attributes that are not tracked: {unknown}; tracked are {known}")
+        output = f"; of a model's output give output[{argument!r}]" if argument in unknown else ""
+        raise InputError(f"{argument} name attributes that are not tracked: {unknown}; tracked are {known}{output}")
     return dict(values)
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from numbers import Real
 from typing import Any, TypeAlias
 
@@ -13,8 +16,9 @@ import torch
 from torch import Tensor
 
 from tbmetrics.errors import InputError
-from tbmetrics.records import Scalar
+from tbmetrics.records import Scalar, visible
 
+_MOST_STEPS = 2**63  # event files hold 64 bits
 Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 
@@ -69,12 +73,13 @@ class DeferredScalars:
         """Add scalars measured at `step`.
 
         Raises:
-            InputError: a value is neither a number nor a tensor of one element.
+            InputError: a value is neither a number nor a tensor of one element, or `step` is no whole number.
         """
-        now = time.time()
+        now, step = time.time(), _whole_step(step)
         on_host: list[Scalar] = []
         on_device: dict[str, Tensor] = {}
-        for tag, value in scalars.items():
+        for name, value in scalars.items():
+            tag = visible(_text(name))
             if type(value) is float:
                 on_host.append(Scalar(tag, value))
             elif isinstance(value, Tensor) and value.is_cuda:
@@ -107,10 +112,35 @@ class DeferredScalars:
 
 def _number(tag: str, value: Any) -> float:
     if isinstance(value, Tensor):
-        return float(_one_element(tag, value).detach())
-    if isinstance(value, Real) or (hasattr(value, "item") and getattr(value, "size", None) == 1):
-        return float(value)
-    raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {type(value).__name__}")
+        _one_element(tag, value)
+    number: Any = value.item() if isinstance(value, Tensor) or getattr(value, "size", None) == 1 else value
+    if not isinstance(number, Real | Decimal):
+        raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {_kind(value)}")
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if abs(number) == number else -math.inf
+
+
+def _kind(value: Any) -> str:
+    dtype = f" of {value.dtype}" if hasattr(value, "dtype") else ""
+    return f"{type(value).__name__}{dtype}"
+
+
+def _text(tag: Any) -> str:
+    if not isinstance(tag, str):
+        raise InputError(f"the tag of a scalar must be a string, got {tag!r}")
+    return tag
+
+
+def _whole_step(step: Any) -> int:
+    try:
+        whole = operator.index(step)
+    except TypeError:
+        whole = _MOST_STEPS
+    if not -_MOST_STEPS < whole < _MOST_STEPS:
+        raise InputError(f"step must be a whole number of at most 63 bits, got {step!r}")
+    return whole
 
 
 def _one_element(tag: str, value: Tensor) -> Tensor:

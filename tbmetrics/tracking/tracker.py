@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.records.history import History, TimedRecord
+from tbmetrics.tracking.checks import whole_epoch
 
 if TYPE_CHECKING:
     from tbmetrics.records import Record
@@ -34,6 +37,19 @@ class Tracker:
     _own_history: History | None = None
     _session_history: History | None = None
     _session_call: Callable[..., Any] | None = None
+    _save_dir: Path | None = None
+
+    #: Whether the run was interrupted: what can be drawn later from the records is left out, so that it ends soon.
+    is_interrupted = False
+
+    @property
+    def save_dir(self) -> Path | None:
+        """Directory for the files of `visualize`, fixed when it is given, or None."""
+        return self._save_dir
+
+    @save_dir.setter
+    def save_dir(self, directory: str | os.PathLike[str] | None) -> None:
+        self._save_dir = None if directory is None else Path(os.path.abspath(directory))
 
     @property
     def history(self) -> History:
@@ -61,7 +77,7 @@ class Tracker:
 
     def collect(self, epoch: int) -> list[TimedRecord]:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
-        return list(self.history.filed(self.records(epoch)))
+        return list(self.history.filed(self.records(whole_epoch(epoch))))
 
     def _file_if_alone(self, take: Callable[[], Iterable[TimedRecord]]) -> None:
         """Without a session: add what `take()` gives to the tracker's own history; in one, the session asks for it."""

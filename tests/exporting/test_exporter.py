@@ -1,22 +1,26 @@
 """The export as a whole: the files for each choice of options, clear messages, and damage that stops nothing else."""
 
+import os
+import re
 import subprocess
 import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 import tbmetrics
-from tbmetrics import InputError, TBMetrics
+from tbmetrics import ClassGroups, InputError, TBMetrics
 from tbmetrics.events.event_file import frame
 from tbmetrics.events.writer import EventWriter
 from tbmetrics.exporting import NothingToShowError, export
-from tbmetrics.figures.output import slug
+from tbmetrics.exporting.files import run_folders
+from tbmetrics.figures.output import clashing, slug
 from tbmetrics.records import Histogram, Image, Scalar, Table
 from tests.exporting.logs import HOSTILE, files, grow, names, read_json, train, train_a_model, train_two_runs
 
@@ -63,7 +67,7 @@ def test_hostile_names_stay_inside_the_directory(logdir, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["deep"]
     attributes = read_json(out, "two", "class_performance.json")["attributes"]
     assert attributes[HOSTILE]["classes"] == [HOSTILE, "$b$", 'c,"d"\n']
-    assert all(set(p.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.=") for p in out.rglob("*"))
+    assert all(re.fullmatch(r"[A-Za-z0-9_.=-]+", p.name) for p in out.rglob("*"))
 
 
 @given(st.text(max_size=200))
@@ -71,14 +75,67 @@ def test_a_slug_is_a_plain_file_name(name):
     file_name = slug(name)
     assert file_name
     assert len(file_name) <= 100
-    assert set(file_name) <= set("abcdefghijklmnopqrstuvwxyz0123456789-_.")
+    assert re.fullmatch(r"[A-Za-z0-9_.-]+", file_name)
     assert not file_name.startswith(".")
     assert not file_name.endswith(".")
 
 
-@given(st.lists(st.text(max_size=20), min_size=2, max_size=30, unique=True))
-def test_different_names_have_different_slugs(names):
-    assert len({slug(n) for n in names}) == len(names)
+@given(st.lists(st.text("aAbB-/ .ä", max_size=6) | st.text(max_size=20), min_size=2, max_size=30, unique=True))
+def test_different_names_have_different_slugs_even_where_case_is_ignored(names):
+    clashes = clashing(names)
+    assert len({slug(n, clashes).lower() for n in names}) == len(names)
+
+
+def test_a_slug_is_readable_and_has_a_hash_only_where_it_needs_one():
+    readable = ["symptomTags", "symptom tags", "Crème", "a/b", "v1.2", "ResNet-50_x"]
+    assert list(map(slug, readable)) == ["symptomTags", "symptom-tags", "Creme", "a-b", "v1.2", "ResNet-50_x"]
+    names_that_clash = {"symptomTags", "symptomtags", "a/b", "a b"}
+    assert clashing([*names_that_clash, "crop"]) == names_that_clash
+    for name in ("症状", "con", "NUL", "com1.txt", "x" * 81, "", "...", "strokes/ά"):
+        assert re.fullmatch(r"[\w.-]*-[0-9a-f]{8}", slug(name), re.ASCII)
+
+
+def test_runs_are_called_after_their_folders(tmp_path):
+    logdir = tmp_path / "Experiments"
+    runs = ["focal/tensorboard", "ce", "lr=0.1", "tensorboard"]
+    assert run_folders(runs, logdir) == {
+        "focal/tensorboard": "focal", "ce": "ce", "lr=0.1": "lr-0.1", "tensorboard": "Experiments"
+    }  # fmt: skip
+    assert run_folders(["."], logdir / "tensorboard") == {".": "Experiments"}
+    assert run_folders(["."], logdir) == {".": "Experiments"}
+    both = run_folders(["a", "a/tensorboard", "A"], logdir)
+    assert both["a/tensorboard"] == "a-tensorboard"
+    assert len({folder.lower() for folder in both.values()}) == 3
+
+
+def test_names_that_clash_get_a_hash_and_their_files_stay_apart(tmp_path):
+    groups = ClassGroups.from_counts({name: {"a": 900, "b": 5} for name in ("symptomTags", "symptomtags", "crop")})
+    with TBMetrics(tmp_path / "runs" / "r", classes=groups) as tb:
+        for _ in tb.epochs(range(1)):
+            logits, labels = torch.eye(2), torch.arange(2)
+            tb.update(dict.fromkeys(groups, logits), dict.fromkeys(groups, labels))
+    report = export(tmp_path / "runs", tmp_path / "out", formats=["csv", "png"], only=["class_performance"], dpi=30)
+    folders = {p.parent.name for p in report.files}
+    assert "crop" in folders
+    hashed = {name for name in folders if re.fullmatch(r"symptom[tT]ags-[0-9a-f]{8}", name)}
+    assert len(hashed) == 2
+    for name in hashed:  # figures and tables of an attribute lie in one folder
+        suffixes = {p.suffix for p in report.files if name in p.parts}
+        assert suffixes == {".csv", ".png"}
+
+
+def test_what_killed_exports_left_is_removed_and_nothing_else(logdir, tmp_path):
+    export(logdir, tmp_path, runs="one", formats=["json"])
+    folder = tmp_path / "one"
+    abandoned = folder / f".run.json.tbmetrics-{2**22 + 1}"  # above the largest number of a process
+    under_way = folder / f".other.json.tbmetrics-{os.getpid()}"
+    others = [folder / ".hidden", folder / ".run.json.tbmetrics-x", folder / f"run.json.tbmetrics-{2**22 + 1}"]
+    for path in (abandoned, under_way, *others):
+        path.touch()
+    (folder / "run.json").unlink()
+    export(logdir, tmp_path, runs="one", formats=["json"])
+    assert not abandoned.exists()
+    assert all(path.exists() for path in (under_way, *others, folder / "run.json"))
 
 
 def test_runs_and_attributes_are_chosen(logdir, tmp_path):

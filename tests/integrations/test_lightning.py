@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from tbmetrics import ClassGroups, GradientTracker, InputError, read_run
+from tbmetrics import ClassGroups, GradientTracker, InputError, TBMetrics, read_run
 from tbmetrics.records import class_table_tag
 
 pl = pytest.importorskip("pytorch_lightning")
@@ -338,8 +338,143 @@ def test_outputs_without_logits_say_what_to_return(tmp_path):
         def validation_step(self, batch, batch_idx):
             return {"loss": F.cross_entropy(self.net(batch[0]), batch[1])}
 
-    with pytest.raises(InputError, match=r"validation_step gave no logits but the entries 'loss'; let it return"):
+    with pytest.raises(
+        InputError, match=r"validation_step or test_step gave no logits but the entries 'loss'; let it return"
+    ):
         _trainer(tmp_path, _callback(), max_epochs=1).fit(Silent(), TRAIN, VALIDATION)
+
+
+class _Silent(Module):
+    """Returns nothing from its validation."""
+
+    def validation_step(self, batch, batch_idx):
+        super().validation_step(batch, batch_idx)
+
+
+class _Wrong(Module):
+    """Has more outputs than there are classes."""
+
+    def validation_step(self, batch, batch_idx):
+        return {"logits": torch.cat([self.net(batch[0])] * 2, dim=1), "labels": batch[1]}
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (_Silent, {}, "gave no logits but NoneType"),
+        (_Wrong, {}, r"\(N, 4\)|4 classes"),
+        (Module, {"dataloader": 1}, "dataloader=1 is given, but there are 1 loaders"),
+        (Module, {"outputs": lambda outputs, batch: (batch[1], batch[1])}, "logits"),
+    ],
+)
+def test_a_callback_that_cannot_work_says_so_at_the_sanity_check(tmp_path, module, options, message):
+    trainer = _trainer(tmp_path, _callback(**options))
+    with pytest.raises(InputError, match=message):
+        trainer.fit(module(), TRAIN, VALIDATION)
+    assert trainer.global_step == 0
+
+
+def test_group_metrics_choose_checkpoints_and_stop_early(tmp_path):
+    name = "longtail/digit/recall/tail"
+    checkpoint = pl.callbacks.ModelCheckpoint(tmp_path / "best", monitor=name, mode="max")
+    stopping = pl.callbacks.EarlyStopping(monitor=name, mode="max", patience=1, min_delta=2.0)
+    module, callback = Module(), _callback()
+    options = {"enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu", "max_epochs": 5}
+    logger = TensorBoardLogger(tmp_path, name="run")
+    callbacks = [checkpoint, stopping, callback]
+    trainer = pl.Trainer(default_root_dir=tmp_path, logger=logger, callbacks=callbacks, **options)
+    trainer.fit(module, TRAIN, VALIDATION)
+    assert trainer.current_epoch == 2  # nothing is better by 2
+    predicted, labels = module.last_validation()
+    recalls = recall_score(labels, predicted, average=None, zero_division=0)
+    assert float(trainer.callback_metrics[name]) == pytest.approx(recalls[[2, 3]].mean())
+    assert checkpoint.best_model_score is not None
+    assert not [tag for tag in read_run(logger.log_dir).scalars if tag.startswith("longtail/")]
+
+
+def test_the_test_set_is_an_evaluation_of_its_own(tmp_path):
+    class Tested(Module):
+        def test_step(self, batch, batch_idx):
+            return self.validation_step(batch, batch_idx)
+
+    module, trainer = Tested(), _trainer(tmp_path, _callback())
+    trainer.fit(module, TRAIN, VALIDATION)
+    trainer.test(module, VALIDATION, verbose=False)
+    predicted, labels = module.last_validation()
+    recalls = recall_score(labels, predicted, average=None, zero_division=0)
+    table = read_run(f"{trainer.logger.log_dir}/test").tables[class_table_tag("digit")]
+    assert table.steps.tolist() == [1]
+    np.testing.assert_allclose(table[0].column("recall"), recalls, rtol=1e-6)
+    assert float(trainer.callback_metrics["longtail/digit/recall/tail"]) == pytest.approx(recalls[[2, 3]].mean())
+    assert read_run(trainer.logger.log_dir).tables[class_table_tag("digit")].steps.tolist() == [0, 1]
+
+
+class _Returning(Module):
+    def training_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        return {"loss": F.cross_entropy(logits, batch[1]), "logits": logits, "labels": batch[1]}
+
+
+class _Observing(Module):
+    callback = None
+
+    def training_step(self, batch, batch_idx):
+        logits = self.net(batch[0])
+        self.callback.observe(logits, batch[1])
+        return F.cross_entropy(logits, batch[1])
+
+
+@pytest.mark.parametrize("kind", [_Returning, _Observing])
+def test_diagnostics_see_each_training_batch_once(tmp_path, kind):
+    callback, module = _callback(diagnostics=True), kind()
+    module.callback = callback
+    _trainer(tmp_path, callback).fit(module, TRAIN, VALIDATION)
+    classes = callback.session.get_metrics()["diagnostics"]["attributes"]["digit"]["classes"]
+    assert [classes[name]["samples_seen"] for name in COUNTS] == [30, 30, 30, 30]  # 15 in each of two epochs
+    assert all(np.isfinite(c["gradient_ratio"]) for c in classes.values())
+
+
+def test_diagnostics_without_training_batches_say_once_what_to_return(tmp_path, caplog):
+    _trainer(tmp_path, _callback(diagnostics=True)).fit(Module(), TRAIN, VALIDATION)
+    (message,) = [record.message for record in caplog.records if "see no training batches" in record.message]
+    assert "training_step return {'loss': loss, 'logits': logits" in message
+
+
+def test_between_the_steps_of_manual_optimization_the_forward_pass_is_timed(tmp_path):
+    class Alternating(Module):
+        def __init__(self):
+            super().__init__()
+            self.automatic_optimization = False
+
+        def training_step(self, batch, batch_idx):
+            for optimizer in self.optimizers():
+                optimizer.zero_grad()
+                self.manual_backward(F.cross_entropy(self.net(batch[0]), batch[1]))
+                optimizer.step()
+
+        def configure_optimizers(self):
+            halves = list(self.parameters())[:2], list(self.parameters())[2:]
+            return [torch.optim.SGD(half, lr=0.1) for half in halves]
+
+        def on_before_optimizer_step(self, optimizer):
+            pass
+
+    module, callback = Alternating(), _callback(resources=True)
+    _trainer(tmp_path, callback).fit(module, TRAIN, VALIDATION)
+    rows = callback.session.resources.component_data
+    assert {name: rows[name][0]["count"] for name in ("forward_pass", "backward_pass", "optimizer_step")} == {
+        "forward_pass": 18, "backward_pass": 12, "optimizer_step": 12
+    }  # fmt: skip
+    assert not any(optimizer._optimizer_step_post_hooks for optimizer in module.trainer.optimizers)
+
+
+def test_the_logger_itself_may_be_given_to_a_session(tmp_path):
+    logger = TensorBoardLogger(tmp_path, name="run")
+    with TBMetrics(logger) as tb:
+        tb.log_scalar("loss", 1.0)
+    assert read_run(logger.log_dir).scalars["loss"].values.tolist() == [1.0]
+    with pytest.raises(InputError, match=r"CSVLogger; give the directory that it writes to"):
+        TBMetrics(CSVLogger(tmp_path))
 
 
 def test_what_the_trainer_decides_is_refused():

@@ -34,7 +34,7 @@ class Model(nn.Module):
 
     def forward(self, inputs, labels=None):
         logits = self.net(inputs)
-        return {"loss": F.cross_entropy(logits, labels), "logits": logits}
+        return {"logits": logits} if labels is None else {"loss": F.cross_entropy(logits, labels), "logits": logits}
 
 
 def _data(seed, n=60):
@@ -273,6 +273,62 @@ def test_forgetting_compute_metrics_is_said_once(tmp_path):
     with pytest.warns(TBMetricsWarning, match="compute_metrics=callback.compute_metrics") as warned:
         trainer.train()
     assert sum(issubclass(w.category, TBMetricsWarning) for w in warned) == 1
+
+
+def test_the_best_model_is_chosen_by_a_group_metric(tmp_path):
+    callback = _callback()
+    trainer = _trainer(
+        tmp_path,
+        callback,
+        metric_for_best_model="longtail/digit/recall/tail",
+        load_best_model_at_end=True,
+        save_strategy="epoch",
+    )
+    trainer.train()
+    predicted = trainer.predict(trainer.eval_dataset)
+    recalls = recall_score(predicted.label_ids, predicted.predictions.argmax(1), average=None, zero_division=0)
+    assert trainer.state.best_metric == pytest.approx(recalls[[2, 3]].mean())
+
+
+def test_another_evaluation_and_a_prediction_are_evaluations_of_their_own(tmp_path):
+    callback = _callback()
+    trainer = _trainer(tmp_path, callback)
+    trainer.train()
+    metrics = trainer.evaluate(_data(2, 20), metric_key_prefix="held_out")
+    trainer.predict(_data(3, 16))
+    trainer.predict([{"inputs": row["inputs"]} for row in _data(3, 16)])  # without labels there is nothing to measure
+    assert _supports(read_run(Path(callback.session.log_dir, "held_out"))) == {1: 20}
+    test = read_run(Path(callback.session.log_dir, "test"))
+    assert _supports(test) == {1: 16}
+    assert _supports(read_run(callback.session.log_dir)) == {0: 36, 1: 36}
+    row = read_run(Path(callback.session.log_dir, "held_out")).tables[class_table_tag("digit")][0]
+    assert np.nanmean(row.column("recall")[2:]) == pytest.approx(metrics["held_out_longtail/digit/recall/tail"])
+
+
+def test_diagnostics_see_each_training_batch_before_its_backward_pass(tmp_path):
+    callback = _callback(diagnostics=True)
+    trainer = _trainer(tmp_path, callback)
+    trainer.train()
+    diagnostics = callback.session.get_metrics()["diagnostics"]["attributes"]["digit"]
+    assert [c["samples_seen"] for c in diagnostics["classes"].values()] == [30, 30, 30, 30]
+    assert all(np.isfinite(c["gradient_ratio"]) for c in diagnostics["classes"].values())
+    assert not trainer.model._forward_hooks
+
+
+def test_diagnostics_that_see_no_labels_say_once_what_to_call(tmp_path, caplog):
+    class Own(Trainer):
+        def compute_loss(self, model, inputs, return_outputs=False, **kwargs):
+            outputs = model(inputs["inputs"])
+            loss = F.cross_entropy(outputs["logits"], inputs["labels"])
+            return (loss, outputs) if return_outputs else loss
+
+    callback = _callback(diagnostics=True)
+    arguments = _trainer(tmp_path, callback).args
+    arguments.remove_unused_columns = False
+    Own(model=Model(), args=arguments, train_dataset=_data(0), eval_dataset=_data(1, 36), callbacks=[callback],
+        compute_metrics=callback.compute_metrics).train()  # fmt: skip
+    (message,) = [record.message for record in caplog.records if "see no training batches" in record.message]
+    assert "call TBMetricsCallback.observe(logits, labels) in compute_loss" in message
 
 
 def test_without_the_trainers_own_file_runs_is_used(tmp_path):

@@ -1,28 +1,9 @@
-"""Counting steps, sizing batches, the progress bar."""
+"""Counting steps, lengths of loaders, the progress bar."""
 
-import numpy as np
-import pytest
 import torch
+from torch.utils.data import DataLoader, IterableDataset
 
-from tbmetrics.session.loops import StepCounter, batch_size_of, with_progress
-
-
-@pytest.mark.parametrize(
-    ("batch", "size"),
-    [
-        (torch.zeros(7, 3), 7),
-        (np.zeros((5, 2)), 5),
-        ((torch.zeros(4, 1), torch.zeros(4)), 4),
-        ({"text": ["a", "b"], "image": torch.zeros(2, 8)}, 2),
-        ([{"x": {"y": torch.zeros(6)}}], 6),
-        (torch.tensor(1.0), None),
-        ("text", None),
-        (None, None),
-        ((), None),
-    ],
-)
-def test_batch_size_is_the_first_dimension_of_the_first_tensor(batch, size):
-    assert batch_size_of(batch) == size
+from tbmetrics.session.loops import StepCounter, length_of, with_progress
 
 
 def _optimizer():
@@ -34,7 +15,7 @@ def _optimizer():
 def test_with_an_optimizer_its_hook_counts_and_batches_do_not():
     optimizer, seen = _optimizer(), []
     counter = StepCounter(optimizer, seen.append, None)
-    counter.attach(None)
+    counter.attach()
     for batch in range(6):
         with counter.one_per_batch():
             if batch % 3 == 2:  # accumulated over three batches
@@ -49,7 +30,7 @@ def test_with_an_optimizer_its_hook_counts_and_batches_do_not():
 def test_without_an_optimizer_a_batch_is_a_step_unless_the_caller_counts():
     seen = []
     counter = StepCounter(None, seen.append, 10)
-    counter.attach(None)
+    counter.attach()
     with counter.one_per_batch():
         pass
     with counter.one_per_batch():
@@ -62,7 +43,7 @@ def test_detach_leaves_no_hook_on_the_optimizer():
     optimizer = _optimizer()
     before = len(optimizer._optimizer_step_post_hooks)
     counter = StepCounter(optimizer, lambda step: None, None)
-    counter.attach(None)
+    counter.attach()
     assert len(optimizer._optimizer_step_post_hooks) == before + 1
     counter.detach()
     counter.detach()
@@ -73,3 +54,27 @@ def test_progress_yields_every_item_and_writes_to_stderr_only(capsys):
     assert list(with_progress([1, 2, 3], epoch=4)) == [1, 2, 3]
     assert list(with_progress(iter([1, 2]), epoch=None)) == [1, 2]
     assert capsys.readouterr().out == ""
+
+
+class _Stream(IterableDataset):
+    def __iter__(self):
+        return iter(torch.arange(4.0))
+
+
+class _Broken:
+    def __len__(self):
+        raise NotImplementedError("nobody knows")
+
+    def __iter__(self):
+        return iter("abc")
+
+
+def test_a_length_that_cannot_be_told_is_none():
+    assert length_of([1, 2]) == 2
+    assert length_of(range(0)) == 0
+    assert [length_of(items) for items in (iter([1]), DataLoader(_Stream(), batch_size=2), _Broken())] == [None] * 3
+
+
+def test_progress_of_unknown_length():
+    assert [len(batch) for batch in with_progress(DataLoader(_Stream(), batch_size=2), epoch=0)] == [2, 2]
+    assert list(with_progress(_Broken(), epoch=0)) == ["a", "b", "c"]

@@ -11,7 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, f1_score
 from torch import nn
 
-from tbmetrics import InputError, MetricsManager, read_run
+from tbmetrics import InputError, MetricsManager, TBMetricsWarning, read_run
+from tbmetrics.figures.dynamics_data import layer_norms
 from tbmetrics.records import PARAMETERS_TAG, class_table_tag
 
 pytestmark = pytest.mark.slow
@@ -21,17 +22,34 @@ SAMPLES = dict(re.findall(r"^## (.*?)\n\n```python\n(.*?)^```", GUIDE, re.MULTIL
 EPOCHS = 3
 
 
+class _VSI(nn.Module):
+    """Rows of an image attend to class prompts, in two heads, written out."""
+
+    def __init__(self):
+        super().__init__()
+        self.query, self.key = nn.Linear(8, 16), nn.Linear(16, 16)
+
+    def forward(self, rows, prompts):
+        q = self.query(rows).unflatten(-1, (2, 8)).transpose(1, 2)
+        k = self.key(prompts).unflatten(-1, (2, 8)).transpose(0, 1)[None]
+        weights = torch.softmax(q @ k.transpose(-2, -1) / 8**0.5, dim=-1)
+        return (weights @ k).transpose(1, 2).flatten(2).mean(1)
+
+
 class _Model(nn.Module):
-    """An encoder of digits and a head for each attribute."""
+    """An encoder of digits, and a head and class prompts for each attribute."""
 
     def __init__(self, sizes):
         super().__init__()
         self.encoder = nn.Sequential(nn.Linear(64, 32), nn.ReLU())
-        self.heads = nn.ModuleDict({attribute: nn.Linear(32, size) for attribute, size in sizes.items()})
+        self.vsi = _VSI()
+        self.prompts = nn.ParameterList([torch.randn(size, 16) for size in sizes.values()])
+        self.heads = nn.ModuleDict({attribute: nn.Linear(48, size) for attribute, size in sizes.items()})
 
     def forward(self, images):
-        hidden = self.encoder(images)
-        return {attribute: head(hidden) for attribute, head in self.heads.items()}
+        hidden, rows = self.encoder(images), images.unflatten(-1, (8, 8))
+        seen = [self.vsi(rows, prompts) for prompts in self.prompts]
+        return {a: head(torch.cat([hidden, s], dim=1)) for (a, head), s in zip(self.heads.items(), seen, strict=True)}
 
 
 class _Training:
@@ -159,6 +177,39 @@ def test_the_quick_start_trains_and_leaves_figures_json_and_event_files(quick_st
     assert steps[-1] <= 12 * EPOCHS
 
 
+def _promised_files():
+    promises = GUIDE.partition("## What it leaves")[2]
+    return re.findall(r"`([\w/.-]+\.(?:png|json))`", promises)
+
+
+@pytest.mark.parametrize("name", _promised_files())
+def test_every_file_that_the_guide_promises_is_there(quick_start, name):
+    if "memory_by_batch_size" in name and not torch.cuda.is_available():
+        pytest.skip("needs a device that reports its peak memory")
+    path = quick_start[1] / name
+    assert path.stat().st_size > 100
+    if path.suffix == ".json":
+        assert json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_attention_of_each_attribute_has_the_names_of_its_classes(quick_start):
+    world, folder = quick_start
+    manager = world["metrics_manager"]
+    maps = manager.attention.attention_maps
+    assert {m["module"]: m["attention"].shape[1:] for m in maps} == {
+        "vsi#0": (2, 8, 10), "vsi#1": (2, 8, 2), "vsi#2": (2, 8, 3), "vsi#3": (2, 8, 3)
+    }  # fmt: skip
+    assert sorted({m["epoch"] for m in maps}) == [1, 2, 3]
+    for call, attribute in enumerate(world["attributes"]):
+        assert manager.attention.names.keys(f"vsi#{call}") == tuple(world["label_to_idx_dict"][attribute])
+    mass = [tag for tag in manager.tb.history.scalars if tag.startswith("training_dynamics/attention_mass/vsi#0")]
+    assert {tag.rpartition("/")[2] for tag in mass} == {"head", "medium", "tail"}
+    assert world["metrics_data"]["attention"].keys() == {"vsi#0", "vsi#1", "vsi#2", "vsi#3"}
+    folders = {p.name for p in (folder / "class_metrics").iterdir() if p.is_dir()}
+    (unreadable,) = folders - {"digit", "parity", "holes"}  # "strokes/ά" would lose a letter
+    assert re.fullmatch(r"strokes-[0-9a-f]{8}", unreadable)
+
+
 def test_the_quick_starts_numbers_are_scikit_learns(quick_start):
     world, _ = quick_start
     metrics = world["metrics_data"]
@@ -230,16 +281,85 @@ def test_attention_alone(world):
     assert Path("visualizations/training_dynamics/vsi/heads.png").exists()
 
 
-def test_the_manager_draws_attention_where_it_is_asked_for(world):
+def test_the_manager_draws_attention_without_being_asked(world):
     model = _Attending()
-    manager = MetricsManager(
-        model=model, label_to_idx_dict=world["label_to_idx_dict"], attributes=["digit"], attention=True
-    )
+    manager = MetricsManager(model=model, label_to_idx_dict=world["label_to_idx_dict"], attributes=["digit"])
     manager.start_epoch(1)
     loss = model(world["train_dataloader"].images[:8])["digit"].sum()
     loss.backward()
     manager.finalize()
     assert Path("visualizations/training_dynamics/attention/vsi/heads.png").exists()
+
+
+def test_a_model_without_attention_is_taken_as_it_is(caplog):
+    model = nn.Linear(3, 2)
+    manager = MetricsManager(model=model)
+    for epoch in range(2):
+        manager.start_epoch(epoch)
+        model(torch.ones(1, 3)).sum().backward()
+    metrics = manager.finalize()
+    assert "attention" not in metrics
+    assert not Path("visualizations/training_dynamics/attention").exists()
+    assert not caplog.records
+
+
+def test_calls_that_the_guide_suggests():
+    model, names = nn.Linear(3, 2), {"a": {"x": 0, "y": 1}}
+    manager = MetricsManager(model=model, label_to_idx_dict=names, attention=False)
+    manager.start_epoch(1)
+    manager.start_component("outer")
+    manager.start_component("inner")
+    manager.end_component()
+    manager.end_component()
+    with pytest.warns(TBMetricsWarning, match="a component was ended without being started"):
+        manager.end_component()
+    manager.tb.update({"a": torch.eye(2)}, {"a": torch.eye(2)})
+    manager.end_epoch(batch_size=2, num_samples=4)
+    manager.generate_visualizations()
+    assert Path("visualizations/class_metrics/a/pr_curves.png").exists()
+    manager.stop_tracking()
+    assert not model._forward_hooks
+    assert not Path("visualizations/metrics.json").exists()
+    metrics = manager.finalize()
+    components = metrics["resource_usage"]["component_data"]
+    assert [components[name][0]["count"] for name in ("outer", "inner")] == [1, 1]
+    assert components["outer"][0]["time"] >= components["inner"][0]["time"]
+    assert metrics["resource_usage"]["epoch_data"][0]["num_samples"] == 4
+    assert metrics["class_performance"]["epochs"] == {"a": 1}
+    assert metrics == manager.finalize() == manager.get_metrics()
+
+
+def test_without_classes_the_rest_is_measured_and_it_is_said_once(caplog):
+    model = nn.Linear(3, 2)
+    manager = MetricsManager(model=model)
+    for epoch in range(2):
+        manager.start_epoch(epoch)
+        model(torch.ones(1, 3)).sum().backward()
+        manager.update_batch(0)
+        manager.update_epoch_results({"a": torch.eye(2)}, {"a": torch.eye(2)}, batch_size=1, num_samples=1)
+    metrics = manager.finalize()
+    assert metrics["class_performance"] == {}
+    assert metrics["training_dynamics"]["epochs"] == [0, 1]
+    assert [row["num_samples"] for row in metrics["resource_usage"]["epoch_data"]] == [1, 1]
+    (message,) = [record.message for record in caplog.records]
+    assert "no classes were given, so class performance is left out" in message
+    assert sorted(p.name for p in Path("visualizations").iterdir()) == [
+        "metrics.json", "resource_usage", "tensorboard", "training_dynamics"
+    ]  # fmt: skip
+
+
+def test_a_short_run_has_several_columns_in_its_figures():
+    torch.manual_seed(0)
+    model, names = nn.Linear(3, 2), {"a": {"x": 0, "y": 1}}
+    manager = MetricsManager(model=model, label_to_idx_dict=names)
+    manager.start_epoch(0)
+    for step in range(6):
+        manager.update_batch(step)
+        model(torch.randn(2, 3)).sum().backward()
+    manager.end_epoch()
+    norms = layer_norms(manager.tb.history, "gradient_norm")  # what the heat map shows
+    assert len(norms.values) == 3
+    assert manager.tb.history.tables[PARAMETERS_TAG].steps.tolist() == [1, 2, 5]
 
 
 def test_resources_alone(world):

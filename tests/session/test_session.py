@@ -149,6 +149,60 @@ def test_the_users_exception_passes_unchanged_and_what_was_measured_is_on_disk(t
     assert read_run(tmp_path).tables[class_table_tag("digit")].steps.tolist() == [0]
 
 
+def test_the_metrics_say_of_which_epoch_they_are(tmp_path):
+    with TBMetrics(tmp_path, classes=GROUPS) as tb:
+        for epoch in tb.epochs(range(3)):
+            if epoch < 2:
+                tb.update(5 * torch.eye(6), torch.arange(6))
+    assert tb.get_metrics()["class_performance"]["epochs"] == {"digit": 1}
+
+
+class _Drawing(Tracker):
+    """Draws at the end of each epoch and of the session, as long as there is time."""
+
+    name = "drawing"
+
+    def __init__(self):
+        self.drawn = []
+
+    def records(self, epoch):
+        yield TimedRecord(epoch, 1.0, Scalar("measured", 1.0))
+        if not self.is_interrupted:
+            self.drawn.append(epoch)
+
+    def closing(self):
+        self.drawn.append("closing")
+        return ()
+
+
+def test_an_interrupted_run_writes_its_records_and_draws_nothing(tmp_path):
+    tracker = _Drawing()
+
+    def train():
+        with TBMetrics(tmp_path, trackers=[tracker], classes=GROUPS) as tb:
+            for epoch in tb.epochs(range(3)):
+                tb.update(5 * torch.eye(6), torch.arange(6))
+                if epoch == 1:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert tracker.drawn == [0]
+    history = read_run(tmp_path)
+    assert history.scalars["measured"].steps.tolist() == [0, 1]
+    assert history.tables[class_table_tag("digit")].steps.tolist() == [0, 1]
+
+
+def test_after_a_break_what_was_not_drawn_is_drawn_at_the_end(tmp_path):
+    tracker = _Drawing()
+    with TBMetrics(tmp_path, trackers=[tracker]) as tb:
+        for _ in tb.epochs(range(3)):
+            break
+        for _ in tb.epochs(range(1, 2)):
+            pass
+    assert tracker.drawn == [1, "closing"]
+
+
 def test_an_update_after_the_last_epoch_is_an_epoch_of_its_own(tmp_path):
     with TBMetrics(tmp_path, classes=GROUPS) as tb:
         for _ in tb.epochs(range(2)):

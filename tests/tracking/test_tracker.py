@@ -80,15 +80,19 @@ def test_the_base_tracker_measures_nothing_and_may_be_stopped_twice():
     tracker.stop()
 
 
-def test_a_cadence_samples_the_first_step_and_every_nth():
-    cadence = Cadence(10, "norms_every")
-    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 10, 20, 30, 40]
+def test_a_cadence_samples_the_first_steps_more_densely_and_then_every_nth():
+    def sampled(every):
+        return [step for step in range(1, 3 * every + 1) if Cadence(every, "norms_every").due(step)]
+
+    assert sampled(10) == [1, 2, 5, 10, 20, 30]
+    assert sampled(100) == [1, 2, 5, 10, 20, 50, 100, 200, 300]
+    assert sampled(3) == [1, 3, 6, 9]
 
 
 def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back():
     cadence = Cadence(10, "norms_every")
     cadence.stretch()
-    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 20, 40]
+    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 2, 5, 20, 40]
     cadence.relax()
     cadence.relax()
     assert cadence.due(10)

@@ -239,7 +239,7 @@ class LongTailDiagnostics(Tracker):
                 yield from report.records(*diagnosis, diagnostics.aim)
             diagnostics.commit()
             self._undrawn.add(attribute)
-        if self._undrawn and self._drawing.affordable():
+        if self._undrawn and not self.is_interrupted and self._drawing.affordable():
             yield from self._sheets()
 
     def _sheets(self) -> Iterator[Image]:

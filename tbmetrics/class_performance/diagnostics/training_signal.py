@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
+from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind, how_to_flatten
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
@@ -19,6 +19,7 @@ from tbmetrics.tracking.hooks import Hook
 
 #: Largest tensor of a small batch, and most batches in a buffer; beyond these the calls cost little beside the work.
 SMALL_BYTES, MAX_BATCHES = 128 * 2**10, 16
+_SUM_TOLERANCE = 1e-2  # of soft targets in half precision
 MEASURED, DERIVED = "measured", "of cross-entropy"
 _SUMS = ("samples", "loss", "correct", "positive", "negative")
 
@@ -126,7 +127,8 @@ class TrainingSignal:
         Args:
             logits: (N, C). If they require a gradient, the one that reaches them in the backward pass is counted;
                 otherwise that of cross-entropy is.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; in soft targets (N, C) a sample counts for
+                each class by its share.
             loss: (N,) or, for multi-label, (N, C), of any loss; None = cross-entropy.
             guard: runs the hook on the gradient.
 
@@ -170,14 +172,19 @@ class TrainingSignal:
         self._sums["rows"] += known.sum()
 
     def _add_multi(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
-        positive = labels > 0
-        if loss is None:
-            loss = F.softplus(-(logits if logits.dtype == torch.float64 else logits.float()))
-        per_entry = loss if loss.ndim == 2 else loss[:, None]
-        for name, values in (("samples", positive), ("correct", positive & (logits > 0))):
-            self._sums[name] += values.sum(0)
-        finite = torch.where(positive & per_entry.isfinite(), per_entry.detach(), 0)
-        self._sums["loss"] += finite.sum(0)
+        shares = _shares(labels)
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        predicted = logits > 0
+        per_entry = F.softplus(-wide) if loss is None else loss if loss.ndim == 2 else loss[:, None]
+        if labels.is_floating_point():
+            is_mixed = _is_mixed(labels)
+            predicted = torch.where(is_mixed, wide == wide.amax(1, keepdim=True), predicted)
+            if loss is None:
+                cross_entropy = -(shares * wide.log_softmax(1)).sum(1, keepdim=True)
+                per_entry = torch.where(is_mixed, cross_entropy, per_entry)
+        self._sums["samples"] += shares.sum(0)
+        self._sums["correct"] += (shares * predicted).sum(0)
+        self._sums["loss"] += (shares * torch.where(per_entry.isfinite(), per_entry.detach(), 0)).sum(0)
         self._sums["rows"] += len(labels)
 
     def _add_by_class(self, name: str, index: Tensor, mask: Tensor, values: Tensor) -> None:
@@ -209,7 +216,7 @@ class TrainingSignal:
             on_label = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
             positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().float())
         else:
-            on_labels = torch.where(labels > 0, gradients.abs(), 0).float().sum(1)
+            on_labels = (_shares(labels) * gradients.abs().float()).nan_to_num(0, 0, 0).sum(1)
             positive = torch.where(finite[:, None], on_labels, 0).sum(0)
         self._sums["positive"] += positive
         self._sums["negative"] += (absolute - positive).clamp(min=0)
@@ -239,7 +246,7 @@ class TrainingSignal:
         if logits.ndim != 2 or logits.shape[1] != classes or not logits.is_floating_point():
             raise InputError(
                 f"{name}: observed logits must be floats of shape (N, {classes}), got {logits.dtype} of shape "
-                f"{tuple(logits.shape)}"
+                f"{tuple(logits.shape)}{how_to_flatten(logits, classes)}"
             )
         if tuple(labels.shape) not in ((len(logits),), tuple(logits.shape)):
             raise InputError(
@@ -257,11 +264,25 @@ def _derived(logits: Tensor, labels: Tensor) -> Tensor:
     """Gradient of cross-entropy (softmax, or binary for multi-hot labels) on the logits; 0 for unknown labels."""
     wide = logits.float()
     if decision_kind(logits, labels) == MULTI_LABEL:
-        return torch.where(labels >= 0, wide.sigmoid() - (labels > 0).float(), 0)
+        probabilities = wide.sigmoid()
+        if labels.is_floating_point():
+            probabilities = torch.where(_is_mixed(labels), wide.softmax(1), probabilities)
+        return torch.where(labels >= 0, probabilities - _shares(labels), 0)
     index, known = _safe_indices(labels, logits.shape[1])
     gradient = wide.softmax(1)
     gradient.scatter_add_(1, index[:, None], torch.full_like(gradient[:, :1], -1.0))
     return gradient * known[:, None]
+
+
+def _shares(labels: Tensor) -> Tensor:
+    """Share of each sample that belongs to each class, (..., C) in [0, 1]: 1 for a positive, less in soft targets."""
+    return torch.where(labels > 0, labels, 0).float().clamp(max=1)
+
+
+def _is_mixed(labels: Tensor) -> Tensor:
+    """Whether labels (N, C) are soft targets of one class per sample (mixup, label smoothing); does not wait for it."""
+    is_fraction = (labels > 0) & (labels < 1)
+    return is_fraction.any() & ((labels.float().sum(1) - 1).abs() < _SUM_TOLERANCE).all()
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -104,7 +104,9 @@ class AttentionCapture(TorchDispatchMode):
     def __init__(self, model: nn.Module, bounds: Bounds, max_bytes: int, modules: Sequence[str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._names = {id(module): plain_name(name) for name, module in model.named_modules()}
-        self._bounds, self._max_bytes, self._patterns = bounds, max_bytes, modules
+        self._bounds, self._max_bytes = bounds, max_bytes
+        self._numbered_patterns = modules  # e.g. "vsi#0", which is known at the end of the pass
+        self._patterns = None if modules is None else [pattern.partition("#")[0] for pattern in modules]
         self._flow = Flow(chain(model.parameters(), model.buffers()))
         self._candidates: list[tuple[str, AttentionSample, Softmax | None]] = []
         self._report = CaptureReport()
@@ -125,8 +127,10 @@ class AttentionCapture(TorchDispatchMode):
         self._candidates = []
         calls, previous = Counter(name for name, _ in maps), Counter[str]()
         for name, sample in maps:
-            self._report.maps.append(CapturedMap(f"{name}#{previous[name]}" if calls[name] > 1 else name, sample))
+            numbered = f"{name}#{previous[name]}" if calls[name] > 1 else name
             previous[name] += 1
+            if self._numbered_patterns is None or any(matches(n, self._numbered_patterns) for n in (name, numbered)):
+                self._report.maps.append(CapturedMap(numbered, sample))
         return self._report
 
     # -------------------------------------------------------------------------------------------- operators

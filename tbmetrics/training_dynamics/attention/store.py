@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.records import COLLAPSED_HEADS_TAG, Record, Scalar, Text, dynamics_tag, tag_part
 from tbmetrics.records.history import to_jsonable
-from tbmetrics.tracking.patterns import matches
+from tbmetrics.training_dynamics.attention.token_names import TokenNames
 
 if TYPE_CHECKING:
     from tbmetrics.training_dynamics.attention.weights import AttentionSample
@@ -73,17 +73,17 @@ class MapStore:
 
     Args:
         max_bytes: of all maps together, unless two epochs alone exceed it.
-        key_groups: group of each key by pattern of modules.
+        names: of queries and keys.
 
     Attributes:
         maps: by module and epoch.
         attention_maps: `{"epoch", "batch", "module", "attention"}`, oldest first.
     """
 
-    def __init__(self, max_bytes: int, key_groups: Mapping[str, Sequence[str]]) -> None:
+    def __init__(self, max_bytes: int, names: TokenNames) -> None:
         self.maps: Maps = {}
         self.attention_maps: list[dict[str, Any]] = []
-        self._max_bytes, self._key_groups = max_bytes, key_groups
+        self._max_bytes, self._names = max_bytes, names
         self._statistics: dict[str, list[tuple[int, Array, Array]]] = {}
         self._collapsed: dict[str, list[int]] = {}
         self._last_text = _NONE_COLLAPSED
@@ -117,6 +117,7 @@ class MapStore:
         self.maps, self.attention_maps = {}, []
         for epoch, batch, module in state["batches"]:
             self.put(epoch, batch, module, StoredMap(**state["maps"][module][epoch]))
+        self._names.learn({module: max(by_epoch.items())[1].tokens for module, by_epoch in self.maps.items()})
         self._statistics = {module: [tuple(row) for row in rows] for module, rows in state["statistics"].items()}
         self._collapsed, self._last_text = dict(state["collapsed"]), state["said"]
 
@@ -148,8 +149,8 @@ class MapStore:
         collapsed = np.flatnonzero(entropies < COLLAPSED_ENTROPY).tolist()
         self._collapsed[module] = collapsed
         yield Scalar(dynamics_tag("attention_collapsed_heads", module), float(len(collapsed)))
-        groups = for_module(self._key_groups, module)
-        if groups and len(groups) == stored.tokens[1]:
+        groups = self._names.groups(module)
+        if len(groups) == stored.tokens[1]:
             for group, mass in mass_by_group(stored.mean, groups).items():
                 yield Scalar(f"{dynamics_tag('attention_mass', module)}/{tag_part(group)}", mass)
 
@@ -187,12 +188,6 @@ class MapStore:
         }
         metrics: dict[str, Any] = to_jsonable({"maps": listed, "statistics": statistics})
         return metrics
-
-
-def for_module(by_pattern: Mapping[str, Sequence[str]], module: str) -> Sequence[str]:
-    """The names for `module`, by the first pattern that matches; empty if none does."""
-    plain = module.partition("#")[0]
-    return next((names for pattern, names in by_pattern.items() if matches(plain, [pattern])), ())
 
 
 def entropy(weights: FloatArray) -> FloatArray:

@@ -17,17 +17,20 @@ from tbmetrics.errors import InputError
 from tbmetrics.records import ATTENTION, Image, tag_part
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.cadence import Cadence, DrawingTime
-from tbmetrics.tracking.checks import check_whole_numbers
+from tbmetrics.tracking.checks import check_whole_numbers, whole_epoch
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.capture import CapturedMap, CaptureReport
 from tbmetrics.training_dynamics.attention.passes import AttentionPasses
 from tbmetrics.training_dynamics.attention.store import MapStore, StoredMap
+from tbmetrics.training_dynamics.attention.token_names import TokenNames
 from tbmetrics.training_dynamics.attention.views import AttentionViews, Plan, as_images, drawn, images_of_probe
 from tbmetrics.training_dynamics.attention.weights import Bounds
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from tbmetrics.classes.groups import ClassGroups
 
 logger = logging.getLogger("tbmetrics")
 
@@ -56,8 +59,10 @@ class AttentionVisualizer(Tracker):
         grid: (rows, columns) of the patches in an image; None = found from their number.
         modules: patterns of the modules to keep; None = all. In a module named exactly, without wildcards, a softmax
             that feeds a matrix product counts as attention whatever its scores come from.
-        query_labels, key_labels: `{pattern of modules: names}` of queries and keys, e.g. class prompts.
+        query_labels, key_labels: `{pattern of modules: names}` of queries and keys, e.g. class prompts; of a module
+            that runs several times in a pass, `vsi#0` is the first call. Lists that do not fit are said, not used.
         key_groups: `{pattern of modules: group of each key}`: the mass on each group becomes a scalar.
+        classes: names and groups of keys where none are given and an attribute with as many classes can be told.
         every: epochs between samples.
         max_samples: first samples of a batch to keep.
         max_tokens: queries and keys of a map to keep; of more, every 2nd, 4th, …. Overlays and masses use all keys.
@@ -70,6 +75,7 @@ class AttentionVisualizer(Tracker):
         attention_maps: `{"epoch", "batch", "module", "attention": float32 (samples, heads, queries, keys)}`; of at most
             12 epochs.
         history: scalars and images.
+        names: of the queries and keys of each module.
 
     Raises:
         InputError: an argument cannot work; the message says which and why.
@@ -90,6 +96,7 @@ class AttentionVisualizer(Tracker):
         query_labels: Mapping[str, Sequence[str]] | None = None,
         key_labels: Mapping[str, Sequence[str]] | None = None,
         key_groups: Mapping[str, Sequence[str]] | None = None,
+        classes: ClassGroups | None = None,
         every: int = 1,
         max_samples: int = 4,
         max_tokens: int = 256,
@@ -105,17 +112,17 @@ class AttentionVisualizer(Tracker):
         self.save_dir = save_dir
         self._bounds = Bounds(max_samples, max_tokens)
         self._passes = AttentionPasses(model, probe, self._bounds, max_bytes // _PASSES_IN_BUDGET, modules, self.guard)
+        self.names = TokenNames(query_labels or {}, key_labels or {}, key_groups or {}, classes)
         self._views = AttentionViews(
             images_of_probe(probe) if images is None else as_images(images),
             tuple(sample_names or ()),
-            query_labels or {},
-            key_labels or {},
+            self.names,
             grid,
         )
         self._drawing = DrawingTime()
         self._epochs = Cadence(every, "every")
         self._max_images, self._quiet = max_images, quiet
-        self._store = MapStore(max_bytes, key_groups or {})
+        self._store = MapStore(max_bytes, self.names)
         self._has_warned = self._has_no_attention = False
 
     @property
@@ -200,7 +207,7 @@ class AttentionVisualizer(Tracker):
             epoch: of the maps.
             batch: index of the batch, stored with them.
         """
-        for timed in self._take(epoch, batch):
+        for timed in self._take(whole_epoch(epoch), batch):
             self.history.add(timed)
         self._passes.is_due = True
 
@@ -215,16 +222,16 @@ class AttentionVisualizer(Tracker):
             raise RuntimeError("attention could not be captured; the pass itself went on") from report.fault
         self._explain(report, maps)
         now = time.time()
-        for captured in maps:
-            stored = StoredMap.from_sample(captured.sample)
-            self._store.put(epoch, batch, captured.module, stored)
+        stored_maps = {captured.module: StoredMap.from_sample(captured.sample) for captured in maps}
+        for misfit in self.names.learn({module: stored.tokens for module, stored in stored_maps.items()}):
+            logger.warning("tbmetrics: attention: %s", misfit)
+        for module, stored in stored_maps.items():
+            self._store.put(epoch, batch, module, stored)
             self._drawing.due = True
-            yield from (
-                TimedRecord(epoch, now, record) for record in self._store.scalars(epoch, captured.module, stored)
-            )
+            yield from (TimedRecord(epoch, now, record) for record in self._store.scalars(epoch, module, stored))
         self._store.thin()
         yield from (TimedRecord(epoch, now, record) for record in self._store.collapses())
-        if maps and self._drawing.affordable():
+        if maps and not self.is_interrupted and self._drawing.affordable():
             yield from (TimedRecord(epoch, now, image) for image in self._images())
 
     def _images(self) -> list[Image]:

@@ -10,7 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from tbmetrics.errors import InputError
-from tbmetrics.training_dynamics.attention.store import Array, FloatArray, Maps, StoredMap, for_module
+from tbmetrics.training_dynamics.attention.store import Array, FloatArray, Maps, StoredMap
+from tbmetrics.training_dynamics.attention.token_names import TokenNames
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +34,7 @@ class AttentionViews:
     Args:
         images: of the samples, for overlays, or None.
         sample_names: in the order of the samples.
-        query_labels, key_labels: names by pattern of modules.
+        names: of queries and keys.
         grid: (rows, columns) of the patches in an image; None = found from their number.
     """
 
@@ -41,12 +42,11 @@ class AttentionViews:
         self,
         images: Array | None,
         sample_names: Sequence[str],
-        query_labels: Mapping[str, Sequence[str]],
-        key_labels: Mapping[str, Sequence[str]],
+        names: TokenNames,
         grid: tuple[int, int] | None = None,
     ) -> None:
         self._images, self._sample_names = images, sample_names
-        self._query_labels, self._key_labels, self._grid = query_labels, key_labels, grid
+        self._tokens, self._grid = names, grid
 
     def plans(self, maps: Maps, entropies: Mapping[str, tuple[Sequence[int], Array]]) -> Iterator[Plan]:
         """Everything that can be drawn; the most telling figures have the lowest rank.
@@ -93,7 +93,7 @@ class AttentionViews:
             queries: for each sample the name of its class prompt.
         """
         for module in self._ranked(list(maps)):
-            stored, prompts = maps[module], list(for_module(self._query_labels, module))
+            stored, prompts = maps[module], list(self._tokens.queries(module))
             grid = patch_grid(stored.tokens[1], size, self._grid)
             if grid is None or not stored.batch == len(stored.mean) == len(queries):
                 continue
@@ -108,7 +108,7 @@ class AttentionViews:
 
     def _ranked(self, modules: list[str]) -> list[str]:
         """Modules with class prompts first, then the last, the first, and the rest in order."""
-        named = [m for m in modules if for_module(self._query_labels, m) or for_module(self._key_labels, m)]
+        named = [m for m in modules if self._tokens.queries(m) or self._tokens.keys(m)]
         return list(dict.fromkeys([*named, *modules[-1:], *modules]))
 
     def _heads(self, module: str, by_epoch: Mapping[int, StoredMap], sample: int, head: int | None) -> Figure:
@@ -133,7 +133,7 @@ class AttentionViews:
 
     def _names(self, module: str, stored: StoredMap) -> list[Sequence[str]]:
         """Names of the queries and keys in a map."""
-        all_labels = (for_module(self._query_labels, module), for_module(self._key_labels, module))
+        all_labels = (self._tokens.queries(module), self._tokens.keys(module))
         return [
             labels[::step] if len(labels) == tokens else ()
             for labels, step, tokens in zip(all_labels, stored.steps, stored.tokens, strict=True)
@@ -150,7 +150,7 @@ class AttentionViews:
     def _overlay(self, module: str, by_epoch: Mapping[int, StoredMap], extra: int, grid: tuple[int, int]) -> Figure:
         from tbmetrics.figures import attention as pictures
 
-        labels = for_module(self._query_labels, module)
+        labels = self._tokens.queries(module)
         epochs = pictures.spread(sorted(by_epoch), _OVERLAY_EPOCHS)
         samples = min(len(by_epoch[e].mean) for e in epochs)
         queries = [

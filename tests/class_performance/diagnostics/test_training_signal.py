@@ -106,6 +106,43 @@ def test_multi_label_counts_positives_and_leaves_unknown_labels_out(attached):
     assert signal.rows_seen == 30
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("attached", [True, False])
+def test_soft_targets_count_by_their_share(attached, dtype):
+    signal, pairs = TrainingSignal("x", CLASSES), list(_batches(n=4))
+    targets = []
+    for number, (logits, labels) in enumerate(pairs):
+        hot = F.one_hot(labels, CLASSES).double()
+        soft = 0.9 * hot + 0.1 / CLASSES if number % 2 else 0.7 * hot + 0.3 * hot.flip(0)  # label smoothing, mixup
+        targets.append(soft.to(dtype))
+        used = logits.clone().requires_grad_(attached) * 1.0
+        signal.add(used, targets[-1], None, _call)
+        if attached:
+            F.cross_entropy(used, soft.float(), reduction="sum").backward()
+    z = np.concatenate([x.double().numpy() for x, _ in pairs])
+    t = np.concatenate([soft.double().numpy() for soft in targets])
+    log_p = z - np.log(np.exp(z).sum(1, keepdims=True))
+    gradient = np.abs(np.exp(log_p) - t)
+    columns, tolerance = signal.columns(), {"rtol": 1e-5 if dtype is torch.float32 else 2e-3}
+    np.testing.assert_allclose(columns["samples_seen"], t.sum(0), **tolerance)
+    expected_ratio = (t * gradient).sum(0) / ((1 - t) * gradient).sum(0)
+    np.testing.assert_allclose(columns["gradient_ratio"], expected_ratio, **tolerance)
+    losses = -(t * log_p).sum(1, keepdims=True)
+    np.testing.assert_allclose(columns["training_loss"], (t * losses).sum(0) / t.sum(0), **tolerance)
+    is_right = z.argmax(1)[:, None] == np.arange(CLASSES)
+    np.testing.assert_allclose(columns["training_accuracy"], (t * is_right).sum(0) / t.sum(0), **tolerance)
+
+
+def test_soft_multi_label_targets_stay_multi_label():
+    signal = TrainingSignal("x", 3)
+    logits, targets = torch.tensor([[2.0, 1.0, -3.0]]), torch.tensor([[0.9, 0.6, 0.0]])
+    signal.add(logits, targets, None, _call)
+    columns = signal.columns()
+    np.testing.assert_allclose(columns["samples_seen"], [0.9, 0.6, 0], rtol=1e-6)
+    np.testing.assert_allclose(columns["training_accuracy"], [1, 1, np.nan])
+    np.testing.assert_allclose(columns["training_loss"][:2], np.log1p(np.exp([-2, -1])), rtol=1e-6)
+
+
 def test_unknown_and_impossible_labels_count_for_nothing():
     logits, labels = next(_batches())
     clean, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)

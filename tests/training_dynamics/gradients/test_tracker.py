@@ -104,9 +104,9 @@ def test_cadences_say_which_steps_are_sampled():
     tracker = _tracker(model, optimizer, every=5, detail_every=10)
     train(model, optimizer, [BATCH] * 23)
     tracker.update(epoch=0)
-    assert tracker.history.tables[PARAMETERS_TAG].steps.tolist() == [1, 5, 10, 15, 20]
-    assert tracker.history.histograms["weights/0.weight"].steps.tolist() == [1, 10, 20]
-    assert np.isnan(_column(tracker, "update_ratio", 5)["0.weight"])
+    assert tracker.history.tables[PARAMETERS_TAG].steps.tolist() == [1, 2, 5, 10, 15, 20]
+    assert tracker.history.histograms["weights/0.weight"].steps.tolist() == [1, 2, 5, 10, 20]
+    assert np.isnan(_column(tracker, "update_ratio", 15)["0.weight"])
 
 
 def test_patterns_choose_parameters():
@@ -458,6 +458,8 @@ def test_a_resumed_run_goes_on_with_its_steps(tmp_path):
                 train(model, optimizer, [BATCH] * 10)
     assert read_run(tmp_path).tables[PARAMETERS_TAG].steps.tolist() == [
         1,
+        2,
+        5,
         10,
         20,
         21,

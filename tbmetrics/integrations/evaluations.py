@@ -1,0 +1,100 @@
+"""What a validation gives a framework to monitor, and evaluations of their own, such as that of a test set."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from tbmetrics.class_performance.inputs import LOGITS, Activation
+from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.errors import TBMetricsWarning
+from tbmetrics.events.writer import writer_target
+from tbmetrics.records import MEAN_METRICS, tag_part
+from tbmetrics.session.parts import class_performance_tracker
+from tbmetrics.session.session import TBMetrics
+
+#: Group metrics by which a model may be chosen.
+MONITORED = (
+    *MEAN_METRICS,
+    "accuracy",
+    "balanced_accuracy",
+    "recall_geometric_mean",
+    "recall_harmonic_mean",
+    "worst_f1",
+    "worst_recall",
+    "ece",
+)
+
+
+def group_metrics(tracker: ClassPerformanceTracker, epoch: int | None = None) -> dict[str, float]:
+    """Group metrics of the last validation by the names to monitor, `longtail/{attribute}/{metric}/{group}`.
+
+    Args:
+        tracker: of a session or alone.
+        epoch: leave out attributes whose last result is of another epoch; None takes all.
+
+    Returns:
+        NaN where a metric is undefined.
+    """
+    return {
+        f"longtail/{tag_part(attribute)}/{metric}/{group}": float("nan") if value is None else float(value)
+        for attribute, groups in tracker.get_class_type_metrics().items()
+        if epoch is None or tracker.epochs.get(attribute) == epoch
+        for group, metrics in groups.items()
+        for metric, value in metrics.items()
+        if metric in MONITORED
+    }
+
+
+def evaluation_tracker(options: Mapping[str, Any]) -> ClassPerformanceTracker | None:
+    """A tracker like that of a session with these options, but empty; None without classes."""
+    given = options.get("class_performance", True)
+    activation = Activation.checked(options.get("inputs", LOGITS), options.get("logit_scale"))
+    _, tracker = class_performance_tracker(options.get("classes"), given, activation)
+    if tracker is None or tracker is not given:
+        return tracker
+    return ClassPerformanceTracker(
+        tracker.attributes,
+        classes=tracker.classes,
+        thresholds=tracker.thresholds,
+        inputs=tracker.activation.inputs,
+        logit_scale=tracker.activation.logit_scale,
+    )
+
+
+def evaluation_session(
+    name: str, log_dir: Any, options: Mapping[str, Any], tracker: ClassPerformanceTracker
+) -> TBMetrics:
+    """A session for an evaluation of its own, in the folder `name` below the run's.
+
+    Args:
+        name: e.g. "test".
+        log_dir: of the run, as for `TBMetrics`.
+        options: of the run's session.
+        tracker: as from `evaluation_tracker`.
+    """
+    target = writer_target(log_dir)
+    directory = target if isinstance(target, str) else str(target.log_dir)
+    return TBMetrics(
+        f"{directory}/{name}",
+        class_performance=tracker,
+        resources=False,
+        profiler=False,
+        overhead_budget=None,
+        process_group=options.get("process_group"),
+        strict=options.get("strict", False),
+    )
+
+
+def check_outputs(logits: Any, labels: Any, options: Mapping[str, Any]) -> None:
+    """Try logits and labels of one batch on a tracker that is then discarded.
+
+    Raises:
+        InputError: they do not fit the classes.
+    """
+    tracker = evaluation_tracker(options)
+    if tracker is not None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TBMetricsWarning)  # said again when it counts
+            tracker.update(logits, labels)
