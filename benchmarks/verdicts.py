@@ -207,7 +207,7 @@ def measure(run: Run) -> Results:
 def _kinds(run: Run, cell: Cell, planted: float) -> list[Tally]:
     """Balanced and long-tailed, independent and shared."""
     problem, classes, samples = cell
-    normal, large = {10: 80, 30: 50, 120: 20}.get(classes, 6), {10: 400, 30: 200, 120: 80}.get(classes, 16)
+    normal, large = {10: 80, 30: 50, 120: 20}.get(classes, 16), {10: 400, 30: 200, 120: 80}.get(classes, 30)
     repetitions = run.choose(10, normal, large)
     repetitions = max(5, repetitions // 4) if planted else repetitions
     kinds = itertools.product((False, True), (0.0, SHARED))

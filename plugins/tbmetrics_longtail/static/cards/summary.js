@@ -218,7 +218,9 @@ function overCommon(sides, view, comparison) {
     const { point } = side;
     const isSame = point !== null && number(point.y) === number(y);
     const keeps = isSame && lower === null; // an older log without decisions, regrouped: its own, approximate interval
-    const common = keeps ? point : { x: point?.x ?? 0, y, lower, upper, n: point?.n === null ? null : n };
+    const common = keeps
+      ? { ...point, n: point.n === null ? null : n }
+      : { x: point?.x ?? 0, y, lower, upper, n: point?.n === null ? null : n };
     return { ...side, point: common, own: isSame ? undefined : point };
   });
 }
@@ -227,7 +229,7 @@ function overCommon(sides, view, comparison) {
 function ownValues(sides, view) {
   const texts = sides.flatMap(({ run, own }) => {
     if (!own || !isDefined(own.y)) return [];
-    const over = own.n === null ? '' : ` over ${plural(own.n, 'class', 'classes')}`;
+    const over = own.n === null || own.n < 0 ? '' : ` over ${plural(own.n, 'class', 'classes')}`;
     return [`${run === view.a ? 'A' : 'B'} ${number(own.y)} ${interval(own.lower, own.upper)}${over}`];
   });
   return texts.length > 0 && el('p', { class: 'own muted' }, `Own classes: ${texts.join('; ')}`);
