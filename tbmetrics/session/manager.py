@@ -101,7 +101,6 @@ class MetricsManager:
             resources=self.resources,
             **options,
         )
-        self._counts_batches = optimizer is None
         self._batch_open = self._finalized = False
 
     def start_tracking(self) -> None:
@@ -212,7 +211,7 @@ class MetricsManager:
         self.tb.load_state_dict(state)
 
     def _end_batch(self) -> None:
-        if self._batch_open and self._counts_batches:
+        if self._batch_open:
             self.tb.step()
         self._batch_open = False
 

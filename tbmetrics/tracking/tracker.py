@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.records.history import History, TimedRecord
+from tbmetrics.tracking.isolation import Isolation
 
 if TYPE_CHECKING:
     from tbmetrics.records import Record
@@ -34,6 +35,7 @@ class Tracker:
     _own_history: History | None = None
     _session_history: History | None = None
     _session_call: Callable[..., Any] | None = None
+    _isolation: Isolation | None = None  # of a tracker that is used without a session
 
     @property
     def history(self) -> History:
@@ -61,6 +63,8 @@ class Tracker:
 
     def collect(self, epoch: int) -> list[TimedRecord]:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
+        if self._isolation is not None:
+            self._isolation.settle()
         return list(self.history.filed(self.records(epoch)))
 
     def _file_if_alone(self, take: Callable[[], Iterable[TimedRecord]]) -> None:
@@ -70,11 +74,15 @@ class Tracker:
                 self.history.add(record)
 
     def guard(self, action: Callable[..., Any], *args: Any) -> Any:
-        """Return `action(*args)`; hooks that torch calls go through here.
+        """Return `action(*args)` in isolation; hooks that torch calls go through here.
 
-        In a session the call is isolated, and its time counted.
+        In a session its time is counted, too. Alone, the tracker is switched off after too many faults.
         """
-        return action(*args) if self._session_call is None else self._session_call(action, *args)
+        if self._session_call is not None:
+            return self._session_call(action, *args)
+        if self._isolation is None:
+            self._isolation = Isolation(f"tracker {self.name!r}", self.stop, later=True)
+        return self._isolation.call(action, *args)
 
     def start(self) -> None:
         """Set hooks; called when the session starts."""
