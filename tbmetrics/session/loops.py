@@ -36,7 +36,7 @@ class StepCounter:
         self._hooks: OptimizerSteps | None = None
         self._unseen: UnseenSteps | None = None
         if optimizer is not None:
-            self._hooks = OptimizerSteps(optimizer, _ignore, self._count_seen)
+            self._hooks = OptimizerSteps(optimizer, self._see, self._count_seen)
             self._unseen = UnseenSteps(self._catch_up, self._count_pass)
 
     def attach(self, resumed_log: str | None) -> None:
@@ -90,9 +90,11 @@ class StepCounter:
         else:
             self._uncounted += 1
 
-    def _count_seen(self, optimizer: torch.optim.Optimizer) -> None:
+    def _see(self, optimizer: torch.optim.Optimizer) -> None:
         if self._unseen is not None:
             self._unseen.saw_step()
+
+    def _count_seen(self, optimizer: torch.optim.Optimizer) -> None:
         self._count()
 
     def _catch_up(self, passes: int) -> None:
@@ -106,10 +108,6 @@ class StepCounter:
     def _count(self) -> None:
         self.done += 1
         self._after_step(self.done)
-
-
-def _ignore(optimizer: torch.optim.Optimizer) -> None:
-    """Do nothing before a step."""
 
 
 def last_step_before(log_dir: str, epoch: int) -> int:

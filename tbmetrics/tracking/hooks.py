@@ -22,9 +22,8 @@ def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
 class Hook:
     """Calls `action`; in a copied or unpickled module, a hook that does nothing takes its place.
 
-    It does nothing while a pass is traced, exported or compiled, inside `torch.func`'s transforms and while a CUDA graph
-    is captured: there tensors hold no values, or only until the transform ends, and what the action does would be
-    recorded.
+    It does nothing while a pass is traced, exported or compiled, inside `torch.func`'s transforms and while a CUDA
+    graph is captured: there tensors hold no values, or only until the transform ends, and the action would be recorded.
     """
 
     def __init__(self, action: Callable[..., Any]) -> None:

@@ -41,7 +41,7 @@ def as_optimizers(optimizer: Any) -> list[Optimizer]:
 
 
 def _hookable(optimizer: Any) -> Any:
-    """`optimizer`, or what it wraps: Accelerate and Lightning call that one's step, others have no hooks of their own."""
+    """`optimizer`, or what it wraps if that one's step is called (Accelerate, Lightning) or only that one has hooks."""
     while (inner := _inner(optimizer)) is not None:
         if getattr(optimizer, "optimizer", None) is not inner and _has_hooks(optimizer):
             return optimizer
@@ -113,8 +113,8 @@ class OptimizerSteps:
 class UnseenSteps:
     """Notices that optimizers step unseen: gradients begin anew, pass after pass, and no hook hears of a step.
 
-    So it is when a step runs inside `torch.compile`, or when another optimizer, or none, changes the weights. One hook on
-    one parameter watches until the first step is seen; what this means for the measurements is said once.
+    So it is when a step runs inside `torch.compile`, or when another optimizer, or none, changes the weights. One hook
+    on one parameter watches until the first step is seen; what this means for the measurements is said once.
 
     Args:
         on_unseen: called once, with the number of backward passes so far.
@@ -177,10 +177,10 @@ class UnseenSteps:
         if not _told.issuperset(self._optimizers):
             _told.update(self._optimizers)
             logger.warning(
-                "tbmetrics: %d backward passes and no step() of %s was seen: it runs inside torch.compile, or something "
-                "else changes the weights. Until one is seen, gradients are measured as backward passes finish them, and "
-                "steps are counted by batches or backward passes. To measure at the step, call step() outside "
-                "torch.compile, or give optimizer=… the optimizer whose step() runs.",
+                "tbmetrics: %d backward passes and no step() of %s was seen: it runs inside torch.compile, or "
+                "something else changes the weights. Until one is seen, gradients are measured as backward passes "
+                "finish them, and steps are counted by batches or backward passes. To measure at the step, call step() "
+                "outside torch.compile, or give optimizer=… the optimizer whose step() runs.",
                 self._passes,
                 names,
             )

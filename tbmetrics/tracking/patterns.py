@@ -43,6 +43,7 @@ def _plain_names(model: nn.Module) -> dict[str, str]:
 def _is_holder(module: nn.Module) -> bool:
     return any(kind.__name__ in _HOLDERS for kind in type(module).__mro__)
 
+
 def matches(name: str, patterns: Iterable[str]) -> bool:
     """Whether `name`, or a module that contains it, matches one of `patterns`.
 

@@ -22,8 +22,8 @@ class DirectionSketch:
     """The cosine between a gradient and the previous one, from up to `SKETCH_VALUES` elements of each.
 
     Elements are evenly spaced; with n compared the estimate's standard error is at most 1/√n: 0.016 at 4,096. Of sparse
-    gradients those rows are compared whose index has the lowest hashes, the same in both; a row that one of them does not
-    have is zero there. For a sharded gradient the local shard is compared.
+    gradients those rows are compared whose index has the lowest hashes, the same in both; a row that one of them does
+    not have is zero there. For a sharded gradient the local shard is compared.
     """
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ class PassWatch:
         self.passes += 1
 
     def measure_next(self) -> None:
-        """Measure the passes of the next step, if the last step had several; count another parameter's if it had none."""
+        """Measure the passes of the next step if the last had several; if it had none, count another parameter's."""
         if not self.passes_before:
             self._count_another()
         if self.passes_before > 1 and not self._measuring:

@@ -66,8 +66,9 @@ def stacked_packets(rows: Sequence[int], values: Sequence[Tensor]) -> list[Packe
 def norm_packets(rows: Sequence[int], tensors: Sequence[Tensor], divisor: Tensor | None = None) -> list[Packet]:
     """The Euclidean norm of each tensor, in one fused call per device and kind of tensor.
 
-    Accumulated in float32 or float64; a norm is finite if its elements are (see `local_norms`). Sharded tensors (DTensor)
-    give the norm over all shards: one reduction that every rank has to take part in, as each does in its optimizer step.
+    Accumulated in float32 or float64; a norm is finite if its elements are (see `local_norms`). Sharded tensors
+    (DTensor) give the norm over all shards: one reduction that every rank has to take part in, as each does in its
+    optimizer step.
 
     Args:
         rows: row of each tensor.

@@ -110,7 +110,9 @@ class ParameterRows:
 
     def measurable(self) -> Iterator[tuple[int, Tensor]]:
         """(row, parameter) of each chosen parameter so far that has a shape and values."""
-        return ((row, parameter) for row, parameter in self._chosen() if not is_lazy(parameter) and not parameter.is_meta)
+        return (
+            (row, parameter) for row, parameter in self._chosen() if not is_lazy(parameter) and not parameter.is_meta
+        )
 
     def _chosen(self) -> Iterator[tuple[int, Tensor]]:
         for key, parameter in self._parameters.items():

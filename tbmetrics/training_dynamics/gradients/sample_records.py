@@ -134,15 +134,17 @@ class SampleRecords:
     def _origin_text(self, sample: StepSample, table: FloatArray, step: int) -> Iterator[Record]:
         measured = ~np.isnan(table[:, GRADIENT_NORM])
         bad = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, GRADIENT_NORM]))]
-        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, WEIGHT_NORM]))]
-        origin = self._origin(bad, int(measured.sum()), bad_weights, sample.forward)
+        weights = table[:, WEIGHT_NORM]
+        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(weights) & measured)]
+        known = bad_weights if not np.isnan(weights).all() else None
+        origin = self._origin(bad, int(measured.sum()), known, sample.forward)
         if origin is None:
             self._last_good_step = step
         else:
             yield from self._health.set_origin(step, origin)
 
     def _origin(
-        self, bad: list[str], n_gradients: int, bad_weights: list[str], forward: ForwardSample | None
+        self, bad: list[str], n_gradients: int, bad_weights: list[str] | None, forward: ForwardSample | None
     ) -> Origin | None:
         order, finite = ([], []) if forward is None else forward.finite_outputs()
         return find_origin(bad, n_gradients, bad_weights, order, finite, self._last_good_step)

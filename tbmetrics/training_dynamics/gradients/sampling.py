@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from tbmetrics.training_dynamics.gradients.norms import WeightsBefore, norm_pack
 from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
 from tbmetrics.training_dynamics.gradients.skipped_steps import SkipWatch
 from tbmetrics.training_dynamics.gradients.step_sample import StepSample
+
+logger = logging.getLogger("tbmetrics")
 
 
 class StepSampler:
@@ -78,6 +81,7 @@ class StepSampler:
         self._hook_by_parameter: dict[int, Any] = {}  # by id(parameter)
         self._stepped: set[int] = set()  # ids of what has stepped in the current step
         self._number = 0  # of the current step
+        self._has_measured = self._has_said_so = False
         self._sample: StepSample | None = None
         self._weights_before: dict[int, WeightsBefore] = {}
         self._forward: ForwardSample | None = None
@@ -132,8 +136,20 @@ class StepSampler:
         """Send the last sample on its way, and see to parameters and steps that hooks do not reach."""
         self.send_last()
         self._unseen.end_epoch()
+        if self._forward is not None and not self._has_measured:
+            self._say_nothing_measured()
         if self.attached and self._by_backward:
             self._hook_parameters()
+
+    def _say_nothing_measured(self) -> None:
+        if not self._has_said_so:
+            self._has_said_so = True
+            logger.warning(
+                "tbmetrics: the model ran in training, but no gradient was seen in a backward pass%s, so none is measured. "
+                "Where backward passes leave none on the model's parameters, as under FSDP, give the optimizer whose "
+                "step() runs outside torch.compile: GradientTracker(model, optimizer).",
+                " and no step of the optimizer" if self.optimizers else "",
+            )
 
     def take(self, *, wait: bool = False) -> list[StepSample]:
         """The samples that have arrived, oldest first; with `wait` all that were sent."""
@@ -180,6 +196,7 @@ class StepSampler:
 
     def _before_step(self, key: int, optimizer: torch.optim.Optimizer) -> None:
         self._by_backward = False
+        self._unseen.saw_step()
         is_measured = self._open(key)
         if not is_measured and self._on_nonfinite != "raise":
             return
@@ -214,7 +231,6 @@ class StepSampler:
                 sample.take_histograms("weights", names, parameters)
 
     def _after_step(self, key: int, optimizer: torch.optim.Optimizer) -> None:
-        self._unseen.saw_step()
         before = self._weights_before.pop(key, None)
         if before is not None and self._sample is not None:
             self._sample.changes += before.changed()
@@ -264,6 +280,7 @@ class StepSampler:
             self._passes.measure_next()
         sample, self._sample = self._sample, None
         if sample is not None:
+            self._has_measured = True
             sample.passes = passes
             if self._by_backward and self._track_weights:
                 self._take_weights(sample)
