@@ -120,7 +120,7 @@ class _ForwardHooks(OrderedDict[int, Any]):
     def values(self) -> list[Any]:  # type: ignore[override]
         return [hook for hook in super().values() if not isinstance(hook, Hook)]
 
-    def __reduce__(self) -> tuple[type[OrderedDict[int, Any]], tuple[list[tuple[int, Any]]]]:  # type: ignore[override]
+    def __reduce__(self) -> tuple[type[OrderedDict[int, Any]], tuple[list[tuple[int, Any]]]]:
         return OrderedDict, ([(key, hook) for key, hook in self.items() if not isinstance(hook, Hook)],)
 
 

@@ -28,9 +28,9 @@ logger = logging.getLogger("tbmetrics")
 class StepSampler:
     """Measures sampled steps when the optimizers step or, without optimizers, when backward passes finish gradients.
 
-    With several optimizers a step lasts until all have stepped, or until one steps again after the first, whose steps are
-    counted: optimizers may take turns. If no hook hears of the optimizers' steps, gradients are measured in backward
-    passes there, too.
+    With several optimizers a step lasts until all have stepped, or until one steps again after the first, whose steps
+    are counted: optimizers may take turns. If no hook hears of the optimizers' steps, gradients are measured in
+    backward passes there, too.
 
     Args:
         rows: the parameters to measure.
@@ -128,7 +128,7 @@ class StepSampler:
         self._weights_before.clear()
 
     def send_last(self) -> None:
-        """Send the sample of the last step on its way, unless the optimizer whose steps are counted has its turn yet."""
+        """Send the sample of the last step on its way, unless the optimizer whose steps are counted is still to step."""
         if self._by_backward or self._has_counted():
             self.close()
 
@@ -145,9 +145,9 @@ class StepSampler:
         if not self._has_said_so:
             self._has_said_so = True
             logger.warning(
-                "tbmetrics: the model ran in training, but no gradient was seen in a backward pass%s, so none is measured. "
-                "Where backward passes leave none on the model's parameters, as under FSDP, give the optimizer whose "
-                "step() runs outside torch.compile: GradientTracker(model, optimizer).",
+                "tbmetrics: the model ran in training, but no gradient was seen in a backward pass%s, so none is "
+                "measured. Where backward passes leave none on the model's parameters, as under FSDP, give the optimizer "
+                "whose step() runs outside torch.compile: GradientTracker(model, optimizer).",
                 " and no step of the optimizer" if self.optimizers else "",
             )
 
