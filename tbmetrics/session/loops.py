@@ -30,6 +30,7 @@ class StepCounter:
         self._after_step = after_step
         self._resumed_log: str | None = None
         self._counted_explicitly = False
+        self._has_seen = False
         self._counts_passes = True  # for want of batches and explicit calls
         self._uncounted = 0  # batches and explicit calls while the optimizer's hooks were relied on
         self._optimizer = optimizer
@@ -95,11 +96,15 @@ class StepCounter:
             self._unseen.saw_step()
 
     def _count_seen(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self._has_seen and self._hooks is not None:
+            self._has_seen = True
+            self._hooks.forget_before()
         self._count()
 
     def _catch_up(self, passes: int) -> None:
         """Count the steps that went by unseen; a batch that is open counts at its end."""
         self.done += passes if self._counts_passes else self._uncounted
+        self._after_step(self.done)
 
     def _count_pass(self) -> None:
         if self._counts_passes:

@@ -88,12 +88,18 @@ class StepHook(Hook):
 
     def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called by torch; returns the changed arguments of the step, or None."""
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if not callable(closure) or torch.compiler.is_compiling():
+        closure = closure_of(args, kwargs)
+        if closure is None or torch.compiler.is_compiling():
             super().__call__(optimizer)
             return None
         once = _Once(closure, partial(super().__call__, optimizer))
         return (args, {**kwargs, "closure": once}) if "closure" in kwargs else ((args[0], once, *args[2:]), kwargs)
+
+
+def closure_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any] | None:
+    """The closure in the arguments of an optimizer's step, the first of which is the optimizer."""
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    return closure if callable(closure) else None
 
 
 class _Once:

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracking.hooks import Hook, ParameterHook, StepHook
+from tbmetrics.tracking.hooks import Hook, ParameterHook, StepHook, closure_of
 
 logger = logging.getLogger("tbmetrics")
 
@@ -71,7 +71,8 @@ class OptimizerSteps:
     """Calls `before` and `after` around each step of an optimizer.
 
     A wrapper such as SAM or ZeRO may run the step of what it wraps within its own, or only that one: the outermost step
-    that runs counts, with its own parameter groups.
+    that runs counts, with its own parameter groups. With a closure, which may move the weights (SAM), it is the inner
+    one if it steps the same parameters.
 
     Args:
         optimizer: the optimizer.
@@ -82,21 +83,30 @@ class OptimizerSteps:
         self, optimizer: Optimizer, before: Callable[[Optimizer], None], after: Callable[[Optimizer], None]
     ) -> None:
         self._before, self._after = before, after
-        self._optimizer = optimizer
+        self._layers = list(_layers(optimizer))
         self._running: int | None = None  # the layer whose step runs
-        self._handles: list[Any] = []
+        self._before_handles: list[Any] = []
+        self._after_handles: list[Any] = []
 
     def attach(self) -> None:
         """Set the hooks."""
-        for depth, layer in enumerate(_layers(self._optimizer)):
-            self._handles.append(layer.register_step_pre_hook(StepHook(partial(self._enter, depth))))
-            self._handles.append(layer.register_step_post_hook(Hook(partial(self._leave, depth))))
+        for depth, layer in enumerate(self._layers):
+            before, after = self._before, self._after
+            if len(self._layers) > 1:
+                before, after = partial(self._enter, depth), partial(self._leave, depth)
+            hook = _WrapperHook if _has_same_parameters(self._layers[depth : depth + 2]) else StepHook
+            self._before_handles.append(layer.register_step_pre_hook(hook(before)))
+            self._after_handles.append(layer.register_step_post_hook(_AfterStep(after)))
+
+    def forget_before(self) -> None:
+        """Call only `after` from now on, if that can be told without `before`; must not be called from it."""
+        if len(self._layers) == 1:
+            _remove(self._before_handles)
 
     def remove(self) -> None:
         """Remove the hooks; idempotent."""
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        _remove(self._before_handles)
+        _remove(self._after_handles)
         self._running = None
 
     def _enter(self, depth: int, optimizer: Optimizer) -> None:
@@ -104,10 +114,36 @@ class OptimizerSteps:
             self._running = depth
             self._before(optimizer)
 
-    def _leave(self, depth: int, optimizer: Optimizer, *_: Any) -> None:
-        if self._running is None or self._running == depth:
+    def _leave(self, depth: int, optimizer: Optimizer) -> None:
+        if self._running == depth:
             self._running = None
             self._after(optimizer)
+
+
+class _WrapperHook(StepHook):
+    """Calls `action(optimizer)` before a wrapper steps, unless it steps with a closure."""
+
+    def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return super().__call__(optimizer, args, kwargs) if closure_of(args, kwargs) is None else None
+
+
+def _has_same_parameters(layers: Sequence[Optimizer]) -> bool:
+    """Whether there are two layers, and they step the same parameters."""
+    parameters = [{id(p) for group in layer.param_groups for p in group["params"]} for layer in layers]
+    return len(parameters) == 2 and parameters[0] == parameters[1]
+
+
+class _AfterStep(Hook):
+    """Calls `action(optimizer)` after an optimizer has stepped."""
+
+    def __call__(self, optimizer: Any, *_: Any) -> None:
+        super().__call__(optimizer)
+
+
+def _remove(handles: list[Any]) -> None:
+    for handle in handles:
+        handle.remove()
+    handles.clear()
 
 
 class UnseenSteps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
@@ -60,7 +61,8 @@ def _sketch(gradient: Tensor) -> Sketch:
 
 
 def _sparse_sketch(gradient: Tensor) -> Sketch:
-    indices, values = gradient.indices(), dense(gradient.values()).reshape(gradient._nnz(), -1)
+    indices, values = gradient.indices(), dense(gradient.values())
+    values = values.reshape(values.shape[0], math.prod(values.shape[1:]))
     number = torch.zeros_like(indices[0])
     for size, index in zip(gradient.shape, indices, strict=False):
         number = number * size + index

@@ -133,26 +133,29 @@ def _packet(rows: list[int], norms: Tensor, kind: Kind, divisor: Tensor | None) 
 def local_norms(tensors: Sequence[Tensor]) -> Tensor:
     """The Euclidean norm of each tensor's local shard; on the CPU and on CUDA finite if all elements are.
 
-    Squares of finite float32 elements overflow beyond 1.8e19. CUDA accumulates in float64, which costs nothing where
-    memory is what limits; on the CPU it would cost five times as much, but there the result can be looked at.
+    Squares of float32 elements overflow beyond 1.8e19 and vanish below 4e-23. CUDA accumulates in float64, which costs
+    nothing where memory is what limits; on the CPU it would cost five times as much, but there the result can be looked
+    at.
     """
     local = [dense(tensor) for tensor in tensors]
     device, double = local[0].device.type, local[0].dtype == torch.float64
     dtype = torch.float64 if double or device == "cuda" else torch.float32
     # What `torch.nn.utils.get_total_norm` is made of; fused on CUDA, a loop in C++ elsewhere.
     norms = torch.stack(torch._foreach_norm(local, 2, dtype=dtype))
-    return _without_overflow(norms, local) if device == "cpu" else norms
+    return _rescaled(norms, local) if device == "cpu" else norms
 
 
-def _without_overflow(norms: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """Norms on the CPU, those that are not finite taken again of elements that are scaled first."""
-    overflowed = (~norms.isfinite()).nonzero()[:, 0].tolist()
-    if overflowed:
+def _rescaled(norms: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """Norms on the CPU; where squares overflowed or vanished, taken again of elements that are scaled first."""
+    doubtful = [i for i in (~norms.isfinite() | (norms == 0)).nonzero()[:, 0].tolist() if tensors[i].numel()]
+    if doubtful:
         norms = norms.double()
-    for index in overflowed:
-        wide = tensors[index].double()
-        peak = wide.abs().max()
-        norms[index] = torch.linalg.vector_norm(wide / peak) * peak if peak.isfinite() else peak
+    for index in doubtful:
+        peak = tensors[index].abs().max().double()
+        if peak.isfinite() and peak > 0:
+            norms[index] = torch.linalg.vector_norm(tensors[index].double() / peak) * peak
+        else:
+            norms[index] = peak
     return norms
 
 

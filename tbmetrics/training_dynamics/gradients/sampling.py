@@ -128,7 +128,7 @@ class StepSampler:
         self._weights_before.clear()
 
     def send_last(self) -> None:
-        """Send the sample of the last step on its way, unless the optimizer whose steps are counted is still to step."""
+        """Send the sample of the last step on its way, unless the optimizer whose steps are counted is to step yet."""
         if self._by_backward or self._has_counted():
             self.close()
 
@@ -146,8 +146,8 @@ class StepSampler:
             self._has_said_so = True
             logger.warning(
                 "tbmetrics: the model ran in training, but no gradient was seen in a backward pass%s, so none is "
-                "measured. Where backward passes leave none on the model's parameters, as under FSDP, give the optimizer "
-                "whose step() runs outside torch.compile: GradientTracker(model, optimizer).",
+                "measured. Where backward passes leave none on the model's parameters, as under FSDP, give the "
+                "optimizer whose step() runs outside torch.compile: GradientTracker(model, optimizer).",
                 " and no step of the optimizer" if self.optimizers else "",
             )
 
@@ -185,6 +185,8 @@ class StepSampler:
             detailed = self._detail_every.due(self._number)
             if detailed or self._every.due(self._number):
                 self._sample = StepSample(detailed, forward=self._forward)
+                if self._by_backward and self._track_weights:
+                    self._take_weights(self._sample)  # now, before the caller's step changes them
             if self._on_nonfinite != "raise":
                 self._forward = None
         self._stepped.add(key)
@@ -195,7 +197,9 @@ class StepSampler:
         return bool(self.optimizers) and id(self.optimizers[0]) in self._stepped
 
     def _before_step(self, key: int, optimizer: torch.optim.Optimizer) -> None:
-        self._by_backward = False
+        if self._by_backward:  # a step is seen after all: what its backward pass left is measured here
+            self._by_backward, self._sample = False, None
+            self._stepped.clear()
         self._unseen.saw_step()
         is_measured = self._open(key)
         if not is_measured and self._on_nonfinite != "raise":
@@ -256,6 +260,9 @@ class StepSampler:
             sample.take_histograms("weights", names, parameters)
 
     def _on_gradient(self, parameter: Tensor) -> None:
+        if self._sample is None and self._stepped and id(parameter) not in self._stepped:
+            self._stepped.add(id(parameter))  # of a step that is not sampled
+            return
         self._guard(self._gradient_finished, parameter)
 
     def _gradient_finished(self, parameter: Tensor) -> None:
@@ -282,7 +289,5 @@ class StepSampler:
         if sample is not None:
             self._has_measured = True
             sample.passes = passes
-            if self._by_backward and self._track_weights:
-                self._take_weights(sample)
             sample.finish(self._number if self._by_backward else self.step)
             self._in_flight.append(sample)

@@ -217,9 +217,9 @@ def _weights_message(bad_weights: Sequence[str], last_good_step: int | None) -> 
 
 def _unwatched_message(parameter: str, last_good_step: int | None) -> str:
     return (
-        f"the gradient of {parameter!r} is not finite, {_since(last_good_step)}; modules were not watched (they are not "
-        "in a compiled model, nor if only parts of the model are called), so the one where it began is not known: with "
-        f"the uncompiled model {_EXACTLY}"
+        f"the gradient of {parameter!r} is not finite, {_since(last_good_step)}; modules were not watched (they are "
+        "not in a compiled model, nor if only parts of the model are called), so the one where it began is not known: "
+        f"with the uncompiled model {_EXACTLY}"
     )
 
 
