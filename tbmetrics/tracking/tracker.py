@@ -63,9 +63,13 @@ class Tracker:
 
     def collect(self, epoch: int) -> list[TimedRecord]:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
+        return list(self.history.filed(self.records(epoch)))
+
+    def _is_switched_off(self) -> bool:
+        """Whether a tracker without a session had too many faults; its hooks are removed. Not to be called from one."""
         if self._isolation is not None:
             self._isolation.settle()
-        return list(self.history.filed(self.records(epoch)))
+        return self._isolation is not None and self._isolation.stopped
 
     def _file_if_alone(self, take: Callable[[], Iterable[TimedRecord]]) -> None:
         """Without a session: add what `take()` gives to the tracker's own history; in one, the session asks for it."""

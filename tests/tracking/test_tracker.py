@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from tbmetrics import AttentionVisualizer, GradientTracker, LongTailDiagnostics, TBMetrics, read_run
+from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTailDiagnostics, TBMetrics, read_run
 from tbmetrics.errors import InputError, NonFiniteError
 from tbmetrics.records import Scalar, TimedRecord
 from tbmetrics.tracking.batches import TrainingBatch
@@ -139,11 +139,8 @@ def test_faults_of_a_tracker_alone_never_leave_forward_backward_or_step(monkeypa
         trackers = []
         if tracked:
             gradients = GradientTracker(model, optimizer if with_optimizer else None, every=1, detail_every=1)
-            trackers = [
-                gradients,
-                AttentionVisualizer(model, quiet=True),
-                LongTailDiagnostics({"x": [9, 2]}, model=model),
-            ]
+            diagnostics = LongTailDiagnostics(model=model, classes=ClassGroups.from_counts([9, 2]))
+            trackers = [gradients, AttentionVisualizer(model, quiet=True), diagnostics]
             for tracker in trackers:
                 getattr(tracker, "register_hooks", tracker.start)()
                 monkeypatch.setattr(tracker, "_isolation", Isolation(tracker.name, tracker.stop, later=True))

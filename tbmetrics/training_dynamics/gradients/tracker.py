@@ -218,6 +218,8 @@ class GradientTracker(Tracker):
         Raises:
             InputError: no hooks are set, so nothing can have been measured.
         """
+        if self._is_switched_off():
+            return
         if not self._sampler.attached and not len(self.history.tables):
             raise InputError("update() has nothing to take: call register_hooks() before training")
         self.guard(self.collect, epoch)
