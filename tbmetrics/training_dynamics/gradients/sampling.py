@@ -171,8 +171,8 @@ class StepSampler:
     def _set_forward(self, sample: ForwardSample | None = None) -> None:
         """Hold the forward pass of the step to come; None when that step is left out."""
         self._forward = sample
-        if sample is not None and self._by_backward:
-            self._hook_parameters()
+        if sample is not None and self._by_backward and self._detail_every.due(self.step + 1):
+            self._hook_parameters()  # not at every sample, since it walks through the model
 
     def _open(self, key: int) -> bool:
         """Note that `key` steps; begin a new step if this one is over. True if it is to be measured."""
