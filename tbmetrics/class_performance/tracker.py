@@ -32,6 +32,7 @@ from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.records import ALL, Record
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
+from tbmetrics.tracking.modes import outside_inference
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
@@ -124,6 +125,7 @@ class ClassPerformanceTracker(Tracker):
         self._listed: set[str] = set()
         self._warned_of_repeats = False
 
+    @outside_inference
     def update(
         self,
         logits: Tensor | Mapping[str, Tensor],

@@ -16,7 +16,7 @@ from tbmetrics.errors import InputError
 from tbmetrics.integrations.evaluations import check_outputs, evaluation_tracker
 from tbmetrics.integrations.rounds import Rounds, SampleIndices, labels_in
 from tbmetrics.session.session import DATA_LOADING
-from tbmetrics.training_dynamics.gradients.tracker import as_optimizers
+from tbmetrics.tracking.optimizers import as_optimizers
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

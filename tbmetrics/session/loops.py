@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
+
+from tbmetrics.tracking.optimizers import OptimizerSteps, UnseenSteps
 
 T = TypeVar("T")
 
@@ -14,8 +16,9 @@ T = TypeVar("T")
 class StepCounter:
     """Count optimizer steps, each once, from the best source available.
 
-    With an optimizer, its post-step hook counts, so accumulated batches and steps skipped by a `GradScaler` do not.
-    Without one, the caller counts with `count_explicitly`; a batch without such a call counts as one step.
+    With an optimizer, its hooks count, so accumulated batches and steps skipped by a `GradScaler` do not. Without one,
+    the caller counts with `count_explicitly`; a batch without such a call counts as one step. If the optimizer's steps
+    cannot be seen, batches count all the same, or backward passes if there are no batches.
     """
 
     def __init__(
@@ -23,25 +26,38 @@ class StepCounter:
     ) -> None:
         self.done = initial_step or 0
         self._initial = initial_step
-        self._optimizer = optimizer
         self._after_step = after_step
-        self._hook: Any = None
         self._counted_explicitly = False
+        self._has_seen = False
+        self._counts_passes = True  # for want of batches and explicit calls
+        self._uncounted = 0  # batches and explicit calls while the optimizer's hooks were relied on
+        self._optimizer = optimizer
+        self._hooks: OptimizerSteps | None = None
+        self._unseen: UnseenSteps | None = None
+        if optimizer is not None:
+            self._hooks = OptimizerSteps(optimizer, self._see, self._count_seen)
+            self._unseen = UnseenSteps(self._catch_up, self._count_pass)
 
     def attach(self) -> None:
-        """Set the hook."""
-        if self._optimizer is not None:
-            self._hook = self._optimizer.register_step_post_hook(lambda *_: self._count())
+        """Set the hooks."""
+        if self._optimizer is not None and self._hooks is not None and self._unseen is not None:
+            self._hooks.attach()
+            self._unseen.attach([self._optimizer])
 
     def restore(self, step: int) -> None:
         """Continue from `step`, whatever the log says."""
         self.done = self._initial = step
 
     def detach(self) -> None:
-        """Remove the hook; idempotent."""
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
+        """Remove the hooks; idempotent."""
+        if self._hooks is not None and self._unseen is not None:
+            self._hooks.remove()
+            self._unseen.detach()
+
+    def end_epoch(self) -> None:
+        """Judge, at the end of an epoch, whether steps go by unseen."""
+        if self._unseen is not None:
+            self._unseen.end_epoch()
 
     def resume(self, steps_before: int) -> int:
         """Go on after `steps_before` steps, unless it was given; return the first step that is written anew."""
@@ -50,17 +66,42 @@ class StepCounter:
         return self.done + 1 if self.done else 0
 
     def count_explicitly(self) -> None:
-        """Count one step for the caller; do nothing with an optimizer, whose hook has counted it."""
-        if self._optimizer is None:
-            self._counted_explicitly = True
-            self._count()
+        """Count one step for the caller; do nothing if the optimizer's hooks have counted it."""
+        self._counted_explicitly = True
+        self._count_unless_seen()
 
     @contextmanager
     def one_per_batch(self) -> Iterator[None]:
         """Wrap one batch; count a step at its end unless the optimizer or the caller counts."""
-        self._counted_explicitly = False
+        self._counted_explicitly, self._counts_passes = False, False
         yield
-        if self._optimizer is None and not self._counted_explicitly:
+        if not self._counted_explicitly:
+            self._count_unless_seen()
+
+    def _count_unless_seen(self) -> None:
+        self._counts_passes = False
+        if self._unseen is None or self._unseen.is_certain:
+            self._count()
+        else:
+            self._uncounted += 1
+
+    def _see(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._unseen is not None:
+            self._unseen.saw_step()
+
+    def _count_seen(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self._has_seen and self._hooks is not None:
+            self._has_seen = True
+            self._hooks.forget_before()
+        self._count()
+
+    def _catch_up(self, passes: int) -> None:
+        """Count the steps that went by unseen; a batch that is open counts at its end."""
+        self.done += passes if self._counts_passes else self._uncounted
+        self._after_step(self.done)
+
+    def _count_pass(self) -> None:
+        if self._counts_passes:
             self._count()
 
     def _count(self) -> None:

@@ -123,7 +123,6 @@ class MetricsManager:
         )
         if self.tb.diagnostics is not None:
             self.tb.diagnostics.save_dir = self.tb.diagnostics.save_dir or self.save_dir / CLASS_METRICS
-        self._counts_batches = optimizer is None
         self._batch_open = self._finalized = False
         self._has_warned = False
 
@@ -264,7 +263,7 @@ class MetricsManager:
         self.tb.load_state_dict(state)
 
     def _end_batch(self) -> None:
-        if self._batch_open and self._counts_batches:
+        if self._batch_open:
             self.tb.step()
         self._batch_open = False
 

@@ -17,9 +17,10 @@ from tbmetrics.errors import InputError
 from tbmetrics.events.places import is_url
 from tbmetrics.resource_usage.monitor import ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
-from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_optimizers
+from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,11 @@ from tbmetrics.session.pairs import SessionPairs
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
+from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
-from tbmetrics.training_dynamics.gradients.tracker import GradientTracker, as_optimizers
+from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

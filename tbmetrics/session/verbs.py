@@ -249,6 +249,7 @@ class SessionVerbs:
             return
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
+        self._steps.end_epoch()
         self._count_costs()
         if self.resources is not None and self.enabled:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)

@@ -1,27 +1,29 @@
-"""Hooks that can be copied and pickled with their module, and that the compiler does not see."""
+"""Hooks that copies, pickles, compilers, tracers and function transforms do not see."""
 
 from __future__ import annotations
 
+import contextlib
 import weakref
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
+from torch import nn
+from torch._C import _functorch
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    """The hook in a copy of a module."""
-
-
-def _make_nothing() -> Callable[..., None]:
-    return _nothing
+def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
+    """How to make a hook that does nothing, from the standard library: a pickle of it loads without tbmetrics."""
+    return getattr, (contextlib.nullcontext(), "__exit__")
 
 
 class Hook:
     """Calls `action`; in a copied or unpickled module, a hook that does nothing takes its place.
 
-    It does nothing while `torch.compile` traces or a CUDA graph is captured, so that neither records the action.
+    It does nothing while a pass is traced, exported or compiled, inside `torch.func`'s transforms and while a CUDA
+    graph is captured: there tensors hold no values, or only until the transform ends, and the action would be recorded.
     """
 
     def __init__(self, action: Callable[..., Any]) -> None:
@@ -29,20 +31,35 @@ class Hook:
 
     def __call__(self, *args: Any) -> None:
         """Called by torch."""
-        if torch.compiler.is_compiling():
+        if torch.compiler.is_compiling() or _is_transformed():
             return
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             return
         self._action(*args)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., None]:
-        return _nothing
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        return self.__copy__()
 
-    def __copy__(self) -> Callable[..., None]:
-        return _nothing
+    def __copy__(self) -> Callable[..., Any]:
+        make, arguments = _make_nothing()
+        nothing: Callable[..., Any] = make(*arguments)
+        return nothing
 
-    def __reduce__(self) -> tuple[Callable[[], Callable[..., None]], tuple[()]]:
-        return _make_nothing, ()
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, str]]:
+        return _make_nothing()
+
+
+# Asked at every step, so looked up once.
+_is_tracing, _transforms = torch._C._is_tracing, _functorch.peek_interpreter_stack
+_dispatch_modes, _dispatch_mode = torch._C._len_torch_dispatch_stack, torch._C._get_dispatch_mode
+_TRACING_MODES = tuple(getattr(torch._C._TorchDispatchModeKey, name) for name in ("PROXY", "FAKE", "FUNCTIONAL"))
+
+
+def _is_transformed() -> bool:
+    """Whether what runs now is traced by `torch.jit` or `make_fx`, or transformed by `torch.func`."""
+    if _is_tracing() or _transforms() is not None:
+        return True
+    return _dispatch_modes() > 0 and any(_dispatch_mode(key) is not None for key in _TRACING_MODES)
 
 
 class ParameterHook(Hook):
@@ -71,12 +88,18 @@ class StepHook(Hook):
 
     def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called by torch; returns the changed arguments of the step, or None."""
-        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-        if not callable(closure) or torch.compiler.is_compiling():
+        closure = closure_of(args, kwargs)
+        if closure is None or torch.compiler.is_compiling():
             super().__call__(optimizer)
             return None
         once = _Once(closure, partial(super().__call__, optimizer))
         return (args, {**kwargs, "closure": once}) if "closure" in kwargs else ((args[0], once, *args[2:]), kwargs)
+
+
+def closure_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any] | None:
+    """The closure in the arguments of an optimizer's step, the first of which is the optimizer."""
+    closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+    return closure if callable(closure) else None
 
 
 class _Once:
@@ -92,6 +115,47 @@ class _Once:
         if after is not None:
             after()
         return loss
+
+
+class _ForwardHooks(OrderedDict[int, Any]):
+    """A module's forward hooks: all for a pass, only the user's for copies, pickles and `torch.jit.script`.
+
+    A pass goes through `items()`. `torch.jit.script` compiles what `values()` gives, and cannot compile ours.
+    """
+
+    def values(self) -> list[Any]:  # type: ignore[override]
+        return [hook for hook in super().values() if not isinstance(hook, Hook)]
+
+    def __reduce__(self) -> tuple[type[OrderedDict[int, Any]], tuple[list[tuple[int, Any]]]]:
+        return OrderedDict, ([(key, hook) for key, hook in self.items() if not isinstance(hook, Hook)],)
+
+
+class ForwardHandle:
+    """Removes a hook on a module's forward pass; the last one leaves the module as it was."""
+
+    def __init__(self, module: nn.Module, table_name: str, register: Callable[[], Any]) -> None:
+        self._module, self._table_name = module, table_name
+        if not getattr(module, table_name):  # else somebody's handles refer to the table, and it must stay
+            setattr(module, table_name, _ForwardHooks())
+        self._handle = register()
+
+    def remove(self) -> None:
+        """Remove the hook; idempotent."""
+        self._handle.remove()
+        table = getattr(self._module, self._table_name)
+        if isinstance(table, _ForwardHooks) and not table:
+            setattr(self._module, self._table_name, OrderedDict())
+
+
+def before_forward(module: nn.Module, action: Callable[..., Any]) -> ForwardHandle:
+    """Call `action(module, args)` before each forward pass of `module`."""
+    return ForwardHandle(module, "_forward_pre_hooks", lambda: module.register_forward_pre_hook(Hook(action)))
+
+
+def after_forward(module: nn.Module, action: Callable[..., Any], *, always: bool = False) -> ForwardHandle:
+    """Call `action(module, args, output)` after each forward pass of `module`; `always`: also after one that raised."""
+    register = partial(module.register_forward_hook, Hook(action), always_call=always)
+    return ForwardHandle(module, "_forward_hooks", register)
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

@@ -1,19 +1,47 @@
-"""Choose parameters and modules by name, with shell patterns."""
+"""Names of parameters and modules, and how they are chosen with shell patterns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
+
+from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
 
 _WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+#: Classes that hold the model they wrap as `module`, by name: most come from libraries that need not be installed.
+_HOLDERS = {"DataParallel", "DistributedDataParallel", "AveragedModel", "DeepSpeedEngine", "FullyShardedDataParallel"}
 
 
-def plain_name(name: str) -> str:
-    """`name` without the parts that DDP, FSDP, `torch.compile` and checkpoint wrappers put into it."""
-    parts = [part for part in name.split(".") if part not in _WRAPPERS]
-    return ".".join(parts[1:] if parts[:1] == ["module"] and len(parts) > 1 else parts)
+def named_parameters(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """(name, parameter) as `model.named_parameters()` gives them, without the parts that wrappers put into names."""
+    plain = _plain_names(model)
+    for name, parameter in model.named_parameters():
+        module, _, own = name.rpartition(".")
+        yield (f"{plain[module]}.{own}" if plain[module] else own), parameter
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """(name, module) as `model.named_modules()` gives them, without the parts that wrappers put into names."""
+    plain = _plain_names(model)
+    return ((plain[name], module) for name, module in model.named_modules())
+
+
+def _plain_names(model: nn.Module) -> dict[str, str]:
+    """Names of modules without the parts that DDP, FSDP, `torch.compile` and checkpoint wrappers put into them."""
+    modules = dict(model.named_modules(remove_duplicate=False))
+    plain = {"": ""}
+    for name in modules:
+        if name:
+            parent, _, own = name.rpartition(".")
+            is_wrapper = own in _WRAPPERS or (own == "module" and _is_holder(modules[parent]))
+            plain[name] = plain[parent] if is_wrapper else f"{plain[parent]}.{own}".lstrip(".")
+    return plain
+
+
+def _is_holder(module: nn.Module) -> bool:
+    return any(kind.__name__ in _HOLDERS for kind in type(module).__mro__)
 
 
 def matches(name: str, patterns: Iterable[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbmetrics.records.history import History, TimedRecord
 from tbmetrics.tracking.checks import whole_epoch
+from tbmetrics.tracking.isolation import Isolation
 
 if TYPE_CHECKING:
     from tbmetrics.records import Record
@@ -51,6 +52,8 @@ class Tracker:
     def save_dir(self, directory: str | os.PathLike[str] | None) -> None:
         self._save_dir = None if directory is None else Path(os.path.abspath(directory))
 
+    _isolation: Isolation | None = None  # of a tracker that is used without a session
+
     @property
     def history(self) -> History:
         """Everything measured: the session's history, or the tracker's own if used without a session."""
@@ -79,6 +82,12 @@ class Tracker:
         """Without a session: add the records of `epoch` to the tracker's own history and return them."""
         return list(self.history.filed(self.records(whole_epoch(epoch))))
 
+    def _is_switched_off(self) -> bool:
+        """Whether a tracker without a session had too many faults; its hooks are removed. Not to be called from one."""
+        if self._isolation is not None:
+            self._isolation.settle()
+        return self._isolation is not None and self._isolation.stopped
+
     def _file_if_alone(self, take: Callable[[], Iterable[TimedRecord]]) -> None:
         """Without a session: add what `take()` gives to the tracker's own history; in one, the session asks for it."""
         if not self.in_session:
@@ -86,11 +95,15 @@ class Tracker:
                 self.history.add(record)
 
     def guard(self, action: Callable[..., Any], *args: Any) -> Any:
-        """Return `action(*args)`; hooks that torch calls go through here.
+        """Return `action(*args)` in isolation; hooks that torch calls go through here.
 
-        In a session the call is isolated, and its time counted.
+        In a session its time is counted, too. Alone, the tracker is switched off after too many faults.
         """
-        return action(*args) if self._session_call is None else self._session_call(action, *args)
+        if self._session_call is not None:
+            return self._session_call(action, *args)
+        if self._isolation is None:
+            self._isolation = Isolation(f"tracker {self.name!r}", self.stop, later=True)
+        return self._isolation.call(action, *args)
 
     def start(self) -> None:
         """Set hooks; called when the session starts."""

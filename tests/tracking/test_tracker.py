@@ -5,8 +5,8 @@ import logging
 import pytest
 import torch
 
-from tbmetrics import TBMetrics, read_run
-from tbmetrics.errors import InputError
+from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTailDiagnostics, TBMetrics, read_run
+from tbmetrics.errors import InputError, NonFiniteError
 from tbmetrics.records import Scalar, TimedRecord
 from tbmetrics.tracking.batches import TrainingBatch
 from tbmetrics.tracking.cadence import Cadence
@@ -132,3 +132,53 @@ def test_a_session_lends_its_history_and_takes_over_what_was_measured_before(tmp
     for tag in ("count", "filed"):
         assert tb.history.scalars[tag].values.tolist() == [1.0, 2.0, 3.0]
         assert written[tag].values.tolist() == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+def test_faults_of_a_tracker_alone_never_leave_forward_backward_or_step(monkeypatch, caplog, with_optimizer):
+    def trained(tracked):
+        torch.manual_seed(0)
+        model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.5), torch.nn.Linear(4, 2))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        trackers = []
+        if tracked:
+            gradients = GradientTracker(model, optimizer if with_optimizer else None, every=1, detail_every=1)
+            diagnostics = LongTailDiagnostics(model=model, classes=ClassGroups.from_counts([9, 2]))
+            trackers = [gradients, AttentionVisualizer(model, quiet=True), diagnostics]
+            for tracker in trackers:
+                getattr(tracker, "register_hooks", tracker.start)()
+                monkeypatch.setattr(tracker, "_isolation", Isolation(tracker.name, tracker.stop, later=True))
+                monkeypatch.setattr(tracker._isolation, "call", _failing(tracker._isolation.call))
+        for epoch in range(2):
+            for _ in range(4):
+                optimizer.zero_grad()
+                model(torch.ones(3, 4)).square().sum().backward()
+                optimizer.step()
+            if tracked:
+                gradients.update(epoch)
+        return [p.detach() for p in model.parameters()], model
+
+    plain, _ = trained(False)
+    with caplog.at_level(logging.WARNING, logger="tbmetrics"):
+        tracked, model = trained(True)
+    torch.testing.assert_close(tracked, plain, rtol=0, atol=0)
+    assert "training_dynamics failed 3 times and is switched off" in caplog.text
+    assert all(not p._post_accumulate_grad_hooks for p in model.parameters())
+
+
+def _failing(call):
+    def fail(action, *args, **kwargs):
+        return call(_boom)
+
+    return fail
+
+
+def test_a_tracker_alone_passes_on_what_the_caller_asked_for_or_did_wrong():
+    tracker = Tracker()
+    for error in (InputError("3 logits for 4 classes"), NonFiniteError("step 3")):
+
+        def wrong(error=error):
+            raise error
+
+        with pytest.raises(type(error)):
+            tracker.guard(wrong)

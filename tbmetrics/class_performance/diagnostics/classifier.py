@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tbmetrics.class_performance.diagnostics.numbers import nearest_by_cosine, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
-from tbmetrics.tracking.hooks import Hook
+from tbmetrics.tracking.hooks import after_forward
 
 _ROWS_COMPARED = 64
 MAX_PASS_BYTES = 256 * 2**20  # of forward passes that no `update` has claimed yet
@@ -119,8 +119,7 @@ class Classifier:
     def attach(self, guard: Callable[..., Any]) -> None:
         """Set a forward hook on every candidate; it does nothing in training passes."""
         for candidate in self._candidates if not self._handles else ():
-            hook = Hook(partial(guard, candidate.record))
-            self._handles.append(candidate.module.register_forward_hook(hook))
+            self._handles.append(after_forward(candidate.module, partial(guard, candidate.record)))
 
     def detach(self) -> None:
         """Remove every hook and drop all passes."""

@@ -27,6 +27,7 @@ from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.cadence import DrawingTime
 from tbmetrics.tracking.checks import by_attribute, check_whole_numbers, logits_and_labels
+from tbmetrics.tracking.modes import outside_inference
 from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -177,6 +178,7 @@ class LongTailDiagnostics(Tracker):
         """Note the step of training."""
         self._step = step
 
+    @outside_inference
     def observe(self, batch: TrainingBatch) -> None:
         """Add a training batch; call it before `backward()`, so that the gradient that reaches the logits is counted.
 
@@ -191,6 +193,7 @@ class LongTailDiagnostics(Tracker):
                 values, truth = batch_tensors(attribute, logits, labels[attribute])
                 self._attributes[attribute].observe(values, truth, losses.get(attribute), self.guard)
 
+    @outside_inference
     def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
         """Add a validation batch.
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tbmetrics.tracking.patterns import matches, plain_name
+from tbmetrics.tracking.patterns import matches, named_modules
 from tbmetrics.training_dynamics.attention.flow import PRODUCTS, SOFTMAXES, Flow, Softmax, dense_tensors
 from tbmetrics.training_dynamics.attention.weights import (
     AttentionSample,
@@ -103,7 +103,7 @@ class AttentionCapture(TorchDispatchMode):
 
     def __init__(self, model: nn.Module, bounds: Bounds, max_bytes: int, modules: Sequence[str] | None = None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._names = {id(module): plain_name(name) for name, module in model.named_modules()}
+        self._names = {id(module): name for name, module in named_modules(model)}
         self._bounds, self._max_bytes = bounds, max_bytes
         self._numbered_patterns = modules  # e.g. "vsi#0", which is known at the end of the pass
         self._patterns = None if modules is None else [pattern.partition("#")[0] for pattern in modules]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracking.hooks import Hook, is_compiled
+from tbmetrics.tracking.hooks import after_forward, before_forward, is_compiled
 from tbmetrics.training_dynamics.attention.capture import AttentionCapture, CapturedMap, CaptureReport
 from tbmetrics.training_dynamics.attention.weights import Bounds, explicit_sample
 
@@ -58,10 +58,9 @@ class AttentionPasses:
             return True
         if is_compiled(self._hooked):
             return False
-        end = Hook(partial(self._guard, self._end))
         self._handles = [
-            self._hooked.register_forward_pre_hook(Hook(partial(self._guard, self._begin))),
-            self._hooked.register_forward_hook(end, always_call=True),
+            before_forward(self._hooked, partial(self._guard, self._begin)),
+            after_forward(self._hooked, partial(self._guard, self._end), always=True),
         ]
         return True
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tbmetrics.tracking.hooks import Hook
+from tbmetrics.tracking.hooks import after_forward, before_forward
 from tbmetrics.tracking.host_copies import HostCopy
-from tbmetrics.tracking.patterns import choose, plain_name
+from tbmetrics.tracking.patterns import choose, named_modules
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
 
 #: Lower and upper bound of the outputs of activations that saturate.
@@ -50,23 +50,24 @@ class ForwardSample:
 
     Attributes:
         order: names of the modules in the order in which they finished; "" is the model's input.
-        finite: sum of each of these outputs; NaN or infinite if the output holds such a value.
+        peaks: largest element of each of these outputs: NaN or infinity if the output holds it. −∞ alone does not
+            show: masks hold it.
         modules: names of the watched activations.
         shares: float32 of shape (modules, 4), the columns of `records.ACTIVATION_COLUMNS`.
         histograms: by module.
     """
 
     order: list[str] = field(default_factory=list)
-    finite: HostCopy | None = None
+    peaks: HostCopy | None = None
     modules: list[str] = field(default_factory=list)
     shares: HostCopy | None = None
     histograms: dict[str, TensorStatistics] = field(default_factory=dict)
 
     def finite_outputs(self) -> tuple[list[str], list[bool]]:
-        """(modules in the order of their outputs, whether each was finite); waits for the values."""
-        if self.finite is None:
+        """(modules in the order of their outputs, whether each was free of NaN and +∞); waits for the values."""
+        if self.peaks is None:
             return [], []
-        return self.order, [math.isfinite(total) for total in self.finite.get().tolist()]
+        return self.order, [peak < math.inf for peak in self.peaks.get().tolist()]
 
 
 class ForwardWatch:
@@ -99,12 +100,12 @@ class ForwardWatch:
     ) -> None:
         self._model, self._guard = model, guard
         self._wanted, self._on_sample = wanted, on_sample
-        self._modules = {plain_name(name): module for name, module in model.named_modules() if plain_name(name)}
+        self._modules = {name: module for name, module in named_modules(model) if name}
         self.names = self._choose(activations)
         self._root: list[Any] = []
         self._inner: list[Any] = []
         self._sample: ForwardSample | None = None
-        self._sums: list[Tensor] = []
+        self._peaks: list[Tensor] = []
         self._rows: dict[str, Tensor] = {}
 
     def _choose(self, activations: bool | Sequence[str]) -> list[str]:
@@ -115,8 +116,8 @@ class ForwardWatch:
     def attach(self) -> None:
         """Set the hooks on the model."""
         self._root = [
-            self._model.register_forward_pre_hook(Hook(partial(self._guard, self._begin))),
-            self._model.register_forward_hook(Hook(partial(self._guard, self._end)), always_call=True),
+            before_forward(self._model, partial(self._guard, self._begin)),
+            after_forward(self._model, partial(self._guard, self._end), always=True),
         ]
 
     def detach(self) -> None:
@@ -138,14 +139,14 @@ class ForwardWatch:
         check, statistics = self._wanted()
         if not (check or statistics):
             return
-        self._sample, self._sums, self._rows = ForwardSample(), [], {}
+        self._sample, self._peaks, self._rows = ForwardSample(), [], {}
         if check:
             self._check("", args)
         for name, submodule in self._modules.items():
             measured = statistics and name in self.names
             if measured or (check and next(submodule.children(), None) is None):
-                hook = Hook(partial(self._guard, self._look, name, check, measured))
-                self._inner.append(submodule.register_forward_hook(hook))
+                look = partial(self._guard, self._look, name, check, measured)
+                self._inner.append(after_forward(submodule, look))
 
     def _look(self, name: str, check: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
         """Hook of one module in a sampled pass."""
@@ -158,8 +159,8 @@ class ForwardWatch:
         for tensor in _float_tensors(output):
             if self._sample is not None and tensor.numel():
                 self._sample.order.append(name)
-                # The cheapest pass there is; NaN and infinity both come through a sum.
-                self._sums.append(tensor.detach().sum(dtype=torch.float32))
+                # NaN and infinity both come through; a sum would take them for what it overflows to.
+                self._peaks.append(tensor.detach().amax())
 
     def _measure(self, name: str, module: nn.Module, output: Any) -> None:
         tensor = next(_float_tensors(output), None)
@@ -173,12 +174,12 @@ class ForwardWatch:
             return
         self._remove(self._inner)
         sample, self._sample = self._sample, None
-        if self._sums:
-            sample.finite = HostCopy(_stacked(self._sums))
+        if self._peaks:
+            sample.peaks = HostCopy(_stacked(self._peaks))
         if self._rows:
             sample.modules = list(self._rows)
             sample.shares = HostCopy(_stacked(list(self._rows.values())))
-        self._sums, self._rows = [], {}
+        self._peaks, self._rows = [], {}
         self._on_sample(sample)
 
 
@@ -204,7 +205,8 @@ def shares(output: Tensor, bounds: tuple[float, float] | None) -> Tensor:
 def _float_tensors(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
         local = output.to_local() if isinstance(output, DTensor) else output
-        if local.dtype in MEASURABLE and not local.is_sparse:
+        is_plain = local.layout == torch.strided and not local.is_nested and not local.is_meta
+        if is_plain and local.dtype in MEASURABLE:
             yield local
     elif isinstance(output, dict):
         for value in output.values():
@@ -215,6 +217,7 @@ def _float_tensors(output: Any) -> Iterator[Tensor]:
 
 
 def _stacked(values: Sequence[Tensor]) -> Tensor:
-    """Values from all devices of a model, stacked on the first one."""
-    first = values[0].device
-    return torch.stack([value.to(first, non_blocking=True) for value in values])
+    """Values from all devices of a model, stacked on the first one, in float32 or in float64 if there are such."""
+    device = values[0].device
+    dtype = torch.float64 if any(value.dtype == torch.float64 for value in values) else torch.float32
+    return torch.stack([value.to(device, dtype, non_blocking=True) for value in values])

@@ -73,7 +73,7 @@ def measure(tensor: Tensor) -> TensorStatistics:
     """
     if tensor.dtype not in _LAYOUTS:
         raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {tensor.dtype}")
-    flat = tensor.detach().reshape(-1)
+    flat = tensor.detach().resolve_neg().reshape(-1)
     layout = _LAYOUTS[tensor.dtype]
     buckets = 2 * layout.half
     indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(buckets - 1)
@@ -161,8 +161,8 @@ def _trimmed(
     written = (counts > 0) | np.append(counts[1:] > 0, True)  # an empty bucket before an occupied one gives its edge
     limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][written]))
     in_buckets = np.concatenate(([0.0], counts[written]))
-    midpoints = (limits[:-1] + limits[1:]) / 2
+    midpoints = limits[:-1] / 2 + limits[1:] / 2
     low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
-    return Histogram(
-        tag, limits, in_buckets, low, high, float(midpoints @ in_buckets[1:]), float(midpoints**2 @ in_buckets[1:])
-    )
+    with np.errstate(over="ignore"):  # squares of float64 values beyond 1e154
+        total, total_of_squares = float(midpoints @ in_buckets[1:]), float(midpoints**2 @ in_buckets[1:])
+    return Histogram(tag, limits, in_buckets, low, high, total, total_of_squares)

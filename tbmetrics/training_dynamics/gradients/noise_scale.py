@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tbmetrics.tracking.hooks import ParameterHook
 from tbmetrics.tracking.host_copies import HostCopy
+from tbmetrics.training_dynamics.gradients.norms import local_norms
 from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
 
 
@@ -51,11 +52,20 @@ class PassWatch:
         self._counting.clear()
         self._measuring.clear()
 
+    def _count_another(self) -> None:
+        """Move the counting hook to a parameter that has a gradient: the counted one is frozen, unused or replaced."""
+        counted = next((p for p in self._rows.hookable() if p.grad is not None), None)
+        if counted is not None and self._counting:
+            self._counting.pop().remove()
+            self._counting.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
+
     def _on_counted(self, parameter: Tensor) -> None:
         self.passes += 1
 
     def measure_next(self) -> None:
-        """Measure the passes of the next step, if the last step had several."""
+        """Measure the passes of the next step if the last had several; if it had none, count another parameter's."""
+        if not self.passes_before:
+            self._count_another()
         if self.passes_before > 1 and not self._measuring:
             hook = ParameterHook(self._on_measured)
             self._measuring = [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
@@ -64,9 +74,9 @@ class PassWatch:
         self._guard(self._measure, parameter)
 
     def _measure(self, parameter: Tensor) -> None:
-        if parameter.grad is None or parameter.grad.is_sparse:
+        if parameter.grad is None or parameter.grad.layout != torch.strided:
             return
-        norm = torch.linalg.vector_norm(parameter.grad, dtype=torch.float32)
+        norm = local_norms([parameter.grad])[0].double()
         self._first.setdefault(id(parameter), norm)
         self._last[id(parameter)] = norm
 

@@ -1,9 +1,10 @@
-"""Norms, changes and directions of many tensors, measured on their device and copied to the host without waiting."""
+"""Norms and changes of many tensors, measured on their device and copied to the host without waiting."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,7 +13,6 @@ from torch.distributed.tensor import DTensor, Partial, Placement, Replicate
 from tbmetrics.tracking.host_copies import HostCopy
 
 MOST_COPY_BYTES = 512 * 2**20  # of weights held from before a step until after it
-SKETCH_VALUES = 4096  # of each gradient, held from one detailed sample to the next
 
 
 @dataclass(slots=True)
@@ -32,12 +32,24 @@ class Packet:
         return zip(self.rows, self.values.get().tolist(), strict=True)
 
 
+_NATIVE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
 def dense(tensor: Tensor) -> Tensor:
     """The local shard of `tensor`, detached, as a dense real tensor with the same norm."""
     local = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
-    if local.is_sparse:
-        local = local.coalesce().values()
-    return torch.view_as_real(local) if local.is_complex() else local
+    if local.layout != torch.strided:
+        local = _stored_values(local)
+    if local.is_complex():
+        local = torch.view_as_real(local.resolve_conj())
+    return local if local.dtype in _NATIVE else local.float()  # 8-bit floats have no arithmetic of their own
+
+
+def _stored_values(tensor: Tensor) -> Tensor:
+    """The values that a tensor of another layout stores, each element once."""
+    if tensor.layout == torch.sparse_coo:
+        return tensor.coalesce().values()
+    return tensor.values() if tensor.is_sparse_csr or "sparse" in str(tensor.layout) else tensor.to_dense()
 
 
 def stacked_packets(rows: Sequence[int], values: Sequence[Tensor]) -> list[Packet]:
@@ -54,43 +66,97 @@ def stacked_packets(rows: Sequence[int], values: Sequence[Tensor]) -> list[Packe
 def norm_packets(rows: Sequence[int], tensors: Sequence[Tensor], divisor: Tensor | None = None) -> list[Packet]:
     """The Euclidean norm of each tensor, in one fused call per device and kind of tensor.
 
-    Accumulated in float32, in float64 for float64. Sharded tensors (DTensor) give the norm over all shards: one
-    reduction that every rank has to take part in, as each does in its optimizer step.
+    Accumulated in float32 or float64; a norm is finite if its elements are (see `local_norms`). Sharded tensors
+    (DTensor) give the norm over all shards: one reduction that every rank has to take part in, as each does in its
+    optimizer step.
 
     Args:
         rows: row of each tensor.
         tensors: any devices and dtypes, dense or sparse, real or complex.
         divisor: norms are divided by it (a loss scale), a tensor of one element on any device.
     """
-    grouped: dict[Hashable, list[int]] = {}
-    for index, tensor in enumerate(tensors):
-        grouped.setdefault(_kind(tensor), []).append(index)
-    packets = []
-    for indices in grouped.values():
-        norms = _norms([tensors[i] for i in indices])
-        if divisor is not None:
-            norms = norms / divisor.to(norms.device, non_blocking=True)
-        packets.append(Packet([rows[i] for i in indices], HostCopy(norms)))
-    return packets
+    return [
+        _packet([rows[i] for i in indices], local_norms([tensors[i] for i in indices]), kind, divisor)
+        for kind, indices in _by_kind([kind_of(tensor) for tensor in tensors])
+    ]
 
 
-def _kind(tensor: Tensor) -> Hashable:
-    """Tensors of one kind are measured in one call."""
+def reduced_packets(rows: Sequence[int], kinds: Sequence[Kind], norms: Sequence[Tensor]) -> list[Packet]:
+    """Norms of local shards, taken one by one with `local_norms`, as norms over all shards; see `norm_packets`."""
+    return [
+        _packet([rows[i] for i in indices], torch.stack([norms[i] for i in indices]), kind, None)
+        for kind, indices in _by_kind(kinds)
+    ]
+
+
+class Kind(NamedTuple):
+    """Tensors of one kind are measured in one call.
+
+    Attributes:
+        double: whether they are float64.
+        device: of the tensor, or of its local shard.
+        mesh, placements: of a sharded tensor.
+    """
+
+    double: bool
+    device: torch.device
+    mesh: Any = None
+    placements: tuple[Placement, ...] = ()
+
+
+def kind_of(tensor: Tensor) -> Kind:
+    """The kind of `tensor`."""
     double = tensor.dtype in (torch.float64, torch.complex128)
     if isinstance(tensor, DTensor):
-        return double, tensor.device_mesh, tuple(tensor.placements)
-    return double, tensor.device
+        return Kind(double, tensor.device, tensor.device_mesh, tuple(tensor.placements))
+    return Kind(double, tensor.device)
 
 
-def _norms(tensors: Sequence[Tensor]) -> Tensor:
-    local, first = [dense(tensor) for tensor in tensors], tensors[0]
-    dtype = torch.float64 if local[0].dtype == torch.float64 else torch.float32
+def _by_kind(kinds: Sequence[Kind]) -> Iterable[tuple[Kind, list[int]]]:
+    """The indices of each kind."""
+    grouped: dict[Kind, list[int]] = {}
+    for index, kind in enumerate(kinds):
+        grouped.setdefault(kind, []).append(index)
+    return grouped.items()
+
+
+def _packet(rows: list[int], norms: Tensor, kind: Kind, divisor: Tensor | None) -> Packet:
+    if kind.mesh is not None:
+        summed: list[Placement] = [Partial() if p.is_shard() else Replicate() for p in kind.placements]
+        squares = norms.double().square() if norms.device.type != "mps" else norms.square()
+        norms = DTensor.from_local(squares, kind.mesh, summed, run_check=False).full_tensor().sqrt()
+    if divisor is not None:
+        norms = norms / divisor.to(norms.device, non_blocking=True)
+    return Packet(rows, HostCopy(norms))
+
+
+def local_norms(tensors: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm of each tensor's local shard; on the CPU and on CUDA finite if all elements are.
+
+    Squares of float32 elements overflow beyond 1.8e19 and vanish below 4e-23. CUDA accumulates in float64, which costs
+    nothing where memory is what limits; on the CPU it would cost five times as much, but there the result can be looked
+    at.
+    """
+    local = [dense(tensor) for tensor in tensors]
+    device, double = local[0].device.type, local[0].dtype == torch.float64
+    dtype = torch.float64 if double or device == "cuda" else torch.float32
     # What `torch.nn.utils.get_total_norm` is made of; fused on CUDA, a loop in C++ elsewhere.
     norms = torch.stack(torch._foreach_norm(local, 2, dtype=dtype))
-    if not isinstance(first, DTensor):
-        return norms
-    summed: list[Placement] = [Partial() if p.is_shard() else Replicate() for p in first.placements]
-    return DTensor.from_local(norms.square(), first.device_mesh, summed, run_check=False).full_tensor().sqrt()
+    return _rescaled(norms, local) if device == "cpu" else norms
+
+
+def _rescaled(norms: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """Norms on the CPU; where squares overflowed or vanished, taken again of elements that are scaled first."""
+    doubtful = [i for i in (~norms.isfinite() | (norms == 0)).nonzero()[:, 0].tolist() if tensors[i].numel()]
+    if doubtful:
+        norms = norms.double()
+    for index in doubtful:
+        peak = tensors[index].abs().max().double()
+        if peak.isfinite() and peak > 0:
+            norms[index] = torch.linalg.vector_norm(tensors[index].double() / peak) * peak
+        else:
+            norms[index] = peak
+    return norms
 
 
 class WeightsBefore:
@@ -117,48 +183,3 @@ class WeightsBefore:
             return []
         with torch.no_grad():
             return norm_packets(self._rows, torch._foreach_sub([p.detach() for p in self._parameters], self._copies))
-
-
-class DirectionSketch:
-    """The cosine between a gradient and the previous one, from up to `SKETCH_VALUES` evenly spaced elements of each.
-
-    With n elements compared the estimate's standard error is at most 1/√n: 0.016 at 4,096. For a sharded gradient the
-    local shard is compared.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[int, Tensor] = {}
-
-    def state(self) -> dict[int, Tensor]:
-        """The current sketches, by row, on the host."""
-        return {row: sketch.cpu() for row, sketch in self._last.items()}
-
-    def restore(self, state: Mapping[int, Tensor]) -> None:
-        """Restore what `state` returned; a sketch is moved to its gradient's device when they are compared."""
-        self._last = dict(state)
-
-    def turn(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> list[Packet]:
-        """The cosine to the previous call, by row; rows that the previous call did not have are left out."""
-        compared, cosines = [], []
-        for row, gradient in zip(rows, gradients, strict=True):
-            sketch, previous = _sketch(gradient), self._last.get(row)
-            self._last[row] = sketch
-            if previous is not None and previous.device.type == "cpu":
-                previous = previous.to(sketch.device, non_blocking=True)
-            if previous is not None and previous.shape == sketch.shape and previous.device == sketch.device:
-                compared.append(row)
-                cosines.append(_cosine(sketch, previous))
-        return stacked_packets(compared, cosines)
-
-
-def _sketch(gradient: Tensor) -> Tensor:
-    flat = dense(gradient).reshape(-1)
-    stride = max(flat.numel() // SKETCH_VALUES, 1) | 1  # odd, so that it walks through all columns of a matrix
-    # Scaled by its largest element first: the square of a small float32 gradient would vanish.
-    values = flat[::stride][:SKETCH_VALUES].float()
-    return values / values.abs().max().clamp_min(torch.finfo(torch.float32).tiny) if values.numel() else values.clone()
-
-
-def _cosine(a: Tensor, b: Tensor) -> Tensor:
-    """NaN if either is zero."""
-    return (a @ b) / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b))

@@ -65,7 +65,7 @@ class SampleRecords:
         names = tuple(self._rows.names)
         table = sample.table(len(names))
         self.means.add(table)
-        yield Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, table, names)
+        yield Table(PARAMETERS_TAG, "", "parameters", PARAMETER_COLUMNS, _as_float32(table), names)
         yield from self._scalars(sample, table)
         yield from sample.histograms()
         yield from self._activation_records(sample.forward)
@@ -98,7 +98,7 @@ class SampleRecords:
         )
         return error, list(self._health.set_origin(step, origin)) if origin else []
 
-    def _scalars(self, sample: StepSample, table: Float32Array) -> Iterator[Scalar]:
+    def _scalars(self, sample: StepSample, table: FloatArray) -> Iterator[Scalar]:
         gradients, weights, ratios = table[:, GRADIENT_NORM], table[:, WEIGHT_NORM], table[:, UPDATE_RATIO]
         yield Scalar(dynamics_tag("gradient_norm"), _global(gradients))
         if self._largest is None:
@@ -131,18 +131,20 @@ class SampleRecords:
         self._health.add_activations({name: float(row[1]) for name, row in zip(names, table, strict=True)})
         yield Table(ACTIVATIONS_TAG, "", "activations", ACTIVATION_COLUMNS, table, names)
 
-    def _origin_text(self, sample: StepSample, table: Float32Array, step: int) -> Iterator[Record]:
+    def _origin_text(self, sample: StepSample, table: FloatArray, step: int) -> Iterator[Record]:
         measured = ~np.isnan(table[:, GRADIENT_NORM])
         bad = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, GRADIENT_NORM]))]
-        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(table[:, WEIGHT_NORM]))]
-        origin = self._origin(bad, int(measured.sum()), bad_weights, sample.forward)
+        weights = table[:, WEIGHT_NORM]
+        bad_weights = [self._rows.names[row] for row in np.flatnonzero(np.isinf(weights) & measured)]
+        known = bad_weights if not np.isnan(weights).all() else None
+        origin = self._origin(bad, int(measured.sum()), known, sample.forward)
         if origin is None:
             self._last_good_step = step
         else:
             yield from self._health.set_origin(step, origin)
 
     def _origin(
-        self, bad: list[str], n_gradients: int, bad_weights: list[str], forward: ForwardSample | None
+        self, bad: list[str], n_gradients: int, bad_weights: list[str] | None, forward: ForwardSample | None
     ) -> Origin | None:
         order, finite = ([], []) if forward is None else forward.finite_outputs()
         return find_origin(bad, n_gradients, bad_weights, order, finite, self._last_good_step)
@@ -161,7 +163,7 @@ class EpochMeans:
         self._sum: FloatArray = np.zeros((0, 0))
         self._count: FloatArray = np.zeros((0, 0))
 
-    def add(self, table: Float32Array) -> None:
+    def add(self, table: FloatArray) -> None:
         """Add a sample of shape (rows, columns), rows at least as many as before; only finite values count."""
         finite = np.isfinite(table)
         self._sum = _grown(self._sum, table.shape) + np.where(finite, table, 0).astype(np.float64)
@@ -207,7 +209,18 @@ def _grown(array: FloatArray, shape: tuple[int, ...]) -> FloatArray:
     return larger
 
 
-def _global(norms: Float32Array) -> float:
+def _global(norms: FloatArray) -> float:
     """The norm over all parameters; infinite if one is."""
-    known = norms[~np.isnan(norms)].astype(np.float64)
-    return float(np.sqrt((known**2).sum())) if known.size else math.nan
+    known = norms[~np.isnan(norms)]
+    if not known.size:
+        return math.nan
+    largest = float(known.max())
+    if not 0 < largest < math.inf:
+        return largest
+    return largest * float(np.sqrt(((known / largest) ** 2).sum()))  # squares of the values themselves may overflow
+
+
+def _as_float32(table: FloatArray) -> Float32Array:
+    """As tables hold it; a value beyond float32 becomes its largest, since infinity stands for what is not finite."""
+    most = float(np.finfo(np.float32).max)
+    return np.where(np.isinf(table), table, np.clip(table, -most, most)).astype(np.float32)

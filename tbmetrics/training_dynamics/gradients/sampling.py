@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -10,20 +11,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tbmetrics.errors import InputError
 from tbmetrics.tracking.cadence import Cadence
-from tbmetrics.tracking.hooks import Hook, ParameterHook, StepHook, is_compiled
+from tbmetrics.tracking.hooks import ParameterHook, is_compiled
+from tbmetrics.tracking.optimizers import OptimizerSteps, UnseenSteps
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample, ForwardWatch
+from tbmetrics.training_dynamics.gradients.directions import DirectionSketch
 from tbmetrics.training_dynamics.gradients.noise_scale import PassWatch
-from tbmetrics.training_dynamics.gradients.norms import DirectionSketch, WeightsBefore, norm_packets
+from tbmetrics.training_dynamics.gradients.norms import WeightsBefore, norm_packets
 from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
+from tbmetrics.training_dynamics.gradients.skipped_steps import SkipWatch
 from tbmetrics.training_dynamics.gradients.step_sample import StepSample
+
+logger = logging.getLogger("tbmetrics")
 
 
 class StepSampler:
     """Measures sampled steps when the optimizers step or, without optimizers, when backward passes finish gradients.
 
-    With several optimizers a step lasts until one of them steps again.
+    With several optimizers a step lasts until all have stepped, or until one steps again after the first, whose steps
+    are counted: optimizers may take turns. If no hook hears of the optimizers' steps, gradients are measured in
+    backward passes there, too.
 
     Args:
         rows: the parameters to measure.
@@ -36,6 +43,7 @@ class StepSampler:
 
     Attributes:
         step: optimizer steps done; set from outside unless `counts_steps`.
+        attached: whether the hooks are set.
         forward: the watch on the model's outputs.
         skips: steps left out by a `GradScaler`.
         directions: the gradients that the next are compared with.
@@ -66,49 +74,85 @@ class StepSampler:
         self.skips = SkipWatch(scaler, self._set_forward)
         self._passes = PassWatch(rows, guard)
         self.directions = DirectionSketch()
-        self._handles: list[Any] = []
+        self.attached = False
+        self._steps: list[OptimizerSteps] = []
+        self._unseen = UnseenSteps(partial(guard, self._measure_backward))
+        self._by_backward = False
+        self._hook_by_parameter: dict[int, Any] = {}  # by id(parameter)
         self._stepped: set[int] = set()  # ids of what has stepped in the current step
+        self._number = 0  # of the current step
+        self._has_measured = self._has_said_so = False
         self._sample: StepSample | None = None
         self._weights_before: dict[int, WeightsBefore] = {}
         self._forward: ForwardSample | None = None
         self._in_flight: deque[StepSample] = deque()
 
-    @property
-    def attached(self) -> bool:
-        """Whether the hooks are set."""
-        return bool(self._handles)
-
     def attach(self) -> None:
         """Set the hooks; idempotent."""
-        if self._handles:
+        if self.attached:
             return
+        self.attached, self._by_backward = True, not self.optimizers
         for optimizer in self.optimizers:
-            before = StepHook(partial(self._guard, self._before_step))
-            after = Hook(partial(self._guard, self._after_step))
-            self._handles += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
-        if not self.optimizers:
-            finished = ParameterHook(self._on_gradient)
-            self._handles += [p.register_post_accumulate_grad_hook(finished) for p in self._rows.hookable()]
-        elif not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-            self._passes.attach()
+            before, after = (partial(self._guard, f, id(optimizer)) for f in (self._before_step, self._after_step))
+            self._steps.append(OptimizerSteps(optimizer, before, after))
+            self._steps[-1].attach()
+        if self._by_backward:
+            self._hook_parameters()
+        else:
+            self._unseen.attach(self.optimizers)
+            if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+                self._passes.attach()
         if not is_compiled(self.model):
             self.forward.attach()
         self.skips.attach()
 
+    def _hook_parameters(self) -> None:
+        """Set hooks on parameters that accumulate gradients: at first, and on those that appear or thaw later."""
+        self._rows.look_for_new()
+        for parameter in self._rows.hookable():
+            if id(parameter) not in self._hook_by_parameter:
+                hook = ParameterHook(self._on_gradient)
+                self._hook_by_parameter[id(parameter)] = parameter.register_post_accumulate_grad_hook(hook)
+
     def detach(self) -> None:
         """Remove every hook; idempotent. Samples on their way from the device can still be taken."""
-        for handle in self._handles:
+        for handle in (*self._steps, *self._hook_by_parameter.values()):
             handle.remove()
-        self._handles.clear()
+        self._steps.clear()
+        self._hook_by_parameter.clear()
+        self.attached = False
+        self._unseen.detach()
         self.forward.detach()
         self._passes.detach()
         self.skips.detach()
         self._weights_before.clear()
 
-    def take(self, *, wait: bool = False) -> list[StepSample]:
-        """The samples that have arrived, oldest first; with `wait` all of them, including the open step's."""
-        if wait:
+    def send_last(self) -> None:
+        """Send the sample of the last step on its way, unless the optimizer whose steps are counted is to step yet."""
+        if self._by_backward or self._has_counted():
             self.close()
+
+    def end_epoch(self) -> None:
+        """Send the last sample on its way, and see to parameters and steps that hooks do not reach."""
+        self.send_last()
+        self._unseen.end_epoch()
+        if self._forward is not None and not self._has_measured:
+            self._say_nothing_measured()
+        if self.attached and self._by_backward:
+            self._hook_parameters()
+
+    def _say_nothing_measured(self) -> None:
+        if not self._has_said_so:
+            self._has_said_so = True
+            logger.warning(
+                "tbmetrics: the model ran in training, but no gradient was seen in a backward pass%s, so none is "
+                "measured. Where backward passes leave none on the model's parameters, as under FSDP, give the "
+                "optimizer whose step() runs outside torch.compile: GradientTracker(model, optimizer).",
+                " and no step of the optimizer" if self.optimizers else "",
+            )
+
+    def take(self, *, wait: bool = False) -> list[StepSample]:
+        """The samples that have arrived, oldest first; with `wait` all that were sent."""
         samples = []
         while self._in_flight and (wait or self._in_flight[0].arrived()):
             samples.append(self._in_flight.popleft())
@@ -127,24 +171,38 @@ class StepSampler:
     def _set_forward(self, sample: ForwardSample | None = None) -> None:
         """Hold the forward pass of the step to come; None when that step is left out."""
         self._forward = sample
+        if sample is not None and self._by_backward and self._detail_every.due(self.step + 1):
+            self._hook_parameters()  # not at every sample, since it walks through the model
 
     def _open(self, key: int) -> bool:
-        """Note that `key` steps; begin a new step if it already has in this one. True if the step is sampled."""
+        """Note that `key` steps; begin a new step if this one is over. True if it is to be measured."""
         if key in self._stepped:
+            if not self._by_backward and not self._has_counted():
+                return False  # another turn of this optimizer within the step
             self.close()
         if not self._stepped:
-            step = self.step + 1
-            detailed = self._detail_every.due(step)
-            if detailed or self._every.due(step):
+            self._number = self.step + 1
+            detailed = self._detail_every.due(self._number)
+            if detailed or self._every.due(self._number):
                 self._sample = StepSample(detailed, forward=self._forward)
+                if self._by_backward and self._track_weights:
+                    self._take_weights(self._sample)  # now, before the caller's step changes them
             if self._on_nonfinite != "raise":
                 self._forward = None
         self._stepped.add(key)
         return self._sample is not None
 
-    def _before_step(self, optimizer: torch.optim.Optimizer) -> None:
-        sampled = self._open(id(optimizer))
-        if not sampled and self._on_nonfinite != "raise":
+    def _has_counted(self) -> bool:
+        """Whether the optimizer whose steps are counted has stepped in the current step."""
+        return bool(self.optimizers) and id(self.optimizers[0]) in self._stepped
+
+    def _before_step(self, key: int, optimizer: torch.optim.Optimizer) -> None:
+        if self._by_backward:  # a step is seen after all: what its backward pass left is measured here
+            self._by_backward, self._sample = False, None
+            self._stepped.clear()
+        self._unseen.saw_step()
+        is_measured = self._open(key)
+        if not is_measured and self._on_nonfinite != "raise":
             return
         pairs = list(self._rows.stepped_by(optimizer))
         if not pairs:
@@ -155,14 +213,14 @@ class StepSampler:
         packets = norm_packets(rows, gradients, scale)
         if self._on_nonfinite == "raise" and found_inf is None:
             self._refuse([(self._rows.names[row], norm) for p in packets for row, norm in p.pairs()], self._forward)
-        if self._sample is None:
+        if self._sample is None or not is_measured:
             return
         self._sample.gradients += packets
         self._sample.take_found_inf(found_inf)
         if self._track_weights and (self._sample.detailed or self._on_nonfinite == "warn"):
             self._sample.weights += norm_packets(rows, parameters)  # not needed otherwise
         if self._sample.detailed:
-            self._take_details(self._sample, rows, parameters, gradients, id(optimizer))
+            self._take_details(self._sample, rows, parameters, gradients, key)
 
     def _take_details(
         self, sample: StepSample, rows: list[int], parameters: list[Tensor], gradients: list[Tensor], key: int
@@ -176,28 +234,40 @@ class StepSampler:
             if self._histograms:
                 sample.take_histograms("weights", names, parameters)
 
-    def _after_step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
-        before = self._weights_before.pop(id(optimizer), None)
+    def _after_step(self, key: int, optimizer: torch.optim.Optimizer) -> None:
+        before = self._weights_before.pop(key, None)
         if before is not None and self._sample is not None:
             self._sample.changes += before.changed()
         self.skips.stepped()
-        if self.counts_steps and optimizer is self.optimizers[0]:
+        if self.counts_steps and key == id(self.optimizers[0]):
             self.step += 1
         if len(self._stepped) >= len(self.optimizers):
             self.close()
 
+    def _measure_backward(self, passes: int) -> None:
+        """Measure in backward passes from now on: steps go by unseen."""
+        self._by_backward = True
+        if self.counts_steps:
+            self.step += passes
+        self._hook_parameters()
+
     def _take_weights(self, sample: StepSample) -> None:
         """Measure weights after backward passes without an optimizer; what a step changes is not known here."""
-        rows, parameters = zip(*self._rows.chosen(), strict=True)
+        rows, parameters = zip(*self._rows.measurable(), strict=True)
         sample.weights += norm_packets(rows, parameters)
         if sample.detailed and self._histograms:
             names = [self._rows.names[row] for row in rows]
             sample.take_histograms("weights", names, parameters)
 
     def _on_gradient(self, parameter: Tensor) -> None:
+        if self._sample is None and self._stepped and id(parameter) not in self._stepped:
+            self._stepped.add(id(parameter))  # of a step that is not sampled
+            return
         self._guard(self._gradient_finished, parameter)
 
     def _gradient_finished(self, parameter: Tensor) -> None:
+        if not self._by_backward:  # a step was seen after all
+            return
         if self._open(id(parameter)) and self._sample is not None and parameter.grad is not None:
             row = self._rows.row(parameter)
             if row is not None:
@@ -209,7 +279,7 @@ class StepSampler:
         if not self._stepped:
             return
         self._stepped.clear()
-        if not self.optimizers and self.counts_steps:
+        if self._by_backward and self.counts_steps:
             self.step += 1
         self._forward = None
         passes = self._passes.end_step()
@@ -217,54 +287,7 @@ class StepSampler:
             self._passes.measure_next()
         sample, self._sample = self._sample, None
         if sample is not None:
+            self._has_measured = True
             sample.passes = passes
-            if not self.optimizers and self._track_weights:
-                self._take_weights(sample)
-            sample.finish(self.step)
+            sample.finish(self._number if self._by_backward else self.step)
             self._in_flight.append(sample)
-
-
-class SkipWatch:
-    """Counts the calls of `scaler.step` in which the optimizer did not step, because scaled gradients overflowed.
-
-    While attached, a counting function replaces the scaler's own `step`; it reads nothing from the device.
-
-    Args:
-        scaler: the `GradScaler`, if there is one.
-        on_skip: called when a step was left out.
-
-    Attributes:
-        count: steps left out so far.
-
-    Raises:
-        InputError: `scaler` is not a GradScaler.
-    """
-
-    def __init__(self, scaler: torch.amp.GradScaler | None, on_skip: Callable[[], None]) -> None:
-        if scaler is not None and not isinstance(scaler, torch.amp.GradScaler):
-            raise InputError(f"scaler must be a torch.amp.GradScaler, got {type(scaler).__name__}")
-        self.count = 0
-        self._scaler, self._on_skip = scaler, on_skip
-        self._steps = 0
-
-    def attach(self) -> None:
-        """Put the counting function in the place of `scaler.step`."""
-        if self._scaler is not None and "step" not in vars(self._scaler):
-            self._scaler.step = self._step  # type: ignore[method-assign]
-
-    def detach(self) -> None:
-        """Restore the scaler's own `step`; idempotent."""
-        if self._scaler is not None and vars(self._scaler).get("step") == self._step:
-            del self._scaler.step
-
-    def stepped(self) -> None:
-        """Note that an optimizer has stepped."""
-        self._steps += 1
-
-    def _step(self, optimizer: torch.optim.Optimizer, *args: Any, **kwargs: Any) -> Any:
-        before = self._steps
-        result = torch.amp.GradScaler.step(self._scaler, optimizer, *args, **kwargs)  # type: ignore[arg-type]
-        if self._steps == before:
-            self.count += 1
-            self._on_skip()
-        return result

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbmetrics.records import PARAMETER_COLUMNS, Float32Array, Histogram, histogram_tag
+from tbmetrics.records import PARAMETER_COLUMNS, FloatArray, Histogram, histogram_tag
 from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample
-from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure, summarise
-from tbmetrics.training_dynamics.gradients.norms import Packet, dense, stacked_packets
+from tbmetrics.training_dynamics.gradients.histograms import TensorStatistics, measure, summarise
+from tbmetrics.training_dynamics.gradients.norms import Kind, Packet, dense, kind_of, local_norms, reduced_packets
 
 GRADIENT_NORM, WEIGHT_NORM, UPDATE_RATIO, GRADIENT_COSINE = range(len(PARAMETER_COLUMNS))
 
@@ -45,20 +45,19 @@ class StepSample:
     passes: tuple[int, HostCopy] | None = None
     forward: ForwardSample | None = None
     found_inf: list[HostCopy] = field(default_factory=list)
-    _norm_by_row: dict[int, Tensor] = field(default_factory=dict)
+    _norm_by_row: dict[int, tuple[Kind, Tensor]] = field(default_factory=dict)  # of a gradient's local shard
     _gradient_statistics: dict[str, TensorStatistics] = field(default_factory=dict)
 
     def take_gradient(self, row: int, gradient: Tensor, histogram_name: str | None = None) -> None:
         """Measure one gradient as its backward pass finishes it; with a histogram if it is given a name."""
-        local = dense(gradient)
-        self._norm_by_row[row] = torch.linalg.vector_norm(local, dtype=torch.float32)
-        if histogram_name is not None and local.dtype in MEASURABLE and local.numel():
+        self._norm_by_row[row] = kind_of(gradient), local_norms([gradient])[0]
+        if histogram_name is not None and (local := dense(gradient)).numel():
             self._gradient_statistics[histogram_name] = measure(local)
 
     def take_histograms(self, kind: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         """Count histograms of tensors of a kind ("gradients", …); of a sharded tensor, its local shard."""
         local = zip(names, map(dense, tensors), strict=True)
-        self.take_statistics(kind, {name: measure(t) for name, t in local if t.dtype in MEASURABLE and t.numel()})
+        self.take_statistics(kind, {name: measure(t) for name, t in local if t.numel()})
 
     def take_statistics(self, kind: str, by_name: Mapping[str, TensorStatistics]) -> None:
         """Send histograms that have been counted to the host."""
@@ -78,7 +77,9 @@ class StepSample:
     def finish(self, step: int) -> None:
         """End the measurement; the step is done and has its number."""
         self.step = step
-        self.gradients += stacked_packets(list(self._norm_by_row), list(self._norm_by_row.values()))
+        if self._norm_by_row:
+            kinds, norms = zip(*self._norm_by_row.values(), strict=True)
+            self.gradients += reduced_packets(list(self._norm_by_row), kinds, norms)
         self._norm_by_row = {}
         self.take_statistics("gradients", self._gradient_statistics)
         if self.forward is not None:
@@ -97,14 +98,14 @@ class StepSample:
         if self.passes is not None:
             yield self.passes[1]
         if self.forward is not None:
-            yield from (copy for copy in (self.forward.finite, self.forward.shares) if copy is not None)
+            yield from (copy for copy in (self.forward.peaks, self.forward.shares) if copy is not None)
 
-    def table(self, n_rows: int) -> Float32Array:
+    def table(self, n_rows: int) -> FloatArray:
         """Values of shape (rows, columns), columns as `records.PARAMETER_COLUMNS`.
 
         NaN if not measured; a norm that is not finite is infinite.
         """
-        table = np.full((n_rows, len(PARAMETER_COLUMNS)), np.nan, dtype=np.float32)
+        table = np.full((n_rows, len(PARAMETER_COLUMNS)), np.nan)
         for column, packets in enumerate((self.gradients, self.weights, self.changes, self.cosines)):
             for packet in packets:
                 values = packet.values.get().numpy()

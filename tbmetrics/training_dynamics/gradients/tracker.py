@@ -16,6 +16,7 @@ from tbmetrics.records import Record, Scalar, dynamics_tag
 from tbmetrics.records.history import TimedRecord, to_jsonable
 from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.checks import check_choice
+from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample
@@ -200,6 +201,7 @@ class GradientTracker(Tracker):
 
     def records(self, epoch: int) -> Sequence[TimedRecord]:
         """End `epoch`; waits for samples that are still on the device."""
+        self._sampler.end_epoch()
         self._take_samples(wait=True)
         self._sample_records.means.end(epoch)
         now = time.time()
@@ -216,14 +218,17 @@ class GradientTracker(Tracker):
         Raises:
             InputError: no hooks are set, so nothing can have been measured.
         """
+        if self._is_switched_off():
+            return
         if not self._sampler.attached and not len(self.history.tables):
             raise InputError("update() has nothing to take: call register_hooks() before training")
-        self.collect(epoch)
+        self.guard(self.collect, epoch)
 
     # -------------------------------------------------------------------------------------------- resuming
 
     def state_dict(self) -> dict[str, Any]:
         """Means, the health of the last samples, gradients to compare the next with, and cadences."""
+        self._sampler.send_last()
         self._take_samples(wait=True)
         self._file_if_alone(self.pending)
         return tracker_state(
@@ -299,26 +304,3 @@ class GradientTracker(Tracker):
         from tbmetrics.figures.training_dynamics import figures
 
         return collect_figures(figures(self.history), self.save_dir)
-
-
-def as_optimizers(optimizer: Any) -> list[torch.optim.Optimizer]:
-    """One, several or no optimizers as a list, without wrappers.
-
-    Raises:
-        InputError: something else was given.
-    """
-    if optimizer is None:
-        return []
-    optimizers = [_unwrapped(item) for item in (optimizer if isinstance(optimizer, Sequence) else [optimizer])]
-    for item in optimizers:
-        if not isinstance(item, torch.optim.Optimizer):
-            kind = type(item).__name__
-            raise InputError(f"optimizer must be a torch.optim.Optimizer or a sequence of them, got {kind}")
-    return optimizers
-
-
-def _unwrapped(optimizer: Any) -> Any:
-    """The optimizer whose hooks run; wrappers of Accelerate and Lightning hold it as `optimizer`."""
-    while isinstance(inner := getattr(optimizer, "optimizer", None), torch.optim.Optimizer):
-        optimizer = inner
-    return optimizer

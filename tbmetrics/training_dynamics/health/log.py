@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tbmetrics.records import Float32Array, Text, health_tag
+from tbmetrics.records import FloatArray, Text, health_tag
 from tbmetrics.training_dynamics.gradients.step_sample import GRADIENT_NORM, UPDATE_RATIO
 from tbmetrics.training_dynamics.health import rules
 from tbmetrics.training_dynamics.health.rules import Finding, Origin
@@ -44,7 +44,7 @@ class HealthLog:
 
     def __init__(self, vanishing_threshold: float, exploding_threshold: float) -> None:
         self._thresholds = vanishing_threshold, exploding_threshold
-        self._tables: deque[Float32Array] = deque(maxlen=WINDOW)
+        self._tables: deque[FloatArray] = deque(maxlen=WINDOW)
         self._dead_shares: deque[dict[str, float]] = deque(maxlen=WINDOW)
         self._names: Sequence[str] = ()
         self._global_norms: deque[float] = deque(maxlen=SPIKE_WINDOW)
@@ -83,7 +83,7 @@ class HealthLog:
         self._logged_kinds = set(state["told"])
         self._written = {kind: frozenset(layers) for kind, layers in state["written"].items()}
 
-    def add(self, step: int, table: Float32Array, names: Sequence[str], global_norm: float) -> Iterator[Text]:
+    def add(self, step: int, table: FloatArray, names: Sequence[str], global_norm: float) -> Iterator[Text]:
         """Add a sample; yield texts about its step."""
         self._names = names
         self._tables.append(table)
@@ -172,6 +172,6 @@ def _text(kind: str, message: str) -> Text:
     return Text(health_tag(kind), f"**{kind.replace('_', ' ')}**: {message}")
 
 
-def _padded(table: Float32Array, rows: int) -> Float32Array:
+def _padded(table: FloatArray, rows: int) -> FloatArray:
     """`table` with rows of NaN for parameters that appeared later."""
     return np.pad(table, ((0, rows - len(table)), (0, 0)), constant_values=np.nan)

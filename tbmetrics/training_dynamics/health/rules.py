@@ -158,47 +158,73 @@ class Origin:
     message: str
 
 
+_EXACTLY = "GradientTracker(model, optimizer, on_nonfinite='raise') stops at the very step and names it"
+
+
 def find_origin(
     bad_gradients: Sequence[str],
     n_gradients: int,
-    bad_weights: Sequence[str],
+    bad_weights: Sequence[str] | None,
     order: Sequence[str],
     finite: Sequence[bool],
     last_good_step: int | None,
 ) -> Origin | None:
-    """The first place where values were not finite, or None.
+    """The first place where values were not finite, or None if gradients, weights and the last output were finite.
+
+    What a module puts out on the way does no harm if it reaches neither: −∞ in a mask, or NaN that is replaced.
 
     Args:
         bad_gradients: parameters whose gradient is not finite.
         n_gradients: number of gradients.
-        bad_weights: parameters that were not finite before the step.
+        bad_weights: parameters that were not finite before the step; None if weights were not looked at.
         order: modules in the order of their outputs, "" is the model's input; empty if not watched.
-        finite: whether each of these outputs was finite.
+        finite: whether each of these outputs was free of NaN and +∞.
         last_good_step: the last sampled step at which everything was finite.
     """
-    first = next((name for name, good in zip(order, finite, strict=True) if not good), None)
-    if first is None and not bad_gradients and not bad_weights:
+    if not bad_gradients and not bad_weights and all(finite[-1:]):
         return None
+    first = next((name for name, good in zip(order, finite, strict=True) if not good), None)
     if first == "":
         return Origin("input", "", "the input of the model holds NaN or infinity already: look at the data")
     if bad_weights:
         return Origin("weights", bad_weights[0], _weights_message(bad_weights, last_good_step))
+    earlier = (
+        "" if bad_weights is not None else f", unless weights, which are not tracked, were spoilt before; {_EXACTLY}"
+    )
     if first is not None:
-        return Origin("output", first, f"the output of module {first!r} was the first that is not finite")
+        return Origin("output", first, f"the output of module {first!r} was the first that is not finite{earlier}")
     if order and len(bad_gradients) == n_gradients and n_gradients > 1:
         hint = "look at the loss and what follows the model"
-        return Origin("loss", "", f"every module's output was finite but all gradients are not: {hint}")
+        return Origin(
+            "loss", "", f"no module put out NaN or infinity but all gradients are not finite: {hint}{earlier}"
+        )
     latest = _first_in_backward(bad_gradients, order)
-    return Origin("gradient", latest, f"the gradient of {latest!r} was the first in the backward pass not finite")
+    if not order:
+        return Origin("gradient", latest, _unwatched_message(latest, last_good_step))
+    return Origin(
+        "gradient", latest, f"the gradient of {latest!r} was the first in the backward pass not finite{earlier}"
+    )
 
 
 def _weights_message(bad_weights: Sequence[str], last_good_step: int | None) -> str:
-    since = "from the start" if last_good_step is None else f"since some step after {last_good_step}"
     more = f" and {len(bad_weights) - 1} more" if len(bad_weights) > 1 else ""
+    since = _since(last_good_step)
     return (
         f"the weights of {bad_weights[0]!r}{more} were not finite before this step, {since}, so the origin is past; "
-        "on_nonfinite='raise' stops at the very step and names it"
+        f"{_EXACTLY}"
     )
+
+
+def _unwatched_message(parameter: str, last_good_step: int | None) -> str:
+    return (
+        f"the gradient of {parameter!r} is not finite, {_since(last_good_step)}; modules were not watched (they are "
+        "not in a compiled model, nor if only parts of the model are called), so the one where it began is not known: "
+        f"with the uncompiled model {_EXACTLY}"
+    )
+
+
+def _since(last_good_step: int | None) -> str:
+    return "from the first step looked at" if last_good_step is None else f"since some step after {last_good_step}"
 
 
 def _first_in_backward(parameters: Sequence[str], order: Sequence[str]) -> str:

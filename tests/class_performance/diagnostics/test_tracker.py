@@ -257,6 +257,26 @@ def test_rows_with_nan_or_unknown_label_are_left_out():
     assert dirty.get_metrics() == clean.get_metrics()
 
 
+@pytest.mark.parametrize("modes", [(torch.inference_mode, torch.no_grad), (torch.no_grad, torch.inference_mode)])
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_one_validation_may_run_in_inference_mode_and_outside(tmp_path, modes, multi_label):
+    model = torch.nn.Linear(4, len(COUNTS)).eval()
+    generator = torch.Generator().manual_seed(0)
+    inputs, labels = torch.randn(60, 4, generator=generator), torch.arange(60) % len(COUNTS)
+    labels = torch.nn.functional.one_hot(labels) if multi_label else labels
+    measured = []
+    for name, pair in (("mixed", modes), ("plain", (torch.no_grad, torch.no_grad))):
+        with TBMetrics(tmp_path / name, classes=GROUPS, model=model, diagnostics=True, strict=True) as tb:
+            for _ in tb.epochs(range(2)):
+                for mode, half, truth in zip(pair, inputs.chunk(2), labels.chunk(2), strict=True):
+                    with mode():
+                        tb.update(model(half), truth)
+            measured.append(tb.get_metrics())
+    for area in ("diagnostics", "class_performance"):
+        assert str(measured[0][area]) == str(measured[1][area])
+        assert measured[0][area]
+
+
 def test_bad_images_raise_at_once(tmp_path):
     with (
         TBMetrics(tmp_path, classes=GROUPS, diagnostics=True, resources=False) as tb,

@@ -181,6 +181,50 @@ def test_raise_stops_before_the_step_and_names_the_module(tmp_path):
     assert any("output of module '2'" in text for text in texts)
 
 
+class _Masked(nn.Module):
+    """Attention with a mask of its own, one that is given, and padding with the lowest number there is."""
+
+    def __init__(self, fault):
+        super().__init__()
+        self.project, self.mask, self.weigh, self.fault = nn.Linear(8, 8), _Mask(), nn.Softmax(dim=-1), fault
+        self.register_parameter("frozen", nn.Parameter(torch.full((2, 2), -torch.inf), requires_grad=False))
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x, mask):
+        hidden = self.project(x)
+        scores = self.mask(hidden @ hidden.T) + mask
+        weights = self.weigh(scores.masked_fill(torch.eye(len(x)) > 0, torch.finfo(scores.dtype).min))
+        return self.head(self.fault(weights @ hidden))
+
+
+class _Mask(nn.Module):
+    def forward(self, scores):
+        return scores.masked_fill(torch.ones_like(scores).triu(2) > 0, -torch.inf)
+
+
+def _train_masked(fault, mask, with_optimizer):
+    torch.manual_seed(0)
+    model = _Masked(fault)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    tracker = GradientTracker(model, optimizer if with_optimizer else None, every=1, detail_every=1)
+    tracker.register_hooks()
+    for _ in range(3):
+        optimizer.zero_grad()
+        F.cross_entropy(model(DATA, mask), TARGETS).backward()
+        optimizer.step()
+    tracker.update(epoch=0)
+    return tracker.detect_gradient_issues()["nonfinite"]
+
+
+@pytest.mark.parametrize("with_optimizer", [True, False])
+@pytest.mark.parametrize("lowest", [-torch.inf, torch.finfo(torch.float32).min])
+def test_masks_are_no_finding_and_what_arises_later_is_not_blamed_on_them(lowest, with_optimizer):
+    mask = torch.full((16, 16), lowest).triu(3)
+    assert not _train_masked(nn.Identity(), mask, with_optimizer)["detected"]
+    origin = _train_masked(_Logarithm(), mask, with_optimizer)["origin"]
+    assert (origin["step"], origin["kind"], origin["name"]) == (1, "output", "fault")
+
+
 def test_ignore_says_nothing_of_nonfinite_values(caplog):
     with caplog.at_level(logging.WARNING, logger="tbmetrics"):
         tracker = _track(_planted(_Logarithm()), steps=2, on_nonfinite="ignore")

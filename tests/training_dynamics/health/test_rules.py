@@ -106,6 +106,24 @@ def test_bad_data_are_told_from_a_bad_module():
     assert _origin(finite=(False, False, False, False)).kind == "input"
 
 
+def test_what_reaches_neither_gradients_nor_the_last_output_is_no_finding():
+    assert _origin(finite=(True, False, False, True)) is None
+    assert _origin(finite=(False, True, True, True)) is None
+    assert _origin(bad=["head.weight"], finite=(True, False, False, True)).name == "embed"
+
+
+def test_weights_that_are_not_tracked_leave_open_whether_they_were_spoilt_before():
+    origin = health.find_origin(["head.weight"], 4, None, ORDER, (True, True, False, False), 40)
+    assert (origin.kind, origin.name) == ("output", "block")
+    assert "on_nonfinite='raise'" in origin.message
+
+
+def test_without_a_watched_pass_it_is_said_how_far_the_origin_is_known():
+    message = _origin(bad=["a.weight"], order=[], finite=[], last_good=30).message
+    assert "since some step after 30" in message
+    assert "GradientTracker(model, optimizer, on_nonfinite='raise')" in message
+
+
 def test_weights_that_are_bad_already_are_not_blamed_on_the_first_module():
     origin = _origin(weights=["block.weight", "head.weight"], finite=(True, True, False, False), last_good=40)
     assert (origin.kind, origin.name) == ("weights", "block.weight")
