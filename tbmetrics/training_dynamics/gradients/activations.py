@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tbmetrics.tracking.hooks import after_forward, before_forward
+from tbmetrics.tracking.hooks import Hook, after_forward, before_forward
 from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.tracking.patterns import choose, named_modules
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
@@ -146,7 +146,7 @@ class ForwardWatch:
             measured = statistics and name in self.names
             if measured or (check and next(submodule.children(), None) is None):
                 look = partial(self._guard, self._look, name, check, measured)
-                self._inner.append(after_forward(submodule, look))
+                self._inner.append(submodule.register_forward_hook(Hook(look)))  # for this pass only
 
     def _look(self, name: str, check: bool, measured: bool, module: nn.Module, args: Any, output: Any) -> None:
         """Hook of one module in a sampled pass."""
