@@ -103,7 +103,7 @@ def test_columns_are_numpys():
 def test_mean_logits_on_own_and_other_samples_are_numpys():
     torch.manual_seed(0)
     logits, labels = torch.randn(50, 6), torch.arange(50) % 5  # the last class has no sample
-    tracker = LongTailDiagnostics(classes=GROUPS, n_bootstrap=5)
+    tracker = LongTailDiagnostics(classes=GROUPS)
     for rows in torch.arange(50).split(20):
         tracker.update(logits[rows], labels[rows])
     tracker.collect(0)
@@ -131,7 +131,7 @@ def test_a_layer_that_is_not_linear_has_features_but_no_normalisation():
 
     torch.manual_seed(0)
     model = Cosine(4, 6).eval()
-    tracker = LongTailDiagnostics(model, GROUPS, n_bootstrap=5)
+    tracker = LongTailDiagnostics(model, GROUPS)
     tracker.start()
     for _ in range(3):
         tracker.update(model(torch.randn(24, 4)), torch.arange(24) % 6)

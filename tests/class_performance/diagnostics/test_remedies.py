@@ -38,7 +38,7 @@ def _biased(seed=0, n=600, width=8):
 
 
 def _table(model, inputs, labels, **options):
-    tracker = LongTailDiagnostics(model, GROUPS, taus=TAUS, n_bootstrap=100, **options)
+    tracker = LongTailDiagnostics(model, GROUPS, taus=TAUS, **options)
     tracker.start()
     with torch.no_grad():
         for rows in torch.arange(len(labels)).split(250):
@@ -241,7 +241,7 @@ def test_sentences_say_what_rises_what_falls_and_what_stays():
 def test_a_class_without_training_samples_or_validation_samples_breaks_nothing():
     groups = ClassGroups.from_counts({"x": [900, 300, 60, 30, 0, 2]})
     logits, labels = torch.randn(40, 6, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 5
-    tracker = LongTailDiagnostics(classes=groups, n_bootstrap=10)
+    tracker = LongTailDiagnostics(classes=groups)
     tracker.update(logits, labels)
     best = tracker.get_metrics()["attributes"]["x"]["remedies"]["logit_adjustment"]["best"]
     assert best["all_recall"] is not None
@@ -251,7 +251,7 @@ def test_unknown_training_counts_fall_back_to_observed_samples_or_say_why_not():
     groups = ClassGroups.from_groups({"x": {"a": "head", "b": "tail"}})
     labels = torch.tensor([0, 0, 0, 1])
     logits = torch.tensor([[2.0, 1.0], [2.0, 0.0], [3.0, 1.0], [1.5, 1.0]])
-    tracker = LongTailDiagnostics(classes=groups, n_bootstrap=10)
+    tracker = LongTailDiagnostics(classes=groups)
     tracker.update(logits, labels)
     metrics = tracker.get_metrics()["attributes"]["x"]
     assert "training counts are unknown" in metrics["left_out"]["logit_adjustment"]

@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "diagnostics.md"
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_healthy_model_has_no_findings(seed):
-    assert Problem(seed).diagnosed(n_bootstrap=50).get_metrics()["findings"] == []
+    assert Problem(seed).diagnosed().get_metrics()["findings"] == []
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -33,15 +33,15 @@ def test_a_healthy_model_has_no_findings(seed):
     ],
 )
 def test_a_planted_cause_is_found_and_no_other(plant, cause, seed):
-    tracker = getattr(Problem(seed), plant)().diagnosed(n_bootstrap=50)
+    tracker = getattr(Problem(seed), plant)().diagnosed()
     assert causes(tracker) == {cause}
     (finding,) = (f for f in tracker.get_metrics()["findings"] if f["name"] == cause)
     assert finding["severity"] == "strong"
 
 
 def test_a_biased_classifier_is_mended_by_normalising_it_and_collapsed_features_are_not():
-    biased = Problem(spread=3.0).plant_norm_bias().diagnosed(n_bootstrap=50).get_metrics()
-    collapsed = Problem().plant_collapse().diagnosed(n_bootstrap=50).get_metrics()
+    biased = Problem(spread=3.0).plant_norm_bias().diagnosed().get_metrics()
+    collapsed = Problem().plant_collapse().diagnosed().get_metrics()
     best = {
         name: m["attributes"]["x"]["remedies"]["tau_normalization"]["best"]
         for name, m in (("b", biased), ("c", collapsed))
@@ -54,7 +54,7 @@ def test_a_biased_classifier_is_mended_by_normalising_it_and_collapsed_features_
 
 def test_few_samples_of_the_tail_are_said():
     problem = Problem(per_class=2, spread=1.2)
-    by_name = {f["name"]: f for f in problem.diagnosed(n_bootstrap=50).get_metrics()["findings"]}
+    by_name = {f["name"]: f for f in problem.diagnosed().get_metrics()["findings"]}
     assert "fewer than 5 validation samples" in by_name["too_few_validation_samples"]["says"]
     assert by_name["too_few_validation_samples"]["evidence"]["value"] > 0.1
 
