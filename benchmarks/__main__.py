@@ -30,6 +30,7 @@ AREAS = (
     "training_dynamics",
     "attention",
     "diagnostics",
+    "findings",
     "tab",
     "export",
     "events",

@@ -140,9 +140,9 @@ def _remedy_columns() -> tuple[str, ...]:
 
 
 #: Columns of the "remedies" table. `…_gain` is a group's recall minus that of the model as trained, with its paired
-#: interval; `objective_gain` is that of the objective; logit adjustment takes tau × temperature × the log prior off. "balanced_accuracy" and "accuracy" are NaN for multi-label
-#: attributes. Rows are "none" (as trained), "{remedy}/{tau}" (a fixed tau) and "{remedy}/best" (each sample judged with
-#: what others chose; `tau` is then the choice on all samples).
+#: interval; `objective_gain` is that of the objective. Logit adjustment takes tau × temperature × the log prior off.
+#: "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained), "{remedy}/{tau}"
+#: (a fixed tau) and "{remedy}/best" (each sample judged with what others chose; `tau` is the choice on all samples).
 REMEDY_COLUMNS = _remedy_columns()
 
 #: Columns of the "findings" table, one row per rule of the verdict.

@@ -76,9 +76,9 @@ class _Candidate:
 class Classifier:
     """The layer behind the logits of one attribute, and its hooks.
 
-    Candidates are the linear layers as wide as the attribute has classes (without any, other modules with a weight of
-    that width), or the one module that the user named. The first validation batch tells them apart: its logits are the
-    output of the classifier.
+    Candidates are the linear layers as wide as the attribute has classes and other modules with a weight of that width,
+    or the one module that the user named. The first validation batch tells them apart: its logits are the output of the
+    classifier.
 
     Args:
         model: the model.
@@ -186,15 +186,13 @@ class Classifier:
 
 
 def _layers(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:
-    """Linear layers as wide as there are classes; without any, other modules with a weight that is."""
-    modules: list[tuple[str, nn.Module]] = list(model.named_modules())
-    linear = [(n, m) for n, m in modules if isinstance(m, nn.Linear) and m.out_features == num_classes]
-    return (
-        linear if linear else [(n, m) for n, m in modules if not isinstance(m, nn.Linear) and _is_wide(m, num_classes)]
-    )
+    """Linear layers as wide as there are classes, and other modules with a weight of that width."""
+    return [(name, module) for name, module in model.named_modules() if _is_wide(module, num_classes)]
 
 
 def _is_wide(module: nn.Module, num_classes: int) -> bool:
+    if isinstance(module, nn.Linear):
+        return module.out_features == num_classes
     weight = module._parameters.get("weight")
     return weight is not None and weight.ndim == 2 and num_classes in weight.shape
 

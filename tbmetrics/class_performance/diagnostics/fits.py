@@ -1,6 +1,6 @@
-"""Fits by likelihood to validated logits: their temperature, the training prior in them, and the share of wrong labels.
+"""Fits by likelihood to validated logits: their temperature, the training prior in them, the share of wrong labels.
 
-Everything that is judged on logits is judged in units of these fits, so that logits times a factor give the same findings.
+What is judged on logits is judged in units of these fits, so that logits times a factor give the same findings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a layer makes of its weight: weight · input + bias, cosines, or something else; one row or one column a class."""
+"""What a layer makes of its weight: weight · input + bias, cosines, or something else; a row or a column a class."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class _Judge:
             self.table.put(index, "tau", 0.0)
             return self.cuts
         if row.remedy == CLASS_THRESHOLDS:
-            return _best_cuts(self.logits, self.positive, self.known, self.cuts, self.fold)[self.fold]
+            return best_cuts(self.logits, self.positive, self.known, self.cuts, self.fold)[self.fold]
         if not self.can_shift:
             return None
         self.table.put(index, "temperature", self.temperature)
@@ -204,7 +204,7 @@ class _Judge:
         table.put_estimate(index, "objective_gain", outcome.less(bar, _OBJECTIVE))
 
 
-def _best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fold: Tensor) -> Tensor:
+def best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fold: Tensor) -> Tensor:
     """The threshold of each class with the best F1 outside each fold, (folds, C); `cuts` if it has no positive there.
 
     It lies half-way between the best score and the next below, as both call the same samples positive.

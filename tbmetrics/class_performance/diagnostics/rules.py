@@ -24,8 +24,8 @@ BOUNDS = {
     "tail_memorised": (0.3, 0.5),
     "remedy_would_help": (0.01, 0.05),
 }
-#: Normal quantiles that the evidence must exceed: for "noted" (95 %, two-sided), for "strong" (99 %), and for "not found",
-#: one-sided, against the strong bound.
+#: Normal quantiles that the evidence must exceed: for "noted" (95 %, two-sided), for "strong" (99 %), and, one-sided
+#: against the strong bound, for "not found".
 NOTED_Z, STRONG_Z, ABSENT_Z = Z95, 2.5758293035489004, 1.6448536269514722
 FEW_SAMPLES = 5  # validation positives of a class below which its recall says little
 OVERLAPS_BELOW = 1.0  # standard deviations between two class means
@@ -97,11 +97,15 @@ def estimated(estimate: Estimate, rule: str, head: float, tail: float, n_classes
     )  # fmt: skip
 
 
+NO_TAIL = untold("there are no tail classes", applies=False)
+
 # ------------------------------------------------------------------------------------------------- what fails
 
 
 def tail_gap(d: Diagnosis) -> Judgement:
     """Recall of the head less that of the tail."""
+    if not d.members(TAIL).size:
+        return NO_TAIL
     if np.isnan(d.remedies.gap.value):
         return untold("head or tail have no validation samples")
     head, tail = d.mean("recall", HEAD), d.mean("recall", TAIL)
@@ -112,7 +116,7 @@ def too_few_samples(d: Diagnosis) -> Judgement:
     """Half of the interval of the tail's mean recall."""
     tail = d.members(TAIL)
     if not tail.size:
-        return untold("there are no tail classes", applies=False)
+        return NO_TAIL
     support, recall = d.columns["support"][tail], d.columns["recall"][tail]
     seen, few = support > 0, float((support < FEW_SAMPLES).sum())
     if not seen.any():
@@ -147,6 +151,8 @@ def collapsed(d: Diagnosis) -> NDArray[np.bool_]:
 
 def features_collapsed(d: Diagnosis) -> Judgement:
     """Share of tail classes whose features overlap those of a head class."""
+    if not d.members(TAIL).size:
+        return NO_TAIL
     if "features" in d.left_out:
         return untold(d.left_out["features"], applies=False)
     known = d.known("head_separation", TAIL)
@@ -173,6 +179,8 @@ def label_noise(d: Diagnosis) -> Judgement:
 
 def tail_memorised(d: Diagnosis) -> Judgement:
     """Training accuracy of the tail less its validation recall."""
+    if not d.members(TAIL).size:
+        return NO_TAIL
     if "training" in d.left_out:
         return untold(d.left_out["training"], applies=False)
     excess = d.columns["training_accuracy"] - d.columns["recall"]

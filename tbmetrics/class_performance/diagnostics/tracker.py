@@ -63,7 +63,7 @@ class LongTailDiagnostics(Tracker):
             of the session's tracker.
         inputs, logit_scale: of `update`, as for `ClassPerformanceTracker`; None = logits, or those of the session's
             tracker. `observe` always takes logits.
-        taus: amounts of logit adjustment (of the logits at their fitted temperature) and τ-normalisation that are tried,
+        taus: amounts of logit adjustment (of logits at their fitted temperature) and τ-normalisation that are tried,
             above 0, ascending.
         objective: what the best amount is best for: "balanced_accuracy" (the mean over all classes; multi-label: of F1)
             or a weight for each group, `{"head": 0.2, "medium": 0.3, "tail": 0.5}`.

@@ -114,7 +114,7 @@ class ValidationState:
             self._known += known.sum(0)
 
     def _predictions(self, logits: Tensor) -> Tensor:
-        """The class decided for as trained and by each amount of τ-normalisation, int32 (N, 1 + amounts); -1 if untried.
+        """The class decided for as trained, and by each amount of τ-normalisation, int32 (N, 1 + amounts); -1 untried.
 
         Its decisions do not change with the unit of the logits.
         """

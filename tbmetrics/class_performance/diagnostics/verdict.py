@@ -1,4 +1,4 @@
-"""The verdict: rules that turn the measurements of an attribute into findings, in words and with their measured errors."""
+"""The verdict: rules that turn the measurements of an attribute into findings, in words, with their measured errors."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ RULES = (
         "Classifier bias",
         rules.classifier_bias,
         "decisions lean towards frequent classes: without the training prior (τ = {tau:.2f} of its logarithm) balanced "
-        "accuracy would change by {value:+.2f} ({lower:+.2f} to {upper:+.2f})[; mean weight norm of the head {head:.2f}, "
-        "of the tail {tail:.2f}]",
-        "Temperature and τ fitted by likelihood, each sample judged with a fit without it; norms and biases are read as "
+        "accuracy would change by {value:+.2f} ({lower:+.2f} to {upper:+.2f})[; mean weight norm of the head "
+        "{head:.2f}, of the tail {tail:.2f}]",
+        "Temperature and τ fitted by likelihood, each sample judged with a fit without it. Norms and biases are "
         "evidence, not judged.",
-        "Use logit adjustment with this τ, train the classifier again on balanced samples, or train with a balanced softmax.",
+        "Use logit adjustment with this τ, train the classifier again on balanced samples, or use a balanced softmax.",
         "Kang et al., Decoupling representation and classifier, ICLR 2020; Menon et al., ICLR 2021",
         "",
     ),
@@ -153,8 +153,8 @@ RULES = (
         "remedy_would_help",
         "A remedy without training would help",
         rules.remedy_would_help,
-        "{remedy}[ with τ = {tau:.2f}] would change {objective} by {value:+.2f} ({lower:+.2f} to {upper:+.2f})[, recall "
-        "of the tail by {tail:+.2f} and of the head by {head:+.2f}]",
+        "{remedy}[ with τ = {tau:.2f}] would change {objective} by {value:+.2f} ({lower:+.2f} to {upper:+.2f})[, "
+        "recall of the tail by {tail:+.2f} and of the head by {head:+.2f}]",
         "Each validation sample judged with what the others choose; a 95 % interval of the gain in the objective.",
         "Apply it to the logits when deciding, and judge it once on other data.",
         "Menon et al., Long-tail learning via logit adjustment, ICLR 2021; Kang et al., ICLR 2020",
