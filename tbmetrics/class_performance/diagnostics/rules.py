@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis, mean_of
 from tbmetrics.class_performance.diagnostics.label_noise import MATERIAL_SHARE
 from tbmetrics.class_performance.diagnostics.multi_label import LEAST_POSITIVES
-from tbmetrics.class_performance.diagnostics.remedies import Estimate
+from tbmetrics.class_performance.diagnostics.remedies import Estimate, class_weights, recall_mean
 from tbmetrics.records import HEAD, LOGIT_ADJUSTMENT, REMEDIES, TAIL
 from tbmetrics.statistics.intervals import Z95, wilson
 
@@ -28,6 +28,7 @@ BOUNDS = {
 #: against the strong bound, for "not found".
 NOTED_Z, STRONG_Z, ABSENT_Z = Z95, 2.5758293035489004, 1.6448536269514722
 FEW_SAMPLES = 5  # validation positives of a class below which its recall says little
+MORE_THAN_HEAD = 0.1  # by which the tail's excess of training accuracy must exceed the head's, beyond doubt
 OVERLAPS_BELOW = 1.0  # standard deviations between two class means
 _NAN = float("nan")
 
@@ -188,7 +189,20 @@ def tail_memorised(d: Diagnosis) -> Judgement:
     if np.isnan(tail):
         return untold("the tail was not seen both in training and in validation")
     n = int(np.isfinite(excess[d.members(TAIL)]).sum())
-    return Judgement(tail, head=head, tail=tail, n_classes=n, holds=bool(np.isnan(head) or tail > head + 0.2))
+    more, error = tail - np.nan_to_num(head), _recall_error(d, np.isfinite(excess))
+    return Judgement(
+        tail, head=head, tail=tail, n_classes=n, holds=more - ABSENT_Z * error > MORE_THAN_HEAD,
+        is_sure=more - NOTED_Z * error > MORE_THAN_HEAD,
+        is_decided=tail + ABSENT_Z * error < BOUNDS["tail_memorised"][1],
+    )  # fmt: skip
+
+
+def _recall_error(d: Diagnosis, known: NDArray[np.bool_]) -> float:
+    """Standard error of the difference between the mean recalls of head and tail, over the known classes."""
+    support = np.nan_to_num(d.columns["support"])
+    weights = sum(class_weights(known, d.classes, {group: 1.0}) for group in (HEAD, TAIL))
+    estimate = recall_mean(np.nan_to_num(d.columns["recall"]) * support, support, np.asarray(weights))
+    return (estimate.upper - estimate.lower) / (2 * Z95)
 
 
 # ---------------------------------------------------------------------------------------------- what would help
