@@ -29,6 +29,7 @@ BOUNDS = {
 NOTED_Z, STRONG_Z, ABSENT_Z = Z95, 2.5758293035489004, 1.6448536269514722
 FEW_SAMPLES = 5  # validation positives of a class below which its recall says little
 MORE_THAN_HEAD = 0.1  # by which the tail's excess of training accuracy must exceed the head's, beyond doubt
+ENOUGH_SAMPLES = 10  # validation samples of a tail class, in the median, for collapsed features to be "strong"
 OVERLAPS_BELOW = 1.0  # standard deviations between two class means
 _NAN = float("nan")
 
@@ -162,7 +163,9 @@ def features_collapsed(d: Diagnosis) -> Judgement:
         return untold(f"the validation samples are too few to tell for {validated - known} of {validated} tail classes")
     share = float(collapsed(d).sum()) / known
     head, tail = d.median("head_separation", HEAD), d.median("head_separation", TAIL)
-    return Judgement(share, head=head, tail=tail, n_classes=known, holds=bool(np.isnan(head) or head > 1.5 * tail))
+    is_apart = bool(np.isnan(head) or head > 1.5 * tail)
+    is_sure = bool(np.median(d.columns["support"][d.members(TAIL)]) >= ENOUGH_SAMPLES)
+    return Judgement(share, head=head, tail=tail, n_classes=known, holds=is_apart, is_sure=is_sure)
 
 
 def label_noise(d: Diagnosis) -> Judgement:

@@ -1,5 +1,6 @@
 """Planted causes are told apart; the rule table is what the documentation says."""
 
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,10 @@ def test_a_finding_needs_its_bound_and_its_further_conditions(value, noted, stro
 
 def test_every_rule_is_documented_with_its_reference_and_its_thresholds():
     page = PAGE.read_text(encoding="utf-8")
-    lines = {line.split("|")[1].strip(" `"): line for line in page.splitlines() if line.startswith("| `")}
+    lines: dict[str, str] = defaultdict(str)
+    for line in page.splitlines():
+        if line.startswith("| `"):
+            lines[line.split("|")[1].strip(" `")] += line
     columns = {name: np.full(10, np.nan) for name in DIAGNOSTIC_COLUMNS} | {"support": np.zeros(10)}
     for finding in verdict(Diagnosis(GROUPS["x"], columns, NO_REMEDIES)):
         line = lines[finding.rule.name]

@@ -191,8 +191,10 @@ function remedyText(remedy) {
     const interval = isTold(low) && isTold(high) ? ` [${number(low)}, ${number(high)}]` : '';
     return [`${group} ${metricText('recall').label.toLowerCase()} by ${signedText(gain)}${interval}`];
   });
+  const name = REMEDY_NAMES[remedy.remedy] ?? remedy.remedy;
+  if (remedy.tau === 0) return `${name} would not help: no τ is better than the model as trained.`;
   const tau = remedy.tau === null ? '' : ` with τ = ${number(remedy.tau, 2)}`;
-  return `${REMEDY_NAMES[remedy.remedy] ?? remedy.remedy}${tau} would move ${clauses.join(' and ')}.`;
+  return `${name}${tau} would move ${clauses.join(' and ')}.`;
 }
 
 /** @param {number | null | undefined} value */
