@@ -15,7 +15,7 @@ from tbmetrics.records import TAIL, Float32Array, FloatArray, IntArray
 
 #: A share of wrong labels that "not found" excludes.
 MATERIAL_SHARE = 0.1
-NOISE_SCORES = 500_000  # most logits behind the fit
+NOISE_SCORES = 250_000  # most logits behind the fit
 _AT_ONCE = 1_000_000
 
 

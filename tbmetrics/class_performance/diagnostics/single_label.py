@@ -26,7 +26,7 @@ from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import ALL, HEAD, LOGIT_ADJUSTMENT, TAIL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
 #: Most logits behind a fit of the temperature and the prior, and behind one of the temperature alone.
-FIT_SCORES, SCALE_SCORES = 1_000_000, 250_000
+FIT_SCORES, SCALE_SCORES = 500_000, 250_000
 
 
 class Samples(NamedTuple):
@@ -127,6 +127,7 @@ class _Judge:
         self.by_group = {group: class_weights(seen, classes, {group: 1.0}) for group in SHOWN_GROUPS}
         self.as_trained = samples.predictions[:, 0] == self.labels
         self.fit: PriorFit | None = None
+        self.shifted: Tensor | None = None  # room for the logits less the prior
         table.n_classes = int((self.weights > 0).sum())
 
     def fill(self) -> None:
@@ -230,8 +231,11 @@ class _Judge:
         """The class decided for by each sample, or None if not all logits were kept."""
         if len(self.kept.positions) < self.labels.size or self.kept.log_prior is None:
             return None
-        prior = self.kept.log_prior.astype(np.float32)
-        called: IntArray = (self.kept.logits - amounts.astype(np.float32)[:, None] * prior).argmax(1)
+        logits = torch.from_numpy(self.kept.logits)
+        if self.shifted is None:
+            self.shifted = torch.empty_like(logits)
+        prior, multiples = (torch.from_numpy(v).to(logits) for v in (self.kept.log_prior, amounts))
+        called: IntArray = torch.addr(logits, multiples, prior, alpha=-1, out=self.shifted).argmax(1).numpy()
         return called
 
     def _counts(self, hits: NDArray[np.bool_]) -> FloatArray:
