@@ -32,6 +32,7 @@ AREAS = (
     "training_dynamics",
     "attention",
     "diagnostics",
+    "findings",
     "tab",
     "export",
     "events",

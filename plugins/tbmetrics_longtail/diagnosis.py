@@ -9,11 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.records import GALLERY_KINDS, gallery_tag
+from tbmetrics.records.sentences import filled
 from tbmetrics_longtail.data import Attribute
 from tbmetrics_longtail.tables import DIAGNOSTICS, FINDINGS, REMEDIES, RequestError, or_null, shown
 
 #: Blobs of a picture that come before the image itself: width and height.
 _BEFORE_IMAGE = 2
+#: Words of a rule that do not depend on its numbers, and the longest sentence that is filled with them.
+WORDS = ("title", "rests_on", "advice", "reference", "errors")
+MAX_TEMPLATE = 2000
 #: Columns that hold the index of another class.
 CLASS_COLUMNS = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 
@@ -75,13 +79,23 @@ def sheet(attribute: Attribute, kind: str, group: str, step: int) -> Png:
 def _findings(attribute: Attribute, table: NDArray[Any]) -> Iterator[dict[str, Any]]:
     tag = attribute.tag(FINDINGS)
     tag.check_rows(len(table))
-    rules = tag.details.get("rules", {})
+    rules, remedies = tag.details.get("rules", {}), tag.details.get("remedies", ())
     severities = table[:, tag.column_index("severity")]
     for i in np.argsort(-np.nan_to_num(severities, nan=-1.0), kind="stable"):
         about = rules.get(tag.rows[i]) if isinstance(rules, Mapping) else None
         about = about if isinstance(about, Mapping) else {}
-        words = {name: str(about.get(name, "")) for name in ("title", "advice", "reference")}
-        yield {"name": tag.rows[i], **words, **_row(tag.columns, table[i])}
+        words = {name: str(about.get(name, "")) for name in WORDS}
+        numbers = _row(tag.columns, table[i])
+        says = _sentence(str(about.get("says", "")), numbers, remedies)
+        yield {"name": tag.rows[i], **words, "says": says, **numbers}
+
+
+def _sentence(template: str, numbers: Mapping[str, float | None], remedies: Any) -> str:
+    """The finding in words; "" in logs that recorded none."""
+    index = numbers.get("remedy")
+    is_named = isinstance(remedies, list) and index is not None and 0 <= index < len(remedies)
+    remedy = str(remedies[int(index)]) if is_named and index is not None else ""
+    return filled(template[:MAX_TEMPLATE].replace("{remedy}", remedy), numbers)
 
 
 def _remedies(attribute: Attribute, step: int) -> Iterator[dict[str, Any]]:

@@ -206,11 +206,7 @@ class InputLook:
         if self.n_scores < LEAST_SCORES or self.least == self.greatest:
             return ""
         if self.in_unit or self.sums_to_one:
-            what = "lie in [0, 1]" if self.in_unit else "sum to 1 in each row"
-            return (
-                f"all logits {what}, as probabilities do: give inputs='probabilities' if they are outputs of a softmax "
-                "or sigmoid, logit_scale=… if they are cosines, logit_scale=1.0 if they are logits"
-            )
+            return self._as_probabilities("lie in [0, 1]" if self.in_unit else "sum to 1 in each row")
         is_wide = max(-self.least, self.greatest) >= LEAST_COSINE
         if self.within_one and is_wide and ap_gain >= COSINE_AP_GAIN:
             return (
@@ -218,6 +214,21 @@ class InputLook:
                 "probabilities: give logit_scale=… (the factor in your loss), or logit_scale=1.0 if they are logits"
             )
         return ""
+
+    def probabilities_advice(self, single_label: bool) -> str:
+        """What to say if the scores cannot be told from probabilities; "" if they can."""
+        if self.n_scores < LEAST_SCORES or self.least == self.greatest or not self.in_unit:
+            return ""
+        if single_label:
+            return self._as_probabilities("sum to 1 in each row") if self.sums_to_one else ""
+        return self._as_probabilities("lie in [0, 1]")
+
+    @staticmethod
+    def _as_probabilities(what: str) -> str:
+        return (
+            f"all logits {what}, as probabilities do: give inputs='probabilities' if they are outputs of a softmax "
+            "or sigmoid, logit_scale=… if they are cosines, logit_scale=1.0 if they are logits"
+        )
 
 
 class InputWatch:

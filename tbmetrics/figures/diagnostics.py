@@ -222,7 +222,7 @@ def remedy_curves(view: _View) -> Figure:
     ax.margins(0.05)
     label(ax, x="mean recall of the head", y="mean recall of the tail")
     legend(ax, loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2)
-    note = "small marks: fixed τ; large: chosen on one half, judged on the other; lines: 95 %, resampling of this set"
+    note = "small marks: fixed τ; large: each sample judged with what others choose; lines: 95 %, other samples"
     plain(figure.supxlabel(note, fontsize=7))
     return figure
 
@@ -251,9 +251,10 @@ def findings_by_rule(view: _View) -> Figure:
         nothing(ax, "There is no verdict.")
         return figure
     rules = table.details.get("rules", {})
-    severity = table.column(FINDING_COLUMNS[0]).astype(np.float64)
-    positions = np.arange(len(table.rows))[::-1]
-    for y, level, numbers in zip(positions, severity, table.values.astype(np.float64), strict=True):
+    shown = np.flatnonzero(table.column("applies") != 0) if "applies" in table.columns else np.arange(len(table.rows))
+    severity = table.column(FINDING_COLUMNS[0]).astype(np.float64)[shown]
+    positions = np.arange(len(shown))[::-1]
+    for y, level, numbers in zip(positions, severity, table.values[shown].astype(np.float64), strict=True):
         if np.isnan(level):
             ax.text(0.03, y, "could not be told", va="center", fontsize=SMALL, color="#777777", style="italic")
             continue
@@ -261,7 +262,8 @@ def findings_by_rule(view: _View) -> Figure:
         value, noted_at, strong_at = numbers[1:4]
         text = f"{value:.2f} ({'from' if strong_at >= noted_at else 'below'} {noted_at:g})"
         ax.text(max(level, 0.04) + 0.03, y, text, va="center", fontsize=SMALL)
-    names = [_short_title(rules.get(row, {}).get("title", row)) for row in table.rows]
+    rows = [table.rows[i] for i in shown]
+    names = [_short_title(rules.get(row, {}).get("title", row)) for row in rows]
     ax.set_yticks(positions, names, fontsize=NORMAL)
     for tick in ax.get_yticklabels():
         plain(tick)

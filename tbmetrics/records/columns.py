@@ -142,7 +142,7 @@ DIAGNOSTIC_COLUMNS = (
     "negative_gradient",  # the same sum over all other training samples
     "gradient_ratio",  # positive_gradient / negative_gradient
     "half_recall_step",  # optimizer step of the first validation that reached half of the latest recall
-    "forgetting_events",  # times a validation sample went from correct to wrong, mean per sample
+    "forgetting_events",  # times a validation sample went from correct to wrong, mean per sample; it grows with time
     "nc1",  # within-class variance of the classifier's input divided by that between class means
     "mean_norm",  # distance of the class's mean from the mean of all class means
     "nearest_mean_cosine",  # largest cosine between the class's centred mean and another
@@ -151,6 +151,7 @@ DIAGNOSTIC_COLUMNS = (
     "nearest_head_class",  # index of the head class whose mean is nearest
     "head_separation",  # `separation` from that class
     "suspect_share",  # share of its validation samples confidently predicted as another class
+    "forgetting_rate",  # share of its correct validation samples that were wrong at the next validation
 )
 
 #: Remedies that need no retraining, in the order of the "remedies" table.
@@ -162,12 +163,15 @@ def _remedy_columns() -> tuple[str, ...]:
     groups = (HEAD, MEDIUM, TAIL, ALL)
     with_interval = [f"{g}_{m}{end}" for m in ("recall", "f1") for g in groups for end in ("", "_lower", "_upper")]
     gains = [f"{g}_gain{end}" for g in (HEAD, TAIL) for end in ("", "_lower", "_upper")]
-    return ("tau", *with_interval, *(f"{g}_precision" for g in groups), "balanced_accuracy", "accuracy", *gains)
+    objective = ("objective", *(f"objective_gain{end}" for end in ("", "_lower", "_upper")))
+    columns = (*with_interval, *(f"{g}_precision" for g in groups), "balanced_accuracy", "accuracy", *gains)
+    return ("tau", *columns, *objective, "temperature")
 
 
 #: Columns of the "remedies" table. `…_gain` is a group's recall minus that of the model as trained, with its paired
-#: interval. "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained),
-#: "{remedy}/{tau}" (a fixed tau) and "{remedy}/best" (cross-fitted; `tau` is then the choice on all samples).
+#: interval; `objective_gain` is that of the objective. Logit adjustment takes tau × temperature × the log prior off.
+#: "balanced_accuracy" and "accuracy" are NaN for multi-label attributes. Rows are "none" (as trained), "{remedy}/{tau}"
+#: (a fixed tau) and "{remedy}/best" (each sample judged with what others chose; `tau` is the choice on all samples).
 REMEDY_COLUMNS = _remedy_columns()
 
 #: Columns of the "findings" table, one row per rule of the verdict.
@@ -179,4 +183,9 @@ FINDING_COLUMNS = (
     "head",  # the value for head classes, if the rule compares
     "tail",  # the value for tail classes
     "n_classes",  # number of tail classes (or all classes) behind the value
+    "lower",  # 95 % interval of the value, if the rule has one
+    "upper",
+    "applies",  # 0 if what the rule rests on was not given, or cannot be for this attribute
+    "tau",  # amount of the remedy
+    "remedy",  # index of the remedy in `REMEDIES`
 )

@@ -30,7 +30,7 @@ def _history(counts, seed=0, empty=False):
     rng = np.random.default_rng(seed)
     values = rng.uniform(0.1, 1, (len(counts), len(DIAGNOSTIC_COLUMNS)))
     remedies = rng.uniform(0.3, 0.9, (len(ROWS), len(REMEDY_COLUMNS)))
-    findings = np.tile([2.0, 0.5, 0.1, 0.2, 0.5, 0.2, 3.0], (3, 1))
+    findings = np.tile([2.0, 0.5, 0.1, 0.2, 0.5, 0.2, 3.0, 0.4, 0.6, 1.0, np.nan, np.nan], (3, 1))
     findings[1, 0], findings[2, 0] = np.nan, 0.0
     tables = [
         Table(diagnostics_tag("x"), "x", "diagnostics", DIAGNOSTIC_COLUMNS, values),

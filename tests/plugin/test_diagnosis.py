@@ -14,6 +14,7 @@ import torch
 from tbmetrics import ClassGroups, TBMetrics
 from tbmetrics.events.reader import read_run
 from tbmetrics.records import GALLERY_KINDS, diagnostics_tag, findings_table_tag, gallery_tag, remedies_tag
+from tbmetrics_longtail.diagnosis import WORDS, _sentence
 from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
 from tests.plugin.tab import card, expect, open_frame, screenshot, shown
 
@@ -68,7 +69,11 @@ def test_findings_and_remedies_are_the_logs_strongest_first(board, logdir):
     for name, row in zip(findings.rows, findings.values, strict=True):
         expected = row[findings.columns.index("severity")]
         assert by_name[name]["severity"] == (None if np.isnan(expected) else expected)
-        assert by_name[name]["title"] == findings.details["rules"][name]["title"]
+        about = findings.details["rules"][name]
+        assert {key: by_name[name][key] for key in WORDS} == {key: about[key] for key in WORDS}
+    bias = by_name["classifier_bias"]
+    assert f"balanced accuracy would change by {bias['value']:+.2f} (" in bias["says"]
+    assert by_name["remedy_would_help"]["says"].startswith(("logit adjustment", "τ-normalisation"))
     severities = [-1 if f["severity"] is None else f["severity"] for f in answer["findings"]]
     assert severities == sorted(severities, reverse=True)
     assert [f"{r['remedy']}/best" for r in answer["remedies"] if r["best"]] == [
@@ -77,6 +82,13 @@ def test_findings_and_remedies_are_the_logs_strongest_first(board, logdir):
     base = answer["remedies"][0]
     assert base["remedy"] == "none"
     assert base["tail_recall"] == pytest.approx(float(remedies.column("tail_recall")[0]))
+
+
+def test_logs_without_sentences_have_none_and_names_come_from_the_log():
+    assert _sentence("", {"value": 1.0}, ()) == ""
+    assert _sentence("{remedy} by {value:.1f}", {"value": 1.0, "remedy": 1.0}, ["a", "b"]) == "b by 1.0"
+    for odd in (None, ["a"], "ab"):
+        assert _sentence("{remedy}by {value:.1f}", {"value": 1.0, "remedy": 1.0}, odd) == "by 1.0"
 
 
 def test_a_class_is_told_with_other_classes_by_name(board, logdir):

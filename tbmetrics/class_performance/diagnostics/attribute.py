@@ -15,11 +15,18 @@ from tbmetrics.class_performance.diagnostics.classifier import Classifier, Forwa
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
-from tbmetrics.class_performance.diagnostics.remedies import objective_weights
+from tbmetrics.class_performance.diagnostics.head import COSINE, LINEAR
+from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, objective_weights
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
-from tbmetrics.class_performance.diagnostics.validation import Progress, ValidationState
+from tbmetrics.class_performance.diagnostics.validation import Progress, RemedyInputs, ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
-from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation, ScoreFacts, check_probabilities
+from tbmetrics.class_performance.inputs import (
+    DEFAULT_ACTIVATION,
+    Activation,
+    InputLook,
+    ScoreFacts,
+    check_probabilities,
+)
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -39,7 +46,6 @@ class Options:
 
     taus: tuple[float, ...]
     objective: str | Mapping[str, float]
-    n_bootstrap: int
     max_bytes: int
     gallery_size: int
     gallery_side: int
@@ -84,6 +90,7 @@ class AttributeDiagnostics:
         self._stale = False
         self.pending = False  # whether there is a validation that is not recorded yet
         self._left_out: dict[str, str] = {}
+        self._look = InputLook()
 
     def use_model(self, model: nn.Module, classifier: str | None) -> None:
         """Look for the classifier in `model`, or take the module of that name."""
@@ -120,6 +127,7 @@ class AttributeDiagnostics:
         labels = labels.long() if labels.ndim == 1 else labels.to(torch.int8)
         if not self.pending:
             self._begin(wide, labels, origin)
+        self._look_at(logits)
         good = ~wide.isnan().any(1)
         good = good & (labels >= 0) if labels.ndim == 1 else good
         if not bool(good.all()):
@@ -136,6 +144,12 @@ class AttributeDiagnostics:
             cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
             self.gallery.add(wide, labels, images, cuts, originals)
 
+    def _look_at(self, scores: Tensor) -> None:
+        """Look whether logits are probabilities, until they are seen not to be."""
+        is_said = self._activation.takes_probabilities or self._activation.logit_scale is not None
+        if not is_said and self._look.in_unit:
+            self._look.add(ScoreFacts(*ScoreFacts.measured(scores.detach()).tolist()), scores.numel())
+
     def _begin(self, logits: Tensor, labels: Tensor, origin: ForwardPass | None) -> None:
         """With the first batch of a validation, collect what its remedies need."""
         self._forget()
@@ -143,21 +157,29 @@ class AttributeDiagnostics:
         inputs, decision = self.validation.inputs, decision_kind(logits, labels)
         self.validation.decision = decision
         inputs.log_prior = self._log_prior(decision, logits.device)
-        layer = self.classifier.weight_and_bias() if self.classifier is not None else None
-        if self.classifier is None or layer is None:
-            reason = "no model was given" if self.classifier is None else self.classifier.why_not
-            self._left_out |= dict.fromkeys(("classifier", "features", TAU_NORMALIZATION), reason)
-        elif origin is None or not self.classifier.is_linear(origin):
-            self._left_out[TAU_NORMALIZATION] = (
-                f"the logits were not seen to be weight · input + bias of {self.classifier.name!r}"
-            )
-        else:
-            inputs.norms, inputs.bias = torch.linalg.vector_norm(layer[0], dim=1), layer[1]
-            inputs.bias = None if inputs.bias is None else inputs.bias * self._activation.scale
+        self._read_classifier(inputs, origin)
         if decision == MULTI_LABEL:
             self._left_out[TAU_NORMALIZATION] = (
                 "scaling a logit never changes its sign: for single-label attributes only"
             )
+
+    def _read_classifier(self, inputs: RemedyInputs, origin: ForwardPass | None) -> None:
+        """Take norms and bias of the classifier, or note why they are not known or do not count."""
+        head = self.classifier.head(origin) if self.classifier is not None else None
+        if self.classifier is None or head is None:
+            reason = "no model was given" if self.classifier is None else self.classifier.why_not
+            self._left_out |= dict.fromkeys(("classifier", "features", TAU_NORMALIZATION), reason)
+            return
+        name = self.classifier.name
+        if head.weight is None:
+            self._left_out["classifier"] = self.classifier.why_no_weights
+        if head.kind == LINEAR and head.weight is not None:
+            inputs.norms, inputs.bias = torch.linalg.vector_norm(head.weight, dim=1), head.bias
+            inputs.bias = None if inputs.bias is None else inputs.bias * self._activation.scale
+        elif head.kind == COSINE:
+            self._left_out[TAU_NORMALIZATION] = f"{name!r} normalises its weights: their norms change no decision"
+        else:
+            self._left_out[TAU_NORMALIZATION] = f"the logits were not seen to be weight · input + bias of {name!r}"
 
     def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> None:
         if origin is not None and origin.features is not None:
@@ -216,14 +238,21 @@ class AttributeDiagnostics:
     def _new_diagnosis(self, step: int) -> tuple[Diagnosis, list[Finding]]:
         columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}
         columns |= self.validation.columns()
+        reasons = self._reasons()
+        table, noise, suspects = self.validation.judged(objective_weights(self.options.objective))
+        if "logits" in reasons:
+            table, noise, suspects = RemedyTable.untried(table.rows, table.n_samples, table.gap), None, None
+        if suspects is not None:
+            columns["suspect_share"] = suspects
         columns |= self.signal.columns()
         columns |= self.classifier.columns() if self.classifier is not None else {}
         columns |= self.features.columns(self.classes.members(HEAD))
         self._next_progress = self._progress.after(step, columns["recall"], self.validation.outcomes())
         columns["half_recall_step"] = self._next_progress.half_recall_steps()
         columns["forgetting_events"] = self._next_progress.forgetting_events()
-        table = self.validation.remedies(objective_weights(self.options.objective), self.options.n_bootstrap)
-        diagnosis = Diagnosis(self.classes, columns, table, self._reasons())
+        columns["forgetting_rate"] = self._next_progress.forgetting_rate()
+        is_single = self.validation.decision == SINGLE_LABEL
+        diagnosis = Diagnosis(self.classes, columns, table, noise, is_single, self.aim, reasons)
         return diagnosis, verdict(diagnosis)
 
     def _reasons(self) -> dict[str, str]:
@@ -237,15 +266,14 @@ class AttributeDiagnostics:
                 "no backward pass reached the observed logits: call observe() before backward(), or give it detached "
                 "logits to count the gradient of cross-entropy"
             )
-        if self.validation.decision == MULTI_LABEL:
-            reasons["suspects"] = "for single-label attributes only"
-        elif LOGIT_ADJUSTMENT in reasons:
-            reasons["suspects"] = reasons[LOGIT_ADJUSTMENT]
+        if advice := self._look.probabilities_advice(self.validation.decision == SINGLE_LABEL):
+            reasons["logits"] = advice
         width, projected = self.features.dimensions
         if projected < width and self.features.n_samples:
             reasons["feature dimensions"] = f"{width} were projected at random to {projected}, to fit max_bytes"
         if self.validation.sampled_share < 1:
-            reasons["samples"] = f"remedies were judged on a random {self.validation.sampled_share:.1%} of the samples"
+            what = "remedies were" if self.validation.decision == MULTI_LABEL else "the temperature and the labels were"
+            reasons["samples"] = f"{what} judged on a random {self.validation.sampled_share:.1%} of the samples"
         return reasons
 
     def commit(self) -> None:
@@ -257,5 +285,6 @@ class AttributeDiagnostics:
 
     def _forget(self) -> None:
         self._left_out = {}
+        self._look = InputLook()
         self.validation.reset()
         self.features.reset()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from tbmetrics.class_performance.diagnostics.head import Head, is_square, read_head
 from tbmetrics.class_performance.diagnostics.numbers import nearest_by_cosine, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
@@ -75,8 +76,9 @@ class _Candidate:
 class Classifier:
     """The layer behind the logits of one attribute, and its hooks.
 
-    Candidates are the linear layers as wide as the attribute has classes, or the one module that the user named. The
-    first validation batch tells them apart: its logits are the output of the classifier.
+    Candidates are the linear layers as wide as the attribute has classes and other modules with a weight of that width,
+    or the one module that the user named. The first validation batch tells them apart: its logits are the output of the
+    classifier.
 
     Args:
         model: the model.
@@ -85,16 +87,17 @@ class Classifier:
         chosen: name of the module; None = look for it.
 
     Raises:
-        InputError: `chosen` is not a module with a weight of C rows.
+        InputError: `chosen` is not a module, or has a weight of another width.
     """
 
     def __init__(self, model: nn.Module, attribute: str, num_classes: int, chosen: str | None) -> None:
         self._num_classes = num_classes
         named = _named(model, attribute, num_classes, chosen) if chosen is not None else None
-        layers = [named] if named is not None else _linear_layers(model, num_classes)
+        layers = [named] if named is not None else _layers(model, num_classes)
         self._candidates = [_Candidate(name, module) for name, module in layers]
         self._chosen = self._candidates[0] if named is not None else None
         self._handles: list[Any] = []
+        self._head: Head | None = None
 
     @property
     def name(self) -> str:
@@ -108,7 +111,7 @@ class Classifier:
         if self.settled() is not None:
             return ""
         if not self._candidates:
-            return f"no linear layer has {self._num_classes} outputs; name the module: classifiers={{attribute: name}}"
+            return f"no layer has {self._num_classes} outputs; name the module: classifiers={{attribute: name}}"
         names = ", ".join(repr(candidate.name) for candidate in self._candidates[:4])
         return f"several layers could be it ({names}) and none made these logits; name it: classifiers={{attribute: …}}"
 
@@ -144,26 +147,34 @@ class Classifier:
         self.forget()
         return origin
 
-    def is_linear(self, origin: ForwardPass) -> bool:
-        """Whether these logits are weight · input + bias of the layer."""
-        layer = self.settled()
-        return (
-            layer is not None
-            and origin.features is not None
-            and _is_linear(layer.module, origin.features, origin.logits)
-        )
+    def head(self, origin: ForwardPass | None = None) -> Head | None:
+        """The layer's weights, and what it was seen to make of them; None if the layer is unknown.
 
-    def weight_and_bias(self) -> tuple[Tensor, Tensor | None] | None:
-        """Current weight (C, D) and bias (C,), float32, or None if the layer is unknown."""
+        Args:
+            origin: a pass that tells; without it what the last one told.
+        """
         layer = self.settled()
-        return None if layer is None else _weight_and_bias(layer.module)
+        if layer is not None and (origin is not None or self._head is None):
+            seen = (None, None) if origin is None else origin
+            self._head = read_head(layer.module, self._num_classes, *seen)
+        return self._head
+
+    @property
+    def why_no_weights(self) -> str:
+        """Why the weights of a known layer are not measured."""
+        layer = self.settled()
+        if layer is not None and is_square(layer.module, self._num_classes):
+            return (
+                f"rows and columns of the weight of {self.name!r} could both be the classes: its output does not tell"
+            )
+        return f"{self.name!r} has no weight with a row or a column for each class"
 
     def columns(self) -> dict[str, FloatArray]:
         """`weight_norm`, `bias`, `nearest_weight_cosine`, `nearest_weight_class`; empty if it is unknown."""
-        layer = self.weight_and_bias()
-        if layer is None:
+        head = self.head()
+        if head is None or head.weight is None:
             return {}
-        weight, bias = layer
+        weight, bias = head.weight, head.bias
         nearest = nearest_by_cosine(weight)
         return {
             "weight_norm": to_numpy(torch.linalg.vector_norm(weight, dim=1)),
@@ -173,9 +184,16 @@ class Classifier:
         }
 
 
-def _linear_layers(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:
-    linear = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.Linear)]
-    return [(name, m) for name, m in linear if m.out_features == num_classes]
+def _layers(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:
+    """Linear layers as wide as there are classes, and other modules with a weight of that width."""
+    return [(name, module) for name, module in model.named_modules() if _is_wide(module, num_classes)]
+
+
+def _is_wide(module: nn.Module, num_classes: int) -> bool:
+    if isinstance(module, nn.Linear):
+        return module.out_features == num_classes
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.ndim == 2 and num_classes in weight.shape
 
 
 def _named(model: nn.Module, attribute: str, num_classes: int, chosen: str) -> tuple[str, nn.Module]:
@@ -184,21 +202,13 @@ def _named(model: nn.Module, attribute: str, num_classes: int, chosen: str) -> t
         near = [name for name in modules if name and name.split(".")[-1] in chosen] or [n for n in modules if n]
         raise InputError(f"classifiers[{attribute!r}]: the model has no module {chosen!r}; it has {near[:8]}")
     weight = getattr(modules[chosen], "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim < 2 or len(weight) != num_classes:
-        shape = tuple(weight.shape) if isinstance(weight, Tensor) else None
+    is_lazy = isinstance(weight, nn.parameter.UninitializedParameter)
+    if isinstance(weight, Tensor) and not is_lazy and num_classes not in weight.shape[:2]:
         raise InputError(
-            f"classifiers[{attribute!r}]: module {chosen!r} must have a `weight` with one row for each of the "
-            f"{num_classes} classes, got {shape}"
+            f"classifiers[{attribute!r}]: the `weight` of module {chosen!r} must have one row (or column) for each of "
+            f"the {num_classes} classes, got {tuple(weight.shape)}"
         )
     return chosen, modules[chosen]
-
-
-@torch.no_grad()
-def _weight_and_bias(module: nn.Module) -> tuple[Tensor, Tensor | None]:
-    weight = module.weight.detach().float().flatten(1)  # type: ignore[operator]
-    bias = getattr(module, "bias", None)
-    fits = isinstance(bias, Tensor) and bias.shape == weight.shape[:1]
-    return weight, bias.detach().float() if isinstance(bias, Tensor) and fits else None
 
 
 def _is_same(output: Tensor, logits: Tensor) -> bool:
@@ -209,14 +219,3 @@ def _is_same(output: Tensor, logits: Tensor) -> bool:
     output, logits = output[rows], logits[rows]
     tolerance = 1e-2 if min(torch.finfo(t.dtype).bits for t in (output, logits)) < 32 else 1e-5
     return torch.allclose(output.float(), logits.float(), rtol=tolerance, atol=tolerance, equal_nan=True)
-
-
-@torch.no_grad()
-def _is_linear(module: nn.Module, features: Tensor, logits: Tensor, rows: int = 16) -> bool:
-    """Whether the layer's output is weight · input + bias, judged by a few rows."""
-    weight, bias = _weight_and_bias(module)
-    if features.shape[1] != weight.shape[1]:
-        return False
-    expected = features[:rows].float() @ weight.T + (bias if bias is not None else 0)
-    close = torch.allclose(expected, logits[:rows].float().to(expected.device), rtol=0.05, atol=0.05, equal_nan=True)
-    return bool(close)

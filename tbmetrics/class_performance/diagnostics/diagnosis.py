@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable
 from tbmetrics.classes.groups import AttributeClasses
 from tbmetrics.records import FloatArray
@@ -21,12 +22,18 @@ class Diagnosis:
         classes: of the attribute.
         columns: `DIAGNOSTIC_COLUMNS` → float64 (classes,), NaN if unknown.
         remedies: what they would do.
+        noise: wrong labels, or None if they cannot be told.
+        is_single_label: whether a sample has one class.
+        aim: the objective of the remedies, in words.
         left_out: what could not be measured → why.
     """
 
     classes: AttributeClasses
     columns: Mapping[str, FloatArray]
     remedies: RemedyTable
+    noise: LabelNoise | None = None
+    is_single_label: bool = True
+    aim: str = "balanced accuracy"
     left_out: dict[str, str] = field(default_factory=dict)
 
     def members(self, group: str) -> NDArray[np.int64]:

@@ -2,72 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.diagnostics.fits import fit_sigmoid
 from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
     SHOWN_GROUPS,
+    Estimate,
     Objective,
     RemedyRow,
     RemedyTable,
-    Replicates,
-    cross_fitted,
-    fill,
-    weighted_recall,
+    class_weights,
+    recall_mean,
+    weighted_mean,
 )
 from tbmetrics.class_performance.evaluation import group_means
-from tbmetrics.class_performance.ranking import best_threshold, counts_at_positives
 from tbmetrics.classes.groups import AttributeClasses
-from tbmetrics.records import CLASS_THRESHOLDS, LOGIT_ADJUSTMENT, FloatArray
+from tbmetrics.records import CLASS_THRESHOLDS, HEAD, LOGIT_ADJUSTMENT, TAIL, FloatArray
 from tbmetrics.statistics.scores import scores_of
 
-_MAX_WORK = 4e11  # multiply-adds for the intervals; more scores leave fewer replicates
-
-
-class RowSample:
-    """Logits and labels of rows; whenever they exceed `max_bytes`, a random half of the rows is dropped.
-
-    Attributes:
-        share: of all rows, in the sample.
-    """
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the validation."""
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-        self._generator = torch.Generator().manual_seed(0)
-        self.share = 1.0
-        self.n_rows = 0
-
-    def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits (N, C), labels (N, C) of 1, 0 and -1."""
-        chosen = self._chosen(len(logits), self.share) if self.share < 1 else None
-        self._logits.append(logits.float().clone() if chosen is None else logits[chosen.to(logits.device)].float())
-        self._labels.append((labels if chosen is None else labels[chosen.to(labels.device)]).to(torch.int8))
-        self.n_rows += len(self._logits[-1])
-        while self.n_rows > 1 and 5 * self.n_rows * logits.shape[1] > self._max_bytes:
-            self._halve()
-
-    def _halve(self) -> None:
-        logits, labels = self.tensors()
-        chosen = self._chosen(len(logits), 0.5).to(logits.device)
-        self._logits, self._labels, self.share = [logits[chosen]], [labels[chosen]], self.share / 2
-        self.n_rows = len(chosen)
-
-    def _chosen(self, rows: int, share: float) -> Tensor:
-        return (torch.rand(rows, generator=self._generator) < share).nonzero()[:, 0]
-
-    def tensors(self) -> tuple[Tensor, Tensor]:
-        """Logits float32 and labels int8, (rows, C) each."""
-        return torch.cat(self._logits), torch.cat(self._labels)
+#: Positives of a class below which its F1 says too little to be part of the objective.
+LEAST_POSITIVES = 10
+FOLDS = 5
+_CLASSES_AT_ONCE = 64
+_OBJECTIVE = "objective"
 
 
 @torch.no_grad()
@@ -79,9 +42,11 @@ def judge_multi(
     rows: tuple[RemedyRow, ...],
     classes: AttributeClasses,
     objective: Objective,
-    n_bootstrap: int,
 ) -> RemedyTable:
-    """The table of a multi-label attribute; the best amount has the largest weighted mean of the groups' F1.
+    """The table of a multi-label attribute; the best amount has the largest mean F1, weighted by group.
+
+    The mean is over classes of at least `LEAST_POSITIVES`. Its gain is over the model as trained or over calling every
+    sample positive, whichever is better: that needs no model.
 
     Args:
         logits: float32 (rows, C).
@@ -91,117 +56,173 @@ def judge_multi(
         rows: as from `remedy_rows`.
         classes: of the attribute.
         objective: weight of each group's mean F1.
-        n_bootstrap: replicates behind the intervals.
     """
     table = RemedyTable.untried(rows, len(logits))
-    if not len(logits):
-        return table
-    judge = _Judge(logits, labels, cuts, log_odds)
-    second = np.random.default_rng(0).random(len(logits)) < 0.5
-    decisions: dict[int, Tensor] = {}
-    for index, row in enumerate(rows):
-        if (decided := _decide(judge, table, index, row, second, classes, objective)) is not None:
-            decisions[index] = decided
-    metrics = [_metrics(judge.counts(decided, None)) for decided in decisions.values()]
-    per_class = {name: np.stack([m[name] for m in metrics]) for name in ("recall", "precision", "f1")}
-    replicates = _resampled(judge, list(decisions.values()), classes, n_bootstrap)
-    fill(table, list(decisions), per_class, replicates, classes)
+    if len(logits):
+        _Judge(table, logits, labels, cuts, log_odds, classes, objective).fill()
     return table
 
 
-class _Judge:
-    """Decisions under a remedy, and their counts."""
+class _Outcome(NamedTuple):
+    """Counts of a decision by class, float64 (C,), and the influence of every row on each mean, {mean: (rows,)}."""
 
-    def __init__(self, logits: Tensor, labels: Tensor, cuts: Tensor, log_odds: Tensor | None) -> None:
-        self.logits, self.positive, self.known = logits, labels > 0, labels >= 0
+    hits: FloatArray
+    calls: FloatArray
+    means: dict[str, float]
+    influence: dict[str, FloatArray]
+
+    def less(self, other: _Outcome, mean: str) -> Estimate:
+        """This mean less the other's, paired by row."""
+        difference = self.influence[mean] - other.influence[mean]
+        n = len(difference)
+        variance = float(np.square(difference).sum()) * n / max(n - 1, 1)
+        return Estimate.normal(self.means[mean] - other.means[mean], variance)
+
+
+class _Judge:
+    """Decisions under every remedy, and what becomes of the means."""
+
+    def __init__(
+        self,
+        table: RemedyTable,
+        logits: Tensor,
+        labels: Tensor,
+        cuts: Tensor,
+        log_odds: Tensor | None,
+        classes: AttributeClasses,
+        objective: Objective,
+    ) -> None:
+        self.table, self.logits, self.classes = table, logits, classes
+        self.positive, self.known = labels > 0, labels >= 0
         self.cuts, self.can_shift = cuts.to(logits), log_odds is not None
         self.log_odds = torch.zeros_like(self.cuts) if log_odds is None else log_odds.to(logits)
+        self.fold = torch.from_numpy(np.random.default_rng(0).permutation(len(logits)) % FOLDS).to(logits.device)
+        self.support = to_numpy(self.positive.sum(0))
+        self.judged = self.support >= LEAST_POSITIVES
+        self.objective = objective
+        weights = {group: class_weights(self.support > 0, classes, {group: 1.0}) for group in SHOWN_GROUPS}
+        self.weights = {f"{group}_{metric}": w for metric in ("f1", "recall") for group, w in weights.items()}
+        self.weights[_OBJECTIVE] = class_weights(self.judged, classes, objective)
+        self.positive_float = self.positive.float()
+        table.n_classes = int((self.weights[_OBJECTIVE] > 0).sum())
+        self.temperature = fit_sigmoid(logits, labels, self.log_odds) if self.can_shift else 1.0
 
-    def decide(self, cuts: Tensor) -> Tensor:
+    def fill(self) -> None:
+        """All rows."""
+        as_trained = self._outcome(self._decided(self.cuts))
+        blind = self._outcome(self.known)
+        bar = max(as_trained, blind, key=lambda outcome: np.nan_to_num(outcome.means[_OBJECTIVE], nan=-1.0))
+        for index, row in enumerate(self.table.rows):
+            cuts = self._cuts(index, row)
+            if cuts is not None:
+                self._put(index, self._outcome(self._decided(cuts)), as_trained, bar)
+        head, tail = self.weights[f"{HEAD}_recall"], self.weights[f"{TAIL}_recall"]
+        if head.any() and tail.any():
+            self.table.gap = recall_mean(as_trained.hits, self.support, head - tail)
+
+    def _cuts(self, index: int, row: RemedyRow) -> Tensor | None:
+        """The thresholds of one row of the table, (C,) or (rows, C); None if its remedy cannot be tried."""
+        if row.remedy == NONE:
+            self.table.put(index, "tau", 0.0)
+            return self.cuts
+        if row.remedy == CLASS_THRESHOLDS:
+            return best_cuts(self.logits, self.positive, self.known, self.cuts, self.fold)[self.fold]
+        if not self.can_shift:
+            return None
+        self.table.put(index, "temperature", self.temperature)
+        if row.tau is not None:
+            self.table.put(index, "tau", row.tau)
+            return self._shifted(torch.tensor(row.tau))
+        taus = [0.0, *(r.tau for r in self.table.rows if r.remedy == LOGIT_ADJUSTMENT and r.tau is not None)]
+        best, by_fold = self._choose(taus)
+        self.table.put(index, "tau", taus[best])
+        amounts = [taus[chosen] for chosen in by_fold]
+        self.table.chosen[LOGIT_ADJUSTMENT] = (min(amounts), max(amounts))
+        return self._shifted(torch.tensor(amounts)[self.fold.cpu(), None])
+
+    def _shifted(self, tau: Tensor) -> Tensor:
+        return self.cuts + (tau * self.temperature).to(self.cuts) * self.log_odds
+
+    def _choose(self, taus: list[float]) -> tuple[int, list[int]]:
+        """The best amount on all rows, and without each fold."""
+        folds = [self.fold == k for k in range(FOLDS)]
+        counts = np.zeros((len(taus), FOLDS, 3, len(self.support)))
+        for t, tau in enumerate(taus):
+            decided = self._decided(self._shifted(torch.tensor(tau)))
+            for k, rows in enumerate(folds):
+                masks = (decided & self.positive, decided, self.positive)
+                counts[t, k] = np.stack([to_numpy(mask[rows].sum(0)) for mask in masks])
+        total = counts.sum(1)
+        without = [self._best(total - counts[:, k]) for k in range(FOLDS)]
+        return self._best(total), without
+
+    def _best(self, counts: FloatArray) -> int:
+        """The best of several decisions, from counts (decisions, 3, C); the first one of equals."""
+        _, _, f1 = scores_of(*np.moveaxis(counts, 1, 0))
+        score = weighted_mean(np.where(self.judged, f1, np.nan), self.classes, self.objective)
+        return 0 if np.isnan(score).all() else int(np.nanargmax(score))
+
+    # ----------------------------------------------------------------------------------------------- the numbers
+
+    def _decided(self, cuts: Tensor) -> Tensor:
         """Decisions at thresholds (C,) or (rows, C): bool (rows, C), False for unknown labels."""
         return (self.logits >= cuts) & self.known
 
-    def shifted(self, tau: float) -> Tensor:
-        """Decisions with the logits shifted by tau times the log-odds of the class."""
-        return self.decide(self.cuts + tau * self.log_odds)
+    def _outcome(self, decided: Tensor) -> _Outcome:
+        hit, call = (decided & self.positive).float(), decided.float()
+        hits, calls = to_numpy(hit.sum(0)), to_numpy(call.sum(0))
+        _, recall, f1 = scores_of(hits, calls, self.support)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share, each = np.nan_to_num(1 / (calls + self.support)), np.nan_to_num(1 / self.support, posinf=0)
+        per_mean = []
+        for name, weights in self.weights.items():
+            if name.endswith("recall"):
+                per_mean.append((weights * each, 0 * weights, -weights * np.nan_to_num(recall) * each))
+            else:
+                loss = -weights * np.nan_to_num(f1) * share
+                per_mean.append((2 * weights * share, loss, loss))
+        factors = [torch.from_numpy(np.stack(part, axis=1)).to(hit) for part in zip(*per_mean, strict=True)]
+        influence = to_numpy(hit @ factors[0] + call @ factors[1] + self.positive_float @ factors[2])
+        values = {name: recall if name.endswith("recall") else f1 for name in self.weights}
+        means = {
+            name: float(np.nan_to_num(values[name]) @ weights) if weights.any() else np.nan
+            for name, weights in self.weights.items()
+        }
+        return _Outcome(hits, calls, means, dict(zip(self.weights, influence.T, strict=True)))
 
-    def counts(self, decided: Tensor, rows: Tensor | None) -> FloatArray:
-        """True positives, predictions and support of the chosen rows: (3, C)."""
-        masks = (decided & self.positive, decided, self.positive)
-        return np.stack([to_numpy((mask if rows is None else mask[rows]).sum(0)) for mask in masks])
-
-    def best_cuts(self, rows: NDArray[np.bool_]) -> Tensor:
-        """The threshold of each class with the best F1 on the chosen rows; unchanged if it has no positive there.
-
-        It lies half-way between the best score and the next below, as both call the same samples positive.
-        """
-        chosen = torch.from_numpy(np.flatnonzero(rows)).to(self.logits.device)
-        scores = torch.where(self.known, self.logits, -torch.inf)[chosen].cpu().numpy()
-        positive = self.positive[chosen].cpu().numpy()
-        cuts = to_numpy(self.cuts)
-        for c in range(len(cuts)):
-            best = best_threshold(counts_at_positives(scores[:, c], positive[:, c])).score
-            if np.isfinite(best):
-                below = scores[:, c][(scores[:, c] < best) & np.isfinite(scores[:, c])]
-                cuts[c] = (best + below.max()) / 2 if below.size else best
-        return torch.from_numpy(cuts).to(self.logits)
-
-
-def _decide(
-    judge: _Judge,
-    table: RemedyTable,
-    index: int,
-    row: RemedyRow,
-    second: NDArray[np.bool_],
-    classes: AttributeClasses,
-    objective: Objective,
-) -> Tensor | None:
-    """The decisions of one row of the table, or None if its remedy cannot be tried."""
-    in_second = torch.from_numpy(second).to(judge.logits.device)[:, None]
-    if row.remedy == NONE:
-        table.values[index, 0] = 0.0
-        return judge.decide(judge.cuts)
-    if row.remedy == CLASS_THRESHOLDS:
-        from_first, from_second = judge.best_cuts(~second), judge.best_cuts(second)
-        return judge.decide(torch.where(in_second, from_first, from_second))
-    if not judge.can_shift:
-        return None
-    if row.tau is not None:
-        table.values[index, 0] = row.tau
-        return judge.shifted(row.tau)
-    taus = [0.0, *(r.tau for r in table.rows if r.remedy == LOGIT_ADJUSTMENT and r.tau is not None)]
-
-    def score(mask: NDArray[np.bool_]) -> FloatArray:
-        rows = torch.from_numpy(np.flatnonzero(mask)).to(judge.logits.device)
-        f1 = np.stack([_metrics(judge.counts(judge.shifted(tau), rows))["f1"] for tau in taus])
-        return weighted_recall(f1, classes, objective)
-
-    best, on_first, on_second = cross_fitted(score, second)
-    table.values[index, 0] = taus[best]
-    table.halves[LOGIT_ADJUSTMENT] = (taus[on_first], taus[on_second])
-    return torch.where(in_second, judge.shifted(taus[on_first]), judge.shifted(taus[on_second]))
+    def _put(self, index: int, outcome: _Outcome, as_trained: _Outcome, bar: _Outcome) -> None:
+        table = self.table
+        precision, _, _ = scores_of(outcome.hits, outcome.calls, self.support)
+        for group in SHOWN_GROUPS:
+            recall = recall_mean(outcome.hits, self.support, self.weights[f"{group}_recall"])
+            f1 = Estimate.normal(outcome.means[f"{group}_f1"], float(np.square(outcome.influence[f"{group}_f1"]).sum()))
+            for metric, estimate in (("recall", recall), ("f1", f1)):
+                table.put_estimate(index, f"{group}_{metric}", estimate.within(0, 1))
+            table.put(index, f"{group}_precision", float(group_means(precision[None], self.classes.members(group))[0]))
+        for group in (HEAD, TAIL):
+            table.put_estimate(index, f"{group}_gain", outcome.less(as_trained, f"{group}_recall"))
+        table.put(index, _OBJECTIVE, outcome.means[_OBJECTIVE])
+        table.put_estimate(index, "objective_gain", outcome.less(bar, _OBJECTIVE))
 
 
-def _metrics(counts: FloatArray) -> dict[str, FloatArray]:
-    return dict(zip(("precision", "recall", "f1"), scores_of(*counts), strict=True))
+def best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fold: Tensor) -> Tensor:
+    """The threshold of each class with the best F1 outside each fold, (folds, C); `cuts` if it has no positive there.
 
-
-def _resampled(
-    judge: _Judge, decided: list[Tensor], classes: AttributeClasses, n_bootstrap: int
-) -> dict[str, Replicates]:
-    """Mean recall and F1 of each group under the Bayesian bootstrap, weights shared by all rows of the table."""
-    rows, width = judge.logits.shape
-    affordable = int(_MAX_WORK / max(1, 2 * len(decided) * rows * width))
-    replicates = max(2, min(n_bootstrap, affordable)) if n_bootstrap >= 2 else n_bootstrap
-    weights = np.random.default_rng(0).exponential(size=(replicates, rows)).astype(np.float32)
-    on_device = torch.from_numpy(weights).to(judge.logits.device)
-    support = to_numpy(on_device @ judge.positive.float())
-    collected: dict[str, dict[str, list[FloatArray]]] = {m: {g: [] for g in SHOWN_GROUPS} for m in ("recall", "f1")}
-    for decision in decided:
-        hits = to_numpy(on_device @ (decision & judge.positive).float())
-        calls = to_numpy(on_device @ decision.float())
-        metrics = _metrics(np.stack([hits, calls, support]))
-        for metric, by_group in collected.items():
-            for group, means in by_group.items():
-                means.append(group_means(metrics[metric], classes.members(group)))
-    return {m: {g: np.stack(v) for g, v in means.items() if not np.isnan(v).all()} for m, means in collected.items()}
+    It lies half-way between the best score and the next below, as both call the same samples positive.
+    """
+    best = cuts.repeat(FOLDS, 1)
+    for first in range(0, logits.shape[1], _CLASSES_AT_ONCE):
+        part = slice(first, first + _CLASSES_AT_ONCE)
+        scores, order = torch.where(known[:, part], logits[:, part], -torch.inf).T.contiguous().sort(descending=True)
+        is_positive = positive[:, part].T.gather(1, order)
+        below = torch.cat([scores[:, 1:], torch.full_like(scores[:, :1], -torch.inf)], dim=1)
+        is_last = (scores > below) & scores.isfinite()
+        middle = torch.where(below.isfinite(), (scores + below) / 2, scores)
+        for k in range(FOLDS):
+            is_counted = fold[order] != k
+            hits = (is_positive & is_counted).cumsum(1)
+            f1 = torch.where(is_last, 2 * hits / (is_counted.cumsum(1) + hits[:, -1:]), -1.0)
+            top = f1.max(1)
+            chosen = middle.gather(1, top.indices[:, None])[:, 0]
+            best[k, part] = torch.where(top.values > 0, chosen, cuts[part])
+    return best

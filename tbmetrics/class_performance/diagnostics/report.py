@@ -10,7 +10,7 @@ import numpy as np
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.gallery import Picture
 from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS, RemedyRow, RemedyTable
-from tbmetrics.class_performance.diagnostics.verdict import RULES, Finding
+from tbmetrics.class_performance.diagnostics.verdict import REMEDY_TITLES, RULES, Finding, Rule
 from tbmetrics.records import (
     ALL,
     CLASS_THRESHOLDS,
@@ -18,7 +18,6 @@ from tbmetrics.records import (
     FINDING_COLUMNS,
     GROUPS,
     HEAD,
-    LOGIT_ADJUSTMENT,
     REMEDIES,
     REMEDY_COLUMNS,
     TAIL,
@@ -37,14 +36,10 @@ from tbmetrics.records import (
 from tbmetrics.records.history import to_jsonable
 
 #: Columns whose mean over a group's classes becomes a scalar.
-GROUP_SCALARS = ("weight_norm", "gradient_ratio", "training_accuracy", "nc1", "separation", "forgetting_events")
+GROUP_SCALARS = ("weight_norm", "gradient_ratio", "training_accuracy", "nc1", "separation", "forgetting_rate")
 _INDICES = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 _SUMMED = ("support", "samples_seen")
-_TITLES = {
-    LOGIT_ADJUSTMENT: "logit adjustment",
-    TAU_NORMALIZATION: "τ-normalisation of the classifier",
-    CLASS_THRESHOLDS: "a threshold for each class",
-}
+_TITLES = {**REMEDY_TITLES, TAU_NORMALIZATION: "τ-normalisation of the classifier"}
 
 
 def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iterator[Record]:
@@ -63,10 +58,9 @@ def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iter
     remedies = table.values.astype(np.float32)
     yield Table(remedies_tag(attribute), attribute, "remedies", REMEDY_COLUMNS, remedies, names, details)
     numbers = np.array([finding.row() for finding in findings], dtype=np.float32)
-    rules = {rule.name: {"title": rule.title, "advice": rule.advice, "reference": rule.reference} for rule in RULES}
-    yield Table(
-        findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, numbers, tuple(rules), {"rules": rules}
-    )
+    rules = {rule.name: rule_json(rule) | {"says": rule.says.replace("{objective}", aim)} for rule in RULES}
+    details = {"rules": rules, "remedies": list(REMEDY_TITLES.values())}
+    yield Table(findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, numbers, tuple(rules), details)
     yield Text(findings_tag(attribute), markdown(diagnosis, findings, aim))
     yield from _scalars(diagnosis)
 
@@ -105,7 +99,8 @@ def markdown(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> str
     reported = [f for f in findings if f.judgement.severity > 0]
     lines = [f"# Why the tail fails: {_cell(diagnosis.classes.attribute)}", ""]
     if reported:
-        lines += ["| finding | how sure | evidence | what helps | reference |", "|---|---|---|---|---|"]
+        lines += ["| finding | how sure | evidence | what it rests on | what to try | in simulations | reference |"]
+        lines += ["|---|---|---|---|---|---|---|"]
         lines += [_line(finding) for finding in reported]
     else:
         lines.append("Nothing was found.")
@@ -113,12 +108,12 @@ def markdown(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> str
     if remedies:
         lines += ["", "## What would help without training", "", *(f"- {_cell(text)}" for text in remedies)]
         lines.append("")
-        lines.append(f"Chosen for: {_cell(aim)}. ± is half of a 95 % interval: resampling of this validation set.")
-    untold = [f for f in findings if np.isnan(f.judgement.severity)]
+        lines.append(f"Chosen for: {_cell(aim)}. ± is half of a 95 % interval: other samples of the same classes.")
+    untold = [f for f in findings if np.isnan(f.judgement.severity) and f.judgement.applies]
     if untold or diagnosis.left_out:
         lines += ["", "## Could not be told", ""]
-        lines += [f"- {f.rule.title}: {_cell(f.judgement.says)}" for f in untold]
-        listed = {f.judgement.says for f in untold}
+        lines += [f"- {f.rule.title}: {_cell(f.says)}" for f in untold]
+        listed = {f.says for f in untold}
         rest = {part: why for part, why in diagnosis.left_out.items() if why not in listed}
         lines += [f"- {_cell(part.replace('_', ' '))}: {_cell(why)}" for part, why in rest.items()]
     clear = [f.rule.title.lower() for f in findings if f.judgement.severity == 0]
@@ -129,7 +124,9 @@ def markdown(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> str
 
 def _line(finding: Finding) -> str:
     rule = finding.rule
-    cells = (rule.title, finding.severity, finding.judgement.says, rule.advice, rule.reference)
+    cells = (
+        rule.title, finding.severity, finding.says, rule.rests_on, rule.advice, rule.errors, rule.reference
+    )  # fmt: skip
     return f"| {' | '.join(map(_cell, cells))} |"
 
 
@@ -149,9 +146,9 @@ def sentence(table: RemedyTable, remedy: str, aim: str) -> str:
     tau = table.value(row, "tau")
     what = _TITLES[remedy]
     if remedy != CLASS_THRESHOLDS:
-        if tau == 0 and table.halves.get(remedy, (0.0, 0.0)) == (0.0, 0.0):
+        if tau == 0 and table.chosen.get(remedy, (0.0, 0.0)) == (0.0, 0.0):
             return f"{_capital(what)} would not help: no τ gives a better {aim} than the model as trained."
-        what += f" with τ = {tau:g}"
+        what += f" with τ = {tau:.2f}"
         if tau == max(r.tau or 0.0 for r in table.rows):
             what += " (the largest tried)"
     metrics = [("recall", g) for g in (TAIL, HEAD)] + ([("f1", ALL)] if remedy == CLASS_THRESHOLDS else [])
@@ -160,10 +157,10 @@ def sentence(table: RemedyTable, remedy: str, aim: str) -> str:
     if not changes:
         return ""
     text = f"{_capital(what)} would {_joined(changes)}"
-    halves = table.halves.get(remedy)
-    return text + (
-        f" (each half judged with what the other chose: τ = {halves[0]:g}, {halves[1]:g})." if halves else "."
-    )
+    if remedy not in table.chosen:
+        return f"{text}."
+    low, high = table.chosen[remedy]
+    return f"{text} (each sample judged with what the others choose: τ = {low:.2f} to {high:.2f})."
 
 
 def _change(table: RemedyTable, row: RemedyRow, metric: str, group: str) -> str:
@@ -199,11 +196,15 @@ def finding_json(attribute: str, finding: Finding) -> dict[str, Any]:
         "name": rule.name,
         "title": rule.title,
         "severity": finding.severity,
-        "says": judgement.says,
+        "says": finding.says,
         "evidence": to_jsonable(evidence),
-        "advice": rule.advice,
-        "reference": rule.reference,
+        **{key: value for key, value in rule_json(rule).items() if key != "title"},
     }
+
+
+def rule_json(rule: Rule) -> dict[str, str]:
+    """The words of a rule that do not depend on its numbers."""
+    return {key: getattr(rule, key) for key in ("title", "rests_on", "advice", "reference", "errors")}
 
 
 def attribute_json(diagnosis: Diagnosis, aim: str) -> dict[str, Any]:
@@ -236,7 +237,7 @@ def _group_json(diagnosis: Diagnosis, group: str) -> dict[str, Any]:
 
 
 def _remedies_json(diagnosis: Diagnosis) -> dict[str, Any]:
-    """`{"none": {...}, remedy: {"grid": [{"tau", …}], "best": {"tau", …, "tau_of_halves"}}}`."""
+    """`{"none": {...}, remedy: {"grid": [{"tau", …}], "best": {"tau", …, "tau_range"}}}`."""
     table = diagnosis.remedies
     by_remedy: dict[str, Any] = {}
     for row, values in zip(table.rows, table.values, strict=True):
@@ -244,7 +245,7 @@ def _remedies_json(diagnosis: Diagnosis) -> dict[str, Any]:
         if row.remedy == NONE:
             by_remedy[NONE] = numbers
         elif row.cross_fitted:
-            best = numbers | {"tau_of_halves": list(table.halves.get(row.remedy, ()))}
+            best = numbers | {"tau_range": list(table.chosen.get(row.remedy, ()))}
             by_remedy.setdefault(row.remedy, {"grid": []})["best"] = best
         else:
             by_remedy.setdefault(row.remedy, {"grid": []})["grid"].append(numbers)

@@ -64,13 +64,13 @@ class LongTailDiagnostics(Tracker):
             of the session's tracker.
         inputs, logit_scale: of `update`, as for `ClassPerformanceTracker`; None = logits, or those of the session's
             tracker. `observe` always takes logits.
-        taus: amounts of logit adjustment and τ-normalisation that are tried, above 0, ascending.
+        taus: amounts of logit adjustment (of logits at their fitted temperature) and τ-normalisation that are tried,
+            above 0, ascending.
         objective: what the best amount is best for: "balanced_accuracy" (the mean over all classes; multi-label: of F1)
             or a weight for each group, `{"head": 0.2, "medium": 0.3, "tail": 0.5}`.
         training_samples: number of training samples, for logit adjustment of multi-label attributes; None = from what
             `observe` sees.
-        n_bootstrap: replicates behind the intervals.
-        max_bytes: of the features' sums, and of the stored scores of a multi-label attribute, each per attribute.
+        max_bytes: of the features' sums, and of the stored logits, each per attribute; of more a random part is stored.
         gallery_size: images per group and kind.
         gallery_side: pixels of the longer side of a stored image.
 
@@ -96,17 +96,14 @@ class LongTailDiagnostics(Tracker):
         taus: Sequence[float] = TAUS,
         objective: str | Mapping[str, float] = BALANCED_ACCURACY,
         training_samples: int | None = None,
-        n_bootstrap: int = 200,
         max_bytes: int = 128 * 2**20,
         gallery_size: int = 8,
         gallery_side: int = 96,
     ) -> None:
-        check_whole_numbers(
-            n_bootstrap=n_bootstrap, max_bytes=max_bytes, gallery_size=gallery_size, gallery_side=gallery_side
-        )
+        check_whole_numbers(max_bytes=max_bytes, gallery_size=gallery_size, gallery_side=gallery_side)
         self.save_dir = save_dir
         self._options = Options(
-            _checked_taus(taus), _checked_objective(objective), n_bootstrap, max_bytes, gallery_size, gallery_side,
+            _checked_taus(taus), _checked_objective(objective), max_bytes, gallery_size, gallery_side,
             training_samples,
         )  # fmt: skip
         self._classifiers, self._thresholds = dict(classifiers or {}), thresholds

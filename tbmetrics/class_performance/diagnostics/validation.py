@@ -9,21 +9,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind
-from tbmetrics.class_performance.diagnostics.multi_label import RowSample, judge_multi
+from tbmetrics.class_performance.arguments import MULTI_LABEL, decision_kind
+from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise, label_noise, suspect_shares
+from tbmetrics.class_performance.diagnostics.multi_label import judge_multi
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
-from tbmetrics.class_performance.diagnostics.remedies import (
-    NONE,
-    Objective,
-    RemedyRow,
-    RemedyTable,
-    judge_single,
-    remedy_rows,
-)
+from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRow, RemedyTable, remedy_rows
+from tbmetrics.class_performance.diagnostics.row_sample import RowSample
+from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
 from tbmetrics.classes.groups import AttributeClasses
-from tbmetrics.records import LOGIT_ADJUSTMENT, Float32Array, FloatArray, IntArray
+from tbmetrics.records import TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
-SUSPECT_ODDS = 10.0  # a suspect's prediction is this many times as probable as its label
 MAX_POINTS = 64  # validations whose recall is kept
 
 
@@ -50,13 +45,13 @@ class PositiveOutcomes:
 
 
 class ValidationState:
-    """One attribute's validation: a few numbers per sample (single-label), or a bounded sample of rows (multi-label).
+    """One attribute's validation: a few numbers per sample (single-label), and the logits of rows within a budget.
 
     Args:
         classes: of the attribute.
         taus: amounts that are tried.
         thresholds: decision thresholds of a multi-label attribute, as probabilities, (C,).
-        max_bytes: of the rows of a multi-label attribute.
+        max_bytes: of the logits that are kept.
     """
 
     def __init__(
@@ -70,7 +65,7 @@ class ValidationState:
     def reset(self) -> None:
         """Forget the validation."""
         self._rows.reset()
-        self._samples: list[tuple[Tensor, ...]] = []  # labels, predictions, log p of label and prediction, prediction
+        self._samples: list[tuple[Tensor, ...]] = []  # labels, predictions, amounts that win
         self._positives: list[tuple[Tensor, Tensor]] = []
         self._label_logits: Tensor | None = None
         self.inputs = RemedyInputs()
@@ -78,7 +73,7 @@ class ValidationState:
 
     @property
     def sampled_share(self) -> float:
-        """Share of the rows of a multi-label attribute that its remedies are judged on."""
+        """Share of the rows whose logits were kept."""
         return self._rows.share
 
     @torch.no_grad()
@@ -87,8 +82,8 @@ class ValidationState:
         self.decision = decision_kind(logits, labels)
         self.n_samples += len(labels)
         self._add_logits(logits, labels)
+        self._rows.add(logits, labels)
         if labels.ndim == 2:
-            self._rows.add(logits, labels)
             positives = (labels > 0).nonzero(as_tuple=True)
             cuts = torch.as_tensor(self._thresholds, device=logits.device).logit().to(logits.dtype)
             self._positives.append((positives[1].int(), (logits >= cuts)[positives]))
@@ -96,10 +91,8 @@ class ValidationState:
         predictions = self._predictions(logits)
         self._positives.append((labels.int(), predictions[:, 0] == labels))
         prior = self.inputs.log_prior
-        adjusted = (logits if prior is None else logits - prior.to(logits)).log_softmax(1)
-        confidence, predicted = adjusted.max(1)
-        of_label = adjusted.gather(1, labels[:, None])[:, 0]
-        self._samples.append((labels.int(), predictions, of_label.float(), confidence.float(), predicted.int()))
+        wins = logits.new_full((len(labels), 2), torch.nan) if prior is None else winning_amounts(logits, labels, prior)
+        self._samples.append((labels.int(), predictions, wins.float()))
 
     def _add_logits(self, logits: Tensor, labels: Tensor) -> None:
         dtype = sum_dtype(logits.device)
@@ -121,29 +114,20 @@ class ValidationState:
             self._known += known.sum(0)
 
     def _predictions(self, logits: Tensor) -> Tensor:
-        """The class that each remedy with an amount decides for, int32 (N, amounts); -1 if it cannot be tried."""
-        inputs, buffer = self.inputs, torch.empty_like(logits)
-        linear = None
-        if inputs.norms is not None:
-            linear = logits - inputs.bias.to(logits) if inputs.bias is not None else logits
-        decisions = []
-        for row in self.rows():
-            if row.tau is None:
-                continue
-            remedied = self._remedied(row, logits, linear, buffer)
-            untried = torch.full_like(logits[:, 0], -1).int()
-            decisions.append(untried if remedied is None else remedied.argmax(1).int())
-        return torch.stack(decisions, dim=1)
+        """The class decided for as trained, and by each amount of τ-normalisation, int32 (N, 1 + amounts); -1 untried.
 
-    def _remedied(self, row: RemedyRow, logits: Tensor, linear: Tensor | None, buffer: Tensor) -> Tensor | None:
-        if row.remedy == NONE or row.tau is None:
-            return logits
-        if row.remedy == LOGIT_ADJUSTMENT:
-            prior = self.inputs.log_prior
-            return None if prior is None else torch.sub(logits, prior.to(logits), alpha=row.tau, out=buffer)
-        if linear is None or self.inputs.norms is None:
-            return None
-        return torch.mul(linear, self.inputs.norms.to(logits).clamp(min=1e-12).pow(-row.tau), out=buffer)
+        Its decisions do not change with the unit of the logits.
+        """
+        taus = [row.tau for row in self.rows() if row.remedy == TAU_NORMALIZATION and row.tau is not None]
+        decisions, norms = [logits.argmax(1)], self.inputs.norms
+        if norms is None:
+            decisions += [torch.full_like(decisions[0], -1)] * len(taus)
+        else:
+            linear = logits - self.inputs.bias.to(logits) if self.inputs.bias is not None else logits
+            buffer = torch.empty_like(logits)
+            scales = (norms.to(logits).clamp(min=1e-12).pow(-tau) for tau in taus)
+            decisions += [torch.mul(linear, scale, out=buffer).argmax(1) for scale in scales]
+        return torch.stack(decisions, dim=1).int()
 
     def rows(self) -> tuple[RemedyRow, ...]:
         """The rows of the table of remedies."""
@@ -151,19 +135,25 @@ class ValidationState:
 
     # ------------------------------------------------------------------------------------------------- results
 
-    def remedies(self, objective: Objective, n_bootstrap: int) -> RemedyTable:
-        """The table of what each remedy would do."""
+    def judged(self, objective: Objective) -> tuple[RemedyTable, LabelNoise | None, FloatArray | None]:
+        """The table of what each remedy would do, wrong labels, and `suspect_share`; None if these cannot be told."""
+        logits, labels, index = self._rows.tensors()
         if self.decision == MULTI_LABEL:
             cuts = torch.as_tensor(self._thresholds).logit().float()
-            logits, labels = self._rows.tensors()
-            return judge_multi(
-                logits, labels, cuts, self.inputs.log_prior, self.rows(), self._classes, objective, n_bootstrap
-            )
-        truth, decisions = (torch.cat([s[i] for s in self._samples]).cpu().numpy() for i in (0, 1))
-        return judge_single(truth.astype(np.int64), decisions, self.rows(), self._classes, objective, n_bootstrap)
+            log_odds = self.inputs.log_prior
+            return judge_multi(logits, labels, cuts, log_odds, self.rows(), self._classes, objective), None, None
+        truth, predictions, wins = (torch.cat(parts).cpu().numpy() for parts in zip(*self._samples, strict=True))
+        samples = Samples(truth.astype(np.int64), predictions, wins)
+        given = (self.inputs.bias, self.inputs.norms, self.inputs.log_prior)
+        rows = Rows(logits.cpu().numpy(), index.numpy(), *(None if v is None else to_numpy(v) for v in given))
+        table = judge_single(samples, rows, self.rows(), self._classes, objective)
+        noise, suspects = label_noise(rows, samples.labels, self._classes), None
+        if table.lean is not None:
+            suspects = suspect_shares(rows, samples.labels, table.lean, len(self._classes))
+        return table, noise, suspects
 
     def columns(self) -> dict[str, FloatArray]:
-        """`support`, `recall`, `own_logit`, `other_logit`, `suspect_share`."""
+        """`support`, `recall`, `own_logit`, `other_logit`."""
         if self._label_logits is None:
             return {}
         support, others = to_numpy(self._support), to_numpy(self._known - self._support)
@@ -176,28 +166,7 @@ class ValidationState:
         outcomes = self.outcomes()
         hits = np.bincount(outcomes.classes[outcomes.hits], minlength=support.size)
         columns["recall"] = np.divide(hits, support, out=np.full(support.size, np.nan), where=support > 0)
-        if self.decision == SINGLE_LABEL and self.inputs.log_prior is not None:
-            columns["suspect_share"] = self._suspects(support)
         return columns
-
-    def _suspects(self, support: FloatArray) -> FloatArray:
-        """Share of each class's samples that confident learning takes for another class.
-
-        A sample is suspect if, with the training prior taken off, the class predicted is at least as probable as it is
-        on average for its own samples (Northcutt et al., 2021) and `SUSPECT_ODDS` times as probable as the label, and
-        if no amount of any remedy decides for the label: what a biased classifier explains is no doubt of the label.
-        """
-        never_decided = torch.cat([(s[1] != s[0][:, None]).all(1) for s in self._samples]).cpu().numpy()
-        labels, predicted = (torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.int64) for i in (0, 4))
-        of_label, of_predicted = (
-            torch.cat([s[i] for s in self._samples]).cpu().numpy().astype(np.float64) for i in (2, 3)
-        )
-        with np.errstate(divide="ignore", invalid="ignore"):
-            usual = np.bincount(labels, weights=np.exp(of_label), minlength=support.size) / support
-        is_confident = (np.exp(of_predicted) >= usual[predicted]) & (of_predicted - of_label >= np.log(SUSPECT_ODDS))
-        is_suspect = never_decided & (labels != predicted) & is_confident
-        suspects = np.bincount(labels[is_suspect], minlength=support.size)
-        return np.divide(suspects, support, out=np.full(support.size, np.nan), where=support > 0)
 
     def outcomes(self) -> PositiveOutcomes:
         """The outcomes of all positives, in the order of the samples."""
@@ -219,7 +188,7 @@ class Progress:
         self._latest: tuple[int, Float32Array] | None = None
         self._count, self._stride = 0, 1
         self._last: PositiveOutcomes | None = None
-        self._events = np.zeros(num_classes)
+        self._events, self._opportunities = np.zeros(num_classes), np.zeros(num_classes)
         self._compared = 0
 
     def after(self, step: int, recall: FloatArray, outcomes: PositiveOutcomes) -> Progress:
@@ -232,10 +201,13 @@ class Progress:
         if len(new._points) >= MAX_POINTS:
             new._points, new._stride = new._points[::2], 2 * self._stride
         new._latest = (step, recall.astype(np.float32))
-        new._last, new._events, new._compared = outcomes, self._events, self._compared
+        new._last, new._compared = outcomes, self._compared
+        new._events, new._opportunities = self._events, self._opportunities
         if self._last is not None and np.array_equal(self._last.classes, outcomes.classes):
             forgotten = outcomes.classes[self._last.hits & ~outcomes.hits]
             new._events = self._events + np.bincount(forgotten, minlength=self._events.size)
+            hits = outcomes.classes[self._last.hits]
+            new._opportunities = self._opportunities + np.bincount(hits, minlength=self._events.size)
             new._compared += 1
         return new
 
@@ -260,3 +232,8 @@ class Progress:
             return np.full(self._events.size, np.nan)
         support = np.bincount(self._last.classes, minlength=self._events.size)
         return np.divide(self._events, support, out=np.full(support.size, np.nan), where=support > 0)
+
+    def forgetting_rate(self) -> FloatArray:
+        """Share of the hits of each class that were missed in the next validation; NaN if there were none."""
+        n = self._opportunities
+        return np.divide(self._events, n, out=np.full(n.size, np.nan), where=n > 0)

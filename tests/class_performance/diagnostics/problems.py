@@ -13,7 +13,7 @@ COUNTS = (900, 600, 400, 250, 150, 60, 30, 12, 6, 3)  # five head, two medium, t
 GROUPS = ClassGroups.from_counts({"x": {f"c{i}": n for i, n in enumerate(COUNTS)}})
 TAIL = (7, 8, 9)
 #: Rules that name a cause; the others describe or advise.
-CAUSES = {"classifier_bias", "tail_starved", "features_collapsed", "label_noise", "tail_memorised", "tail_forgotten"}
+CAUSES = {"classifier_bias", "features_collapsed", "label_noise", "tail_memorised"}
 
 
 class Problem:
@@ -31,19 +31,13 @@ class Problem:
             self.model.weight.copy_(self.means)
             self.model.bias.zero_()
         self.training_labels = torch.arange(CLASSES).repeat(30)  # a balanced sampler
-        self.learnt_by_heart = self.blank = False
+        self.learnt_by_heart = False
 
     def plant_norm_bias(self) -> Problem:
         """Rows of the classifier grow with their class's frequency."""
         scale = (torch.tensor(COUNTS) / max(COUNTS)).float() ** 0.35
         with torch.no_grad():
             self.model.weight.mul_(scale[:, None])
-        return self
-
-    def plant_starvation(self) -> Problem:
-        """Training shows classes as often as they are, to logits that know nothing."""
-        self.training_labels = torch.repeat_interleave(torch.arange(CLASSES), torch.tensor(COUNTS))
-        self.blank = True
         return self
 
     def plant_rote(self) -> Problem:
@@ -86,8 +80,6 @@ class Problem:
         return tracker
 
     def _training_logits(self) -> torch.Tensor:
-        if self.blank:
-            return torch.zeros(len(self.training_labels), CLASSES)
         noise = torch.randn(len(self.training_labels), WIDTH, generator=self.generator)
         features = self.means[self.training_labels] + noise
         return (features @ self.means.T if self.learnt_by_heart else self.model(features)).detach()

@@ -9,6 +9,7 @@ from torch import nn
 
 from tbmetrics import ClassGroups, InputError, LongTailDiagnostics
 from tbmetrics.class_performance.diagnostics.classifier import Classifier
+from tbmetrics.class_performance.diagnostics.head import LINEAR
 from tbmetrics.tracking.batches import TrainingBatch
 from tests.class_performance.diagnostics.problems import column
 
@@ -44,7 +45,7 @@ def test_layers_of_one_width_are_told_apart_by_their_output():
     for name, layer in (("a", "first"), ("b", "second")):
         claimed = classifiers[name].claim(logits[name].detach())
         torch.testing.assert_close(claimed.features, model.body(inputs).relu())
-        assert classifiers[name].is_linear(claimed)
+        assert classifiers[name].head(claimed).kind == LINEAR
         assert classifiers[name].name == layer
         classifiers[name].detach()
     assert not model.first._forward_hooks
@@ -103,7 +104,7 @@ def test_columns_are_numpys():
 def test_mean_logits_on_own_and_other_samples_are_numpys():
     torch.manual_seed(0)
     logits, labels = torch.randn(50, 6), torch.arange(50) % 5  # the last class has no sample
-    tracker = LongTailDiagnostics(classes=GROUPS, n_bootstrap=5)
+    tracker = LongTailDiagnostics(classes=GROUPS)
     for rows in torch.arange(50).split(20):
         tracker.update(logits[rows], labels[rows])
     tracker.collect(0)
@@ -115,29 +116,29 @@ def test_mean_logits_on_own_and_other_samples_are_numpys():
     np.testing.assert_allclose(column(tracker, "other_logit"), other_logits, rtol=1e-5, atol=1e-6)
 
 
-def test_a_named_module_must_have_a_row_a_class():
+def test_a_named_module_must_have_a_row_or_a_column_a_class():
     model = TwoHeads()
     assert Classifier(model, "x", 6, "second").name == "second"
     with pytest.raises(InputError, match=r"no module 'secund'; it has"):
         Classifier(model, "x", 6, "secund")
-    with pytest.raises(InputError, match=r"one row for each of the 6 classes, got \(12, 8\)"):
+    with pytest.raises(InputError, match=r"one row \(or column\) for each of the 6 classes, got \(12, 8\)"):
         Classifier(model, "x", 6, "body")
 
 
-def test_a_layer_that_is_not_linear_has_features_but_no_normalisation():
+def test_a_cosine_layer_has_features_but_no_normalisation():
     class Cosine(nn.Linear):
         def forward(self, x):
             return nn.functional.normalize(x, dim=1) @ nn.functional.normalize(self.weight, dim=1).T * 9
 
     torch.manual_seed(0)
     model = Cosine(4, 6).eval()
-    tracker = LongTailDiagnostics(model, GROUPS, n_bootstrap=5)
+    tracker = LongTailDiagnostics(model, GROUPS)
     tracker.start()
     for _ in range(3):
         tracker.update(model(torch.randn(24, 4)), torch.arange(24) % 6)
     metrics = tracker.get_metrics()["attributes"]["x"]
     tracker.stop()
-    assert "not seen to be weight · input + bias" in metrics["left_out"]["tau_normalization"]
+    assert "normalises its weights" in metrics["left_out"]["tau_normalization"]
     assert metrics["remedies"]["tau_normalization"]["best"]["tail_recall"] is None
     assert metrics["classes"]["0"]["mean_norm"] is not None
 

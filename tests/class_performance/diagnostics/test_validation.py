@@ -22,6 +22,7 @@ def test_forgetting_counts_found_then_missed():
     for hits in ([1, 1, 0, 0], [0, 1, 1, 0], [1, 0, 1, 0], [0, 0, 1, 0]):
         progress = progress.after(1, np.zeros(2), _outcomes([0, 0, 1, 1], hits))
     np.testing.assert_array_equal(progress.forgetting_events(), [3 / 2, 0])
+    np.testing.assert_array_equal(progress.forgetting_rate(), [3 / 4, 0])  # of the hits before the last validation
 
 
 def test_validations_in_another_order_are_not_compared():

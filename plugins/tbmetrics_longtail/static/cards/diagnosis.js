@@ -59,9 +59,8 @@ export class DiagnosisCard {
     this._card.caption(
       'Rules over the classifier, the training signal and the features of the last diagnosis up to the chosen step, by the ' +
         'groups recorded with the run. They point at causes; they prove none.' +
-        (objective
-          ? ` The best remedy is chosen for ${objective}, on halves of the validation set that it is not judged by.`
-          : ''),
+        (objective ? ` The best remedy is chosen for ${objective}, on samples that it is not judged by.` : '') +
+        ' How often each rule is wrong is shown on hover.',
     );
     if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
     const key = [view.attribute, this._width.value, this._card.height(HEIGHT)].concat(keyOf(this._sides)).join('\n');
@@ -118,9 +117,9 @@ export class DiagnosisCard {
 /** @param {'A' | 'B'} letter @param {RunView} run @param {DiagnosisAnswer | undefined} answer */
 function findingsOf(letter, run, answer) {
   const findings = answer?.findings.filter((f) => Number(f.severity) > 0) ?? [];
-  const untold = answer?.findings.filter((f) => f.severity === null).map((f) => f.title) ?? [];
+  const untold = answer?.findings.filter((f) => f.severity === null && f.applies !== 0) ?? [];
   const clear = answer?.findings.filter((f) => f.severity === 0).map((f) => f.title.toLowerCase()) ?? [];
-  const best = answer?.remedies.filter((r) => r.best) ?? [];
+  const best = answer?.remedies.filter((r) => r.best && isTold(r.tail_gain)) ?? [];
   return el(
     'section',
     { class: 'finding-side', 'data-side': letter },
@@ -132,40 +131,70 @@ function findingsOf(letter, run, answer) {
       nameOf(run.run),
       answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null,
     ),
-    findings.length
-      ? el('ul', { class: 'findings' }, ...findings.map(findingOf))
-      : el('p', {}, 'Nothing was findings.'),
+    findings.length ? el('ul', { class: 'findings' }, ...findings.map(findingOf)) : el('p', {}, 'Nothing was found.'),
     ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r))),
-    untold.length ? el('p', { class: 'hint' }, `Could not be told: ${untold.join(', ')}.`) : null,
+    untold.length
+      ? el(
+          'p',
+          { class: 'hint' },
+          'Could not be told: ',
+          ...untold.flatMap((f, i) => [i ? ', ' : '', untoldOf(f)]),
+          '.',
+        )
+      : null,
     clear.length ? el('p', { class: 'hint' }, `Looked for and not found: ${clear.join(', ')}.`) : null,
   );
 }
 
 /** @param {FindingAnswer} finding */
-function findingOf({ name, title, advice, reference, severity, value, noted_at: limit, head, tail, n_classes: n }) {
-  const compared = head !== null && tail !== null ? `head ${number(head)}, tail ${number(tail)}; ` : '';
-  const judged = value === null ? '' : `${number(value)}, noted from ${number(limit)}`;
-  const classes = n === null ? '' : ` (${n} classes)`;
+function findingOf(finding) {
+  const { name, title, advice, reference, severity, rests_on: basis, errors } = finding;
   return el(
     'li',
-    { 'data-finding': name },
+    { 'data-finding': name, title: errors || null },
     el('p', {}, el('strong', {}, title), ' ', el('span', { class: 'severity' }, WORDS[Number(severity)] ?? '')),
-    el('p', { class: 'muted' }, `${compared}${judged}${classes}`),
+    el('p', { class: 'muted' }, finding.says ? `${sentenceOf(finding.says)}.` : numbersOf(finding)),
     el('p', {}, advice),
+    basis ? el('p', { class: 'hint' }, `Rests on: ${basis}`) : null,
     el('p', { class: 'hint' }, reference),
   );
 }
 
+/** What the samples leave open, on hover with what is known. @param {FindingAnswer} finding */
+function untoldOf({ title, says, errors }) {
+  const hover = [says && `the samples do not decide: ${says}.`, errors].filter(Boolean).join(' ');
+  return el('span', { title: hover || null }, title);
+}
+
+/** The numbers of a finding in logs without sentences. @param {FindingAnswer} finding */
+function numbersOf({ value, noted_at: limit, head, tail, n_classes: n }) {
+  const compared = head !== null && tail !== null ? `head ${number(head)}, tail ${number(tail)}; ` : '';
+  const judged = value === null ? '' : `${number(value)}, noted from ${number(limit)}`;
+  return `${compared}${judged}${n === null ? '' : ` (${n} classes)`}`;
+}
+
+/** @param {string} text */
+function sentenceOf(text) {
+  return text.startsWith('τ') ? text : text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** @param {number | null | undefined} value */
+function isTold(value) {
+  return value !== null && value !== undefined;
+}
+
 /** @param {DiagnosisAnswer['remedies'][number]} remedy */
 function remedyText(remedy) {
-  const half = (/** @type {string} */ group) => {
-    const [low, high] = [remedy[`${group}_gain_lower`], remedy[`${group}_gain_upper`]];
-    return low === null || high === null || low === undefined ? '' : ` [${number(low)}, ${number(high)}]`;
-  };
-  const gain = (/** @type {string} */ group) =>
-    `${group} ${metricText('recall').label.toLowerCase()} by ${signedText(remedy[`${group}_gain`])}${half(group)}`;
+  const clauses = ['tail', 'head'].flatMap((group) => {
+    const [gain, low, high] = ['', '_lower', '_upper'].map((end) => remedy[`${group}_gain${end}`]);
+    if (!isTold(gain)) return [];
+    const interval = isTold(low) && isTold(high) ? ` [${number(low)}, ${number(high)}]` : '';
+    return [`${group} ${metricText('recall').label.toLowerCase()} by ${signedText(gain)}${interval}`];
+  });
+  const name = REMEDY_NAMES[remedy.remedy] ?? remedy.remedy;
+  if (remedy.tau === 0) return `${name} would not help: no τ is better than the model as trained.`;
   const tau = remedy.tau === null ? '' : ` with τ = ${number(remedy.tau, 2)}`;
-  return `${REMEDY_NAMES[remedy.remedy] ?? remedy.remedy}${tau} would move ${gain('tail')} and ${gain('head')}.`;
+  return `${name}${tau} would move ${clauses.join(' and ')}.`;
 }
 
 /** @param {number | null | undefined} value */

@@ -20,7 +20,7 @@ const ROWS = Object.freeze([
   ['training_accuracy', 'Training accuracy', 'number'],
   ['gradient_ratio', 'Positive ÷ negative gradient', 'number'],
   ['half_recall_step', 'Half of its recall at step', 'count'],
-  ['forgetting_events', 'Forgetting events a sample', 'number'],
+  ['forgetting_rate', 'Correct, then wrong at the next validation', 'number'],
   ['nc1', 'NC1', 'number'],
   ['nearest_mean_class', 'Features nearest to', 'name'],
   ['separation', 'Separation from it', 'number'],

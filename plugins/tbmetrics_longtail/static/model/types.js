@@ -174,6 +174,10 @@
  * @property {Maybe} head
  * @property {Maybe} tail
  * @property {Maybe} n_classes
+ * @property {string} says its numbers in a sentence; "" in logs that recorded none
+ * @property {string} rests_on
+ * @property {string} errors how often the rule was wrong where the truth is known
+ * @property {Maybe | undefined} applies 0 = what it rests on was not given, or cannot be for the attribute
  */
 
 /** @typedef {{remedy: string, best: boolean} & Record<string, any>} RemedyAnswer */
