@@ -21,9 +21,9 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     paired_mean,
     recall_mean,
 )
-from tbmetrics.class_performance.evaluation import scores_of
 from tbmetrics.classes.groups import AttributeClasses, macro_mean
 from tbmetrics.records import ALL, HEAD, LOGIT_ADJUSTMENT, TAIL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
+from tbmetrics.statistics.scores import scores_of
 
 #: Most logits behind a fit of the temperature and the prior, and behind one of the temperature alone.
 FIT_SCORES, SCALE_SCORES = 500_000, 250_000
