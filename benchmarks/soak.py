@@ -30,7 +30,7 @@ CLASSES = {"head": 900, "medium": 50, "tail": 5}
 FILE_BYTES, STEP_BYTES, DETAIL_BYTES, EPOCH_BYTES = 5_600, 93, 1_000, 32_250
 DETAIL_EVERY = 100  # the default of `GradientTracker`
 #: Tolerated relative difference from the computed size.
-SIZE_TOLERANCE = 0.05
+SIZE_TOLERANCE = 0.1
 #: Growth if one number were kept per step. Full histories stay below it, although they oscillate between their maximum
 #: number of points and half of it over ever longer periods.
 FLAT_BYTES_PER_STEP = 8.0

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from typing import Any
 
-from tbmetrics.records import Image, Scalar
+from tbmetrics.records import Image, SampleData, Scalar
 from tbmetrics.records.history import History, to_jsonable
 
 
@@ -13,5 +13,7 @@ def plain_history(history: History) -> dict[str, list[Any]]:
     for step, _, record in history:
         tag = getattr(record, "tag", type(record).__name__)
         values = record.value if isinstance(record, Scalar) else None if isinstance(record, Image) else asdict(record)
+        if isinstance(record, SampleData):
+            values = asdict(record) | {"payload": record.payload.hex()}
         by_tag.setdefault(tag, []).append([step, to_jsonable(values)])
     return by_tag

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakMethod
 
 logger = logging.getLogger("tbmetrics")
 
@@ -20,12 +21,12 @@ class Termination:
     and where the signal is ignored.
 
     Args:
-        finish: ends the session and writes everything.
-        flush: writes what was measured so far.
+        finish: method that ends the session and writes everything.
+        flush: method that writes what was measured so far. Both are held weakly: a session that is forgotten is freed.
     """
 
     def __init__(self, finish: Callable[[], None], flush: Callable[[], None]) -> None:
-        self._finish, self._flush = finish, flush
+        self._finish, self._flush = WeakMethod(finish), WeakMethod(flush)
         self._previous: Any = None
         self._pid = 0
 
@@ -49,7 +50,9 @@ class Termination:
         ends_process = self._ends_process()
         if os.getpid() == self._pid:
             try:
-                (self._finish if ends_process else self._flush)()
+                write = (self._finish if ends_process else self._flush)()
+                if write is not None:
+                    write()
             except Exception as error:  # the process must end as it was told
                 logger.warning("tbmetrics: not everything could be written: %s: %s", type(error).__name__, error)
         if callable(self._previous):

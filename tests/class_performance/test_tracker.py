@@ -338,7 +338,7 @@ def test_update_leaves_inputs_graph_and_random_state_alone():
         (torch.zeros(4, 6), torch.zeros(4), r"class indices must be integers, got torch\.float32"),
         (torch.zeros(4, 6), torch.full((4, 6), 2), r"must be 0, 1 or -1 \(unknown\), got 2"),
         (torch.zeros(4, 6, dtype=torch.long), torch.zeros(4, dtype=torch.long), "logits must be a float tensor"),
-        ([[0.0] * 6], torch.zeros(1, dtype=torch.long), "logits must be a tensor, got list"),
+        ([[0.0] * 6], torch.zeros(1, dtype=torch.long), "logits must be a tensor or an array, got list"),
         ({"y": torch.zeros(4, 6)}, {"y": torch.zeros(4)}, r"not tracked: \['y'\]; tracked are 'x'"),
         ({"x": torch.zeros(4, 6)}, {}, "give both for each"),
     ],
