@@ -38,7 +38,7 @@ def truth(results):
 def _scikit_learn(result, attribute):
     logits, labels = result.logits[attribute], result.targets[attribute].numpy()
     if attribute == "digit":
-        predicted, scores = logits.argmax(1).numpy(), logits.log_softmax(1).numpy()
+        predicted, scores = logits.argmax(1).numpy(), logits.double().softmax(1).numpy()
         relevant = labels[:, None] == np.arange(10)
     else:
         predicted, scores, relevant = logits.numpy() >= 0, logits.numpy(), labels > 0
