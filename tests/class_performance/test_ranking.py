@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, f1_score, precision_recall_curve
@@ -94,6 +94,7 @@ def test_counts_of_many_samples_with_ties():
     np.testing.assert_array_equal(counts.predicted, [(scores >= s).sum() for s in counts.scores])
 
 
+@settings(max_examples=12)
 @given(problems)
 def test_the_influence_on_ap_is_its_derivative_with_respect_to_the_weight_of_a_sample(problem):
     scores, positive = _arrays(problem)
