@@ -11,7 +11,7 @@ from tests.browser import browser, context, page  # noqa: F401
 
 settings.register_profile(
     "tbmetrics",
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
