@@ -13,7 +13,7 @@ import numpy as np
 from tbmetrics.class_performance.inputs import CLASSES, LOGITS, PROBABILITIES
 from tbmetrics.errors import InputError
 from tbmetrics.predictions.counts import LABEL_NAMES
-from tbmetrics.predictions.files import UNNAMED, Rows
+from tbmetrics.predictions.files import UNNAMED, Rows, column_name
 
 #: Names of columns, by what they are given as; the first that a file has counts.
 SCORE_NAMES: Mapping[str, Sequence[str]] = {
@@ -148,8 +148,9 @@ def by_step(rows: PredictedRows) -> Iterator[tuple[int | None, PredictedRows]]:
 
 
 def _first(rows: Rows, names: Sequence[str]) -> Any:
-    by_lower_name = {name.lower(): column for name, column in rows.items()}
-    return next((by_lower_name[name] for name in names if name in by_lower_name), None)
+    """The column that bears the first of `names`, or None."""
+    name = column_name(rows, names)
+    return None if name is None else rows[name]
 
 
 def _kind_of(scores: Any) -> str:

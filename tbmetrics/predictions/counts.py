@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from tbmetrics.classes.groups import DEFAULT_ATTRIBUTE, AttributeClasses, ClassGroups
 from tbmetrics.classes.rules import DEFAULT_RULE
 from tbmetrics.errors import InputError
-from tbmetrics.predictions.files import UNNAMED, Rows, read_rows
+from tbmetrics.predictions.files import UNNAMED, Rows, column_name, joined_column, read_rows
 
 LABEL_NAMES = ("labels", "label", "targets", "target", "y_true", "y")
 _NAME_COLUMNS = ("name", "class", "class_name", "category", "label")
@@ -99,29 +98,20 @@ def _is_image(path: Path) -> bool:
 
 
 def _from_rows(path: Path, parts: list[Rows], num_classes: int | None, rule: str) -> ClassGroups:
-    columns = {name.lower(): name for name in (parts[0] if parts else {})}
-    count_column = _first_of(columns, _COUNT_COLUMNS)
+    columns: Rows = parts[0] if parts else {}
+    count_column = column_name(columns, _COUNT_COLUMNS)
     if count_column is not None:
-        counts = [int(count) for count in _joined(parts, columns[count_column])]
-        name_column = _first_of(columns, _NAME_COLUMNS)
-        names = map(str, _joined(parts, columns[name_column]) if name_column else range(len(counts)))
+        counts = [int(count) for count in joined_column(parts, count_column)]
+        name_column = column_name(columns, _NAME_COLUMNS)
+        names = map(str, joined_column(parts, name_column) if name_column is not None else range(len(counts)))
         return ClassGroups.from_counts(dict(zip(names, counts, strict=True)), rule=rule)
-    label_column = _first_of(columns, (*LABEL_NAMES, UNNAMED)) or (next(iter(columns)) if len(columns) == 1 else None)
+    label_column = next(iter(columns)) if len(columns) == 1 else column_name(columns, (*LABEL_NAMES, UNNAMED))
     if label_column is None:
         raise InputError(
-            f"{path}: has {', '.join(map(repr, columns.values())) or 'nothing'}; expected a column of counts "
+            f"{path}: has {', '.join(map(repr, columns)) or 'nothing'}; expected a column of counts "
             f"({', '.join(_COUNT_COLUMNS)}) and one of names, or training labels ({', '.join(LABEL_NAMES)})"
         )
-    return _from_labels(_joined(parts, columns[label_column]), num_classes, rule)
-
-
-def _first_of(columns: Mapping[str, str], names: Iterable[str]) -> str | None:
-    return next((name for name in names if name in columns), None)
-
-
-def _joined(parts: list[Rows], name: str) -> Any:
-    values = [part[name] for part in parts]
-    return [value for part in values for value in part] if isinstance(values[0], list) else np.concatenate(values)
+    return _from_labels(joined_column(parts, label_column), num_classes, rule)
 
 
 def _from_labels(labels: Any, num_classes: int | None, rule: str) -> ClassGroups:

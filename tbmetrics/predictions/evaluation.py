@@ -9,8 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from tbmetrics.class_performance.inputs import INPUTS
 from tbmetrics.class_performance.tracker import DEFAULT_SCORE_BYTES, ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
@@ -18,7 +16,7 @@ from tbmetrics.classes.rules import DEFAULT_RULE
 from tbmetrics.errors import InputError
 from tbmetrics.predictions.batches import PredictedRows, Roles, by_step, num_classes_of
 from tbmetrics.predictions.counts import LABEL_NAMES, classes_of
-from tbmetrics.predictions.files import UNNAMED, Rows, read_rows, split_rows
+from tbmetrics.predictions.files import UNNAMED, Rows, column_name, joined_column, read_rows, split_rows
 from tbmetrics.session.session import TBMetrics
 from tbmetrics.tracking.checks import check_choice
 
@@ -93,8 +91,6 @@ def evaluate(
         for number, (source, step) in enumerate(zip(sources, _steps_of(sources, steps), strict=True)):
             with _named(source):
                 run.add(opened if number == 0 else _parts_of(source, labels), step, _name_of(source))
-    if not run.has_steps:
-        raise InputError("there are no predictions: the files have no rows")
     return tracker.get_class_type_metrics()
 
 
@@ -105,11 +101,6 @@ class _Run:
         self._session, self._roles, self._progress = session, roles, progress
         self._last: int | None = None
         self._rows = 0
-
-    @property
-    def has_steps(self) -> bool:
-        """Whether there was any row."""
-        return self._last is not None
 
     def add(self, parts: Iterator[Rows], step: int, name: str) -> None:
         """Add a file, as validation `step` unless its rows say their steps."""
@@ -127,7 +118,7 @@ class _Run:
             self._session.start_epoch(step)
             self._last = step
         labels = self._roles.as_indices(rows.labels, "labels")
-        self._session.update(_tensor_like(rows.scores), _tensor_like(labels), indices=rows.indices)
+        self._session.update(rows.scores, labels, indices=rows.indices)
         self._rows += len(labels)
 
 
@@ -166,13 +157,10 @@ def _all_labels(labels: Any) -> Any:
     if not isinstance(labels, str | os.PathLike):
         return labels
     parts = list(read_rows(Path(labels)))
-    columns = parts[0] if parts else {}
-    name = next((n for n in columns if n.lower() in (*LABEL_NAMES, UNNAMED)), None)
+    name = column_name(parts[0], (*LABEL_NAMES, UNNAMED)) if parts else None
     if name is None:
         raise InputError(f"{labels}: has no labels; name them one of {', '.join(LABEL_NAMES)}")
-    values = [part[name] for part in parts]
-    is_text = isinstance(values[0], list)
-    return list(chain.from_iterable(values)) if is_text else np.concatenate([np.asarray(part) for part in values])
+    return joined_column(parts, name)
 
 
 def _with_labels(parts: Iterator[Rows], labels: Any) -> Iterator[Rows]:
@@ -202,11 +190,6 @@ def _named(source: Any) -> Iterator[None]:
 
 def _name_of(source: Any) -> str:
     return "" if isinstance(source, Mapping) else str(source)
-
-
-def _tensor_like(values: Any) -> Any:
-    """Memory-mapped arrays as arrays of their own, which torch takes without a warning."""
-    return np.array(values) if isinstance(values, np.memmap) else values
 
 
 def _say_nothing(rows: int, name: str) -> None:

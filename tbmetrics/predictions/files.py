@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -57,19 +57,38 @@ def split_rows(columns: Rows) -> Iterator[Rows]:
     Raises:
         InputError: their lengths differ.
     """
-    lengths = {name: len(column) for name, column in columns.items()}
+    shapes = {name: tuple(getattr(column, "shape", (len(column),))) for name, column in columns.items()}
+    for part in _parts(shapes):
+        yield {name: column[part] for name, column in columns.items()}
+
+
+def _parts(shapes: Mapping[str, tuple[int, ...]]) -> Iterator[slice]:
+    """The rows of columns with these shapes, in parts of about `BYTES_AT_ONCE`.
+
+    Raises:
+        InputError: the columns differ in length.
+    """
+    lengths = {name: shape[0] for name, shape in shapes.items()}
     if len(set(lengths.values())) > 1:
         raise InputError(f"all arrays must have as many rows, got {lengths}")
-    n, size = max(lengths.values(), default=0), rows_at_once(columns.values())
+    n, bytes_of_row = max(lengths.values(), default=0), sum(8 * math.prod(shape[1:]) for shape in shapes.values())
+    size = max(1, BYTES_AT_ONCE // max(1, bytes_of_row))
     for start in range(0, n, size):
-        yield {name: column[start : start + size] for name, column in columns.items()}
+        yield slice(start, min(start + size, n))
 
 
-def rows_at_once(columns: Iterable[Any]) -> int:
-    """Number of rows that take about `BYTES_AT_ONCE`."""
-    shapes = [getattr(column, "shape", (1,)) for column in columns]
-    bytes_of_row = sum(8 * math.prod(shape[1:]) for shape in shapes)
-    return max(1, BYTES_AT_ONCE // max(1, bytes_of_row))
+def column_name(rows: Rows, names: Sequence[str]) -> str | None:
+    """The column of `rows` that bears the first of `names` that any bears, in whatever case; None if none does."""
+    by_lower_name = {name.lower(): name for name in rows}
+    return next((by_lower_name[name] for name in names if name in by_lower_name), None)
+
+
+def joined_column(parts: Sequence[Rows], name: str) -> Any:
+    """A column of all parts: a list of texts, or an array."""
+    values = [part[name] for part in parts]
+    if isinstance(values[0], list):
+        return list(chain.from_iterable(values))
+    return np.concatenate([np.asarray(part) for part in values])
 
 
 # ------------------------------------------------------------------------------------------------------- arrays
@@ -86,14 +105,10 @@ def _npz(path: Path) -> Iterator[Rows]:
         streams = {name[:-4]: _NpyStream(opened.enter_context(archive.open(name))) for name in names}
         scalars = {name: stream.read(1) for name, stream in streams.items() if stream.is_scalar}
         columns = {name: stream for name, stream in streams.items() if not stream.is_scalar}
-        lengths = {name: stream.shape[0] for name, stream in columns.items()}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"{path}: all arrays must have as many rows, got {lengths}")
-        size = rows_at_once(columns.values())
-        for start in range(0, max(lengths.values(), default=0), size):
-            part = {name: stream.read(size) for name, stream in columns.items()}
-            n = len(next(iter(part.values())))
-            yield part | {name: np.full(n, value) for name, value in scalars.items() if start >= 0}
+        for part in _parts({name: stream.shape for name, stream in columns.items()}):
+            n = part.stop - part.start
+            rows = {name: stream.read(n) for name, stream in columns.items()}
+            yield rows | {name: np.full(n, value) for name, value in scalars.items()}
 
 
 class _NpyStream:
@@ -152,13 +167,8 @@ def _safetensors(path: Path) -> Iterator[Rows]:
 
     with safe_open(path, framework="pt") as stored:
         slices = {name: stored.get_slice(name) for name in stored.keys()}  # noqa: SIM118  # it has no __iter__
-        lengths = {name: column.get_shape()[0] for name, column in slices.items()}
-        if len(set(lengths.values())) > 1:
-            raise InputError(f"{path}: all tensors must have as many rows, got {lengths}")
-        bytes_of_row = sum(8 * math.prod(column.get_shape()[1:]) for column in slices.values())
-        size = max(1, BYTES_AT_ONCE // max(1, bytes_of_row))
-        for start in range(0, max(lengths.values(), default=0), size):
-            yield {name: column[start : start + size] for name, column in slices.items()}
+        for part in _parts({name: tuple(column.get_shape()) for name, column in slices.items()}):
+            yield {name: column[part] for name, column in slices.items()}
 
 
 # ------------------------------------------------------------------------------------------------------- tables
