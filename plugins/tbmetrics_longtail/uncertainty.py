@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.comparing.regrouping import GroupInterval, RecordedUncertainty, group_means
-from tbmetrics.records import UNCERTAINTY_COLUMNS, SchemaError
+from tbmetrics.records import SINGLE_LABEL, UNCERTAINTY_COLUMNS, SchemaError
 from tbmetrics.statistics.bucket_means import BIASED_BY_FEW
 from tbmetrics_longtail.data import Attribute
 from tbmetrics_longtail.tables import CLASSES, UNCERTAINTY, RequestError, shown
@@ -71,4 +71,4 @@ def _read(attribute: Attribute, table: NDArray[np.float32]) -> RecordedUncertain
 
 def is_multi_label(attribute: Attribute) -> bool:
     """Whether its samples may have several classes."""
-    return attribute.class_list.decision != "single_label"
+    return attribute.class_list.decision != SINGLE_LABEL

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.records import MULTI_LABEL as MULTI_LABEL
-from tbmetrics.records import SINGLE_LABEL as SINGLE_LABEL
+from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL
 
 #: torch has no arithmetic for these.
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)

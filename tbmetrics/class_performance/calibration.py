@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
-from tbmetrics.records import CALIBRATION_BINS, FloatArray
+from tbmetrics.records import CALIBRATION_BINS, SINGLE_LABEL, FloatArray
 
 #: Neighbouring bins are merged until each holds as many examples: with fewer, gaps are mostly noise. It is also the
 #: least number of examples of which a calibration error is told.

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
-from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.calibration import calibration_error, reliability
 from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
@@ -31,6 +30,7 @@ from tbmetrics.records import (
     GROUP_COLUMNS,
     HEAD,
     MEAN_METRICS,
+    SINGLE_LABEL,
     TAIL,
     FloatArray,
 )

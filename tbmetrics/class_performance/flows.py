@@ -6,12 +6,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.lifts import LiftSums, flow_and_lifts
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import AttributeState, per_sample
 from tbmetrics.classes.groups import CountBuckets
-from tbmetrics.records import GROUPS, NO_CLASS, UNKNOWN, FloatArray
+from tbmetrics.records import GROUPS, NO_CLASS, SINGLE_LABEL, UNKNOWN, FloatArray
 
 ROWS = (*GROUPS, UNKNOWN)
 COLUMNS = (*GROUPS, UNKNOWN, "none")

@@ -13,11 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import CountBuckets
-from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, Float32Array, FloatArray
+from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, SINGLE_LABEL, Float32Array, FloatArray
 
 #: Thresholds of the curves: a multiple of the calibration bins, plus one, so that one pass serves both.
 THRESHOLDS = CALIBRATION_BINS * 14 + 1

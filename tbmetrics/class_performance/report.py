@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tbmetrics.class_performance import flows
-from tbmetrics.class_performance.arguments import SINGLE_LABEL
 from tbmetrics.class_performance.evaluation import Evaluation
 from tbmetrics.class_performance.ranking import THRESHOLDS
 from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
@@ -30,6 +29,7 @@ from tbmetrics.records import (
     MEAN_METRICS,
     PAIR_COLUMNS,
     RECALL_LEVELS,
+    SINGLE_LABEL,
     UNCERTAINTY_COLUMNS,
     UNKNOWN,
     ClassList,

@@ -11,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import SINGLE_LABEL, batch_tensors, check_batch, check_predictions
+from tbmetrics.class_performance.arguments import (
+    batch_tensors,
+    check_batch,
+    check_predictions,
+)
 from tbmetrics.class_performance.inputs import (
     DEFAULT_ACTIVATION,
     Activation,
@@ -19,6 +23,7 @@ from tbmetrics.class_performance.inputs import (
 )
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.records import SINGLE_LABEL
 
 
 class AttributeState:

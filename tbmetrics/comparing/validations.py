@@ -99,13 +99,18 @@ def steps_to_compare(a: History, b: History, attribute: str, step: int | None) -
     """
     steps = [_group_tables(history, attribute).steps for history in (a, b)]
     if step is None:
-        common = np.intersect1d(steps[0], steps[1])
-        return (int(common[-1]),) * 2 if len(common) else (int(steps[0][-1]), int(steps[1][-1]))
+        return last_steps(*(of_run.tolist() for of_run in steps))
     for history, of_run in zip((a, b), steps, strict=True):
         if step not in of_run:
             nearest = sorted(of_run[np.argsort(np.abs(of_run - step))[:5]].tolist())
             raise InputError(f"run {history.run!r} has no validation at step {step}; the nearest are {nearest}")
     return step, step
+
+
+def last_steps(a: Sequence[int], b: Sequence[int]) -> tuple[int, int]:
+    """The step of each run: the last one that both have, or, if there is none, the last of each; steps ascend."""
+    common = set(a) & set(b)
+    return (max(common),) * 2 if common else (a[-1], b[-1])
 
 
 def _group_tables(history: History, attribute: str) -> Series[Table]:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
+from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.html_parts import Page, Section
 from tbmetrics.records import (
@@ -159,7 +160,9 @@ class _RecordedAnswers:
             for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
                 left -= sides[i][2]
                 if left >= 0:
-                    self._record_test(attribute, metric, *_at_last_step(sides[i], sides[j]), bounds)
+                    (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]
+                    step_a, step_b = last_steps(steps_a, steps_b)
+                    self._record_test(attribute, metric, (a, step_a), (b, step_b), bounds)
 
     def _record_test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None
@@ -209,15 +212,6 @@ class _RecordedAnswers:
 
     def _put(self, route: str, query: dict[str, Any], answer: Any) -> None:
         self.about["answers"][_address(route, query)] = answer
-
-
-def _at_last_step(
-    a: tuple[str, list[int], int], b: tuple[str, list[int], int]
-) -> tuple[tuple[str, int], tuple[str, int]]:
-    """Each run at the last step that both have, or, if there is none, at its last."""
-    common = set(a[1]) & set(b[1])
-    steps = (max(common),) * 2 if common else (a[1][-1], b[1][-1])
-    return (a[0], steps[0]), (b[0], steps[1])
 
 
 def _rules() -> list[GroupRule | None]:

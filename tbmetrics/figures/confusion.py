@@ -8,7 +8,7 @@ import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
 from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, nothing, plain
-from tbmetrics.records import Table, confusion_tag, lifts_tag
+from tbmetrics.records import SINGLE_LABEL, Table, confusion_tag, lifts_tag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +47,7 @@ def _shares(view: ClassView) -> Figure:
             "white" if share[row, column] > 0.55 else "black",
         )
     _name_axes(ax, [table.rows[i] for i in rows], [_column_name(table.columns[i]) for i in columns])
-    if view.classes.decision == "single_label":
+    if view.classes.decision == SINGLE_LABEL:
         note = "a wrong class of the same group counts on the diagonal"
     else:
         note = "a missed label is shared among those falsely predicted in its row, much of it by chance"

@@ -13,14 +13,14 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tbmetrics.errors import InputError
 
 if TYPE_CHECKING:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 MOST_SHOWN = 40
@@ -78,6 +78,14 @@ def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) 
             raise InputError(f"cannot write {os.fspath(path)!r} ({reason}); choose another save_dir") from error
 
 
+def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
+    """The drawn figure as uint8 of shape (height, width, 3)."""
+    figure.set_dpi(dpi)
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 def png(figure: Figure, dpi: int = 100) -> bytes:
     """The figure as a PNG file; the same figure gives the same bytes.
 
@@ -85,10 +93,8 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
     """
     from PIL import Image
 
-    buffer, canvas = io.BytesIO(), cast("FigureCanvasAgg", figure.canvas)
-    figure.set_dpi(dpi)
-    canvas.draw()
-    Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, format="PNG", dpi=(dpi, dpi))
+    buffer = io.BytesIO()
+    Image.fromarray(pixels(figure, dpi)).save(buffer, format="PNG", dpi=(dpi, dpi))
     return buffer.getvalue()
 
 

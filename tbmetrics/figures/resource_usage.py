@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tbmetrics.figures.output import pixels
 from tbmetrics.figures.resource_data import (
     OTHER,
     TAG,
@@ -19,7 +20,7 @@ from tbmetrics.figures.resource_data import (
     read_components,
     read_typical_step,
 )
-from tbmetrics.figures.style import NORMAL, SMALL, distinct, label, legend, new_figure, pixels, plain, short
+from tbmetrics.figures.style import NORMAL, SMALL, distinct, label, legend, new_figure, plain, short
 from tbmetrics.records import FloatArray, IntArray
 from tbmetrics.records.history import History, ScalarSeries
 

@@ -7,9 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tbmetrics.figures.output import png
 from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
 
@@ -70,14 +67,6 @@ def empty_figure(width: float, height: float, layout: Literal["constrained"] | N
     figure._repr_png_ = partial(png, figure)  # Jupyter alone shows only figures that pyplot knows
     FigureCanvasAgg(figure)
     return figure
-
-
-def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
-    """The drawn figure as uint8 of shape (height, width, 3)."""
-    figure.set_dpi(dpi)
-    canvas: Any = figure.canvas
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 
 
 def plain(text: Any) -> Any:

@@ -10,21 +10,12 @@ from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.events.writer import writer_target
-from tbmetrics.records import MEAN_METRICS, tag_part
+from tbmetrics.records import GROUP_METRICS, MEAN_METRICS, tag_part
 from tbmetrics.session.parts import class_performance_tracker
 from tbmetrics.session.session import TBMetrics
 
 #: Group metrics by which a model may be chosen.
-MONITORED = (
-    *MEAN_METRICS,
-    "accuracy",
-    "balanced_accuracy",
-    "recall_geometric_mean",
-    "recall_harmonic_mean",
-    "worst_f1",
-    "worst_recall",
-    "ece",
-)
+MONITORED = (*MEAN_METRICS, *GROUP_METRICS)
 
 
 def group_metrics(tracker: ClassPerformanceTracker, epoch: int | None = None) -> dict[str, float]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tbmetrics.figures import attention
-from tbmetrics.figures.style import pixels
+from tbmetrics.figures.output import pixels
 
 
 def _weights(*shape):

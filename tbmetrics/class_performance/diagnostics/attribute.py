@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, check_batch, decision_kind
+from tbmetrics.class_performance.arguments import check_batch, decision_kind
 from tbmetrics.class_performance.diagnostics.classifier import Classifier, ForwardPass
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.features import FeatureState
@@ -32,6 +32,8 @@ from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     HEAD,
     LOGIT_ADJUSTMENT,
+    MULTI_LABEL,
+    SINGLE_LABEL,
     TAU_NORMALIZATION,
     FloatArray,
 )

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.records import Float32Array, FloatArray, IntArray
 
 _STEPS = 40
@@ -96,7 +97,7 @@ def fit_sigmoid(logits: Tensor, labels: Tensor, log_odds: Tensor) -> float:
         labels: (rows, C) of 1, 0 and -1; -1 does not count.
         log_odds: of a positive in training, (C,).
     """
-    rows = torch.linspace(0, len(logits) - 1, min(len(logits), max(2, _SIGMOID_SCORES // logits.shape[1]))).long()
+    rows = torch.from_numpy(evenly_spread(len(logits), _SIGMOID_SCORES // logits.shape[1]))
     z, y = (values[rows.to(values.device)].cpu().numpy() for values in (logits, labels))
     z, scale = _scaled_all(z)
     counted = y >= 0

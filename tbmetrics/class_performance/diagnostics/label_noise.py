@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tbmetrics.class_performance.diagnostics.fits import fit_noise
+from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.class_performance.diagnostics.remedies import Lean
 from tbmetrics.class_performance.diagnostics.single_label import Rows
 from tbmetrics.classes.groups import AttributeClasses
@@ -53,8 +54,7 @@ def label_noise(rows: Rows, labels: IntArray, classes: AttributeClasses) -> Labe
     inside = np.flatnonzero(np.isin(labels[rows.positions], judged))
     if judged.size < 2 or inside.size < 2:
         return None
-    most = max(2, NOISE_SCORES // judged.size)
-    inside = inside[np.unique(np.linspace(0, inside.size - 1, min(most, inside.size)).astype(np.int64))]
+    inside = inside[evenly_spread(inside.size, NOISE_SCORES // judged.size)]
     chosen = np.searchsorted(judged, labels[rows.positions[inside]])
     logits = rows.logits[inside][:, judged].astype(np.float64)
     prior = None if rows.log_prior is None else rows.log_prior[judged]

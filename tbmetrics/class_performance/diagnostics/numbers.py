@@ -1,4 +1,4 @@
-"""Numerics that several diagnostics share: nearest rows in blocks, precision of sums, rank correlation."""
+"""Numerics that several diagnostics share: nearest rows in blocks, precision of sums."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbmetrics.records import FloatArray
+from tbmetrics.records import FloatArray, IntArray
 
 BLOCK_BYTES = 32 * 2**20
 
@@ -23,6 +23,11 @@ def to_numpy(values: Tensor) -> FloatArray:
     """As a float64 array on the host."""
     array: FloatArray = values.detach().cpu().numpy().astype(np.float64)
     return array
+
+
+def evenly_spread(size: int, most: int) -> IntArray:
+    """Positions among `size`, at most `most` (at least two), from the first to the last, ascending."""
+    return np.unique(np.linspace(0, size - 1, min(max(2, most), size)).astype(np.int64))
 
 
 class Nearest(NamedTuple):
@@ -122,32 +127,3 @@ def neighbours(rows: Tensor, noise: Tensor, usable: Tensor, chosen: Tensor) -> N
         by_chosen.offer_block(first, nearness, usable & chosen)
     partners = by_cosine.result(), by_distance.result(-1.0), by_chosen.result(-1.0)
     return Neighbours(*(Nearest(torch.where(usable, n.value, torch.nan), n.row) for n in partners))
-
-
-class RankCorrelation(NamedTuple):
-    """Spearman's rank correlation, the one-sided chance of as large a one (permutations), and the number of pairs."""
-
-    rho: float
-    p_value: float
-    pairs: int
-
-
-def rank_correlation(x: FloatArray, y: FloatArray, permutations: int = 999, seed: int = 0) -> RankCorrelation:
-    """Spearman's correlation over the pairs without NaN; NaN below three pairs or if one side is constant."""
-    defined = np.isfinite(x) & np.isfinite(y)
-    a, b = (_centred_ranks(side[defined]) for side in (x, y))
-    scale = float(np.sqrt((a**2).sum() * (b**2).sum()))
-    if a.size < 3 or scale == 0:
-        return RankCorrelation(float("nan"), float("nan"), int(a.size))
-    rho = float(a @ b) / scale
-    rng = np.random.default_rng(seed)
-    as_large = sum(float(a @ rng.permutation(b)) / scale >= rho - 1e-12 for _ in range(permutations))
-    return RankCorrelation(rho, (1 + as_large) / (1 + permutations), int(a.size))
-
-
-def _centred_ranks(values: FloatArray) -> FloatArray:
-    """Ranks, ties sharing their mean, less the mean of all."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    ranks: FloatArray = (last - (counts - 1) / 2)[inverse].astype(np.float64)
-    return ranks - ranks.mean() if ranks.size else ranks

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.diagnostics.fits import PriorFit, calibrated_loss, fit_prior
+from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
     SHOWN_GROUPS,
@@ -63,8 +64,7 @@ class Rows(NamedTuple):
 
     def at_most(self, scores: int) -> Rows:
         """Evenly spread rows with no more logits than `scores`."""
-        rows = max(2, scores // max(1, self.logits.shape[1]))
-        chosen = np.unique(np.linspace(0, len(self.positions) - 1, min(rows, len(self.positions))).astype(np.int64))
+        chosen = evenly_spread(len(self.positions), scores // max(1, self.logits.shape[1]))
         return self._replace(logits=self.logits[chosen], positions=self.positions[chosen])
 
 

@@ -244,7 +244,7 @@ class LongTailDiagnostics(Tracker):
 
     def _sheets(self) -> Iterator[Image]:
         """The contact sheets of the last validation that are not drawn yet."""
-        from tbmetrics.figures.style import pixels
+        from tbmetrics.figures.output import pixels
 
         with self._drawing:
             for attribute in sorted(self._undrawn):

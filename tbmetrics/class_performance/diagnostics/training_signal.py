@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.class_performance.arguments import MULTI_LABEL, SINGLE_LABEL, decision_kind, how_to_flatten
+from tbmetrics.class_performance.arguments import decision_kind, how_to_flatten
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.errors import InputError
-from tbmetrics.records import FloatArray
+from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL, FloatArray
 from tbmetrics.tracking.hooks import Hook
 
 #: Largest tensor of a small batch, and most batches in a buffer; beyond these the calls cost little beside the work.

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import MULTI_LABEL, decision_kind
+from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise, label_noise, suspect_shares
 from tbmetrics.class_performance.diagnostics.multi_label import judge_multi
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
@@ -17,7 +17,7 @@ from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRo
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
 from tbmetrics.classes.groups import AttributeClasses
-from tbmetrics.records import TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
+from tbmetrics.records import MULTI_LABEL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
 MAX_POINTS = 64  # validations whose recall is kept
 

@@ -317,7 +317,7 @@ class AttentionVisualizer(Tracker):
 
 
 def _image(name: str, figure: Figure) -> Image:
-    from tbmetrics.figures.style import pixels
+    from tbmetrics.figures.output import pixels
 
     module, _, kind = name.rpartition("/")
     return Image(f"{ATTENTION}/{tag_part(module)}/{kind}" if module else f"{ATTENTION}/{kind}", pixels(figure))

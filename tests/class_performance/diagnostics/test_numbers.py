@@ -9,7 +9,6 @@ from tbmetrics.class_performance.diagnostics import numbers
 from tbmetrics.class_performance.diagnostics.numbers import (
     nearest_by_cosine,
     neighbours,
-    rank_correlation,
 )
 
 
@@ -44,15 +43,3 @@ def test_rows_without_a_direction_have_no_neighbour_and_are_none():
     assert nearest.value.isnan().tolist() == [False, True, False, True]
     assert nearest.row[[0, 2]].tolist() == [2, 0]
     assert nearest_by_cosine(torch.ones(1, 3)).value.isnan().all()
-
-
-def test_rank_correlation_is_spearmans_with_ties():
-    rng = np.random.default_rng(0)
-    x, y = rng.integers(0, 6, 40).astype(float), rng.normal(size=40)
-    ranks = [np.array([(v < u).sum() + ((v == u).sum() + 1) / 2 for u in v]) for v in (x, y)]
-    assert rank_correlation(x, y).rho == pytest.approx(np.corrcoef(*ranks)[0, 1])
-    assert rank_correlation(x, x).p_value <= 0.002
-    assert rank_correlation(np.arange(3.0), np.arange(3.0)).p_value > 0.1  # three classes prove nothing
-    assert np.isnan(rank_correlation(x, np.ones(40)).rho)
-    gaps = np.where(np.arange(40) < 20, np.nan, y)
-    assert rank_correlation(x, gaps).pairs == 20
