@@ -1,6 +1,7 @@
 // @ts-check
 /** Head, medium and tail by any thresholds: the named rules, the group of a count, and what sums by bucket add up to. */
 
+import { Z95 } from './statistics.js';
 import { bucketsWithin, gapOf, putIntervals } from './uncertainty.js';
 import { GROUPS } from './view.js';
 
@@ -8,8 +9,6 @@ import { GROUPS } from './view.js';
  * @import { Bucket, BucketSums, BucketUncertainty, CalibrationAnswer, ConfusionAnswer, FlowAnswer, Group, Grouping,
  *   GroupsAnswer, Maybe } from './types.js'
  */
-
-const Z95 = 1.959963984540054;
 
 /** The bounds of the named rules: head from `headMin` on, tail up to `tailMax` training examples. */
 export const RULES = Object.freeze({

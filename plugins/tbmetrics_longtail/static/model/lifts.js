@@ -2,10 +2,10 @@
 /** Lifts: how much more often labels of one group are wrongly predicted where those of another are missed. */
 
 import { groupOfBucket } from './grouping.js';
+import { Z95 } from './statistics.js';
 
 /** @import { Grouping, LiftSumsAnswer, Maybe } from './types.js' */
 
-const Z95 = 1.959963984540054;
 /** With less expected, a single coincidence would be a large lift. */
 const LEAST_EXPECTED = 1;
 const NAMES = Object.freeze(['head', 'medium', 'tail', 'unknown']);

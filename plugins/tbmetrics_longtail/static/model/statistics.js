@@ -3,6 +3,9 @@
 
 /** @import { Maybe } from './types.js' */
 
+/** The normal quantile of 95 %, two-sided. */
+export const Z95 = 1.959963984540054;
+
 const MOST_ARRANGEMENTS = 200_000;
 
 /** @param {readonly number[]} values */

@@ -1,10 +1,11 @@
 // @ts-check
 /** Intervals of groups drawn anew, from recorded biases and covariances by bucket; as `MeanUncertainty` in tbmetrics. */
 
+import { Z95 } from './statistics.js';
+
 /** @import { Bucket, BucketSums, BucketUncertainty, Group, Maybe } from './types.js' */
 /** @typedef {Record<string, Record<string, Maybe[]>>} Columns by group, by column */
 
-const Z95 = 1.959963984540054;
 /** Over more classes than this, with fewer than two positives each, the bias of a mean is as large as its interval. */
 const MANY_CLASSES = 30;
 
