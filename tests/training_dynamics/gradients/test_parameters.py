@@ -37,6 +37,15 @@ def _truth(model):
     return {name: _norm(p.grad) for name, p in model.named_parameters() if p.grad is not None}
 
 
+def _step(model, optimizer):
+    """Take a step and return the norms of its gradients."""
+    optimizer.zero_grad()
+    model(DATA).square().mean().backward()
+    truth = _truth(model)
+    optimizer.step()
+    return truth
+
+
 class _Complex(nn.Module):
     """Its gradients are conjugated lazily."""
 
@@ -147,10 +156,7 @@ def test_integer_quantised_meta_and_lazy_parameters_leave_the_others_measured_an
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
         tracker = _tracker(model, optimizer if with_optimizer else None)
         for epoch in range(4):
-            optimizer.zero_grad()
-            model(DATA).square().mean().backward()
-            truth = _truth(model)
-            optimizer.step()
+            truth = _step(model, optimizer)
             tracker.update(epoch)
     assert _norms(tracker) == pytest.approx(truth, rel=1e-5)
     assert "training_dynamics/gradient_norm/used.weight" in tracker.history.scalars
@@ -176,10 +182,7 @@ def test_what_thaws_or_takes_anothers_place_is_measured_in_the_same_row(with_opt
             if before is not None:
                 before.remove_hooks()
         for _ in range(2):
-            optimizer.zero_grad()
-            model(DATA).square().mean().backward()
-            truth = _truth(model)
-            optimizer.step()
+            truth = _step(model, optimizer)
         tracker.update(epoch)
         assert _norms(tracker) == pytest.approx(truth, rel=1e-5)
         assert tracker.history.tables[PARAMETERS_TAG][-1].rows == ("0.weight", "0.bias", "2.weight", "2.bias")
