@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._C import _functorch
+from torch.compiler import is_compiling
 
 
 def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
@@ -19,19 +20,32 @@ def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
     return getattr, (contextlib.nullcontext(), "__exit__")
 
 
+class Gate:
+    """Whether hooks do anything; between samples a hook costs no more than looking here."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.is_open = is_open
+
+
+OPEN = Gate()
+
+
 class Hook:
-    """Calls `action`; in a copied or unpickled module, a hook that does nothing takes its place.
+    """Calls `action` while `gate` is open; in a copied or unpickled module, a hook that does nothing takes its place.
 
     It does nothing while a pass is traced, exported or compiled, inside `torch.func`'s transforms and while a CUDA
     graph is captured: there tensors hold no values, or only until the transform ends, and the action would be recorded.
     """
 
-    def __init__(self, action: Callable[..., Any]) -> None:
-        self._action = action
+    def __init__(self, action: Callable[..., Any], gate: Gate = OPEN) -> None:
+        self._action, self._gate = action, gate
 
     def __call__(self, *args: Any) -> None:
         """Called by torch."""
-        if torch.compiler.is_compiling() or _is_transformed():
+        # The compiler comes first: it must not see the gate, or it would compile anew whenever that has moved.
+        if is_compiling() or not self._gate.is_open or _is_transformed():
             return
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             return
@@ -88,8 +102,10 @@ class StepHook(Hook):
 
     def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called by torch; returns the changed arguments of the step, or None."""
+        if is_compiling() or not self._gate.is_open:
+            return None
         closure = closure_of(args, kwargs)
-        if closure is None or torch.compiler.is_compiling():
+        if closure is None:
             super().__call__(optimizer)
             return None
         once = _Once(closure, partial(super().__call__, optimizer))
@@ -147,14 +163,16 @@ class ForwardHandle:
             setattr(self._module, self._table_name, OrderedDict())
 
 
-def before_forward(module: nn.Module, action: Callable[..., Any]) -> ForwardHandle:
-    """Call `action(module, args)` before each forward pass of `module`."""
-    return ForwardHandle(module, "_forward_pre_hooks", lambda: module.register_forward_pre_hook(Hook(action)))
+def before_forward(module: nn.Module, action: Callable[..., Any], gate: Gate = OPEN) -> ForwardHandle:
+    """Call `action(module, args)` before each forward pass of `module` that finds `gate` open."""
+    return ForwardHandle(module, "_forward_pre_hooks", lambda: module.register_forward_pre_hook(Hook(action, gate)))
 
 
-def after_forward(module: nn.Module, action: Callable[..., Any], *, always: bool = False) -> ForwardHandle:
+def after_forward(
+    module: nn.Module, action: Callable[..., Any], gate: Gate = OPEN, *, always: bool = False
+) -> ForwardHandle:
     """Call `action(module, args, output)` after each forward pass of `module`; `always`: also after one that raised."""
-    register = partial(module.register_forward_hook, Hook(action), always_call=always)
+    register = partial(module.register_forward_hook, Hook(action, gate), always_call=always)
     return ForwardHandle(module, "_forward_hooks", register)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tbmetrics.tracking.hooks import Hook, after_forward, before_forward
+from tbmetrics.tracking.hooks import OPEN, Gate, Hook, after_forward, before_forward
 from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.tracking.patterns import choose, named_modules
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
@@ -82,6 +82,7 @@ class ForwardWatch:
         wanted: called at each training pass: (whether to check outputs for being finite, whether to measure them).
         on_sample: called with each finished sample.
         guard: runs the actions of hooks.
+        gate: closed while no pass is to be sampled.
 
     Attributes:
         names: of the watched activations, in the order of `named_modules`.
@@ -97,8 +98,9 @@ class ForwardWatch:
         wanted: Callable[[], tuple[bool, bool]],
         on_sample: Callable[[ForwardSample], None],
         guard: Callable[..., Any],
+        gate: Gate = OPEN,
     ) -> None:
-        self._model, self._guard = model, guard
+        self._model, self._guard, self._gate = model, guard, gate
         self._wanted, self._on_sample = wanted, on_sample
         self._modules = {name: module for name, module in named_modules(model) if name}
         self.names = self._choose(activations)
@@ -116,8 +118,8 @@ class ForwardWatch:
     def attach(self) -> None:
         """Set the hooks on the model."""
         self._root = [
-            before_forward(self._model, partial(self._guard, self._begin)),
-            after_forward(self._model, partial(self._guard, self._end), always=True),
+            before_forward(self._model, partial(self._guard, self._begin), self._gate),
+            after_forward(self._model, partial(self._guard, self._end), self._gate, always=True),
         ]
 
     def detach(self) -> None:
