@@ -71,7 +71,8 @@ class TBMetrics(SessionPairs):
         profiler: None profiles on request (`profile()`, or a file named PROFILE in `log_dir`); True also profiles the
             steps after step 10; False never profiles; or a configured `ProfilerTracker`.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            to stay within it. Profiling does not count. None sets no limit.
+            to stay within it, but a number given to a tracker (`every=…`) is kept. Profiling does not count. None sets
+            no limit.
         trackers: additional trackers.
         initial_step: optimizer steps done before this session; None reads it from the existing log, or starts at 0.
         policy: what the writer does if its queue is full: "drop" (images first, scalars never) or "block".

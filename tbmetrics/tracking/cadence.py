@@ -29,6 +29,7 @@ class Cadence:
 
     Attributes:
         every: steps between samples, as given or the least.
+        is_exact: whether the number was given.
         factor: by which it is stretched.
 
     Raises:
@@ -44,7 +45,7 @@ class Cadence:
         seconds: float = 0.5,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._is_exact = every is not None
+        self.is_exact = every is not None
         if every is None:
             every = steps
         check_whole_numbers(**{name: every})
@@ -56,8 +57,8 @@ class Cadence:
     def due(self, step: int) -> bool:
         """Whether to sample `step`."""
         if step % (self.every * self.factor) == 0:
-            return self._is_exact or self._clock() >= self._last_time + self._seconds * self.factor or step in _DENSE
-        return step in _DENSE and not self._is_exact
+            return self.is_exact or self._clock() >= self._last_time + self._seconds * self.factor or step in _DENSE
+        return step in _DENSE and not self.is_exact
 
     def sampled(self, step: int) -> None:
         """Note that `step` is sampled; what goes by steps alone need not be told."""
@@ -66,12 +67,16 @@ class Cadence:
 
     def has_sampled(self, step: int) -> bool:
         """Whether `step`, the last one, was sampled."""
-        return self._last_step == step or (self._is_exact and self.due(step))
+        return self._last_step == step or (self.is_exact and self.due(step))
 
     @property
     def interval(self) -> int:
         """Steps between samples: those asked for, or between the last two if the clock decides."""
-        return max(self.every * self.factor, 0 if self._is_exact else self._interval)
+        return max(self.every * self.factor, 0 if self.is_exact else self._interval)
+
+    def seconds_between(self, step_seconds: float) -> float:
+        """Seconds between samples if a step takes `step_seconds`."""
+        return max(self.every * step_seconds, 0.0 if self.is_exact else self._seconds) * self.factor
 
     def by_steps(self) -> None:
         """Leave the clock out, so that all ranks sample the same steps."""

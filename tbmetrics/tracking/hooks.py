@@ -39,6 +39,9 @@ class Hook:
     graph is captured: there tensors hold no values, or only until the transform ends, and the action would be recorded.
     """
 
+    #: Which of torch's arguments the action takes.
+    _taken = slice(None)
+
     def __init__(self, action: Callable[..., Any], gate: Gate = OPEN) -> None:
         self._action, self._gate = action, gate
 
@@ -49,7 +52,7 @@ class Hook:
             return
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             return
-        self._action(*args)
+        self._action(*args[self._taken])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
         return self.__copy__()
@@ -163,16 +166,14 @@ class ForwardHandle:
             setattr(self._module, self._table_name, OrderedDict())
 
 
-def before_forward(module: nn.Module, action: Callable[..., Any], gate: Gate = OPEN) -> ForwardHandle:
-    """Call `action(module, args)` before each forward pass of `module` that finds `gate` open."""
-    return ForwardHandle(module, "_forward_pre_hooks", lambda: module.register_forward_pre_hook(Hook(action, gate)))
+def before_forward(module: nn.Module, action: Callable[..., Any]) -> ForwardHandle:
+    """Call `action(module, args)` before each forward pass of `module`."""
+    return ForwardHandle(module, "_forward_pre_hooks", lambda: module.register_forward_pre_hook(Hook(action)))
 
 
-def after_forward(
-    module: nn.Module, action: Callable[..., Any], gate: Gate = OPEN, *, always: bool = False
-) -> ForwardHandle:
+def after_forward(module: nn.Module, action: Callable[..., Any], *, always: bool = False) -> ForwardHandle:
     """Call `action(module, args, output)` after each forward pass of `module`; `always`: also after one that raised."""
-    register = partial(module.register_forward_hook, Hook(action, gate), always_call=always)
+    register = partial(module.register_forward_hook, Hook(action), always_call=always)
     return ForwardHandle(module, "_forward_hooks", register)
 
 

@@ -77,7 +77,7 @@ class OptimizerSteps:
     Args:
         optimizer: the optimizer.
         before, after: called with the optimizer whose step runs; `before`, with a closure, after its first call.
-        gate: while it is closed neither is called.
+        gate: while it is closed `after` is not called.
     """
 
     def __init__(
@@ -101,13 +101,19 @@ class OptimizerSteps:
 
     def attach(self) -> None:
         """Set the hooks."""
+        self.expect_before()
         for depth, layer in enumerate(self._layers):
-            before, after = self._before, self._after
-            if len(self._layers) > 1:
-                before, after = partial(self._enter, depth), partial(self._leave, depth)
-            hook = _WrapperHook if _has_same_parameters(self._layers[depth : depth + 2]) else StepHook
-            self._before_handles.append(layer.register_step_pre_hook(hook(before, self._gate)))
+            after = self._after if self.is_plain else partial(self._leave, depth)
             self._after_handles.append(layer.register_step_post_hook(_AfterStep(after, self._gate)))
+
+    def expect_before(self) -> None:
+        """Call `before` from now on, again; must not be called from it."""
+        if self._before_handles:
+            return
+        for depth, layer in enumerate(self._layers):
+            before = self._before if self.is_plain else partial(self._enter, depth)
+            hook = _WrapperHook if _has_same_parameters(self._layers[depth : depth + 2]) else StepHook
+            self._before_handles.append(layer.register_step_pre_hook(hook(before)))
 
     def forget_before(self) -> None:
         """Call only `after` from now on, if that can be told without `before`; must not be called from it."""
@@ -147,8 +153,7 @@ def _has_same_parameters(layers: Sequence[Optimizer]) -> bool:
 class _AfterStep(Hook):
     """Calls `action(optimizer)` after an optimizer has stepped."""
 
-    def __call__(self, optimizer: Any, *_: Any) -> None:
-        super().__call__(optimizer)
+    _taken = slice(1)
 
 
 def _remove(handles: list[Any]) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
-from tbmetrics.tracking.hooks import OPEN, Gate, Hook, after_forward, before_forward
+from tbmetrics.tracking.hooks import Hook, after_forward, before_forward
 from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.tracking.patterns import choose, named_modules
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
@@ -71,10 +71,10 @@ class ForwardSample:
 
 
 class ForwardWatch:
-    """Watches forward passes of a model in training; between samples one hook on the model is all there is.
+    """Watches forward passes of a model in training; between samples there is no hook on it.
 
-    Hooks on its modules are set when a pass to be sampled begins and removed when it ends, so that validation and
-    unsampled steps run as if there were none. A compiled model is not watched: its modules' hooks would not run.
+    Those on the model are set when a step is to be sampled, those on its modules when a pass to be sampled begins, and
+    removed when it ends. A compiled model is not watched: its modules' hooks would not run.
 
     Args:
         model: the model to watch.
@@ -82,7 +82,6 @@ class ForwardWatch:
         wanted: called at each training pass: (whether to check outputs for being finite, whether to measure them).
         on_sample: called with each finished sample.
         guard: runs the actions of hooks.
-        gate: closed while no pass is to be sampled.
 
     Attributes:
         names: of the watched activations, in the order of `named_modules`.
@@ -98,12 +97,12 @@ class ForwardWatch:
         wanted: Callable[[], tuple[bool, bool]],
         on_sample: Callable[[ForwardSample], None],
         guard: Callable[..., Any],
-        gate: Gate = OPEN,
     ) -> None:
-        self._model, self._guard, self._gate = model, guard, gate
+        self._model, self._guard = model, guard
         self._wanted, self._on_sample = wanted, on_sample
         self._modules = {name: module for name, module in named_modules(model) if name}
         self.names = self._choose(activations)
+        self._is_attached = False
         self._root: list[Any] = []
         self._inner: list[Any] = []
         self._sample: ForwardSample | None = None
@@ -117,15 +116,24 @@ class ForwardWatch:
 
     def attach(self) -> None:
         """Set the hooks on the model."""
-        self._root = [
-            before_forward(self._model, partial(self._guard, self._begin), self._gate),
-            after_forward(self._model, partial(self._guard, self._end), self._gate, always=True),
-        ]
+        self._is_attached = True
+        self.look(True)
 
     def detach(self) -> None:
         """Remove every hook; idempotent."""
-        self._remove(self._root)
-        self._remove(self._inner)
+        self.look(False)
+        self._is_attached = False
+
+    def look(self, is_wanted: bool) -> None:
+        """Set the hooks on the model, or remove all if no pass is to be sampled; not to be called during a pass."""
+        if not is_wanted:
+            self._remove(self._root)
+            self._remove(self._inner)
+        elif self._is_attached and not self._root:
+            self._root = [
+                before_forward(self._model, partial(self._guard, self._begin)),
+                after_forward(self._model, partial(self._guard, self._end), always=True),
+            ]
 
     @staticmethod
     def _remove(handles: list[Any]) -> None:

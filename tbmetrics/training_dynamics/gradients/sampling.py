@@ -32,8 +32,9 @@ class StepSampler:
     are counted: optimizers may take turns. If no hook hears of the optimizers' steps, gradients are measured in
     backward passes there, too.
 
-    Whether a step is sampled is decided when the one before is done. Until then the hooks find their gate closed, if a
-    session counts the steps of a single optimizer and its first step was seen.
+    Whether a step is sampled is decided when the one before is done. If a session counts the steps of a single
+    optimizer and its first step was seen, then only in a sampled step there are hooks, but for one that finds its gate
+    closed: it runs after the step, where none may be removed.
 
     Args:
         rows: the parameters to measure.
@@ -77,7 +78,7 @@ class StepSampler:
         self._rows, self._every, self._detail_every = rows, every, detail_every
         self._track_weights, self._histograms, self._on_nonfinite = track_weights, histograms, on_nonfinite
         self._guard, self._refuse = guard, refuse
-        self.forward = ForwardWatch(model, activations, self._wanted, self._set_forward, guard, self._gate)
+        self.forward = ForwardWatch(model, activations, self._wanted, self._set_forward, guard)
         self.skips = SkipWatch(scaler, self._set_forward)
         self._passes = PassWatch(rows, guard)
         self.directions = DirectionSketch()
@@ -116,7 +117,7 @@ class StepSampler:
         if not is_compiled(self.model):
             self.forward.attach()
         self.skips.attach()
-        self._is_quiet = False
+        self._is_quiet, self._gate.is_open = False, True
         self.count_to(self.step)
 
     def count_to(self, step: int) -> None:
@@ -126,10 +127,18 @@ class StepSampler:
         self._is_sampled_next = self._is_detailed_next or self._every.due(step + 1)
         if self._is_sampled_next and not self._stepped:
             self._passes.watch_next(measure=self._is_detailed_next)
-        self._move_gate()
+        is_open = self._is_sampled_next or not self._is_quiet or bool(self._stepped)
+        if is_open is not self._gate.is_open:
+            self._move_gate(is_open)
 
-    def _move_gate(self) -> None:
-        self._gate.is_open = self._is_sampled_next or not self._is_quiet or bool(self._stepped)
+    def _move_gate(self, is_open: bool) -> None:
+        self._gate.is_open = is_open
+        self.forward.look(is_open)
+        for steps in self._steps:
+            if is_open:
+                steps.expect_before()
+            else:
+                steps.forget_before()
 
     def _can_be_quiet(self) -> bool:
         """Whether there is nothing to do in a step that is not sampled."""
@@ -235,8 +244,9 @@ class StepSampler:
             self._by_backward, self._sample = False, None
             self._stepped.clear()
         self._unseen.saw_step()
-        self._is_quiet = self._can_be_quiet()
+        self._is_quiet = False  # until the step is open: no hook that runs may be removed
         is_measured = self._open(key)
+        self._is_quiet = self._can_be_quiet()
         if not is_measured and self._on_nonfinite != "raise":
             return
         pairs = list(self._rows.stepped_by(optimizer))

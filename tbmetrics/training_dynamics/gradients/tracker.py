@@ -50,8 +50,8 @@ class GradientTracker(Tracker):
         tracker.remove_hooks()
 
     Gradients are measured when the optimizer steps: after unscaling and clipping, reduced over ranks. Without an
-    optimizer they are measured as each backward pass finishes them. In a step without a sample the hooks find nothing to
-    do. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
+    optimizer they are measured as each backward pass finishes them. In a step without a sample there is nothing to do
+    for the hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
 
     Args:
         model: the model whose parameters are measured.
@@ -132,8 +132,8 @@ class GradientTracker(Tracker):
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
-        """How often it samples; empty if norms of sharded parameters need every rank at the same step."""
-        return () if self._rows.sharded else (self._every, self._detail_every)
+        """Those that no number was given for; none if norms of sharded parameters need every rank at the same step."""
+        return () if self._rows.sharded else tuple(c for c in (self._every, self._detail_every) if not c.is_exact)
 
     # ------------------------------------------------------------------------------------------------- hooks
 
@@ -172,11 +172,7 @@ class GradientTracker(Tracker):
     def after_step(self, step: int) -> None:
         """Take the session's number of the step just done."""
         self._sampler.count_to(step)
-
-    @property
-    def has_arrivals(self) -> bool:  # type: ignore[override]
-        """Whether a sample is on its way, or a record is ready."""
-        return bool(self._sampler.in_flight or self._ready)
+        self.has_arrivals = bool(self._sampler.in_flight or self._ready)
 
     def arrived(self) -> Sequence[TimedRecord]:
         """Records of the samples that have reached the host."""

@@ -406,7 +406,7 @@ def test_memory_is_bounded_over_a_long_run():
     assert len(tracker.history.tables[PARAMETERS_TAG]) <= 2000
     assert max(len(s) for s in tracker.history.scalars.values()) <= 5000
     assert max(len(s) for s in tracker.history.histograms.values()) <= 32
-    assert tracker.cadences[1].every == 40  # 200 details at 10, 200 at 20, then at 40
+    assert tracker._detail_every.every == 40  # 200 details at 10, 200 at 20, then at 40
     assert tracker.history.tables[PARAMETERS_TAG].steps[-1] == 7_000
 
 
