@@ -66,7 +66,10 @@ class PendingEvent:
 
 
 def _memory_of(records: tuple[Record, ...]) -> int:
-    return sum(_SCALAR_BYTES if type(record) is Scalar else _memory_of_large(record) for record in records)
+    memory_bytes = 0
+    for record in records:
+        memory_bytes += _SCALAR_BYTES if type(record) is Scalar else _memory_of_large(record)
+    return memory_bytes
 
 
 def _memory_of_large(record: Record) -> int:
@@ -171,7 +174,8 @@ class BackgroundWriter:
         self._batch_events = REMOTE_EVENTS if remote else LOCAL_EVENTS
         self._file: EventFile | RemoteEventFile | None = open_event_file(log_dir, suffix)
         self._queue = EventQueue(max_bytes)
-        self._changed = threading.Condition()
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._pid = os.getpid()
         self._events_queued, self._events_done = 0, 0  # done: written or given up
         self._is_urgent = self._is_closing = self._is_failing = self._is_last_try = False
@@ -191,7 +195,7 @@ class BackgroundWriter:
         """Queue one event."""
         if os.getpid() != self._pid or self._is_closing:
             return
-        with self._changed:
+        with self._lock:
             if not self._queue.has_room_for(event):
                 self._wait_or_make_room(event)
             self._queue.put(event)

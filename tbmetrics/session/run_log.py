@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.events.places import event_file_names, is_url, is_writing, this_writer, writer_of
@@ -98,9 +97,15 @@ class RunLog:
         for step, wall_time, scalars in self._deferred.ready(wait=wait):
             self._unfiled.append((step, wall_time, scalars))
             if self._writer is not None:
-                self._writing.call(partial(self._writer.write, scalars, step=step, wall_time=wall_time))
+                self._writing.call(self._write_event, self._writer, scalars, step, wall_time)
         if len(self._unfiled) >= _MAX_UNFILED:
             self._file_scalars()
+
+    @staticmethod
+    def _write_event(
+        writer: RecordWriter, records: Sequence[Record], step: int, wall_time: float | None = None
+    ) -> None:
+        writer.write(records, step=step, wall_time=wall_time)
 
     def file(self, step: int, records: Iterable[Record]) -> list[TimedRecord]:
         """Add the session's own records to the history; return them for `write`."""
@@ -114,7 +119,7 @@ class RunLog:
             by_step.setdefault(step, []).append(record)
         if self._writer is not None:
             for step, records in by_step.items():
-                self._writing.call(partial(self._writer.write, records, step=step))
+                self._writing.call(self._write_event, self._writer, records, step)
 
     def flush(self) -> None:
         """Wait until everything so far is on disk."""

@@ -6,7 +6,7 @@ import math
 import operator
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from numbers import Real
@@ -19,6 +19,7 @@ from tbmetrics.errors import InputError
 from tbmetrics.records import Scalar, visible
 
 _MOST_STEPS = 2**63  # event files hold 64 bits
+_MOST_TAGS = 1000  # remembered
 Event: TypeAlias = tuple[int, float, list[Scalar]]  # step, wall time, scalars
 
 
@@ -67,6 +68,7 @@ class DeferredScalars:
 
     def __init__(self) -> None:
         self._ready: list[Event] = []
+        self._tags: dict[str, str] = {}  # by the name that was given
         self._in_flight: deque[_PendingScalars] = deque()
 
     def put(self, scalars: Mapping[str, Any], step: int) -> None:
@@ -75,11 +77,11 @@ class DeferredScalars:
         Raises:
             InputError: a value is neither a number nor a tensor of one element, or `step` is no whole number.
         """
-        now, step = time.time(), _whole_step(step)
+        now, step = time.time(), step if type(step) is int and 0 <= step < _MOST_STEPS else _whole_step(step)
         on_host: list[Scalar] = []
         on_device: dict[str, Tensor] = {}
         for name, value in scalars.items():
-            tag = visible(_text(name))
+            tag = self._tags.get(name) or self._tag(name)
             if type(value) is float:
                 on_host.append(Scalar(tag, value))
             elif isinstance(value, Tensor) and value.is_cuda:
@@ -91,6 +93,12 @@ class DeferredScalars:
         if on_device:
             self._send(on_device, step, now)
 
+    def _tag(self, name: Any) -> str:
+        tag = visible(_text(name))
+        if len(self._tags) < _MOST_TAGS:
+            self._tags[name] = tag
+        return tag
+
     def _send(self, on_device: dict[str, Tensor], step: int, wall_time: float) -> None:
         by_device: dict[torch.device, list[tuple[str, Tensor]]] = {}
         for tag, value in on_device.items():
@@ -99,21 +107,23 @@ class DeferredScalars:
             stacked = torch.stack([value.detach().reshape(()).float() for _, value in pairs])
             self._in_flight.append(_PendingScalars(step, wall_time, tuple(tag for tag, _ in pairs), HostCopy(stacked)))
 
-    def ready(self, *, wait: bool = False) -> Iterator[Event]:
-        """Yield (step, wall time, scalars) of completed copies, oldest first; `wait` synchronizes to get all."""
+    def ready(self, *, wait: bool = False) -> list[Event]:
+        """(step, wall time, scalars) of completed copies, oldest first; `wait` synchronizes to get all."""
         ready, self._ready = self._ready, []
-        yield from ready
         while self._in_flight and (wait or self._in_flight[0].values.arrived()):
             pending = self._in_flight.popleft()
             values = pending.values.get().tolist()
             scalars = [Scalar(tag, value) for tag, value in zip(pending.tags, values, strict=True)]
-            yield pending.step, pending.wall_time, scalars
+            ready.append((pending.step, pending.wall_time, scalars))
+        return ready
 
 
 def _number(tag: str, value: Any) -> float:
     if isinstance(value, Tensor):
         _one_element(tag, value)
     number: Any = value.item() if isinstance(value, Tensor) or getattr(value, "size", None) == 1 else value
+    if type(number) is float:
+        return number
     if not isinstance(number, Real | Decimal):
         raise InputError(f"scalar {tag!r}: expected a number or a tensor of one element, got {_kind(value)}")
     try:

@@ -22,6 +22,8 @@ from tbmetrics.training_dynamics.attention.weights import Bounds, explicit_sampl
 class AttentionPasses:
     """Captures attention of a model in a run on a probe or, without a probe, in the next training pass.
 
+    Hooks are set when a pass is to be captured and removed at the beginning of the one after it.
+
     Args:
         model: the model as it is called in training.
         probe: input of the model, or None.
@@ -31,7 +33,6 @@ class AttentionPasses:
         guard: runs the actions of hooks.
 
     Attributes:
-        is_due: whether the next training pass is captured.
         logged: maps that the model gave itself since the last `take`.
     """
 
@@ -46,7 +47,7 @@ class AttentionPasses:
     ) -> None:
         self._hooked, self._model, self._probe = model, inner_module(model), probe
         self._bounds, self._max_bytes, self._modules, self._guard = bounds, max_bytes, modules, guard
-        self.is_due = False
+        self._is_due = self._is_attached = False
         self.logged: list[CapturedMap] = []
         self._report: CaptureReport | None = None
         self._capture: AttentionCapture | None = None
@@ -54,27 +55,46 @@ class AttentionPasses:
 
     def attach(self) -> bool:
         """Set the hooks that watch training passes (none with a probe); False if the model is compiled."""
-        if self._handles or self._probe is not None:
-            return True
-        if is_compiled(self._hooked):
+        if self._probe is None and is_compiled(self._hooked):
             return False
-        self._handles = [
-            before_forward(self._hooked, partial(self._guard, self._begin)),
-            after_forward(self._hooked, partial(self._guard, self._end), always=True),
-        ]
+        self._is_attached = self._probe is None
+        self._set_hooks()
         return True
 
-    def detach(self) -> None:
-        """Remove every hook; idempotent."""
+    @property
+    def is_due(self) -> bool:
+        """Whether the next training pass is captured."""
+        return self._is_due
+
+    @is_due.setter
+    def is_due(self, is_due: bool) -> None:
+        self._is_due = is_due
+        if is_due:
+            self._set_hooks()
+
+    def _set_hooks(self) -> None:
+        if self._is_attached and not self._handles:
+            self._handles = [
+                before_forward(self._hooked, partial(self._guard, self._begin)),
+                after_forward(self._hooked, partial(self._guard, self._end), always=True),
+            ]
+
+    def _remove_hooks(self) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def detach(self) -> None:
+        """Remove every hook; idempotent."""
+        self._is_due = self._is_attached = False
+        self._remove_hooks()
         self._leave()
-        self.is_due = False
 
     def _begin(self, module: nn.Module, args: Any) -> None:
         self._leave()
-        if self.is_due and module is self._hooked:
+        if not self.is_due:
+            self._remove_hooks()  # torch allows it here, but not after a pass that raised
+        elif module is self._hooked:
             self.is_due = False
             self._capture = self._new_capture(self._bounds)
             self._capture.__enter__()  # type: ignore[no-untyped-call]

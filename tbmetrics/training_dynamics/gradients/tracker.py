@@ -108,6 +108,7 @@ class GradientTracker(Tracker):
         self.save_dir = save_dir
         self._every = Cadence(every, "every")
         self._detail_every = Cadence(detail_every, "detail_every", steps=100, seconds=5.0)
+        self._stretchable = tuple(c for c in (self._every, self._detail_every) if not c.is_exact)
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(
             model,
@@ -133,7 +134,7 @@ class GradientTracker(Tracker):
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
         """Those that no number was given for; none if norms of sharded parameters need every rank at the same step."""
-        return () if self._rows.sharded else tuple(c for c in (self._every, self._detail_every) if not c.is_exact)
+        return () if self._rows.sharded else self._stretchable
 
     # ------------------------------------------------------------------------------------------------- hooks
 
