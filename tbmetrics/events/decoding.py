@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.plugins.pr_curve.plugin_data_pb2 import PrCurvePluginData
-from tensorboard.util import tensor_util
 
 from tbmetrics.records import (
     DATA_PLUGIN_NAME,
@@ -120,6 +119,8 @@ def _array(tensor: Any) -> NDArray[Any]:
     elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
     if elements > max(MOST_REPEATED, tensor.ByteSize()):
         raise SchemaError(f"a tensor of {tensor.ByteSize()} bytes claims to have {elements} elements")
+    from tensorboard.util import tensor_util  # loads much that a log that is only written does not need
+
     array: NDArray[Any] = tensor_util.make_ndarray(tensor)
     return array
 

@@ -13,6 +13,7 @@ from tbmetrics.records.history import History
 from tbmetrics.resource_usage.batch_memory import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
 from tbmetrics.resource_usage.timers import ComponentTotal
+from tbmetrics.tracking.drawing import matplotlib_is_loaded
 
 TAG = RESOURCES
 DATA_LOADING, OTHER = "data_loading", "other"
@@ -252,11 +253,11 @@ class ComponentDrawing:
         self._epoch: int | None = None
 
     def images(self, history: History, epoch: int) -> list[Image]:
-        """The images of `epoch`; none if the last drawing was too recent."""
+        """The images of `epoch`; none if the last drawing was too recent, or matplotlib is not loaded yet."""
         now = self._clock()
         is_affordable = self._drawing_nanoseconds <= _DRAWING_SHARE * (now - self._last_drawn)
         is_due = now - self._began >= _GROWTH * (self._last_drawn - self._began)
-        return self.draw(history, epoch) if is_affordable and is_due else []
+        return self.draw(history, epoch) if is_affordable and is_due and matplotlib_is_loaded() else []
 
     def draw(self, history: History, epoch: int) -> list[Image]:
         """The images of `epoch`; none if they were drawn before."""

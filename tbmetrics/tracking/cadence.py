@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from tbmetrics.tracking.checks import check_whole_numbers
+from tbmetrics.tracking.drawing import matplotlib_is_loaded
 
 #: Largest share of the time spent drawing.
 _DRAWING_SHARE = 0.01
@@ -119,8 +120,8 @@ class DrawingTime:
         self._end = self._start = time.monotonic()
 
     def affordable(self) -> bool:
-        """Whether enough time has passed since the last drawing, given how long it took."""
-        return self._seconds <= _DRAWING_SHARE * (time.monotonic() - self._end)
+        """Whether enough time has passed since the last drawing, given how long it took, and matplotlib is loaded."""
+        return self._seconds <= _DRAWING_SHARE * (time.monotonic() - self._end) and matplotlib_is_loaded()
 
     def __enter__(self) -> None:
         self.due = False

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from tbmetrics.tracking.hooks import Hook, after_forward, before_forward
 from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.tracking.patterns import choose, named_modules
+from tbmetrics.tracking.shards import local_shard
 from tbmetrics.training_dynamics.gradients.histograms import MEASURABLE, TensorStatistics, measure
 
 #: Lower and upper bound of the outputs of activations that saturate.
@@ -214,7 +214,7 @@ def shares(output: Tensor, bounds: tuple[float, float] | None) -> Tensor:
 
 def _float_tensors(output: Any) -> Iterator[Tensor]:
     if isinstance(output, Tensor):
-        local = output.to_local() if isinstance(output, DTensor) else output
+        local = local_shard(output)
         is_plain = local.layout == torch.strided and not local.is_nested and not local.is_meta
         if is_plain and local.dtype in MEASURABLE:
             yield local

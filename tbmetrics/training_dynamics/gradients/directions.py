@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
+from tbmetrics.tracking.shards import local_shard
 from tbmetrics.training_dynamics.gradients.norms import Packet, dense, stacked_packets
 
 SKETCH_VALUES = 4096  # of each gradient, held from one detailed sample to the next
@@ -52,7 +52,7 @@ class DirectionSketch:
 
 
 def _sketch(gradient: Tensor) -> Sketch:
-    local = gradient.to_local() if isinstance(gradient, DTensor) else gradient
+    local = local_shard(gradient)
     if local.layout == torch.sparse_coo and local.dense_dim() + local.sparse_dim() > 0:
         return _sparse_sketch(local.detach().coalesce())
     flat = dense(local).reshape(-1)

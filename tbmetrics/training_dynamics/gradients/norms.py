@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Partial, Placement, Replicate
 
 from tbmetrics.tracking.host_copies import HostCopy
+from tbmetrics.tracking.shards import is_sharded, local_shard
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import Placement
 
 MOST_COPY_BYTES = 512 * 2**20  # of weights held from before a step until after it
 
@@ -37,7 +40,7 @@ _NATIVE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 def dense(tensor: Tensor) -> Tensor:
     """The local shard of `tensor`, detached, as a dense real tensor with the same norm."""
-    local = (tensor.to_local() if isinstance(tensor, DTensor) else tensor).detach()
+    local = local_shard(tensor).detach()
     if local.layout != torch.strided:
         local = _stored_values(local)
     if local.is_complex():
@@ -107,7 +110,7 @@ class Kind(NamedTuple):
 def kind_of(tensor: Tensor) -> Kind:
     """The kind of `tensor`."""
     double = tensor.dtype in (torch.float64, torch.complex128)
-    if isinstance(tensor, DTensor):
+    if is_sharded(tensor):
         return Kind(double, tensor.device, tensor.device_mesh, tuple(tensor.placements))
     return Kind(double, tensor.device)
 
@@ -122,6 +125,8 @@ def _by_kind(kinds: Sequence[Kind]) -> Iterable[tuple[Kind, list[int]]]:
 
 def _packet(rows: list[int], norms: Tensor, kind: Kind, divisor: Tensor | None) -> Packet:
     if kind.mesh is not None:
+        from torch.distributed.tensor import DTensor, Partial, Replicate
+
         summed: list[Placement] = [Partial() if p.is_shard() else Replicate() for p in kind.placements]
         squares = norms.double().square() if norms.device.type != "mps" else norms.square()
         norms = DTensor.from_local(squares, kind.mesh, summed, run_check=False).full_tensor().sqrt()

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 from torch.nn.parameter import is_lazy
 
 from tbmetrics.tracking.optimizers import accumulates_gradients
 from tbmetrics.tracking.patterns import choose, matches, named_parameters
+from tbmetrics.tracking.shards import is_sharded
 from tbmetrics.training_dynamics.gradients.norms import dense
 
 logger = logging.getLogger("tbmetrics")
@@ -55,7 +55,7 @@ class ParameterRows:
             logger.warning("tbmetrics: parameters without a norm are not measured: %s%s", ", ".join(left_out[:3]), more)
 
     def _add(self, name: str | None, parameter: Tensor) -> None:
-        self.sharded = self.sharded or isinstance(parameter, DTensor)
+        self.sharded = self.sharded or is_sharded(parameter)
         row = None
         if name is not None and _has_norm(parameter):
             row = self._row_by_name.setdefault(name, len(self.names))
@@ -126,7 +126,7 @@ def _has_norm(parameter: Tensor) -> bool:
         return True
     if parameter.is_quantized or not (parameter.is_floating_point() or parameter.is_complex()):
         return False
-    if type(parameter.data) is Tensor or isinstance(parameter, DTensor) or parameter.is_meta:
+    if type(parameter.data) is Tensor or is_sharded(parameter) or parameter.is_meta:
         return True
     try:  # a tensor subclass, as of quantisation libraries
         torch.linalg.vector_norm(dense(parameter))
