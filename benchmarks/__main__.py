@@ -29,6 +29,7 @@ AREAS = (
     "coverage",
     "seeds",
     "verdicts",
+    "steps",
     "training_dynamics",
     "attention",
     "diagnostics",

@@ -54,7 +54,7 @@ def plain(name: str, make: Callable[[], tuple[nn.Module, torch.optim.Optimizer]]
     return Variant(name, *make())
 
 
-def tracked(every: int, detail_every: int, **options: object) -> Callable[..., Variant]:
+def tracked(every: int | None = None, detail_every: int | None = None, **options: object) -> Callable[..., Variant]:
     """tbmetrics' GradientTracker in a session, written to event files."""
 
     def build(name: str, make: Callable[[], tuple[nn.Module, torch.optim.Optimizer]], folder: str) -> Variant:
@@ -125,7 +125,7 @@ PLAIN = "plain step"
 OURS = {
     "norms every step": tracked(1, 10**9, activations=False, on_nonfinite="ignore"),
     "norms every step, histograms every 100": tracked(1, HISTOGRAMS_EVERY, activations=False, on_nonfinite="ignore"),
-    "`GradientTracker`'s defaults": tracked(10, 100),
+    "`GradientTracker`'s defaults": tracked(),
     'everything checked at every step (`on_nonfinite="raise"`)': tracked(1, HISTOGRAMS_EVERY, on_nonfinite="raise"),
 }
 PEERS = {

@@ -23,11 +23,14 @@ class LearningRates:
 
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self._optimizers = tuple(optimizers)
-        self._cadence = Cadence(10, "every")
+        self._cadence = Cadence(None, "every")
 
     def due(self, step: int) -> bool:
-        """Whether to record those of `step`."""
-        return bool(self._optimizers) and self._cadence.due(step)
+        """Whether to record those of `step`; then the next are due half a second later at the earliest."""
+        if not self._optimizers or not self._cadence.due(step):
+            return False
+        self._cadence.sampled(step)
+        return True
 
     def scalars(self) -> dict[str, Any]:
         """Rates by tag: `training_dynamics/learning_rate` of a single group, otherwise with the group's name.

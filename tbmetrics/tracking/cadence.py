@@ -54,9 +54,12 @@ class Cadence:
         self._seconds, self._clock = seconds, clock
         self._last_step, self._last_time = 0, -math.inf
         self._interval = 0
+        self._is_next_wanted = False
 
     def due(self, step: int) -> bool:
         """Whether to sample `step`."""
+        if self._is_next_wanted:
+            return True
         if step % (self.every * self.factor) == 0:
             return self.is_exact or self._clock() >= self._last_time + self._seconds * self.factor or step in _DENSE
         return step in _DENSE and not self.is_exact
@@ -65,6 +68,11 @@ class Cadence:
         """Note that `step` is sampled; what goes by steps alone need not be told."""
         self._interval = step - self._last_step
         self._last_step, self._last_time = step, self._clock()
+        self._is_next_wanted = False
+
+    def begin_epoch(self) -> None:
+        """Sample the next step, so that an epoch has a sample however short; where the clock decides only."""
+        self._is_next_wanted = not self.is_exact and self._seconds > 0
 
     def has_sampled(self, step: int) -> bool:
         """Whether `step`, the last one, was sampled."""

@@ -6,6 +6,7 @@ import threading
 import time
 from dataclasses import replace
 
+import matplotlib.backends.backend_agg  # noqa: F401 (images are drawn while training once it is loaded)
 import pytest
 import torch
 

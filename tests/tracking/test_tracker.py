@@ -114,6 +114,20 @@ def test_without_a_number_the_first_steps_are_dense_and_then_time_decides():
     assert cadence.interval == 1300
 
 
+def test_an_epoch_has_a_sample_however_short():
+    clock = _Clock(0.0)
+    cadence = Cadence(None, "every", clock=clock)
+    clock.sampled(cadence, 30)
+    assert not cadence.due(31)
+    cadence.begin_epoch()
+    assert cadence.due(31)
+    cadence.sampled(31)
+    assert not cadence.due(32)
+    exact = Cadence(10, "every")
+    exact.begin_epoch()
+    assert not exact.due(31)
+
+
 def test_without_the_clock_a_cadence_goes_by_steps_alone():
     clock = _Clock(0.0)
     cadence = Cadence(None, "every", clock=clock)

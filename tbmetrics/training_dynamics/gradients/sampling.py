@@ -172,13 +172,19 @@ class StepSampler:
             self.close()
 
     def end_epoch(self) -> None:
-        """Send the last sample on its way, and see to parameters and steps that hooks do not reach."""
+        """Send the last sample on its way, and see to parameters and steps that hooks do not reach.
+
+        The first step of the next epoch is sampled.
+        """
         self.send_last()
         self._unseen.end_epoch()
         if self._forward is not None and not self._has_measured:
             self._say_nothing_measured()
         if self.attached and self._by_backward:
             self._hook_parameters()
+        if self.attached:
+            self._every.begin_epoch()
+            self.count_to(self.step)
 
     def _say_nothing_measured(self) -> None:
         if not self._has_said_so:

@@ -57,8 +57,9 @@ class GradientTracker(Tracker):
         model: the model whose parameters are measured.
         optimizer: one or several; None = measure at the end of backward passes.
         save_dir: where `visualize` writes its figures.
-        every: steps between samples of the norms; None = steps 1, 2, 5, 10, 20, 50, … and multiples of 10 that are at
-            least half a second apart. With several ranks every tenth step, so that all sample together.
+        every: steps between samples of the norms; None = steps 1, 2, 5, 10, 20, 50, …, the first step of each epoch,
+            and multiples of 10 that are at least half a second apart. In distributed training steps 1, 2, 5, 10, 20,
+            30, …, so that all ranks sample together.
         detail_every: steps between detailed samples: what the step changed, directions, histograms, activations; None =
             steps 1, 2, 5, 10, … and multiples of 100 that are at least five seconds apart. The interval doubles after
             every 200 of them.

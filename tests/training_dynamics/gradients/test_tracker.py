@@ -457,7 +457,7 @@ def test_a_resumed_run_goes_on_with_its_steps(tmp_path):
             for _ in tb.epochs(epochs):
                 train(model, optimizer, [BATCH] * 10)
     steps = read_run(tmp_path).tables[PARAMETERS_TAG].steps.tolist()
-    assert steps[:6] == [1, 2, 5, 10, 20, 21]  # the first of a session always
+    assert {1, 2, 5, 10, 11, 20, 21, 31} <= set(steps)  # the first of an epoch always
 
 
 def test_update_before_hooks_says_what_is_missing():
