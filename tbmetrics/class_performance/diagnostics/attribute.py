@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
 from tbmetrics.class_performance.diagnostics.head import COSINE, LINEAR
+from tbmetrics.class_performance.diagnostics.options import Options
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, objective_weights
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import Progress, RemedyInputs, ValidationState
@@ -40,26 +40,6 @@ from tbmetrics.records import (
 
 #: Training samples assumed of a class without any, so that its prior has a logarithm.
 LEAST_COUNT = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of the user, see `LongTailDiagnostics`."""
-
-    taus: tuple[float, ...]
-    objective: str | Mapping[str, float]
-    max_bytes: int
-    gallery_size: int
-    gallery_side: int
-    training_samples: int | None
-
-    def aim(self, decision: str) -> str:
-        """The objective in words."""
-        metric = "mean F1" if decision == MULTI_LABEL else "balanced accuracy"
-        if isinstance(self.objective, str):
-            return metric
-        weights = ", ".join(f"{g} × {w:g}" for g, w in self.objective.items() if w)
-        return f"{'F1' if decision == MULTI_LABEL else 'recall'} weighted by group ({weights})"
 
 
 class AttributeDiagnostics:
