@@ -17,6 +17,8 @@ from tbmetrics.class_performance.diagnostics.gallery import Gallery
 from tbmetrics.class_performance.diagnostics.head import COSINE, LINEAR
 from tbmetrics.class_performance.diagnostics.options import Options
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, objective_weights
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
+from tbmetrics.class_performance.diagnostics.remedy_choice import chosen_remedy
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import Progress, RemedyInputs, ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
@@ -28,11 +30,13 @@ from tbmetrics.class_performance.inputs import (
     check_probabilities,
 )
 from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.errors import InputError
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     HEAD,
     LOGIT_ADJUSTMENT,
     MULTI_LABEL,
+    REMEDIES,
     SINGLE_LABEL,
     TAU_NORMALIZATION,
     FloatArray,
@@ -217,6 +221,21 @@ class AttributeDiagnostics:
             self._diagnosis = self._new_diagnosis(step)
         return self._diagnosis
 
+    def remedy(self, name: str, tau: float | None, step: int) -> Remedy:
+        """The remedy `name` with the amount `tau`, or the one that was chosen, see `LongTailDiagnostics.remedy`."""
+        result = self.diagnose(step)
+        if result is None:
+            raise InputError(
+                f"attribute {self.classes.attribute!r} has no diagnosis yet: pass a validation to update() first"
+            )
+        return chosen_remedy(result[0], name, tau, self._activation.scale)
+
+    def chosen_remedies(self) -> list[Remedy]:
+        """Every remedy that the last diagnosis could judge, with the amount it chose."""
+        table = None if self._diagnosis is None else self._diagnosis[0].remedies
+        names = [name for name in REMEDIES if table is not None and not np.isnan(table.best(name, "all_recall"))]
+        return [self.remedy(name, None, 0) for name in names]
+
     def _new_diagnosis(self, step: int) -> tuple[Diagnosis, list[Finding]]:
         columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}
         columns |= self.validation.columns()
@@ -234,7 +253,8 @@ class AttributeDiagnostics:
         columns["forgetting_events"] = self._next_progress.forgetting_events()
         columns["forgetting_rate"] = self._next_progress.forgetting_rate()
         is_single = self.validation.decision == SINGLE_LABEL
-        diagnosis = Diagnosis(self.classes, columns, table, noise, is_single, self.aim, reasons)
+        inputs = self.validation.inputs
+        diagnosis = Diagnosis(self.classes, columns, table, noise, is_single, self.aim, reasons, inputs)
         return diagnosis, verdict(diagnosis)
 
     def _reasons(self) -> dict[str, str]:

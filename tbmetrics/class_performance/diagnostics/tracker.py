@@ -24,15 +24,16 @@ from tbmetrics.class_performance.diagnostics.options import (
     checked_objective,
     checked_taus,
 )
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
 from tbmetrics.class_performance.diagnostics.sheets import AttentionLookup, ContactSheets
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
 from tbmetrics.class_performance.report import class_list
 from tbmetrics.classes.groups import AttributeClasses, ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.records import Record
+from tbmetrics.records import REMEDIES, Record
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
-from tbmetrics.tracking.checks import by_attribute, check_whole_numbers, logits_and_labels
+from tbmetrics.tracking.checks import by_attribute, check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import outside_inference
 from tbmetrics.tracking.tracker import Tracker
 
@@ -233,7 +234,7 @@ class LongTailDiagnostics(Tracker):
                 continue
             diagnosis = diagnostics.diagnose(self._step or epoch)
             if diagnosis is not None:
-                yield from report.records(*diagnosis, diagnostics.aim)
+                yield from report.records(*diagnosis, diagnostics.aim, diagnostics.chosen_remedies())
             diagnostics.commit()
             self._sheets.undrawn.add(attribute)
         if not self.is_interrupted and self._sheets.are_due():
@@ -260,6 +261,22 @@ class LongTailDiagnostics(Tracker):
                 by_outcome[finding.judgement.severity > 0].append(report.finding_json(attribute, finding))
             attributes[attribute] = report.attribute_json(diagnosis, diagnostics.aim)
         return {"findings": by_outcome[True], "other_rules": by_outcome[False], "attributes": attributes}
+
+    def remedy(self, attribute: str, remedy: str, *, tau: float | None = None) -> Remedy:
+        """A remedy as a module that adjusts logits, with the amount that the last validation chose, or with `tau`.
+
+        Args:
+            attribute: whose logits are adjusted.
+            remedy: "logit_adjustment", "tau_normalization" (single-label) or "class_thresholds" (multi-label).
+            tau: its amount, in the unit of the table of remedies; None = the one that was chosen. Thresholds have none.
+
+        Raises:
+            InputError: an unknown attribute or remedy, no validation yet, or a remedy that does not apply to the
+                attribute or could not be judged; the message says why.
+        """
+        check_choice("attribute", attribute, self._attributes)
+        check_choice("remedy", remedy, REMEDIES)
+        return self._attributes[attribute].remedy(remedy, tau, self._step)
 
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
