@@ -175,7 +175,8 @@ class TBMetrics(SessionPairs):
 
         Args:
             logits: (N, C), or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; soft targets (mixup, label smoothing) as
+                floats (N, C) whose rows sum to 1; or one per attribute.
             loss: per sample, (N,), or one per attribute; None computes the cross-entropy.
         """
         if self._is_running():

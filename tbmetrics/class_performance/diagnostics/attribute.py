@@ -100,7 +100,7 @@ class AttributeDiagnostics:
         if self._activation.takes_probabilities and len(logits):
             facts = ScoreFacts(*ScoreFacts.measured(logits.detach()).tolist())
             check_probabilities(f"attribute {attribute!r}", facts, logits.dtype, decision == SINGLE_LABEL)
-        self._decision = decision
+        self._decision = self.signal.decision = decision
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
@@ -267,6 +267,11 @@ class AttributeDiagnostics:
             reasons["gradients"] = (
                 "no backward pass reached the observed logits: call observe() before backward(), or give it detached "
                 "logits to count the gradient of cross-entropy"
+            )
+        if odd := self.signal.odd_rows:
+            reasons["training targets"] = (
+                f"{odd} observed rows of soft targets do not sum to 1, and count by what they hold: give class "
+                "indices, or floats (N, C) whose rows sum to 1"
             )
         if advice := self._look.probabilities_advice(self.validation.decision == SINGLE_LABEL):
             reasons["logits"] = advice

@@ -174,13 +174,25 @@ class LongTailDiagnostics(Tracker):
         self._step = step
 
     @outside_inference
-    def observe(self, batch: TrainingBatch) -> None:
+    def observe(
+        self, batch: TrainingBatch | Tensors, labels: Tensors | None = None, loss: Tensors | None = None
+    ) -> None:
         """Add a training batch; call it before `backward()`, so that the gradient that reaches the logits is counted.
+
+        Args:
+            batch: a `TrainingBatch`, or its logits, (N, C), or one per attribute.
+            labels: with logits: class indices (N,), multi-hot (N, C), -1 = unknown, or soft targets (N, C); or one per
+                attribute.
+            loss: with logits: per sample, (N,), or one per attribute; None computes the cross-entropy.
 
         Raises:
             InputError: attributes, shapes or types that do not fit.
         """
         self._refuse_without_classes()
+        if not isinstance(batch, TrainingBatch):
+            if labels is None:
+                raise InputError("observe() needs labels: observe(logits, labels), or a TrainingBatch")
+            batch = TrainingBatch(batch, labels, loss)
         labels = by_attribute("labels", batch.labels, self._attributes)
         losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
         for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
