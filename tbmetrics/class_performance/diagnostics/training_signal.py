@@ -239,13 +239,14 @@ class TrainingSignal:
             gradients: (batches, N, C).
             labels: (batches, N) or (batches, N, C).
         """
-        absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=torch.float32)
+        wide = torch.float64 if gradients.dtype == torch.float64 else torch.float32
+        absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=wide)
         finite = absolute.sum(1).isfinite()
         absolute = torch.where(finite[:, None], absolute, 0).sum(0)
         if decision_kind(gradients, labels) == SINGLE_LABEL:
             index, known = _safe_indices(labels, self.num_classes)
             on_label = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
-            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().float())
+            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().to(wide))
         else:
             on_labels = (_shares(labels) * gradients.abs().float()).nan_to_num(0, 0, 0).sum(1)
             positive = torch.where(finite[:, None], on_labels, 0).sum(0)

@@ -216,6 +216,18 @@ def test_unknown_and_impossible_labels_count_for_nothing():
         np.testing.assert_allclose(odd.columns()[name], values, rtol=1e-6, err_msg=name)
 
 
+@pytest.mark.parametrize("multi", [False, True])
+def test_gradients_in_double_precision_are_counted(multi):
+    columns = []
+    for dtype in (torch.float32, torch.float64):
+        signal, (logits, labels) = TrainingSignal("x", CLASSES), next(_batches())
+        used = logits.to(dtype).requires_grad_() * 1.0
+        signal.add(used, F.one_hot(labels, CLASSES) if multi else labels, None, _call)
+        F.cross_entropy(used, labels).backward()
+        columns.append(signal.columns()["gradient_ratio"])
+    np.testing.assert_allclose(columns[0], columns[1], rtol=1e-5)
+
+
 def test_an_overflowed_gradient_is_not_counted():
     signal, clean = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
     for number, (logits, labels) in enumerate(_batches()):
