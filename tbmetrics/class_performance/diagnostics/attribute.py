@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tbmetrics.class_performance.arguments import check_batch, decision_kind
 from tbmetrics.class_performance.diagnostics.classifier import Classifier, ForwardPass
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
+from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
 from tbmetrics.class_performance.diagnostics.head import COSINE, LINEAR
@@ -70,6 +71,8 @@ class AttributeDiagnostics:
         self.features = FeatureState(len(classes), options.max_bytes)
         self.validation = ValidationState(classes, options.taus, thresholds, options.max_bytes)
         self.gallery = Gallery(classes, options.gallery_size, options.gallery_side)
+        most = options.projector
+        self.sample = FeatureSample(classes, most, options.max_bytes) if most else None
         self.classifier: Classifier | None = None
         self._progress = self._next_progress = Progress(len(classes))
         self._diagnosis: tuple[Diagnosis, list[Finding]] | None = None
@@ -122,12 +125,14 @@ class AttributeDiagnostics:
             return
         self.pending = self._stale = True
         self.validation.add(wide, labels)
-        self._add_features(origin, good, labels)
+        if images is not None and not bool(good.all()):
+            images = images[good.to(images.device)]
+            originals = None if originals is None else originals[good.to(originals.device)]
+        cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
+        features = self._add_features(origin, good, labels)
+        if features is not None and self.sample is not None:
+            self.sample.add(features, wide, labels, cuts, images)
         if images is not None:
-            if not bool(good.all()):
-                images = images[good.to(images.device)]
-                originals = None if originals is None else originals[good.to(originals.device)]
-            cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
             self.gallery.add(wide, labels, images, cuts, originals)
 
     def _look_at(self, scores: Tensor) -> None:
@@ -140,6 +145,8 @@ class AttributeDiagnostics:
         """With the first batch of a validation, collect what its remedies need."""
         self._forget()
         self.gallery.reset()
+        if self.sample is not None:
+            self.sample.reset()
         inputs, decision = self.validation.inputs, decision_kind(logits, labels)
         self.validation.decision = decision
         inputs.log_prior = self._log_prior(decision, logits.device)
@@ -167,14 +174,18 @@ class AttributeDiagnostics:
         else:
             self._left_out[TAU_NORMALIZATION] = f"the logits were not seen to be weight · input + bias of {name!r}"
 
-    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> None:
+    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> Tensor | None:
+        """Add the features of the good rows and return them, or None and note why there are none."""
         if origin is not None and origin.features is not None:
-            self.features.add(origin.features[good.to(origin.features.device)], labels)
-        elif "features" not in self._left_out and self.classifier is not None:
+            features = origin.features[good.to(origin.features.device)]
+            self.features.add(features, labels)
+            return features
+        if "features" not in self._left_out and self.classifier is not None:
             self._left_out["features"] = (
                 f"no input of {self.classifier.name!r} was seen to go with these logits (in evaluation mode, one row "
                 "a sample)"
             )
+        return None
 
     def _log_prior(self, decision: str, device: torch.device) -> Tensor | None:
         counts, rows = self._training_counts()

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUPS, MULTI_LABEL
+from tbmetrics.tracking.checks import check_whole_numbers
 
 TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 BALANCED_ACCURACY = "balanced_accuracy"
+#: Samples in the Projector tab by default.
+PROJECTED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,7 @@ class Options:
     gallery_size: int
     gallery_side: int
     training_samples: int | None
+    projector: int = 0
 
     def aim(self, decision: str) -> str:
         """The objective in words."""
@@ -42,6 +46,18 @@ def checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
     if not values or any(not 0 < tau < 100 for tau in values) or list(values) != sorted(set(values)):
         raise InputError(f"taus must be numbers above 0, ascending, got {taus!r}")
     return values
+
+
+def checked_projector(projector: bool | int) -> int:
+    """The number of samples for the Projector tab; True = `PROJECTED`, 0 = none.
+
+    Raises:
+        InputError: it is neither a bool nor a whole number.
+    """
+    if isinstance(projector, bool):
+        return PROJECTED if projector else 0
+    check_whole_numbers(0, projector=projector)
+    return projector
 
 
 def checked_objective(objective: str | Mapping[str, float]) -> str | Mapping[str, float]:

@@ -22,8 +22,10 @@ from tbmetrics.class_performance.diagnostics.options import (
     TAUS,
     Options,
     checked_objective,
+    checked_projector,
     checked_taus,
 )
+from tbmetrics.class_performance.diagnostics.projector import ProjectorFiles, Unwritten
 from tbmetrics.class_performance.diagnostics.remedy import Remedy
 from tbmetrics.class_performance.diagnostics.sheets import AttentionLookup, ContactSheets
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
@@ -73,6 +75,8 @@ class LongTailDiagnostics(Tracker):
         max_bytes: of the features' sums, and of the stored logits, each per attribute; of more a random part is stored.
         gallery_size: images per group and kind.
         gallery_side: pixels of the longer side of a stored image.
+        projector: samples of a validation whose features are written for TensorBoard's Projector tab, as many of each
+            class; True = 1,000; False = none.
 
     Attributes:
         history: what was measured.
@@ -99,12 +103,13 @@ class LongTailDiagnostics(Tracker):
         max_bytes: int = 128 * 2**20,
         gallery_size: int = 8,
         gallery_side: int = 96,
+        projector: bool | int = False,
     ) -> None:
         check_whole_numbers(max_bytes=max_bytes, gallery_size=gallery_size, gallery_side=gallery_side)
         self.save_dir = save_dir
         self._options = Options(
             checked_taus(taus), checked_objective(objective), max_bytes, gallery_size, gallery_side,
-            training_samples,
+            training_samples, checked_projector(projector),
         )  # fmt: skip
         self._classifiers, self._thresholds = dict(classifiers or {}), thresholds
         is_given = inputs is not None or logit_scale is not None
@@ -114,6 +119,7 @@ class LongTailDiagnostics(Tracker):
         self._attributes: dict[str, AttributeDiagnostics] = {}
         self._step = 0
         self._sheets = ContactSheets()
+        self._projector = ProjectorFiles()
         self.use(classes, model)
 
     def use(
@@ -146,6 +152,11 @@ class LongTailDiagnostics(Tracker):
         self._sheets.look = look
         for diagnostics in self._attributes.values():
             diagnostics.gallery.original_bytes = self._options.max_bytes
+
+    def write_projector_to(self, log_dir: str | os.PathLike[str]) -> None:
+        """Write the files of `projector` into this run; a session gives its own, on the rank that writes."""
+        if self._options.projector:
+            self._projector.write_to(log_dir)
 
     def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
         chosen = 0.5 if self._thresholds is None else self._thresholds
@@ -249,11 +260,20 @@ class LongTailDiagnostics(Tracker):
                 yield from report.records(*diagnosis, diagnostics.aim, diagnostics.chosen_remedies())
             diagnostics.commit()
             self._sheets.undrawn.add(attribute)
+            if diagnosis is not None and diagnostics.sample is not None:
+                self._projector.unwritten[attribute] = Unwritten(epoch, diagnosis[0].left_out.get("features", ""))
         if not self.is_interrupted and self._sheets.are_due():
             yield from self._sheets.images(self._attributes)
+        if not self.is_interrupted and self._projector.are_due():
+            self._write_projector()
+
+    def _write_projector(self) -> None:
+        every = ((a, (d.classes, d.sample)) for a, d in self._attributes.items())
+        self._projector.write({a: (classes, sample) for a, (classes, sample) in every if sample is not None})
 
     def closing(self) -> list[Record]:
-        """The contact sheets of the last validation that are not drawn yet."""
+        """The contact sheets of the last validation that are not drawn yet; the files of the Projector tab, too."""
+        self._write_projector()
         return list(self._sheets.images(self._attributes))
 
     def get_metrics(self) -> dict[str, Any]:
