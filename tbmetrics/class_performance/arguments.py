@@ -13,6 +13,7 @@ from torch import Tensor
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL
+from tbmetrics.tracking.checks import check_whole_numbers
 
 #: torch has no arithmetic for these.
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -98,6 +99,18 @@ def checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups
         if unknown:
             raise InputError(f"attribute {attribute!r}: pr_classes names unknown classes {unknown[:5]}")
     return chosen
+
+
+def checked_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
+    """`top_k` as ascending numbers.
+
+    Raises:
+        InputError: they are not whole numbers of at least 2.
+    """
+    numbers = tuple(top_k) if isinstance(top_k, Iterable) else (top_k,)
+    for k in numbers:
+        check_whole_numbers(2, top_k=k)  # the first alone is recall
+    return tuple(sorted(set(numbers)))
 
 
 # ----------------------------------------------------------------------------------------------------- batches

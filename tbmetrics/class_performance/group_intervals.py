@@ -8,7 +8,7 @@ one more miss. benchmarks/coverage.py measures how often the intervals contain t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.ranking import APInfluence
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
 from tbmetrics.classes.groups import CountBuckets
-from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray
+from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, recall_at
 from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import smoothed_variance
 from tbmetrics.statistics.scores import Columns, Influence, influences
@@ -71,6 +72,7 @@ def _bincount(places: NDArray[np.int64], values: NDArray[np.generic], size: int)
 
 def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:
     labels, predicted, _ = per_sample(state)
+    top_k = dict(_top_k(labels, predicted, state, columns, buckets)) if state.top_k else {}
     bias = {"precision": _precision_bias(columns), "f1": _f1_bias(columns)}
     return {
         metric: _uncertainty(
@@ -80,7 +82,24 @@ def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets
             bias.get(metric),
         )
         for metric, influence in influences(columns).items()
-    }
+    } | top_k
+
+
+def _top_k(
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    state: AttributeState,
+    columns: Columns,
+    buckets: CountBuckets,
+) -> Iterator[tuple[str, MeanUncertainty]]:
+    """As of recall, with a sample a hit if its label is among the first k."""
+    ranks = ranks_of_labels(state)
+    for k in state.top_k:
+        recall = columns[recall_at(k)]
+        influence = influences({**columns, "recall": recall})["recall"]
+        decided = np.where(ranks < k, labels, predicted)
+        covariance = _stratified_covariance(labels, decided, influence, columns, buckets)
+        yield recall_at(k), _uncertainty(buckets, recall, covariance)
 
 
 def _precision_bias(columns: Columns) -> FloatArray:

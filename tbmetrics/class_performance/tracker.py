@@ -19,6 +19,7 @@ from tbmetrics.class_performance import report
 from tbmetrics.class_performance.arguments import (
     as_indices,
     checked_pr_classes,
+    checked_top_k,
     chosen_attributes,
     decision_thresholds,
     known_classes,
@@ -26,10 +27,11 @@ from tbmetrics.class_performance.arguments import (
 from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.inputs import LOGITS, Activation
+from tbmetrics.class_performance.padding import repeats_warning
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.records import ALL, Record
+from tbmetrics.records import ALL, MEAN_METRICS, Record, recall_at
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import outside_inference
@@ -75,6 +77,9 @@ class ClassPerformanceTracker(Tracker):
         logit_scale: factor of the logits before softmax or sigmoid, for classifiers that give cosines; None = 1.
         max_decision_bytes: what was decided on each sample is recorded, so that runs can be compared sample by sample,
             if it takes at most so many bytes a validation; 0 = never.
+        top_k: for each k, the recall at k (`recall_at_5`) of single-label attributes is measured too: the share of a
+            class's samples whose label is among the k highest scores, or the first k of the lists given with
+            `inputs="classes"`.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -98,6 +103,7 @@ class ClassPerformanceTracker(Tracker):
         inputs: str = LOGITS,
         logit_scale: float | None = None,
         max_decision_bytes: int = DEFAULT_DECISION_BYTES,
+        top_k: int | Sequence[int] = (),
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
@@ -107,6 +113,7 @@ class ClassPerformanceTracker(Tracker):
         self.save_dir = save_dir
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self.activation = Activation.checked(inputs, logit_scale)
+        self.top_k = checked_top_k(top_k)
         self._states = {
             a: AttributeState(
                 a,
@@ -115,6 +122,7 @@ class ClassPerformanceTracker(Tracker):
                 scores,
                 max_score_bytes,
                 self.activation,
+                self.top_k,
             )
             for a in self.attributes
         }
@@ -162,6 +170,11 @@ class ClassPerformanceTracker(Tracker):
     def thresholds(self) -> dict[str, NDArray[np.float64]]:
         """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
         return {a: state.thresholds for a, state in self._states.items()}
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The means over classes that are measured, if the attribute is single-label."""
+        return (*MEAN_METRICS, *map(recall_at, self.top_k))
 
     def records(self, epoch: int) -> list[TimedRecord]:
         """Records of the validation since the last call, at step `epoch`; none without an update."""
@@ -228,7 +241,11 @@ class ClassPerformanceTracker(Tracker):
             lower = [facts[attribute]["indices"] for facts in announced[:rank] if facts]
             lower = [indices for indices in lower if indices is not None]
             stuck = state.drop_repeated(torch.cat(lower) if lower else None)
-            self._warn_of_repeats(attribute, announced, stuck, rank)
+            warning = repeats_warning([facts[attribute] if facts else None for facts in announced], stuck, rank)
+            if warning and not self._warned_of_repeats:
+                self._warned_of_repeats = True
+                message = f"attribute {attribute!r}: {warning}; this is said once"
+                warnings.warn(message, TBMetricsWarning, stacklevel=2)
         return {attribute: state.share() for attribute, state in self._states.items()}
 
     def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -255,23 +272,6 @@ class ClassPerformanceTracker(Tracker):
             state.reset()
         self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
         self._unevaluated, self._unrecorded = set(), set(outcome or ())
-
-    def _warn_of_repeats(self, attribute: str, announced: list[Any], stuck: int, rank: int) -> None:
-        repeats = _padded_samples([facts[attribute] if facts else None for facts in announced]) if rank == 0 else 0
-        if (not stuck and not repeats) or self._warned_of_repeats:
-            return
-        self._warned_of_repeats = True
-        if stuck:
-            what = (
-                f"{stuck} samples that another rank counts too are in bins already and count twice; give scores='exact'"
-            )
-        else:
-            what = (
-                f"the sampler seems to have padded the data set to a multiple of {len(announced)} ranks: {repeats} "
-                f"sample{'s count' if repeats > 1 else ' counts'} twice; give update(..., indices=...) to leave them "
-                "out"
-            )
-        warnings.warn(f"attribute {attribute!r}: {what}; this is said once", TBMetricsWarning, stacklevel=2)
 
     # ----------------------------------------------------------------------------------------------- resuming
 
@@ -328,23 +328,3 @@ class ClassPerformanceTracker(Tracker):
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
         return collect_figures(figures(self.history), self.save_dir)
-
-
-def _padded_samples(announced: Sequence[Mapping[str, Any] | None]) -> int:
-    """Number of samples that a sampler repeated to give every rank as many; 0 if that does not show.
-
-    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
-    row of a lower one.
-
-    Args:
-        announced: `n`, `indices` and `ends` of an attribute, by rank.
-    """
-    ranks = [rank for rank in announced if rank is not None and rank["indices"] is None and rank["ends"] is not None]
-    if len(ranks) < len(announced) or any(rank["n"] != ranks[0]["n"] for rank in ranks):
-        return 0
-    last_row = ranks[-1]["ends"][1]
-    for number, rank in enumerate(ranks[:-1]):
-        first_row = rank["ends"][0]
-        if first_row.shape == last_row.shape and torch.isclose(first_row, last_row, rtol=1e-3, atol=1e-5).all():
-            return number + 1
-    return 0

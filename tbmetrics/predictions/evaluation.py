@@ -34,6 +34,7 @@ def evaluate(
     inputs: str | None = None,
     logit_scale: float | None = None,
     thresholds: Any = 0.5,
+    top_k: int | Sequence[int] = (),
     rule: str = DEFAULT_RULE,
     steps: Sequence[int] | None = None,
     scores: str = "auto",
@@ -59,7 +60,7 @@ def evaluate(
         labels: a file or array of labels, for predictions without them.
         attribute: name of what is classified; None = "class", or the only one in `counts`.
         inputs: "logits", "probabilities" or "classes"; None = by the name of the column.
-        logit_scale, thresholds, scores, max_score_bytes: as for `ClassPerformanceTracker`.
+        logit_scale, thresholds, top_k, scores, max_score_bytes: as for `ClassPerformanceTracker`.
         rule: by which classes are head, medium or tail.
         steps: one for each file, instead of 0, 1, 2, …
         progress: called with the number of rows done, and the name of the file.
@@ -83,6 +84,7 @@ def evaluate(
         inputs=roles.inputs or "logits",
         logit_scale=logit_scale,
         thresholds=thresholds,
+        top_k=top_k,
         scores=scores,
         max_score_bytes=max_score_bytes,
     )

@@ -36,6 +36,11 @@ from tbmetrics.records.columns import (
     TAU_NORMALIZATION,
     UNCERTAINTY_COLUMNS,
     lift_sum_columns,
+    main_metric,
+    mean_columns,
+    mean_metrics,
+    metric_name,
+    recall_at,
 )
 from tbmetrics.records.curves import MeanCurve, curve_points, mean_curve
 from tbmetrics.records.encoding import (
@@ -235,9 +240,14 @@ __all__ = [
     "lift_sum_columns",
     "lift_sums_tag",
     "lifts_tag",
+    "main_metric",
+    "mean_columns",
     "mean_curve",
+    "mean_metrics",
+    "metric_name",
     "plugin_of",
     "pr_curve_tag",
+    "recall_at",
     "remedies_tag",
     "sample_content",
     "sample_data_from_payload",

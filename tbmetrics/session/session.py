@@ -58,7 +58,7 @@ class TBMetrics(SessionPairs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -93,6 +93,7 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
@@ -122,6 +123,7 @@ class TBMetrics(SessionPairs):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
+                top_k=top_k,
                 further=trackers,
                 log_dir=log.directory,
             ),

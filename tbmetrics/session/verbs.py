@@ -11,7 +11,7 @@ import torch
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import event_file_names
-from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
+from tbmetrics.records import MEAN_METRICS, OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.records.history import History
 from tbmetrics.session.earlier_run import EarlierRun
 from tbmetrics.session.learning_rates import LearningRates
@@ -151,9 +151,10 @@ class SessionVerbs:
         self._steps.attach()
         for tracker in self.trackers:
             self._call(tracker, tracker.start)
+        metrics = MEAN_METRICS if self.class_performance is None else self.class_performance.measured
         about_run: list[Record] = [
             run_text(self.classes, self._hparams, self._parameters),
-            layout(self.classes, training_dynamics=self.gradients is not None),
+            layout(self.classes, metrics=metrics, training_dynamics=self.gradients is not None),
         ]
         self._log.write(self._log.file(0, about_run))
         self._log.write(list(self.history.filed(self._calls.earlier)))
