@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,28 +103,26 @@ class ClassPerformanceTracker(Tracker):
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
         self._decisions = DecisionLog(max_decision_bytes)
+        self._options: dict[str, Any] = {
+            "thresholds": thresholds, "scores": scores, "max_score_bytes": max_score_bytes, "pr_classes": pr_classes,
+            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes,
+        }  # fmt: skip
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self.activation = Activation.checked(inputs, logit_scale)
-        self._states = {
-            a: AttributeState(
-                a,
-                len(self.classes[a]),
-                decision_thresholds(a, thresholds, len(self.classes[a])),
-                scores,
-                max_score_bytes,
-                self.activation,
-            )
-            for a in self.attributes
-        }
-        self.epochs: dict[str, int] = {}
-        self._results: dict[str, Evaluation] = {}
+        state = partial(AttributeState, scores=scores, max_bytes=max_score_bytes, activation=self.activation)
+        sizes = {a: len(self.classes[a]) for a in self.attributes}
+        self._states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
+        self.epochs, self._results = dict[str, int](), dict[str, Evaluation]()
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
         self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
-        self._listed: set[str] = set()
-        self._warned_of_repeats = False
+        self._listed, self._warned_of_repeats = set[str](), False
+
+    def empty(self) -> ClassPerformanceTracker:
+        """Another tracker of the same classes and options, without samples."""
+        return ClassPerformanceTracker(self.attributes, save_dir=self.save_dir, classes=self.classes, **self._options)
 
     @outside_inference
     def update(
