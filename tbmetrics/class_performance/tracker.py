@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance import report
@@ -27,10 +25,9 @@ from tbmetrics.class_performance.arguments import (
 from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
 from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.inputs import LOGITS, Activation
-from tbmetrics.class_performance.padding import repeats_warning
 from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.states import AttributeStates
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.errors import TBMetricsWarning
 from tbmetrics.records import ALL, MEAN_METRICS, Record, recall_at
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
@@ -108,30 +105,39 @@ class ClassPerformanceTracker(Tracker):
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
         self._decisions = DecisionLog(max_decision_bytes)
+        self._options: dict[str, Any] = {
+            "thresholds": thresholds, "scores": scores, "max_score_bytes": max_score_bytes, "pr_classes": pr_classes,
+            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes,
+            "top_k": top_k,
+        }  # fmt: skip
         self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.attributes = chosen_attributes(attributes, self.classes)
         self.save_dir = save_dir
         self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self.activation = Activation.checked(inputs, logit_scale)
         self.top_k = checked_top_k(top_k)
-        self._states = {
-            a: AttributeState(
-                a,
-                len(self.classes[a]),
-                decision_thresholds(a, thresholds, len(self.classes[a])),
-                scores,
-                max_score_bytes,
-                self.activation,
-                self.top_k,
-            )
-            for a in self.attributes
-        }
-        self.epochs: dict[str, int] = {}
-        self._results: dict[str, Evaluation] = {}
+        self._states = AttributeStates(
+            {
+                a: AttributeState(
+                    a,
+                    len(self.classes[a]),
+                    decision_thresholds(a, thresholds, len(self.classes[a])),
+                    scores,
+                    max_score_bytes,
+                    self.activation,
+                    self.top_k,
+                )
+                for a in self.attributes
+            }
+        )
+        self.epochs, self._results = dict[str, int](), dict[str, Evaluation]()
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
         self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
         self._listed: set[str] = set()
-        self._warned_of_repeats = False
+
+    def empty(self) -> ClassPerformanceTracker:
+        """Another tracker of the same classes and options, without samples."""
+        return ClassPerformanceTracker(self.attributes, save_dir=self.save_dir, classes=self.classes, **self._options)
 
     @outside_inference
     def update(
@@ -155,10 +161,7 @@ class ClassPerformanceTracker(Tracker):
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
-            state = self._states[attribute]
-            before = state.n_samples, state.n_skipped
-            state.add(values, truth, as_indices(indices))
-            if before != (state.n_samples, state.n_skipped):
+            if self._states.add(attribute, values, truth, as_indices(indices)):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
 
@@ -228,39 +231,21 @@ class ClassPerformanceTracker(Tracker):
         """Number and indices of the samples, and the first and last row, which reveal padding."""
         if not self._unrecorded:
             return None
-        return {
-            a: {"n": self._states[a].n_samples, "indices": self._states[a].indices(), "ends": self._states[a].ends()}
-            for a in self.attributes
-        }
+        return self._states.announce()
 
     def share(self, announced: list[Any], rank: int) -> dict[str, Any] | None:
         """The raw state of each attribute, without the samples that lower ranks count."""
         if all(facts is None for facts in announced):
             return None
-        for attribute, state in self._states.items():
-            lower = [facts[attribute]["indices"] for facts in announced[:rank] if facts]
-            lower = [indices for indices in lower if indices is not None]
-            stuck = state.drop_repeated(torch.cat(lower) if lower else None)
-            warning = repeats_warning([facts[attribute] if facts else None for facts in announced], stuck, rank)
-            if warning and not self._warned_of_repeats:
-                self._warned_of_repeats = True
-                message = f"attribute {attribute!r}: {warning}; this is said once"
-                warnings.warn(message, TBMetricsWarning, stacklevel=2)
-        return {attribute: state.share() for attribute, state in self._states.items()}
+        return self._states.share(announced, rank)
 
     def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         """The states of two blocks of ranks as one."""
-        return {a: self._merged(a, [share[a], other[a]]).share() for a in self.attributes}
-
-    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> AttributeState:
-        state = self._states[attribute].empty()
-        for share in shares:
-            state.merge(share)
-        return state
+        return self._states.combine(share, other)
 
     def adopt(self, share: dict[str, Any]) -> dict[str, Evaluation]:
         """Evaluate what all ranks have seen; returns the results for the other ranks."""
-        self._states = {a: self._merged(a, [share[a]]) for a in self.attributes}
+        self._states.restore(share)
         fresh = {a for a, state in self._states.items() if state.n_samples or state.n_skipped}
         self._unevaluated, self._unrecorded = set(fresh), set(fresh)
         results = self._evaluate()
@@ -268,8 +253,7 @@ class ClassPerformanceTracker(Tracker):
 
     def take_outcome(self, outcome: dict[str, Evaluation] | None) -> None:
         """Take over the results of all ranks; None = this validation has none."""
-        for state in self._states.values():
-            state.reset()
+        self._states.reset()
         self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
         self._unevaluated, self._unrecorded = set(), set(outcome or ())
 
@@ -298,9 +282,7 @@ class ClassPerformanceTracker(Tracker):
         for attribute, packed in saved["results"].items():
             values = {name: unpack(value) for name, value in packed.items() if name in known}
             self._results[attribute] = Evaluation(classes=self.classes[attribute], **values)
-        for attribute in self.attributes:
-            shares = [saved["open"][attribute]] if attribute in saved["open"] else []
-            self._states[attribute] = self._merged(attribute, shares)
+        self._states.restore(saved["open"])
         self._unevaluated, self._unrecorded = set(saved["unevaluated"]), set(saved["open"])
         self.epochs = dict(saved.get("epochs", {}))
 

@@ -9,10 +9,8 @@ from typing import Any
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.events.writer import writer_target
 from tbmetrics.records import GROUP_METRICS, mean_metrics, tag_part
 from tbmetrics.session.parts import class_performance_tracker
-from tbmetrics.session.session import TBMetrics
 
 
 def monitored_metrics(columns: Collection[str]) -> tuple[str, ...]:
@@ -45,40 +43,7 @@ def evaluation_tracker(options: Mapping[str, Any]) -> ClassPerformanceTracker | 
     given = options.get("class_performance", True)
     activation = Activation.checked(options.get("inputs", LOGITS), options.get("logit_scale"))
     _, tracker = class_performance_tracker(options.get("classes"), given, activation, options.get("top_k", ()))
-    if tracker is None or tracker is not given:
-        return tracker
-    return ClassPerformanceTracker(
-        tracker.attributes,
-        classes=tracker.classes,
-        thresholds=tracker.thresholds,
-        inputs=tracker.activation.inputs,
-        logit_scale=tracker.activation.logit_scale,
-        top_k=tracker.top_k,
-    )
-
-
-def evaluation_session(
-    name: str, log_dir: Any, options: Mapping[str, Any], tracker: ClassPerformanceTracker
-) -> TBMetrics:
-    """A session for an evaluation of its own, in the folder `name` below the run's.
-
-    Args:
-        name: e.g. "test".
-        log_dir: of the run, as for `TBMetrics`.
-        options: of the run's session.
-        tracker: as from `evaluation_tracker`.
-    """
-    target = writer_target(log_dir)
-    directory = target if isinstance(target, str) else str(target.log_dir)
-    return TBMetrics(
-        f"{directory}/{name}",
-        class_performance=tracker,
-        resources=False,
-        profiler=False,
-        overhead_budget=None,
-        process_group=options.get("process_group"),
-        strict=options.get("strict", False),
-    )
+    return tracker.empty() if tracker is not None and tracker is given else tracker
 
 
 def check_outputs(logits: Any, labels: Any, options: Mapping[str, Any]) -> None:

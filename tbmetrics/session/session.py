@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +16,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.session.evaluations import models_by_name
 from tbmetrics.session.hyperparameters import plain_hparams
 from tbmetrics.session.pairs import SessionPairs
 from tbmetrics.session.parts import SessionTrackers
@@ -73,6 +75,8 @@ class TBMetrics(SessionPairs):
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
             to stay within it. Profiling does not count. None sets no limit.
         trackers: additional trackers.
+        evaluations: names of evaluations beside the validation, such as "test"; others may follow, see `update`. With
+            `{name: model}`, `diagnostics` looks at that model's features too, e.g. `{"ema": ema_model}`.
         initial_step: optimizer steps done before this session; None reads it from the existing log, or starts at 0.
         policy: what the writer does if its queue is full: "drop" (images first, scalars never) or "block".
         process_group: ranks of a distributed job whose results are combined at the end of each epoch: a
@@ -103,6 +107,7 @@ class TBMetrics(SessionPairs):
         profiler: ProfilerTracker | bool | None = None,
         overhead_budget: float | None = 0.01,
         trackers: Sequence[Tracker] = (),
+        evaluations: Mapping[str, torch.nn.Module | None] | Sequence[str] = (),
         initial_step: int | None = None,
         policy: str = "drop",
         process_group: Any = None,
@@ -135,6 +140,20 @@ class TBMetrics(SessionPairs):
             process_group=process_group,
             strict=strict,
             enabled=enabled,
+            open_evaluation=partial(self._open_evaluation, process_group=process_group, strict=strict),
+            evaluations=models_by_name(evaluations),
+        )
+
+    def _open_evaluation(
+        self, name: str, model: torch.nn.Module | None, *, process_group: Any, strict: bool
+    ) -> TBMetrics:
+        """A session for evaluation `name`, in a directory of this name below the run's."""
+        if self.class_performance is None:
+            raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
+        tracker = self.class_performance.empty()
+        return evaluation_session(
+            f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, process_group=process_group, strict=strict
         )
 
     # ------------------------------------------------------------------------------------------ measurements
@@ -146,6 +165,7 @@ class TBMetrics(SessionPairs):
         images: Tensor | NDArray[Any] | None = None,
         *,
         indices: Tensor | Sequence[int] | None = None,
+        evaluation: str | None = None,
     ) -> None:
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
@@ -154,6 +174,9 @@ class TBMetrics(SessionPairs):
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
+            evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run
+                `{log_dir}/{evaluation}`, at the open epoch or else the last one. With several ranks, each gives its
+                share.
 
         Raises:
             InputError: shapes, types or attributes do not fit the classes, or no classes were given.
@@ -161,6 +184,10 @@ class TBMetrics(SessionPairs):
         if not self._is_running():
             if not self.enabled and self.current_epoch is None:
                 self.start_epoch(self._last_epoch + 1)
+            return
+        if evaluation is not None:
+            epoch = max(self._last_epoch, 0) if self.current_epoch is None else self.current_epoch
+            self._evaluations.session(evaluation, epoch).update(logits, labels, images, indices=indices)
             return
         if not self._calls.overriding("validate"):
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
@@ -196,7 +223,7 @@ class TBMetrics(SessionPairs):
         """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
 
         `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
-        are none of later epochs.
+        are none of later epochs. `["evaluations"]` holds the same of each evaluation by name, if there are any.
         """
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
@@ -208,6 +235,8 @@ class TBMetrics(SessionPairs):
                 }
             else:
                 metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
+        if evaluations := self._evaluations.get_metrics():
+            metrics["evaluations"] = evaluations
         return metrics
 
     # --------------------------------------------------------------------------------------------- resuming
@@ -230,6 +259,7 @@ class TBMetrics(SessionPairs):
             "open_epoch": self.current_epoch,
             "history": history_state(self.history),
             "trackers": {name: state for name, state in trackers.items() if state},
+            "evaluations": self._evaluations.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -249,6 +279,7 @@ class TBMetrics(SessionPairs):
         for tracker in self.trackers:
             if tracker.name in saved["trackers"]:
                 self._call(tracker, tracker.load_state_dict, saved["trackers"][tracker.name])
+        self._evaluations.load_state_dict(saved.get("evaluations", {}))
         restore_history(self._log.history, saved["history"])
         self._steps.restore(saved["global_step"])
         self._last_epoch = saved["last_epoch"]
@@ -257,3 +288,15 @@ class TBMetrics(SessionPairs):
     def flush(self) -> None:
         """Wait until everything written so far is on disk."""
         self._log.flush()
+
+
+def evaluation_session(log_dir: str, class_performance: ClassPerformanceTracker, **options: Any) -> TBMetrics:
+    """A session that measures how classes do and nothing of a training.
+
+    Args:
+        log_dir: its directory.
+        class_performance: a tracker without samples.
+        options: further options of `TBMetrics`.
+    """
+    options |= {"class_performance": class_performance, "resources": False, "profiler": False, "overhead_budget": None}
+    return TBMetrics(log_dir, **options)
