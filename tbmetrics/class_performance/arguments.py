@@ -113,6 +113,28 @@ def checked_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted(set(numbers)))
 
 
+def as_column(what: str, given: Any, names: Sequence[str]) -> NDArray[np.float64]:
+    """One value for each class, float64 (classes,), from `{class name: value}` (others NaN) or an array.
+
+    Raises:
+        InputError: unknown class names, another shape, or what are no numbers.
+    """
+    if isinstance(given, Mapping):
+        by_name = {str(name): value for name, value in given.items()}
+        unknown = [name for name in by_name if name not in set(names)]
+        if unknown:
+            raise InputError(f"attribute {what} names unknown classes {unknown[:5]}; classes are {names[:5]} …")
+        given = [by_name.get(name, float("nan")) for name in names]
+    try:
+        plain = given.detach().cpu() if isinstance(given, Tensor) else given
+        values = np.asarray(plain, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"attribute {what} must be numbers, got {type(given).__name__} ({error})") from error
+    if values.shape != (len(names),):
+        raise InputError(f"attribute {what} must be one for each of {len(names)} classes, got shape {values.shape}")
+    return values
+
+
 # ----------------------------------------------------------------------------------------------------- batches
 
 

@@ -50,6 +50,7 @@ from tbmetrics.records import (
     lift_sum_columns,
     lift_sums_tag,
     lifts_tag,
+    main_metric,
     mean_columns,
     mean_curve,
     mean_metrics,
@@ -70,10 +71,13 @@ def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
 
 
-def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
+def records(result: ClassNumbers, pr_classes: Sequence[str]) -> Iterator[Record]:
     """The records of one validation of one attribute."""
     attribute = result.classes.attribute
     yield from tables(result)
+    if not isinstance(result, Evaluation):
+        yield from scalars(result)
+        return
     confusion = result.confusion.astype(np.float32)
     yield Table(confusion_tag(attribute), attribute, "confusion", flows.COLUMNS, confusion, flows.ROWS)
     yield from _details(result)
@@ -224,10 +228,12 @@ def class_metrics(result: ClassNumbers) -> dict[str, dict[str, Any]]:
 def _class_entry(result: ClassNumbers, index: int) -> dict[str, Any]:
     values = {name: float(column[index]) for name, column in result.columns.items()}
     entry: dict[str, Any] = to_jsonable(values)
-    for count in ("support", "true_positives", "false_positives", "false_negatives"):
-        entry[count] = int(values[count])
-    entry["defined"] = all(values[m] == values[m] for m in ("recall", "f1", "ap"))
-    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    if isinstance(result, Evaluation):
+        for count in ("support", "true_positives", "false_positives", "false_negatives"):
+            entry[count] = int(values[count])
+        entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    main = ("recall", "f1", "ap") if isinstance(result, Evaluation) else mean_metrics(result.groups[ALL])
+    entry["defined"] = all(values[m] == values[m] for m in main)
     entry["type"] = result.classes.groups[index]
     entry["training_count"] = int(result.classes.counts[index])
     return entry
@@ -240,8 +246,10 @@ def type_metrics(result: ClassNumbers) -> dict[str, dict[str, Any]]:
 
 def _group_entry(result: ClassNumbers, group: str, metrics: dict[str, float]) -> dict[str, Any]:
     entry: dict[str, Any] = to_jsonable(dict(metrics))
-    entry["defined"] = metrics["recall"] == metrics["recall"]
-    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    main = metrics["recall" if isinstance(result, Evaluation) else main_metric(metrics)]
+    entry["defined"] = main == main
+    if isinstance(result, Evaluation):
+        entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
     if group != GAP:
         entry["count"] = int(metrics["n_classes"])
         entry["worst_class"] = _worst_class(result, group)
@@ -249,7 +257,7 @@ def _group_entry(result: ClassNumbers, group: str, metrics: dict[str, float]) ->
 
 
 def _worst_class(result: ClassNumbers, group: str) -> str | None:
-    """The class with the most evidence of a low F1, see `evidence.worst`."""
+    """The class with the most evidence of a low F1, or of another metric without one, see `evidence.worst`."""
     members = result.classes.members(group)
-    ranked = worst(result.columns["f1_upper"][members])
+    ranked = worst(result.columns[f"{main_metric(result.groups[ALL])}_upper"][members])
     return result.classes.names[int(members[ranked[0]])] if len(ranked) else None

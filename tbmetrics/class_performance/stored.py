@@ -83,6 +83,11 @@ class StoredValidation:
         """Rows left out for NaN logits or, single-label, an infinite largest one."""
         return int(self._skipped)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row came, even if it was left out."""
+        return bool(self.n_samples) or self.n_skipped > 0
+
     def counts(self) -> NDArray[np.int64]:
         """True positives, false positives, false negatives, support: int64 (4, C)."""
         if self._counts is None:

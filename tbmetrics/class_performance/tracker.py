@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,18 +22,15 @@ from tbmetrics.class_performance.arguments import (
     known_classes,
 )
 from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
-from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.states import AttributeStates
+from tbmetrics.class_performance.validations import ValidationTracker
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.records import ALL, MEAN_METRICS, Record, recall_at
-from tbmetrics.records.history import TimedRecord
+from tbmetrics.errors import InputError
+from tbmetrics.records import MEAN_METRICS, recall_at
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import outside_inference
-from tbmetrics.tracking.ranks import Ranks, reduce_trackers
-from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
-from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,7 +42,7 @@ SCORE_MODES = ("auto", "exact", "binned")
 DEFAULT_SCORE_BYTES = 2 * 2**30
 
 
-class ClassPerformanceTracker(Tracker):
+class ClassPerformanceTracker(ValidationTracker):
     """Measure how each class, and each group of classes, does on a stream of validation batches.
 
         tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"digit": {"0": 900, "1": 5}}))
@@ -104,36 +100,21 @@ class ClassPerformanceTracker(Tracker):
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
-        self._decisions = DecisionLog(max_decision_bytes)
         self._options: dict[str, Any] = {
             "thresholds": thresholds, "scores": scores, "max_score_bytes": max_score_bytes, "pr_classes": pr_classes,
-            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes,
-            "top_k": top_k,
+            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes, "top_k": top_k,
         }  # fmt: skip
-        self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
-        self.attributes = chosen_attributes(attributes, self.classes)
+        classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.save_dir = save_dir
-        self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self.activation = Activation.checked(inputs, logit_scale)
         self.top_k = checked_top_k(top_k)
-        self._states = AttributeStates(
-            {
-                a: AttributeState(
-                    a,
-                    len(self.classes[a]),
-                    decision_thresholds(a, thresholds, len(self.classes[a])),
-                    scores,
-                    max_score_bytes,
-                    self.activation,
-                    self.top_k,
-                )
-                for a in self.attributes
-            }
+        state = partial(
+            AttributeState, scores=scores, max_bytes=max_score_bytes, activation=self.activation, top_k=self.top_k
         )
-        self.epochs, self._results = dict[str, int](), dict[str, Evaluation]()
-        self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
-        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
-        self._listed: set[str] = set()
+        sizes = {a: len(classes[a]) for a in chosen_attributes(attributes, classes)}
+        states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
+        curves = checked_pr_classes(pr_classes or {}, classes)
+        super().__init__(classes, AttributeStates(states), curves, DecisionLog(max_decision_bytes))
 
     def empty(self) -> ClassPerformanceTracker:
         """Another tracker of the same classes and options, without samples."""
@@ -161,9 +142,44 @@ class ClassPerformanceTracker(Tracker):
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
+            self._own.check_update(attribute, self.measured)
             if self._states.add(attribute, values, truth, as_indices(indices)):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
+
+    def log_class_metrics(
+        self,
+        attribute: str,
+        metrics: Mapping[str, Any],
+        *,
+        support: Any = None,
+        lower: Mapping[str, Any] | None = None,
+        upper: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add metrics of the classes that were computed elsewhere to this validation, e.g. average precisions of LVIS.
+
+        They are averaged over groups, compared and exported like those measured here. If `update` is called for the
+        attribute too, they join its table. A run keeps the metrics of its first validation; one that is not given later
+        is undefined there.
+
+        Args:
+            attribute: whose classes they are.
+            metrics: values by metric, each an array (C,) in the order of the classes or `{class name: value}`, between
+                0 and 1 and higher the better; NaN or left out = undefined.
+            support: number of examples behind the values, as one of `metrics`; that of `update` goes first.
+            lower, upper: ends of 95 % intervals, by metric as `metrics`. A group's mean has an interval (MOVER, which
+                takes the classes as independent) if all of its classes have one.
+
+        Raises:
+            InputError: an unknown attribute or class, values that cannot be used, or a name that is taken.
+        """
+        if attribute not in self.attributes:
+            known = ", ".join(map(repr, self.attributes))
+            raise InputError(f"attribute {attribute!r} is not tracked; tracked are {known}")
+        is_measured = self._states[attribute].has_rows or self._own.is_measured(attribute)
+        self._own.add(attribute, metrics, support, lower, upper, self.measured if is_measured else ())
+        self._unevaluated.add(attribute)
+        self._unrecorded.add(attribute)
 
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
@@ -178,113 +194,6 @@ class ClassPerformanceTracker(Tracker):
     def measured(self) -> tuple[str, ...]:
         """The means over classes that are measured, if the attribute is single-label."""
         return (*MEAN_METRICS, *map(recall_at, self.top_k))
-
-    def records(self, epoch: int) -> list[TimedRecord]:
-        """Records of the validation since the last call, at step `epoch`; none without an update."""
-        fresh = [a for a in self.attributes if a in self._unrecorded]
-        self._evaluate()
-        self._unrecorded.clear()
-        self.epochs.update(dict.fromkeys(fresh, epoch))
-        now = time.time()
-        return [TimedRecord(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
-
-    def _records_of(self, attribute: str) -> Iterator[Record]:
-        result = self._results[attribute]
-        decided = list(self._decisions.records(self._states[attribute]))
-        self._states[attribute].reset()
-        if attribute not in self._listed:
-            self._listed.add(attribute)
-            yield report.class_list(result.classes, result.decision)
-        yield from report.records(result, self._pr_classes.get(attribute, ()))
-        yield from decided
-
-    def _evaluate(self) -> dict[str, Evaluation]:
-        """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""
-        for attribute in sorted(self._unevaluated):
-            self._states[attribute].drop_repeated()
-            result = evaluate(self._states[attribute], self.classes[attribute])
-            self._results[attribute] = result
-            prevalence = result.columns["support"] / max(self._states[attribute].n_samples, 1)
-            self._states[attribute].watch.warn(result.groups[ALL]["ap"] - float(prevalence.mean()))
-        self._unevaluated.clear()
-        return self._results
-
-    # ------------------------------------------------------------------------------------------ several ranks
-
-    def reduce(self, process_group: Any = None) -> None:
-        """Combine the batches of all ranks; a collective, so every rank calls it before asking for metrics.
-
-        Afterwards all ranks give the same results. A session does this in `end_epoch`; outside a distributed job it
-        does nothing.
-
-        Args:
-            process_group: the ranks that share the validation; None = all.
-
-        Raises:
-            InputError: not a process group.
-        """
-        ranks = Ranks(process_group)
-        if ranks.size > 1:
-            reduce_trackers([self], ranks, lambda tracker, action, *args, default=None: action(*args))
-
-    def announce(self) -> dict[str, Any] | None:
-        """Number and indices of the samples, and the first and last row, which reveal padding."""
-        if not self._unrecorded:
-            return None
-        return self._states.announce()
-
-    def share(self, announced: list[Any], rank: int) -> dict[str, Any] | None:
-        """The raw state of each attribute, without the samples that lower ranks count."""
-        if all(facts is None for facts in announced):
-            return None
-        return self._states.share(announced, rank)
-
-    def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-        """The states of two blocks of ranks as one."""
-        return self._states.combine(share, other)
-
-    def adopt(self, share: dict[str, Any]) -> dict[str, Evaluation]:
-        """Evaluate what all ranks have seen; returns the results for the other ranks."""
-        self._states.restore(share)
-        fresh = {a for a, state in self._states.items() if state.n_samples or state.n_skipped}
-        self._unevaluated, self._unrecorded = set(fresh), set(fresh)
-        results = self._evaluate()
-        return {a: results[a] for a in sorted(fresh)}
-
-    def take_outcome(self, outcome: dict[str, Evaluation] | None) -> None:
-        """Take over the results of all ranks; None = this validation has none."""
-        self._states.reset()
-        self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
-        self._unevaluated, self._unrecorded = set(), set(outcome or ())
-
-    # ----------------------------------------------------------------------------------------------- resuming
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last results, and this rank's batches of a validation that is under way."""
-        return tracker_state(
-            self,
-            classes={a: list(self.classes[a].names) for a in self.attributes},
-            results={a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
-            open={a: self._states[a].share() for a in sorted(self._unrecorded)},
-            unevaluated=sorted(self._unevaluated),
-            epochs=dict(self.epochs),
-        )
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            InputError: other attributes or classes, or a newer version.
-        """
-        expected = {a: list(self.classes[a].names) for a in self.attributes}
-        saved = checked_tracker_state(self, state, classes=expected)
-        known = {f.name for f in fields(Evaluation)} - {"classes"}
-        for attribute, packed in saved["results"].items():
-            values = {name: unpack(value) for name, value in packed.items() if name in known}
-            self._results[attribute] = Evaluation(classes=self.classes[attribute], **values)
-        self._states.restore(saved["open"])
-        self._unevaluated, self._unrecorded = set(saved["unevaluated"]), set(saved["open"])
-        self.epochs = dict(saved.get("epochs", {}))
 
     # ------------------------------------------------------------------------------------------------- results
 

@@ -245,8 +245,12 @@ def _terms(metric: str, column: Column) -> _Terms:
 
 def class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
     """The 95 % interval of a metric of every class, from the columns of the per-class table."""
-    if metric != "f1":
+    try:
         return column(f"{metric}_lower"), column(f"{metric}_upper")
+    except (KeyError, ValueError):
+        if metric != "f1":
+            raise
+    # older logs
     tp, fp, fn = (column(name) for name in ("true_positives", "false_positives", "false_negatives"))
     return f1_interval(tp, tp + fp, tp + fn)
 

@@ -195,6 +195,33 @@ class TBMetrics(SessionPairs):
             self.start_epoch(self._last_epoch + 1)
         self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
 
+    def log_class_metrics(
+        self,
+        attribute: str,
+        metrics: Mapping[str, Any],
+        *,
+        support: Any = None,
+        lower: Mapping[str, Any] | None = None,
+        upper: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add metrics of the classes that were computed elsewhere to the validation of the open epoch, or of a new one.
+
+            tb.log_class_metrics("category", {"ap": ap_by_class, "ap50": ap50_by_class})
+
+        With several ranks those of the first rank count. Arguments, and errors, as for
+        `ClassPerformanceTracker.log_class_metrics`.
+        """
+        if not self._is_running():
+            return
+        if self.class_performance is None:
+            raise InputError("class metrics need classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        if self.current_epoch is None:
+            self.start_epoch(self._last_epoch + 1)
+        tracker = self.class_performance
+        self._call(
+            tracker, partial(tracker.log_class_metrics, support=support, lower=lower, upper=upper), attribute, metrics
+        )
+
     def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
         """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
 
