@@ -97,7 +97,7 @@ def steps_to_compare(a: History, b: History, attribute: str, step: int | None) -
     Raises:
         InputError: a run has no validation, or none at `step`.
     """
-    steps = [_group_tables(history, attribute).steps for history in (a, b)]
+    steps = [group_tables(history, attribute).steps for history in (a, b)]
     if step is None:
         return last_steps(*(of_run.tolist() for of_run in steps))
     for history, of_run in zip((a, b), steps, strict=True):
@@ -113,7 +113,12 @@ def last_steps(a: Sequence[int], b: Sequence[int]) -> tuple[int, int]:
     return (max(common),) * 2 if common else (a[-1], b[-1])
 
 
-def _group_tables(history: History, attribute: str) -> Series[Table]:
+def group_tables(history: History, attribute: str) -> Series[Table]:
+    """The tables of groups of a run, one a validation.
+
+    Raises:
+        InputError: there is none, or none of classes.
+    """
     tables = history.tables.get(group_table_tag(attribute))
     if tables is None or not len(tables) or class_table_tag(attribute) not in history.tables:
         raise InputError(f"run {history.run!r} has no validation of {attribute!r} yet")
@@ -126,7 +131,7 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     Raises:
         InputError: its tables do not fit its classes, or are damaged.
     """
-    groups = _group_tables(history, attribute).at(step)
+    groups = group_tables(history, attribute).at(step)
     listed, classes = history.class_lists[attribute], history.tables[class_table_tag(attribute)].at(step)
     values = classes.column(metric).astype(np.float64)
     if len(listed.names) != len(values):
