@@ -247,6 +247,8 @@ _TABLE_SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
 
 def _add_table(parser: argparse.ArgumentParser) -> None:
+    from tbmetrics.comparing.tabulating import FREQUENCY, GROUPINGS
+
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of runs, or a URL")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
     parser.add_argument("--metric", default="recall", choices=MEAN_METRICS, help="default: %(default)s")
@@ -258,6 +260,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
         metavar="STEP",
         help="a number, or 'best' or 'last' of each run (default: the last that all have)",
     )
+    parser.add_argument("--by", default=FREQUENCY, choices=GROUPINGS, help="columns (default: %(default)s)")
     parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
     parser.add_argument("--out", metavar="FILE", type=Path, help="write it to FILE, not to the terminal")
     parser.add_argument(
@@ -269,13 +272,19 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> int:
-    from tbmetrics.comparing.tabulating import runs_of, table_of_runs
+    from tbmetrics.comparing.tabulating import table_of_histories
     from tbmetrics.exporting.run_table import read_matching
 
     step = int(arguments.step) if re.fullmatch(r"-?\d{1,18}", arguments.step or "") else arguments.step
     histories = read_matching(arguments.logdir, arguments.runs)
-    runs = runs_of(histories, arguments.attribute, arguments.metric)
-    result = table_of_runs(runs, step=step, seeds=arguments.seeds or "")
+    result = table_of_histories(
+        histories,
+        attribute=arguments.attribute,
+        metric=arguments.metric,
+        by=arguments.by,
+        step=step,
+        seeds=arguments.seeds or "",
+    )
     suffix = "" if arguments.out is None else arguments.out.suffix.lower()
     _write_table(result, arguments.format or _TABLE_SUFFIXES.get(suffix, "rich"), arguments.out)
     return PARTLY if _print_problems(histories.values()) else OK

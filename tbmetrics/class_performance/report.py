@@ -9,8 +9,10 @@ import numpy as np
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.evaluation import Evaluation
+from tbmetrics.class_performance.families import family_table
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import covariance_buckets
 from tbmetrics.comparing.evidence import worst
 from tbmetrics.records import (
     ALL,
@@ -66,7 +68,8 @@ def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
     names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
-    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
+    families = tuple(map(visible, classes.families))
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision, families)
 
 
 def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
@@ -76,6 +79,7 @@ def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
     yield Table(class_table_tag(attribute), attribute, "classes", CLASS_COLUMNS, values)
     rows = np.array([[result.groups[g][c] for c in GROUP_COLUMNS] for g in GROUP_ROWS], dtype=np.float32)
     yield Table(group_table_tag(attribute), attribute, "groups", GROUP_COLUMNS, rows, GROUP_ROWS)
+    yield from family_table(result)
     confusion = result.confusion.astype(np.float32)
     yield Table(confusion_tag(attribute), attribute, "confusion", flows.COLUMNS, confusion, flows.ROWS)
     yield from _details(result)

@@ -24,7 +24,7 @@ from tbmetrics.comparing.validations import (
     validation,
 )
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, GROUPS, HEAD, MEAN_METRICS, TAIL, UNKNOWN
+from tbmetrics.records import ALL, GAP, HEAD, MEAN_METRICS, TAIL
 from tbmetrics.records.history import History
 from tbmetrics.statistics.mcnemar import mcnemar_p
 from tbmetrics.statistics.sign_flips import SignFlipTest
@@ -110,7 +110,7 @@ class RunComparison:
 
     Attributes:
         a, b: the validations compared, with each run's own group means.
-        groups: by "head", "medium", "tail", "unknown", "all", and "gap" (head minus tail).
+        groups: by "head", "medium", "tail", "unknown", "all", and "gap" (head minus tail); or by families and "all".
         classes: those defined in both runs, by difference, the largest gain of B first.
         n_joined: classes that both runs have.
         n_regrouped: those of them that B puts into another group than A.
@@ -191,8 +191,10 @@ def group_verdicts(a: Validation, b: Validation) -> tuple[Mapping[str, str], Spr
     """
     both = joined(a, b)
     spread = spreads(a, b, both)
-    means = {group: _means(both, both.members(group)) for group in (*GROUPS, UNKNOWN, ALL)}
+    means = {group: _means(both, both.members(group)) for group in (*both.partition, ALL)}
     verdicts = {group: _judged(*mean, spread.by_group[group], False)[2] for group, mean in means.items()}
+    if not both.has_gap:
+        return verdicts, spread
     gap_a, gap_b = (head - tail for head, tail in zip(means[HEAD], means[TAIL], strict=True))
     return {**verdicts, GAP: _judged_gap(gap_a, gap_b, spread.by_group[GAP], False)[2]}, spread
 
@@ -220,8 +222,10 @@ def _mcnemar(a: Validation, b: Validation, both: Joined, spread: Spreads) -> NDA
 def _compare_groups(both: Joined, spread: Spreads, is_withheld: bool) -> dict[str, GroupComparison]:
     compared = {
         group: _compare_group(both, both.members(group), spread.by_group[group], is_withheld)
-        for group in (*GROUPS, UNKNOWN, ALL)
+        for group in (*both.partition, ALL)
     }
+    if not both.has_gap:
+        return compared
     return {**compared, GAP: _gap(compared[HEAD], compared[TAIL], spread.by_group[GAP], is_withheld)}
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.marking import marked
 from tbmetrics.comparing.seeds import experiments
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
-from tbmetrics.comparing.validations import GroupMean, Validation, group_tables, recorded_means, validation
+from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, GROUPS, HEAD, MEAN_METRICS, TAIL, UNKNOWN, FloatArray
+from tbmetrics.records import ALL, GAP, HEAD, MEAN_METRICS, TAIL, FloatArray
 from tbmetrics.records.history import History
 from tbmetrics.statistics.student import deviation, mean_interval
 
 #: Steps that are chosen run by run.
 LAST, BEST = "last", "best"
+#: What classes are grouped by.
+GROUPINGS = FREQUENCY, FAMILY = "frequency", "family"
 #: Names that a note lists before it says how many more there are.
 _NAMED = 5
 
@@ -46,26 +49,52 @@ class RecordedRun:
         return self.steps[-1] if np.isnan(means).all() else self.steps[int(np.nanargmax(means))]
 
 
-def runs_of(histories: Mapping[str, History], attribute: str | None, metric: str) -> list[RecordedRun]:
-    """The runs that have validations of an attribute.
+def table_of_histories(
+    histories: Mapping[str, History],
+    *,
+    attribute: str | None = None,
+    metric: str = "recall",
+    by: str = FREQUENCY,
+    step: int | str | None = None,
+    seeds: str = "",
+) -> RunTable:
+    """The table of the runs that have validations of an attribute.
 
     Args:
         histories: the runs by name.
         attribute: may be left out if the runs have a single one.
         metric: one of `MEAN_METRICS`.
+        by: "frequency" (head, medium, tail) or "family".
+        step, seeds: as for `table_of_runs`.
 
     Raises:
-        InputError: an unknown attribute or metric.
+        InputError: an unknown attribute, metric or step, no families, or a pattern that is none.
     """
     if metric not in MEAN_METRICS:
         raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(MEAN_METRICS)}")
-    names = sorted({name for history in histories.values() for name in history.class_lists})
-    if attribute is None and len(names) == 1:
-        attribute = names[0]
-    if attribute is None or attribute not in names:
-        reason = "no single attribute; choose one with --attribute" if attribute is None else f"no {attribute!r}"
+    if by not in GROUPINGS:
+        raise InputError(f"runs are grouped by {' or '.join(map(repr, GROUPINGS))}, got {by!r}")
+    attribute = _attribute(histories.values(), attribute)
+    validated = {run: history for run, history in histories.items() if _has_validations(history, attribute)}
+    shown = {r: h for r, h in validated.items() if by == FREQUENCY or h.class_lists[attribute].families}
+    if validated and not shown:
+        raise InputError(f"no run has families of {attribute!r}; give them in training, as ClassGroups(…, families=…)")
+    runs = [_recorded(run, history, attribute, metric, by) for run, history in shown.items()]
+    lacking = [run for run in validated if run not in shown]
+    result = table_of_runs(runs, step=step, seeds=seeds)
+    notes = (f"Without families, and left out: {_listed(lacking)}.",) if lacking else ()
+    return replace(result, notes=(*result.notes, *notes))
+
+
+def _attribute(histories: Iterable[History], name: str | None) -> str:
+    """The attribute called `name`, or the only one."""
+    names = sorted({attribute for history in histories for attribute in history.class_lists})
+    if name is None and len(names) == 1:
+        return names[0]
+    if name is None or name not in names:
+        reason = "no single attribute; choose one with --attribute" if name is None else f"no {name!r}"
         raise InputError(f"the runs have {reason}: there are {', '.join(map(repr, names)) or 'none'}")
-    return [_recorded(run, h, attribute, metric) for run, h in histories.items() if _has_validations(h, attribute)]
+    return name
 
 
 def _has_validations(history: History, attribute: str) -> bool:
@@ -75,15 +104,18 @@ def _has_validations(history: History, attribute: str) -> bool:
         return False
 
 
-def _recorded(run: str, history: History, attribute: str, metric: str) -> RecordedRun:
+def _recorded(run: str, history: History, attribute: str, metric: str, by: str) -> RecordedRun:
     tables = group_tables(history, attribute)
 
     def overall() -> FloatArray:
         means = (recorded_means(t.rows, t.columns, t.values, metric) for t in tables)
         return np.array([mean[ALL].value for mean in means])
 
-    steps: list[int] = tables.steps.tolist()
-    return RecordedRun(run, steps, overall, lambda step: validation(history, attribute, metric, step))
+    def at(step: int) -> Validation:
+        recorded = validation(history, attribute, metric, step)
+        return by_family(history, recorded) if by == FAMILY else recorded
+
+    return RecordedRun(run, tables.steps.tolist(), overall, at)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,9 +222,12 @@ def _one_step(runs: Sequence[RecordedRun], step: int) -> _Steps:
 
 
 def _columns(validations: Iterable[Validation]) -> tuple[str, ...]:
-    present = {group for v in validations for group in v.groups}
-    gap = (GAP,) if {HEAD, TAIL} <= present else ()
-    return (*(g for g in (*GROUPS, UNKNOWN) if g in present), ALL, *gap)
+    """The groups that have classes in some run, all, and the gap between head and tail."""
+    runs = list(validations)
+    present = {group for run in runs for group in run.groups}
+    groups = dict.fromkeys(group for run in runs for group in run.partition if group in present)
+    gap = (GAP,) if runs[0].partition == PARTITION and {HEAD, TAIL} <= present else ()
+    return (*groups, ALL, *gap)
 
 
 def _row(experiment: _Experiment, columns: Sequence[str]) -> TableRow:

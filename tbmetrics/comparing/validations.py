@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from tbmetrics.classes.attributes import family_names
+from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.regrouping import class_interval
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
+    ALL,
     DecidedSamples,
     Float32Array,
     FloatArray,
@@ -22,6 +25,7 @@ from tbmetrics.records import (
     class_table_tag,
     decided_samples,
     decisions_tag,
+    family_table_tag,
     group_table_tag,
     labels_tag,
 )
@@ -44,6 +48,7 @@ class Validation:
     Attributes:
         attribute, metric, step: what was validated, and when.
         names, groups: one per class.
+        partition: the different groups, in order: head, medium, tail and unknown, or families.
         values: of the metric, float (classes,); NaN if undefined.
         recorded: means by group as the run recorded them; empty for groups drawn anew.
         decision: "single_label" or "multi_label"; empty if unknown.
@@ -61,6 +66,7 @@ class Validation:
     decision: str = ""
     decided: DecidedSamples | None = None
     intervals: FloatArray | None = None
+    partition: tuple[str, ...] = PARTITION
 
     def mean(self, group: str) -> GroupMean:
         """The recorded mean of `group`; NaN if there is none."""
@@ -142,6 +148,22 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     return Validation(
         attribute, metric, step, listed.names, listed.groups, values, recorded, listed.decision, decided, intervals
     )
+
+
+def by_family(history: History, recorded: Validation) -> Validation:
+    """The same validation with families instead of head, medium and tail, and the means over these.
+
+    Raises:
+        InputError: the run has no families.
+    """
+    families, tag = history.class_lists[recorded.attribute].families, family_table_tag(recorded.attribute)
+    if not families:
+        raise InputError(f"run {history.run!r} has no families of {recorded.attribute!r}")
+    means = {ALL: recorded.mean(ALL)}
+    if tag in history.tables and recorded.step in history.tables[tag].steps:
+        table = history.tables[tag].at(recorded.step)
+        means |= recorded_means(table.rows, table.columns, table.values, recorded.metric)
+    return replace(recorded, groups=families, partition=family_names(families), recorded=means)
 
 
 def recorded_means(

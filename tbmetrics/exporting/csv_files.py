@@ -20,6 +20,7 @@ _LINES_AT_ONCE = 5000
 _ROW_HEADINGS = {
     "classes": "class",
     "groups": "group",
+    "families": "family",
     "confusion": "true",
     "parameters": "parameter",
     "activations": "module",

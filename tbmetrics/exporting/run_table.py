@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from tbmetrics.comparing.tables import RunTable
-from tbmetrics.comparing.tabulating import runs_of, table_of_runs
+from tbmetrics.comparing.tabulating import FREQUENCY, table_of_histories
 from tbmetrics.events.reader import find_runs, read_run
 from tbmetrics.exporting.options import NothingToShowError, run_pattern
 from tbmetrics.records.history import History
@@ -19,6 +19,7 @@ def table(
     seeds: str | None = None,
     step: int | str | None = None,
     runs: str | None = None,
+    by: str = FREQUENCY,
 ) -> RunTable:
     """A row for each run, or each experiment with its seeds, and a column for head, medium, tail, all and the gap.
 
@@ -33,15 +34,17 @@ def table(
             `/seed\\d+`; its group called `name`, if it has one, is the experiment's name. Without it each run is a row.
         step: a step; "last" or "best" (by the mean over all classes) of each run; None = the last that all runs have.
         runs: a regular expression; only runs in whose name it is found.
+        by: "frequency", or "family" for a column for each family.
 
     Returns:
         the table, with methods `markdown()`, `latex()` and `csv()`.
 
     Raises:
         NothingToShowError: no run is left.
-        InputError: an unknown attribute, metric or step, or a pattern that is none.
+        InputError: an unknown attribute, metric or step, no families, or a pattern that is none.
     """
-    return table_of_runs(runs_of(read_matching(logdir, runs), attribute, metric), step=step, seeds=seeds or "")
+    histories = read_matching(logdir, runs)
+    return table_of_histories(histories, attribute=attribute, metric=metric, by=by, step=step, seeds=seeds or "")
 
 
 def read_matching(logdir: str | os.PathLike[str], runs: str | None) -> dict[str, History]:

@@ -12,7 +12,7 @@ from sklearn.metrics import recall_score
 
 from tbmetrics import ClassGroups, InputError, TBMetrics, read_logdir, table
 from tbmetrics.comparing.runs import compare_runs
-from tbmetrics.comparing.tabulating import runs_of, table_of_runs
+from tbmetrics.comparing.tabulating import table_of_histories, table_of_runs
 
 COUNTS = {"a": 900, "b": 400, "c": 50, "d": 9, "e": 5, "f": 2}
 MEMBERS = {"head": [0, 1], "medium": [2], "tail": [3, 4, 5], "all": range(6)}
@@ -173,9 +173,13 @@ def test_other_classes_are_said_and_not_compared(uneven):
 def test_what_cannot_be_tabulated_is_refused(logdir, tmp_path):
     histories = read_logdir(logdir)
     with pytest.raises(InputError, match=r"the runs have no 'y': there are 'x'"):
-        runs_of(histories, "y", "recall")
+        table_of_histories(histories, attribute="y")
     with pytest.raises(InputError, match="metric 'loss' is unknown"):
-        runs_of(histories, None, "loss")
+        table_of_histories(histories, metric="loss")
+    with pytest.raises(InputError, match="no run has families of 'x'; give them in training"):
+        table(logdir, by="family")
+    with pytest.raises(InputError, match="grouped by 'frequency' or 'family', got 'size'"):
+        table(logdir, by="size")
     with pytest.raises(InputError, match="no run has a validation"):
         table_of_runs([])
     with pytest.raises(InputError, match="nothing to show"):
