@@ -10,17 +10,19 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
-from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
+from tbmetrics.class_performance.families import family_means
+from tbmetrics.class_performance.group_intervals import ap_uncertainty, cannot_be_told, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import (
     PARTITION,
-    AttributeClasses,
     CountBuckets,
     count_buckets,
     covariance_buckets,
+    family_buckets,
     macro_mean,
 )
 from tbmetrics.records import (
@@ -37,7 +39,7 @@ from tbmetrics.records import (
     mean_columns,
     recall_at,
 )
-from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
+from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 from tbmetrics.statistics.scores import scores_of
 
@@ -71,6 +73,7 @@ class Evaluation(ClassNumbers):
         reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
         precision_at_recall: mean precision up to each of `RECALL_LEVELS`, float64 (classes, levels), see
             `CURVE_COLUMNS`.
+        families: name → {mean metrics with their endings, "n_classes" → value}; empty without families.
         uncertainty: of the means of each metric, by `covariance_buckets` of the classes; without those that have none.
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
         lift_sums: sums behind the lifts between misses and false positives, (buckets, `lift_sum_columns`); None if
@@ -86,6 +89,7 @@ class Evaluation(ClassNumbers):
     positives_above: FloatArray
     predicted_above: FloatArray
     lift_sums: FloatArray | None = None
+    families: dict[str, dict[str, float]] = field(default_factory=dict)
     uncertainty: dict[str, MeanUncertainty] = field(default_factory=dict)
 
     @property
@@ -108,7 +112,8 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     if further:
         columns |= _top_k_columns(state, columns["support"])
     paired = covariance_buckets(classes)
-    curves, ap_influence = rank(state, columns, paired)
+    bucketings = [paired, *([family_buckets(classes)] if classes.families else [])]
+    curves, ap_influences = rank(state, columns, bucketings)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes)
     flow, lifts = flows.flows(state, buckets)
@@ -126,14 +131,17 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
         predicted_above=from_above(curves.samples),
         lift_sums=None if lifts is None else lifts.sums(),
     )
-    result.uncertainty |= uncertainties(state, columns, paired)
-    if ap_influence is not None:
-        result.uncertainty["ap"] = ap_uncertainty(ap_influence, columns, paired)
+    known = [uncertainties(state, columns, buckets) for buckets in bucketings]
+    for uncertainty, influence, buckets in zip(known, ap_influences, bucketings, strict=False):
+        uncertainty["ap"] = ap_uncertainty(influence, columns, buckets)
+    result.uncertainty |= known[0]
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
         values |= _intervals(result, group, paired)
+    if classes.families:
+        result.families |= family_means(result, known[1], bucketings[1])
     return result
 
 
@@ -175,22 +183,14 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 
 
 def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[str, float]:
-    values, cannot_tell = result.groups[group], _cannot_tell(result, group)
+    parts = [result.classes.members(part) for part in ((HEAD, TAIL) if group == GAP else (group,))]
+    values, cannot_tell = result.groups[group], cannot_be_told(result.decision, result.columns["support"], parts)
     intervals: dict[str, float] = {}
     for metric, uncertainty in result.uncertainty.items():
         if values[metric] == values[metric] and metric not in cannot_tell:
             lower, upper = group_interval(uncertainty, buckets, group, values[metric])
             intervals |= {f"{metric}_lower": lower, f"{metric}_upper": upper}
     return intervals
-
-
-def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
-    """Metrics whose bias is as large as their interval: multi-label, over many classes of fewer than two positives."""
-    if result.decision == SINGLE_LABEL:
-        return ()
-    members = [result.classes.members(g) for g in ((HEAD, TAIL) if group == GAP else (group,))]
-    supports = [support[support > 0] for support in (result.columns["support"][m] for m in members)]
-    return BIASED_BY_FEW if any(has_too_few(support.size, support.sum()) for support in supports) else ()
 
 
 def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:

@@ -27,7 +27,7 @@ from tbmetrics.class_performance.inputs import (
     ScoreFacts,
     check_probabilities,
 )
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     HEAD,

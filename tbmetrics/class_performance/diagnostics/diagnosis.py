@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import FloatArray
 
 

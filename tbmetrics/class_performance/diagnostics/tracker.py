@@ -20,7 +20,8 @@ from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnosti
 from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
 from tbmetrics.class_performance.report import class_list
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import GROUPS, Image, Record, gallery_tag
 from tbmetrics.records.history import TimedRecord
