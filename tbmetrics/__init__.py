@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tbmetrics.classes import AttributeClasses, ClassGroups, GroupRule
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events import read_logdir, read_run
-    from tbmetrics.exporting import export
+    from tbmetrics.exporting import export, table
     from tbmetrics.predictions import evaluate
     from tbmetrics.records import History
     from tbmetrics.resource_usage import ProfilerTracker, ResourceMonitor
@@ -49,6 +49,7 @@ _MODULES = {
     "export": "exporting",
     "read_logdir": "events",
     "read_run": "events",
+    "table": "exporting",
 }
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "export",
     "read_logdir",
     "read_run",
+    "table",
 ]
 
 

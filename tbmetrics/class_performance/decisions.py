@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.records import (
     MULTI_LABEL,
     SINGLE_LABEL,

@@ -7,6 +7,7 @@ looked up among the positives.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -61,29 +62,29 @@ class APInfluence:
 
 
 def rank(
-    state: AttributeState, columns: dict[str, FloatArray], buckets: CountBuckets
-) -> tuple[CurveCounts, APInfluence | None]:
+    state: AttributeState, columns: dict[str, FloatArray], bucketings: Sequence[CountBuckets]
+) -> tuple[CurveCounts, list[APInfluence]]:
     """Fill in the columns that depend on the ranking.
 
     Args:
         state: the validation.
         columns: by name, each (classes,).
-        buckets: of the classes, for the influences.
+        bucketings: each puts the classes into buckets, for the influences.
 
     Returns:
-        the binned probabilities, and the influences on AP, or None if not all scores are known.
+        the binned probabilities, and the influences on AP for each of `bucketings`; none if scores are missing.
     """
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
     curves = CurveCounts.empty(classes)
     if state.activation.takes_classes:
-        return curves, None
+        return curves, []
     if state.n_samples and isinstance(state.scores, ExactScores):
-        return curves, _rank_exact(state, state.scores, columns, curves, buckets)
+        return curves, _rank_exact(state, state.scores, columns, curves, bucketings)
     if isinstance(state.scores, BinnedScores):
         _rank_binned(state, state.scores, columns, curves)
-    return curves, None
+    return curves, []
 
 
 def _rank_exact(
@@ -91,10 +92,10 @@ def _rank_exact(
     scores: ExactScores,
     columns: dict[str, FloatArray],
     curves: CurveCounts,
-    buckets: CountBuckets,
-) -> APInfluence:
-    by_row = np.zeros((len(buckets), state.n_samples), dtype=np.float32)
-    influence = APInfluence(by_row, *np.full((2, state.num_classes), np.nan))
+    bucketings: Sequence[CountBuckets],
+) -> list[APInfluence]:
+    variance, bias = np.full((2, state.num_classes), np.nan)
+    by_rows = [np.zeros((len(buckets), state.n_samples), dtype=np.float32) for buckets in bucketings]
     for first, block, labels in scores.blocks(state.num_classes):
         p = block if state.decision == SINGLE_LABEL else state.activation.sigmoid(block)
         known, positive = labels >= 0, labels > 0
@@ -104,8 +105,9 @@ def _rank_exact(
             counts = counts_at_positives(block[row], positive[row], int(unknown[row]))
             columns["ap"][c] = average_precision(counts)
             curves.precision_at_recall[c] = mean_precisions(counts.true_positives / counts.predicted)
-            influence.variance[c] = add_ap_influence(by_row[buckets.of_class[c]], counts)
-            influence.bias[c] = ap_bias(counts)
+            for buckets, by_row in zip(bucketings, by_rows, strict=True):
+                variance[c] = add_ap_influence(by_row[buckets.of_class[c]], counts)
+            bias[c] = ap_bias(counts)
             score, columns["best_f1"][c] = best_threshold(counts)
             threshold = score if state.decision == SINGLE_LABEL else state.activation.sigmoid(np.float64(score))
             columns["best_threshold"][c] = threshold
@@ -114,7 +116,7 @@ def _rank_exact(
         curves.positives[rows] = _by_bin(p, positive)
         if state.decision != SINGLE_LABEL:
             curves.probability[rows] = _by_bin(p, known, weigh=True)
-    return influence
+    return [APInfluence(by_row, variance, bias) for by_row in by_rows]
 
 
 def _rank_binned(

@@ -13,7 +13,8 @@ from tbmetrics.class_performance.arguments import batch_tensors
 from tbmetrics.class_performance.diagnostics.remedy import Remedy
 from tbmetrics.class_performance.inputs import CLASSES, INPUTS, LOGITS, PROBABILITIES, Activation
 from tbmetrics.class_performance.tracker import DEFAULT_SCORE_BYTES, ClassPerformanceTracker
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.classes.rules import DEFAULT_RULE
 from tbmetrics.errors import InputError
 from tbmetrics.predictions.batches import PredictedRows, Roles, by_step, num_classes_of
@@ -40,6 +41,7 @@ def evaluate(
     inputs: str | None = None,
     logit_scale: float | None = None,
     thresholds: Any = 0.5,
+    top_k: int | Sequence[int] = (),
     rule: str = DEFAULT_RULE,
     steps: Sequence[int] | None = None,
     scores: str = "auto",
@@ -66,7 +68,7 @@ def evaluate(
         labels: a file or array of labels, for predictions without them.
         attribute: name of what is classified; None = "class", or the only one in `counts`.
         inputs: "logits", "probabilities" or "classes"; None = by the name of the column.
-        logit_scale, thresholds, scores, max_score_bytes: as for `ClassPerformanceTracker`.
+        logit_scale, thresholds, top_k, scores, max_score_bytes: as for `ClassPerformanceTracker`.
         rule: by which classes are head, medium or tail.
         steps: one for each file, instead of 0, 1, 2, …
         remedy: a `Remedy`, or a file that it wrote, to be applied to the scores.
@@ -92,6 +94,7 @@ def evaluate(
         inputs=(roles.inputs or LOGITS) if remedied is None else LOGITS,
         logit_scale=logit_scale,
         thresholds=thresholds,
+        top_k=top_k,
         scores=scores,
         max_score_bytes=max_score_bytes,
     )

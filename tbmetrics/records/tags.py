@@ -93,6 +93,11 @@ def group_table_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/groups"
 
 
+def family_table_tag(attribute: str) -> str:
+    """Tag of the table of means by family, e.g. `longtail/digit/families`."""
+    return f"longtail/{tag_part(attribute)}/families"
+
+
 def confusion_tag(attribute: str) -> str:
     """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
     return f"longtail/{tag_part(attribute)}/confusion"

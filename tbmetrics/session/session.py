@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.inputs import LOGITS, Activation
-from tbmetrics.class_performance.preview import open_validation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL
-from tbmetrics.records.history import History
 from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
-from tbmetrics.session.best import BestValidation, GroupMetric
+from tbmetrics.session.choosing import SessionChoices
+from tbmetrics.session.evaluations import models_by_name
 from tbmetrics.session.hyperparameters import plain_hparams
-from tbmetrics.session.pairs import SessionPairs
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["DATA_LOADING", "TBMetrics"]
 
 
-class TBMetrics(SessionPairs):
+class TBMetrics(SessionChoices):
     """Instrument a training loop and write TensorBoard event files to `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
@@ -62,7 +60,7 @@ class TBMetrics(SessionPairs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -77,6 +75,8 @@ class TBMetrics(SessionPairs):
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
             to stay within it. Profiling does not count. None sets no limit.
         trackers: additional trackers.
+        evaluations: names of evaluations beside the validation, such as "test"; others may follow, see `update`. With
+            `{name: model}`, `diagnostics` looks at that model's features too, e.g. `{"ema": ema_model}`.
         initial_step: optimizer steps done before this session; None reads it from the existing log, or starts at 0.
         policy: what the writer does if its queue is full: "drop" (images first, scalars never) or "block".
         process_group: ranks of a distributed job whose results are combined at the end of each epoch: a
@@ -97,6 +97,7 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
@@ -106,6 +107,7 @@ class TBMetrics(SessionPairs):
         profiler: ProfilerTracker | bool | None = None,
         overhead_budget: float | None = 0.01,
         trackers: Sequence[Tracker] = (),
+        evaluations: Mapping[str, torch.nn.Module | None] | Sequence[str] = (),
         initial_step: int | None = None,
         policy: str = "drop",
         process_group: Any = None,
@@ -126,6 +128,7 @@ class TBMetrics(SessionPairs):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
+                top_k=top_k,
                 further=trackers,
                 log_dir=log.directory,
             ),
@@ -137,6 +140,20 @@ class TBMetrics(SessionPairs):
             process_group=process_group,
             strict=strict,
             enabled=enabled,
+            open_evaluation=partial(self._open_evaluation, process_group=process_group, strict=strict),
+            evaluations=models_by_name(evaluations),
+        )
+
+    def _open_evaluation(
+        self, name: str, model: torch.nn.Module | None, *, process_group: Any, strict: bool
+    ) -> TBMetrics:
+        """A session for evaluation `name`, in a directory of this name below the run's."""
+        if self.class_performance is None:
+            raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
+        tracker = self.class_performance.empty()
+        return evaluation_session(
+            f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, process_group=process_group, strict=strict
         )
 
     # ------------------------------------------------------------------------------------------ measurements
@@ -148,6 +165,7 @@ class TBMetrics(SessionPairs):
         images: Tensor | NDArray[Any] | None = None,
         *,
         indices: Tensor | Sequence[int] | None = None,
+        evaluation: str | None = None,
     ) -> None:
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
@@ -156,6 +174,9 @@ class TBMetrics(SessionPairs):
             labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
+            evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run
+                `{log_dir}/{evaluation}`, at the open epoch or else the last one. With several ranks, each gives its
+                share.
 
         Raises:
             InputError: shapes, types or attributes do not fit the classes, or no classes were given.
@@ -164,11 +185,42 @@ class TBMetrics(SessionPairs):
             if not self.enabled and self.current_epoch is None:
                 self.start_epoch(self._last_epoch + 1)
             return
+        if evaluation is not None:
+            epoch = max(self._last_epoch, 0) if self.current_epoch is None else self.current_epoch
+            self._evaluations.session(evaluation, epoch).update(logits, labels, images, indices=indices)
+            return
         if not self._calls.overriding("validate"):
             raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         if self.current_epoch is None:
             self.start_epoch(self._last_epoch + 1)
         self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
+
+    def log_class_metrics(
+        self,
+        attribute: str,
+        metrics: Mapping[str, Any],
+        *,
+        support: Any = None,
+        lower: Mapping[str, Any] | None = None,
+        upper: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add metrics of the classes that were computed elsewhere to the validation of the open epoch, or of a new one.
+
+            tb.log_class_metrics("category", {"ap": ap_by_class, "ap50": ap50_by_class})
+
+        With several ranks those of the first rank count. Arguments, and errors, as for
+        `ClassPerformanceTracker.log_class_metrics`.
+        """
+        if not self._is_running():
+            return
+        if self.class_performance is None:
+            raise InputError("class metrics need classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        if self.current_epoch is None:
+            self.start_epoch(self._last_epoch + 1)
+        tracker = self.class_performance
+        self._call(
+            tracker, partial(tracker.log_class_metrics, support=support, lower=lower, upper=upper), attribute, metrics
+        )
 
     def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
         """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
@@ -199,7 +251,7 @@ class TBMetrics(SessionPairs):
         """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
 
         `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
-        are none of later epochs.
+        are none of later epochs. `["evaluations"]` holds the same of each evaluation by name, if there are any.
         """
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
@@ -211,69 +263,9 @@ class TBMetrics(SessionPairs):
                 }
             else:
                 metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
+        if evaluations := self._evaluations.get_metrics():
+            metrics["evaluations"] = evaluations
         return metrics
-
-    def best(self, metric: str, *, group: str = ALL, attribute: str | None = None) -> BestValidation | None:
-        """The validation with the best value of a group metric, and which others cannot be told from it.
-
-            tb.best("recall", group="tail").step
-
-        Takes the validations of this session, those that `load_state_dict` restored, and the one under way. With
-        several ranks ask after `end_epoch()`. Every other validation is compared with the best, which takes some
-        milliseconds each: ask when the run ends, and in between `is_best`.
-
-        Args:
-            metric: "precision", "recall", "f1", "ap", or another metric of a group, such as "accuracy".
-            group: "head", "medium", "tail", "all", or "gap" (head minus tail; the smallest is best).
-            attribute: may be left out if there is one.
-
-        Returns:
-            None if no validation has a defined value.
-
-        Raises:
-            InputError: an unknown metric, group or attribute, or no classes.
-        """
-        chosen = self._group_metric(attribute, metric, group)
-        return None if chosen is None else chosen.best(self._validations())
-
-    def is_best(
-        self, metric: str, *, group: str = ALL, attribute: str | None = None, beyond_interval: bool = False
-    ) -> bool:
-        """Whether the validation of this epoch has the best value so far, so that its checkpoint is worth keeping.
-
-            if tb.is_best("recall", group="tail"):
-                torch.save(model.state_dict(), "best.pt")
-
-        The first defined value is the best so far; an equal one is not better, an undefined one never best. Without a
-        validation in this epoch (the open one, or the last) the answer is False.
-
-        Args:
-            metric, group, attribute: as for `best`.
-            beyond_interval: only if it is better than the best one before beyond chance: the 95 % interval of their
-                difference excludes 0. It is paired where both validated the same samples.
-
-        Raises:
-            InputError: as `best`; or `beyond_interval` for a metric without intervals.
-        """
-        chosen = self._group_metric(attribute, metric, group)
-        epoch = self._last_epoch if self.current_epoch is None else self.current_epoch
-        return chosen is not None and chosen.is_best(self._validations(), epoch, beyond_interval=beyond_interval)
-
-    def _group_metric(self, attribute: str | None, metric: str, group: str) -> GroupMetric | None:
-        if not self.enabled:
-            return None
-        if self.class_performance is None:
-            raise InputError("best() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
-        return GroupMetric(attribute, metric, group, self.class_performance.attributes)
-
-    def _validations(self) -> list[History]:
-        """What was validated, and what is being validated."""
-        tracker, epoch = self.class_performance, self.current_epoch
-        if tracker is None or epoch is None:
-            return [self.history]
-        if self._ranks.size > 1:
-            raise InputError("with several ranks call end_epoch() first: this rank has seen a part of the validation")
-        return [self.history, self._call(tracker, open_validation, tracker, epoch, default=History())]
 
     # --------------------------------------------------------------------------------------------- resuming
 
@@ -295,6 +287,7 @@ class TBMetrics(SessionPairs):
             "open_epoch": self.current_epoch,
             "history": history_state(self.history),
             "trackers": {name: state for name, state in trackers.items() if state},
+            "evaluations": self._evaluations.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -314,6 +307,7 @@ class TBMetrics(SessionPairs):
         for tracker in self.trackers:
             if tracker.name in saved["trackers"]:
                 self._call(tracker, tracker.load_state_dict, saved["trackers"][tracker.name])
+        self._evaluations.load_state_dict(saved.get("evaluations", {}))
         restore_history(self._log.history, saved["history"])
         self._steps.restore(saved["global_step"])
         self._last_epoch = saved["last_epoch"]
@@ -322,3 +316,15 @@ class TBMetrics(SessionPairs):
     def flush(self) -> None:
         """Wait until everything written so far is on disk."""
         self._log.flush()
+
+
+def evaluation_session(log_dir: str, class_performance: ClassPerformanceTracker, **options: Any) -> TBMetrics:
+    """A session that measures how classes do and nothing of a training.
+
+    Args:
+        log_dir: its directory.
+        class_performance: a tracker without samples.
+        options: further options of `TBMetrics`.
+    """
+    options |= {"class_performance": class_performance, "resources": False, "profiler": False, "overhead_budget": None}
+    return TBMetrics(log_dir, **options)

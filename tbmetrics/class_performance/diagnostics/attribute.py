@@ -30,7 +30,7 @@ from tbmetrics.class_performance.inputs import (
     ScoreFacts,
     check_probabilities,
 )
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,

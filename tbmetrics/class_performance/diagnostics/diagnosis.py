@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable
 from tbmetrics.class_performance.diagnostics.validation import RemedyInputs
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import FloatArray
 
 

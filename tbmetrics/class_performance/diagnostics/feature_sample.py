@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.diagnostics.gallery import as_pixels, tile_shape
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import GROUPS, UNKNOWN, Float32Array
 
 #: Pixels of the longer side of an image.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import GALLERY_KINDS, GROUPS, HARDEST, MISTAKES, UNKNOWN
 

@@ -22,7 +22,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     weighted_mean,
 )
 from tbmetrics.class_performance.evaluation import group_means
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, HEAD, LOGIT_ADJUSTMENT, TAIL, FloatArray
 from tbmetrics.statistics.scores import scores_of
 

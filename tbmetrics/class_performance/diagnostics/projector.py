@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample, Point
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.events.places import is_url
 from tbmetrics.figures.output import slug
 from tbmetrics.tracking.cadence import DrawingTime

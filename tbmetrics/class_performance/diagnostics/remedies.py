@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.evaluation import group_means
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import (
     ALL,
     CLASS_THRESHOLDS,

@@ -30,7 +30,8 @@ from tbmetrics.class_performance.diagnostics.remedy import Remedy
 from tbmetrics.class_performance.diagnostics.sheets import AttentionLookup, ContactSheets
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
 from tbmetrics.class_performance.report import class_list
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import REMEDIES, Record
 from tbmetrics.records.history import TimedRecord
