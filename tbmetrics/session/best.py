@@ -109,16 +109,19 @@ class GroupMetric:
     def _points(self, histories: Sequence[History]) -> list[_Point]:
         """The validations with a defined value, by step; a later history replaces a step of an earlier one."""
         points: dict[int, _Point] = {}
+        metrics: set[str] = set()
         for history in histories:
             tables: Series[Table] = history.tables.get(group_table_tag(self.attribute), Series())
             for step, table in zip(tables.steps.tolist(), tables, strict=True):
                 row, columns = table.values[table.rows.index(self.group)], table.columns
-                check_choice("metric", self.metric, (*mean_metrics(columns), *GROUP_METRICS))
+                metrics |= {*mean_metrics(columns), *GROUP_METRICS}
                 values = (
                     float(row[columns.index(name)]) if name in columns else math.nan
                     for name in (self.metric, f"{self.metric}_lower", f"{self.metric}_upper")
                 )  # fmt: skip
                 points[step] = _Point(history, step, *values)
+        if metrics:
+            check_choice("metric", self.metric, sorted(metrics))
         return [point for _, point in sorted(points.items()) if point.value == point.value]
 
     def _quality(self, point: _Point) -> float:

@@ -116,6 +116,18 @@ def test_metrics_of_ones_own_and_recalls_at_k_choose_too(tmp_path):
         )
 
 
+def test_a_metric_that_came_later_is_looked_for_where_it_is(tmp_path):
+    with _session(tmp_path) as tb:
+        _validate(tb, 0, 5)
+        tb.end_epoch()
+        state = tb.state_dict()
+    with TBMetrics(tmp_path, classes=GROUPS, top_k=2, resources=False, strict=True) as tb:
+        tb.load_state_dict(state)
+        _validate(tb, 1, 5)
+        assert tb.is_best("recall_at_2", beyond_interval=True)
+        assert tb.best("recall_at_2").step == 1
+
+
 def test_undefined_values_and_epochs_without_a_validation_are_never_best(tmp_path):
     with _session(tmp_path) as tb:
         assert tb.best("recall", group="tail") is None
@@ -156,7 +168,7 @@ def test_what_is_unknown_is_refused_and_a_disabled_session_answers(tmp_path):
             tb.best("recall", attribute="y")
         assert tb.best("accuracy") is None
         _validate(tb, 0, 3)
-        with pytest.raises(InputError, match=r"metric must be one of 'precision'.*, got 'speed'"):
+        with pytest.raises(InputError, match=r"metric must be one of 'accuracy', 'ap'.*, got 'speed'"):
             tb.best("speed")
     several = ClassGroups.from_counts({"x": [9, 1], "y": [9, 1]})
     with TBMetrics(tmp_path / "b", classes=several) as tb, pytest.raises(InputError, match=r"'x', 'y', as there are"):
