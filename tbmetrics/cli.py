@@ -148,6 +148,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--rule", default="decoupling", help="of head, medium and tail (default: %(default)s)")
     parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="one for each file (default: 0, 1, 2, …)")
+    parser.add_argument("--remedy", metavar="JSON", help="adjust the scores by what Remedy.save() wrote")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_evaluate)
 
@@ -169,6 +170,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             top_k=arguments.top_k,
             rule=arguments.rule,
             steps=arguments.steps,
+            remedy=arguments.remedy,
             progress=lambda rows, name: show(rows, 0, name),
         )
     if not arguments.quiet:

@@ -154,6 +154,8 @@ class SessionVerbs:
             self._earlier = EarlierRun.read(self.log_dir)
         if self._ranks.writes:
             self._log.open()
+            if self.diagnostics is not None:
+                self.diagnostics.write_projector_to(self.log_dir)
         self._steps.attach()
         for tracker in self.trackers:
             self._call(tracker, tracker.start)
