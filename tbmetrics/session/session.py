@@ -70,7 +70,8 @@ class TBMetrics(SessionMeasurements):
         profiler: None profiles on request (`profile()`, or a file named PROFILE in `log_dir`); True also profiles the
             steps after step 10; False never profiles; or a configured `ProfilerTracker`.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            to stay within it. Profiling does not count. None sets no limit.
+            to stay within it, but a number given to a tracker (`every=…`) is kept. Profiling does not count. None sets
+            no limit.
         trackers: additional trackers.
         evaluations: names of evaluations beside the validation, such as "test"; others may follow, see `update`. With
             `{name: model}`, `diagnostics` looks at that model's features too, e.g. `{"ema": ema_model}`.
