@@ -13,8 +13,8 @@ const SVG = 'http://www.w3.org/2000/svg';
 /** The host's palette has this many colours. */
 export const HOST_COLORS = 7;
 
-/** @type {Readonly<Record<string, Marker>>} */
-const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'diamond', tail: 'triangle', unknown: 'square' });
+/** As in the figures. @type {Readonly<Record<string, Marker>>} */
+const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'square', tail: 'triangle', unknown: 'cross' });
 
 /**
  * An HTML element. Attributes named `on…` are listeners; true sets an empty attribute; null, undefined and false none.
