@@ -111,11 +111,10 @@ def _single_label(state: AttributeState) -> DecidedSamples:
 
 
 def _multi_label(state: AttributeState, scores: ExactScores) -> DecidedSamples:
-    parts = [_cells(state, *batch) for batch in scores.batches()]
-    rows = np.cumsum([0, *(len(labels) for _, labels in scores.batches())])
-    for part, first in zip(parts, rows.tolist(), strict=False):
-        for places in (part.positives, part.alarms, part.unknown):
-            places += first * state.num_classes
+    parts, rows = [], 0
+    for logits, labels in scores.chunks():
+        parts.append(_cells(state, logits, labels, rows))
+        rows += len(labels)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     cells = _Cells(*columns)
     order, indices = _order(state)
@@ -144,14 +143,16 @@ class _Cells(NamedTuple):
     unknown: IntArray
 
 
-def _cells(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> _Cells:
-    """Of one batch, from its first row on."""
+def _cells(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor, first_row: int) -> _Cells:
+    """Of some rows, of which `first_row` is the first."""
     predicted = (logits >= state.score_thresholds(logits)).flatten()
     flat = labels.flatten()
     positives = (flat > 0).nonzero().flatten()
     alarms, unknown = ((predicted & (flat == 0)).nonzero().flatten(), (flat < 0).nonzero().flatten())
     hits = predicted[positives]
-    return _Cells(*(cells.cpu().numpy() for cells in (positives, hits, alarms, unknown)))
+    host = (cells.cpu().numpy() for cells in (positives, hits, alarms, unknown))
+    shift = first_row * state.num_classes
+    return _Cells(*(cells if cells.dtype == bool else cells + shift for cells in host))
 
 
 def _in_order(cells: _Cells, order: NDArray[np.int64], num_classes: int) -> _Cells:

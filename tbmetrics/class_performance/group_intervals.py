@@ -195,17 +195,25 @@ def _sums_by_row(
     state: AttributeState, scores: ExactScores, by_metric: Mapping[str, Influence], buckets: CountBuckets
 ) -> NDArray[np.float32]:
     """The influence of each row on each bucket's sum, (buckets, metrics, rows)."""
-    sums = np.zeros((len(buckets), len(by_metric), state.n_samples), dtype=np.float32)
-    parts = np.array(list(by_metric.values()), dtype=np.float32).transpose(2, 0, 1)  # (classes, metrics, outcomes)
-    outcomes = np.empty((3, state.n_samples), dtype=np.float32)
-    for first, block, labels in scores.blocks(state.num_classes):
-        cut = state.score_thresholds(torch.as_tensor(block[:1])).numpy()[first : first + len(block), None]
-        predicted, positive = block >= cut, labels > 0
-        for row in range(len(block)):
-            np.logical_and(predicted[row], positive[row], out=outcomes[0])
-            np.greater(positive[row], predicted[row], out=outcomes[1])
-            np.logical_and(predicted[row], labels[row] == 0, out=outcomes[2])
-            sums[buckets.of_class[first + row]] += parts[first + row] @ outcomes
+    n, metrics = len(buckets), len(by_metric)
+    sums = np.empty((n, metrics, state.n_samples), dtype=np.float32)
+    parts = torch.tensor(np.array(list(by_metric.values())), dtype=torch.float32)  # (metrics, outcomes, classes)
+    has_alarms = parts[:, 2].any(dim=1).nonzero()[:, 0]  # recall knows none
+    first = 0
+    for logits, labels in scores.chunks():
+        hit, miss, false_alarm = parts.to(logits.device).transpose(0, 1)
+        bucket = torch.from_numpy(buckets.of_class).to(logits.device)
+        predicted = logits >= state.score_thresholds(logits)
+        # Most cells are negatives: their false alarms are multiplied, the few positives looked up.
+        member = torch.nn.functional.one_hot(bucket, n)[..., None]
+        alarms = (false_alarm[has_alarms].T[:, None] * member).flatten(1)
+        by_row = torch.zeros(len(labels), n, metrics, device=logits.device)
+        by_row[..., has_alarms] = ((predicted & (labels == 0)).float() @ alarms).view(len(labels), n, -1)
+        rows, classes = (labels > 0).nonzero(as_tuple=True)
+        outcomes = torch.where(predicted[rows, classes], hit[:, classes], miss[:, classes]).T
+        by_row.view(-1, metrics).index_add_(0, rows * n + bucket[classes], outcomes)
+        sums[..., first : first + len(labels)] = by_row.view(-1, n, metrics).permute(1, 2, 0).cpu().numpy()
+        first += len(labels)
     return sums
 
 
