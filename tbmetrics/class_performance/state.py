@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -11,19 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import (
-    batch_tensors,
-    check_batch,
-    check_predictions,
-)
-from tbmetrics.class_performance.inputs import (
-    DEFAULT_ACTIVATION,
-    Activation,
-    InputWatch,
-)
+from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
+from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation, InputWatch
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.records import SINGLE_LABEL
+
+logger = logging.getLogger("tbmetrics")
+_IN_BINS = "attribute %r: scores passed max_score_bytes=%d and are binned from now on, which takes longer; said once"
 
 
 class AttributeState:
@@ -52,7 +48,7 @@ class AttributeState:
         self.activation = activation
         self.decision: str | None = None
         self._mode, self._max_bytes = scores, max_bytes
-        self._warned = False
+        self._warned = self._told_of_bins = False
         self.watch = InputWatch(attribute, activation)
         self._cuts: dict[tuple[torch.dtype, torch.device], Tensor] = {}
         self.reset()
@@ -63,6 +59,7 @@ class AttributeState:
             self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes, self.activation
         )
         other._warned, other.decision, other.watch.has_warned = self._warned, self.decision, self.watch.has_warned
+        other._told_of_bins = self._told_of_bins
         return other
 
     def reset(self) -> None:
@@ -179,6 +176,9 @@ class AttributeState:
         if self.activation.takes_classes or not isinstance(self.scores, ExactScores) or not self.n_samples:
             return
         if self._mode == "binned" or self.scores.bytes > self._max_bytes:
+            if self._mode == "auto" and not self._told_of_bins:
+                self._told_of_bins = True
+                logger.warning(_IN_BINS, self.attribute, self._max_bytes)
             self.scores = BinnedScores(self.scores)
 
     # ----------------------------------------------------------------------------------------- several ranks
