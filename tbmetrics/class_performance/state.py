@@ -9,11 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import (
-    batch_tensors,
-    check_batch,
-    check_predictions,
-)
+from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.stored import StoredValidation
 from tbmetrics.errors import InputError, TBMetricsWarning
