@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
+from tbmetrics.class_performance.dense_evaluation import IOU, DenseCounts
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
-from tbmetrics.class_performance.ranking import from_above, rank
+from tbmetrics.class_performance.ranking import CurveCounts, from_above, rank
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
 from tbmetrics.classes.groups import (
@@ -25,6 +27,7 @@ from tbmetrics.classes.groups import (
 )
 from tbmetrics.records import (
     ALL,
+    CALIBRATION_BINS,
     CLASS_COLUMNS,
     FEW_POSITIVES,
     GAP,
@@ -100,8 +103,10 @@ class Evaluation(ClassNumbers):
         return None if self.lift_sums is None else LiftSums.from_sums(self.lift_sums).added_up(number, len(flows.ROWS))
 
 
-def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
+def evaluate(state: AttributeState | DenseState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
+    if isinstance(state, DenseState):
+        return _evaluate_dense(state, classes)
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
     further = tuple(map(recall_at, state.top_k)) if decision == SINGLE_LABEL else ()
@@ -129,12 +134,37 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     result.uncertainty |= uncertainties(state, columns, paired)
     if ap_influence is not None:
         result.uncertainty["ap"] = ap_uncertainty(ap_influence, columns, paired)
+    _add_groups(result, state, paired)
+    return result
+
+
+def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
+    counts, buckets, paired = DenseCounts(state), count_buckets(classes), covariance_buckets(classes)
+    columns, curves = counts.columns(), CurveCounts.empty(len(classes))
+    result = Evaluation(
+        classes=classes,
+        decision=state.decision,
+        columns={name: columns[name] for name in (*CLASS_COLUMNS, *class_columns([IOU]))},
+        further=(IOU,),
+        buckets=buckets,
+        flow=counts.flow(buckets),
+        pairs=counts.confused_pairs(),
+        reliability=np.zeros((len(buckets), 3, CALIBRATION_BINS)),
+        precision_at_recall=curves.precision_at_recall,
+        positives_above=from_above(curves.positives),
+        predicted_above=from_above(curves.samples),
+        uncertainty=counts.uncertainties(columns, paired),
+    )
+    _add_groups(result, state, paired)
+    return result
+
+
+def _add_groups(result: Evaluation, state: AttributeState | DenseState, paired: CountBuckets) -> None:
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
         values |= _intervals(result, group, paired)
-    return result
 
 
 # --------------------------------------------------------------------------------------------------- per class
@@ -193,7 +223,7 @@ def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
     return BIASED_BY_FEW if any(has_too_few(support.size, support.sum()) for support in supports) else ()
 
 
-def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:
+def _group(state: AttributeState | DenseState, result: Evaluation, group: str) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
     values = dict.fromkeys((*GROUP_COLUMNS, *mean_columns(result.further)), float("nan"))
     for metric in (*MEAN_METRICS, *result.further):
@@ -205,9 +235,7 @@ def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, f
     values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
     values |= _sample_metrics(state, result, group, members)
     values["n_classes"] = float(len(members))
-    values["n_skipped"], values["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
-    if state.activation.takes_classes:
-        values["scores_exact"] = float("nan")
+    values["n_skipped"], values["scores_exact"] = float(state.n_skipped), state.scores_exact
     if group == ALL and state.decision == SINGLE_LABEL:
         values["balanced_accuracy"] = values["recall"]
     return values
@@ -239,7 +267,7 @@ def _nanmin(values: FloatArray) -> float:
 
 
 def _sample_metrics(
-    state: AttributeState, result: Evaluation, group: str, members: NDArray[np.int64]
+    state: AttributeState | DenseState, result: Evaluation, group: str, members: NDArray[np.int64]
 ) -> dict[str, float]:
     in_group = [group in (bucket_group, ALL) for bucket_group in result.buckets.groups]
     ece = calibration_error(result.reliability[in_group])

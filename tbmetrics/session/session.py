@@ -60,7 +60,8 @@ class TBMetrics(SessionPairs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, class_dim, ignore_index: what `update` is given, as for `ClassPerformanceTracker`.
+        top_k: recalls at k that are measured, as there.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -97,6 +98,8 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        class_dim: int | None = None,
+        ignore_index: int | Sequence[int] = (),
         top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
@@ -128,7 +131,7 @@ class TBMetrics(SessionPairs):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
-                top_k=top_k,
+                performance_options={"class_dim": class_dim, "ignore_index": ignore_index, "top_k": top_k},
                 further=trackers,
                 log_dir=log.directory,
             ),
@@ -170,8 +173,9 @@ class TBMetrics(SessionPairs):
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
         Args:
-            logits: (N, C), any float type and device, or an array; or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            logits: (N, C) or, dense, (N, C, …) or (N, …, C), any float type and device, or an array; or one per
+                attribute.
+            labels: class indices (N,) or (N, …) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
             evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run
