@@ -93,6 +93,11 @@ class StoredValidation:
         """Whether any row came, even if it was left out."""
         return bool(self.n_samples) or self.n_skipped > 0
 
+    @property
+    def scores_exact(self) -> float:
+        """1 if AP and curves come from all scores, 0 if from bins, NaN without scores."""
+        return float("nan") if self.activation.takes_classes else float(self.scores.exact)
+
     def counts(self) -> NDArray[np.int64]:
         """True positives, false positives, false negatives, support: int64 (4, C)."""
         if self._counts is None:

@@ -34,8 +34,9 @@ class SessionMeasurements(SessionPairs):
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
         Args:
-            logits: (N, C), any float type and device, or an array; or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            logits: (N, C) or, dense, (N, C, …) or (N, …, C), any float type and device, or an array; or one per
+                attribute.
+            labels: class indices (N,) or (N, …) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
             evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run

@@ -40,6 +40,8 @@ import { el, fill, nameOf } from '../charts/dom.js';
 
 const SAID_MS = 8000;
 export const NO_VALIDATION = 'No validation at or before this step.';
+/** Why runs lack a table. */
+export const NOT_RECORDED = 'they keep no scores or decisions that tell, or come from an older version.';
 
 export class Card {
   /**
