@@ -35,6 +35,7 @@ import { el, fill, nameOf } from '../charts/dom.js';
  * @typedef {object} CardContent what a card has to take away
  * @property {() => Table | null} table its numbers
  * @property {() => Omit<Picture, 'facts' | 'title'> & {title?: string} | null} [picture] its charts, if it has any
+ * @property {() => {markdown: string, latex: string, csv: string} | null} [texts] its table as the server writes it
  * @property {'metric' | 'class_metric'} [metric] which of the chosen metrics it shows, if any
  */
 
