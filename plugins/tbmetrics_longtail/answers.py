@@ -212,30 +212,6 @@ class Answers:
         """One contact sheet."""
         return sheet(self._data.attribute(experiment, run, attribute), kind, group, step)
 
-    def overview(self, experiment: Experiment, run: str, metric: str, step: int) -> Json:
-        """Every attribute's groups at its last step up to `step`."""
-        names = self._data.tags_of_run(experiment, run).attributes
-        rows = (self._overview_row(experiment, run, name, metric, step) for name in names)
-        return {"run": run, "attributes": [row for row in rows if row is not None]}
-
-    def _overview_row(self, experiment: Experiment, run: str, name: str, metric: str, step: int) -> Json | None:
-        recorded = self._data.attribute(experiment, run, name)
-        if GROUP_TABLE not in recorded.tags or metric not in recorded.tag(GROUP_TABLE).columns:
-            return None
-        tag, series = recorded.tag(GROUP_TABLE), recorded.series(GROUP_TABLE)
-        index = series.last_index(step)
-        if index is None:
-            return None
-        tag.check_rows(series.values.shape[1])
-
-        def by_group(column: str) -> Json:
-            values = nullable(series.values[index, :, tag.column_index(column)])
-            return dict(zip(tag.rows, values, strict=True))
-
-        counted = f"{metric}_n_classes"
-        about = {"n_classes": by_group(counted), "sizes": by_group("n_classes")} if counted in tag.columns else {}
-        return {"attribute": name, "step": int(series.steps[index]), "groups": by_group(metric), **about}
-
     def confusion(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """True group × predicted group at one step."""
         recorded = self._data.attribute(experiment, run, attribute)

@@ -286,6 +286,16 @@ def _check_labels(name: str, labels: Tensor, decision: str, classes: int) -> Non
             raise InputError(
                 f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}{unknown}"
             )
-    elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
-        odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
-        raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")
+    elif labels.dtype != torch.bool:
+        odd = _odd_labels(labels)
+        if odd.numel():
+            raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd[0].item()}")
+
+
+def _odd_labels(labels: Tensor) -> Tensor:
+    """Those that are not 0, 1 or -1, (odd,)."""
+    if not labels.is_floating_point():  # a look at the least and the greatest is enough, and quicker
+        low, high = torch.stack(labels.aminmax()).tolist()
+        if low >= -1 and high <= 1:
+            return labels[:0, 0]
+    return labels[(labels != 0) & (labels != 1) & (labels != -1)]

@@ -12,17 +12,19 @@ from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
 from tbmetrics.class_performance.dense_evaluation import IOU, DenseCounts
 from tbmetrics.class_performance.dense_state import DenseState
-from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
+from tbmetrics.class_performance.families import family_means
+from tbmetrics.class_performance.group_intervals import ap_uncertainty, cannot_be_told, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import CurveCounts, from_above, rank
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import (
     PARTITION,
-    AttributeClasses,
     CountBuckets,
     count_buckets,
     covariance_buckets,
+    family_buckets,
     macro_mean,
 )
 from tbmetrics.records import (
@@ -40,7 +42,7 @@ from tbmetrics.records import (
     mean_columns,
     recall_at,
 )
-from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
+from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 from tbmetrics.statistics.scores import scores_of
 
@@ -74,6 +76,7 @@ class Evaluation(ClassNumbers):
         reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
         precision_at_recall: mean precision up to each of `RECALL_LEVELS`, float64 (classes, levels), see
             `CURVE_COLUMNS`.
+        families: name → {mean metrics with their endings, "n_classes" → value}; empty without families.
         uncertainty: of the means of each metric, by `covariance_buckets` of the classes; without those that have none.
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
         lift_sums: sums behind the lifts between misses and false positives, (buckets, `lift_sum_columns`); None if
@@ -89,6 +92,7 @@ class Evaluation(ClassNumbers):
     positives_above: FloatArray
     predicted_above: FloatArray
     lift_sums: FloatArray | None = None
+    families: dict[str, dict[str, float]] = field(default_factory=dict)
     uncertainty: dict[str, MeanUncertainty] = field(default_factory=dict)
 
     @property
@@ -112,8 +116,8 @@ def evaluate(state: AttributeState | DenseState, classes: AttributeClasses) -> E
     further = tuple(map(recall_at, state.top_k)) if decision == SINGLE_LABEL else ()
     if further:
         columns |= _top_k_columns(state, columns["support"])
-    paired = covariance_buckets(classes)
-    curves, ap_influence = rank(state, columns, paired)
+    bucketings = _bucketings(classes)
+    curves, ap_influences = rank(state, columns, bucketings)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes)
     flow, lifts = flows.flows(state, buckets)
@@ -131,15 +135,20 @@ def evaluate(state: AttributeState | DenseState, classes: AttributeClasses) -> E
         predicted_above=from_above(curves.samples),
         lift_sums=None if lifts is None else lifts.sums(),
     )
-    result.uncertainty |= uncertainties(state, columns, paired)
-    if ap_influence is not None:
-        result.uncertainty["ap"] = ap_uncertainty(ap_influence, columns, paired)
-    _add_groups(result, state, paired)
+    known = [uncertainties(state, columns, buckets) for buckets in bucketings]
+    for uncertainty, influence, buckets in zip(known, ap_influences, bucketings, strict=False):
+        uncertainty["ap"] = ap_uncertainty(influence, columns, buckets)
+    _add_groups(result, state, known, bucketings)
     return result
 
 
+def _bucketings(classes: AttributeClasses) -> list[CountBuckets]:
+    """By training count, and by family if there are families."""
+    return [covariance_buckets(classes), *([family_buckets(classes)] if classes.families else [])]
+
+
 def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
-    counts, buckets, paired = DenseCounts(state), count_buckets(classes), covariance_buckets(classes)
+    counts, buckets, bucketings = DenseCounts(state), count_buckets(classes), _bucketings(classes)
     columns, curves = counts.columns(), CurveCounts.empty(len(classes))
     result = Evaluation(
         classes=classes,
@@ -153,18 +162,26 @@ def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
         precision_at_recall=curves.precision_at_recall,
         positives_above=from_above(curves.positives),
         predicted_above=from_above(curves.samples),
-        uncertainty=counts.uncertainties(columns, paired),
     )
-    _add_groups(result, state, paired)
+    _add_groups(result, state, [counts.uncertainties(columns, b) for b in bucketings], bucketings)
     return result
 
 
-def _add_groups(result: Evaluation, state: AttributeState | DenseState, paired: CountBuckets) -> None:
+def _add_groups(
+    result: Evaluation,
+    state: AttributeState | DenseState,
+    known: list[dict[str, MeanUncertainty]],
+    bucketings: list[CountBuckets],
+) -> None:
+    """Add the means of groups and families, from the uncertainty by each of the bucketings."""
+    result.uncertainty |= known[0]
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
-        values |= _intervals(result, group, paired)
+        values |= _intervals(result, group, bucketings[0])
+    if result.classes.families:
+        result.families |= family_means(result, known[1], bucketings[1])
 
 
 # --------------------------------------------------------------------------------------------------- per class
@@ -205,22 +222,14 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 
 
 def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[str, float]:
-    values, cannot_tell = result.groups[group], _cannot_tell(result, group)
+    parts = [result.classes.members(part) for part in ((HEAD, TAIL) if group == GAP else (group,))]
+    values, cannot_tell = result.groups[group], cannot_be_told(result.decision, result.columns["support"], parts)
     intervals: dict[str, float] = {}
     for metric, uncertainty in result.uncertainty.items():
         if values[metric] == values[metric] and metric not in cannot_tell:
             lower, upper = group_interval(uncertainty, buckets, group, values[metric])
             intervals |= {f"{metric}_lower": lower, f"{metric}_upper": upper}
     return intervals
-
-
-def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
-    """Metrics whose bias is as large as their interval: multi-label, over many classes of fewer than two positives."""
-    if result.decision == SINGLE_LABEL:
-        return ()
-    members = [result.classes.members(g) for g in ((HEAD, TAIL) if group == GAP else (group,))]
-    supports = [support[support > 0] for support in (result.columns["support"][m] for m in members)]
-    return BIASED_BY_FEW if any(has_too_few(support.size, support.sum()) for support in supports) else ()
 
 
 def _group(state: AttributeState | DenseState, result: Evaluation, group: str) -> dict[str, float]:

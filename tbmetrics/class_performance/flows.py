@@ -93,7 +93,7 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
         return labels[wrong], predicted[wrong]
-    stored = state.scores.batches() if isinstance(state.scores, ExactScores) else ()
+    stored = state.scores.chunks() if isinstance(state.scores, ExactScores) else ()
     batches = [_missed(state, logits, labels) for logits, labels in stored]
     if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -105,6 +105,6 @@ def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -
     predicted = logits >= state.score_thresholds(logits)
     wrong = predicted & (labels == 0)
     strongest = logits.masked_fill(~wrong, -torch.inf).argmax(dim=1)
-    strongest[~wrong.any(dim=1)] = NO_CLASS
+    strongest[~wrong.gather(1, strongest[:, None])[:, 0]] = NO_CLASS
     rows, true = ((labels > 0) & ~predicted).nonzero(as_tuple=True)
     return true, strongest[rows]

@@ -10,7 +10,8 @@ import torch
 
 from tbmetrics.class_performance.arguments import as_column
 from tbmetrics.class_performance.evaluation import ClassNumbers, class_columns
-from tbmetrics.classes.groups import PARTITION, AttributeClasses, ClassGroups, macro_mean
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import PARTITION, ClassGroups, macro_mean
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
     ALL,

@@ -10,8 +10,10 @@ import numpy as np
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.evaluation import ClassNumbers, Evaluation
+from tbmetrics.class_performance.families import family_table
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import covariance_buckets
 from tbmetrics.comparing.evidence import worst
 from tbmetrics.records import (
     ALL,
@@ -68,7 +70,8 @@ def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
     names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
-    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
+    families = tuple(map(visible, classes.families))
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision, families)
 
 
 def records(result: ClassNumbers, pr_classes: Sequence[str]) -> Iterator[Record]:
@@ -78,6 +81,7 @@ def records(result: ClassNumbers, pr_classes: Sequence[str]) -> Iterator[Record]
     if not isinstance(result, Evaluation):
         yield from scalars(result)
         return
+    yield from family_table(result)
     confusion = result.confusion.astype(np.float32)
     yield Table(confusion_tag(attribute), attribute, "confusion", flows.COLUMNS, confusion, flows.ROWS)
     yield from _details(result)

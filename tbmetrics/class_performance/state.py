@@ -97,8 +97,8 @@ class AttributeState(StoredValidation):
         if not len(labels):
             return
         self._accumulate(self._multi_counts(logits, labels))
-        known = labels >= 0
-        self.scores.add(torch.where(known, logits, -torch.inf) if not bool(known.all()) else logits.clone(), labels)
+        has_unknown = bool(labels.amin() < 0)
+        self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
         self.n_samples += len(labels)
 
     def _single_counts(self, labels: Tensor, predicted: Tensor) -> Tensor:
@@ -108,8 +108,9 @@ class AttributeState(StoredValidation):
 
     def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
         predicted, positive = logits >= self.score_thresholds(logits), labels > 0
-        masks = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
-        return torch.stack([mask.sum(0) for mask in masks])
+        masks = positive & predicted, predicted & (labels == 0), positive
+        hits, false_positives, support = torch.stack(masks).sum(1)
+        return torch.stack((hits, false_positives, support - hits, support))
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`, (C,); compared with them, they decide as float32 would."""

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.groups import AttributeClasses, CountBuckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import (
     ALL,

@@ -131,9 +131,6 @@ class _RecordedAnswers:
                     self._record_step(kind, query | {"step": step})
             if "findings" in about["kinds"]:
                 self._record_diagnosis(query | {"step": step})
-        for metric, step in itertools.product(about["metrics"], about["steps"]):
-            overview = self._answers.overview(self._experiment, run, metric, step)
-            self._put("overview", {"run": run, "metric": metric, "step": step}, overview)
 
     def _record_step(self, kind: str, query: dict[str, Any]) -> None:
         answer = getattr(self._answers, kind)

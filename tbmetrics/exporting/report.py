@@ -30,6 +30,7 @@ _MOVERS_SHOWN = 8
 _DESCRIPTIONS = {
     "class_distribution": "Training examples of each class, most frequent first.",
     "metrics_by_group": "Means over the group's classes at the last validation; whiskers: 95 %.",
+    "metrics_by_family": "Means over the classes of each family at the last validation; bars: 95 %.",
     "metrics_over_steps": "The same means at every validation; bands: 95 %.",
     "pr_curves": "Mean precision of the group's classes at each recall; the area is their mean AP.",
     "f1_by_training_count": "One point for each class: do rare classes fail?",

@@ -9,6 +9,7 @@ import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
 from tbmetrics.figures.confusion import confusion_by_group
+from tbmetrics.figures.family_metrics import metrics_by_family
 from tbmetrics.figures.group_metrics import metrics_by_group, metrics_over_steps, pr_curves
 from tbmetrics.figures.style import (
     COLOURS,
@@ -30,6 +31,7 @@ from tbmetrics.records import (
     class_table_tag,
     confusion_tag,
     curves_tag,
+    family_table_tag,
     group_table_tag,
     main_metric,
     metric_name,
@@ -70,6 +72,8 @@ def _attribute_figures(history: History, attribute: str, step: int | None) -> It
     if tables is None:
         return
     yield f"{attribute}/metrics_by_group", metrics_by_group(view)
+    if (families := view.table(family_table_tag(attribute))) is not None:
+        yield f"{attribute}/metrics_by_family", metrics_by_family(view, families)
     yield f"{attribute}/metrics_over_steps", metrics_over_steps(view)
     if view.table(curves_tag(attribute)) is not None:
         yield f"{attribute}/pr_curves", pr_curves(view)

@@ -9,7 +9,7 @@ import { Resources } from './resources.js';
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
  * LiftSumsAnswer,
- * GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer, RunView, RunsAnswer, View
+ * GroupsAnswer, Histories, HistoryAnswer, RunView, RunsAnswer, View
  * } from '../model/types.js'
  */
 
@@ -119,11 +119,6 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @param {number} index @returns {Resource<GalleryAnswer>} */
   gallery(run, attribute, index) {
     return this._of(run, 'gallery', { attribute, step: run.step ?? 0, class_index: index });
-  }
-
-  /** @param {RunView} run @param {string} metric @returns {Resource<OverviewAnswer>} */
-  overview(run, metric) {
-    return this._of(run, 'overview', { metric, step: run.step ?? 0 });
   }
 
   /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketSums>} */

@@ -13,6 +13,7 @@ const COUNT = new Intl.NumberFormat('en-US');
  * @property {string} meaning one sentence
  * @property {boolean} [lowerIsBetter]
  * @property {string} [classColumn] the per-class column behind it, where it has another name
+ * @property {boolean} [isSecondary] listed after the others
  */
 
 /** @type {Readonly<Record<string, MetricText>>} */
@@ -32,11 +33,13 @@ const METRICS = Object.freeze({
     label: 'Recall, geometric mean',
     meaning: 'Geometric mean of the recalls: one class never found makes it zero.',
     classColumn: 'recall',
+    isSecondary: true,
   },
   recall_harmonic_mean: {
     label: 'Recall, harmonic mean',
     meaning: 'Harmonic mean of the recalls: dominated by the classes found least.',
     classColumn: 'recall',
+    isSecondary: true,
   },
   worst_f1: { label: 'Worst F1', meaning: 'F1 of the worst class of the group.', classColumn: 'f1' },
   worst_recall: { label: 'Worst recall', meaning: 'Recall of the worst class of the group.', classColumn: 'recall' },

@@ -206,12 +206,6 @@
  */
 
 /**
- * @typedef {object} OverviewAnswer
- * @property {string} run
- * @property {{attribute: string, step: number, groups: Record<string, Maybe>, n_classes?: Record<string, Maybe>, sizes?: Record<string, Maybe>}[]} attributes
- */
-
-/**
  * @typedef {object} GroupComparison
  * @property {number} n_classes
  * @property {number} n_defined
