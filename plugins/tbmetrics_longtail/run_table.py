@@ -13,8 +13,8 @@ from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, RecordedRun, table_of_runs
 from tbmetrics.comparing.validations import Validation, recorded_means
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, MEAN_METRICS, FloatArray
-from tbmetrics_longtail.comparison import validation
+from tbmetrics.records import ALL, FloatArray
+from tbmetrics_longtail.comparison import means_of, validation
 from tbmetrics_longtail.data import Attribute
 from tbmetrics_longtail.hparams import HParams
 from tbmetrics_longtail.tables import FAMILIES, GROUP_TABLE, RequestError, or_null, shown
@@ -46,12 +46,14 @@ def run_table(runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping
     Raises:
         RequestError: what is asked for is unknown, or no run has it.
     """
-    if query.metric not in MEAN_METRICS:
-        known = ", ".join(MEAN_METRICS)
-        raise RequestError(f"metric {shown(query.metric)} is no mean over classes", f"use one of {known}")
+    known = dict.fromkeys(metric for attribute in runs.values() for metric in means_of(attribute))
+    if query.metric not in known:
+        advice = f"use one of {', '.join(known)}"
+        raise RequestError(f"metric {shown(query.metric)} is no mean over classes", advice)
     if query.by not in GROUPINGS:
         raise RequestError(f"by={shown(query.by)} is unknown", f"use one of {', '.join(GROUPINGS)}")
-    readable = {run: a for run, a in runs.items() if query.by == FREQUENCY or a.class_list.families}
+    measured = {run: attribute for run, attribute in runs.items() if query.metric in means_of(attribute)}
+    readable = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
     try:
         table = table_of_runs(
             [_recorded(run, attribute, query) for run, attribute in readable.items()],

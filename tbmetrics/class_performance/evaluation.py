@@ -142,6 +142,11 @@ def evaluate(state: AttributeState | DenseState, classes: AttributeClasses) -> E
     return result
 
 
+def _bucketings(classes: AttributeClasses) -> list[CountBuckets]:
+    """By training count, and by family if there are families."""
+    return [covariance_buckets(classes), *([family_buckets(classes)] if classes.families else [])]
+
+
 def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
     counts, buckets, bucketings = DenseCounts(state), count_buckets(classes), _bucketings(classes)
     columns, curves = counts.columns(), CurveCounts.empty(len(classes))
@@ -160,11 +165,6 @@ def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
     )
     _add_means(result, state, bucketings, [counts.uncertainties(columns, paired) for paired in bucketings])
     return result
-
-
-def _bucketings(classes: AttributeClasses) -> list[CountBuckets]:
-    """The classes by training count and, if there are any, by family."""
-    return [covariance_buckets(classes), *([family_buckets(classes)] if classes.families else [])]
 
 
 def _add_means(
