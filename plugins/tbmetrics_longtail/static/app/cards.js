@@ -6,8 +6,8 @@ import { TableCard } from '../cards/classes.js';
 import { DiagnosisCard } from '../cards/diagnosis.js';
 import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
+import { LeaderboardCard } from '../cards/leaderboard.js';
 import { MoversCard } from '../cards/movers.js';
-import { OverviewCard } from '../cards/overview.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
 import { TradeoffCard } from '../cards/tradeoff.js';
@@ -29,6 +29,7 @@ export class Cards {
     this._seenNow = seen;
     /** From top to bottom; a further card is a further line. */
     this._cards = {
+      leaderboard: new LeaderboardCard(page),
       training: new ChartsCard(page),
       summary: new SummaryCard(page),
       tradeoff: new TradeoffCard(page),
@@ -38,7 +39,6 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
-      overview: new OverviewCard(page),
       classes: this.table,
     };
     this.drawn = false;
@@ -52,9 +52,9 @@ export class Cards {
   /** Lay out the cards below `top`. @param {...HTMLElement} top */
   layOut(...top) {
     const { tradeoff, movers, ...alone } = this._cards;
-    const [training, summary, ...below] = Object.values(alone).map(({ element }) => element);
+    const [leaderboard, training, summary, ...below] = Object.values(alone).map(({ element }) => element);
     const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const main = el('main', { class: 'main' }, ...top, training, summary, pair, ...below);
+    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, pair, ...below);
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,
