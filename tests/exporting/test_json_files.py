@@ -26,7 +26,7 @@ def logdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(logdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    assert export(logdir, folder, formats=["json"]).problems == {}
+    assert export(logdir, folder, formats=["json", "csv-full"]).problems == {}
     return folder
 
 
