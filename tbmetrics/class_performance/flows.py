@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.lifts import LiftSums, flow_and_lifts
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import GROUPS, NO_CLASS, SINGLE_LABEL, UNKNOWN, FloatArray
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -65,29 +66,29 @@ class APInfluence:
 
 
 def rank(
-    state: AttributeState, columns: dict[str, FloatArray], buckets: CountBuckets
-) -> tuple[CurveCounts, APInfluence | None]:
+    state: AttributeState, columns: dict[str, FloatArray], bucketings: Sequence[CountBuckets]
+) -> tuple[CurveCounts, list[APInfluence]]:
     """Fill in the columns that depend on the ranking.
 
     Args:
         state: the validation.
         columns: by name, each (classes,).
-        buckets: of the classes, for the influences.
+        bucketings: each puts the classes into buckets, for the influences.
 
     Returns:
-        the binned probabilities, and the influences on AP, or None if not all scores are known.
+        the binned probabilities, and the influences on AP for each of `bucketings`; none if scores are missing.
     """
     classes = state.num_classes
     for name in ("ap", "best_threshold", "best_f1"):
         columns[name] = np.full(classes, np.nan)
     curves = CurveCounts.empty(classes)
     if state.activation.takes_classes:
-        return curves, None
+        return curves, []
     if state.n_samples and isinstance(state.scores, ExactScores):
-        return curves, _rank_exact(state, state.scores, columns, curves, buckets)
+        return curves, _rank_exact(state, state.scores, columns, curves, bucketings)
     if isinstance(state.scores, BinnedScores):
         _rank_binned(state, state.scores, columns, curves)
-    return curves, None
+    return curves, []
 
 
 def _rank_exact(
@@ -95,22 +96,23 @@ def _rank_exact(
     scores: ExactScores,
     columns: dict[str, FloatArray],
     curves: CurveCounts,
-    buckets: CountBuckets,
-) -> APInfluence:
-    by_row = np.zeros((len(buckets), state.n_samples), dtype=np.float32)
-    influence = APInfluence(by_row, *np.full((2, state.num_classes), np.nan))
+    bucketings: Sequence[CountBuckets],
+) -> list[APInfluence]:
+    variance, bias = np.full((2, state.num_classes), np.nan)
+    by_rows = [np.zeros((len(buckets), state.n_samples), dtype=np.float32) for buckets in bucketings]
     for first, block, labels in scores.blocks(state.num_classes):
         rows = slice(first, first + len(block))
         positive, unknown = labels > 0, (labels < 0).sum(axis=1)
         ranks = rank_positives(block, positive, unknown)
         columns["ap"][rows] = average_precision(ranks)
         curves.precision_at_recall[rows] = mean_precisions(ranks.precision, ranks.support)
-        influence.variance[rows] = add_ap_influence(by_row, buckets.of_class[rows], ranks)
-        influence.bias[rows] = ap_bias(ranks)
+        for buckets, by_row in zip(bucketings, by_rows, strict=True):
+            variance[rows] = add_ap_influence(by_row, buckets.of_class[rows], ranks)
+        bias[rows] = ap_bias(ranks)
         best, columns["best_f1"][rows] = best_thresholds(ranks)
         columns["best_threshold"][rows] = best if state.decision == SINGLE_LABEL else state.activation.sigmoid(best)
         _bin_block(state, block, unknown, ranks, curves, rows)
-    return influence
+    return [APInfluence(by_row, variance, bias) for by_row in by_rows]
 
 
 def _bin_block(
