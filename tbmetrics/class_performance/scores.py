@@ -120,10 +120,11 @@ class ExactScores:
             by_class = self._by_class(start, stop, np.empty((stop - start, samples), dtype))
             step = min(CLASSES_AT_ONCE, max(1, SCORES_AT_ONCE // max(1, samples)))
             for first in range(start, stop, step):
-                scores = by_class[first - start : first - start + step]
+                scores = by_class[first - start : first - start + step].copy()  # a view would keep the whole part
                 labels = self._label_block(first, first + len(scores))
                 unknown = labels < 0
                 yield ScoreBlock(first, np.where(unknown, -np.inf, scores) if unknown.any() else scores, labels)
+            del by_class
 
     def _by_class(self, start: int, stop: int, out: NDArray[np.floating]) -> NDArray[np.floating]:
         column = 0

@@ -19,6 +19,7 @@ from tensorboard.plugins.pr_curve.plugin_data_pb2 import PrCurvePluginData
 from tensorboard.plugins.text.plugin_data_pb2 import TextPluginData
 
 from tbmetrics.records import (
+    PACKED_FROM,
     PLUGIN_NAME,
     ClassList,
     Histogram,
@@ -35,6 +36,7 @@ from tbmetrics.records import (
     Text,
     class_list_content,
     class_list_payload,
+    packed_values,
     plugin_of,
     sample_content,
     sample_payload,
@@ -104,7 +106,9 @@ def _text(record: Text) -> Any:
 
 def _table(record: Table) -> Any:
     metadata = _metadata(plugin_of(record.tag), table_content(record), data_class=DATA_CLASS_TENSOR)
-    return Summary.Value(tag=record.tag, tensor=_float_tensor(record.values), metadata=metadata)
+    is_packed = record.values.nbytes >= PACKED_FROM
+    tensor = _string_tensor(packed_values(record.values)) if is_packed else _float_tensor(record.values)
+    return Summary.Value(tag=record.tag, tensor=tensor, metadata=metadata)
 
 
 def _class_list(record: ClassList) -> Any:

@@ -313,7 +313,8 @@ def _area_unit(history: History, area: str, entries: list[Entry], options: Optio
             paths = image_paths(entry.tag, area, entry.content(history).steps.tolist(), clashes)
             image_files[entry.tag] = paths[:-1] or paths
     details = {"path": f"{area}.json", "files": image_files}
-    return Unit(f"json/{area}", "json", area, tuple(entries), details, 0.2 + len(entries) / 50)
+    shown = tuple(entry for entry in entries if options.has_full_csv or entry.kind != HISTOGRAMS)
+    return Unit(f"json/{area}", "json", area, shown, details, 0.2 + len(shown) / 50)
 
 
 def _remedy_units(area: str, entries: list[Entry], clashes: frozenset[str]) -> Iterator[Unit]:

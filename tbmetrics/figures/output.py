@@ -87,14 +87,18 @@ def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
 
 
 def png(figure: Figure, dpi: int = 100) -> bytes:
-    """The figure as a PNG file; the same figure gives the same bytes.
+    """The figure as a PNG file of 256 colours, a third of the size; the same figure gives the same bytes.
 
     `savefig` would draw it twice: once without showing, to lay it out.
     """
     from PIL import Image
 
-    buffer = io.BytesIO()
-    Image.fromarray(pixels(figure, dpi)).save(buffer, format="PNG", dpi=(dpi, dpi))
+    drawn, buffer = pixels(figure, dpi), io.BytesIO()
+    image = Image.fromarray(drawn).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette, background = image.getpalette() or [], 3 * int(np.asarray(image)[0, 0])
+    palette[background : background + 3] = drawn[0, 0].tolist()  # exactly: it would be a mean of similar colours
+    image.putpalette(palette)
+    image.save(buffer, format="PNG", dpi=(dpi, dpi), compress_level=9)
     return buffer.getvalue()
 
 

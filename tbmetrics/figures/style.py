@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tbmetrics.figures.output import png
 from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
@@ -13,6 +13,7 @@ from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import LayoutEngine
 
 #: Head red, medium blue, tail green, in shades that stay apart for colour-blind readers (after Okabe and Ito, 2008).
 COLOURS = {
@@ -50,7 +51,9 @@ def figure_of_panels(
     title: str, panels: int, columns: int, width: float, height: float
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes in rows of `columns`, without further style, drawn by Agg."""
-    figure = empty_figure(width, height, layout="constrained")
+    from tbmetrics.figures.layout import TightLayout
+
+    figure = empty_figure(width, height, TightLayout())
     plain(figure.suptitle(title, fontsize=LARGE))
     axes = figure.subplots(-(-panels // columns), columns, squeeze=False).ravel()
     for unused in axes[panels:]:
@@ -58,7 +61,7 @@ def figure_of_panels(
     return figure, list(axes[:panels])
 
 
-def empty_figure(width: float, height: float, layout: Literal["constrained"] | None = None) -> Figure:
+def empty_figure(width: float, height: float, layout: LayoutEngine | None = None) -> Figure:
     """A figure without axes, in inches, drawn by Agg, with no trace in pyplot."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

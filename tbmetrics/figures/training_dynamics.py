@@ -168,7 +168,7 @@ def weight_distribution(history: History) -> Figure:
     for ax, tag in zip(axes, tags, strict=True):
         _distribution(ax, history, tag)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=SMALL, frameon=False)
+    figure.legend(handles, labels, loc="lower center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
 
 
@@ -197,7 +197,7 @@ def activation_shares(history: History) -> Figure:
     ax.grid(axis="y", visible=False)
     more = f"the {NAMES_SHOWN} with most dead units, of {len(dead)}" if len(dead) > NAMES_SHOWN else ""
     label(ax, x="share of the module's outputs (%)", y="", title=more)
-    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    figure.legend(loc="upper center", ncols=3, fontsize=SMALL, frameon=False)
     return figure
 
 

@@ -44,12 +44,14 @@ from tbmetrics.records.columns import (
 )
 from tbmetrics.records.curves import MeanCurve, curve_points, mean_curve
 from tbmetrics.records.encoding import (
+    PACKED_FROM,
     SCHEMA_VERSION,
     SchemaError,
     class_list_content,
     class_list_from_payload,
     class_list_payload,
     decode_content,
+    packed_values,
     table_content,
     table_from_content,
 )
@@ -182,6 +184,7 @@ __all__ = [
     "NO_CLASS",
     "OLDER_CURVE_COLUMNS",
     "OPTIMIZER_STEP_TAG",
+    "PACKED_FROM",
     "PAIR_COLUMNS",
     "PARAMETERS_TAG",
     "PARAMETER_COLUMNS",
@@ -259,6 +262,7 @@ __all__ = [
     "mean_curve",
     "mean_metrics",
     "metric_name",
+    "packed_values",
     "plugin_of",
     "pr_curve_tag",
     "recall_at",

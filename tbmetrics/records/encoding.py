@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +16,10 @@ from tbmetrics.records.kinds import ClassList, Table
 from tbmetrics.records.tags import visible
 
 SCHEMA_VERSION = 1
+#: Bytes from which on the values of a table are written compressed, as the only element of a string tensor.
+PACKED_FROM = 2**14
+_MOST_BYTES = 2**30
+_PACKED = struct.Struct("<cII")  # float16 ("e") or float32 ("f"), rows, columns
 
 
 class SchemaError(ValueError):
@@ -34,13 +40,15 @@ def table_content(table: Table) -> bytes:
 
 
 def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
-    """Invert `table_content`, given the tensor's `values` of shape (rows, columns).
+    """Invert `table_content`, given the tensor's `values`: (rows, columns), or one element, `packed_values`.
 
     Raises:
         SchemaError: the content is not a table of tbmetrics, or has a newer schema.
     """
     fields = decode_content(tag, content)
     columns = tuple(_required(tag, fields, "columns"))
+    if values.size == 1 and isinstance(values.reshape(-1)[0], bytes):
+        values = _unpacked_values(tag, values.reshape(-1)[0])
     if values.ndim != 2 or values.shape[1] != len(columns):
         raise SchemaError(f"tag {tag!r}: tensor of shape {values.shape} does not fit {len(columns)} columns")
     if values.dtype.kind not in "biuf":
@@ -56,6 +64,30 @@ def table_from_content(tag: str, content: bytes, values: NDArray[Any]) -> Table:
         rows=tuple(_required(tag, fields, "rows")),
         details=_required(tag, fields, "details"),
     )
+
+
+def packed_values(values: NDArray[np.floating]) -> bytes:
+    """The values of a table, float16 or float32 (rows, columns), compressed column by column without loss."""
+    kind = "e" if values.dtype == np.float16 else "f"
+    columns = np.ascontiguousarray(values.T, dtype=f"<{kind}")
+    return _PACKED.pack(kind.encode(), *values.shape) + zlib.compress(columns.tobytes())
+
+
+def _unpacked_values(tag: str, payload: bytes) -> NDArray[np.floating]:
+    """Invert `packed_values`.
+
+    Raises:
+        SchemaError: the bytes are damaged, or claim to be too much.
+    """
+    try:
+        kind, rows, columns = _PACKED.unpack_from(payload)
+        dtype: np.dtype[np.floating] = np.dtype({b"e": "<e", b"f": "<f"}[kind])
+        size = min(rows * columns * dtype.itemsize, _MOST_BYTES)
+        content = zlib.decompressobj().decompress(payload[_PACKED.size :], size + 1)
+        values = np.frombuffer(content, dtype=dtype).reshape(columns, rows).T
+    except (struct.error, KeyError, ValueError, zlib.error) as error:
+        raise SchemaError(f"tag {tag!r}: the values of its table are damaged ({error})") from error
+    return values.astype(dtype.newbyteorder("="))
 
 
 def class_list_content(classes: ClassList) -> bytes:

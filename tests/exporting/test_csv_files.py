@@ -99,7 +99,8 @@ def test_names_that_need_quotes_come_back(out):
 
 
 def test_histograms_and_curves_are_written_on_request_only(logdir, tmp_path):
-    export(logdir, tmp_path, formats=["csv"])
+    export(logdir, tmp_path, formats=["csv", "json"])
     names = {path.name for path in tmp_path.rglob("*.csv")}
     assert {"scalars.csv", "texts.csv", "classes.csv"} <= names
     assert not names & {"histograms.csv", "pr_curves.csv"}
+    assert '"histograms"' not in (tmp_path / "all_metrics.json").read_text(encoding="utf-8")

@@ -26,7 +26,7 @@ def logdir(tmp_path_factory):
 @pytest.fixture(scope="module")
 def out(logdir, tmp_path_factory):
     folder = tmp_path_factory.mktemp("out")
-    assert export(logdir, folder, formats=["json"]).problems == {}
+    assert export(logdir, folder, formats=["json", "csv-full"]).problems == {}
     return folder
 
 
@@ -114,5 +114,5 @@ def test_tables_of_any_kind_come_along(tmp_path):
 
 def test_large_tables_are_written_in_passes_and_read_the_same(logdir, out, tmp_path, monkeypatch):
     monkeypatch.setattr(json_files, "DECODED_BYTES", 100)
-    export(logdir, tmp_path, formats=["json"], jobs=1)
+    export(logdir, tmp_path, formats=["json", "csv-full"], jobs=1)
     assert (tmp_path / "all_metrics.json").read_bytes() == (out / "all_metrics.json").read_bytes()

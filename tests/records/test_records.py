@@ -37,6 +37,36 @@ def test_tables_survive_their_content(name, columns):
     np.testing.assert_array_equal(again.column(columns[-1]), values[:, -1])
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_values_survive_being_packed_to_the_bit(dtype):
+    values = np.random.default_rng(0).normal(size=(500, 3)).astype(dtype)
+    values[::7], values[3, 1], values[4, 2] = np.nan, np.inf, -0.0
+    payload = records.packed_values(values)
+    content = records.table_content(Table("t", "x", "classes", ("a", "b", "c"), values))
+    again = records.table_from_content("t", content, np.array([payload], dtype=object))
+    np.testing.assert_array_equal(again.values.view(np.int32), values.astype(np.float32).view(np.int32))
+    assert len(records.packed_values(np.zeros((10_000, 3), dtype))) < 1000
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda payload: b"",
+        lambda payload: b"d" + payload[1:],
+        lambda payload: payload[:-20],
+        lambda payload: payload[:9] + b"no zlib",
+        lambda payload: payload[:1] + b"\xff" * 8 + payload[9:],
+        lambda payload: payload[:1] + b"\x01\0\0\0" + payload[5:],
+    ],
+)
+def test_packed_values_that_are_damaged_or_claim_too_much_are_refused_by_tag(damage):
+    values = np.arange(9000, dtype=np.float32).reshape(3000, 3)
+    content = records.table_content(Table("t", "x", "classes", ("a", "b", "c"), values))
+    payload = damage(records.packed_values(values))
+    with pytest.raises(SchemaError, match="'t': the values of its table are damaged"):
+        records.table_from_content("t", content, np.array([payload], dtype=object))
+
+
 @given(st.lists(names, min_size=1, max_size=5))
 def test_class_lists_survive_their_payload(chosen):
     size = len(chosen)
