@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tbmetrics.class_performance import ClassPerformanceTracker
-    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics, Remedy
     from tbmetrics.classes import AttributeClasses, ClassGroups, GroupRule
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events import read_logdir, read_run
@@ -38,6 +38,7 @@ _MODULES = {
     "MetricsManager": "session",
     "NonFiniteError": "errors",
     "ProfilerTracker": "resource_usage",
+    "Remedy": "class_performance.diagnostics",
     "ResourceMonitor": "resource_usage",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
@@ -64,6 +65,7 @@ __all__ = [
     "MetricsManager",
     "NonFiniteError",
     "ProfilerTracker",
+    "Remedy",
     "ResourceMonitor",
     "TBMetrics",
     "TBMetricsWarning",

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from tbmetrics.comparing.conditions import Condition
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import is_url
-from tbmetrics.records import GAP, MEAN_METRICS
+from tbmetrics.records import ALL, GAP, mean_metrics
 
 if TYPE_CHECKING:
     from tbmetrics.comparing.runs import RunComparison
@@ -143,8 +143,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--logit-scale", metavar="FACTOR", help="of the logits of a normalised classifier")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="multi-label; default: %(default)s")
+    parser.add_argument(
+        "--top-k", nargs="+", type=int, default=[], metavar="K", help="also recall at K: the label is among the K first"
+    )
     parser.add_argument("--rule", default="decoupling", help="of head, medium and tail (default: %(default)s)")
     parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="one for each file (default: 0, 1, 2, …)")
+    parser.add_argument("--remedy", metavar="JSON", help="adjust the scores by what Remedy.save() wrote")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_evaluate)
 
@@ -163,8 +167,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             inputs=arguments.inputs,
             logit_scale=arguments.logit_scale,
             thresholds=arguments.threshold,
+            top_k=arguments.top_k,
             rule=arguments.rule,
             steps=arguments.steps,
+            remedy=arguments.remedy,
             progress=lambda rows, name: show(rows, 0, name),
         )
     if not arguments.quiet:
@@ -180,10 +186,11 @@ def _print_groups(attribute: str, groups: Mapping[str, Mapping[str, Any]]) -> No
     from rich.text import Text
 
     table = Table("group", title=Text(attribute), title_justify="left", show_edge=False, pad_edge=False)
-    for heading in ("classes", *MEAN_METRICS):
+    columns = mean_metrics(list(groups[ALL]))
+    for heading in ("classes", *columns):
         table.add_column(heading, justify="right")
     for group, metrics in groups.items():
-        values = (metrics[m] if metrics.get(f"{m}_n_classes") or group == GAP else None for m in MEAN_METRICS)
+        values = (metrics[m] if metrics.get(f"{m}_n_classes") or group == GAP else None for m in columns)
         means = ("undefined" if value is None else f"{value:.3f}" for value in values)
         table.add_row(group, "" if group == GAP else f"{metrics['count']:,}", *means)
     Console().print(table)
@@ -194,7 +201,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_b", metavar="RUN_B")
     parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
-    parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
+    parser.add_argument("--metric", default="f1", metavar="NAME", help="a mean over classes (default: %(default)s)")
     parser.add_argument("--step", type=int, help="the validation to compare (default: the last that both runs have)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
     parser.add_argument(
@@ -251,7 +258,7 @@ def _add_table(parser: argparse.ArgumentParser) -> None:
 
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of runs, or a URL")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
-    parser.add_argument("--metric", default="recall", choices=MEAN_METRICS, help="default: %(default)s")
+    parser.add_argument("--metric", default="recall", metavar="NAME", help="a mean over classes (default: %(default)s)")
     parser.add_argument(
         "--seeds", metavar="REGEX", help=r"what tells seeds of one experiment apart in their names, such as '/seed\d+'"
     )

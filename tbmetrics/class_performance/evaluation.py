@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +15,7 @@ from tbmetrics.class_performance.group_intervals import ap_uncertainty, cannot_b
 from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import (
     PARTITION,
@@ -35,19 +36,37 @@ from tbmetrics.records import (
     SINGLE_LABEL,
     TAIL,
     FloatArray,
+    mean_columns,
+    recall_at,
 )
 from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 from tbmetrics.statistics.scores import scores_of
 
 
-@dataclass(slots=True)
-class Evaluation:
-    """One validation of one attribute.
+@dataclass(slots=True, kw_only=True)
+class ClassNumbers:
+    """Numbers of the classes of one attribute, and of their groups.
 
     Attributes:
-        columns: `CLASS_COLUMNS` → float64 (classes,).
-        groups: `GROUP_ROWS` → {`GROUP_COLUMNS` → value}.
+        classes: of the attribute.
+        decision: "single_label" or "multi_label"; empty if nothing was decided.
+        columns: name → float64 (classes,).
+        groups: `GROUP_ROWS` → {name → value}.
+    """
+
+    classes: AttributeClasses
+    decision: str
+    columns: dict[str, FloatArray]
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Evaluation(ClassNumbers):
+    """One validation of one attribute; its columns are `CLASS_COLUMNS`, `GROUP_COLUMNS` and those of `further`.
+
+    Attributes:
+        further: metrics measured beyond `MEAN_METRICS`.
         buckets: classes of like training count.
         flow: positives by true and predicted bucket, float64 (buckets, buckets + 1), see `flows.flows`.
         pairs: the classes confused most, float64 (rows, 3), see `flows.confused_pairs`.
@@ -61,9 +80,7 @@ class Evaluation:
             single-label.
     """
 
-    classes: AttributeClasses
-    decision: str
-    columns: dict[str, FloatArray]
+    further: tuple[str, ...] = ()
     buckets: CountBuckets
     flow: FloatArray
     pairs: FloatArray
@@ -71,7 +88,6 @@ class Evaluation:
     precision_at_recall: FloatArray
     positives_above: FloatArray
     predicted_above: FloatArray
-    groups: dict[str, dict[str, float]] = field(default_factory=dict)
     lift_sums: FloatArray | None = None
     families: dict[str, dict[str, float]] = field(default_factory=dict)
     uncertainty: dict[str, MeanUncertainty] = field(default_factory=dict)
@@ -92,6 +108,9 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
+    further = tuple(map(recall_at, state.top_k)) if decision == SINGLE_LABEL else ()
+    if further:
+        columns |= _top_k_columns(state, columns["support"])
     paired = covariance_buckets(classes)
     bucketings = [paired, *([family_buckets(classes)] if classes.families else [])]
     curves, ap_influences = rank(state, columns, bucketings)
@@ -99,10 +118,11 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     buckets = count_buckets(classes)
     flow, lifts = flows.flows(state, buckets)
     result = Evaluation(
-        classes,
-        decision,
-        {name: columns[name] for name in CLASS_COLUMNS},
-        buckets,
+        classes=classes,
+        decision=decision,
+        columns={name: columns[name] for name in (*CLASS_COLUMNS, *class_columns(further))},
+        further=further,
+        buckets=buckets,
         flow=flow,
         pairs=flows.confused_pairs(state),
         reliability=reliability(state, buckets, curves.samples, curves.positives, curves.probability),
@@ -139,6 +159,21 @@ def _count_columns(state: AttributeState) -> dict[str, FloatArray]:
     return columns
 
 
+def class_columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the per-class table for further metrics."""
+    return tuple(f"{metric}{end}" for metric in metrics for end in ("", "_lower", "_upper"))
+
+
+def _top_k_columns(state: AttributeState, support: FloatArray) -> dict[str, FloatArray]:
+    labels, ranks = per_sample(state)[0], ranks_of_labels(state)
+    columns: dict[str, FloatArray] = {}
+    for k in state.top_k:
+        hits = np.bincount(labels[ranks < k], minlength=state.num_classes).astype(np.float64)
+        recall = np.divide(hits, support, out=np.full(state.num_classes, np.nan), where=support > 0)
+        columns |= dict(zip(class_columns([recall_at(k)]), (recall, *wilson(hits, support)), strict=True))
+    return columns
+
+
 def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
     lower, upper = logit_binomial(columns["ap"], columns["support"])
     return np.fmin(lower, columns.pop("ap_at_least", lower)), np.fmax(upper, columns.pop("ap_at_most", upper))
@@ -160,8 +195,8 @@ def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[st
 
 def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
-    values = dict.fromkeys(GROUP_COLUMNS, float("nan"))
-    for metric in MEAN_METRICS:
+    values = dict.fromkeys((*GROUP_COLUMNS, *mean_columns(result.further)), float("nan"))
+    for metric in (*MEAN_METRICS, *result.further):
         mean, count = macro_mean(columns[metric], members)
         values[metric], values[f"{metric}_n_classes"] = mean, float(count)
     is_few = (columns["support"][members] < FEW_POSITIVES) & ~np.isnan(columns["ap"][members])
@@ -218,5 +253,5 @@ def _sample_metrics(
 def _gap(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Head minus tail, metric by metric; NaN if either is undefined."""
     no_difference = ("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact", "n_few_positives")
-    gap = {column: groups[HEAD][column] - groups[TAIL][column] for column in GROUP_COLUMNS}
+    gap = {column: value - groups[TAIL][column] for column, value in groups[HEAD].items()}
     return {column: float("nan") if column.endswith(no_difference) else value for column, value in gap.items()}

@@ -19,12 +19,12 @@ from tbmetrics.comparing.evidence import difference_interval
 from tbmetrics.comparing.spreads import Joined, Spread, Spreads, joined, spreads
 from tbmetrics.comparing.validations import (
     Validation,
+    check_metric,
     common_attribute,
     steps_to_compare,
     validation,
 )
-from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, HEAD, MEAN_METRICS, TAIL
+from tbmetrics.records import ALL, GAP, HEAD, TAIL
 from tbmetrics.records.history import History
 from tbmetrics.statistics.mcnemar import mcnemar_p
 from tbmetrics.statistics.sign_flips import SignFlipTest
@@ -170,16 +170,15 @@ def compare_runs(
     Args:
         a, b: the runs.
         attribute: may be left out if the runs have a single one in common.
-        metric: "precision", "recall", "f1" or "ap".
+        metric: "precision", "recall", "f1", "ap", or another mean over classes that both runs recorded.
         step: the validation to compare; None = the last one that both runs have. If they have none in common, the last
             of each is shown and no verdict given.
 
     Raises:
         InputError: an unknown attribute, metric or step.
     """
-    if metric not in MEAN_METRICS:
-        raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(MEAN_METRICS)}")
     name = common_attribute(a, b, attribute)
+    check_metric(a, b, name, metric)
     steps = steps_to_compare(a, b, name, step)
     return compare(*(validation(run, name, metric, s) for run, s in zip((a, b), steps, strict=True)))
 

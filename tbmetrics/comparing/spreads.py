@@ -108,7 +108,8 @@ def spreads(a: Validation, b: Validation, both: Joined) -> Spreads:
 
 def _unpaired_because(a: Validation, b: Validation) -> str:
     if a.metric not in DECIDED_METRICS:
-        return "average precision depends on scores, which are not recorded"
+        what = "average precision" if a.metric == "ap" else a.metric
+        return f"{what} depends on scores, which are not recorded"
     for letter, run in (("A", a), ("B", b)):
         if run.decided is None:
             return f"there are no decisions on single samples of {letter} at its step"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from tbmetrics.comparing.seeds import experiments, seed_pattern
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, HEAD, MEAN_METRICS, TAIL, FloatArray
+from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, mean_metrics
 from tbmetrics.records.history import History
 from tbmetrics.statistics.student import deviation, mean_interval
 
@@ -23,6 +24,7 @@ from tbmetrics.statistics.student import deviation, mean_interval
 LAST, BEST = "last", "best"
 #: What classes are grouped by.
 GROUPINGS = FREQUENCY, FAMILY = "frequency", "family"
+_SPREAD_OF_RUN = "Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."
 #: Names that a note lists before it says how many more there are.
 _NAMED = 5
 
@@ -63,7 +65,7 @@ def table_of_histories(
     Args:
         histories: the runs by name.
         attribute: may be left out if the runs have a single one.
-        metric: one of `MEAN_METRICS`.
+        metric: a mean over classes that runs recorded.
         by: "frequency" (head, medium, tail) or "family".
         step: as for `table_of_runs`.
         seeds: a pattern that takes the seed out of a run's name, see `seed_pattern`.
@@ -71,20 +73,20 @@ def table_of_histories(
     Raises:
         InputError: an unknown attribute, metric or step, no families, or a pattern that is none.
     """
-    if metric not in MEAN_METRICS:
-        raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(MEAN_METRICS)}")
     if by not in GROUPINGS:
         raise InputError(f"runs are grouped by {' or '.join(map(repr, GROUPINGS))}, got {by!r}")
     attribute = _attribute(histories.values(), attribute)
     validated = {run: history for run, history in histories.items() if _has_validations(history, attribute)}
-    shown = {r: h for r, h in validated.items() if by == FREQUENCY or h.class_lists[attribute].families}
-    if validated and not shown:
+    measured = {run: history for run, history in validated.items() if metric in _metrics(history, attribute)}
+    if validated and not measured:
+        known = dict.fromkeys(m for history in validated.values() for m in _metrics(history, attribute))
+        raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(known)}")
+    shown = {r: h for r, h in measured.items() if by == FREQUENCY or h.class_lists[attribute].families}
+    if measured and not shown:
         raise InputError(f"no run has families of {attribute!r}; give them in training, as ClassGroups(…, families=…)")
     runs = [_recorded(run, history, attribute, metric, by) for run, history in shown.items()]
-    lacking = [run for run in validated if run not in shown]
-    result = table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds))
-    notes = (f"Without families, and left out: {_listed(lacking)}.",) if lacking else ()
-    return replace(result, notes=(*result.notes, *notes))
+    lacking = {metric: [r for r in validated if r not in measured], "families": [r for r in measured if r not in shown]}
+    return table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds), left_out=lacking)
 
 
 def _attribute(histories: Iterable[History], name: str | None) -> str:
@@ -103,6 +105,10 @@ def _has_validations(history: History, attribute: str) -> bool:
         return bool(len(group_tables(history, attribute)))
     except InputError:
         return False
+
+
+def _metrics(history: History, attribute: str) -> tuple[str, ...]:
+    return mean_metrics(group_tables(history, attribute)[-1].columns)
 
 
 def _recorded(run: str, history: History, attribute: str, metric: str, by: str) -> RecordedRun:
@@ -142,7 +148,11 @@ class _Steps:
 
 
 def table_of_runs(
-    runs: Sequence[RecordedRun], *, step: int | str | None = None, experiment_of: Callable[[str], str] = str
+    runs: Sequence[RecordedRun],
+    *,
+    step: int | str | None = None,
+    experiment_of: Callable[[str], str] = str,
+    left_out: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> RunTable:
     """The table of these runs.
 
@@ -150,6 +160,7 @@ def table_of_runs(
         runs: of one attribute and metric, in the order of the rows.
         step: a step, "last" or "best" of each run, or None for the last that all have.
         experiment_of: from a run's name to that of its row.
+        left_out: names of other runs by what they lack; a note says so.
 
     Raises:
         InputError: no runs, or no run with that step.
@@ -170,6 +181,7 @@ def table_of_runs(
         is_judged = [e in judged for e in folded]
         rows, basis = marked(rows, [tuple(e.validations.values()) for e in folded], is_judged)
         notes += basis
+    notes += [f"Without {what}, and left out: {_listed(names)}." for what, names in left_out.items() if names]
     first = next(iter(validations.values()))
     sizes = _sizes(first) if len(judged) == len(folded) else {}
     of_columns = {c: sizes[c] for c in columns if c in sizes and c != GAP}
@@ -277,7 +289,7 @@ def _with_usual_classes(folded: Sequence[_Experiment]) -> list[_Experiment]:
 
 def _notes_on_spread(rows: Sequence[TableRow]) -> list[str]:
     is_one = any(len(row.runs) == 1 for row in rows)
-    notes = ["Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."] if is_one else []
+    notes = [_SPREAD_OF_RUN] if is_one else []
     if any(len(row.runs) > 1 for row in rows):
         notes.append("±: standard deviation over the runs of an experiment; intervals of experiments: 95 %, t.")
     return notes

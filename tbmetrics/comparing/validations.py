@@ -28,6 +28,7 @@ from tbmetrics.records import (
     family_table_tag,
     group_table_tag,
     labels_tag,
+    mean_metrics,
 )
 from tbmetrics.records.history import History, Series
 from tbmetrics.statistics.intervals import Interval
@@ -95,6 +96,20 @@ def common_attribute(a: History, b: History, name: str | None) -> str:
         known = ", ".join(map(repr, common)) or "none"
         raise InputError(f"runs {a.run!r} and {b.run!r} have {reason}: there are {known}")
     return name
+
+
+def check_metric(a: History, b: History, attribute: str, metric: str) -> None:
+    """Check that both runs recorded means of `metric` over the classes of the attribute.
+
+    Raises:
+        InputError: a run did not; the message lists what both did.
+    """
+    in_a, in_b = (mean_metrics(group_tables(history, attribute)[-1].columns) for history in (a, b))
+    lacking = [history.run for history, metrics in ((a, in_a), (b, in_b)) if metric not in metrics]
+    if lacking:
+        where = f"is not in run {lacking[0]!r}" if len(lacking) == 1 else "is unknown"
+        common = ", ".join(name for name in in_a if name in in_b)
+        raise InputError(f"metric {metric!r} {where}; use one of {common or 'none: the runs have none in common'}")
 
 
 def steps_to_compare(a: History, b: History, attribute: str, step: int | None) -> tuple[int, int]:

@@ -76,6 +76,11 @@ def writer_target(target: Any) -> str | SummaryWriter:
     return location if is_url(location) else os.path.abspath(location)
 
 
+def directory_of(target: str | SummaryWriter) -> str:
+    """The directory that a `writer_target` writes to."""
+    return str(target if isinstance(target, str) else target.log_dir)
+
+
 class EventWriter(SummaryWriter):
     """A `SummaryWriter` whose file is written by one background thread: one event a step, one open file.
 

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
+from tbmetrics.comparing.tabulating import BEST, LAST
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.html_parts import Page, Section
 from tbmetrics.records import (
-    MEAN_METRICS,
     ClassList,
     Table,
     class_list_content,
@@ -117,6 +117,7 @@ class _RecordedAnswers:
             for attribute in run["attributes"]:
                 self._record_attribute(run["run"], attribute)
         self._record_tests(listing["runs"])
+        self._record_tables(listing["runs"])
 
     def _record_attribute(self, run: str, about: Mapping[str, Any]) -> None:
         query: dict[str, Any] = {"run": run, "attribute": about["attribute"]}
@@ -132,9 +133,6 @@ class _RecordedAnswers:
                     self._record_step(kind, query | {"step": step})
             if "findings" in about["kinds"]:
                 self._record_diagnosis(query | {"step": step})
-        for metric, step in itertools.product(about["metrics"], about["steps"]):
-            overview = self._answers.overview(self._experiment, run, metric, step)
-            self._put("overview", {"run": run, "metric": metric, "step": step}, overview)
 
     def _record_step(self, kind: str, query: dict[str, Any]) -> None:
         answer = getattr(self._answers, kind)
@@ -150,19 +148,38 @@ class _RecordedAnswers:
     def _record_tests(self, runs: list[Any]) -> None:
         """B against A at the last step of both for each attribute, the first runs first, up to `MOST_TESTED`."""
         sides_by_attribute: dict[str, list[tuple[str, list[int], int]]] = {}
+        metrics_by_attribute: dict[str, dict[str, None]] = {}
         for run in runs:
             for about in (about for about in run["attributes"] if about["steps"]):
                 side = (run["run"], about["steps"], about["n_classes"])
                 sides_by_attribute.setdefault(about["attribute"], []).append(side)
+                metrics_by_attribute.setdefault(about["attribute"], {}).update(dict.fromkeys(about["means"]))
         for attribute, sides in sides_by_attribute.items():
             left = MOST_TESTED
             pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
-            for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
+            for (i, j), metric, bounds in itertools.product(pairs, metrics_by_attribute[attribute], _rules()):
                 left -= sides[i][2]
                 if left >= 0:
                     (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]
                     step_a, step_b = last_steps(steps_a, steps_b)
                     self._record_test(attribute, metric, (a, step_a), (b, step_b), bounds)
+
+    def _record_tables(self, runs: list[Any]) -> None:
+        """The tables of all runs by frequency, at the steps that the tab offers, up to `MOST_TESTED`."""
+        from tbmetrics_longtail.run_table import TableQuery
+
+        described = [about for run in runs for about in run["attributes"] if about["steps"]]
+        for attribute in dict.fromkeys(about["attribute"] for about in described):
+            shown = [about for about in described if about["attribute"] == attribute]
+            metrics = dict.fromkeys(metric for about in shown for metric in about["means"])
+            left = MOST_TESTED
+            for metric, step in itertools.product(metrics, (None, BEST, LAST)):
+                left -= sum(about["n_classes"] for about in shown)
+                if left >= 0:
+                    query = {"attribute": attribute, "metric": metric, **({"step": step} if step else {})}
+                    asked = TableQuery(metric, step)
+                    answer = self._answers.table(self._experiment, (), attribute, asked)
+                    self._put("table", query | {"by": asked.by}, answer)
 
     def _record_test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
-from tbmetrics.figures.group_metrics import NAMES
 from tbmetrics.figures.style import COLOURS, NORMAL, SMALL, distinct, label, new_figure, plain
-from tbmetrics.records import ALL, MEAN_METRICS, FloatArray, Table
+from tbmetrics.records import ALL, FloatArray, Table, mean_metrics, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,16 +17,18 @@ _ROW_HEIGHT, _SPACE = 0.24, 1.5  # inches
 
 
 def metrics_by_family(view: ClassView, families: Table) -> Figure:
-    """Mean precision, recall, F1 and AP of each family with their intervals, the lowest recall at the bottom."""
-    order = np.argsort(-np.nan_to_num(families.column("recall"), nan=-1.0), kind="stable")
+    """Mean of each metric over each family with its interval, the lowest recall (or first metric) at the bottom."""
+    metrics = mean_metrics(families.columns)
+    main = "recall" if "recall" in metrics else metrics[0]
+    order = np.argsort(-np.nan_to_num(families.column(main), nan=-1.0), kind="stable")
     height = _SPACE + _ROW_HEIGHT * max(len(order), 4)
     title = f"Performance by family: {view.title}, step {view.step}"
-    figure, axes = new_figure(title, width=9.6, height=height, panels=len(MEAN_METRICS))
+    figure, axes = new_figure(title, width=9.6, height=height, panels=len(metrics))
     sizes = families.column("n_classes")[order]
     names = distinct([families.rows[i] for i in order])
     labels = [f"{name} ({size:,.0f})" for name, size in zip(names, sizes, strict=True)]
     rows = np.arange(len(order))[::-1]
-    for ax, metric in zip(axes, MEAN_METRICS, strict=True):
+    for ax, metric in zip(axes, metrics, strict=True):
         values, low, high = (_values(families, metric + end)[order] for end in ("", "_lower", "_upper"))
         reach = np.nan_to_num(np.clip([values - low, high - values], 0, None))
         ax.errorbar(values, rows, xerr=reach, fmt="D", markersize=4, color=COLOURS[ALL], elinewidth=0.9, capsize=2)
@@ -37,7 +38,7 @@ def metrics_by_family(view: ClassView, families: Table) -> Figure:
         ax.set_yticks(rows, labels if ax is axes[0] else [""] * len(rows), fontsize=SMALL)
         for text in ax.get_yticklabels():
             plain(text)
-        label(ax, title=NAMES[metric])
+        label(ax, title=metric_name(metric))
     note = "in brackets: classes; bars: 95 %, resampling this validation; dotted: the mean of all classes"
     plain(figure.supxlabel(note, fontsize=NORMAL))
     return figure

@@ -11,9 +11,10 @@ import torch
 from torch.utils.data import DistributedSampler
 
 from tbmetrics.errors import InputError
-from tbmetrics.integrations.evaluations import evaluation_session, evaluation_tracker, group_metrics
+from tbmetrics.events.writer import directory_of, writer_target
+from tbmetrics.integrations.evaluations import evaluation_tracker, group_metrics
 from tbmetrics.session.batch_sizes import batch_size_of
-from tbmetrics.session.session import DATA_LOADING, TBMetrics
+from tbmetrics.session.session import DATA_LOADING, TBMetrics, evaluation_session
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -159,7 +160,10 @@ class Rounds:
         if tracker is not None:
             place = self._log_dir if self._log_dir is not None else log_dir
             self.evaluation = evaluation_session(
-                name, place, {**self.options, **({"process_group": False} if alone else {})}, tracker
+                f"{directory_of(writer_target(place))}/{name}",
+                tracker,
+                process_group=False if alone else self.options.get("process_group"),
+                strict=self.options.get("strict", False),
             )
             self.evaluation.start_epoch(max(self.next_epoch - 1, 0))
 

@@ -158,6 +158,11 @@ def remedies_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/remedies"
 
 
+def remedy_parameters_tag(attribute: str) -> str:
+    """Tag of what the chosen remedies do to each class's logit, e.g. `longtail/digit/remedy_parameters`."""
+    return f"longtail/{tag_part(attribute)}/remedy_parameters"
+
+
 def findings_table_tag(attribute: str) -> str:
     """Tag of the verdict as a table, e.g. `longtail/digit/findings`."""
     return f"longtail/{tag_part(attribute)}/findings"

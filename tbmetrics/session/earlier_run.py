@@ -59,6 +59,10 @@ class EarlierRun:
         """Optimizer steps done at the end of the last epoch before `epoch`, or 0."""
         return next((step for e, step in zip(self.epochs[::-1], self.steps[::-1], strict=True) if e < epoch), 0)
 
+    def restart_step(self, epoch: int, first_new_step: int) -> int:
+        """The step from which on the log is superseded; where no steps were counted, the log has epochs alone."""
+        return epoch if self.epochs and not any(self.steps) else first_new_step
+
     def conflicts(
         self, epoch: int, first_new_step: int, classes: ClassGroups | None, model_parameters: int | None
     ) -> Iterator[str]:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.events.places import event_file_names, is_url, is_writing, this_writer, writer_of
-from tbmetrics.events.writer import RecordWriter, open_writer, writer_target
+from tbmetrics.events.writer import RecordWriter, directory_of, open_writer, writer_target
 from tbmetrics.records import Record
 from tbmetrics.records.history import History, TimedRecord
 from tbmetrics.tracking.host_copies import DeferredScalars, Event
@@ -47,7 +47,7 @@ class RunLog:
     @property
     def directory(self) -> str:
         """The run's directory."""
-        return str(self._target if isinstance(self._target, str) else self._target.log_dir)
+        return directory_of(self._target)
 
     @property
     def history(self) -> History:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,11 +16,11 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
+from tbmetrics.session.evaluations import models_by_name
 from tbmetrics.session.hyperparameters import plain_hparams
-from tbmetrics.session.pairs import SessionPairs
+from tbmetrics.session.measurements import SessionMeasurements
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
-from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracking.tracker import Tracker
@@ -27,14 +28,12 @@ from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["DATA_LOADING", "TBMetrics"]
 
 
-class TBMetrics(SessionPairs):
+class TBMetrics(SessionMeasurements):
     """Instrument a training loop and write TensorBoard event files to `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
@@ -58,7 +57,7 @@ class TBMetrics(SessionPairs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -71,8 +70,11 @@ class TBMetrics(SessionPairs):
         profiler: None profiles on request (`profile()`, or a file named PROFILE in `log_dir`); True also profiles the
             steps after step 10; False never profiles; or a configured `ProfilerTracker`.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            to stay within it. Profiling does not count. None sets no limit.
+            to stay within it, but a number given to a tracker (`every=…`) is kept. Profiling does not count. None sets
+            no limit.
         trackers: additional trackers.
+        evaluations: names of evaluations beside the validation, such as "test"; others may follow, see `update`. With
+            `{name: model}`, `diagnostics` looks at that model's features too, e.g. `{"ema": ema_model}`.
         initial_step: optimizer steps done before this session; None reads it from the existing log, or starts at 0.
         policy: what the writer does if its queue is full: "drop" (images first, scalars never) or "block".
         process_group: ranks of a distributed job whose results are combined at the end of each epoch: a
@@ -93,6 +95,7 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
@@ -102,6 +105,7 @@ class TBMetrics(SessionPairs):
         profiler: ProfilerTracker | bool | None = None,
         overhead_budget: float | None = 0.01,
         trackers: Sequence[Tracker] = (),
+        evaluations: Mapping[str, torch.nn.Module | None] | Sequence[str] = (),
         initial_step: int | None = None,
         policy: str = "drop",
         process_group: Any = None,
@@ -122,6 +126,7 @@ class TBMetrics(SessionPairs):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
+                top_k=top_k,
                 further=trackers,
                 log_dir=log.directory,
             ),
@@ -133,80 +138,21 @@ class TBMetrics(SessionPairs):
             process_group=process_group,
             strict=strict,
             enabled=enabled,
+            open_evaluation=partial(self._open_evaluation, process_group=process_group, strict=strict),
+            evaluations=models_by_name(evaluations),
         )
 
-    # ------------------------------------------------------------------------------------------ measurements
-
-    def update(
-        self,
-        logits: Tensors,
-        labels: Tensors,
-        images: Tensor | NDArray[Any] | None = None,
-        *,
-        indices: Tensor | Sequence[int] | None = None,
-    ) -> None:
-        """Pass a validation batch to every tracker; open an epoch if none is open.
-
-        Args:
-            logits: (N, C), any float type and device, or an array; or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
-            indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
-
-        Raises:
-            InputError: shapes, types or attributes do not fit the classes, or no classes were given.
-        """
-        if not self._is_running():
-            if not self.enabled and self.current_epoch is None:
-                self.start_epoch(self._last_epoch + 1)
-            return
-        if not self._calls.overriding("validate"):
-            raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
-        if self.current_epoch is None:
-            self.start_epoch(self._last_epoch + 1)
-        self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
-
-    def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
-        """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
-
-        Args:
-            logits: (N, C), or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            loss: per sample, (N,), or one per attribute; None computes the cross-entropy.
-        """
-        if self._is_running():
-            self._calls.each("observe", TrainingBatch(logits, labels, loss))
-
-    def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
-        """Write one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
-        self.log_scalars({tag: value}, step)
-
-    def log_scalars(self, scalars: Mapping[str, float | Tensor], step: int | None = None) -> None:
-        """Write several scalars of one step as one event.
-
-        Raises:
-            InputError: a value is neither a number nor a tensor of one element.
-        """
-        if self._is_running():
-            self._log.put_scalars(scalars, self.global_step if step is None else step)
-
-    def get_metrics(self) -> dict[str, Any]:
-        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
-
-        `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
-        are none of later epochs.
-        """
-        metrics: dict[str, Any] = {}
-        for tracker in self.trackers:
-            if tracker is self.class_performance:
-                metrics["class_performance"] = {
-                    "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
-                    "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
-                    "epochs": dict(self.class_performance.epochs),
-                }
-            else:
-                metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
-        return metrics
+    def _open_evaluation(
+        self, name: str, model: torch.nn.Module | None, *, process_group: Any, strict: bool
+    ) -> TBMetrics:
+        """A session for evaluation `name`, in a directory of this name below the run's."""
+        if self.class_performance is None:
+            raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
+        diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
+        tracker = self.class_performance.empty()
+        return evaluation_session(
+            f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, process_group=process_group, strict=strict
+        )
 
     # --------------------------------------------------------------------------------------------- resuming
 
@@ -228,6 +174,7 @@ class TBMetrics(SessionPairs):
             "open_epoch": self.current_epoch,
             "history": history_state(self.history),
             "trackers": {name: state for name, state in trackers.items() if state},
+            "evaluations": self._evaluations.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -247,6 +194,7 @@ class TBMetrics(SessionPairs):
         for tracker in self.trackers:
             if tracker.name in saved["trackers"]:
                 self._call(tracker, tracker.load_state_dict, saved["trackers"][tracker.name])
+        self._evaluations.load_state_dict(saved.get("evaluations", {}))
         restore_history(self._log.history, saved["history"])
         self._steps.restore(saved["global_step"])
         self._last_epoch = saved["last_epoch"]
@@ -255,3 +203,15 @@ class TBMetrics(SessionPairs):
     def flush(self) -> None:
         """Wait until everything written so far is on disk."""
         self._log.flush()
+
+
+def evaluation_session(log_dir: str, class_performance: ClassPerformanceTracker, **options: Any) -> TBMetrics:
+    """A session that measures how classes do and nothing of a training.
+
+    Args:
+        log_dir: its directory.
+        class_performance: a tracker without samples.
+        options: further options of `TBMetrics`.
+    """
+    options |= {"class_performance": class_performance, "resources": False, "profiler": False, "overhead_budget": None}
+    return TBMetrics(log_dir, **options)

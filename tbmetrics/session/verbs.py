@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,9 +11,10 @@ import torch
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import event_file_names
-from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
+from tbmetrics.records import MEAN_METRICS, OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.records.history import History
 from tbmetrics.session.earlier_run import EarlierRun
+from tbmetrics.session.evaluations import Evaluations
 from tbmetrics.session.learning_rates import LearningRates
 from tbmetrics.session.loops import StepCounter
 from tbmetrics.session.overhead import OverheadBudget
@@ -49,6 +50,8 @@ class SessionVerbs:
         process_group: the ranks whose results are combined.
         strict: raise exceptions of trackers.
         enabled: False makes every verb a no-op.
+        open_evaluation: opens the session of an evaluation, given its name and model.
+        evaluations: models of evaluations by name.
     """
 
     def __init__(
@@ -64,6 +67,8 @@ class SessionVerbs:
         process_group: Any,
         strict: bool,
         enabled: bool,
+        open_evaluation: Callable[[str, torch.nn.Module | None], Any],
+        evaluations: Mapping[str, torch.nn.Module | None],
     ) -> None:
         self.enabled = enabled
         self.current_epoch: int | None = None
@@ -73,6 +78,7 @@ class SessionVerbs:
         self._resumed_epoch: int | None = None  # epoch that a resumed run continues within
         self._is_failing = False  # an exception is propagating, so other ranks would wait in vain
         self._ranks = Ranks(process_group)
+        self._evaluations = Evaluations(open_evaluation, evaluations, self._ranks)
         self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
         self._log = log
         self._hparams = hparams
@@ -93,6 +99,8 @@ class SessionVerbs:
         self._calls = TrackerCalls(self.trackers, log.history, strict=strict)
         self._call = self._calls.call
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+        if self.resources in self.trackers:
+            self._call_resources = self._calls.untimed(self.resources)
 
     @property
     def history(self) -> History:
@@ -148,15 +156,19 @@ class SessionVerbs:
             self._earlier = EarlierRun.read(self.log_dir)
         if self._ranks.writes:
             self._log.open()
+            if self.diagnostics is not None:
+                self.diagnostics.write_projector_to(self.log_dir)
         self._steps.attach()
         for tracker in self.trackers:
             self._call(tracker, tracker.start)
+        metrics = MEAN_METRICS if self.class_performance is None else self.class_performance.measured
         about_run: list[Record] = [
             run_text(self.classes, self._hparams, self._parameters),
-            layout(self.classes, training_dynamics=self.gradients is not None),
+            layout(self.classes, metrics=metrics, training_dynamics=self.gradients is not None),
         ]
         self._log.write(self._log.file(0, about_run))
         self._log.write(list(self.history.filed(self._calls.earlier)))
+        self._evaluations.open()
         self._calls.take_spent()  # setting hooks belongs to no step
 
     def finalize(self) -> None:
@@ -166,6 +178,8 @@ class SessionVerbs:
         if self._state != "running":
             return
         self.end_epoch()
+        self._evaluations.end_epoch(max(self._last_epoch, 0), alone=self._is_failing)
+        self._evaluations.finalize()
         self._detach()
         self._state = "finished"
         self._log.write(self._log.file(max(self._last_epoch, 0), self._closing_records()))
@@ -177,6 +191,7 @@ class SessionVerbs:
         self._is_failing = True
         for tracker in self.trackers:
             tracker.is_interrupted = True
+        self._evaluations.fail()
         self._detach()
 
     def _end_at_once(self) -> None:
@@ -234,7 +249,7 @@ class SessionVerbs:
         """Count on from the run that is continued, and say what of it is superseded."""
         self._earlier = None
         first_new_step = self._steps.resume(earlier.steps_before(epoch))
-        self._log.mark_restart(first_new_step)
+        self._log.mark_restart(earlier.restart_step(epoch, first_new_step))
         if self._ranks.writes:
             for conflict in earlier.conflicts(epoch, first_new_step, self.classes, self._parameters):
                 logger.warning("tbmetrics: %s", conflict)
@@ -257,6 +272,7 @@ class SessionVerbs:
             self._reduce()
         if self.enabled:
             self._write_epoch(epoch)
+            self._evaluations.end_epoch(epoch, alone=self._is_failing)
 
     def _write_epoch(self, epoch: int) -> None:
         filed = self._log.file(epoch, self._epoch_scalars())
@@ -294,26 +310,23 @@ class SessionVerbs:
     def _after_step(self, step: int) -> None:
         if self._learning_rates.due(step):
             self._log.put_scalars(self._learning_rates.scalars(), step)
-        self._calls.each("after_step", step)
-        self._write_arrived()
-        self._count_costs()
-        if self._budget is not None:
-            self._budget.after_step()
-
-    def _write_arrived(self) -> None:
+        self._calls.after_step(step)
         for tracker in self._calls.overriding("arrived"):
-            if arrived := self._calls.collect(tracker, tracker.arrived):
+            if tracker.has_arrivals and (arrived := self._calls.collect(tracker, tracker.arrived)):
                 self._log.write(arrived)
+        if self._budget is not None and self._budget.concerns(step):
+            self._count_costs()
+            self._budget.after_step(step)
 
     def start_component(self, name: str) -> None:
         """Start timing component `name`; components nest."""
         if self.resources is not None and self._is_running():
-            self._calls.call_untimed(self.resources, self.resources.start_component, name)
+            self._call_resources(self.resources.start_component, name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing component `name`, or the innermost."""
         if self.resources is not None and self._is_running():
-            self._calls.call_untimed(self.resources, self.resources.end_component, name)
+            self._call_resources(self.resources.end_component, name)
 
     # --------------------------------------------------------------------------------------------- internals
 
@@ -323,7 +336,7 @@ class SessionVerbs:
         return self._state == "running"
 
     def _count_costs(self) -> None:
-        """Report the time trackers took since the last step to the monitor and the budget."""
+        """Report the time trackers took since the last report to the monitor and the budget."""
         for name, nanoseconds in self._calls.take_spent().items():
             if self.resources is not None:
                 self.resources.add_overhead(name, nanoseconds)

@@ -33,7 +33,6 @@ GOOD = {
     "class_diagnosis": f"{AT}&class_index=0",
     "gallery": f"{AT}&class_index=0",
     "gallery_image": f"{AT}&kind=hardest_correct&group=tail",
-    "overview": "run=a&metric=f1&step=2",
     "table": "run=a&attribute=x&metric=f1&step=2&by=frequency&experiment=a",
     "compare": "run_a=a&step_a=0&run_b=a&step_b=2&attribute=x&metric=f1",
 }
@@ -76,7 +75,7 @@ VALUES = {
 }
 #: Those that are good bounds of groups, or steps where a route answers with what is around a step.
 NUMBERS = {"huge negative", "beyond 64 bits", "exponent"}
-AROUND = {("gallery", "step"), ("overview", "step")}
+AROUND = {("gallery", "step")}
 #: What the tab calls a row: any text.
 FREE = {("table", "experiment")}
 OPTIONAL = {("groups", "metric"), *(("table", name) for name in ("step", "by", "experiment"))}
@@ -127,9 +126,7 @@ def test_any_value_of_any_parameter_is_answered_or_refused(client, what):
         for at, (name, _) in enumerate(pairs):
             query = "&".join(f"{n}={VALUES[what] if i == at else v}" for i, (n, v) in enumerate(pairs))
             answer = _get(client, route, query)
-            if (route, name) == ("overview", "metric"):  # attributes that lack it are left out
-                assert answer.body == b'{"run": "a", "attributes": []}'
-            elif (route, name) in FREE or (
+            if (route, name) in FREE or (
                 what in NUMBERS and (name in ("head_min", "tail_max") or (route, name) in AROUND)
             ):
                 assert SECRET.encode() not in answer.body

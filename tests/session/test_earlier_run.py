@@ -5,7 +5,7 @@ import logging
 import pytest
 import torch
 
-from tbmetrics import ClassGroups, TBMetrics
+from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.session.earlier_run import EarlierRun
 
 COUNTS = {"a": 900, "b": 50, "c": 5}
@@ -69,3 +69,13 @@ def test_a_run_that_cannot_be_read_is_no_obstacle(tmp_path, messages):
     _train(tmp_path, range(1))
     assert EarlierRun.read(str(tmp_path / "missing")) == EarlierRun(str(tmp_path / "missing"))
     assert messages() == []
+
+
+def test_a_run_without_steps_goes_on_after_its_epochs(tmp_path, messages):
+    for epochs in (range(2), range(2, 3), range(1, 2)):
+        with TBMetrics(tmp_path, classes=ClassGroups.from_counts({"d": COUNTS})) as tb:
+            for _ in tb.epochs(epochs):
+                tb.update(torch.eye(3), torch.arange(3))
+        steps = list(read_run(tmp_path).scalars["class_performance/d/recall/all"].steps)
+        assert steps == list(range(epochs.stop))
+    assert len(messages()) == 1  # only the last superseded anything

@@ -8,7 +8,6 @@ import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
 import { LeaderboardCard } from '../cards/leaderboard.js';
 import { MoversCard } from '../cards/movers.js';
-import { OverviewCard } from '../cards/overview.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
 import { TradeoffCard } from '../cards/tradeoff.js';
@@ -40,7 +39,6 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
-      overview: new OverviewCard(page),
       classes: this.table,
     };
     this.drawn = false;
