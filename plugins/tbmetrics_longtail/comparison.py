@@ -9,7 +9,7 @@ from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import regrouped
 from tbmetrics.comparing.runs import GroupComparison, compare
 from tbmetrics.comparing.validations import GroupMean, Validation, recorded_means
-from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text
+from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text, sentence
 from tbmetrics.records import (
     DECISIONS,
     GAP,
@@ -101,6 +101,7 @@ def comparison(a: Validation, b: Validation) -> Json:
         "only_in_b": list(result.only_in_b),
         "is_paired": result.is_paired,
         "is_withheld": bool(result.withheld_because),
+        "sentence": sentence(result),
         "basis": basis_text(result),
         "about_classes": classes_text(result),
     }

@@ -46,23 +46,35 @@ def run_table(runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping
     Raises:
         RequestError: what is asked for is unknown, or no run has it.
     """
-    known = dict.fromkeys(metric for attribute in runs.values() for metric in means_of(attribute))
-    if query.metric not in known:
-        advice = f"use one of {', '.join(known)}"
-        raise RequestError(f"metric {shown(query.metric)} is no mean over classes", advice)
     if query.by not in GROUPINGS:
         raise RequestError(f"by={shown(query.by)} is unknown", f"use one of {', '.join(GROUPINGS)}")
-    measured = {run: attribute for run, attribute in runs.items() if query.metric in means_of(attribute)}
-    readable = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
+    measured = _measured(runs, query.metric)
+    shown_runs = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
+    lacking = {query.metric: [r for r in runs if r not in measured]}
+    lacking["families"] = [r for r in measured if r not in shown_runs]
     try:
         table = table_of_runs(
-            [_recorded(run, attribute, query) for run, attribute in readable.items()],
+            [_recorded(run, attribute, query) for run, attribute in shown_runs.items()],
             step=query.step,
             experiment_of=lambda run: query.experiments.get(run, run),
+            left_out=lacking,
         )
     except InputError as error:
         raise RequestError(str(error), getattr(error, "hint", "choose another step")) from error
     return _to_json(table, query.by == FREQUENCY, hparams)
+
+
+def _measured(runs: Mapping[str, Attribute], metric: str) -> dict[str, Attribute]:
+    """The runs that have the metric.
+
+    Raises:
+        RequestError: none has it.
+    """
+    measured = {run: attribute for run, attribute in runs.items() if metric in means_of(attribute)}
+    if runs and not measured:
+        known = dict.fromkeys(m for attribute in runs.values() for m in means_of(attribute))
+        raise RequestError(f"metric {shown(metric)} is no mean over classes", f"use one of {', '.join(known)}")
+    return measured
 
 
 def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:

@@ -12,7 +12,7 @@ from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, lo
 from tbmetrics.comparing.runs import ClassComparison, GroupComparison, RunComparison
 from tbmetrics.comparing.table_text import BEST, SIGNS, facts_of, headings, notes_of, number_text, spread_text
 from tbmetrics.comparing.tables import RunTable, TableCell
-from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text
+from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text, sentence
 from tbmetrics.records import GAP
 
 #: Of the best, since a file or a pipe shows nothing in bold.
@@ -62,7 +62,7 @@ def _groups(result: RunComparison, run_a: str, run_b: str) -> Table:
     sides = f"A = {run_a} (step {result.a.step})   B = {run_b} (step {result.b.step})"
     title = Text(f"{result.attribute}: {result.a.metric}   {sides}")
     table = Table("group", title=title, title_justify="left", caption_justify="left", show_edge=False, pad_edge=False)
-    notes = (basis_text(result), classes_text(result), _CAPTION)
+    notes = (sentence(result), basis_text(result), classes_text(result), _CAPTION)
     table.caption = Text("\n".join(note for note in notes if note))
     for heading in ("A", "B", "classes", "B − A"):
         table.add_column(heading, justify="right")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from tbmetrics.statistics.student import deviation, mean_interval
 LAST, BEST = "last", "best"
 #: What classes are grouped by.
 GROUPINGS = FREQUENCY, FAMILY = "frequency", "family"
+_SPREAD_OF_RUN = "Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."
 #: Names that a note lists before it says how many more there are.
 _NAMED = 5
 
@@ -83,10 +85,8 @@ def table_of_histories(
     if measured and not shown:
         raise InputError(f"no run has families of {attribute!r}; give them in training, as ClassGroups(…, families=…)")
     runs = [_recorded(run, history, attribute, metric, by) for run, history in shown.items()]
-    result = table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds))
     lacking = {metric: [r for r in validated if r not in measured], "families": [r for r in measured if r not in shown]}
-    notes = [f"Without {what}, and left out: {_listed(names)}." for what, names in lacking.items() if names]
-    return replace(result, notes=(*result.notes, *notes))
+    return table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds), left_out=lacking)
 
 
 def _attribute(histories: Iterable[History], name: str | None) -> str:
@@ -148,7 +148,11 @@ class _Steps:
 
 
 def table_of_runs(
-    runs: Sequence[RecordedRun], *, step: int | str | None = None, experiment_of: Callable[[str], str] = str
+    runs: Sequence[RecordedRun],
+    *,
+    step: int | str | None = None,
+    experiment_of: Callable[[str], str] = str,
+    left_out: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> RunTable:
     """The table of these runs.
 
@@ -156,6 +160,7 @@ def table_of_runs(
         runs: of one attribute and metric, in the order of the rows.
         step: a step, "last" or "best" of each run, or None for the last that all have.
         experiment_of: from a run's name to that of its row.
+        left_out: names of other runs by what they lack; a note says so.
 
     Raises:
         InputError: no runs, or no run with that step.
@@ -176,6 +181,7 @@ def table_of_runs(
         is_judged = [e in judged for e in folded]
         rows, basis = marked(rows, [tuple(e.validations.values()) for e in folded], is_judged)
         notes += basis
+    notes += [f"Without {what}, and left out: {_listed(names)}." for what, names in left_out.items() if names]
     first = next(iter(validations.values()))
     sizes = _sizes(first) if len(judged) == len(folded) else {}
     of_columns = {c: sizes[c] for c in columns if c in sizes and c != GAP}
@@ -283,11 +289,7 @@ def _with_usual_classes(folded: Sequence[_Experiment]) -> list[_Experiment]:
 
 def _notes_on_spread(rows: Sequence[TableRow]) -> list[str]:
     is_one = any(len(row.runs) == 1 for row in rows)
-    notes = (
-        ["Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."]
-        if is_one
-        else []
-    )
+    notes = [_SPREAD_OF_RUN] if is_one else []
     if any(len(row.runs) > 1 for row in rows):
         notes.append("±: standard deviation over the runs of an experiment; intervals of experiments: 95 %, t.")
     return notes

@@ -16,6 +16,7 @@ from tbmetrics.comparing.runs import (
     GroupComparison,
     RunComparison,
 )
+from tbmetrics.records import ALL, HEAD, TAIL, metric_name
 
 #: With fewer classes the sign-flip test cannot be below 0.05.
 LEAST_P = 0.05
@@ -30,6 +31,37 @@ VERDICTS = {
     WITHHELD: "no verdict",
     UNDEFINED: "undefined",
 }
+
+
+def sentence(comparison: RunComparison) -> str:
+    """What B gains or loses on the tail and the head, in one sentence, or what keeps it from being said."""
+    if comparison.withheld_because:
+        return f"Nothing can be said of A and B: {comparison.withheld_because}."
+    groups = [g for g in (TAIL, HEAD) if g in comparison.groups and comparison.groups[g].n_defined] or [ALL]
+    first, *others = [(group, comparison.groups[group]) for group in groups]
+    if first[1].verdict == UNDEFINED:
+        return "Nothing can be said of A and B: no class has a value in both."
+    clauses = [_change(*first, _in_text(comparison.a.metric)), *(f"and {_change(*other)}" for other in others)]
+    up = f"{first[1].n_higher:,} of {first[1].n_defined:,} {'' if first[0] == ALL else f'{first[0]} '}classes up"
+    return f"B {' '.join(clauses)}; {up}."
+
+
+def _in_text(metric: str) -> str:
+    name = metric_name(metric)
+    return f" {name if name.isupper() else name.lower()}"
+
+
+def _change(name: str, group: GroupComparison, of_metric: str = "") -> str:
+    """What B does on a group: "gains 0.28 recall on the tail (0.23 to 0.33)"."""
+    where = "over all classes" if name == ALL else f"on the {name}"
+    if group.verdict == UNTOLD:
+        return f"differs by {group.difference:+.2f}{of_metric} {where}, which cannot be told from chance"
+    if group.verdict == UNDECIDED:
+        subject = f" of{of_metric}" if of_metric else ""
+        return f"shows no clear change{subject} {where} ({group.lower:+.2f} to {group.upper:+.2f})"
+    verb = "gains" if group.verdict == BETTER else "loses"
+    ends = sorted((abs(group.lower), abs(group.upper)))
+    return f"{verb} {abs(group.difference):.2f}{of_metric} {where} ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
 def basis_text(comparison: RunComparison) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
+from tbmetrics.comparing.tabulating import BEST, LAST
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.html_parts import Page, Section
@@ -116,6 +117,7 @@ class _RecordedAnswers:
             for attribute in run["attributes"]:
                 self._record_attribute(run["run"], attribute)
         self._record_tests(listing["runs"])
+        self._record_tables(listing["runs"])
 
     def _record_attribute(self, run: str, about: Mapping[str, Any]) -> None:
         query: dict[str, Any] = {"run": run, "attribute": about["attribute"]}
@@ -161,6 +163,23 @@ class _RecordedAnswers:
                     (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]
                     step_a, step_b = last_steps(steps_a, steps_b)
                     self._record_test(attribute, metric, (a, step_a), (b, step_b), bounds)
+
+    def _record_tables(self, runs: list[Any]) -> None:
+        """The tables of all runs by frequency, at the steps that the tab offers, up to `MOST_TESTED`."""
+        from tbmetrics_longtail.run_table import TableQuery
+
+        described = [about for run in runs for about in run["attributes"] if about["steps"]]
+        for attribute in dict.fromkeys(about["attribute"] for about in described):
+            shown = [about for about in described if about["attribute"] == attribute]
+            metrics = dict.fromkeys(metric for about in shown for metric in about["means"])
+            left = MOST_TESTED
+            for metric, step in itertools.product(metrics, (None, BEST, LAST)):
+                left -= sum(about["n_classes"] for about in shown)
+                if left >= 0:
+                    query = {"attribute": attribute, "metric": metric, **({"step": step} if step else {})}
+                    asked = TableQuery(metric, step)
+                    answer = self._answers.table(self._experiment, (), attribute, asked)
+                    self._put("table", query | {"by": asked.by}, answer)
 
     def _record_test(
         self, attribute: str, metric: str, a: tuple[str, int], b: tuple[str, int], bounds: GroupRule | None

@@ -9,6 +9,8 @@ import torch
 
 from tbmetrics import ClassGroups, TBMetrics, table
 from tests.plugin.in_process import PREFIX, answered, application, client_of
+from tests.plugin.logs import tensorboard_server, wait_for_steps
+from tests.plugin.tab import at_rest, card, expect, open_frame, screenshot, shown
 
 COUNTS = {f"c{i}": count for i, count in enumerate([900, 400, 50, 30, 9, 5, 2])}
 FAMILIES = {"c0": "even", "c1": "odd", "c2": "even", "c3": "odd"}
@@ -102,3 +104,69 @@ def test_other_bounds_give_other_groups_with_their_intervals(ask):
 )
 def test_what_is_not_there_is_refused(ask, query, error):
     assert error in ask(query, 400)["error"]
+
+
+# ------------------------------------------------------------------------------------------------------ the card
+
+
+@pytest.fixture(scope="module")
+def board(logdir):
+    with tensorboard_server(logdir) as url:
+        wait_for_steps(url, len(RUNS), 2)
+        yield url
+
+
+def _expected(result, by="all"):
+    signs = {"best": "★", "similar": " ≈", "untold": " ?"}
+    rows = sorted(result.rows, key=lambda row: -row.cells[by].mean)
+    return [[row.name, *(shown(c.mean) + signs.get(c.mark, "") for c in row.cells.values())] for row in rows]
+
+
+@pytest.mark.browser
+def test_the_leaderboard_shows_the_table_and_chooses_what_is_compared(page, board, logdir):
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab = open_frame(page, board, attribute="x", metric="recall")
+    found = card(tab, "leaderboard")
+    at_rest(page)
+    expected = table(logdir, attribute="x")
+    expect(found.locator(".board tbody .class-link")).to_have_text([row[0] for row in _expected(expected)])
+    texts = found.locator(".board tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.querySelectorAll('.board-number')].map(n => n.innerText.replace(/\\s/g, '')))"
+    )
+    assert texts == [[text.replace(" ", "") for text in row[1:]] for row in _expected(expected)]
+    headings = found.locator(".board thead th").all_inner_texts()
+    assert [h.replace("\n", " ").split(" ")[0] for h in headings][:6] == ["run", *expected.columns]
+    assert [h.strip() for h in headings[6:]] == ["seed", "strength"]
+
+    found.get_by_role("button", name="b/s2").click()
+    expect(tab.get_by_label("Run A")).to_have_value("b/s2")
+    found.get_by_role("button", name="a/s1").click(modifiers=["Shift"])
+    expect(tab.get_by_label("Run B")).to_have_value("a/s1")
+
+    found.get_by_role("button", name="tail").click()
+    by_tail = [row[0] for row in _expected(expected, by="tail")]
+    expect(found.locator(".board tbody .class-link")).to_have_text(by_tail)
+    expect(found.locator("th[aria-sort=descending]")).to_contain_text("tail")
+
+    found.get_by_role("button", name="Menu of the card").click()
+    found.get_by_role("menuitem", name="Copy as LaTeX").click()
+    expect(found.locator(".said")).to_contain_text("copied")
+    assert page.evaluate("navigator.clipboard.readText()") == expected.latex()
+
+
+@pytest.mark.browser
+def test_steps_families_and_seeds_are_chosen_above(page, board, logdir):
+    tab = open_frame(page, board, attribute="x", metric="recall")
+    found = card(tab, "leaderboard")
+    found.get_by_label("Step, all runs").select_option("last")
+    expect(found.locator(".notes")).to_contain_text("Each run is at its last step: steps 1 to 2.")
+    expect(found.locator(".board thead th", has_text="step")).to_have_count(1)
+    found.get_by_label("Group by, all runs").select_option("family")
+    expect(found.locator(".board thead th", has_text="even (2)")).to_have_count(1)
+    screenshot(page, "leaderboard-families")
+    seeded = open_frame(page, board, attribute="x", metric="recall", seeds=SEEDS)
+    folded = card(seeded, "leaderboard")
+    expected = table(logdir, attribute="x", seeds=SEEDS)
+    expect(folded.locator(".board tbody tr")).to_have_count(2)
+    expect(folded.locator(".board tbody .class-link")).to_have_text([row[0] for row in _expected(expected)])
+    expect(folded.locator(".notes")).to_contain_text("Welch")

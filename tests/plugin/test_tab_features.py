@@ -577,7 +577,18 @@ def test_calibration_of_a_single_label_log_says_whose_group_counts(page, tmp_pat
 # ---------------------------------------------------------------------------- 10. downloads, links, history
 
 
-CARDS = ("training", "summary", "tradeoff", "movers", "frequency", "pr", "calibration", "flow", "classes")
+CARDS = (
+    "leaderboard",
+    "training",
+    "summary",
+    "tradeoff",
+    "movers",
+    "frequency",
+    "pr",
+    "calibration",
+    "flow",
+    "classes",
+)
 #: Those with charts.
 DRAWN = ("training", "tradeoff", "frequency", "pr", "calibration")
 

@@ -3,6 +3,7 @@
 
 import { Cards } from './cards.js';
 import { emptyPage, faultPage, loadingPage } from './empty.js';
+import { Headline } from './headline.js';
 import { Sidebar } from './sidebar.js';
 import { Help, TopBar } from './top-bar.js';
 import { Drawer } from '../cards/drawer.js';
@@ -60,6 +61,7 @@ export class App {
     this._cards = new Cards(page, this._rows, () => this._schedule());
     this._drawer = new Drawer(page);
     this._help = new Help();
+    this._headline = new Headline(this._data);
     this._tooltip = page.tooltip;
     this._bar = new TopBar({ onHelp: () => this._help.open(), onReload: () => this._reload() });
     this._layout = this._layOut();
@@ -141,7 +143,7 @@ export class App {
   }
 
   _layOut() {
-    const main = this._cards.layOut(this._bar.element, this._bar.problems);
+    const main = this._cards.layOut(this._bar.element, this._bar.problems, this._headline.element);
     const floating = [this._drawer.element, this._tooltip.element, this._help.element];
     return el('div', { class: 'layout' }, this._sidebar.element, main, ...floating);
   }
@@ -194,6 +196,7 @@ export class App {
     this._bar.update(view, runs, this._loadedAt);
     this._sidebar.update(view, this._state, this._counts ?? [], this._recorded ?? null);
     if (!this._cards.updateFirst(view)) return;
+    this._headline.update(view);
     this._rows.update(view);
     this._cards.update(view, this._state);
     const open = this._drawer.update(view, this._rows.find(this._state.open));

@@ -65,7 +65,9 @@ export class LeaderboardCard {
     const runs = runsOfBoard(view);
     this._byLabel.hidden = !runs.some(({ info }) => info.kinds.includes('families'));
     const by = this._byLabel.hidden ? 'frequency' : this._by.value;
-    const metric = view.means.includes(view.metric) ? view.metric : view.classMetric;
+    const metric = [view.metric, view.classMetric].find((m) => view.means.includes(m)) ?? view.means[0];
+    this.element.hidden = !metric;
+    if (!metric) return;
     const resource = this._page.data.table(view, runs, { metric, step: this._step.value, by });
     this._card.caption(
       `${metricText(metric).label}, mean over the classes. Click a run to make it A, shift-click for B.`,

@@ -117,7 +117,8 @@ export class CardMenu {
 
   _csv() {
     const text = this._content.texts?.()?.csv;
-    return text === undefined ? csvBlob(this._numbers()) : new Blob([text], { type: 'text/csv;charset=utf-8' });
+    if (text === undefined) return csvBlob(this._numbers());
+    return new Blob(['\uFEFF', text.replaceAll('\n', '\r\n')], { type: 'text/csv;charset=utf-8' }); // as `csvText`
   }
 
   /** @param {'markdown' | 'latex'} form @param {(table: Table, facts: readonly string[]) => string} write */

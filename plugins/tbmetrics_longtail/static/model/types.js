@@ -236,6 +236,7 @@
  * @property {string[]} only_in_b
  * @property {boolean} is_paired
  * @property {boolean} is_withheld
+ * @property {string} [sentence] what B gains and loses, in one
  * @property {string} basis on what verdicts rest, or why there are none
  * @property {string} about_classes over which classes the means are, if the runs have different ones
  */
