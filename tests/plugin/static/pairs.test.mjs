@@ -5,7 +5,10 @@ import { test } from 'node:test';
 import { joinedPairs, shareDifference } from '../../../plugins/tbmetrics_longtail/static/model/pairs.js';
 
 const classesOf = (/** @type {string[]} */ names) => ({ names, counts: [], groups: [], rule: '', decision: '' });
-const answerOf = (/** @type {[number, number, number][]} */ pairs, /** @type {[number, number, number][]} */ shares) => ({
+const answerOf = (
+  /** @type {[number, number, number][]} */ pairs,
+  /** @type {[number, number, number][]} */ shares,
+) => ({
   pairs,
   shares,
   by_chance: pairs.map(() => 0.1),
