@@ -3,6 +3,7 @@
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics evaluate FILE... --counts COUNTS --out RUN    predictions that are there already become a run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
+    tbmetrics table LOGDIR                 all runs by group, as a table for a paper
     tbmetrics doctor [LOGDIR]              checks the installation and a log directory, and suggests fixes
 
 LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
@@ -14,18 +15,22 @@ Exit status: 0 all went well; 1 a log was damaged or a run could not be exported
 from __future__ import annotations
 
 import argparse
+import contextlib
+import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tbmetrics.comparing.conditions import Condition
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import is_url
-from tbmetrics.records import GAP, MEAN_METRICS
+from tbmetrics.records import ALL, GAP, mean_metrics
 
 if TYPE_CHECKING:
     from tbmetrics.comparing.runs import RunComparison
+    from tbmetrics.comparing.tables import RunTable
+    from tbmetrics.records.history import History
 
 OK, PARTLY, USAGE, NOTHING, FAILED = 0, 1, 2, 3, 4
 
@@ -60,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands.add_parser("export", help="write figures, tables, JSON and a page of every run"))
     _add_evaluate(commands.add_parser("evaluate", help="write predictions in files as a run for TensorBoard"))
     _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
+    _add_table(commands.add_parser("table", help="all runs by head, medium and tail, as a table for a paper"))
     _add_doctor(commands.add_parser("doctor", help="check the installation, the device and a log directory"))
     return parser
 
@@ -137,8 +143,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--logit-scale", metavar="FACTOR", help="of the logits of a normalised classifier")
     parser.add_argument("--threshold", type=float, default=0.5, metavar="P", help="multi-label; default: %(default)s")
+    parser.add_argument(
+        "--top-k", nargs="+", type=int, default=[], metavar="K", help="also recall at K: the label is among the K first"
+    )
     parser.add_argument("--rule", default="decoupling", help="of head, medium and tail (default: %(default)s)")
     parser.add_argument("--steps", nargs="+", type=int, metavar="N", help="one for each file (default: 0, 1, 2, …)")
+    parser.add_argument("--remedy", metavar="JSON", help="adjust the scores by what Remedy.save() wrote")
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     parser.set_defaults(run=_evaluate)
 
@@ -157,8 +167,10 @@ def _evaluate(arguments: argparse.Namespace) -> int:
             inputs=arguments.inputs,
             logit_scale=arguments.logit_scale,
             thresholds=arguments.threshold,
+            top_k=arguments.top_k,
             rule=arguments.rule,
             steps=arguments.steps,
+            remedy=arguments.remedy,
             progress=lambda rows, name: show(rows, 0, name),
         )
     if not arguments.quiet:
@@ -174,10 +186,11 @@ def _print_groups(attribute: str, groups: Mapping[str, Mapping[str, Any]]) -> No
     from rich.text import Text
 
     table = Table("group", title=Text(attribute), title_justify="left", show_edge=False, pad_edge=False)
-    for heading in ("classes", *MEAN_METRICS):
+    columns = mean_metrics(list(groups[ALL]))
+    for heading in ("classes", *columns):
         table.add_column(heading, justify="right")
     for group, metrics in groups.items():
-        values = (metrics[m] if metrics.get(f"{m}_n_classes") or group == GAP else None for m in MEAN_METRICS)
+        values = (metrics[m] if metrics.get(f"{m}_n_classes") or group == GAP else None for m in columns)
         means = ("undefined" if value is None else f"{value:.3f}" for value in values)
         table.add_row(group, "" if group == GAP else f"{metrics['count']:,}", *means)
     Console().print(table)
@@ -188,7 +201,7 @@ def _add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run_b", metavar="RUN_B")
     parser.add_argument("--logdir", default="", metavar="DIR", help="directory that holds both runs")
     parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
-    parser.add_argument("--metric", default="f1", choices=MEAN_METRICS, help="default: %(default)s")
+    parser.add_argument("--metric", default="f1", metavar="NAME", help="a mean over classes (default: %(default)s)")
     parser.add_argument("--step", type=int, help="the validation to compare (default: the last that both runs have)")
     parser.add_argument("--top", type=int, default=5, metavar="N", help="gains and losses to list (default: 5)")
     parser.add_argument(
@@ -214,13 +227,19 @@ def _compare(arguments: argparse.Namespace) -> int:
         return compare_runs(*runs, attribute=arguments.attribute, metric=metric, step=arguments.step)
 
     print_comparison(compared(arguments.metric), arguments.run_a, arguments.run_b, arguments.top)
-    problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
-    for problem in problems:
-        print(f"tbmetrics: {problem}", file=sys.stderr)
+    problems = _print_problems(runs)
     failed = [message for c in conditions if (message := c.failure(compared(c.metric))) is not None]
     for message in failed:
         print(f"tbmetrics: {message}", file=sys.stderr)
     return FAILED if failed else PARTLY if problems else OK
+
+
+def _print_problems(runs: Iterable[History]) -> list[str]:
+    """Say what was wrong with the files of the runs, and return it."""
+    problems = [f"run {run.run}: {problem}" for run in runs for problem in run.problems]
+    for problem in problems:
+        print(f"tbmetrics: {problem}", file=sys.stderr)
+    return problems
 
 
 def _place_of(logdir: str, run: str) -> str | Path:
@@ -228,6 +247,70 @@ def _place_of(logdir: str, run: str) -> str | Path:
     if is_url(run) or is_url(logdir):
         return run if is_url(run) else f"{logdir.rstrip('/')}/{run}"
     return Path(logdir, run)
+
+
+#: Formats of a table by the suffix of the file that it goes to.
+_TABLE_SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    from tbmetrics.comparing.tabulating import FREQUENCY, GROUPINGS
+
+    parser.add_argument("logdir", metavar="LOGDIR", help="directory of runs, or a URL")
+    parser.add_argument("--attribute", metavar="NAME", help="needed where the runs have several")
+    parser.add_argument("--metric", default="recall", metavar="NAME", help="a mean over classes (default: %(default)s)")
+    parser.add_argument(
+        "--seeds", metavar="REGEX", help=r"what tells seeds of one experiment apart in their names, such as '/seed\d+'"
+    )
+    parser.add_argument(
+        "--step",
+        metavar="STEP",
+        help="a number, or 'best' or 'last' of each run (default: the last that all have)",
+    )
+    parser.add_argument("--by", default=FREQUENCY, choices=GROUPINGS, help="columns (default: %(default)s)")
+    parser.add_argument("--runs", metavar="REGEX", help="only runs in whose name REGEX is found")
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write it to FILE, not to the terminal")
+    parser.add_argument(
+        "--format",
+        choices=("rich", *_TABLE_SUFFIXES.values()),
+        help=f"default: by the suffix of FILE ({', '.join(_TABLE_SUFFIXES)}), otherwise rich",
+    )
+    parser.set_defaults(run=_table)
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    from tbmetrics.comparing.tabulating import table_of_histories
+    from tbmetrics.exporting.run_table import read_matching
+
+    step = int(arguments.step) if re.fullmatch(r"-?\d{1,18}", arguments.step or "") else arguments.step
+    histories = read_matching(arguments.logdir, arguments.runs)
+    result = table_of_histories(
+        histories,
+        attribute=arguments.attribute,
+        metric=arguments.metric,
+        by=arguments.by,
+        step=step,
+        seeds=arguments.seeds or "",
+    )
+    suffix = "" if arguments.out is None else arguments.out.suffix.lower()
+    _write_table(result, arguments.format or _TABLE_SUFFIXES.get(suffix, "rich"), arguments.out)
+    return PARTLY if _print_problems(histories.values()) else OK
+
+
+def _write_table(table: RunTable, form: str, out: Path | None) -> None:
+    from rich.console import Console
+
+    from tbmetrics.comparing.printing import print_table
+
+    try:
+        opened = contextlib.nullcontext(sys.stdout) if out is None else out.open("w", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{str(out)!r} cannot be written: {error.strerror}") from error
+    with opened as file:
+        if form == "rich":
+            print_table(table, Console(file=file))
+        else:
+            file.write({"markdown": table.markdown, "latex": table.latex, "csv": table.csv}[form]())
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

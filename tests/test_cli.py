@@ -120,3 +120,45 @@ def test_evaluate_prints_the_groups_and_writes_a_run(tmp_path, capsys):
     assert read_run(tmp_path / "run").class_lists["class"].names == ("cat", "dog", "ocelot")
     assert main([*arguments, "--out", str(tmp_path / "other"), "--steps", "1", "2"]) == 2
     assert "steps must be one for each of 1 files, got 2" in capsys.readouterr().err
+
+
+def test_table_prints_marks_and_notes(logdir, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["table", str(logdir), "--attribute", "digit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"run +┃ +head \(1\) ┃ +medium \(1\) ┃ +tail \(2\) ┃ +all \(4\) ┃ +gap", lines[0])
+    assert lines[2].startswith("strong │")
+    assert lines[2].count("★") == 4
+    assert any("recall of 'digit'" in line for line in lines)
+
+
+def test_a_file_gets_the_format_of_its_suffix(logdir, tmp_path, capsys):
+    for name, start in (
+        ("t.tex", "% recall"),
+        ("t.md", "| run |"),
+        ("t.csv", "run,n_runs,step,head"),
+        ("t.txt", "run"),
+    ):
+        assert main(["table", str(logdir), "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+    assert main(["table", str(logdir), "--out", str(tmp_path / "t.md"), "--format", "csv", "--step", "0"]) == 0
+    assert (tmp_path / "t.md").read_text(encoding="utf-8").startswith("run,")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--step", "9"], 2, "no run has a validation at step 9; the nearest are [0]"),
+        (["--step", "first"], 2, "step must be a number, 'last' or 'best', got 'first'"),
+        (["--attribute", "x"], 2, "the runs have no 'x': there are 'digit'"),
+        (["--runs", "nothing"], 3, "no run matches 'nothing'; there are 'strong', 'weak'"),
+        (["--seeds", "["], 2, "seeds must be a regular expression"),
+        (["--out", "/nowhere/t.md"], 2, "cannot be written"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_one_line(logdir, capsys, options, status, message):
+    assert main(["table", str(logdir), *options]) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
-from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums
+from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -22,12 +22,13 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import comparison, validation
+from tbmetrics_longtail.comparison import comparison, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
+from tbmetrics_longtail.run_table import TableQuery, run_table
 from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
@@ -36,6 +37,7 @@ from tbmetrics_longtail.tables import (
     GROUP_TABLE,
     LIFT_SUMS,
     SAMPLES,
+    UNCERTAINTY,
     RequestError,
     RunTags,
     natural_order,
@@ -128,11 +130,12 @@ class Answers:
     def bucket_sums(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
         """Contributions of classes of like training count to a group's metric: values (3, steps, buckets)."""
         recorded = self._data.attribute(experiment, run, attribute)
-        if metric not in COMBINATIONS:
+        columns = recorded.tag(CLASSES).columns
+        combine = combination(metric, columns)
+        if combine is None:
             raise RequestError(
                 f"metric {shown(metric)} is no sum over classes", f"use one of {', '.join(COMBINATIONS)}"
             )
-        columns = recorded.tag(CLASSES).columns
         buckets = fine_buckets(recorded.classes)
         try:
             sums = recorded.derived(
@@ -142,7 +145,7 @@ class Answers:
             )
         except ValueError as error:
             raise RequestError(f"metric {shown(metric)} needs a column that the run lacks: {error}", "") from error
-        about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
+        about = {"buckets": buckets.to_json(), "combine": combine}
         return Packed({"steps": recorded.series(CLASSES).steps.tolist(), **about}, sums)
 
     def bucket_uncertainty(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
@@ -231,6 +234,15 @@ class Answers:
         sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
         return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
 
+    def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
+        """The table of these runs, or of all that have validations of the attribute."""
+        if not runs:
+            tags = self._data.run_tags(experiment)
+            validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
+            runs = sorted(validated, key=natural_order)
+        recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
+        return run_table(recorded, query, self._data.hparams(experiment))
+
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
         latest = max((tag.version[1] for kinds in tags.attributes.values() for tag in kinds.values()), default=0.0)
@@ -256,5 +268,7 @@ def _describe(attribute: Attribute) -> Json:
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],
+        "means": list(means_of(attribute)),
+        "uncertain": list(attribute.tag(UNCERTAINTY).columns) if UNCERTAINTY in attribute.tags else [],
         "kinds": sorted(kind for kind in attribute.tags if kind.partition("/")[0] not in SAMPLES),
     }

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.lifts import LiftSums, flow_and_lifts
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import GROUPS, NO_CLASS, SINGLE_LABEL, UNKNOWN, FloatArray
 
@@ -59,14 +60,21 @@ def confused_pairs(state: AttributeState) -> FloatArray:
     highest score in the same row, or to none (`NO_CLASS`). If there are more pairs than rows, the first three of every
     true class stay before the most frequent of all.
     """
-    rows = np.full((most_pairs(state.num_classes), 3), np.nan)
     true, predicted = _mistakes(state)
     codes, counts = np.unique(true * (state.num_classes + 1) + (predicted + 1), return_counts=True)
     true, predicted = np.divmod(codes, state.num_classes + 1)
-    order = np.lexsort((codes, -counts))
+    return most_frequent_pairs(true, predicted - 1, counts, state.num_classes)
+
+
+def most_frequent_pairs(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], counts: NDArray[np.int64], num_classes: int
+) -> FloatArray:
+    """The rows of `confused_pairs` from different pairs in ascending order, and their counts."""
+    rows = np.full((most_pairs(num_classes), 3), np.nan)
+    order = np.argsort(-counts, kind="stable")
     if len(order) > len(rows):
         order = order[_selected_pairs(true[order], len(rows))]
-    rows[: len(order)] = np.stack((true[order], predicted[order] - 1, counts[order]), axis=1)
+    rows[: len(order)] = np.stack((true[order], predicted[order], counts[order]), axis=1)
     return rows
 
 
@@ -85,7 +93,7 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
         return labels[wrong], predicted[wrong]
-    stored = state.scores.batches() if isinstance(state.scores, ExactScores) else ()
+    stored = state.scores.chunks() if isinstance(state.scores, ExactScores) else ()
     batches = [_missed(state, logits, labels) for logits, labels in stored]
     if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -97,6 +105,6 @@ def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -
     predicted = logits >= state.score_thresholds(logits)
     wrong = predicted & (labels == 0)
     strongest = logits.masked_fill(~wrong, -torch.inf).argmax(dim=1)
-    strongest[~wrong.any(dim=1)] = NO_CLASS
+    strongest[~wrong.gather(1, strongest[:, None])[:, 0]] = NO_CLASS
     rows, true = ((labels > 0) & ~predicted).nonzero(as_tuple=True)
     return true, strongest[rows]

@@ -103,8 +103,9 @@ class SessionPairs(SessionVerbs):
                 self.end_component(DATA_LOADING)
             size = batch_size_of(batch) if samples is None else samples(batch)
             self._count(batch, size, 0 if tokens is None else tokens(batch))
-            with self._steps.one_per_batch():
-                yield batch
+            self._steps.start_batch()
+            yield batch
+            self._steps.end_batch()
 
     def count_samples(self, batch: Any, tokens: int = 0) -> None:
         """Count the samples of a training batch that bypassed `batches`.
@@ -118,7 +119,8 @@ class SessionPairs(SessionVerbs):
 
     def _count(self, batch: Any, size: int | None, tokens: int) -> None:
         if self.resources is not None:
-            self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
+            count = partial(self.resources.count_samples, tokens=tokens) if tokens else self.resources.count_samples
+            self._call_resources(count, size)
             if size is None:
                 self._warn_of_unknown_size(batch)
 

@@ -50,11 +50,12 @@ class SessionTrackers:
         diagnostics: LongTailDiagnostics | bool,
         profiler: ProfilerTracker | bool | None,
         activation: Activation,
+        performance_options: Mapping[str, Any],
         further: Sequence[Tracker],
         log_dir: str,
     ) -> SessionTrackers:
         """Build the trackers for the arguments of `TBMetrics`."""
-        groups, performance = class_performance_tracker(classes, class_performance, activation)
+        groups, performance = class_performance_tracker(classes, class_performance, activation, performance_options)
         built = (
             performance,
             long_tail_diagnostics(diagnostics, groups, model, performance, activation),
@@ -68,20 +69,32 @@ class SessionTrackers:
 
 
 def class_performance_tracker(
-    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool, activation: Activation
+    classes: ClassGroups | Mapping[Any, Any] | None,
+    option: ClassPerformanceTracker | bool,
+    activation: Activation,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
-    """Class groups and tracker for TBMetrics' `classes` and `class_performance`."""
+    """Class groups and tracker for TBMetrics' `classes` and `class_performance`.
+
+    Args:
+        classes, option, activation: as for `SessionTrackers.build`.
+        options: further ones of the tracker, if they were given.
+    """
+    given = {name: value for name, value in (options or {}).items() if value not in (None, ())}
     if isinstance(option, ClassPerformanceTracker):
         if activation not in (DEFAULT_ACTIVATION, option.activation):
+            given = {"inputs": 0, "logit_scale": 0, **given}
+        if given:
             raise InputError(
-                "inputs and logit_scale differ from those of class_performance=…: give them to the "
+                f"{' and '.join(given)} differ from those of class_performance=…: give them to the "
                 "ClassPerformanceTracker"
             )
         return option.classes, option
     if classes is None or not option:
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
-    return groups, ClassPerformanceTracker(classes=groups, inputs=activation.inputs, logit_scale=activation.logit_scale)
+    inputs, logit_scale = activation.inputs, activation.logit_scale
+    return groups, ClassPerformanceTracker(classes=groups, inputs=inputs, logit_scale=logit_scale, **given)
 
 
 def long_tail_diagnostics(

@@ -1,11 +1,11 @@
 // @ts-check
 /** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
 
-import { MEANS } from '../model/format.js';
 import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
+/** @import { TableAnswer } from '../model/board.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
@@ -45,8 +45,12 @@ export class Data {
     return this._resources.get(hostRunsAddress(), String(this._round), json);
   }
 
-  /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>} */
+  /**
+   * Without steps if the run has none of the metric.
+   * @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>}
+   */
   groups(run, attribute, metric) {
+    if (run.info.metrics.length && !run.info.metrics.includes(metric)) return nothing(run.run, attribute);
     return this._of(run, 'groups', { attribute, metric });
   }
 
@@ -128,7 +132,7 @@ export class Data {
    * @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketUncertainty> | null}
    */
   bucketUncertainty(run, attribute, metric) {
-    if (!run.info.kinds.includes('uncertainty') || !MEANS.includes(metric)) return null;
+    if (!run.info.uncertain.includes(metric)) return null;
     return this._resources.get(address('bucket_uncertainty', { run: run.run, attribute, metric }), run.version, packed);
   }
 
@@ -162,6 +166,21 @@ export class Data {
   }
 
   /**
+   * The table of runs. All of them are asked for without their names.
+   * @param {View} view @param {RunView[]} runs @param {{metric: string, step: string, by: string}} choice
+   * @returns {Resource<TableAnswer>}
+   */
+  table(view, runs, { metric, step, by }) {
+    const names = runs.map(({ run }) => run);
+    const { experimentOf } = view;
+    const isAll = names.length === view.runs.length && !experimentOf;
+    const chosen = isAll ? {} : { run: names, ...(experimentOf ? { experiment: names.map(experimentOf) } : {}) };
+    const query = { attribute: view.attribute, metric, ...(step ? { step } : {}), by, ...chosen };
+    const versions = runs.map(({ version }) => version).join('|');
+    return this._resources.get(address('table', { ...query, ...boundsQuery(view.grouping) }), versions, json);
+  }
+
+  /**
    * @param {RunView} run @param {string} route @param {Record<string, string | number>} query
    * @returns {Resource<any>}
    */
@@ -175,6 +194,12 @@ function boundsQuery(bounds) {
   return bounds ? { head_min: bounds.headMin, tail_max: bounds.tailMax } : {};
 }
 
+/** An answer that is there without having been asked for. @param {string} run @param {string} attribute @returns {Resource<GroupsAnswer>} */
+function nothing(run, attribute) {
+  const value = { run, attribute, steps: [], wall_times: [], groups: {} };
+  return { status: 'ready', value, stale: false, fault: null };
+}
+
 /** Whether both are of the same steps; while a log grows one may arrive first. @param {BucketSums} sums @param {BucketUncertainty} [uncertainty] */
 function alike(sums, uncertainty) {
   return String(uncertainty?.steps) === String(sums.steps);
@@ -186,7 +211,8 @@ const worked = new WeakMap();
 /** @param {Data} data @param {RunView} run @param {View} view @returns {Resource<GroupsAnswer>} */
 export function groupsOf(data, run, view) {
   const { attribute, metric, grouping } = view;
-  if (!grouping || !canRegroup(metric)) return data.groups(run, attribute, metric);
+  const isMissing = !run.info.metrics.includes(metric) && !run.info.means.includes(metric);
+  if (!grouping || !canRegroup(metric) || isMissing) return data.groups(run, attribute, metric);
   const resource = data.bucketSums(run, attribute, metric);
   const uncertainty = data.bucketUncertainty(run, attribute, metric);
   const sums = resource.value;

@@ -25,6 +25,10 @@ const METRICS = Object.freeze({
     label: 'Average precision',
     meaning: 'Area under the precision-recall curve, exact and free of any threshold.',
   },
+  iou: {
+    label: 'IoU',
+    meaning: 'Places that are of a class and predicted as it, over those that are either (intersection over union).',
+  },
   recall_geometric_mean: {
     label: 'Recall, geometric mean',
     meaning: 'Geometric mean of the recalls: one class never found makes it zero.',
@@ -53,12 +57,21 @@ const METRICS = Object.freeze({
   },
 });
 
-/** Metrics that are the mean of a per-class column. */
-export const MEANS = Object.freeze(['f1', 'ap', 'recall', 'precision']);
+/** The order in which means over classes are listed; others follow. */
+const USUAL_MEANS = Object.freeze(['f1', 'ap', 'recall', 'precision']);
+
+/** Means over classes in the order in which they are listed. @param {readonly string[]} means */
+export function inUsualOrder(means) {
+  return [...USUAL_MEANS.filter((m) => means.includes(m)), ...means.filter((m) => !USUAL_MEANS.includes(m))];
+}
 
 /** @param {string} metric @returns {MetricText} */
 export function metricText(metric) {
-  return Object.hasOwn(METRICS, metric) ? METRICS[metric] : { label: metric.replaceAll('_', ' '), meaning: '' };
+  if (Object.hasOwn(METRICS, metric)) return METRICS[metric];
+  const topK = /^recall_at_(\d+)$/.exec(metric);
+  if (!topK) return { label: metric.replaceAll('_', ' '), meaning: '' };
+  const meaning = `Share of the examples of a class whose label is among the ${topK[1]} highest scores.`;
+  return { label: `Recall at ${topK[1]}`, meaning };
 }
 
 /** @param {Maybe | undefined} value */
