@@ -94,7 +94,7 @@ def eventually(page: Any, read: Callable[[], bool]) -> None:
 def rows(tab: Any) -> list[list[str]]:
     """The texts of the rows in the page, but for the trend lines."""
     _settled(tab, "classes")
-    script = "rows => rows.map(row => [...row.cells].slice(0, -1).map(cell => cell.innerText.trim()))"
+    script = "rows => rows.map(row => [...row.cells].slice(0, -1).map(cell => cell.textContent.trim()))"
     return tab.locator(".classes tbody:not(.spacer) tr").evaluate_all(script)
 
 

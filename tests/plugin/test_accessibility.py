@@ -90,3 +90,18 @@ def test_everything_can_be_reached_by_keyboard_with_the_focus_in_sight(page, boa
     for wanted in ("Keys", "Reload", "Menu of the card", "SELECT", "Filter runs", "Rule of the groups", "Tail up to"):
         assert wanted in text or wanted in tab.locator(".sidebar").inner_html(), wanted
     assert len(seen) > 20
+    # A list is one stop; the arrows go within, Enter opens a class, Esc comes back to it.
+    for items in (".mover-list >> nth=0 >> button", ".pairs tbody button", ".classes tbody:not(.spacer) button"):
+        buttons = tab.locator(items)
+        buttons.first.scroll_into_view_if_needed()
+        at_rest(page, frame)
+        assert buttons.count() > 1
+        assert sum(button.get_attribute("tabindex") == "0" for button in buttons.all()) == 1
+        buttons.first.focus()
+        page.keyboard.press("ArrowDown")
+        expect(buttons.nth(1)).to_be_focused()
+        expect(buttons.nth(1)).to_have_attribute("tabindex", "0")
+        page.keyboard.press("Enter")
+        expect(tab.get_by_role("button", name="Close")).to_be_focused()
+        page.keyboard.press("Escape")
+        expect(buttons.nth(1)).to_be_focused()

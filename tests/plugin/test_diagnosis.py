@@ -116,7 +116,8 @@ def test_the_card_shows_findings_and_the_plot_remedies(page, board, tmp_path):
     assert titles
     expect(side.locator("[data-finding] strong")).to_have_text(titles)
     best = next(r for r in answer["remedies"] if r["best"])
-    expect(side.locator(".remedy").first).to_contain_text(shown(best["tail_gain"], signed=True))
+    before, after = (f"{row['tail_recall']:.2f}" for row in (answer["remedies"][0], best))
+    expect(side.locator(".remedy").first).to_contain_text(f"tail recall from {before} to {after}")
     expect(found.locator(".ring").first).to_be_visible()
     screenshot(page, "diagnosis")
     found.get_by_role("button", name="Menu of the card").click()

@@ -109,7 +109,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     assert tail_max > 10
     inside = _groups(a, 200, tail_max) == "tail"
     expect(tab.locator(".sizes [data-size=tail]")).to_have_text(str(inside.sum()))
-    b = logs[1]["baseline/seed2"]["digit"].column("f1", LAST)
+    b = logs[1]["focal/seed1"]["digit"].column("f1", LAST)
     expected = shown(_mean(a.column("f1", LAST), inside & ~np.isnan(b)))
     expect(tab.locator(".tile[data-group=tail] [data-side=A]")).to_have_text(expected)
     assert [url for url in asked if "bucket_sums" in url or "groups" in url or "values" in url] == []
@@ -446,7 +446,7 @@ def test_bars_are_hatched_by_group_and_every_class_with_a_value_has_a_mark(page,
     assert "url(#hatch-tail)" in fills
     a = logs[1]["baseline/seed1"]["digit"]
     n_marks = int((~np.isnan(a.column("f1", LAST)) & (a.classes.counts >= 0)).sum())
-    assert frequency.locator(".class-marks").first.get_attribute("d").count("M") == n_marks > 10
+    assert frequency.locator(".plot .class-marks").first.get_attribute("d").count("M") == n_marks > 10
     expect(frequency.locator(".trend")).to_have_count(2)
 
 

@@ -13,8 +13,10 @@ export function render() {
   const root = el('div', { id: 'longtail' });
   const style = el('link', { rel: 'stylesheet', href: new URL('./style.css', import.meta.url).href });
   // Widths are measured when drawing: so not before the style sheet is there.
-  style.addEventListener('load', () => new App(root).start(), { once: true });
-  style.addEventListener('error', () => new App(root).start(), { once: true });
+  const app = new App(root);
+  app.ask();
+  style.addEventListener('load', () => app.start(), { once: true });
+  style.addEventListener('error', () => app.start(), { once: true });
   document.head.append(style);
   document.body.append(root);
   takeFocus();

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  experimentsInNames,
   groupPoints,
   movedStep,
   pointAt,
@@ -91,6 +92,15 @@ test('at first: the first two runs compared at the last step that both have, mea
   assert.deepEqual([movedStep(found, 1), movedStep({ ...found, step: 2 }, -1)], [2, null]);
   const apart = view(runs({ a: [{}], b: [{ steps: [5] }] }));
   assert.deepEqual([apart.step, apart.a?.step, apart.b?.step], [5, 2, 5]);
+});
+
+test('at first two experiments are compared, not two seeds of one, where the names say which are', () => {
+  const names = ['ce_s1', 'ce_s2', 'focal_s1'];
+  const found = view(runs(Object.fromEntries(names.map((name) => [name, [{}]]))));
+  assert.deepEqual([found.a?.run, found.b?.run], ['ce_s1', 'focal_s1']);
+  assert.equal(view(runs({ ce_s1: [{}], ce_s2: [{}] })).b?.run, 'ce_s2'); // there is no other
+  assert.equal(experimentsInNames(names), 2);
+  assert.equal(experimentsInNames(['bs32', 'bs64']), null);
 });
 
 test('steps that differ are said', () => {

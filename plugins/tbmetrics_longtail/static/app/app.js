@@ -37,11 +37,14 @@ export class App {
   constructor(root) {
     this._root = root;
     this._state = loadState();
+    this._started = false;
     this._scheduled = false;
     this._moving = false;
     this._loadedAt = Date.now();
     /** @type {View | null} */
     this._view = null;
+    /** What had the focus when a class was opened. @type {Element | null} */
+    this._opener = null;
     /** @type {RunsAnswer | undefined} */
     this._lastRuns = undefined;
     this._data = new Data(() => this._schedule());
@@ -69,7 +72,14 @@ export class App {
     this._linked = linkedCard();
   }
 
+  /** Ask for what the first charts begin with, before anything can be drawn. */
+  ask() {
+    this._data.runs();
+    this._data.hostRuns();
+  }
+
   start() {
+    this._started = true;
     fill(this._root, loadingPage());
     saveState(this._state);
     this._draw();
@@ -87,13 +97,22 @@ export class App {
   /** @param {Partial<State>} patch @param {How} [how] */
   set(patch, { replace = false, moving = false } = {}) {
     const closes = this._state.open !== null && patch.open === null ? this._state.open : null;
+    if (this._state.open === null && patch.open) this._opener = document.activeElement;
     this._state = { ...this._state, ...patch };
     this._save(!replace && !moving);
     if (moving) {
       this._movesOn();
       this._schedule();
     } else this._draw();
-    if (closes !== null) this._cards.table.focus(closes);
+    if (closes !== null) this._focusAgain(closes);
+  }
+
+  /** Put the focus back on what opened a class, without moving the page. @param {string} name */
+  _focusAgain(name) {
+    const opener = this._opener;
+    if (opener instanceof HTMLElement && opener.isConnected && opener !== document.body)
+      opener.focus({ preventScroll: true });
+    else this._cards.table.focus(name);
   }
 
   /**
@@ -159,6 +178,7 @@ export class App {
   }
 
   _draw() {
+    if (!this._started) return;
     const runs = this._data.runs();
     const host = this._data.hostRuns();
     if (host.status === 'loading' || runs.status === 'loading') return;
@@ -199,12 +219,9 @@ export class App {
     this._headline.update(view);
     this._rows.update(view);
     this._cards.update(view, this._state);
-    const open = this._drawer.update(view, this._rows.find(this._state.open));
-    if (open !== this._layout.classList.contains('with-drawer')) {
-      this._layout.classList.toggle('with-drawer', open);
-      this._schedule(); // the cards have another width now
-    }
+    this._drawer.update(view, this._rows.find(this._state.open));
     this._showLinked();
+    this._tooltip.follow();
   }
 
   /** Scroll once to the card that the address points to. */

@@ -18,6 +18,8 @@ export class GroupsControl {
     this._set = set;
     /** @type {number[]} */
     this._stops = [];
+    /** What the stops are of. @type {readonly Maybe[] | null} */
+    this._counts = null;
     /** @type {Grouping | null} */
     this._shown = null;
     this._rule = el('select', { 'aria-label': 'Rule of the groups', onchange: () => this._choose() });
@@ -80,7 +82,8 @@ export class GroupsControl {
    */
   update(view, state, counts, sizes, recorded) {
     const info = (view.a ?? view.runs[0]).info;
-    this._stops = stopsOf(counts);
+    if (counts !== this._counts) this._stops = stopsOf(counts);
+    this._counts = counts;
     const can = this._stops.length > 0;
     setOptions(
       this._rule,

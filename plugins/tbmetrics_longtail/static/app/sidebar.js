@@ -4,7 +4,7 @@
 import { GroupsControl } from './groups-control.js';
 import { el, fill, nameOf, runSwatch, setOptions, sideBadge } from '../charts/dom.js';
 import { count, metricText, plural, shorten } from '../model/format.js';
-import { badgeOf, movedStep, USUAL_PATTERN } from '../model/view.js';
+import { badgeOf, experimentsInNames, movedStep, USUAL_PATTERN } from '../model/view.js';
 
 /** @import { SetState } from './groups-control.js' */
 /** @import { State } from '../model/state.js' */
@@ -86,7 +86,7 @@ export class Sidebar {
         el(
           'div',
           { class: 'field' },
-          el('label', { for: 'seeds' }, 'Seeds: what differs in their names (regex)'),
+          el('label', { for: 'seeds' }, 'Seeds: what differs in names (regex)'),
           this._seeds,
         ),
         el('div', { class: 'row' }, this._usual),
@@ -132,13 +132,17 @@ export class Sidebar {
     if (this._seeds.value !== state.seeds) this._seeds.value = state.seeds;
     this._seeds.setAttribute('aria-invalid', String(view.seedsError !== null));
     this._seedsHint.classList.toggle('error', view.seedsError !== null);
+    const inNames = experimentsInNames(view.runs.map(({ run }) => run));
     this._usual.textContent = state.seeds ? 'Each run for itself' : 'Use “seed1”, “s2”, …';
+    this._usual.hidden = !state.seeds && inNames === null;
     const many = view.experiments?.filter((e) => e.runs.length > 1).length ?? 0;
     this._seedsHint.textContent =
       view.seedsError ??
       (view.experiments
         ? `${plural(view.experiments.length, 'experiment')}, ${count(many)} with several seeds.`
-        : 'Runs whose names are the same without the match become one line: mean and spread.');
+        : inNames === null
+          ? ''
+          : `${plural(view.runs.length, 'run')} look like the seeds of ${plural(inNames, 'experiment')}.`);
   }
 
   /** @param {View} view */

@@ -69,7 +69,7 @@ export class CalibrationCard {
   /** @param {View} view */
   _draw(view) {
     const width = this._chart.value;
-    const height = this._card.height(HEIGHT);
+    const height = this._card.height(HEIGHT, 52);
     const key = [view.attribute, view.grouping?.key, width, height].concat(keyOf(this._sides)).join('\n');
     if (!width || !this._card.isNew(key)) return;
     for (const { group, heading, chart, errors } of this._charts) {
@@ -93,7 +93,14 @@ export class CalibrationCard {
 
   /** @param {SVGSVGElement} chart @param {Drawn[]} drawn @param {string} group @param {number} width @param {number} height */
   _diagram(chart, drawn, group, width, height) {
-    const frame = plot({ width, height, xDomain: [0, 1], yDomain: [0, 1], xLabel: 'Confidence', yLabel: 'Right' });
+    const frame = plot({
+      width,
+      height,
+      xDomain: [0, 1],
+      yDomain: [0, 1],
+      xLabel: 'Confidence',
+      yLabel: 'Share right',
+    });
     const { x, y, bottom } = frame;
     const spots = drawn.flatMap((d) => d.reliability.n.flatMap((n, bin) => (n ? [{ ...d, bin }] : [])));
     chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
@@ -189,11 +196,11 @@ export class CalibrationCard {
 function captionOf(view, sides) {
   const single = sides[0].run.info.decision === 'single_label';
   const what = single
-    ? 'How often predictions are right, by how sure the model is. Below the diagonal: too sure.'
-    : 'How often a class is there, by the probability the model gives it. Below the diagonal: too sure.';
+    ? 'How often predictions are right, by confidence. Below the diagonal: too sure.'
+    : 'How often a class is there, by its probability. Below the diagonal: too sure.';
   const by = groupedBy(sides).map((text) => ` Examples ${text}.`);
   const cut = sides.some(({ resource }) => resource.value && !isExact(resource.value.buckets, view.grouping));
-  return `${what} Bars: share of the examples in each of 15 bins.${by.join('')}${cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''}`;
+  return `${what} Bars: examples.${by.join('')}${cut ? ' Classes of like training count are recorded together, so these thresholds are rounded here.' : ''}`;
 }
 
 /** Whose group examples count for, where that is not the class of the decision itself. @param {Side[]} sides */

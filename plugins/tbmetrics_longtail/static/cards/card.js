@@ -39,6 +39,22 @@ import { el, fill, nameOf } from '../charts/dom.js';
  * @property {'metric' | 'class_metric'} [metric] which of the chosen metrics it shows, if any
  */
 
+/** Pixels that a card keeps free until it is drawn, so that nothing below it moves. @type {Readonly<Record<string, number>>} */
+const RESERVED = Object.freeze({
+  training: 252,
+  summary: 212,
+  tradeoff: 474,
+  movers: 474,
+  diagnosis: 420,
+  frequency: 436,
+  pr: 262,
+  calibration: 286,
+  flow: 300,
+  classes: 546,
+});
+
+const PADDING = 18;
+const LINE = 28; // pixels of a line in a list
 const SAID_MS = 8000;
 export const NO_VALIDATION = 'No validation at or before this step.';
 /** Why runs lack a table. */
@@ -58,6 +74,7 @@ export class Card {
     this.title = el('h2', { id: `card-${id}` }, title);
     this.tools = el('div', { class: 'tools' });
     this.body = el('div', { class: 'body' });
+    this.body.style.setProperty('--reserved', `${RESERVED[id] ?? 150}px`);
     this.waits = false;
     /** What the body was last drawn for; null where something else stands there. @type {string | null} */
     this._drawnFor = null;
@@ -89,10 +106,23 @@ export class Card {
     return this._width.value;
   }
 
-  /** Height of a chart: `normal`, or the available height in full size. @param {number} normal */
-  height(normal) {
-    if (!this.element.classList.contains('full')) return normal;
-    return Math.max(normal, document.documentElement.clientHeight - 190);
+  /**
+   * Height of a chart: `normal`, or in full size what the window has for each of `rows` of charts.
+   * @param {number} normal @param {number} around pixels of what else stands in a row @param {number} [rows]
+   */
+  height(normal, around, rows = 1) {
+    if (!this.isFull) return normal;
+    const room = document.documentElement.clientHeight - this.body.offsetTop - PADDING;
+    return Math.max(normal, Math.floor(room / rows) - around);
+  }
+
+  /** How many lines a list has: `normal`, or in full size as many as fit. @param {number} normal @param {number} [lists] */
+  lines(normal, lists = 1) {
+    return Math.max(normal, Math.floor(this.height(0, 2 * LINE, lists) / LINE));
+  }
+
+  get isFull() {
+    return this.element.classList.contains('full');
   }
 
   /** Show a message below the heading for a few seconds. @param {...(Node | string)} content */

@@ -52,8 +52,13 @@ export class ClassTable {
     this._headers = new Map();
     this._above = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
     this._below = el('tbody', { class: 'spacer', 'aria-hidden': 'true' }, el('tr', {}, el('td', {})));
-    this._body = el('tbody', { onkeydown: (/** @type {KeyboardEvent} */ event) => this._move(event) });
+    this._body = el('tbody', {
+      onkeydown: (/** @type {KeyboardEvent} */ event) => this._move(event),
+      onfocusin: (/** @type {FocusEvent} */ event) => this._stopAt(event.target),
+    });
     this._table = el('table', { class: 'classes' }, el('thead', {}, this._head), this._above, this._body, this._below);
+    /** @type {string | undefined} */
+    this._stop = undefined;
     this._empty = el('p', { class: 'nothing', hidden: true }, 'No class matches the search and the groups chosen.');
     this.element = el(
       'div',
@@ -158,6 +163,7 @@ export class ClassTable {
       after = row;
     }
     this._trendOf(this._rows.slice(first, last));
+    this._stopAt(null);
     spacer(this._above, first);
     spacer(this._below, this._rows.length - last);
     if (focused !== undefined) this._button(focused)?.focus({ preventScroll: true });
@@ -233,6 +239,14 @@ export class ClassTable {
   /** Focus the row of a class if it is visible. @param {string} name */
   focus(name) {
     this._button(name)?.focus({ preventScroll: true });
+  }
+
+  /** One row is a stop of the Tab key: the one that had the focus last, or else the first. @param {EventTarget | null} focused */
+  _stopAt(focused) {
+    const buttons = [...this._body.querySelectorAll('button')];
+    if (focused instanceof HTMLButtonElement) this._stop = focused.dataset.name;
+    const stop = buttons.find((button) => button.dataset.name === this._stop) ?? buttons[0];
+    for (const button of buttons) button.tabIndex = button === stop ? 0 : -1;
   }
 
   _focusedName() {

@@ -80,7 +80,7 @@ export class TableCard {
       sort: state.sort,
       descending: state.descending,
       open: state.open,
-      high: this._card.height(14 * 36),
+      high: this._card.height(14 * 36, 44),
       sides: [view.a, view.b].flatMap((run) => (run ? [run.style] : [])),
     });
     this._table.drawTrends(this._trends);
@@ -142,7 +142,7 @@ export class TableCard {
 
 /** @param {View} view @param {readonly Row[]} rows @param {State} state @param {boolean} joined */
 function captionOf(view, rows, state, joined) {
-  const texts = ['Open a class for its curves.'];
+  const texts = [];
   if (view.classMetric !== view.metric)
     texts.unshift(
       `${metricText(view.metric).label} has no value per class; shown is ${metricText(view.classMetric).label}.`,
@@ -151,7 +151,7 @@ function captionOf(view, rows, state, joined) {
     const only = onlyInOne(rows);
     const alone = only.a || only.b ? `: ${count(only.a)} only in A, ${count(only.b)} only in B` : '';
     const regrouped = rows.reduce((n, row) => n + Number(row.regrouped !== null), 0);
-    texts.push(`A and B are joined by class name${alone}.`);
+    if (alone) texts.push(`A and B are joined by class name${alone}.`);
     if (regrouped)
       texts.push(`${plural(regrouped, 'class is', 'classes are')} in another group in B; grouped as in A.`);
   }

@@ -6,11 +6,11 @@ import { el, fill, nameOf, sideBadge } from '../charts/dom.js';
 import { runEntry } from '../charts/picture.js';
 import { REMEDY_NAMES, RemedyChart } from '../charts/remedy-chart.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
-import { metricText, number } from '../model/format.js';
+import { isDefined, number, signed } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
 /** @import { SideAnswer } from '../host/resources.js' */
-/** @import { DiagnosisAnswer, FindingAnswer, RunView, Table, View } from '../model/types.js' */
+/** @import { DiagnosisAnswer, FindingAnswer, RemedyAnswer, RunView, Table, View } from '../model/types.js' */
 
 const HEIGHT = 300;
 const REMEDIES = 'Remedies without training';
@@ -57,13 +57,13 @@ export class DiagnosisCard {
     if (this.element.hidden || !this._card.ready(partsOf(this._sides))) return;
     const objective = this._sides.map(({ resource }) => resource.value?.objective).find(Boolean);
     this._card.caption(
-      'Rules over the classifier, the training signal and the features of the last diagnosis up to the chosen step, by the ' +
-        'groups recorded with the run. They point at causes; they prove none.' +
-        (objective ? ` The best remedy is chosen for ${objective}, on samples that it is not judged by.` : '') +
-        ' How often each rule is wrong is shown on hover.',
+      'By the groups recorded with the run. Rules point at causes; they prove none.' +
+        (objective ? ` The best remedy is chosen for ${objective}, on samples that it is not judged by.` : ''),
     );
     if (this._layout.parentElement !== this._card.body) fill(this._card.body, this._layout);
-    const key = [view.attribute, this._width.value, this._card.height(HEIGHT)].concat(keyOf(this._sides)).join('\n');
+    const key = [view.attribute, this._width.value, this._card.height(HEIGHT, 60)]
+      .concat(keyOf(this._sides))
+      .join('\n');
     if (this._width.value && this._card.isNew(key)) this._draw();
   }
 
@@ -73,7 +73,7 @@ export class DiagnosisCard {
       resource.value?.remedies.length ? [{ letter, run, remedies: resource.value.remedies }] : [],
     );
     this._plot.hidden = !drawn.length;
-    if (drawn.length) this._chart.draw(drawn, this._width.value, this._card.height(HEIGHT));
+    if (drawn.length) this._chart.draw(drawn, this._width.value, this._card.height(HEIGHT, 60));
   }
 
   _picture() {
@@ -119,7 +119,8 @@ function findingsOf(letter, run, answer) {
   const findings = answer?.findings.filter((f) => Number(f.severity) > 0) ?? [];
   const untold = answer?.findings.filter((f) => f.severity === null && f.applies !== 0) ?? [];
   const clear = answer?.findings.filter((f) => f.severity === 0).map((f) => f.title.toLowerCase()) ?? [];
-  const best = answer?.remedies.filter((r) => r.best && isTold(r.tail_gain)) ?? [];
+  const trained = answer?.remedies.find((r) => r.remedy === 'none');
+  const best = answer?.remedies.filter((r) => r.best && isDefined(r.tail_gain)) ?? [];
   return el(
     'section',
     { class: 'finding-side', 'data-side': letter },
@@ -132,7 +133,7 @@ function findingsOf(letter, run, answer) {
       answer ? el('span', { class: 'muted' }, ` step ${answer.step}`) : null,
     ),
     findings.length ? el('ul', { class: 'findings' }, ...findings.map(findingOf)) : el('p', {}, 'Nothing was found.'),
-    ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r))),
+    ...best.map((r) => el('p', { class: 'remedy' }, remedyText(r, trained))),
     untold.length
       ? el(
           'p',
@@ -151,12 +152,16 @@ function findingOf(finding) {
   const { name, title, advice, reference, severity, rests_on: basis, errors } = finding;
   return el(
     'li',
-    { 'data-finding': name, title: errors || null },
+    { 'data-finding': name },
     el('p', {}, el('strong', {}, title), ' ', el('span', { class: 'severity' }, WORDS[Number(severity)] ?? '')),
-    el('p', { class: 'muted' }, finding.says ? `${sentenceOf(finding.says)}.` : numbersOf(finding)),
-    el('p', {}, advice),
-    basis ? el('p', { class: 'hint' }, `Rests on: ${basis}`) : null,
-    el('p', { class: 'hint' }, reference),
+    el('p', {}, finding.says ? `${sentenceOf(finding.says)}.` : numbersOf(finding)),
+    el('p', {}, '→ ', advice),
+    el(
+      'details',
+      { class: 'hint' },
+      el('summary', {}, 'Evidence'),
+      ...[basis, errors && `${errors}.`, reference].flatMap((text) => (text ? [el('p', {}, text)] : [])),
+    ),
   );
 }
 
@@ -169,35 +174,39 @@ function untoldOf({ title, says, errors }) {
 /** The numbers of a finding in logs without sentences. @param {FindingAnswer} finding */
 function numbersOf({ value, noted_at: limit, head, tail, n_classes: n }) {
   const compared = head !== null && tail !== null ? `head ${number(head)}, tail ${number(tail)}; ` : '';
-  const judged = value === null ? '' : `${number(value)}, noted from ${number(limit)}`;
+  const noted = limit === null ? '' : `, noted from ${number(limit)}`;
+  const judged = value === null ? '' : `${number(value)}${noted}`;
   return `${compared}${judged}${n === null ? '' : ` (${n} classes)`}`;
 }
 
 /** @param {string} text */
 function sentenceOf(text) {
-  return text.startsWith('τ') ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  const written = text.replace(/(^|[\s(])-(?=\d)/g, '$1−');
+  return written.startsWith('τ') ? written : written.charAt(0).toUpperCase() + written.slice(1);
 }
 
-/** @param {number | null | undefined} value */
-function isTold(value) {
-  return value !== null && value !== undefined;
-}
-
-/** @param {DiagnosisAnswer['remedies'][number]} remedy */
-function remedyText(remedy) {
-  const clauses = ['tail', 'head'].flatMap((group) => {
-    const [gain, low, high] = ['', '_lower', '_upper'].map((end) => remedy[`${group}_gain${end}`]);
-    if (!isTold(gain)) return [];
-    const interval = isTold(low) && isTold(high) ? ` [${number(low)}, ${number(high)}]` : '';
-    return [`${group} ${metricText('recall').label.toLowerCase()} by ${signedText(gain)}${interval}`];
-  });
+/**
+ * What a remedy would do, in a sentence.
+ * @param {RemedyAnswer} remedy @param {RemedyAnswer | undefined} trained the model as it is
+ */
+function remedyText(remedy, trained) {
   const name = REMEDY_NAMES[remedy.remedy] ?? remedy.remedy;
   if (remedy.tau === 0) return `${name} would not help: no τ is better than the model as trained.`;
   const tau = remedy.tau === null ? '' : ` with τ = ${number(remedy.tau, 2)}`;
-  return `${name}${tau} would move ${clauses.join(' and ')}.`;
+  const changes = /** @type {const} */ (['tail', 'head']).flatMap((group) => changeText(remedy, trained, group) ?? []);
+  if (changes.every(({ isClear }) => !isClear)) return `${name}${tau}: no change of head or tail recall can be told.`;
+  return `${name}${tau} would ${changes.map(({ text }) => text).join(' and ')}.`;
 }
 
-/** @param {number | null | undefined} value */
-function signedText(value) {
-  return value !== null && value !== undefined && value > 0 ? `+${number(value)}` : number(value);
+/** @param {RemedyAnswer} remedy @param {RemedyAnswer | undefined} trained @param {'head' | 'tail'} group */
+function changeText(remedy, trained, group) {
+  const [gain, low, high] = ['', '_lower', '_upper'].map((end) => remedy[`${group}_gain${end}`]);
+  const [before, after] = [trained, remedy].map((row) => row?.[`${group}_recall`]);
+  if (!isDefined(gain) || !isDefined(after)) return null;
+  const hasEnds = isDefined(low) && isDefined(high);
+  const isClear = hasEnds ? Number(low) > 0 || Number(high) < 0 : Math.abs(Number(gain)) >= 0.005;
+  const ends = hasEnds ? ` (${signed(low, 2)} to ${signed(high, 2)})` : '';
+  if (!isClear) return { isClear, text: `leave ${group} recall near ${number(before, 2)}${ends}` };
+  const verb = Number(gain) > 0 ? 'raise' : 'lower';
+  return { isClear, text: `${verb} ${group} recall from ${number(before, 2)} to ${number(after, 2)}${ends}` };
 }

@@ -60,11 +60,11 @@ export class Drawer {
     );
   }
 
-  /** Update the drawer. Returns whether it is open. @param {View} view @param {Row | undefined} row */
+  /** Show `row`, or close. @param {View} view @param {Row | undefined} row */
   update(view, row) {
     const opens = this.element.hidden && row !== undefined;
     this.element.hidden = row === undefined;
-    if (!row) return false;
+    if (!row) return;
     this._steps = view.steps;
     fill(this._name, nameOf(row.name));
     const sides = sidesOf(view, row);
@@ -83,8 +83,7 @@ export class Drawer {
       el('h3', {}, `At ${view.step === null ? 'no step' : `step ${count(view.step)}`}`),
       metricTable(histories),
     );
-    if (opens) this._close.focus();
-    return true;
+    if (opens) this._close.focus({ preventScroll: true });
   }
 
   /** @param {Row} row */

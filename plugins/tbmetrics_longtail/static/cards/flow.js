@@ -88,6 +88,7 @@ export class FlowCard {
       view.attribute,
       view.grouping?.key,
       state.pairs,
+      this._card.lines(LISTED),
       this._sides.map(({ run, parts }) => [
         run.run,
         run.step,
@@ -96,6 +97,7 @@ export class FlowCard {
       ]),
     ]);
     if (this._card.isNew(key) || this._isIncomplete) this._draw(view, state);
+    if (this._isIncomplete) this.element.setAttribute('aria-busy', 'true');
   }
 
   /** @param {'A' | 'B'} letter @param {RunView} run @param {View} view @returns {Side} */
@@ -167,7 +169,7 @@ export class FlowCard {
       const any = sides.some(({ answer }) => answer.n_pairs);
       return el('p', { class: 'hint' }, any ? 'No pair was confused twice.' : 'No mistakes are recorded.');
     }
-    const listed = pairs.slice(0, LISTED).map((pair) => this._completed(pair, sides, view));
+    const listed = pairs.slice(0, this._card.lines(LISTED)).map((pair) => this._completed(pair, sides, view));
     return pairTable(
       listed,
       sides.map(({ letter }) => letter),

@@ -2,8 +2,16 @@
 /** The metric of every class against its frequency rank, over the training counts themselves; ranks can be brushed. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge, svg } from '../charts/dom.js';
-import { classMarks, countBars, RankBrush, trendLine } from '../charts/frequency-chart.js';
+import { el, fill, groupBadge, groupTitle, nameOf, sideBadge, svg } from '../charts/dom.js';
+import {
+  classMarks,
+  countBars,
+  frequencySwatch,
+  hasIntervals,
+  MOST_MARKS,
+  RankBrush,
+  trendLine,
+} from '../charts/frequency-chart.js';
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { count, metricText, number, plural } from '../model/format.js';
@@ -18,6 +26,7 @@ import { GROUPS } from '../model/view.js';
 /** @import { Row, Table, View } from '../model/types.js' */
 
 const HEIGHT = 240;
+const HEIGHT_OF_TWO = 340; // of two densities, one above the other
 const BARS = 112;
 const MARGIN = Object.freeze({ top: 10, right: 26, bottom: 12, left: 52 });
 const REACH = 14;
@@ -77,7 +86,8 @@ export class FrequencyCard {
     this._card.title.textContent = `${label} by class frequency`;
     this._state = state;
     const width = Math.max(300, this._card.width);
-    const height = this._card.height(HEIGHT + BARS) - BARS;
+    const isDense = rows.length > MOST_MARKS;
+    const height = this._card.height((isDense && view.b ? HEIGHT_OF_TWO : HEIGHT) + BARS, 100) - BARS;
     const key = [this._rows.key, view.classMetric, view.a?.run, view.b?.run, width, height].join('|');
     if (this._card.isNew(key)) this._draw(view, rows, width, height, label);
     this._showBrush(state.brush);
@@ -96,10 +106,7 @@ export class FrequencyCard {
       this._drawStrip(rows);
       return;
     }
-    this._card.caption(
-      `Each mark is a class, from the most (left) to the least frequent. Lines: mean of neighbouring classes. ` +
-        'Drag to choose a range of classes for the table; click a mark to open it.',
-    );
+    this._card.caption(captionOf(byRank.length));
     this._sides = /** @type {const} */ (['a', 'b']).flatMap((side) => {
       const run = view[side];
       const points = byRank.flatMap((row) => {
@@ -108,28 +115,36 @@ export class FrequencyCard {
       });
       return run ? [{ letter: side === 'a' ? 'A' : 'B', run, points }] : [];
     });
-    const yDomain = niceDomain(extent(this._sides.flatMap(({ points }) => points.map((p) => p.y))), { bounds: [0, 1] });
-    const frame = plot({
-      width,
-      height,
-      xDomain: [0.5, byRank.length + 0.5],
-      yDomain,
-      xLabel: '',
-      yLabel: label,
-      wholeX: true,
-      margin: MARGIN,
+    const ends = byRank.flatMap((row) => [...(row.intervalA ?? []), ...((view.b && row.intervalB) || [])]);
+    const values = this._sides.flatMap(({ points }) => points.map((p) => p.y));
+    const yDomain = niceDomain(extent(hasIntervals(byRank.length) ? values.concat(ends) : values), { bounds: [0, 1] });
+    // Two densities on one another would be neither.
+    const panels = byRank.length > MOST_MARKS ? this._sides.map((side) => [side]) : [this._sides];
+    const frames = panels.map((_, i) => {
+      const [top, bottom] = [i, i + 1].map((k) => (k * height) / panels.length);
+      return plot({
+        width,
+        height,
+        xDomain: [0.5, byRank.length + 0.5],
+        yDomain,
+        xLabel: '',
+        yLabel: panels.length > 1 ? `${label}, ${panels[i][0].letter}` : label,
+        wholeX: true,
+        margin: { ...MARGIN, top: top + MARGIN.top, bottom: height - bottom + MARGIN.bottom },
+      });
     });
-    this._x = frame.x;
-    this._y = frame.y;
+    this._x = frames[0].x;
+    this._yOf = (/** @type {FrequencySide} */ side) => frames[panels.findIndex((panel) => panel.includes(side))].y;
     this._width = width;
     this._height = height;
     this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this._svg.setAttribute('width', String(width));
     this._svg.setAttribute('height', String(height));
     this._svg.setAttribute('aria-label', describe(this._sides, label));
-    fill(this._axes, ...frame.axes.filter((node) => !(node instanceof Element && node.classList.contains('x'))));
-    fill(this._marks, ...this._sides.map((side) => classMarks(side, frame)));
-    fill(this._trends, ...this._sides.flatMap((side) => trendLine(side, byRank, frame)));
+    const isShown = (/** @type {unknown} */ node) => !(node instanceof Element && node.classList.contains('x'));
+    fill(this._axes, ...frames.flatMap(({ axes }) => axes.filter(isShown)));
+    fill(this._marks, ...panels.flatMap((panel, i) => panel.map((side) => classMarks(side, frames[i]))));
+    fill(this._trends, ...panels.flatMap((panel, i) => panel.flatMap((side) => trendLine(side, byRank, frames[i]))));
     this._bars = countBars(byRank, width, BARS, MARGIN);
     fill(this._card.body, this._legend(), this._chosen, this._svg, this._bars, this._strip);
     this._choosing.follow(this._bars);
@@ -141,7 +156,9 @@ export class FrequencyCard {
     return el(
       'ul',
       { class: 'legend' },
-      ...this._sides.map(({ letter, run }) => el('li', {}, runSwatch(run.style), sideBadge(letter), nameOf(run.run))),
+      ...this._sides.map(({ letter, run }) =>
+        el('li', {}, frequencySwatch(letter, run, this._byRank?.length ?? 0), sideBadge(letter), nameOf(run.run)),
+      ),
     );
   }
 
@@ -183,10 +200,13 @@ export class FrequencyCard {
 
   /** @param {PointerEvent} event */
   _under(event) {
-    const [x, y] = [this._x, this._y];
-    if (!x || !y || event.currentTarget !== this._svg) return null;
-    const points = this._sides.flatMap((side) => side.points);
-    return nearest(points, (p) => ({ x: x(p.x), y: y(p.y) }), pointerIn(this._svg, event, this._width ?? 1), REACH);
+    const [x, yOf] = [this._x, this._yOf];
+    if (!x || !yOf || event.currentTarget !== this._svg) return null;
+    const places = this._sides.flatMap((side) => {
+      const y = yOf(side);
+      return side.points.map((p) => ({ x: x(p.x), y: y(p.y), row: p.row }));
+    });
+    return nearest(places, (place) => place, pointerIn(this._svg, event, this._width ?? 1), REACH);
   }
 
   /** @param {Row} row @param {PointerEvent} event */
@@ -254,10 +274,11 @@ export class FrequencyCard {
   _picture() {
     if (!this._bars || !this._byRank?.length) return null;
     const groups = GROUPS.filter((group) => this._byRank?.some((row) => row.group === group));
+    const n = this._byRank.length;
     return {
       legend: [
-        ...this._sides.map(({ letter, run }) => runEntry(letter, run)),
-        { text: 'A filled, B hollow; lines: mean of neighbouring classes' },
+        ...this._sides.map(({ letter, run }) => ({ ...runEntry(letter, run), mark: frequencySwatch(letter, run, n) })),
+        { text: 'lines: mean of neighbouring classes' },
         ...groups.map((group) => groupEntry(group, '', groupTitle(group))),
       ],
       panels: [this._svg, this._bars].map((chart) => ({ heading: null, chart })),
@@ -278,6 +299,13 @@ export class FrequencyCard {
     ]);
     return { columns: ['rank', 'class', 'group', 'training_count', 'support', 'a', 'b'], rows };
   }
+}
+
+/** @param {number} n classes */
+function captionOf(n) {
+  const what = n > MOST_MARKS ? 'Darker: more classes. Lines: mean of neighbouring classes.' : '';
+  const few = hasIntervals(n) ? 'Bars at the marks: 95 % intervals.' : 'Lines: mean of neighbouring classes.';
+  return `${what || few} Click a mark to open its class; drag to list a range in the table.`;
 }
 
 /** @param {FrequencySide[]} sides @param {string} label */

@@ -2,7 +2,7 @@
 /** The classes that gained and lost most from A to B. */
 
 import { Card } from './card.js';
-import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
+import { el, fill, groupBadge, nameOf, oneTabStop } from '../charts/dom.js';
 import { movers } from '../model/class-list.js';
 import { chanceText, movedByChance } from '../model/evidence.js';
 import { count, metricText, number, signed } from '../model/format.js';
@@ -39,8 +39,9 @@ export class MoversCard {
     if (!rows) return;
     this._card.title.textContent = `${metricText(view.classMetric).label}: gains and losses`;
     this._card.caption(captionOf(rows));
-    if (!this._card.isNew(`${this._rows.key}|${view.classMetric}`)) return;
-    this._lists = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
+    const most = this._card.lines(LISTED, 2);
+    if (!this._card.isNew(`${this._rows.key}|${view.classMetric}|${most}`)) return;
+    this._lists = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), most);
     const { gains, losses } = this._lists;
     fill(
       this._card.body,
@@ -59,7 +60,9 @@ export class MoversCard {
       'section',
       { class: 'mover-list' },
       el('h3', {}, title),
-      rows.length ? el('ol', {}, ...rows.map((row) => this._row(row))) : el('p', { class: 'hint' }, none),
+      rows.length
+        ? oneTabStop(el('ol', {}, ...rows.map((row) => this._row(row))), 'button')
+        : el('p', { class: 'hint' }, none),
     );
   }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The pairs of classes confused most, in A and B side by side. */
 
-import { el, groupBadge, groupTitle, nameOf, sideBadge } from '../charts/dom.js';
+import { el, groupBadge, groupTitle, nameOf, oneTabStop, sideBadge } from '../charts/dom.js';
 import { count, percent, UNDEFINED } from '../model/format.js';
 
 /** @import { ClassPair, PairSide } from '../model/pairs.js' */
@@ -60,7 +60,7 @@ export function pairTable(pairs, letters, { groupOf, whose, open }) {
         el('th', { scope: 'col', class: 'number' }, 'Share of the class'),
       ),
     ),
-    el('tbody', {}, ...pairs.map(row)),
+    oneTabStop(el('tbody', {}, ...pairs.map(row)), 'button'),
   );
 }
 

@@ -74,7 +74,7 @@ export class PrCard {
   _draw(view, groupOfOpen, open) {
     this._view = view;
     const width = this._chart.value;
-    const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT), open]
+    const key = [view.attribute, view.grouping?.key, width, this._card.height(HEIGHT, 26), open]
       .concat(keyOf(this._sides), ...this._sides.map(({ classCurve }) => String(classCurve?.status)))
       .join('\n');
     if (!width || !this._card.isNew(key)) return;
@@ -84,7 +84,7 @@ export class PrCard {
         ...(open && group === groupOfOpen ? classLine(letter, run, classCurve?.value, open) : []),
       ]);
       fill(heading, groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, this._sizeText(group, view)));
-      chart.draw(lines, width, this._card.height(HEIGHT), `Precision-recall curve, ${groupTitle(group)}`);
+      chart.draw(lines, width, this._card.height(HEIGHT, 26), `Precision-recall curve, ${groupTitle(group)}`);
     }
   }
 
@@ -151,12 +151,9 @@ export class PrCard {
 /** @param {string | null} open */
 function captionOf(open) {
   const what =
-    'Mean precision of the group’s classes at each recall: the area is their mean AP, which is too high on average ' +
-    `where classes have few positives (“few”: under ${FEW_POSITIVES}). ● mean precision and recall of the decision rule in use: every class ` +
-    'decides at a recall of its own, so it need not lie on the curve.';
-  return open
-    ? el('span', {}, `${what} Dotted: `, nameOf(open), ', ◆ where its F1 is best.')
-    : `${what} Open a class in the table to lay its curve over its group.`;
+    'Mean precision of the group’s classes at each recall; the area is their mean AP, too high on average for classes ' +
+    `with few positives (under ${FEW_POSITIVES}). ● the decision rule in use.`;
+  return open ? el('span', {}, `${what} Dotted: `, nameOf(open), ', ◆ where its F1 is best.') : what;
 }
 
 /** @param {'A' | 'B'} letter @param {RunView} run @param {CurvesAnswer | undefined} answer @param {string} group @returns {PrLine[]} */

@@ -168,13 +168,12 @@ function legendOf(letter, run) {
 
 /** @param {View} view */
 function captionOf({ b, metric, means }) {
-  const values = means.includes(metric) ? 'Mean and 95 % interval of this validation set.' : metricText(metric).meaning;
+  const values = means.includes(metric)
+    ? 'Means with 95 % intervals of this validation set.'
+    : metricText(metric).meaning;
   if (!b) return `${values} Choose a run B to compare.`;
   if (!means.includes(metric)) return `${values} Difference: B minus A.`;
-  return (
-    `${values} B − A with its 95 % interval; a verdict if that leaves out zero. Another seed may differ by more. ` +
-    'Classes up and down: whether other classes would agree, with a sign-flip test (p).'
-  );
+  return `${values} Another seed may differ by more. p: whether other classes would agree (sign-flip test).`;
 }
 
 /** @param {Resource<GroupsAnswer>} resource @param {RunView} run @param {string} group @param {View} view */

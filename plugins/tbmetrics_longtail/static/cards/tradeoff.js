@@ -66,14 +66,14 @@ export class TradeoffCard {
     const parts = view.charted.map((run) => ({ name: run.run, run, resource: groupsOf(this._page.data, run, view) }));
     const label = metricText(view.metric).label;
     this._card.caption(
-      `${label} of head and tail at the chosen step. The dashed line joins the runs that no other beats on both; ` +
-        (view.experiments
-          ? 'bars: 95 % t-intervals over seeds.'
-          : 'bars: 95 % intervals of A and B; dots: where they came from.') +
-        ` Click a run to compare with it.${leftOutText(view)}`,
+      (view.experiments
+        ? 'Bars: 95 % t-intervals over seeds.'
+        : 'Bars: 95 % intervals of A and B; dots: their earlier steps.') +
+        (view.charted.length > 2 ? ' Dashed: beaten by none on both. Click a run to compare with it.' : '') +
+        leftOutText(view),
     );
     if (!this._card.ready(parts)) return;
-    const size = [this._width(), this._card.height(HEIGHT)];
+    const size = [this._width(), this._card.height(HEIGHT, 4)];
     const key = [view.attribute, view.metric, view.step, view.grouping?.key, view.a?.run, view.b?.run, ...size]
       .concat(view.experiments?.map((e) => `${e.label}${e.runs.length}`))
       .concat(parts.map(({ run, resource }) => `${run.run}${run.step}${run.version}${resource.status}`))
@@ -99,7 +99,7 @@ export class TradeoffCard {
 
   /** @param {View} view @param {string} label */
   _draw(view, label) {
-    const [width, height] = [this._width(), this._card.height(HEIGHT)];
+    const [width, height] = [this._width(), this._card.height(HEIGHT, 4)];
     const spans = this._places.map(({ x, y, interval, badge, trail }) => ({
       x: badge || view.experiments ? [x, interval[0], interval[1], ...trail.map((p) => p.x)] : [x],
       y: badge || view.experiments ? [y, interval[2], interval[3], ...trail.map((p) => p.y)] : [y],

@@ -17,7 +17,7 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 /** @import { Experiment, GroupsAnswer, Maybe, RunView, Series, Table, View } from '../model/types.js' */
 
 const CHARTS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
-const HEIGHT = 190;
+const HEIGHT = 204;
 const ALL_BANDS_UP_TO = 3;
 const MOST_IN_LEGEND = 8;
 const MOST_IN_TOOLTIP = 14;
@@ -86,7 +86,7 @@ export class ChartsCard {
       view.grouping?.key,
       view.experiments?.map((e) => `${e.label}:${e.runs.length}`).join(),
       width,
-      this._card.height(HEIGHT),
+      this._height(),
       ...drawn.map(({ run, resource }) => [run.run, run.version, run.style.index, resource.stale]),
     ].join('\n');
     if (!width || !this._card.isNew(key)) return;
@@ -118,13 +118,21 @@ export class ChartsCard {
           label: describe(group, view, series),
         },
         width,
-        this._card.height(2 * HEIGHT + 60) > 2 * HEIGHT + 60 ? Math.floor(this._card.height(HEIGHT) / 2) - 40 : HEIGHT,
+        this._height(),
       );
     }
   }
 
+  /** Of each chart; in full size there are two rows of them. */
+  _height() {
+    return this._card.height(HEIGHT, 54, 2);
+  }
+
   _drawLegend() {
     const lines = sidesFirst(this._series?.head ?? []);
+    const key = JSON.stringify(lines.map((line) => [line.label, line.badge, line.style.index, seedsOf(line)]));
+    if (this._legend.dataset.key === key) return;
+    this._legend.dataset.key = key;
     const shown = lines.slice(0, MOST_IN_LEGEND);
     const more = lines.length - shown.length;
     const entries = shown.map((series) =>
@@ -283,15 +291,10 @@ function captionOf(view) {
   if (view.grouping && !canRegroup(view.metric))
     return `${metricText(view.metric).meaning} Recorded for the run’s own groups only, so not by these thresholds.`;
   if (!view.means.includes(view.metric)) return metricText(view.metric).meaning;
-  const mean = 'Mean over the group’s classes that have a value.';
-  if (view.experiments)
-    return (
-      `${mean} Lines: mean of the seeds of an experiment, where all of them have the step; bands: its 95 % t-interval ` +
-      'over seeds.'
-    );
-  const bands = view.charted.length > ALL_BANDS_UP_TO ? 'Bands (of A and B)' : 'Bands';
-  const how = view.grouping ? ', from the classes’ own intervals, as if independent' : '';
-  return `${mean} ${bands}: 95 % interval of this validation set${how}; other seeds may differ more.`;
+  if (view.experiments) return 'Lines: mean of an experiment’s seeds; bands: its 95 % t-interval over seeds.';
+  const bands = view.steps.length > 1 ? 'Bands' : 'Bars';
+  const whose = view.charted.length > ALL_BANDS_UP_TO ? ' (of A and B)' : '';
+  return `Mean of the group’s classes. ${bands}${whose}: 95 % interval of this validation set; other seeds may differ more.`;
 }
 
 /** @param {string} group @param {View} view @param {Series[]} series */

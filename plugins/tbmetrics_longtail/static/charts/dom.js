@@ -60,12 +60,20 @@ export function fill(element, ...children) {
   append(element, children);
 }
 
+const LONG = 20;
+const END = 9;
+/** Text that may be cut anywhere: letters are neither joined nor written from the right. */
+const SEPARABLE = /^[\x20-\x7e\u00a1-\u024f]*$/;
+
 /**
- * An untrusted name: direction isolated, cut by CSS, complete in its title.
+ * An untrusted name: direction isolated, cut by CSS in the middle, complete in its title.
  * @param {string} text
  */
 export function nameOf(text) {
-  return el('bdi', { class: 'name', dir: 'auto', title: text }, text || '(empty name)');
+  if (text.length < LONG || !SEPARABLE.test(text))
+    return el('bdi', { class: 'name', dir: 'auto', title: text }, text || '(empty name)');
+  const parts = [text.slice(0, -END), text.slice(-END)];
+  return el('bdi', { class: 'name long', title: text }, ...parts.map((part) => el('span', {}, part)));
 }
 
 /** The colour of a run, as an attribute that the style sheet knows. @param {RunStyle} style */
@@ -123,6 +131,36 @@ export function setOptions(select, options, value) {
     );
   }
   select.value = value;
+}
+
+/** @type {Readonly<Record<string, (place: number, n: number) => number>>} */
+const MOVES = Object.freeze({
+  ArrowDown: (place, n) => Math.min(place + 1, n - 1),
+  ArrowUp: (place) => Math.max(place - 1, 0),
+  Home: () => 0,
+  End: (_, n) => n - 1,
+});
+
+/**
+ * Make a list one stop of the Tab key: the arrow keys, Home and End go from item to item.
+ * @template {HTMLElement} T
+ * @param {T} list @param {string} selector of its items @returns {T}
+ */
+export function oneTabStop(list, selector) {
+  const items = () => /** @type {HTMLElement[]} */ ([...list.querySelectorAll(selector)]);
+  const stopAt = (/** @type {EventTarget | null} */ current) => {
+    for (const item of items()) item.tabIndex = item === current ? 0 : -1;
+  };
+  stopAt(items()[0]);
+  list.addEventListener('focusin', (event) => stopAt(event.target));
+  list.addEventListener('keydown', (event) => {
+    const all = items();
+    const place = all.findIndex((item) => item === event.target);
+    if (place < 0 || !Object.hasOwn(MOVES, event.key)) return;
+    event.preventDefault();
+    all[MOVES[event.key](place, all.length)].focus();
+  });
+  return list;
 }
 
 /** @param {Group | string} group */

@@ -2,7 +2,7 @@
 /** Classes by frequency rank: their marks, the trend of neighbours, bars of training examples, and choosing ranks. */
 
 import { runColor, svg } from './dom.js';
-import { compact, count } from '../model/format.js';
+import { compact, count, shorten } from '../model/format.js';
 import { linear, linePath, markerPath } from '../model/scale.js';
 import { binnedTrend } from '../model/statistics.js';
 import { GROUPS } from '../model/view.js';
@@ -11,8 +11,16 @@ import { GROUPS } from '../model/view.js';
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, points: {x: number, y: number, row: Row}[]}} FrequencySide */
 /** @typedef {{x: (v: number) => number, y: (v: number) => number}} Scales */
+/** @typedef {Scales & {left: number, top: number}} Frame */
 
-const MOST_LARGE = 600; // classes; beyond it marks get smaller
+/** With more classes marks would be stripes: their density is drawn. */
+export const MOST_MARKS = 600;
+/** With no more classes each has its name and its interval. */
+const MOST_NAMES = 10;
+const MOST_INTERVALS = 30;
+const CELL = 4; // pixels of density
+const LEVELS = 5;
+const LETTER_WIDTH = 6.6;
 /** How the bars of each group are hatched: none, to the right, to the left, dotted. */
 const HATCHES = Object.freeze({ head: null, medium: 'M0 6L6 0', tail: 'M0 0L6 6M0 6L6 0', unknown: 'M3 0V6' });
 
@@ -67,6 +75,11 @@ export function countBars(byRank, width, height, { left, right }) {
       'aria-label': `Training examples by class, from ${count(largest)} down to ${count(byRank.at(-1)?.count)}`,
     },
     hatches('hatch'),
+    svg(
+      'text',
+      { class: 'axis-label', transform: `translate(11 ${(top + bottom) / 2}) rotate(-90)`, 'text-anchor': 'middle' },
+      'Examples',
+    ),
     ...marks.map((n) =>
       svg(
         'g',
@@ -81,14 +94,23 @@ export function countBars(byRank, width, height, { left, right }) {
     ),
     svg('rect', { class: 'brush', visibility: 'hidden' }),
     ...rankTicks(byRank.length).map((rank) =>
-      svg('text', { x: left + (rank - 0.5) * slot, y: bottom + 13, 'text-anchor': 'middle' }, count(rank)),
+      svg(
+        'text',
+        { x: left + (rank - 0.5) * slot, y: bottom + 14, 'text-anchor': 'middle' },
+        ...(byRank.length > MOST_NAMES ? [count(rank)] : nameLabel(byRank[rank - 1].name, slot)),
+      ),
     ),
     svg(
       'text',
-      { class: 'axis-label', x: width - right, y: height - 3, 'text-anchor': 'end' },
-      'frequency rank; bars: training examples, log scale',
+      { class: 'axis-label', x: (left + width - right) / 2, y: height - 3, 'text-anchor': 'middle' },
+      byRank.length > MOST_NAMES ? 'Frequency rank' : 'Class, the most frequent first',
     ),
   );
+}
+
+/** A class's name in so many pixels, whole on hover. @param {string} name @param {number} slot @returns {(string | Node)[]} */
+function nameLabel(name, slot) {
+  return [shorten(name, Math.max(3, Math.floor(slot / LETTER_WIDTH))), svg('title', {}, name)];
 }
 
 /** The first rank and round numbers. @param {number} n */
@@ -100,25 +122,88 @@ function rankTicks(n) {
 }
 
 /**
- * Marks of the classes of a run in one path: A filled, B hollow, so that they differ by more than colour.
- * @param {FrequencySide} side @param {Scales} scales
+ * The classes of a run: A filled, B hollow, so that they differ by more than colour; the density of thousands.
+ * @param {FrequencySide} side @param {Frame} frame
  */
-export function classMarks({ letter, run, points }, { x, y }) {
-  const size = points.length > MOST_LARGE ? 1.3 : points.length > 150 ? 2.2 : 3;
-  const square = `h${2 * size}v${2 * size}h${-2 * size}Z`;
-  const squares = points.map(
-    (point) => `M${(x(point.x) - size).toFixed(1)} ${(y(point.y) - size).toFixed(1)}${square}`,
+export function classMarks({ letter, run, points }, frame) {
+  if (points.length > MOST_MARKS) return density(points, run, frame);
+  const size = points.length > 150 ? 2.2 : 3;
+  const few = hasIntervals(points.length);
+  const beside = few ? (letter === 'A' ? -4 : 4) : 0;
+  const places = points.map(({ x, y, row }) => ({ row, x: frame.x(x) + beside, y: frame.y(y) }));
+  return svg(
+    'g',
+    runColor(run.style),
+    few && svg('path', { class: 'class-interval', d: places.map((p) => intervalPath(p, letter, frame)).join('') }),
+    svg('path', {
+      class: `class-marks ${letter === 'A' ? 'filled' : 'hollow'}`,
+      d: places.map((p) => markerPath('square', p.x, p.y, size)).join(''),
+    }),
   );
-  const many = points.length > MOST_LARGE ? ' many' : '';
-  return svg('path', {
-    class: `class-marks ${letter === 'A' ? 'filled' : 'hollow'}${many}`,
-    d: squares.join(''),
-    ...runColor(run.style),
-  });
+}
+
+/** @param {{row: Row, x: number}} place @param {'A' | 'B'} letter @param {Scales} scales */
+function intervalPath({ row, x }, letter, { y }) {
+  const ends = letter === 'A' ? row.intervalA : row.intervalB;
+  return ends ? `M${x.toFixed(1)} ${y(ends[0]).toFixed(1)}V${y(ends[1]).toFixed(1)}` : '';
+}
+
+/**
+ * How many classes lie in each cell, as one shape for each level.
+ * @param {FrequencySide['points']} points @param {RunView} run @param {Frame} frame
+ */
+function density(points, run, { x, y, left, top }) {
+  /** @type {Map<number, number>} */
+  const counts = new Map();
+  const cellOf = (/** @type {{x: number, y: number}} */ p) =>
+    (Math.floor((y(p.y) - top) / CELL) + 1) * 8192 + Math.floor((x(p.x) - left) / CELL);
+  for (const point of points) {
+    const cell = cellOf(point);
+    counts.set(cell, (counts.get(cell) ?? 0) + 1);
+  }
+  const scale = LEVELS / Math.log1p([...counts.values()].reduce((most, n) => Math.max(most, n), 1));
+  const shapes = Array.from({ length: LEVELS }, () => '');
+  for (const [cell, n] of counts) {
+    const level = Math.min(LEVELS, Math.ceil(scale * Math.log1p(n))) - 1;
+    const [column, row] = [cell % 8192, Math.floor(cell / 8192) - 1];
+    shapes[level] += `M${(left + column * CELL).toFixed(1)} ${(top + row * CELL).toFixed(1)}h${CELL}v${CELL}h-${CELL}Z`;
+  }
+  return svg(
+    'g',
+    { class: 'density', ...runColor(run.style) },
+    ...shapes.map((d, i) => svg('path', { class: 'class-marks filled', d, opacity: ((i + 1) / LEVELS).toFixed(2) })),
+  );
+}
+
+/** Whether neighbouring classes have a mean. @param {number} n classes */
+function hasTrend(n) {
+  return n > MOST_NAMES;
+}
+
+/** Whether classes have their intervals. @param {number} n classes */
+export function hasIntervals(n) {
+  return n <= MOST_INTERVALS;
+}
+
+/** How a run's classes and their trend look. @param {'A' | 'B'} letter @param {RunView} run @param {number} n classes */
+export function frequencySwatch(letter, { style }, n) {
+  const width = hasTrend(n) ? 40 : 12;
+  return svg(
+    'svg',
+    { class: 'swatch', width, height: 12, viewBox: `0 0 ${width} 12`, 'aria-hidden': 'true', ...runColor(style) },
+    svg('path', {
+      class: `class-marks ${letter === 'A' ? 'filled' : 'hollow'}`,
+      d: markerPath('square', 5, 6, 3),
+    }),
+    hasTrend(n) &&
+      svg('line', { x1: 14, x2: 40, y1: 6, y2: 6, class: 'run-line', 'stroke-dasharray': style.dash || null }),
+    hasTrend(n) && svg('path', { d: markerPath(style.marker, 27, 6, 3.4), class: 'run-marker' }),
+  );
 }
 
 /** The mean of neighbouring classes. @param {FrequencySide} side @param {readonly Row[]} byRank @param {Scales} scales */
 export function trendLine({ letter, run, points }, byRank, { x, y }) {
+  if (!hasTrend(byRank.length)) return [];
   const values = new Map(points.map((p) => [p.x, p.y]));
   const trend = binnedTrend(byRank.map((row) => ({ x: row.rank, y: values.get(row.rank) ?? null })));
   if (trend.length < 3) return [];

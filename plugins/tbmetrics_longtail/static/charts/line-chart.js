@@ -1,7 +1,7 @@
 // @ts-check
 /** Line charts: lines with markers and bands over steps, and lines small enough for a cell of a table. */
 
-import { fill, runColor, svg } from './dom.js';
+import { fill, runColor, set, svg } from './dom.js';
 import { compact, number } from '../model/format.js';
 import {
   bandPath,
@@ -27,7 +27,17 @@ import {
  * @property {string} label for those who cannot see it
  */
 
-const MARGIN = { top: 10, right: 26, bottom: 24, left: 42 };
+/**
+ * @typedef {object} LineNodes
+ * @property {SVGElement | null} band
+ * @property {SVGElement} line
+ * @property {SVGElement} marker
+ * @property {SVGElement} interval of a single validation
+ * @property {SVGElement} group all but the band
+ */
+
+const MARGIN = { top: 10, right: 26, bottom: 38, left: 42 };
+const APART = 14; // pixels between runs with a single validation
 
 export class LineChart {
   /** @param {{onHover: (step: Maybe, event: PointerEvent | null) => void, onPick: (step: number) => void}} actions */
@@ -37,6 +47,13 @@ export class LineChart {
     /** @type {ChartContent | null} */
     this._content = null;
     this._cursor = svg('line', { class: 'hover-line', visibility: 'hidden' });
+    this._axesOf = '';
+    this._linesOf = '';
+    /** @type {LineNodes[]} */
+    this._nodes = [];
+    this._frame = svg('g');
+    this._lines = svg('g');
+    this._labels = svg('g');
     this.element = svg('svg', {
       class: 'line-chart',
       role: 'img',
@@ -47,6 +64,7 @@ export class LineChart {
         if (step !== null) onPick(step);
       },
     });
+    this.element.append(this._frame, this._cursor, this._lines, this._labels);
   }
 
   /** @param {ChartContent} content @param {number} width @param {number} height */
@@ -56,23 +74,58 @@ export class LineChart {
     this._x = linear([steps[0] ?? 0, steps[steps.length - 1] ?? 0], [MARGIN.left, width - MARGIN.right]);
     const x = this._x;
     const y = linear(yDomain, [height - MARGIN.bottom, MARGIN.top]);
+    const beside = (/** @type {number} */ i) => (steps.length > 1 ? 0 : (i - (series.length - 1) / 2) * APART);
     this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this.element.setAttribute('width', String(width));
     this.element.setAttribute('height', String(height));
     this.element.setAttribute('aria-label', content.label);
+    this._drawAxes(y);
     // The compared runs are drawn last, on top of the others.
     const ordered = [...series].sort((p, q) => p.badge.length - q.badge.length);
+    const nodes = this._nodesOf(ordered);
+    ordered.forEach((s, i) => this._place(nodes[i], s, x, y, beside(series.indexOf(s))));
     fill(
-      this.element,
-      ...this._axes(y),
-      content.step !== null && this._vertical('step-line', x(content.step)),
-      this._cursor,
-      ...ordered
-        .filter((s) => s.band)
-        .map((s) => svg('path', { class: 'band', d: bandPath(s.points, x, y), ...runColor(s.style) })),
-      ...ordered.map((s) => this._line(s, x, y)),
-      ...this._endLabels(x, y),
+      this._labels,
+      ...this._endLabels(
+        x,
+        y,
+        series.map((_, i) => beside(i)),
+      ),
     );
+  }
+
+  /** Axes and the line of the chosen step, drawn anew only if they are others. @param {(value: number) => number} y */
+  _drawAxes(y) {
+    const { steps, yDomain, step, zeroLine } = /** @type {ChartContent} */ (this._content);
+    const key = JSON.stringify([steps, yDomain, step, zeroLine, this._width, this._height]);
+    if (key === this._axesOf) return;
+    this._axesOf = key;
+    fill(
+      this._frame,
+      ...this._axes(y),
+      step !== null && steps.length > 1 && this._vertical('step-line', Number(this._x?.(step))),
+    );
+  }
+
+  /**
+   * The shapes of each line; kept while the lines are of the same runs, as while a threshold moves.
+   * @param {readonly Series[]} ordered @returns {LineNodes[]}
+   */
+  _nodesOf(ordered) {
+    const key = JSON.stringify(ordered.map(({ label, badge, style, band }) => [label, badge, style.index, band]));
+    if (key === this._linesOf) return this._nodes;
+    this._linesOf = key;
+    this._nodes = ordered.map(({ badge, style, band }) => ({
+      band: band ? svg('path', { class: 'band', ...runColor(style) }) : null,
+      line: svg('path', { class: 'run-line', 'stroke-dasharray': style.dash || null }),
+      marker: svg('path', { class: 'run-marker' }),
+      interval: svg('line', { class: 'whisker-line' }),
+      group: svg('g', { class: badge ? 'run compared' : 'run', ...runColor(style) }),
+    }));
+    for (const { group, interval, line, marker } of this._nodes) group.append(interval, line, marker);
+    const bands = this._nodes.flatMap(({ band }) => band ?? []);
+    fill(this._lines, ...bands, ...this._nodes.map(({ group }) => group));
+    return this._nodes;
   }
 
   /** Marks the step under the pointer; null = none. @param {Maybe} step */
@@ -119,6 +172,7 @@ export class LineChart {
           compact(value),
         ),
       ),
+      svg('text', { class: 'axis-label', x: (left + right) / 2, y: this._height - 6, 'text-anchor': 'middle' }, 'Step'),
     ];
   }
 
@@ -127,34 +181,41 @@ export class LineChart {
     return svg('line', { class: className, x1: x, x2: x, y1: MARGIN.top, y2: this._height - MARGIN.bottom });
   }
 
-  /** @param {Series} series @param {(value: number) => number} x @param {(value: number) => number} y */
-  _line(series, x, y) {
-    const marked = markedPoints(series.points, series.style.index);
-    const radius = series.badge ? 3.2 : 2.6;
-    return svg(
-      'g',
-      { class: series.badge ? 'run compared' : 'run', ...runColor(series.style) },
-      svg('path', {
-        class: 'run-line',
-        d: linePath(series.points, x, y),
-        'stroke-dasharray': series.style.dash || null,
-      }),
-      svg('path', {
-        class: 'run-marker',
-        d: marked.map((p) => markerPath(series.style.marker, x(p.x), y(/** @type {number} */ (p.y)), radius)).join(''),
-      }),
+  /**
+   * @param {LineNodes} nodes @param {Series} series @param {(value: number) => number} x
+   * @param {(value: number) => number} y @param {number} beside pixels by which a single validation is moved
+   */
+  _place({ band, line, marker, interval, group }, { points, style, badge, band: hasBand }, x, y, beside) {
+    const radius = badge ? 3.2 : 2.6;
+    const marks = markedPoints(points, style.index).map((p) =>
+      markerPath(style.marker, x(p.x), y(Number(p.y)), radius),
     );
+    const only = points.length === 1 && hasBand ? points[0] : null;
+    const ends = only && only.lower !== null && only.upper !== null ? [y(only.lower), y(only.upper)] : null;
+    band?.setAttribute('d', bandPath(points, x, y));
+    line.setAttribute('d', linePath(points, x, y));
+    marker.setAttribute('d', marks.join(''));
+    set(group, { transform: beside ? `translate(${beside} 0)` : null });
+    set(interval, {
+      visibility: ends ? null : 'hidden',
+      x1: only && x(only.x),
+      x2: only && x(only.x),
+      y1: ends?.[0],
+      y2: ends?.[1],
+    });
   }
 
   /**
    * The letters A and B where their lines end.
-   * @param {(value: number) => number} x @param {(value: number) => number} y
+   * @param {(value: number) => number} x @param {(value: number) => number} y @param {readonly number[]} beside
    */
-  _endLabels(x, y) {
+  _endLabels(x, y, beside) {
     const { series } = /** @type {ChartContent} */ (this._content);
-    const ends = series.flatMap((s) => {
+    const ends = series.flatMap((s, i) => {
       const last = s.badge ? s.points.filter((p) => p.y !== null).at(-1) : undefined;
-      return last ? [{ badge: s.badge, style: s.style, x: x(last.x), y: y(/** @type {number} */ (last.y)) }] : [];
+      return last
+        ? [{ badge: s.badge, style: s.style, x: x(last.x) + beside[i], y: y(/** @type {number} */ (last.y)) }]
+        : [];
     });
     const heights = spread(
       ends.map((end) => end.y),

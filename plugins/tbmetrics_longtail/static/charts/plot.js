@@ -94,10 +94,12 @@ export function nearest(items, placeOf, pointer, reach) {
 export class Tooltip {
   constructor() {
     this.element = el('div', { class: 'tooltip', role: 'tooltip', hidden: true });
+    this._place = { x: 0, y: 0 };
   }
 
   /** @param {number} clientX @param {number} clientY @param {...(Node | string)} content */
   show(clientX, clientY, ...content) {
+    this._place = { x: clientX, y: clientY };
     fill(this.element, ...content);
     this.element.hidden = false;
     const { width, height } = this.element.getBoundingClientRect();
@@ -109,5 +111,14 @@ export class Tooltip {
 
   hide() {
     this.element.hidden = true;
+  }
+
+  /** Say what is under the resting pointer now: called when something has been drawn anew. */
+  follow() {
+    if (this.element.hidden) return;
+    const { x, y } = this._place;
+    this.hide();
+    const move = new PointerEvent('pointermove', { clientX: x, clientY: y, bubbles: true });
+    document.elementFromPoint(x, y)?.dispatchEvent(move);
   }
 }

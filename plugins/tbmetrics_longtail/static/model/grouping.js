@@ -41,7 +41,19 @@ function grouping(rule, headMin, tailMax) {
  * Bounds that reproduce the recorded groups, or null if there are none.
  * @param {{groups: readonly string[], counts: readonly Maybe[]}} classes @returns {Grouping | null}
  */
-export function recordedBounds({ groups, counts }) {
+export function recordedBounds(classes) {
+  const known = boundsOf.get(classes);
+  if (known !== undefined) return known;
+  const bounds = findBounds(classes);
+  boundsOf.set(classes, bounds);
+  return bounds;
+}
+
+/** @type {WeakMap<object, Grouping | null>} */
+const boundsOf = new WeakMap();
+
+/** @param {{groups: readonly string[], counts: readonly Maybe[]}} classes @returns {Grouping | null} */
+function findBounds({ groups, counts }) {
   const countsOf = (/** @type {string} */ group) =>
     counts.flatMap((n, i) => (n !== null && groups[i] === group ? [n] : []));
   const [head, medium, tail] = ['head', 'medium', 'tail'].map(countsOf);

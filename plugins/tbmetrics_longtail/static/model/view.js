@@ -165,14 +165,16 @@ function place(order, run) {
 }
 
 /**
- * The runs compared: as chosen, else the first two, of different experiments if there are any.
+ * The runs compared: as chosen, else the first two, of different experiments if there are any. Without a pattern, names
+ * that look like seeds tell them.
  * @param {State} state @param {readonly string[]} runs @param {((run: string) => string) | null} experimentOf
  */
 function compared(state, runs, experimentOf) {
   const known = (/** @type {string | null} */ run) => run !== null && runs.includes(run);
   const wantedB = known(state.b) ? state.b : null;
   const a = known(state.a) ? /** @type {string} */ (state.a) : (runs.find((run) => run !== wantedB) ?? runs[0]);
-  const other = experimentOf && runs.find((run) => experimentOf(run) !== experimentOf(a));
+  const labelOf = experimentOf ?? ofUsualSeeds;
+  const other = runs.find((run) => labelOf(run) !== labelOf(a));
   const b = state.b === '' ? null : (wantedB ?? other ?? runs.find((run) => run !== a) ?? null);
   return { a, b };
 }
@@ -289,6 +291,19 @@ export function seedPattern(pattern) {
   } catch {
     return { experimentOf: null, error: 'Not a regular expression; runs are shown one by one.' };
   }
+}
+
+const { experimentOf: usualExperimentOf } = seedPattern(USUAL_PATTERN);
+
+/** The experiment of a run by the usual pattern. @param {string} run */
+function ofUsualSeeds(run) {
+  return usualExperimentOf?.(run) ?? run;
+}
+
+/** How many experiments the usual pattern makes of the runs; null if it makes one of each. @param {readonly string[]} runs */
+export function experimentsInNames(runs) {
+  const n = new Set(runs.map(ofUsualSeeds)).size;
+  return n < runs.length ? n : null;
 }
 
 /**
