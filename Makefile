@@ -7,7 +7,7 @@ NODE := $(shell command -v node 2>/dev/null)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test coverage check lint bench bench-check test-bounds release-check fuzz board clean
+.PHONY: demo test coverage check lint docs bench bench-check test-bounds release-check fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -42,6 +42,10 @@ lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and
 	$(BIN)/mypy
 	$(if $(NODE),npm run --silent lint,@echo "node is missing: the JavaScript was not checked")
 
+docs: $(READY)  ## the documentation as a site, into site/; any warning fails
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 bench: $(READY)  ## every benchmark, into docs/benchmarks.md; BENCH="--only events" chooses
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m benchmarks --write $(BENCH)
@@ -65,4 +69,4 @@ board: $(READY)  ## TensorBoard on the demo's runs
 	$(BIN)/tensorboard --logdir runs
 
 clean:
-	rm -rf $(VENV) runs exports dist build node_modules
+	rm -rf $(VENV) runs exports dist build site node_modules
