@@ -3,6 +3,7 @@
     tbmetrics export LOGDIR --out DIR      figures, tables, JSON and a page of every run
     tbmetrics evaluate FILE... --counts COUNTS --out RUN    predictions that are there already become a run
     tbmetrics compare RUN_A RUN_B          two runs in the terminal
+    tbmetrics demo                         trains two methods on long-tailed numbers, to look at
     tbmetrics doctor [LOGDIR]              checks the installation and a log directory, and suggests fixes
 
 LOGDIR and runs may be URLs (`s3://…`, `gs://…`).
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands.add_parser("export", help="write figures, tables, JSON and a page of every run"))
     _add_evaluate(commands.add_parser("evaluate", help="write predictions in files as a run for TensorBoard"))
     _add_compare(commands.add_parser("compare", help="compare two runs in the terminal"))
+    _add_demo(commands.add_parser("demo", help="train two methods on long-tailed numbers, to look at"))
     _add_doctor(commands.add_parser("doctor", help="check the installation, the device and a log directory"))
     return parser
 
@@ -228,6 +230,23 @@ def _place_of(logdir: str, run: str) -> str | Path:
     if is_url(run) or is_url(logdir):
         return run if is_url(run) else f"{logdir.rstrip('/')}/{run}"
     return Path(logdir, run)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-dir", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, metavar="N", help="of each run (default: the ones that were tuned)")
+    parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each method (default: %(default)s)")
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.set_defaults(run=_demo)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from tbmetrics.demo.command import run_demo
+
+    options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
+    run_demo(arguments.log_dir, seeds=arguments.seeds, quiet=arguments.quiet, **options)
+    print(f"See it: tbmetrics board {arguments.log_dir}")
+    return OK
 
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -66,7 +67,15 @@ def attention_of(model: nn.Module, validation: NumberImages) -> AttentionVisuali
     )
 
 
-def train(method: str, seed: int, log_dir: Path, splits: Splits, *, epochs: int = EPOCHS) -> TBMetrics:
+@dataclass(frozen=True)
+class TrainedRun:
+    """A finished run and its model."""
+
+    session: TBMetrics
+    model: NumberTransformer
+
+
+def train(method: str, seed: int, log_dir: Path, splits: Splits, *, epochs: int = EPOCHS) -> TrainedRun:
     """Train one run, validate it after each epoch, and test it once, at the end."""
     torch.manual_seed(seed)
     training, validation = loader(splits.training, BATCH_SIZE, shuffle=True), loader(splits.validation, 500)
@@ -101,7 +110,7 @@ def train(method: str, seed: int, log_dir: Path, splits: Splits, *, epochs: int 
             with tb.component("validation"):
                 evaluate(model, validation, tb)
         evaluate(model, loader(splits.test, 500), tb, evaluation="test")
-    return tb
+    return TrainedRun(tb, model)
 
 
 @torch.no_grad()
