@@ -23,7 +23,7 @@ from sklearn.metrics import average_precision_score
 
 from benchmarks.measuring import Facts, Results, Run
 from tbmetrics import ClassGroups, ClassPerformanceTracker
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
 from tbmetrics.records import class_table_tag, uncertainty_tag
 from tbmetrics.statistics.intervals import Z95, percentile_interval

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tbmetrics.class_performance import ClassPerformanceTracker
-    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics, Remedy
     from tbmetrics.classes import AttributeClasses, ClassGroups, GroupRule
     from tbmetrics.errors import InputError, NonFiniteError, TBMetricsWarning
     from tbmetrics.events import read_logdir, read_run
-    from tbmetrics.exporting import export
+    from tbmetrics.exporting import export, table
     from tbmetrics.predictions import evaluate
     from tbmetrics.records import History
     from tbmetrics.resource_usage import ProfilerTracker, ResourceMonitor
@@ -38,6 +38,7 @@ _MODULES = {
     "MetricsManager": "session",
     "NonFiniteError": "errors",
     "ProfilerTracker": "resource_usage",
+    "Remedy": "class_performance.diagnostics",
     "ResourceMonitor": "resource_usage",
     "TBMetrics": "session",
     "TBMetricsWarning": "errors",
@@ -48,6 +49,7 @@ _MODULES = {
     "export": "exporting",
     "read_logdir": "events",
     "read_run": "events",
+    "table": "exporting",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "MetricsManager",
     "NonFiniteError",
     "ProfilerTracker",
+    "Remedy",
     "ResourceMonitor",
     "TBMetrics",
     "TBMetricsWarning",
@@ -74,6 +77,7 @@ __all__ = [
     "export",
     "read_logdir",
     "read_run",
+    "table",
 ]
 
 

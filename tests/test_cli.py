@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, and its exit status."""
 
 import re
+import signal
+import socket
 import subprocess
 import sys
 
@@ -10,6 +12,8 @@ import torch
 
 from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
+from tests.plugin.logs import get_json
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +124,71 @@ def test_evaluate_prints_the_groups_and_writes_a_run(tmp_path, capsys):
     assert read_run(tmp_path / "run").class_lists["class"].names == ("cat", "dog", "ocelot")
     assert main([*arguments, "--out", str(tmp_path / "other"), "--steps", "1", "2"]) == 2
     assert "steps must be one for each of 1 files, got 2" in capsys.readouterr().err
+
+
+def test_table_prints_marks_and_notes(logdir, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
+    assert main(["table", str(logdir), "--attribute", "digit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.match(r"run +┃ +head \(1\) ┃ +medium \(1\) ┃ +tail \(2\) ┃ +all \(4\) ┃ +gap", lines[0])
+    assert lines[2].startswith("strong │")
+    assert lines[2].count("★") == 4
+    assert any("recall of 'digit'" in line for line in lines)
+
+
+def test_a_file_gets_the_format_of_its_suffix(logdir, tmp_path, capsys):
+    for name, start in (
+        ("t.tex", "% recall"),
+        ("t.md", "| run |"),
+        ("t.csv", "run,n_runs,step,head"),
+        ("t.txt", "run"),
+    ):
+        assert main(["table", str(logdir), "--out", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).read_text(encoding="utf-8").startswith(start)
+    assert main(["table", str(logdir), "--out", str(tmp_path / "t.md"), "--format", "csv", "--step", "0"]) == 0
+    assert (tmp_path / "t.md").read_text(encoding="utf-8").startswith("run,")
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "message"),
+    [
+        (["--step", "9"], 2, "no run has a validation at step 9; the nearest are [0]"),
+        (["--step", "first"], 2, "step must be a number, 'last' or 'best', got 'first'"),
+        (["--attribute", "x"], 2, "the runs have no 'x': there are 'digit'"),
+        (["--runs", "nothing"], 3, "no run matches 'nothing'; there are 'strong', 'weak'"),
+        (["--seeds", "["], 2, "seeds must be a regular expression"),
+        (["--out", "/nowhere/t.md"], 2, "cannot be written"),
+    ],
+)
+def test_a_table_that_cannot_be_made_is_one_line(logdir, capsys, options, status, message):
+    assert main(["table", str(logdir), *options]) == status
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_board_serves_the_tab_until_it_is_interrupted(logdir):
+    command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
+        address = re.fullmatch(r"(http://localhost:\d+/)#longtail   \(Ctrl\+C ends it\)\n", board.stdout.readline())[1]
+        runs = wait_until(lambda: get_json(f"{address}data/plugin/longtail/runs")["runs"], lambda runs: len(runs) == 2)
+        board.send_signal(signal.SIGINT)
+        assert board.wait(30) == 0
+    assert {run["run"] for run in runs} == {"weak", "strong"}
+
+
+def test_board_says_that_a_port_is_taken(logdir, capsys):
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert main(["board", str(logdir), "--no-browser", "--port", str(port)]) == 2
+    assert f"TensorBoard did not start: TensorBoard could not bind to port {port}" in capsys.readouterr().err
+
+
+def test_the_end_of_a_run_says_once_how_to_look_at_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for run in ("a", "b"):
+        with TBMetrics(f"my runs/{run}", classes={"digit": [900, 5]}) as tb:
+            tb.update(torch.eye(2), torch.arange(2), evaluation="test")
+    assert capsys.readouterr().err.count("See it: tbmetrics board 'my runs'") == 1

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
-from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums
+from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -22,7 +22,7 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import comparison, validation
+from tbmetrics_longtail.comparison import comparison, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -36,6 +36,7 @@ from tbmetrics_longtail.tables import (
     GROUP_TABLE,
     LIFT_SUMS,
     SAMPLES,
+    UNCERTAINTY,
     RequestError,
     RunTags,
     natural_order,
@@ -128,11 +129,12 @@ class Answers:
     def bucket_sums(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
         """Contributions of classes of like training count to a group's metric: values (3, steps, buckets)."""
         recorded = self._data.attribute(experiment, run, attribute)
-        if metric not in COMBINATIONS:
+        columns = recorded.tag(CLASSES).columns
+        combine = combination(metric, columns)
+        if combine is None:
             raise RequestError(
                 f"metric {shown(metric)} is no sum over classes", f"use one of {', '.join(COMBINATIONS)}"
             )
-        columns = recorded.tag(CLASSES).columns
         buckets = fine_buckets(recorded.classes)
         try:
             sums = recorded.derived(
@@ -142,7 +144,7 @@ class Answers:
             )
         except ValueError as error:
             raise RequestError(f"metric {shown(metric)} needs a column that the run lacks: {error}", "") from error
-        about = {"buckets": buckets.to_json(), "combine": COMBINATIONS[metric]}
+        about = {"buckets": buckets.to_json(), "combine": combine}
         return Packed({"steps": recorded.series(CLASSES).steps.tolist(), **about}, sums)
 
     def bucket_uncertainty(self, experiment: Experiment, run: str, attribute: str, metric: str) -> Packed:
@@ -210,30 +212,6 @@ class Answers:
         """One contact sheet."""
         return sheet(self._data.attribute(experiment, run, attribute), kind, group, step)
 
-    def overview(self, experiment: Experiment, run: str, metric: str, step: int) -> Json:
-        """Every attribute's groups at its last step up to `step`."""
-        names = self._data.tags_of_run(experiment, run).attributes
-        rows = (self._overview_row(experiment, run, name, metric, step) for name in names)
-        return {"run": run, "attributes": [row for row in rows if row is not None]}
-
-    def _overview_row(self, experiment: Experiment, run: str, name: str, metric: str, step: int) -> Json | None:
-        recorded = self._data.attribute(experiment, run, name)
-        if GROUP_TABLE not in recorded.tags or metric not in recorded.tag(GROUP_TABLE).columns:
-            return None
-        tag, series = recorded.tag(GROUP_TABLE), recorded.series(GROUP_TABLE)
-        index = series.last_index(step)
-        if index is None:
-            return None
-        tag.check_rows(series.values.shape[1])
-
-        def by_group(column: str) -> Json:
-            values = nullable(series.values[index, :, tag.column_index(column)])
-            return dict(zip(tag.rows, values, strict=True))
-
-        counted = f"{metric}_n_classes"
-        about = {"n_classes": by_group(counted), "sizes": by_group("n_classes")} if counted in tag.columns else {}
-        return {"attribute": name, "step": int(series.steps[index]), "groups": by_group(metric), **about}
-
     def confusion(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """True group × predicted group at one step."""
         recorded = self._data.attribute(experiment, run, attribute)
@@ -280,5 +258,7 @@ def _describe(attribute: Attribute) -> Json:
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],
+        "means": list(means_of(attribute)),
+        "uncertain": list(attribute.tag(UNCERTAINTY).columns) if UNCERTAINTY in attribute.tags else [],
         "kinds": sorted(kind for kind in attribute.tags if kind.partition("/")[0] not in SAMPLES),
     }

@@ -14,14 +14,14 @@ from tbmetrics.records import (
     DECISIONS,
     GAP,
     LABELS,
-    MEAN_METRICS,
     DecidedSamples,
     FloatArray,
     SchemaError,
     decided_samples,
+    mean_metrics,
 )
 from tbmetrics_longtail.data import Attribute
-from tbmetrics_longtail.tables import GROUP_TABLE, RequestError, or_null, shown
+from tbmetrics_longtail.tables import CLASSES, GROUP_TABLE, RequestError, or_null, shown
 from tbmetrics_longtail.uncertainty import means_of_groups
 
 Json: TypeAlias = dict[str, Any]
@@ -33,8 +33,9 @@ def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | 
     Raises:
         RequestError: the metric is no mean over classes, or nothing was recorded at that step.
     """
-    if metric not in MEAN_METRICS:
-        raise RequestError(f"metric {shown(metric)} is no mean over classes", f"use one of {', '.join(MEAN_METRICS)}")
+    known = means_of(recorded)
+    if metric not in known:
+        raise RequestError(f"metric {shown(metric)} is no mean over classes", f"use one of {', '.join(known)}")
     groups, values = regrouped(recorded.classes, bounds), recorded.column(metric, step, "metric")
     if bounds is None:
         means = _recorded_means(recorded, step, metric)
@@ -51,6 +52,11 @@ def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | 
         recorded.class_list.decision,
         _decided(recorded, step),
     )
+
+
+def means_of(recorded: Attribute) -> tuple[str, ...]:
+    """The metrics of an attribute that are means over classes."""
+    return mean_metrics(recorded.tag(GROUP_TABLE if GROUP_TABLE in recorded.tags else CLASSES).columns)
 
 
 def _recorded_means(recorded: Attribute, step: int, metric: str) -> dict[str, GroupMean]:

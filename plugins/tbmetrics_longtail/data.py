@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorboard.data import provider
 
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import (
     LABELS,
     PLUGIN_NAME,
@@ -343,6 +343,7 @@ def _stack(tag: str, tables: list[Float32Array]) -> Float32Array:
 
 def _attribute_classes(classes: ClassList) -> AttributeClasses:
     try:
-        return AttributeClasses(classes.attribute, classes.names, classes.counts, classes.groups, classes.rule)
+        described = (classes.attribute, classes.names, classes.counts, classes.groups, classes.rule)
+        return AttributeClasses(*described, families=classes.families)
     except ValueError as error:
         raise SchemaError(f"tag {classes.tag!r}: {error}") from error

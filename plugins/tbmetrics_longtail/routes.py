@@ -144,7 +144,6 @@ class Routes:
             "/class_diagnosis": self._of_class(self._answers.class_diagnosis),
             "/gallery": self._of_class(self._answers.gallery),
             "/gallery_image": self._gallery_image,
-            "/overview": self._overview,
             "/compare": self._compare,
         }
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
@@ -185,9 +184,6 @@ class Routes:
     def _confusions(self, experiment: Experiment, query: Parameters) -> Any:
         class_ = _class(query) if query.has("class") or query.has("class_index") else None
         return self._answers.confusions(experiment, *_run_and_attribute(query), query.integer("step"), class_)
-
-    def _overview(self, experiment: Experiment, query: Parameters) -> Any:
-        return self._answers.overview(experiment, query.text("run"), query.text("metric"), query.integer("step"))
 
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
         a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")

@@ -21,12 +21,12 @@ def bucket_uncertainty(attribute: Attribute, metric: str) -> tuple[dict[str, Any
         the steps and buckets; and values (steps, columns): the positives of each bucket, if too few of them leave the
         metric without an interval, its bias, and the upper triangle of the covariance.
     """
-    if metric not in UNCERTAINTY_COLUMNS:
-        known = ", ".join(UNCERTAINTY_COLUMNS)
-        raise RequestError(f"metric {shown(metric)} has no recorded uncertainty", f"use one of {known}")
+    metrics = attribute.tag(UNCERTAINTY).columns if UNCERTAINTY in attribute.tags else UNCERTAINTY_COLUMNS
+    if metric not in metrics:
+        raise RequestError(f"metric {shown(metric)} has no recorded uncertainty", f"use one of {', '.join(metrics)}")
     classes, recorded = attribute.series(CLASSES), attribute.series(UNCERTAINTY)
     example = _read(attribute, recorded.values[-1])
-    column = UNCERTAINTY_COLUMNS.index(metric)
+    column = metrics.index(metric)
     values = np.full((len(classes.steps), example.size + recorded.values.shape[1]), np.nan, dtype=np.float32)
     is_recorded = np.isin(classes.steps, recorded.steps)
     values[is_recorded, example.size :] = recorded.values[np.isin(recorded.steps, classes.steps), :, column]
@@ -62,9 +62,9 @@ def _at(attribute: Attribute, step: int) -> RecordedUncertainty | None:
 
 def _read(attribute: Attribute, table: NDArray[np.float32]) -> RecordedUncertainty:
     tag = attribute.tag(UNCERTAINTY)
-    tag.check_columns(table.shape[1], UNCERTAINTY_COLUMNS)
+    tag.check_columns(table.shape[1], tag.columns)
     try:
-        return RecordedUncertainty.read(table, tag.details.get("buckets") or (), attribute.classes)
+        return RecordedUncertainty.read(table, tag.details.get("buckets") or (), attribute.classes, tag.columns)
     except (TypeError, ValueError) as error:
         raise SchemaError(f"tag {tag.name!r}: {error}") from error
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL
+from tbmetrics.tracking.checks import check_whole_numbers
 
 #: torch has no arithmetic for these.
 UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
@@ -98,6 +99,40 @@ def checked_pr_classes(chosen: Mapping[str, Sequence[str]], classes: ClassGroups
         if unknown:
             raise InputError(f"attribute {attribute!r}: pr_classes names unknown classes {unknown[:5]}")
     return chosen
+
+
+def checked_top_k(top_k: int | Sequence[int]) -> tuple[int, ...]:
+    """`top_k` as ascending numbers.
+
+    Raises:
+        InputError: they are not whole numbers of at least 2.
+    """
+    numbers = tuple(top_k) if isinstance(top_k, Iterable) else (top_k,)
+    for k in numbers:
+        check_whole_numbers(2, top_k=k)  # the first alone is recall
+    return tuple(sorted(set(numbers)))
+
+
+def as_column(what: str, given: Any, names: Sequence[str]) -> NDArray[np.float64]:
+    """One value for each class, float64 (classes,), from `{class name: value}` (others NaN) or an array.
+
+    Raises:
+        InputError: unknown class names, another shape, or what are no numbers.
+    """
+    if isinstance(given, Mapping):
+        by_name = {str(name): value for name, value in given.items()}
+        unknown = [name for name in by_name if name not in set(names)]
+        if unknown:
+            raise InputError(f"attribute {what} names unknown classes {unknown[:5]}; classes are {names[:5]} …")
+        given = [by_name.get(name, float("nan")) for name in names]
+    try:
+        plain = given.detach().cpu() if isinstance(given, Tensor) else given
+        values = np.asarray(plain, dtype=np.float64)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"attribute {what} must be numbers, got {type(given).__name__} ({error})") from error
+    if values.shape != (len(names),):
+        raise InputError(f"attribute {what} must be one for each of {len(names)} classes, got shape {values.shape}")
+    return values
 
 
 # ----------------------------------------------------------------------------------------------------- batches
@@ -251,6 +286,16 @@ def _check_labels(name: str, labels: Tensor, decision: str, classes: int) -> Non
             raise InputError(
                 f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}{unknown}"
             )
-    elif labels.dtype != torch.bool and bool(((labels != 0) & (labels != 1) & (labels != -1)).any()):
-        odd = labels[(labels != 0) & (labels != 1) & (labels != -1)][0].item()
-        raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd}")
+    elif labels.dtype != torch.bool:
+        odd = _odd_labels(labels)
+        if odd.numel():
+            raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd[0].item()}")
+
+
+def _odd_labels(labels: Tensor) -> Tensor:
+    """Those that are not 0, 1 or -1, (odd,)."""
+    if not labels.is_floating_point():  # a look at the least and the greatest is enough, and quicker
+        low, high = torch.stack(labels.aminmax()).tolist()
+        if low >= -1 and high <= 1:
+            return labels[:0, 0]
+    return labels[(labels != 0) & (labels != 1) & (labels != -1)]

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, SINGLE_LABEL, FloatArray
 

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.records import (
     MULTI_LABEL,
     SINGLE_LABEL,
@@ -39,13 +40,13 @@ class DecisionLog:
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._recorded: dict[str, set[str]] = {}  # checksums of labels by attribute
         self._explained: set[str] = set()  # attributes whose decisions were once not recorded
 
     def records(self, state: AttributeState) -> Iterator[SampleData]:
         """The records of the validation held in `state`; none, and a reason once, if they cannot be had."""
-        if not self._max_bytes or not state.n_samples:
+        if not self.max_bytes or not state.n_samples:
             return
         try:
             yield from self._records(state)
@@ -70,8 +71,8 @@ class DecisionLog:
         data = [labels_data(state.attribute, decided)] if is_new else []
         data.append(decisions_data(state.attribute, decided))
         largest = max(len(part.payload) for part in data)
-        if largest > self._max_bytes:
-            raise _NotRecordedError(f"{largest:,} bytes of at most {self._max_bytes:,}; max_decision_bytes= raises it")
+        if largest > self.max_bytes:
+            raise _NotRecordedError(f"{largest:,} bytes of at most {self.max_bytes:,}; max_decision_bytes= raises it")
         recorded.add(decided.checksum)
         return data
 
@@ -81,8 +82,8 @@ class DecisionLog:
         if not isinstance(state.scores, ExactScores):
             raise _NotRecordedError("scores are held in bins, which do not tell single samples apart")
         positives, alarms = (int(state.counts()[row].sum()) for row in (3, 1))
-        if positives + alarms > 16 * self._max_bytes:  # they never fit, and are too many to list
-            raise _NotRecordedError(f"{alarms:,} false positives do not fit {self._max_bytes:,} bytes")
+        if positives + alarms > 16 * self.max_bytes:  # they never fit, and are too many to list
+            raise _NotRecordedError(f"{alarms:,} false positives do not fit {self.max_bytes:,} bytes")
         return _multi_label(state, state.scores)
 
 
@@ -110,11 +111,10 @@ def _single_label(state: AttributeState) -> DecidedSamples:
 
 
 def _multi_label(state: AttributeState, scores: ExactScores) -> DecidedSamples:
-    parts = [_cells(state, *batch) for batch in scores.batches()]
-    rows = np.cumsum([0, *(len(labels) for _, labels in scores.batches())])
-    for part, first in zip(parts, rows.tolist(), strict=False):
-        for places in (part.positives, part.alarms, part.unknown):
-            places += first * state.num_classes
+    parts, rows = [], 0
+    for logits, labels in scores.chunks():
+        parts.append(_cells(state, logits, labels, rows))
+        rows += len(labels)
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     cells = _Cells(*columns)
     order, indices = _order(state)
@@ -143,14 +143,16 @@ class _Cells(NamedTuple):
     unknown: IntArray
 
 
-def _cells(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -> _Cells:
-    """Of one batch, from its first row on."""
+def _cells(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor, first_row: int) -> _Cells:
+    """Of some rows, of which `first_row` is the first."""
     predicted = (logits >= state.score_thresholds(logits)).flatten()
     flat = labels.flatten()
     positives = (flat > 0).nonzero().flatten()
     alarms, unknown = ((predicted & (flat == 0)).nonzero().flatten(), (flat < 0).nonzero().flatten())
     hits = predicted[positives]
-    return _Cells(*(cells.cpu().numpy() for cells in (positives, hits, alarms, unknown)))
+    host = (cells.cpu().numpy() for cells in (positives, hits, alarms, unknown))
+    shift = first_row * state.num_classes
+    return _Cells(*(cells if cells.dtype == bool else cells + shift for cells in host))
 
 
 def _in_order(cells: _Cells, order: NDArray[np.int64], num_classes: int) -> _Cells:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,16 +10,19 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
-from tbmetrics.class_performance.group_intervals import ap_uncertainty, group_interval, uncertainties
+from tbmetrics.class_performance.families import family_means
+from tbmetrics.class_performance.group_intervals import ap_uncertainty, cannot_be_told, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
 from tbmetrics.class_performance.ranking import from_above, rank
 from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import (
     PARTITION,
-    AttributeClasses,
     CountBuckets,
     count_buckets,
     covariance_buckets,
+    family_buckets,
     macro_mean,
 )
 from tbmetrics.records import (
@@ -33,34 +36,51 @@ from tbmetrics.records import (
     SINGLE_LABEL,
     TAIL,
     FloatArray,
+    mean_columns,
+    recall_at,
 )
-from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
+from tbmetrics.statistics.bucket_means import MeanUncertainty
 from tbmetrics.statistics.intervals import f1_interval, logit_binomial, wilson
 from tbmetrics.statistics.scores import scores_of
 
 
-@dataclass(slots=True)
-class Evaluation:
-    """One validation of one attribute.
+@dataclass(slots=True, kw_only=True)
+class ClassNumbers:
+    """Numbers of the classes of one attribute, and of their groups.
 
     Attributes:
-        columns: `CLASS_COLUMNS` → float64 (classes,).
-        groups: `GROUP_ROWS` → {`GROUP_COLUMNS` → value}.
+        classes: of the attribute.
+        decision: "single_label" or "multi_label"; empty if nothing was decided.
+        columns: name → float64 (classes,).
+        groups: `GROUP_ROWS` → {name → value}.
+    """
+
+    classes: AttributeClasses
+    decision: str
+    columns: dict[str, FloatArray]
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Evaluation(ClassNumbers):
+    """One validation of one attribute; its columns are `CLASS_COLUMNS`, `GROUP_COLUMNS` and those of `further`.
+
+    Attributes:
+        further: metrics measured beyond `MEAN_METRICS`.
         buckets: classes of like training count.
         flow: positives by true and predicted bucket, float64 (buckets, buckets + 1), see `flows.flows`.
         pairs: the classes confused most, float64 (rows, 3), see `flows.confused_pairs`.
         reliability: float64 (buckets, 3, bins), see `calibration.reliability`.
         precision_at_recall: mean precision up to each of `RECALL_LEVELS`, float64 (classes, levels), see
             `CURVE_COLUMNS`.
+        families: name → {mean metrics with their endings, "n_classes" → value}; empty without families.
         uncertainty: of the means of each metric, by `covariance_buckets` of the classes; without those that have none.
         positives_above, predicted_above: counts at or above each of `THRESHOLDS` thresholds, (classes, thresholds).
         lift_sums: sums behind the lifts between misses and false positives, (buckets, `lift_sum_columns`); None if
             single-label.
     """
 
-    classes: AttributeClasses
-    decision: str
-    columns: dict[str, FloatArray]
+    further: tuple[str, ...] = ()
     buckets: CountBuckets
     flow: FloatArray
     pairs: FloatArray
@@ -68,8 +88,8 @@ class Evaluation:
     precision_at_recall: FloatArray
     positives_above: FloatArray
     predicted_above: FloatArray
-    groups: dict[str, dict[str, float]] = field(default_factory=dict)
     lift_sums: FloatArray | None = None
+    families: dict[str, dict[str, float]] = field(default_factory=dict)
     uncertainty: dict[str, MeanUncertainty] = field(default_factory=dict)
 
     @property
@@ -88,16 +108,21 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
+    further = tuple(map(recall_at, state.top_k)) if decision == SINGLE_LABEL else ()
+    if further:
+        columns |= _top_k_columns(state, columns["support"])
     paired = covariance_buckets(classes)
-    curves, ap_influence = rank(state, columns, paired)
+    bucketings = [paired, *([family_buckets(classes)] if classes.families else [])]
+    curves, ap_influences = rank(state, columns, bucketings)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes)
     flow, lifts = flows.flows(state, buckets)
     result = Evaluation(
-        classes,
-        decision,
-        {name: columns[name] for name in CLASS_COLUMNS},
-        buckets,
+        classes=classes,
+        decision=decision,
+        columns={name: columns[name] for name in (*CLASS_COLUMNS, *class_columns(further))},
+        further=further,
+        buckets=buckets,
         flow=flow,
         pairs=flows.confused_pairs(state),
         reliability=reliability(state, buckets, curves.samples, curves.positives, curves.probability),
@@ -106,14 +131,17 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
         predicted_above=from_above(curves.samples),
         lift_sums=None if lifts is None else lifts.sums(),
     )
-    result.uncertainty |= uncertainties(state, columns, paired)
-    if ap_influence is not None:
-        result.uncertainty["ap"] = ap_uncertainty(ap_influence, columns, paired)
+    known = [uncertainties(state, columns, buckets) for buckets in bucketings]
+    for uncertainty, influence, buckets in zip(known, ap_influences, bucketings, strict=False):
+        uncertainty["ap"] = ap_uncertainty(influence, columns, buckets)
+    result.uncertainty |= known[0]
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
         values |= _intervals(result, group, paired)
+    if classes.families:
+        result.families |= family_means(result, known[1], bucketings[1])
     return result
 
 
@@ -131,6 +159,21 @@ def _count_columns(state: AttributeState) -> dict[str, FloatArray]:
     return columns
 
 
+def class_columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the per-class table for further metrics."""
+    return tuple(f"{metric}{end}" for metric in metrics for end in ("", "_lower", "_upper"))
+
+
+def _top_k_columns(state: AttributeState, support: FloatArray) -> dict[str, FloatArray]:
+    labels, ranks = per_sample(state)[0], ranks_of_labels(state)
+    columns: dict[str, FloatArray] = {}
+    for k in state.top_k:
+        hits = np.bincount(labels[ranks < k], minlength=state.num_classes).astype(np.float64)
+        recall = np.divide(hits, support, out=np.full(state.num_classes, np.nan), where=support > 0)
+        columns |= dict(zip(class_columns([recall_at(k)]), (recall, *wilson(hits, support)), strict=True))
+    return columns
+
+
 def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray]:
     lower, upper = logit_binomial(columns["ap"], columns["support"])
     return np.fmin(lower, columns.pop("ap_at_least", lower)), np.fmax(upper, columns.pop("ap_at_most", upper))
@@ -140,7 +183,8 @@ def _ap_interval(columns: dict[str, FloatArray]) -> tuple[FloatArray, FloatArray
 
 
 def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[str, float]:
-    values, cannot_tell = result.groups[group], _cannot_tell(result, group)
+    parts = [result.classes.members(part) for part in ((HEAD, TAIL) if group == GAP else (group,))]
+    values, cannot_tell = result.groups[group], cannot_be_told(result.decision, result.columns["support"], parts)
     intervals: dict[str, float] = {}
     for metric, uncertainty in result.uncertainty.items():
         if values[metric] == values[metric] and metric not in cannot_tell:
@@ -149,19 +193,10 @@ def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[st
     return intervals
 
 
-def _cannot_tell(result: Evaluation, group: str) -> tuple[str, ...]:
-    """Metrics whose bias is as large as their interval: multi-label, over many classes of fewer than two positives."""
-    if result.decision == SINGLE_LABEL:
-        return ()
-    members = [result.classes.members(g) for g in ((HEAD, TAIL) if group == GAP else (group,))]
-    supports = [support[support > 0] for support in (result.columns["support"][m] for m in members)]
-    return BIASED_BY_FEW if any(has_too_few(support.size, support.sum()) for support in supports) else ()
-
-
 def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
-    values = dict.fromkeys(GROUP_COLUMNS, float("nan"))
-    for metric in MEAN_METRICS:
+    values = dict.fromkeys((*GROUP_COLUMNS, *mean_columns(result.further)), float("nan"))
+    for metric in (*MEAN_METRICS, *result.further):
         mean, count = macro_mean(columns[metric], members)
         values[metric], values[f"{metric}_n_classes"] = mean, float(count)
     is_few = (columns["support"][members] < FEW_POSITIVES) & ~np.isnan(columns["ap"][members])
@@ -218,5 +253,5 @@ def _sample_metrics(
 def _gap(groups: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Head minus tail, metric by metric; NaN if either is undefined."""
     no_difference = ("_lower", "_upper", "n_classes", "n_samples", "n_skipped", "scores_exact", "n_few_positives")
-    gap = {column: groups[HEAD][column] - groups[TAIL][column] for column in GROUP_COLUMNS}
+    gap = {column: value - groups[TAIL][column] for column, value in groups[HEAD].items()}
     return {column: float("nan") if column.endswith(no_difference) else value for column, value in gap.items()}

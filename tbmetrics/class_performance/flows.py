@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.lifts import LiftSums, flow_and_lifts
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import GROUPS, NO_CLASS, SINGLE_LABEL, UNKNOWN, FloatArray
 
@@ -85,7 +86,7 @@ def _mistakes(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int6
         labels, predicted, _ = per_sample(state)
         wrong = labels != predicted
         return labels[wrong], predicted[wrong]
-    stored = state.scores.batches() if isinstance(state.scores, ExactScores) else ()
+    stored = state.scores.chunks() if isinstance(state.scores, ExactScores) else ()
     batches = [_missed(state, logits, labels) for logits, labels in stored]
     if not batches:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
@@ -97,6 +98,6 @@ def _missed(state: AttributeState, logits: torch.Tensor, labels: torch.Tensor) -
     predicted = logits >= state.score_thresholds(logits)
     wrong = predicted & (labels == 0)
     strongest = logits.masked_fill(~wrong, -torch.inf).argmax(dim=1)
-    strongest[~wrong.any(dim=1)] = NO_CLASS
+    strongest[~wrong.gather(1, strongest[:, None])[:, 0]] = NO_CLASS
     rows, true = ((labels > 0) & ~predicted).nonzero(as_tuple=True)
     return true, strongest[rows]

@@ -8,7 +8,7 @@ one more miss. benchmarks/coverage.py measures how often the intervals contain t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.ranking import APInfluence
 from tbmetrics.class_performance.scores import ExactScores
-from tbmetrics.class_performance.state import AttributeState, per_sample
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
 from tbmetrics.classes.groups import CountBuckets
-from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray
-from tbmetrics.statistics.bucket_means import MeanUncertainty
+from tbmetrics.records import ALL, GAP, HEAD, SINGLE_LABEL, TAIL, FloatArray, recall_at
+from tbmetrics.statistics.bucket_means import BIASED_BY_FEW, MeanUncertainty, has_too_few
 from tbmetrics.statistics.intervals import smoothed_variance
 from tbmetrics.statistics.scores import Columns, Influence, influences
 
@@ -37,6 +38,20 @@ def group_interval(uncertainty: MeanUncertainty, buckets: CountBuckets, group: s
     if group == GAP:
         return uncertainty.interval(mean, *(uncertainty.n_defined * (in_group == part) for part in (HEAD, TAIL)))
     return uncertainty.interval(mean, uncertainty.n_defined * ((in_group == group) | (group == ALL)))
+
+
+def cannot_be_told(decision: str, support: FloatArray, parts: Sequence[NDArray[np.int64]]) -> tuple[str, ...]:
+    """Metrics whose bias is as large as their interval: multi-label, over many classes of fewer than two positives.
+
+    Args:
+        decision: "single_label" or "multi_label".
+        support: positives of the classes, (classes,).
+        parts: indices of the classes of the mean, or of both means of a difference.
+    """
+    if decision == SINGLE_LABEL:
+        return ()
+    supports = [positives[positives > 0] for positives in (support[part] for part in parts)]
+    return BIASED_BY_FEW if any(has_too_few(positives.size, positives.sum()) for positives in supports) else ()
 
 
 # ----------------------------------------------------------------------------------- precision, recall, F1
@@ -71,6 +86,7 @@ def _bincount(places: NDArray[np.int64], values: NDArray[np.generic], size: int)
 
 def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets) -> dict[str, MeanUncertainty]:
     labels, predicted, _ = per_sample(state)
+    top_k = dict(_top_k(labels, predicted, state, columns, buckets)) if state.top_k else {}
     bias = {"precision": _precision_bias(columns), "f1": _f1_bias(columns)}
     return {
         metric: _uncertainty(
@@ -80,7 +96,24 @@ def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets
             bias.get(metric),
         )
         for metric, influence in influences(columns).items()
-    }
+    } | top_k
+
+
+def _top_k(
+    labels: NDArray[np.int64],
+    predicted: NDArray[np.int64],
+    state: AttributeState,
+    columns: Columns,
+    buckets: CountBuckets,
+) -> Iterator[tuple[str, MeanUncertainty]]:
+    """As of recall, with a sample a hit if its label is among the first k."""
+    ranks = ranks_of_labels(state)
+    for k in state.top_k:
+        recall = columns[recall_at(k)]
+        influence = influences({**columns, "recall": recall})["recall"]
+        decided = np.where(ranks < k, labels, predicted)
+        covariance = _stratified_covariance(labels, decided, influence, columns, buckets)
+        yield recall_at(k), _uncertainty(buckets, recall, covariance)
 
 
 def _precision_bias(columns: Columns) -> FloatArray:
@@ -162,17 +195,25 @@ def _sums_by_row(
     state: AttributeState, scores: ExactScores, by_metric: Mapping[str, Influence], buckets: CountBuckets
 ) -> NDArray[np.float32]:
     """The influence of each row on each bucket's sum, (buckets, metrics, rows)."""
-    sums = np.zeros((len(buckets), len(by_metric), state.n_samples), dtype=np.float32)
-    parts = np.array(list(by_metric.values()), dtype=np.float32).transpose(2, 0, 1)  # (classes, metrics, outcomes)
-    outcomes = np.empty((3, state.n_samples), dtype=np.float32)
-    for first, block, labels in scores.blocks(state.num_classes):
-        cut = state.score_thresholds(torch.as_tensor(block[:1])).numpy()[first : first + len(block), None]
-        predicted, positive = block >= cut, labels > 0
-        for row in range(len(block)):
-            np.logical_and(predicted[row], positive[row], out=outcomes[0])
-            np.greater(positive[row], predicted[row], out=outcomes[1])
-            np.logical_and(predicted[row], labels[row] == 0, out=outcomes[2])
-            sums[buckets.of_class[first + row]] += parts[first + row] @ outcomes
+    n, metrics = len(buckets), len(by_metric)
+    sums = np.empty((n, metrics, state.n_samples), dtype=np.float32)
+    parts = torch.tensor(np.array(list(by_metric.values())), dtype=torch.float32)  # (metrics, outcomes, classes)
+    has_alarms = parts[:, 2].any(dim=1).nonzero()[:, 0]  # recall knows none
+    first = 0
+    for logits, labels in scores.chunks():
+        hit, miss, false_alarm = parts.to(logits.device).transpose(0, 1)
+        bucket = torch.from_numpy(buckets.of_class).to(logits.device)
+        predicted = logits >= state.score_thresholds(logits)
+        # Most cells are negatives: their false alarms are multiplied, the few positives looked up.
+        member = torch.nn.functional.one_hot(bucket, n)[..., None]
+        alarms = (false_alarm[has_alarms].T[:, None] * member).flatten(1)
+        by_row = torch.zeros(len(labels), n, metrics, device=logits.device)
+        by_row[..., has_alarms] = ((predicted & (labels == 0)).float() @ alarms).view(len(labels), n, -1)
+        rows, classes = (labels > 0).nonzero(as_tuple=True)
+        outcomes = torch.where(predicted[rows, classes], hit[:, classes], miss[:, classes]).T
+        by_row.view(-1, metrics).index_add_(0, rows * n + bucket[classes], outcomes)
+        sums[..., first : first + len(labels)] = by_row.view(-1, n, metrics).permute(1, 2, 0).cpu().numpy()
+        first += len(labels)
     return sums
 
 

@@ -93,11 +93,8 @@ class Activation:
 
     def sigmoid(self, scores: NDArray[np.floating]) -> NDArray[np.floating]:
         """Probabilities of multi-label scores, at least float32."""
-        wide = np.asarray(scores, dtype=np.promote_types(scores.dtype, np.float32))
-        if self.takes_probabilities:
-            return np.clip(wide, 0, 1)
-        with np.errstate(over="ignore"):
-            return 1 / (1 + np.exp(-(wide if self.scale == 1 else wide * wide.dtype.type(self.scale))))
+        wide = torch.from_numpy(scores.astype(np.promote_types(scores.dtype, np.float32), copy=False))
+        return (wide.clamp(0, 1) if self.takes_probabilities else self._scaled(wide).sigmoid()).numpy()
 
     def cuts(self, thresholds: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
         """Decision thresholds (probabilities) on the scale of multi-label scores, to compare with scores of `dtype`.

@@ -96,8 +96,9 @@ class _Totals:
         """Add a batch of predictions, bool, and labels of 1, 0 and -1, both (rows, classes)."""
         member, one = self.member, torch.ones(len(labels), 1, device=labels.device)
         wrong = (predicted & (labels == 0)).float() @ member
-        missed = ((labels > 0) & ~predicted).float()
-        other = (labels != 0).float()
+        rows, classes = (labels != 0).nonzero(as_tuple=True)  # few in a long tail: the rest is negative
+        is_missed = (labels[rows, classes] > 0) & ~predicted[rows, classes]
+        other, missed = (_cells(rows[part], classes[part], labels) for part in (slice(None), is_missed))
         negative = member.sum(0) - other @ member
         both = torch.cat((wrong, negative), dim=1)
         self.sums += both.double().sum(0)
@@ -114,11 +115,17 @@ class _Totals:
         self.squares += weight.double().T @ torch.cat((one, total, wrong, wrong * total), dim=1).double()
 
 
+def _cells(rows: Tensor, classes: Tensor, labels: Tensor) -> Tensor:
+    """A sparse table, float32 in the shape of `labels`, that is 1 at the given cells, which come row by row."""
+    places, ones = torch.stack((rows, classes)), torch.ones(len(rows), device=labels.device)
+    return torch.sparse_coo_tensor(places, ones, labels.shape, is_coalesced=True, check_invariants=False)
+
+
 def flow_and_lifts(state: AttributeState, scores: ExactScores, buckets: CountBuckets) -> tuple[FloatArray, LiftSums]:
     """Positives by true and predicted bucket, see `flows.flows`, and the sums behind lifts, in one pass."""
     totals: _Totals | None = None
     rows = 0
-    for logits, labels in scores.batches():
+    for logits, labels in scores.chunks():
         if totals is None:
             of_class = torch.from_numpy(buckets.of_class).to(logits.device)
             totals = _Totals(torch.nn.functional.one_hot(of_class, len(buckets)).float())

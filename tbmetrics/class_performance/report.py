@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from tbmetrics.class_performance import flows
-from tbmetrics.class_performance.evaluation import Evaluation
+from tbmetrics.class_performance.evaluation import ClassNumbers, Evaluation
+from tbmetrics.class_performance.families import family_table
 from tbmetrics.class_performance.ranking import THRESHOLDS
-from tbmetrics.classes.groups import AttributeClasses, covariance_buckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import covariance_buckets
 from tbmetrics.comparing.evidence import worst
 from tbmetrics.records import (
     ALL,
     BY_CLASS,
     BY_PREDICTED_CLASS,
     CALIBRATION_COLUMNS,
-    CLASS_COLUMNS,
     CURVE_COLUMNS,
     FEW_POSITIVES,
     GAP,
-    GROUP_COLUMNS,
     GROUP_METRICS,
     GROUP_ROWS,
     GROUPS,
@@ -51,7 +52,10 @@ from tbmetrics.records import (
     lift_sum_columns,
     lift_sums_tag,
     lifts_tag,
+    main_metric,
+    mean_columns,
     mean_curve,
+    mean_metrics,
     pr_curve_tag,
     scalar_tag,
     uncertainty_tag,
@@ -66,21 +70,32 @@ def class_list(classes: AttributeClasses, decision: str) -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
     names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
-    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision)
+    families = tuple(map(visible, classes.families))
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision, families)
 
 
-def records(result: Evaluation, pr_classes: Sequence[str]) -> Iterator[Record]:
+def records(result: ClassNumbers, pr_classes: Sequence[str]) -> Iterator[Record]:
     """The records of one validation of one attribute."""
     attribute = result.classes.attribute
-    values = np.stack([result.columns[c] for c in CLASS_COLUMNS], axis=1).astype(np.float32)
-    yield Table(class_table_tag(attribute), attribute, "classes", CLASS_COLUMNS, values)
-    rows = np.array([[result.groups[g][c] for c in GROUP_COLUMNS] for g in GROUP_ROWS], dtype=np.float32)
-    yield Table(group_table_tag(attribute), attribute, "groups", GROUP_COLUMNS, rows, GROUP_ROWS)
+    yield from tables(result)
+    if not isinstance(result, Evaluation):
+        yield from scalars(result)
+        return
+    yield from family_table(result)
     confusion = result.confusion.astype(np.float32)
     yield Table(confusion_tag(attribute), attribute, "confusion", flows.COLUMNS, confusion, flows.ROWS)
     yield from _details(result)
-    yield from _scalars(result)
+    yield from scalars(result)
     yield from _curves(result, pr_classes)
+
+
+def tables(result: ClassNumbers) -> Iterator[Table]:
+    """The numbers by class, and by group."""
+    attribute, columns, of_groups = result.classes.attribute, tuple(result.columns), tuple(result.groups[ALL])
+    values = np.stack([result.columns[c] for c in columns], axis=1).astype(np.float32)
+    yield Table(class_table_tag(attribute), attribute, "classes", columns, values)
+    rows = np.array([[result.groups[g][c] for c in of_groups] for g in GROUP_ROWS], dtype=np.float32)
+    yield Table(group_table_tag(attribute), attribute, "groups", of_groups, rows, GROUP_ROWS)
 
 
 def _details(result: Evaluation) -> Iterator[Table]:
@@ -104,10 +119,11 @@ def _details(result: Evaluation) -> Iterator[Table]:
 def _uncertainty(result: Evaluation) -> Table:
     attribute, buckets = result.classes.attribute, covariance_buckets(result.classes)
     unknown = np.full(column_length(len(buckets)), np.nan)
-    columns = [u.to_column() if (u := result.uncertainty.get(m)) else unknown for m in UNCERTAINTY_COLUMNS]
+    names = (*UNCERTAINTY_COLUMNS, *result.further)
+    columns = [u.to_column() if (u := result.uncertainty.get(m)) else unknown for m in names]
     values = np.stack(columns, axis=1).astype(np.float32)
     about = {"buckets": buckets.to_json()}
-    return Table(uncertainty_tag(attribute), attribute, "uncertainty", UNCERTAINTY_COLUMNS, values, details=about)
+    return Table(uncertainty_tag(attribute), attribute, "uncertainty", names, values, details=about)
 
 
 def _lifts(result: Evaluation, names: tuple[str, ...], bounds: list[dict[str, Any]]) -> Iterator[Table]:
@@ -120,13 +136,14 @@ def _lifts(result: Evaluation, names: tuple[str, ...], bounds: list[dict[str, An
     yield Table(lift_sums_tag(attribute), attribute, "lift_sums", columns, sums, names, {"buckets": bounds})
 
 
-def _scalars(result: Evaluation) -> Iterator[Scalar]:
-    columns = [f"{m}{end}" for m in MEAN_METRICS for end in ("", "_lower", "_upper", "_n_classes")]
+def scalars(result: ClassNumbers) -> Iterator[Scalar]:
+    """The means of each group that has classes, and its other metrics."""
+    columns = mean_columns(mean_metrics(list(result.groups[ALL])))
     for group, metrics in result.groups.items():
         if metrics["n_classes"] == 0:
             continue
         for column in (*columns, *GROUP_METRICS, "n_samples", "n_skipped"):
-            value = metrics[column]
+            value = metrics.get(column, math.nan)
             if value == value:
                 yield Scalar(scalar_tag(result.classes.attribute, column, group), value)
 
@@ -207,40 +224,44 @@ def _class_curve(result: Evaluation, tag: str, index: int, title: str) -> PRCurv
     )
 
 
-def class_metrics(result: Evaluation) -> dict[str, dict[str, Any]]:
+def class_metrics(result: ClassNumbers) -> dict[str, dict[str, Any]]:
     """`{label: {...}}`, JSON-ready: undefined precision, recall, F1 and AP are 0 with "defined": False beside them."""
     return {name: _class_entry(result, i) for i, name in enumerate(result.classes.names)}
 
 
-def _class_entry(result: Evaluation, index: int) -> dict[str, Any]:
+def _class_entry(result: ClassNumbers, index: int) -> dict[str, Any]:
     values = {name: float(column[index]) for name, column in result.columns.items()}
     entry: dict[str, Any] = to_jsonable(values)
-    for count in ("support", "true_positives", "false_positives", "false_negatives"):
-        entry[count] = int(values[count])
-    entry["defined"] = all(values[m] == values[m] for m in ("recall", "f1", "ap"))
-    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    if isinstance(result, Evaluation):
+        for count in ("support", "true_positives", "false_positives", "false_negatives"):
+            entry[count] = int(values[count])
+        entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    main = ("recall", "f1", "ap") if isinstance(result, Evaluation) else mean_metrics(result.groups[ALL])
+    entry["defined"] = all(values[m] == values[m] for m in main)
     entry["type"] = result.classes.groups[index]
     entry["training_count"] = int(result.classes.counts[index])
     return entry
 
 
-def type_metrics(result: Evaluation) -> dict[str, dict[str, Any]]:
+def type_metrics(result: ClassNumbers) -> dict[str, dict[str, Any]]:
     """`{group: {...}}`, JSON-ready, for the groups that have classes, with "all" and the "gap"."""
     return {g: _group_entry(result, g, m) for g, m in result.groups.items() if g == GAP or m["n_classes"]}
 
 
-def _group_entry(result: Evaluation, group: str, metrics: dict[str, float]) -> dict[str, Any]:
+def _group_entry(result: ClassNumbers, group: str, metrics: dict[str, float]) -> dict[str, Any]:
     entry: dict[str, Any] = to_jsonable(dict(metrics))
-    entry["defined"] = metrics["recall"] == metrics["recall"]
-    entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
+    main = metrics["recall" if isinstance(result, Evaluation) else main_metric(metrics)]
+    entry["defined"] = main == main
+    if isinstance(result, Evaluation):
+        entry |= {metric: entry[metric] or 0.0 for metric in MEAN_METRICS}
     if group != GAP:
         entry["count"] = int(metrics["n_classes"])
         entry["worst_class"] = _worst_class(result, group)
     return entry
 
 
-def _worst_class(result: Evaluation, group: str) -> str | None:
-    """The class with the most evidence of a low F1, see `evidence.worst`."""
+def _worst_class(result: ClassNumbers, group: str) -> str | None:
+    """The class with the most evidence of a low F1, or of another metric without one, see `evidence.worst`."""
     members = result.classes.members(group)
-    ranked = worst(result.columns["f1_upper"][members])
+    ranked = worst(result.columns[f"{main_metric(result.groups[ALL])}_upper"][members])
     return result.classes.names[int(members[ranked[0]])] if len(ranked) else None

@@ -10,14 +10,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.bins import (
+    BINS,
+    FAR,
+    bins_of,
+    finite_range,
+    grid,
+    log2_places,
+    log_odds_places,
+    power_of_two,
+)
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 
-BINS = 2048
-#: Logits (or logarithms of probabilities) below -FAR are those of masks: they share the lowest bin.
-FAR = 9e3
 CLASSES_AT_ONCE = 128
 SOFTMAX_BYTES = 32 * 2**20  # of the probabilities of a few rows
 MIN_BLOCK_BYTES = 64 * 2**20  # of the scores laid out by class
+#: Scores that are worked on at a time, so that what is computed from them stays in the cache.
+SCORES_AT_ONCE = 2**19
 
 
 class ScoreBlock(NamedTuple):
@@ -35,23 +44,6 @@ class ScoreBlock(NamedTuple):
 def ranked_scores(scores: Tensor, labels: Tensor, activation: Activation) -> Tensor:
     """What ranks samples, (N, C): the scores themselves (multi-label), or probabilities in float64 (single-label)."""
     return scores if labels.ndim == 2 else activation.softmax(scores)
-
-
-def log2_places(p: Tensor) -> Tensor:
-    """Logarithm to base 2, linear between powers of two; unlike `log` it never swaps two values by rounding."""
-    mantissa, exponent = p.frexp()
-    return torch.where(p > 0, 2 * mantissa + exponent - 2, -torch.inf)
-
-
-def log_odds_places(p: Tensor) -> Tensor:
-    """Places of probabilities with as fine a resolution near 1 as near 0; never swaps two values either."""
-    return torch.where(p < 0.5, log2_places(p), -log2_places(1 - p))
-
-
-def _power_of_two(places: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The inverse of `log2_places`."""
-    whole = np.floor(places)
-    return np.ldexp(1 + (places - whole), whole.astype(np.int64))
 
 
 class ExactScores:
@@ -94,6 +86,23 @@ class ExactScores:
         """Logits and labels as they were added."""
         return zip(self._logits, self._labels, strict=True)
 
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Logits and labels in the same order, about `SCORES_AT_ONCE` scores at a time: joined if small, else split."""
+        small: list[tuple[Tensor, Tensor]] = []
+        free = 0
+        for batch in self.batches():
+            rows, most = len(batch[0]), max(1, SCORES_AT_ONCE // max(1, batch[0].shape[1]))
+            if small and rows > free:
+                yield _joined(small)
+                small = []
+            free = (free if small else most) - rows
+            if rows > most:
+                yield from zip(*(column.split(most) for column in batch), strict=True)
+            else:
+                small.append(batch)
+        if small:
+            yield _joined(small)
+
     def blocks(self, num_classes: int) -> Iterator[ScoreBlock]:
         """All scores by class, a block of classes at a time, on the host.
 
@@ -108,8 +117,9 @@ class ExactScores:
         for start in range(0, num_classes, at_once):
             stop = min(start + at_once, num_classes)
             by_class = self._by_class(start, stop, np.empty((stop - start, samples), dtype))
-            for first in range(start, stop, CLASSES_AT_ONCE):
-                scores = by_class[first - start : first - start + CLASSES_AT_ONCE]
+            step = min(CLASSES_AT_ONCE, max(1, SCORES_AT_ONCE // max(1, samples)))
+            for first in range(start, stop, step):
+                scores = by_class[first - start : first - start + step]
                 labels = self._label_block(first, first + len(scores))
                 unknown = labels < 0
                 yield ScoreBlock(first, np.where(unknown, -np.inf, scores) if unknown.any() else scores, labels)
@@ -151,9 +161,9 @@ class BinnedScores:
     def __init__(self, first: ExactScores) -> None:
         batches = list(first.batches())
         self.activation, self._is_single = first.activation, batches[0][1].ndim == 1
-        low, high = _finite_range(self._places(self._ranked(*batch)) for batch in batches)
+        low, high = finite_range(self._places(self._ranked(*batch)) for batch in batches)
         margin = 0.25 * (high - low) + 1e-3
-        self.low, self.width = _grid(low - margin, high + margin, torch.zeros_like(low))
+        self.low, self.width = grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
         self.lowest = torch.stack((torch.full_like(low, torch.inf), torch.full_like(low, -torch.inf)))
         self._positives: list[tuple[Tensor, Tensor]] = []
@@ -175,14 +185,14 @@ class BinnedScores:
         scores = self._ranked(logits, labels)
         places = self._places(scores)
         positive, negative = _masks(scores, labels)
-        if self._make_room(*_finite_range([places]), places.amin()):
+        if self._make_room(*finite_range([places]), places.amin()):
             self._note_lowest(scores, negative & (places < -FAR))
         self._count(places, negative, 1)
         self._positives.append(_positives(scores, positive))
         self.recent = logits, labels
 
     def _count(self, places: Tensor, chosen: Tensor, weight: int) -> None:
-        bins = _bins(places, self.low, self.width)
+        bins = bins_of(places, self.low, self.width)
         bins += torch.arange(places.shape[1], device=places.device) * BINS
         counted = bins[chosen]
         self.negatives.scatter_add_(0, counted, torch.full_like(counted, weight))
@@ -209,7 +219,7 @@ class BinnedScores:
         is_outside = ((low < first) | (high >= last + self.width)).any()
         must_move, is_far = torch.stack((is_outside, least < -FAR)).tolist()
         if must_move:
-            self._move(*_grid(torch.minimum(low, first), torch.maximum(high, last), self.width))
+            self._move(*grid(torch.minimum(low, first), torch.maximum(high, last), self.width))
         return bool(is_far)
 
     def _range(self) -> tuple[Tensor, Tensor]:
@@ -219,7 +229,7 @@ class BinnedScores:
     def _move(self, low: Tensor, width: Tensor) -> None:
         """Widen the bins to unions of the present ones; bin 0 stays."""
         edges = self.low[:, None] + self.width[:, None] * torch.arange(BINS, device=low.device)
-        bins = _bins(edges, low[:, None], width[:, None])
+        bins = bins_of(edges, low[:, None], width[:, None])
         bins[:, 0] = 0
         moved = torch.zeros_like(self.negatives).view(-1, BINS)
         self.negatives = moved.scatter_add_(1, bins, self.negatives.view(-1, BINS)).view(-1)
@@ -229,7 +239,7 @@ class BinnedScores:
         """Add the counts and positives of `other`."""
         self._make_room(*other._range(), other.low[0])
         if bool((other.width > self.width).any()):
-            self._move(*_grid(*self._range(), other.width))
+            self._move(*grid(*self._range(), other.width))
             self._make_room(*other._range(), other.low[0])
         aligned = BinnedScores.from_state(other.state(), self.activation)
         aligned._move(self.low, self.width)
@@ -265,7 +275,7 @@ class BinnedScores:
         order = owners.argsort(stable=True)
         owners, scores = owners[order], scores[order]
         low, width = self.low.cpu()[owners], self.width.cpu()[owners]
-        bins = _bins(self._places(scores), low, width)
+        bins = bins_of(self._places(scores), low, width)
         sizes = torch.bincount(owners, minlength=num_classes).tolist()
         by_class = zip(scores.split(sizes), bins.split(sizes), strict=True)
         return [(_host(class_scores), class_bins.numpy()) for class_scores, class_bins in by_class]
@@ -280,9 +290,9 @@ class BinnedScores:
         low, width = self.low.cpu().numpy()[:, None], self.width.cpu().numpy()[:, None]
         places = low + width * (np.arange(BINS) + 0.5)
         if self._is_single:
-            p = _power_of_two(np.minimum(places, 0))
+            p = power_of_two(np.minimum(places, 0))
         elif self.activation.takes_probabilities:
-            p = np.where(places < 0, _power_of_two(-np.abs(places)), 1 - _power_of_two(-np.abs(places)))
+            p = np.where(places < 0, power_of_two(-np.abs(places)), 1 - power_of_two(-np.abs(places)))
         else:
             p = np.asarray(self.activation.sigmoid(places), dtype=np.float64)
         p[:, 0] = 0
@@ -294,9 +304,11 @@ class BinnedScores:
         return np.where(least == greatest, least, np.nan)
 
 
-def _bins(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
-    """Which bin each place is in; exact, as `low` is a multiple of the power of two `width`."""
-    return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
+def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    if len(batches) == 1:
+        return batches[0]
+    logits, labels = (torch.cat(column) for column in zip(*batches, strict=True))
+    return logits, labels
 
 
 def _masks(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -311,33 +323,6 @@ def _masks(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 def _positives(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
     """Class and score of each positive."""
     return positive.nonzero(as_tuple=True)[1], scores[positive]
-
-
-def _finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The least and largest place of each class that is not far off, float64 (classes,); 0 if a class has none."""
-    lows, highs = [], []
-    for batch in batches:
-        finite = batch.abs() <= FAR
-        lows.append(torch.where(finite, batch, torch.inf).amin(0))
-        highs.append(torch.where(finite, batch, -torch.inf).amax(0))
-    low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-    is_empty = low > high
-    return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
-
-
-def _grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
-    """The narrowest bins of at least the given width that cover `low` … `high` from bin 1 on.
-
-    Returns:
-        where bin 0 lies, and the width, each (classes,).
-    """
-    first, last, least = (t.cpu().numpy() for t in (low, high, at_least))
-    needed = np.maximum((last - first) / (BINS - 2), 1e-12)
-    width = np.maximum(np.ldexp(1.0, np.ceil(np.log2(needed)).astype(int)), least)
-    while (wide := np.floor(last / width) - np.floor(first / width) >= BINS - 1).any():
-        width = np.where(wide, 2 * width, width)
-    start = (np.floor(first / width) - 1) * width
-    return torch.from_numpy(start).to(low.device), torch.from_numpy(width).to(low.device)
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:

@@ -1,14 +1,12 @@
-"""What accumulates over a validation, by attribute: exact integer counts and the scores, on the logits' device."""
+"""How batches accumulate over a validation: exact integer counts, and what is held of the samples and scores."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.arguments import (
@@ -16,77 +14,14 @@ from tbmetrics.class_performance.arguments import (
     check_batch,
     check_predictions,
 )
-from tbmetrics.class_performance.inputs import (
-    DEFAULT_ACTIVATION,
-    Activation,
-    InputWatch,
-)
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
+from tbmetrics.class_performance.stored import StoredValidation
 from tbmetrics.errors import InputError, TBMetricsWarning
 from tbmetrics.records import SINGLE_LABEL
 
 
-class AttributeState:
-    """The state of one attribute between two validations.
-
-    Args:
-        attribute: its name, for messages.
-        num_classes: C.
-        thresholds: decision thresholds as probabilities, float64 (C,); used by multi-label attributes.
-        scores: "exact", "binned", or "auto": exact until `max_score_bytes` are held, then binned.
-        activation: how scores become probabilities.
-    """
-
-    def __init__(
-        self,
-        attribute: str,
-        num_classes: int,
-        thresholds: NDArray[np.float64],
-        scores: str,
-        max_bytes: int,
-        activation: Activation = DEFAULT_ACTIVATION,
-    ) -> None:
-        self.attribute = attribute
-        self.num_classes = num_classes
-        self.thresholds = thresholds
-        self.activation = activation
-        self.decision: str | None = None
-        self._mode, self._max_bytes = scores, max_bytes
-        self._warned = False
-        self.watch = InputWatch(attribute, activation)
-        self._cuts: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-        self.reset()
-
-    def empty(self) -> AttributeState:
-        """Another state of the same attribute, without samples."""
-        other = AttributeState(
-            self.attribute, self.num_classes, self.thresholds, self._mode, self._max_bytes, self.activation
-        )
-        other._warned, other.decision, other.watch.has_warned = self._warned, self.decision, self.watch.has_warned
-        return other
-
-    def reset(self) -> None:
-        """Forget the validation; the decision kind stays."""
-        self.n_samples = 0
-        self._skipped: Tensor | int = 0
-        self._counts: Tensor | None = None
-        self.scores: ExactScores | BinnedScores = ExactScores(activation=self.activation)
-        self.watch.reset()
-        self.per_sample: list[tuple[Tensor, Tensor, Tensor]] = []  # single-label: label, prediction, confidence
-        self._indices: list[Tensor] = []  # of the samples that count, if they were given
-        self._has_indices: bool | None = None
-
-    @property
-    def n_skipped(self) -> int:
-        """Rows left out for NaN logits or, single-label, an infinite largest one."""
-        return int(self._skipped)
-
-    def counts(self) -> NDArray[np.int64]:
-        """True positives, false positives, false negatives, support: int64 (4, C)."""
-        if self._counts is None:
-            return np.zeros((4, self.num_classes), dtype=np.int64)
-        host: NDArray[np.int64] = self._counts.cpu().numpy()
-        return host
+class AttributeState(StoredValidation):
+    """The state of one attribute between two validations; arguments as for `StoredValidation`."""
 
     @torch.no_grad()
     def add(self, logits: Any, labels: Any, indices: Tensor | None = None) -> None:
@@ -105,7 +40,8 @@ class AttributeState:
         logits, labels = logits.detach(), labels.detach().to(logits.device)
         single = decision == SINGLE_LABEL
         if self.activation.takes_classes:
-            logits = logits.reshape(len(logits), -1)[:, 0] if single else logits.float()
+            logits = logits.reshape(len(logits), -1) if single else logits.float()
+            self._check_lists(logits, single)
         good = self._rows_to_keep(logits, single)
         indices = self._checked_indices(indices, logits)
         self.decision = decision
@@ -136,22 +72,33 @@ class AttributeState:
         if not len(labels):
             return
         if self.activation.takes_classes:
-            predicted, confidence = logits.long(), torch.full_like(labels, torch.nan, dtype=torch.float32)
+            predicted, confidence = logits[:, 0].long(), torch.full_like(labels, torch.nan, dtype=torch.float32)
         else:
             wide = logits if logits.dtype == torch.float64 else logits.float()
             largest, predicted = wide.max(dim=1)
             confidence = self.activation.confidence(wide, largest)
             self.scores.add(logits, labels)
         self._accumulate(self._single_counts(labels, predicted))
-        self.per_sample.append((labels.int(), predicted.int(), confidence))
+        ranks = (self._ranks(logits, labels),) if self.top_k else ()
+        self.per_sample.append((labels.int(), predicted.int(), confidence, *ranks))
         self.n_samples += len(labels)
+
+    def _ranks(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Number of classes that come before the label, int32 (N,); of equal scores the first comes first."""
+        if self.activation.takes_classes:
+            matches = scores == labels[:, None]
+            position = matches.int().argmax(dim=1)
+            return torch.where(matches.any(dim=1), position, scores.shape[1]).int()
+        score = scores.gather(1, labels[:, None])
+        earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+        return ((scores > score) | ((scores == score) & earlier)).sum(dim=1, dtype=torch.int32)
 
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
         if not len(labels):
             return
         self._accumulate(self._multi_counts(logits, labels))
-        known = labels >= 0
-        self.scores.add(torch.where(known, logits, -torch.inf) if not bool(known.all()) else logits.clone(), labels)
+        has_unknown = bool(labels.amin() < 0)
+        self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
         self.n_samples += len(labels)
 
     def _single_counts(self, labels: Tensor, predicted: Tensor) -> Tensor:
@@ -161,8 +108,9 @@ class AttributeState:
 
     def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
         predicted, positive = logits >= self.score_thresholds(logits), labels > 0
-        masks = (positive & predicted, predicted & (labels == 0), positive & ~predicted, positive)
-        return torch.stack([mask.sum(0) for mask in masks])
+        masks = positive & predicted, predicted & (labels == 0), positive
+        hits, false_positives, support = torch.stack(masks).sum(1)
+        return torch.stack((hits, false_positives, support - hits, support))
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`, (C,); compared with them, they decide as float32 would."""
@@ -173,20 +121,6 @@ class AttributeState:
 
     def _accumulate(self, counts: Tensor) -> None:
         self._counts = counts if self._counts is None else self._counts + counts
-
-    def _bound(self) -> None:
-        if self.activation.takes_classes or not isinstance(self.scores, ExactScores) or not self.n_samples:
-            return
-        if self._mode == "binned" or self.scores.bytes > self._max_bytes:
-            self.scores = BinnedScores(self.scores)
-
-    # ----------------------------------------------------------------------------------------- several ranks
-
-    def indices(self) -> Tensor | None:
-        """Which sample of the data set each row is, int64 (samples,) on the host; None if not given."""
-        if not self._has_indices:
-            return None
-        return torch.cat(self._indices).cpu() if self._indices else torch.zeros(0, dtype=torch.int64)
 
     def drop_repeated(self, earlier: Tensor | None = None) -> int:
         """Drop rows of samples that came before; from bins, only rows of the last batch can be dropped.
@@ -220,8 +154,8 @@ class AttributeState:
             self.scores.keep_of_recent(rows[len(rows) - len(recent[0]) :].to(recent[0].device))
         if self.per_sample:
             columns = [torch.cat(batches) for batches in zip(*self.per_sample, strict=True)]
-            label, predicted, confidence = (column[rows.to(column.device)] for column in columns)
-            self.per_sample = [(label, predicted, confidence)]
+            self.per_sample = [tuple(column[rows.to(column.device)] for column in columns)]
+            label, predicted, *_ = self.per_sample[0]
             self._counts = self._single_counts(label.long(), predicted.long())
         elif dropped is not None and self._counts is not None:
             self._counts = self._counts - dropped
@@ -235,69 +169,15 @@ class AttributeState:
         rows = dropped[len(dropped) - len(logits) :].to(logits.device)
         return self._multi_counts(logits[rows], labels[rows]) if labels.ndim == 2 else None
 
-    def share(self) -> dict[str, Any]:
-        """The whole state on the host, as plain containers and tensors, for `merge`."""
-        exact = isinstance(self.scores, ExactScores)
-        return {
-            "decision": self.decision,
-            "n_samples": self.n_samples,
-            "n_skipped": self.n_skipped,
-            "counts": torch.from_numpy(self.counts()),
-            "exact": [(s.cpu(), y.cpu()) for s, y in self.scores.batches()] if exact else None,  # type: ignore[union-attr]
-            "binned": None if exact else self.scores.state(),  # type: ignore[union-attr]
-            "per_sample": [tuple(column.cpu() for column in part) for part in self.per_sample],
-            "indices": self.indices(),
-            "watch": self.watch.share(),
-        }
-
-    def merge(self, share: Mapping[str, Any]) -> None:
-        """Add the `share` of another rank; this state moves to the host.
-
-        Raises:
-            InputError: labels of another kind.
-        """
-        self.watch.merge(share.get("watch", {}))
-        if not share["n_samples"]:
-            self._skipped = self.n_skipped + share["n_skipped"]
-            return
-        if self.decision not in (None, share["decision"]) and self.n_samples:
-            raise InputError(
-                f"attribute {self.attribute!r} is {self.decision} on one rank and {share['decision']} on another"
-            )
-        self.decision = share["decision"]
-        self._counts = torch.from_numpy(self.counts()) + share["counts"]
-        self._skipped = self.n_skipped + share["n_skipped"]
-        self.per_sample = [(a.cpu(), b.cpu(), c.cpu()) for a, b, c in [*self.per_sample, *share["per_sample"]]]
-        self._merge_scores(share)
-        self._has_indices = share["indices"] is not None and (self._has_indices or not self.n_samples)
-        self._indices = [i.cpu() for i in self._indices] + [share["indices"]] if self._has_indices else []
-        self.n_samples += share["n_samples"]
-        if self._mode != "exact":
-            self._bound()
-
-    def _merge_scores(self, share: Mapping[str, Any]) -> None:
-        theirs: ExactScores | BinnedScores = ExactScores(share["exact"] or (), self.activation)
-        if share["exact"] is None:
-            theirs = BinnedScores.from_state(share["binned"], self.activation)
-        if not self.n_samples:
-            self.scores = theirs
-            return
-        if isinstance(self.scores, ExactScores) and isinstance(theirs, ExactScores):
-            pairs = [*self.scores.batches(), *theirs.batches()]
-            self.scores = ExactScores(((x.cpu(), y.cpu()) for x, y in pairs), self.activation)
-            return
-        mine = BinnedScores(self.scores) if isinstance(self.scores, ExactScores) else self.scores
-        self.scores = BinnedScores.from_state(mine.state(), self.activation)
-        self.scores.merge(BinnedScores(theirs) if isinstance(theirs, ExactScores) else theirs)
-
-    def ends(self) -> tuple[Tensor, Tensor] | None:
-        """Logits of the first and of the last row, up to 64 classes; None if they are not held."""
-        if not isinstance(self.scores, ExactScores) or not self.scores.bytes:
-            return None
-        batches = [scores for scores, _ in self.scores.batches()]
-        return batches[0][0, :64].float().cpu(), batches[-1][-1, :64].float().cpu()
-
     # ---------------------------------------------------------------------------------------------- checking
+
+    def _check_lists(self, lists: Tensor, single: bool) -> None:
+        needed = min(max(self.top_k, default=1), self.num_classes)
+        if single and lists.shape[1] < needed:
+            raise InputError(
+                f"attribute {self.attribute!r}: top_k={max(self.top_k)} needs lists of at least {needed} classes by "
+                f"rank (N, {needed}), got {lists.shape[1]}"
+            )
 
     def _checked_indices(self, indices: Tensor | None, logits: Tensor) -> Tensor | None:
         name = f"attribute {self.attribute!r}"
@@ -332,12 +212,3 @@ def _first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:
     if earlier is not None and len(earlier):
         is_first &= ~np.isin(values, earlier.numpy())
     return torch.from_numpy(is_first)
-
-
-def per_sample(state: AttributeState) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Label, prediction and confidence of each sample of a single-label attribute, each (samples,)."""
-    if not state.per_sample:
-        nothing = np.zeros(0, dtype=np.int64)
-        return nothing, nothing, np.zeros(0)
-    labels, predicted, confidence = (torch.cat(column).cpu().numpy() for column in zip(*state.per_sample, strict=True))
-    return labels.astype(np.int64), predicted.astype(np.int64), confidence.astype(np.float64)

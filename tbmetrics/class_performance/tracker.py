@@ -4,39 +4,33 @@ from __future__ import annotations
 
 import json
 import os
-import time
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.arguments import (
     as_indices,
     checked_pr_classes,
+    checked_top_k,
     chosen_attributes,
     decision_thresholds,
     known_classes,
 )
 from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
-from tbmetrics.class_performance.evaluation import Evaluation, evaluate
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.class_performance.states import AttributeStates
+from tbmetrics.class_performance.validations import ValidationTracker
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.records import ALL, Record
-from tbmetrics.records.history import TimedRecord
+from tbmetrics.errors import InputError
+from tbmetrics.records import MEAN_METRICS, recall_at
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import outside_inference
-from tbmetrics.tracking.ranks import Ranks, reduce_trackers
-from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
-from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,7 +42,7 @@ SCORE_MODES = ("auto", "exact", "binned")
 DEFAULT_SCORE_BYTES = 2 * 2**30
 
 
-class ClassPerformanceTracker(Tracker):
+class ClassPerformanceTracker(ValidationTracker):
     """Measure how each class, and each group of classes, does on a stream of validation batches.
 
         tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"digit": {"0": 900, "1": 5}}))
@@ -76,6 +70,9 @@ class ClassPerformanceTracker(Tracker):
         logit_scale: factor of the logits before softmax or sigmoid, for classifiers that give cosines; None = 1.
         max_decision_bytes: what was decided on each sample is recorded, so that runs can be compared sample by sample,
             if it takes at most so many bytes a validation; 0 = never.
+        top_k: for each k, the recall at k (`recall_at_5`) of single-label attributes is measured too: the share of a
+            class's samples whose label is among the k highest scores, or the first k of the lists given with
+            `inputs="classes"`.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -99,26 +96,25 @@ class ClassPerformanceTracker(Tracker):
         inputs: str = LOGITS,
         logit_scale: float | None = None,
         max_decision_bytes: int = DEFAULT_DECISION_BYTES,
+        top_k: int | Sequence[int] = (),
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
-        self._decisions = DecisionLog(max_decision_bytes)
         self._options: dict[str, Any] = {
             "thresholds": thresholds, "scores": scores, "max_score_bytes": max_score_bytes, "pr_classes": pr_classes,
-            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes,
+            "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes, "top_k": top_k,
         }  # fmt: skip
-        self.classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
-        self.attributes = chosen_attributes(attributes, self.classes)
+        classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.save_dir = save_dir
-        self._pr_classes = checked_pr_classes(pr_classes or {}, self.classes)
         self.activation = Activation.checked(inputs, logit_scale)
-        state = partial(AttributeState, scores=scores, max_bytes=max_score_bytes, activation=self.activation)
-        sizes = {a: len(self.classes[a]) for a in self.attributes}
-        self._states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
-        self.epochs, self._results = dict[str, int](), dict[str, Evaluation]()
-        self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
-        self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
-        self._listed, self._warned_of_repeats = set[str](), False
+        self.top_k = checked_top_k(top_k)
+        state = partial(
+            AttributeState, scores=scores, max_bytes=max_score_bytes, activation=self.activation, top_k=self.top_k
+        )
+        sizes = {a: len(classes[a]) for a in chosen_attributes(attributes, classes)}
+        states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
+        curves = checked_pr_classes(pr_classes or {}, classes)
+        super().__init__(classes, AttributeStates(states), curves, DecisionLog(max_decision_bytes))
 
     def empty(self) -> ClassPerformanceTracker:
         """Another tracker of the same classes and options, without samples."""
@@ -146,12 +142,44 @@ class ClassPerformanceTracker(Tracker):
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
-            state = self._states[attribute]
-            before = state.n_samples, state.n_skipped
-            state.add(values, truth, as_indices(indices))
-            if before != (state.n_samples, state.n_skipped):
+            self._own.check_update(attribute, self.measured)
+            if self._states.add(attribute, values, truth, as_indices(indices)):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
+
+    def log_class_metrics(
+        self,
+        attribute: str,
+        metrics: Mapping[str, Any],
+        *,
+        support: Any = None,
+        lower: Mapping[str, Any] | None = None,
+        upper: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Add metrics of the classes that were computed elsewhere to this validation, e.g. average precisions of LVIS.
+
+        They are averaged over groups, compared and exported like those measured here. If `update` is called for the
+        attribute too, they join its table. A run keeps the metrics of its first validation; one that is not given later
+        is undefined there.
+
+        Args:
+            attribute: whose classes they are.
+            metrics: values by metric, each an array (C,) in the order of the classes or `{class name: value}`, between
+                0 and 1 and higher the better; NaN or left out = undefined.
+            support: number of examples behind the values, as one of `metrics`; that of `update` goes first.
+            lower, upper: ends of 95 % intervals, by metric as `metrics`. A group's mean has an interval (MOVER, which
+                takes the classes as independent) if all of its classes have one.
+
+        Raises:
+            InputError: an unknown attribute or class, values that cannot be used, or a name that is taken.
+        """
+        if attribute not in self.attributes:
+            known = ", ".join(map(repr, self.attributes))
+            raise InputError(f"attribute {attribute!r} is not tracked; tracked are {known}")
+        is_measured = self._states[attribute].has_rows or self._own.is_measured(attribute)
+        self._own.add(attribute, metrics, support, lower, upper, self.measured if is_measured else ())
+        self._unevaluated.add(attribute)
+        self._unrecorded.add(attribute)
 
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
@@ -162,146 +190,10 @@ class ClassPerformanceTracker(Tracker):
         """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
         return {a: state.thresholds for a, state in self._states.items()}
 
-    def records(self, epoch: int) -> list[TimedRecord]:
-        """Records of the validation since the last call, at step `epoch`; none without an update."""
-        fresh = [a for a in self.attributes if a in self._unrecorded]
-        self._evaluate()
-        self._unrecorded.clear()
-        self.epochs.update(dict.fromkeys(fresh, epoch))
-        now = time.time()
-        return [TimedRecord(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
-
-    def _records_of(self, attribute: str) -> Iterator[Record]:
-        result = self._results[attribute]
-        decided = list(self._decisions.records(self._states[attribute]))
-        self._states[attribute].reset()
-        if attribute not in self._listed:
-            self._listed.add(attribute)
-            yield report.class_list(result.classes, result.decision)
-        yield from report.records(result, self._pr_classes.get(attribute, ()))
-        yield from decided
-
-    def _evaluate(self) -> dict[str, Evaluation]:
-        """The evaluation of each attribute, of the batches since the last `records` or of the last validation."""
-        for attribute in sorted(self._unevaluated):
-            self._states[attribute].drop_repeated()
-            result = evaluate(self._states[attribute], self.classes[attribute])
-            self._results[attribute] = result
-            prevalence = result.columns["support"] / max(self._states[attribute].n_samples, 1)
-            self._states[attribute].watch.warn(result.groups[ALL]["ap"] - float(prevalence.mean()))
-        self._unevaluated.clear()
-        return self._results
-
-    # ------------------------------------------------------------------------------------------ several ranks
-
-    def reduce(self, process_group: Any = None) -> None:
-        """Combine the batches of all ranks; a collective, so every rank calls it before asking for metrics.
-
-        Afterwards all ranks give the same results. A session does this in `end_epoch`; outside a distributed job it
-        does nothing.
-
-        Args:
-            process_group: the ranks that share the validation; None = all.
-
-        Raises:
-            InputError: not a process group.
-        """
-        ranks = Ranks(process_group)
-        if ranks.size > 1:
-            reduce_trackers([self], ranks, lambda tracker, action, *args, default=None: action(*args))
-
-    def announce(self) -> dict[str, Any] | None:
-        """Number and indices of the samples, and the first and last row, which reveal padding."""
-        if not self._unrecorded:
-            return None
-        return {
-            a: {"n": self._states[a].n_samples, "indices": self._states[a].indices(), "ends": self._states[a].ends()}
-            for a in self.attributes
-        }
-
-    def share(self, announced: list[Any], rank: int) -> dict[str, Any] | None:
-        """The raw state of each attribute, without the samples that lower ranks count."""
-        if all(facts is None for facts in announced):
-            return None
-        for attribute, state in self._states.items():
-            lower = [facts[attribute]["indices"] for facts in announced[:rank] if facts]
-            lower = [indices for indices in lower if indices is not None]
-            stuck = state.drop_repeated(torch.cat(lower) if lower else None)
-            self._warn_of_repeats(attribute, announced, stuck, rank)
-        return {attribute: state.share() for attribute, state in self._states.items()}
-
-    def combine(self, share: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-        """The states of two blocks of ranks as one."""
-        return {a: self._merged(a, [share[a], other[a]]).share() for a in self.attributes}
-
-    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> AttributeState:
-        state = self._states[attribute].empty()
-        for share in shares:
-            state.merge(share)
-        return state
-
-    def adopt(self, share: dict[str, Any]) -> dict[str, Evaluation]:
-        """Evaluate what all ranks have seen; returns the results for the other ranks."""
-        self._states = {a: self._merged(a, [share[a]]) for a in self.attributes}
-        fresh = {a for a, state in self._states.items() if state.n_samples or state.n_skipped}
-        self._unevaluated, self._unrecorded = set(fresh), set(fresh)
-        results = self._evaluate()
-        return {a: results[a] for a in sorted(fresh)}
-
-    def take_outcome(self, outcome: dict[str, Evaluation] | None) -> None:
-        """Take over the results of all ranks; None = this validation has none."""
-        for state in self._states.values():
-            state.reset()
-        self._results |= {a: replace(r, classes=self.classes[a]) for a, r in (outcome or {}).items()}
-        self._unevaluated, self._unrecorded = set(), set(outcome or ())
-
-    def _warn_of_repeats(self, attribute: str, announced: list[Any], stuck: int, rank: int) -> None:
-        repeats = _padded_samples([facts[attribute] if facts else None for facts in announced]) if rank == 0 else 0
-        if (not stuck and not repeats) or self._warned_of_repeats:
-            return
-        self._warned_of_repeats = True
-        if stuck:
-            what = (
-                f"{stuck} samples that another rank counts too are in bins already and count twice; give scores='exact'"
-            )
-        else:
-            what = (
-                f"the sampler seems to have padded the data set to a multiple of {len(announced)} ranks: {repeats} "
-                f"sample{'s count' if repeats > 1 else ' counts'} twice; give update(..., indices=...) to leave them "
-                "out"
-            )
-        warnings.warn(f"attribute {attribute!r}: {what}; this is said once", TBMetricsWarning, stacklevel=2)
-
-    # ----------------------------------------------------------------------------------------------- resuming
-
-    def state_dict(self) -> dict[str, Any]:
-        """The last results, and this rank's batches of a validation that is under way."""
-        return tracker_state(
-            self,
-            classes={a: list(self.classes[a].names) for a in self.attributes},
-            results={a: pack(replace(r, classes=None)) for a, r in self._results.items()},  # type: ignore[arg-type]
-            open={a: self._states[a].share() for a in sorted(self._unrecorded)},
-            unevaluated=sorted(self._unevaluated),
-            epochs=dict(self.epochs),
-        )
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned.
-
-        Raises:
-            InputError: other attributes or classes, or a newer version.
-        """
-        expected = {a: list(self.classes[a].names) for a in self.attributes}
-        saved = checked_tracker_state(self, state, classes=expected)
-        known = {f.name for f in fields(Evaluation)} - {"classes"}
-        for attribute, packed in saved["results"].items():
-            values = {name: unpack(value) for name, value in packed.items() if name in known}
-            self._results[attribute] = Evaluation(classes=self.classes[attribute], **values)
-        for attribute in self.attributes:
-            shares = [saved["open"][attribute]] if attribute in saved["open"] else []
-            self._states[attribute] = self._merged(attribute, shares)
-        self._unevaluated, self._unrecorded = set(saved["unevaluated"]), set(saved["open"])
-        self.epochs = dict(saved.get("epochs", {}))
+    @property
+    def measured(self) -> tuple[str, ...]:
+        """The means over classes that are measured, if the attribute is single-label."""
+        return (*MEAN_METRICS, *map(recall_at, self.top_k))
 
     # ------------------------------------------------------------------------------------------------- results
 
@@ -327,23 +219,3 @@ class ClassPerformanceTracker(Tracker):
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
         return collect_figures(figures(self.history), self.save_dir)
-
-
-def _padded_samples(announced: Sequence[Mapping[str, Any] | None]) -> int:
-    """Number of samples that a sampler repeated to give every rank as many; 0 if that does not show.
-
-    `DistributedSampler` appends the first samples to the last ones, so the last row of the last rank is then the first
-    row of a lower one.
-
-    Args:
-        announced: `n`, `indices` and `ends` of an attribute, by rank.
-    """
-    ranks = [rank for rank in announced if rank is not None and rank["indices"] is None and rank["ends"] is not None]
-    if len(ranks) < len(announced) or any(rank["n"] != ranks[0]["n"] for rank in ranks):
-        return 0
-    last_row = ranks[-1]["ends"][1]
-    for number, rank in enumerate(ranks[:-1]):
-        first_row = rank["ends"][0]
-        if first_row.shape == last_row.shape and torch.isclose(first_row, last_row, rtol=1e-3, atol=1e-5).all():
-            return number + 1
-    return 0

@@ -1,4 +1,4 @@
-"""The classes of each attribute: names, training counts, head/medium/tail groups, and buckets of like counts."""
+"""The classes of every attribute, from counts, labels or dictionaries of groups, and buckets of like counts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tbmetrics.classes.attributes import AttributeClasses, family_names
+from tbmetrics.classes.families import Families, with_families
 from tbmetrics.classes.rules import (
-    ALL,
     DEFAULT_RULE,
     GROUPS,
     RULES,
@@ -32,7 +33,6 @@ from tbmetrics.classes.sources import (
     names_in_order,
     option_for,
     read_hmt,
-    refuse_duplicates,
     refuse_odd_options,
     whole_count,
 )
@@ -48,59 +48,6 @@ PAIRED_BUCKETS = 64
 FINE_BUCKETS = 512
 
 
-@dataclass(frozen=True, eq=False)
-class AttributeClasses:
-    """The classes of one attribute, in the order of the logits' columns.
-
-    Attributes:
-        attribute: the attribute's name.
-        names: one name per class.
-        counts: training examples per class, int64 of shape (classes,); -1 if unknown.
-        groups: "head", "medium", "tail" or "unknown" per class.
-        rule: the name of the rule that made the groups ("given" if they were given).
-    """
-
-    attribute: str
-    names: tuple[str, ...]
-    counts: NDArray[np.int64]
-    groups: tuple[str, ...]
-    rule: str
-
-    def __post_init__(self) -> None:
-        if not len(self.names) == len(self.counts) == len(self.groups):
-            raise ValueError(
-                f"attribute {self.attribute!r}: {len(self.names)} names, {len(self.counts)} counts and "
-                f"{len(self.groups)} groups; give one of each per class"
-            )
-        if not self.names:
-            raise ValueError(f"attribute {self.attribute!r} has no classes; give at least one")
-        refuse_duplicates(self.attribute, self.names)
-        _refuse_unknown_groups(self.attribute, self.groups)
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, AttributeClasses) and (
-            (self.attribute, self.names, self.groups, self.rule)
-            == (other.attribute, other.names, other.groups, other.rule)
-            and np.array_equal(self.counts, other.counts)
-        )
-
-    __hash__ = None  # type: ignore[assignment]  # it holds an array
-
-    def members(self, group: str) -> NDArray[np.int64]:
-        """Indices of the classes in `group` ("head", "medium", "tail", "unknown" or "all"), int64, ascending."""
-        if group == ALL:
-            return np.arange(len(self), dtype=np.int64)
-        _refuse_unknown_groups(self.attribute, (group,))
-        return np.flatnonzero(np.asarray(self.groups) == group).astype(np.int64)
-
-    def sizes(self) -> dict[str, int]:
-        """Number of classes per group, without empty groups."""
-        return {g: self.groups.count(g) for g in (*GROUPS, UNKNOWN) if g in self.groups}
-
-
 class ClassGroups(Mapping[str, AttributeClasses]):
     """The classes of every attribute: a mapping from attribute name to `AttributeClasses`.
 
@@ -111,12 +58,20 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         ClassGroups.from_hmt_info(hmt_info, label_to_idx_dict=label_to_idx_dict)
 
     A single attribute needs no name: `ClassGroups.from_counts({"cat": 900, "dog": 12})` calls it "class".
+
+    Args:
+        attributes: the classes by attribute.
+        families: a second grouping, by names: `{attribute: {class name: family}}`, or the inner part alone if there is
+            one attribute. Classes without a family are in "other". At most 100 families an attribute.
+
+    Raises:
+        ValueError: no attributes, an unknown attribute or class, too many families, or a name that no family can have.
     """
 
-    def __init__(self, attributes: Mapping[str, AttributeClasses]) -> None:
+    def __init__(self, attributes: Mapping[str, AttributeClasses], families: Families | None = None) -> None:
         if not attributes:
             raise ValueError("no attributes given; ClassGroups needs at least one, e.g. {'digit': {'0': 900, '1': 12}}")
-        self._attributes = dict(attributes)
+        self._attributes = dict(attributes) if families is None else with_families(attributes, families)
 
     def __getitem__(self, attribute: str) -> AttributeClasses:
         try:
@@ -142,6 +97,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         rule: str | GroupRule = DEFAULT_RULE,
         head_above: float | None = None,
         tail_below: float | None = None,
+        families: Families | None = None,
     ) -> ClassGroups:
         """Groups from training counts.
 
@@ -152,13 +108,14 @@ class ClassGroups(Mapping[str, AttributeClasses]):
             rule: a name in `tbmetrics.classes.rules.RULES`, "terciles", or a `GroupRule`.
             head_above, tail_below: custom thresholds instead of a rule: head where count > `head_above`, tail where
                 count < `tail_below`. Give both.
+            families: a second grouping, see `ClassGroups`.
 
         Raises:
             ValueError: no classes, a count that is not a whole number >= -1, an unknown rule.
         """
         chosen = custom_rule(rule, head_above, tail_below)
         by_attribute: Any = counts if is_by_attribute(counts) else {DEFAULT_ATTRIBUTE: counts}
-        return cls({str(a): _from_counts(str(a), c, chosen) for a, c in by_attribute.items()})
+        return cls({str(a): _from_counts(str(a), c, chosen) for a, c in by_attribute.items()}, families)
 
     @classmethod
     def from_labels(
@@ -170,6 +127,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         rule: str | GroupRule = DEFAULT_RULE,
         head_above: float | None = None,
         tail_below: float | None = None,
+        families: Families | None = None,
     ) -> ClassGroups:
         """Groups from training labels, which are counted.
 
@@ -178,7 +136,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
                 Tensors and arrays both work. -1 = unknown, not counted.
             names: class names per attribute (or of the only one); "0", "1", … by default.
             num_classes: number of classes, if the labels may lack the last ones and no names are given.
-            rule, head_above, tail_below: as in `from_counts`.
+            rule, head_above, tail_below, families: as in `from_counts`.
         """
         by_attribute = labels if isinstance(labels, Mapping) else {DEFAULT_ATTRIBUTE: labels}
         counts = {}
@@ -187,12 +145,12 @@ class ClassGroups(Mapping[str, AttributeClasses]):
             size = option_for(attribute, num_classes, "num_classes")
             refuse_odd_options(attribute, given_names, size)
             counts[attribute] = count_labels(attribute, as_numpy(values), given_names, size)
-        return cls.from_counts(counts, rule=rule, head_above=head_above, tail_below=tail_below)
+        return cls.from_counts(counts, rule=rule, head_above=head_above, tail_below=tail_below, families=families)
 
     @classmethod
-    def from_groups(cls, groups: Mapping[str, Mapping[Any, str]]) -> ClassGroups:
-        """Groups as given, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`."""
-        return cls({str(a): _given(str(a), given) for a, given in mapping(groups, "groups").items()})
+    def from_groups(cls, groups: Mapping[str, Mapping[Any, str]], *, families: Families | None = None) -> ClassGroups:
+        """Groups as given, `{attribute: {class name: "head" | "medium" | "tail" | "unknown"}}`, and families."""
+        return cls({str(a): _given(str(a), given) for a, given in mapping(groups, "groups").items()}, families)
 
     @classmethod
     def from_hmt_info(
@@ -201,6 +159,7 @@ class ClassGroups(Mapping[str, AttributeClasses]):
         *,
         label_to_idx_dict: Mapping[str, Mapping[Any, int]] | None = None,
         rule: str | GroupRule = TERCILES,
+        families: Families | None = None,
     ) -> ClassGroups:
         """Groups from a head/medium/tail dictionary, in any of its four forms.
 
@@ -213,10 +172,11 @@ class ClassGroups(Mapping[str, AttributeClasses]):
             label_to_idx_dict: `{attribute: {label: column of the logits}}`; fixes names and order of the classes.
                 Classes it names and `hmt_info` lacks are "unknown". Without it the order is that of `hmt_info`.
             rule: for the plain-count form only.
+            families: a second grouping, see `ClassGroups`.
         """
         info = mapping(hmt_info, "hmt_info")
         order = {} if label_to_idx_dict is None else mapping(label_to_idx_dict, "label_to_idx_dict")
-        return cls({str(a): _from_hmt(str(a), info.get(a, {}), order.get(a), rule) for a in order or info})
+        return cls({str(a): _from_hmt(str(a), info.get(a, {}), order.get(a), rule) for a in order or info}, families)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -275,6 +235,13 @@ def fine_buckets(classes: AttributeClasses) -> CountBuckets:
     return _buckets_between(classes, edges)
 
 
+def family_buckets(classes: AttributeClasses) -> CountBuckets:
+    """A bucket for each family, whose name stands for the group."""
+    names = family_names(classes.families)
+    of_class = np.array([names.index(family) for family in classes.families], dtype=np.int64)
+    return _described(classes.counts, of_class, names)
+
+
 def macro_mean(values: NDArray[np.floating[Any]], members: NDArray[np.int64]) -> tuple[float, int]:
     """Mean of `values[members]` over its defined (non-NaN) entries, and their number; (NaN, 0) if there are none."""
     inside = values[members].astype(np.float64)
@@ -309,23 +276,20 @@ def _from_hmt(
     return AttributeClasses(attribute, tuple(names), values, tuple(groups.get(n, UNKNOWN) for n in names), "given")
 
 
-def _refuse_unknown_groups(attribute: str, groups: Sequence[str]) -> None:
-    allowed = (*GROUPS, UNKNOWN)
-    for group in groups:
-        if not isinstance(group, str) or group not in allowed:
-            raise ValueError(f"attribute {attribute!r}: group {group!r} is unknown; use one of {', '.join(allowed)}")
-
-
 def _buckets_between(classes: AttributeClasses, edges: NDArray[np.int64]) -> CountBuckets:
     intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
     group_numbers = np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
     keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
-    size = len(keys)
-    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
-    np.minimum.at(lowest, of_class, classes.counts)
-    np.maximum.at(highest, of_class, classes.counts)
     groups = tuple(PARTITION[key // (len(edges) + 1)] for key in keys.tolist())
-    return CountBuckets(of_class.astype(np.int64), groups, lowest, highest, np.bincount(of_class, minlength=size))
+    return _described(classes.counts, of_class.astype(np.int64), groups)
+
+
+def _described(counts: NDArray[np.int64], of_class: NDArray[np.int64], groups: tuple[str, ...]) -> CountBuckets:
+    size = len(groups)
+    lowest, highest = np.full(size, np.iinfo(np.int64).max), np.full(size, -1)
+    np.minimum.at(lowest, of_class, counts)
+    np.maximum.at(highest, of_class, counts)
+    return CountBuckets(of_class, groups, lowest, highest, np.bincount(of_class, minlength=size))
 
 
 def _covariance_edges(classes: AttributeClasses) -> NDArray[np.int64]:

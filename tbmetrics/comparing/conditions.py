@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tbmetrics.comparing.runs import RunComparison
 from tbmetrics.errors import InputError
-from tbmetrics.records import GROUP_ROWS, MEAN_METRICS
+from tbmetrics.records import GROUP_ROWS
 
 _NUMBER = r"[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?"
 _CONDITION = re.compile(
@@ -46,16 +46,14 @@ class Condition:
         """Reads `GROUP.METRIC [significantly] RELATION (NUMBER | baseline [± NUMBER])`.
 
         Raises:
-            InputError: another form, or an unknown group or metric.
+            InputError: another form, or an unknown group. Which metrics there are is known once runs are compared.
         """
         match = _CONDITION.fullmatch(text)
         if match is None:
             raise InputError(f"condition {text!r}: expected GROUP.METRIC < NUMBER, or 'tail.f1 < baseline - 0.02'")
-        for part, known in (("group", GROUP_ROWS), ("metric", MEAN_METRICS)):
-            if match[part] not in known:
-                raise InputError(
-                    f"condition {text!r}: {part} {match[part]!r} is unknown; use one of {', '.join(known)}"
-                )
+        if match["group"] not in GROUP_ROWS:
+            known = ", ".join(GROUP_ROWS)
+            raise InputError(f"condition {text!r}: group {match['group']!r} is unknown; use one of {known}")
         offset = float(match["number"] or match["offset"] or 0)
         offset = -offset if match["sign"] == "-" else offset
         from_baseline, needs_evidence = bool(match["baseline"]), bool(match["evidence"])

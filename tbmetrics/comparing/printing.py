@@ -1,4 +1,4 @@
-"""Two compared runs as tables in the terminal."""
+"""Two compared runs, and the table of all, as tables in the terminal."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ from rich.text import Text
 
 from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
 from tbmetrics.comparing.runs import ClassComparison, GroupComparison, RunComparison
+from tbmetrics.comparing.table_text import BEST, SIGNS, facts_of, headings, notes_of, number_text, spread_text
+from tbmetrics.comparing.tables import RunTable, TableCell
 from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text
 from tbmetrics.records import GAP
 
+#: Of the best, since a file or a pipe shows nothing in bold.
+STAR = "★"
 _CAPTION = """[ ]: 95 % intervals of these validation samples; another seed may differ by more
 classes up, down: a second question, whether other classes would agree; p: sign-flip test over the classes"""
 
@@ -35,6 +39,23 @@ def print_comparison(result: RunComparison, run_a: str, run_b: str, top: int) ->
     for run, names in (("A", result.only_in_a), ("B", result.only_in_b)):
         if names:
             console.print(Text(f"only in {run}: {len(names):,} classes, e.g. {', '.join(names[:5])}"))
+
+
+def print_table(table: RunTable, console: Console) -> None:
+    """Print a table of runs."""
+    shown = Table(show_edge=False, pad_edge=False, caption_justify="left")
+    shown.caption = Text("\n".join(notes_of(table)))
+    for index, name in enumerate(headings(table)):
+        shown.add_column(name, justify="right" if index else "left")
+    for row, facts in zip(table.rows, facts_of(table), strict=True):
+        shown.add_row(Text(row.name), *facts, *map(_marked_text, row.cells.values()))
+    console.print(shown)
+
+
+def _marked_text(cell: TableCell) -> Text:
+    mean = Text(number_text(cell), style="bold" if cell.mark == BEST else "")
+    sign = STAR if cell.mark == BEST else SIGNS.get(cell.mark, "")
+    return Text(" ").join([mean, *(Text(part) for part in (spread_text(cell), sign) if part)])
 
 
 def _groups(result: RunComparison, run_a: str, run_b: str) -> Table:

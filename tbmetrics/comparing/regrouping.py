@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.classes.groups import AttributeClasses, CountBuckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.records import (
     ALL,
@@ -36,6 +37,13 @@ COMBINATIONS: Mapping[str, str] = {
     "worst_recall": "min",
     "accuracy": "mean",
 }
+
+
+def combination(metric: str, columns: Collection[str]) -> str | None:
+    """How sums over classes become `metric`, see `COMBINATIONS`; None if it is no sum over these class columns."""
+    return COMBINATIONS.get(metric) or ("mean" if f"{metric}_lower" in columns else None)
+
+
 #: Metrics that combine a transformed column: the column, and the transform.
 _TRANSFORMED = {
     "recall_geometric_mean": ("recall", np.log),
@@ -80,26 +88,34 @@ class RecordedUncertainty:
         table: float (rows, metrics), see `UNCERTAINTY_COLUMNS`.
         of_class: bucket of each class, int64 (classes,).
         size: number of buckets.
+        metrics: the columns of the table.
     """
 
     table: Float32Array
     of_class: NDArray[np.int64]
     size: int
+    metrics: Sequence[str] = UNCERTAINTY_COLUMNS
 
     @classmethod
-    def read(cls, table: Float32Array, described: Sequence[Any], classes: AttributeClasses) -> RecordedUncertainty:
-        """From the recorded table and its description of the buckets.
+    def read(
+        cls,
+        table: Float32Array,
+        described: Sequence[Any],
+        classes: AttributeClasses,
+        metrics: Sequence[str] = UNCERTAINTY_COLUMNS,
+    ) -> RecordedUncertainty:
+        """From the recorded table, its description of the buckets and its columns.
 
         Raises:
             ValueError: they do not fit each other, or the classes.
         """
-        if table.shape != (column_length(len(described)), len(UNCERTAINTY_COLUMNS)):
+        if table.shape != (column_length(len(described)), len(metrics)):
             raise ValueError(f"a table of shape {table.shape} does not fit {len(described)} buckets")
-        return cls(table, buckets_of_classes(described, classes), len(described))
+        return cls(table, buckets_of_classes(described, classes), len(described), metrics)
 
     def of_metric(self, metric: str, values: FloatArray) -> MeanUncertainty:
-        """The uncertainty of means of `metric`, whose values by class are `values`."""
-        column = self.table[:, UNCERTAINTY_COLUMNS.index(metric)].astype(np.float64)
+        """The uncertainty of means of `metric`, one of `metrics`, whose values by class are `values`."""
+        column = self.table[:, self.metrics.index(metric)].astype(np.float64)
         return MeanUncertainty.from_column(column, self.members(~np.isnan(values)))
 
     def members(self, chosen: NDArray[np.bool_]) -> FloatArray:
@@ -139,10 +155,10 @@ def group_means(
     """The mean of every group of `GROUP_ROWS` that has the metric, with its interval.
 
     Args:
-        metric: one of `MEAN_METRICS`.
+        metric: a mean over classes.
         values: of the classes, (classes,); NaN if undefined.
         groups: of the classes.
-        recorded: without it there are no intervals.
+        recorded: without it, or the metric in it, there are no intervals.
         positives: number of positives of each class of a multi-label attribute, (classes,).
     """
     by_class, is_defined = np.array(groups, dtype=object), ~np.isnan(values)
@@ -150,7 +166,7 @@ def group_means(
     means = {group: float(values[inside].mean()) for group, inside in chosen.items() if inside.any()}
     if HEAD in means and TAIL in means:
         means[GAP] = means[HEAD] - means[TAIL]
-    if recorded is None:
+    if recorded is None or metric not in recorded.metrics:
         return {group: GroupInterval(mean) for group, mean in means.items()}
     uncertainty = recorded.of_metric(metric, values)
     intervals = {}
@@ -178,7 +194,7 @@ def bucket_sums(
     Args:
         values: the per-class table over steps, (steps, classes, columns).
         columns: names of its columns.
-        metric: one of `COMBINATIONS`.
+        metric: one that has a `combination`.
         buckets: of the classes.
 
     Raises:
@@ -193,8 +209,8 @@ def bucket_sums(
     terms = _terms(metric, column)
     order = np.argsort(buckets.of_class, kind="stable")
     starts = np.searchsorted(buckets.of_class[order], np.arange(len(buckets)))
-    reduce = np.minimum.reduceat if COMBINATIONS[metric] == "min" else np.add.reduceat
-    neutral = np.inf if COMBINATIONS[metric] == "min" else 0.0
+    is_least = combination(metric, columns) == "min"
+    reduce, neutral = (np.minimum.reduceat, np.inf) if is_least else (np.add.reduceat, 0.0)
     known = ~np.isnan(terms.value)
     # A class without a value adds nothing; one without an interval makes the variance of its bucket unknown.
     summands = (
@@ -214,24 +230,28 @@ class _Terms(NamedTuple):
 
 
 def _terms(metric: str, column: Column) -> _Terms:
-    if metric in MEAN_METRICS:
-        value = column(metric)
-        lower, upper = class_interval(metric, column)
-        return _Terms(value, ((upper - lower) / (2 * Z95)) ** 2, _is_defined(value))
     if metric == "accuracy":
         value, weight = column("true_positives"), column("support")
-    else:
+    elif metric in _TRANSFORMED:
         name, transform = _TRANSFORMED[metric]
         with np.errstate(divide="ignore", invalid="ignore"):
             value = transform(column(name))
         weight = _is_defined(column(name))
+    else:
+        value = column(metric)
+        lower, upper = class_interval(metric, column)
+        return _Terms(value, ((upper - lower) / (2 * Z95)) ** 2, _is_defined(value))
     return _Terms(value, np.full_like(value, np.nan), weight)
 
 
 def class_interval(metric: str, column: Column) -> tuple[FloatArray, FloatArray]:
     """The 95 % interval of a metric of every class, from the columns of the per-class table."""
-    if metric != "f1":
+    try:
         return column(f"{metric}_lower"), column(f"{metric}_upper")
+    except (KeyError, ValueError):
+        if metric != "f1":
+            raise
+    # older logs
     tp, fp, fn = (column(name) for name in ("true_positives", "false_positives", "false_negatives"))
     return f1_interval(tp, tp + fp, tp + fn)
 

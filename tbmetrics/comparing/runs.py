@@ -19,12 +19,12 @@ from tbmetrics.comparing.evidence import difference_interval
 from tbmetrics.comparing.spreads import Joined, Spread, Spreads, joined, spreads
 from tbmetrics.comparing.validations import (
     Validation,
+    check_metric,
     common_attribute,
     steps_to_compare,
     validation,
 )
-from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, GROUPS, HEAD, MEAN_METRICS, TAIL, UNKNOWN
+from tbmetrics.records import ALL, GAP, HEAD, TAIL
 from tbmetrics.records.history import History
 from tbmetrics.statistics.mcnemar import mcnemar_p
 from tbmetrics.statistics.sign_flips import SignFlipTest
@@ -110,7 +110,7 @@ class RunComparison:
 
     Attributes:
         a, b: the validations compared, with each run's own group means.
-        groups: by "head", "medium", "tail", "unknown", "all", and "gap" (head minus tail).
+        groups: by "head", "medium", "tail", "unknown", "all", and "gap" (head minus tail); or by families and "all".
         classes: those defined in both runs, by difference, the largest gain of B first.
         n_joined: classes that both runs have.
         n_regrouped: those of them that B puts into another group than A.
@@ -170,18 +170,32 @@ def compare_runs(
     Args:
         a, b: the runs.
         attribute: may be left out if the runs have a single one in common.
-        metric: "precision", "recall", "f1" or "ap".
+        metric: "precision", "recall", "f1", "ap", or another mean over classes that both runs recorded.
         step: the validation to compare; None = the last one that both runs have. If they have none in common, the last
             of each is shown and no verdict given.
 
     Raises:
         InputError: an unknown attribute, metric or step.
     """
-    if metric not in MEAN_METRICS:
-        raise InputError(f"metric {metric!r} is unknown; use one of {', '.join(MEAN_METRICS)}")
     name = common_attribute(a, b, attribute)
+    check_metric(a, b, name, metric)
     steps = steps_to_compare(a, b, name, step)
     return compare(*(validation(run, name, metric, s) for run, s in zip((a, b), steps, strict=True)))
+
+
+def group_verdicts(a: Validation, b: Validation) -> tuple[Mapping[str, str], Spreads]:
+    """The verdict on each group and the gap, B against A, and the spreads that they rest on.
+
+    As `compare` gives it, but at unlike steps, too: for steps that were chosen on purpose.
+    """
+    both = joined(a, b)
+    spread = spreads(a, b, both)
+    means = {group: _means(both, both.members(group)) for group in (*both.partition, ALL)}
+    verdicts = {group: _judged(*mean, spread.by_group[group], False)[2] for group, mean in means.items()}
+    if not both.has_gap:
+        return verdicts, spread
+    gap_a, gap_b = (head - tail for head, tail in zip(means[HEAD], means[TAIL], strict=True))
+    return {**verdicts, GAP: _judged_gap(gap_a, gap_b, spread.by_group[GAP], False)[2]}, spread
 
 
 def withheld_because(a: Validation, b: Validation) -> str:
@@ -207,17 +221,19 @@ def _mcnemar(a: Validation, b: Validation, both: Joined, spread: Spreads) -> NDA
 def _compare_groups(both: Joined, spread: Spreads, is_withheld: bool) -> dict[str, GroupComparison]:
     compared = {
         group: _compare_group(both, both.members(group), spread.by_group[group], is_withheld)
-        for group in (*GROUPS, UNKNOWN, ALL)
+        for group in (*both.partition, ALL)
     }
+    if not both.has_gap:
+        return compared
     return {**compared, GAP: _gap(compared[HEAD], compared[TAIL], spread.by_group[GAP], is_withheld)}
 
 
 def _compare_group(both: Joined, members: NDArray[np.int64], spread: Spread, is_withheld: bool) -> GroupComparison:
     defined = members[both.is_defined[members]]
     differences = both.b[defined] - both.a[defined]
-    mean_a, mean_b = macro_mean(both.a, defined)[0], macro_mean(both.b, defined)[0]
+    mean_a, mean_b = _means(both, members)
     test = SignFlipTest(differences)
-    lower, upper = _interval(mean_b - mean_a, spread.difference, 1.0)
+    lower, upper, verdict = _judged(mean_a, mean_b, spread, is_withheld)
     return GroupComparison(
         len(members),
         len(defined),
@@ -228,7 +244,7 @@ def _compare_group(both: Joined, members: NDArray[np.int64], spread: Spread, is_
         mean_b - mean_a,
         lower,
         upper,
-        verdict=_verdict(mean_b - mean_a, lower, upper, is_withheld, (WORSE, BETTER)),
+        verdict=verdict,
         n_higher=int(np.count_nonzero(differences > 0)),
         n_lower=int(np.count_nonzero(differences < 0)),
         sign_flip_p=test.p(),
@@ -238,11 +254,7 @@ def _compare_group(both: Joined, members: NDArray[np.int64], spread: Spread, is_
 
 def _gap(head: GroupComparison, tail: GroupComparison, spread: Spread, is_withheld: bool) -> GroupComparison:
     gap_a, gap_b = head.mean_a - tail.mean_a, head.mean_b - tail.mean_b
-    lower, upper = _interval(gap_b - gap_a, spread.difference, 2.0)
-    # |b| > |a| if b - a and b + a have one sign, so a verdict needs both to be clear of zero.
-    total = _interval(gap_a + gap_b, spread.total, 2.0)
-    sign = 1 if total[0] > 0 else -1 if total[1] < 0 else 0
-    words = {1: (NARROWER, WIDER), -1: (WIDER, NARROWER), 0: (UNDECIDED, UNDECIDED)}[sign]
+    lower, upper, verdict = _judged_gap(gap_a, gap_b, spread, is_withheld)
     return GroupComparison(
         head.n_classes + tail.n_classes,
         head.n_defined + tail.n_defined,
@@ -253,10 +265,32 @@ def _gap(head: GroupComparison, tail: GroupComparison, spread: Spread, is_withhe
         gap_b - gap_a,
         lower,
         upper,
-        verdict=_verdict(gap_b - gap_a, lower, upper, is_withheld, words),
+        verdict=verdict,
         n_higher=head.n_higher + tail.n_higher,
         n_lower=head.n_lower + tail.n_lower,
     )
+
+
+def _means(both: Joined, members: NDArray[np.int64]) -> tuple[float, float]:
+    """The means of A and B over those members that both define."""
+    defined = members[both.is_defined[members]]
+    return macro_mean(both.a, defined)[0], macro_mean(both.b, defined)[0]
+
+
+def _judged(mean_a: float, mean_b: float, spread: Spread, is_withheld: bool) -> tuple[float, float, str]:
+    """The 95 % interval of B minus A, and the verdict."""
+    lower, upper = _interval(mean_b - mean_a, spread.difference, 1.0)
+    return lower, upper, _verdict(mean_b - mean_a, lower, upper, is_withheld, (WORSE, BETTER))
+
+
+def _judged_gap(gap_a: float, gap_b: float, spread: Spread, is_withheld: bool) -> tuple[float, float, str]:
+    """The 95 % interval of B's gap minus A's, and the verdict on their sizes."""
+    lower, upper = _interval(gap_b - gap_a, spread.difference, 2.0)
+    # |b| > |a| if b - a and b + a have one sign, so a verdict needs both to be clear of zero.
+    total = _interval(gap_a + gap_b, spread.total, 2.0)
+    sign = 1 if total[0] > 0 else -1 if total[1] < 0 else 0
+    words = {1: (NARROWER, WIDER), -1: (WIDER, NARROWER), 0: (UNDECIDED, UNDECIDED)}[sign]
+    return lower, upper, _verdict(gap_b - gap_a, lower, upper, is_withheld, words)
 
 
 def _interval(centre: float, deviation: float, most: float) -> tuple[float, float]:

@@ -27,16 +27,28 @@ class Joined:
 
     Attributes:
         names, groups: of the classes, the groups as in A, object arrays (joined,).
+        partition: the different groups in A.
         in_a, in_b: where each class is in its run, int64 (joined,).
         a, b: its values, float64 (joined,).
     """
 
     names: NDArray[np.object_]
     groups: NDArray[np.object_]
+    partition: tuple[str, ...]
     in_a: IntArray
     in_b: IntArray
     a: FloatArray
     b: FloatArray
+
+    @property
+    def has_gap(self) -> bool:
+        """Whether the groups are head, medium and tail, so that there is a gap between them."""
+        return self.partition == PARTITION
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The groups, "all" and, if there is one, the gap."""
+        return (*self.partition, ALL, *((GAP,) if self.has_gap else ()))
 
     @property
     def is_defined(self) -> NDArray[np.bool_]:
@@ -56,7 +68,7 @@ def joined(a: Validation, b: Validation) -> Joined:
     in_a, in_b = np.array(indices, dtype=np.int64).reshape(-1, 2).T
     names, groups = np.array(a.names, dtype=object)[in_a], np.array(a.groups, dtype=object)[in_a]
     values = a.values[in_a].astype(np.float64), b.values[in_b].astype(np.float64)
-    return Joined(names, groups, in_a, in_b, *values)
+    return Joined(names, groups, a.partition, in_a, in_b, *values)
 
 
 class Spread(NamedTuple):
@@ -73,7 +85,7 @@ class Spreads:
     """What is known of every group.
 
     Attributes:
-        by_group: `PARTITION`, "all" and "gap".
+        by_group: by each of `Joined.rows`.
         is_paired: whether the deviations are of differences on the same samples.
         unpaired_because: why not; empty if they are.
     """
@@ -90,13 +102,14 @@ def spreads(a: Validation, b: Validation, both: Joined) -> Spreads:
     covariances = None
     if not reason and a.decided is not None and b.decided is not None:
         covariances = paired(a.decided, b.decided, a.metric, sides[0].parts)
-    by_group = {group: _spread(group, sides, both, covariances) for group in (*PARTITION, ALL, GAP)}
+    by_group = {group: _spread(group, sides, both, covariances) for group in both.rows}
     return Spreads(by_group, not reason, reason)
 
 
 def _unpaired_because(a: Validation, b: Validation) -> str:
     if a.metric not in DECIDED_METRICS:
-        return "average precision depends on scores, which are not recorded"
+        what = "average precision" if a.metric == "ap" else a.metric
+        return f"{what} depends on scores, which are not recorded"
     for letter, run in (("A", a), ("B", b)):
         if run.decided is None:
             return f"there are no decisions on single samples of {letter} at its step"
@@ -119,13 +132,14 @@ def _spread(group: str, sides: tuple[_Side, _Side], both: Joined, covariances: C
 
 def _weights(both: Joined, group: str) -> FloatArray:
     """The weight of each part's sum in the mean over a group, or in the gap, (parts,); NaN if it is undefined."""
-    sizes = np.array([np.count_nonzero(both.is_defined[both.members(g)]) for g in PARTITION], dtype=np.float64)
+    groups = both.partition
+    sizes = np.array([np.count_nonzero(both.is_defined[both.members(g)]) for g in groups], dtype=np.float64)
     if group == ALL:
-        return np.full(len(PARTITION), 1 / sizes.sum() if sizes.sum() else math.nan)
-    weights = np.zeros(len(PARTITION))
+        return np.full(len(groups), 1 / sizes.sum() if sizes.sum() else math.nan)
+    weights = np.zeros(len(groups))
     for name, sign in ((HEAD, 1.0), (TAIL, -1.0)) if group == GAP else ((group, 1.0),):
-        size = sizes[PARTITION.index(name)]
-        weights[PARTITION.index(name)] = sign / size if size else math.nan
+        size = sizes[groups.index(name)]
+        weights[groups.index(name)] = sign / size if size else math.nan
     return weights
 
 
@@ -140,11 +154,12 @@ class _Side:
         self._run, self._both = run, both
         self._values = run.values[where].astype(np.float64)
         of_class = np.full(len(run.names), -1, dtype=np.int64)
-        self._groups = np.array([PARTITION.index(group) for group in both.groups], dtype=np.int64)
+        self._groups = np.array([both.partition.index(group) for group in both.groups], dtype=np.int64)
         of_class[where[both.is_defined]] = self._groups[both.is_defined]
-        self.parts = Parts(of_class, len(PARTITION))
-        self._has_recorded = {group: self._covers(where, group) for group in (*PARTITION, ALL)}
-        self._has_recorded[GAP] = self._has_recorded[HEAD] and self._has_recorded[TAIL]
+        self.parts = Parts(of_class, len(both.partition))
+        self._has_recorded = {group: self._covers(where, group) for group in (*both.partition, ALL)}
+        if both.has_gap:
+            self._has_recorded[GAP] = self._has_recorded[HEAD] and self._has_recorded[TAIL]
 
     def of_group(self, group: str, weights: FloatArray) -> tuple[tuple[float, float], float]:
         """The interval of the mean and its deviation: as recorded, if that is about the same classes."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 
+from tbmetrics.classes.attributes import family_names
+from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.regrouping import class_interval
 from tbmetrics.errors import InputError
 from tbmetrics.records import (
+    ALL,
     DecidedSamples,
     Float32Array,
     FloatArray,
@@ -22,8 +25,10 @@ from tbmetrics.records import (
     class_table_tag,
     decided_samples,
     decisions_tag,
+    family_table_tag,
     group_table_tag,
     labels_tag,
+    mean_metrics,
 )
 from tbmetrics.records.history import History, Series
 from tbmetrics.statistics.intervals import Interval
@@ -44,6 +49,7 @@ class Validation:
     Attributes:
         attribute, metric, step: what was validated, and when.
         names, groups: one per class.
+        partition: the different groups, in order: head, medium, tail and unknown, or families.
         values: of the metric, float (classes,); NaN if undefined.
         recorded: means by group as the run recorded them; empty for groups drawn anew.
         decision: "single_label" or "multi_label"; empty if unknown.
@@ -61,6 +67,7 @@ class Validation:
     decision: str = ""
     decided: DecidedSamples | None = None
     intervals: FloatArray | None = None
+    partition: tuple[str, ...] = PARTITION
 
     def mean(self, group: str) -> GroupMean:
         """The recorded mean of `group`; NaN if there is none."""
@@ -91,13 +98,27 @@ def common_attribute(a: History, b: History, name: str | None) -> str:
     return name
 
 
+def check_metric(a: History, b: History, attribute: str, metric: str) -> None:
+    """Check that both runs recorded means of `metric` over the classes of the attribute.
+
+    Raises:
+        InputError: a run did not; the message lists what both did.
+    """
+    in_a, in_b = (mean_metrics(group_tables(history, attribute)[-1].columns) for history in (a, b))
+    lacking = [history.run for history, metrics in ((a, in_a), (b, in_b)) if metric not in metrics]
+    if lacking:
+        where = f"is not in run {lacking[0]!r}" if len(lacking) == 1 else "is unknown"
+        common = ", ".join(name for name in in_a if name in in_b)
+        raise InputError(f"metric {metric!r} {where}; use one of {common or 'none: the runs have none in common'}")
+
+
 def steps_to_compare(a: History, b: History, attribute: str, step: int | None) -> tuple[int, int]:
     """The step of each run: `step`, or the last one that both have, or, if there is none, the last of each.
 
     Raises:
         InputError: a run has no validation, or none at `step`.
     """
-    steps = [_group_tables(history, attribute).steps for history in (a, b)]
+    steps = [group_tables(history, attribute).steps for history in (a, b)]
     if step is None:
         return last_steps(*(of_run.tolist() for of_run in steps))
     for history, of_run in zip((a, b), steps, strict=True):
@@ -113,7 +134,12 @@ def last_steps(a: Sequence[int], b: Sequence[int]) -> tuple[int, int]:
     return (max(common),) * 2 if common else (a[-1], b[-1])
 
 
-def _group_tables(history: History, attribute: str) -> Series[Table]:
+def group_tables(history: History, attribute: str) -> Series[Table]:
+    """The tables of groups of a run, one a validation.
+
+    Raises:
+        InputError: there is none, or none of classes.
+    """
     tables = history.tables.get(group_table_tag(attribute))
     if tables is None or not len(tables) or class_table_tag(attribute) not in history.tables:
         raise InputError(f"run {history.run!r} has no validation of {attribute!r} yet")
@@ -126,7 +152,7 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     Raises:
         InputError: its tables do not fit its classes, or are damaged.
     """
-    groups = _group_tables(history, attribute).at(step)
+    groups = group_tables(history, attribute).at(step)
     listed, classes = history.class_lists[attribute], history.tables[class_table_tag(attribute)].at(step)
     values = classes.column(metric).astype(np.float64)
     if len(listed.names) != len(values):
@@ -137,6 +163,22 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     return Validation(
         attribute, metric, step, listed.names, listed.groups, values, recorded, listed.decision, decided, intervals
     )
+
+
+def by_family(history: History, recorded: Validation) -> Validation:
+    """The same validation with families instead of head, medium and tail, and the means over these.
+
+    Raises:
+        InputError: the run has no families.
+    """
+    families, tag = history.class_lists[recorded.attribute].families, family_table_tag(recorded.attribute)
+    if not families:
+        raise InputError(f"run {history.run!r} has no families of {recorded.attribute!r}")
+    means = {ALL: recorded.mean(ALL)}
+    if tag in history.tables and recorded.step in history.tables[tag].steps:
+        table = history.tables[tag].at(recorded.step)
+        means |= recorded_means(table.rows, table.columns, table.values, recorded.metric)
+    return replace(recorded, groups=families, partition=family_names(families), recorded=means)
 
 
 def recorded_means(

@@ -14,7 +14,6 @@ from tbmetrics.records import (
     ATTENTION,
     DYNAMICS,
     GROUP_ROWS,
-    MEAN_METRICS,
     OPTIMIZER_STEP_TAG,
     PARAMETERS_TAG,
     RESOURCES,
@@ -22,6 +21,7 @@ from tbmetrics.records import (
     ClassList,
     class_list_payload,
     group_table_tag,
+    mean_metrics,
     untag_part,
 )
 from tbmetrics.records.history import History, Series, to_jsonable
@@ -150,8 +150,9 @@ def _summarize_groups(history: History, classes: ClassList) -> dict[str, Any]:
         return summary
     last = tables[-1]
     summary |= {"step": int(tables.steps[-1]), "validations": len(tables)}
-    means = [f"{metric}{end}" for metric in MEAN_METRICS for end in ("", "_lower", "_upper")]
-    counts = [*(f"{metric}_n_classes" for metric in MEAN_METRICS), "n_classes", "ap_n_few_positives"]
+    metrics = mean_metrics(last.columns)
+    means = [f"{metric}{end}" for metric in metrics for end in ("", "_lower", "_upper")]
+    counts = [*(f"{metric}_n_classes" for metric in metrics), "n_classes", "ap_n_few_positives"]
     for group in GROUP_ROWS:
         if group not in last.rows or (group == "unknown" and group not in classes.groups):
             continue

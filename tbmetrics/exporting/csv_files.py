@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -10,19 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tbmetrics.comparing.escaping import csv_cell
 from tbmetrics.exporting.contents import Entry
 from tbmetrics.records import Histogram, PRCurve, Table, Text
 from tbmetrics.records.history import History, Series
 
 Lines = Iterator[str]
 _LINES_AT_ONCE = 5000
-_NEEDS_QUOTES = re.compile(r'[",\r\n]|^\s|\s$')
-#: First characters of a text that a spreadsheet would run as a formula (OWASP, "CSV injection"), wide forms included.
-_FORMULA = re.compile("[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 #: Heading of the column that names the rows of a kind of table.
 _ROW_HEADINGS = {
     "classes": "class",
     "groups": "group",
+    "families": "family",
     "confusion": "true",
     "parameters": "parameter",
     "activations": "module",
@@ -34,14 +32,6 @@ def encode_lines(lines: Iterable[str]) -> Iterator[bytes]:
     remaining = iter(lines)
     while batch := list(islice(remaining, _LINES_AT_ONCE)):
         yield "".join(batch).encode("utf-8", "backslashreplace")
-
-
-def cell(text: object) -> str:
-    """A text as a cell: quoted if needed, with a leading ' if a spreadsheet would run it as a formula."""
-    content = str(text)
-    if _FORMULA.match(content):
-        content = f"'{content}"
-    return '"' + content.replace('"', '""') + '"' if _NEEDS_QUOTES.search(content) else content
 
 
 def numbers(values: NDArray[Any], undefined: str) -> list[str]:
@@ -85,14 +75,14 @@ def table_lines(history: History, entries: list[Entry]) -> Lines:
     tables: Series[Table] = entries[0].content(history)
     first, names = tables[0], row_names(history, tables)
     classes = history.class_lists.get(first.attribute) if first.kind == "classes" else None
-    row_cells = [cell(name) for name in names]
+    row_cells = [csv_cell(name) for name in names]
     headings = [_ROW_HEADINGS.get(first.kind, "row")]
     if classes is not None:
         headings += ["training_count", "group"]
         counted = zip(row_cells, classes.counts.tolist(), classes.groups, strict=True)
-        row_cells = [f"{name},{count if count >= 0 else ''},{cell(group)}" for name, count, group in counted]
-    yield ",".join(map(cell, ["attribute", "step", "wall_time", *headings, *first.columns])) + "\n"
-    attribute = cell(first.attribute)
+        row_cells = [f"{name},{count if count >= 0 else ''},{csv_cell(group)}" for name, count, group in counted]
+    yield ",".join(map(csv_cell, ["attribute", "step", "wall_time", *headings, *first.columns])) + "\n"
+    attribute = csv_cell(first.attribute)
     for step, time, table in zip(tables.steps.tolist(), times(tables.wall_times), tables, strict=True):
         columns = (numbers(column, "") for column in table.values.T)
         for row, values in zip(row_cells, zip(*columns, strict=True), strict=False):
@@ -103,7 +93,7 @@ def scalar_lines(history: History, entries: list[Entry]) -> Lines:
     """A line per tag and step."""
     yield "tag,step,wall_time,value\n"
     for entry in entries:
-        series, tag = entry.content(history), cell(entry.tag)
+        series, tag = entry.content(history), csv_cell(entry.tag)
         points = zip(series.steps.tolist(), times(series.wall_times), numbers(series.values, ""), strict=True)
         yield from (f"{tag},{step},{time},{value}\n" for step, time, value in points)
 
@@ -136,13 +126,13 @@ def text_lines(history: History, entries: list[Entry]) -> Lines:
     yield "tag,step,wall_time,text\n"
     text: Text
     for start, text in _points(history, entries):
-        yield f"{start}{cell(text.markdown)}\n"
+        yield f"{start}{csv_cell(text.markdown)}\n"
 
 
 def _points(history: History, entries: list[Entry]) -> Iterator[tuple[str, Any]]:
     """(first cells of its line, item) of every point."""
     for entry in entries:
-        series, tag = entry.content(history), cell(entry.tag)
+        series, tag = entry.content(history), csv_cell(entry.tag)
         for step, time, item in zip(series.steps.tolist(), times(series.wall_times), series, strict=True):
             yield f"{tag},{step},{time},", item
 

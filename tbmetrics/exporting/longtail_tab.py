@@ -23,7 +23,6 @@ from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.html_parts import Page, Section
 from tbmetrics.records import (
-    MEAN_METRICS,
     ClassList,
     Table,
     class_list_content,
@@ -132,9 +131,6 @@ class _RecordedAnswers:
                     self._record_step(kind, query | {"step": step})
             if "findings" in about["kinds"]:
                 self._record_diagnosis(query | {"step": step})
-        for metric, step in itertools.product(about["metrics"], about["steps"]):
-            overview = self._answers.overview(self._experiment, run, metric, step)
-            self._put("overview", {"run": run, "metric": metric, "step": step}, overview)
 
     def _record_step(self, kind: str, query: dict[str, Any]) -> None:
         answer = getattr(self._answers, kind)
@@ -150,14 +146,16 @@ class _RecordedAnswers:
     def _record_tests(self, runs: list[Any]) -> None:
         """B against A at the last step of both for each attribute, the first runs first, up to `MOST_TESTED`."""
         sides_by_attribute: dict[str, list[tuple[str, list[int], int]]] = {}
+        metrics_by_attribute: dict[str, dict[str, None]] = {}
         for run in runs:
             for about in (about for about in run["attributes"] if about["steps"]):
                 side = (run["run"], about["steps"], about["n_classes"])
                 sides_by_attribute.setdefault(about["attribute"], []).append(side)
+                metrics_by_attribute.setdefault(about["attribute"], {}).update(dict.fromkeys(about["means"]))
         for attribute, sides in sides_by_attribute.items():
             left = MOST_TESTED
             pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
-            for (i, j), metric, bounds in itertools.product(pairs, MEAN_METRICS, _rules()):
+            for (i, j), metric, bounds in itertools.product(pairs, metrics_by_attribute[attribute], _rules()):
                 left -= sides[i][2]
                 if left >= 0:
                     (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]

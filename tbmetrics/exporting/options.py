@@ -89,7 +89,7 @@ def check_options(
     if jobs is not None and not 1 <= jobs <= 256:
         raise InputError(f"jobs must lie in 1..256, got {jobs}")
     return Options(
-        runs=_pattern(runs or ""),
+        runs=run_pattern(runs or ""),
         attributes=None if attributes is None else tuple(sorted(set(attributes))),
         only=None if only is None else tuple(a for a in EXPORTED_AREAS if a in only),
         formats=tuple(f for f in FORMATS if f in formats),
@@ -105,7 +105,8 @@ def _check_names(option: str, names: Sequence[str], allowed: Sequence[str]) -> N
         raise InputError(f"{option} must be some of {', '.join(allowed)}; got {got}")
 
 
-def _pattern(runs: str) -> re.Pattern[str]:
+def run_pattern(runs: str) -> re.Pattern[str]:
+    """The pattern to find in the names of runs; `InputError` if it is none."""
     try:
         return re.compile(runs)
     except re.error as error:

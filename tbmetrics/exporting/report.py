@@ -23,15 +23,14 @@ from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, 
 from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
-from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, MEAN_METRICS
+from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, group_table_tag, main_metric, mean_metrics, metric_name
 
-MOVER_METRIC = "f1"
 _MOVERS_SHOWN = 8
-_METRIC_NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
 #: File name → what the figure shows.
 _DESCRIPTIONS = {
     "class_distribution": "Training examples of each class, most frequent first.",
     "metrics_by_group": "Means over the group's classes at the last validation; whiskers: 95 %.",
+    "metrics_by_family": "Means over the classes of each family at the last validation; bars: 95 %.",
     "metrics_over_steps": "The same means at every validation; bands: 95 %.",
     "pr_curves": "Mean precision of the group's classes at each recall; the area is their mean AP.",
     "f1_by_training_count": "One point for each class: do rare classes fail?",
@@ -170,24 +169,31 @@ def _groups(page: Page, attributes: list[str]) -> Iterator[str]:
         f" classes than the group has, it says so. Few positives: fewer than {FEW_POSITIVES}; the AP of such a class is"
         " too high on average (0.05 where chance is 0.01, with one positive).</p>\n"
     )
-    headings = ("run", "group", "classes", *(_METRIC_NAMES[m] for m in MEAN_METRICS))
     summaries = {run: _group_summaries(entry) for run, entry in page.runs.items()}
     for attribute in attributes:
         by_run = {run: by_attribute[attribute] for run, by_attribute in summaries.items() if attribute in by_attribute}
         rules = sorted({summary["rule"] for summary in by_run.values()})
         yield f"<h3>{name(attribute)}</h3>\n<p>Rule: {escape('; '.join(rules))}</p>\n"
-        rows = (row for run, summary in by_run.items() for row in _group_rows(run, summary))
+        metrics = _metrics_of(by_run.values())
+        headings = ("run", "group", "classes", *map(escape, map(metric_name, metrics)))
+        rows = (row for run, summary in by_run.items() for row in _group_rows(run, summary, metrics))
         yield from table(headings, rows, text_columns=2)
 
 
-def _group_rows(run: str, summary: dict[str, Any]) -> Iterator[list[str]]:
+def _metrics_of(summaries: Iterable[dict[str, Any]]) -> list[str]:
+    """The mean metrics of any of these runs, in the order of the first that has them."""
+    groups = (values for summary in summaries for values in summary["groups"].values())
+    return list(dict.fromkeys(metric for values in groups for metric in mean_metrics(values)))
+
+
+def _group_rows(run: str, summary: dict[str, Any], metrics: list[str]) -> Iterator[list[str]]:
     groups = [g for g in GROUP_ROWS if g in summary["groups"]]
     for i, group in enumerate(groups):
         values = summary["groups"][group]
         size = values.get("n_classes")
         classes = "" if group == GAP or size is None else f"{size:,.0f}"
         run_cell = f"{name(run)} <small>step {summary['step']:,}</small>" if i == 0 else ""
-        cells = [mean_with_interval(values, metric, signed=group == GAP) for metric in MEAN_METRICS]
+        cells = [mean_with_interval(values, metric, signed=group == GAP) for metric in metrics]
         yield [run_cell, f'<i class="swatch {group}"></i>{group}', classes, *cells]
 
 
@@ -235,18 +241,18 @@ def compare_first_runs(folders: Mapping[str, Path], attributes: Mapping[str, Col
     comparisons = []
     for attribute in shared:
         try:
-            comparisons.append(compare_runs(a, b, attribute=attribute, metric=MOVER_METRIC))
-        except InputError:
-            continue  # one of them has no validation yet
+            metric = main_metric(a.tables[group_table_tag(attribute)][-1].columns)
+            comparisons.append(compare_runs(a, b, attribute=attribute, metric=metric))
+        except (InputError, KeyError):
+            continue  # one of them has no validation yet, or they have no metric in common
     return comparisons
 
 
 def _movers(runs: list[str], comparisons: list[RunComparison]) -> Iterator[str]:
-    metric = _METRIC_NAMES[MOVER_METRIC]
     a, b = map(name, runs)
-    yield f"<p>{metric} of single classes: A is {a}, B is {b}, at the last step that both validated.</p>\n"
+    yield f"<p>Single classes: A is {a}, B is {b}, at the last step that both validated.</p>\n"
     for comparison in comparisons:
-        yield f"<h3>{name(comparison.attribute)}</h3>\n"
+        yield f"<h3>{name(comparison.attribute)}: {escape(metric_name(comparison.a.metric))}</h3>\n"
         yield f"<p>{_balance(comparison)} {escape(basis_text(comparison))}</p>\n"
         for heading, movers in (("Gains of B", gains(comparison.classes)), ("Losses of B", losses(comparison.classes))):
             if movers:

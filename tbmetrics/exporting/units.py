@@ -26,6 +26,7 @@ from tbmetrics.exporting.contents import (
 from tbmetrics.exporting.files import WrittenFile, tag_parts, tag_path, write_whole
 from tbmetrics.exporting.options import OTHER, Options
 from tbmetrics.exporting.pictures import draw_figures, image_paths, logged_images
+from tbmetrics.exporting.remedy_files import remedy_entries, remedy_files
 from tbmetrics.figures.other import paged
 from tbmetrics.figures.output import clashing
 from tbmetrics.records import ATTENTION, DYNAMICS, RESOURCES, TAB_PREFIX
@@ -49,7 +50,7 @@ class Unit:
 
     Attributes:
         name: unique within a run.
-        maker: "figures", "images", "csv" or "json".
+        maker: "figures", "images", "csv", "json" or "remedies".
         area: the area it belongs to.
         entries: what it shows.
         details: what else its content depends on, as plain JSON values.
@@ -194,7 +195,18 @@ def _make_json(history: History, unit: Unit) -> _Files:
     yield unit.details["path"], (piece.encode("utf-8", "backslashreplace") for piece in pieces)
 
 
-_MAKERS = {"figures": _make_figures, "images": _make_images, "csv": _make_csv, "json": _make_json}
+def _make_remedies(history: History, unit: Unit) -> _Files:
+    for name, text in remedy_files(history, unit.entries):
+        yield f"{unit.details['folder']}/{name}", [text.encode()]
+
+
+_MAKERS = {
+    "figures": _make_figures,
+    "images": _make_images,
+    "csv": _make_csv,
+    "json": _make_json,
+    "remedies": _make_remedies,
+}
 
 
 # ----------------------------------------------------------------------------------------------------- planning
@@ -217,6 +229,7 @@ def plan_units(history: History, entries: list[Entry], options: Options) -> list
             units += _csv_units(area, area_entries, options, clashes)
         if "json" in options.formats:
             units.append(_area_unit(history, area, area_entries, options, clashes))
+            units += _remedy_units(area, area_entries, clashes)
     if "json" in options.formats:
         units.append(_run_unit(history, list(present)))
     return units
@@ -301,6 +314,13 @@ def _area_unit(history: History, area: str, entries: list[Entry], options: Optio
             image_files[entry.tag] = paths[:-1] or paths
     details = {"path": f"{area}.json", "files": image_files}
     return Unit(f"json/{area}", "json", area, tuple(entries), details, 0.2 + len(entries) / 50)
+
+
+def _remedy_units(area: str, entries: list[Entry], clashes: frozenset[str]) -> Iterator[Unit]:
+    for classes in (entry for entry in entries if entry.kind == CLASS_LISTS):
+        if shown := remedy_entries(entries, classes):
+            folder, _, _ = _table_path(shown[-1], clashes).rpartition("/")
+            yield Unit(f"remedies/{classes.tag}", "remedies", area, shown, {"folder": folder})
 
 
 def _run_unit(history: History, areas: list[str]) -> Unit:

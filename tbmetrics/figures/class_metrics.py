@@ -9,6 +9,7 @@ import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
 from tbmetrics.figures.confusion import confusion_by_group
+from tbmetrics.figures.family_metrics import metrics_by_family
 from tbmetrics.figures.group_metrics import metrics_by_group, metrics_over_steps, pr_curves
 from tbmetrics.figures.style import (
     COLOURS,
@@ -28,7 +29,12 @@ from tbmetrics.records import (
     UNKNOWN,
     FloatArray,
     class_table_tag,
+    confusion_tag,
+    curves_tag,
+    family_table_tag,
     group_table_tag,
+    main_metric,
+    metric_name,
 )
 from tbmetrics.records.history import History
 
@@ -37,7 +43,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NAMES_SHOWN = 40  # classes are named on an axis if there are no more than this
-NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
 _ALL_GROUPS = (*GROUPS, UNKNOWN)
 
 
@@ -67,10 +72,15 @@ def _attribute_figures(history: History, attribute: str, step: int | None) -> It
     if tables is None:
         return
     yield f"{attribute}/metrics_by_group", metrics_by_group(view)
+    if (families := view.table(family_table_tag(attribute))) is not None:
+        yield f"{attribute}/metrics_by_family", metrics_by_family(view, families)
     yield f"{attribute}/metrics_over_steps", metrics_over_steps(view)
-    yield f"{attribute}/pr_curves", pr_curves(view)
-    yield f"{attribute}/f1_by_training_count", f1_by_training_count(view)
-    yield f"{attribute}/confusion_by_group", confusion_by_group(view)
+    if view.table(curves_tag(attribute)) is not None:
+        yield f"{attribute}/pr_curves", pr_curves(view)
+    metric = main_metric(view.mean_metrics())
+    yield f"{attribute}/{metric}_by_training_count", metric_by_training_count(view, metric)
+    if view.table(confusion_tag(attribute)) is not None:
+        yield f"{attribute}/confusion_by_group", confusion_by_group(view)
 
 
 def class_distribution(view: ClassView) -> Figure:
@@ -127,48 +137,50 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
         plain(text)
 
 
-def f1_by_training_count(view: ClassView) -> Figure:
-    """F1 of each class against its training examples, with the trend of the means."""
-    figure, (ax,) = new_figure(f"F1 against training examples: {view.title}, step {view.step}")
-    f1 = view.history.tables[class_table_tag(view.attribute)].at(int(view.step or 0)).column("f1").astype(np.float64)
+def metric_by_training_count(view: ClassView, metric: str) -> Figure:
+    """F1 or another metric of each class against its training examples, with the trend of the means."""
+    title = metric_name(metric)
+    figure, (ax,) = new_figure(f"{title} against training examples: {view.title}, step {view.step}")
+    table = view.history.tables[class_table_tag(view.attribute)].at(int(view.step or 0))
+    values = table.column(metric).astype(np.float64)
     counts = view.classes.counts
-    usable = (counts > 0) & ~np.isnan(f1)
+    usable = (counts > 0) & ~np.isnan(values)
     if not usable.any():
-        nothing(ax, "No class has both a training count and a defined F1.")
+        nothing(ax, f"No class has both a training count and a defined {title}.")
         return figure
     groups = np.array(view.classes.groups)
-    size = 26 if len(f1) <= 200 else 8
+    size = 26 if len(values) <= 200 else 8
     for group in view.groups():
         inside = usable & (groups == group)
-        title = f"{group} ({inside.sum():,})"
         alpha = 0.85 if size > 8 else 0.4
         ax.scatter(
             counts[inside],
-            f1[inside],
+            values[inside],
             s=size,
             color=COLOURS[group],
             marker=MARKERS[group],
             alpha=alpha,
             linewidths=0,
-            label=title,
+            label=f"{group} ({inside.sum():,})",
         )
     ax.set_xscale("log")
     ax.margins(x=0.08)
     ax.set_ylim(-0.06, 1.08)
     if usable.sum() > NAMES_SHOWN:
-        _trend(ax, counts[usable].astype(np.float64), f1[usable])
+        _trend(ax, counts[usable].astype(np.float64), values[usable])
     else:
         names = [view.classes.names[i] for i in np.flatnonzero(usable)]
-        name_points(ax, names, counts[usable].astype(np.float64), f1[usable])
+        name_points(ax, names, counts[usable].astype(np.float64), values[usable])
     missing = int((~usable).sum())
-    label(ax, x="training examples", y="F1" if not missing else f"F1 ({missing:,} classes undefined, not shown)")
+    label(ax, x="training examples", y=title if not missing else f"{title} ({missing:,} classes undefined, not shown)")
     legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
     return figure
 
 
-def _trend(ax: Axes, counts: FloatArray, f1: FloatArray) -> None:
+def _trend(ax: Axes, counts: FloatArray, values: FloatArray) -> None:
     edges = np.unique(np.quantile(np.log(counts), np.linspace(0, 1, 11)))
     bin_of_class = np.clip(np.searchsorted(edges, np.log(counts), side="right") - 1, 0, max(len(edges) - 2, 0))
     bins = np.unique(bin_of_class)
     middle = [np.exp(np.log(counts[bin_of_class == b]).mean()) for b in bins]
-    ax.plot(middle, [f1[bin_of_class == b].mean() for b in bins], color="black", linewidth=1.6, label="mean of a tenth")
+    means = [values[bin_of_class == b].mean() for b in bins]
+    ax.plot(middle, means, color="black", linewidth=1.6, label="mean of a tenth")

@@ -21,6 +21,7 @@ from tbmetrics.records import (
     curves_tag,
     group_table_tag,
     mean_curve,
+    mean_metrics,
 )
 from tbmetrics.records.history import History
 
@@ -61,6 +62,10 @@ class ClassView:
         """The table of `tag` at the step, or None."""
         series = self.history.tables.get(tag)
         return None if series is None or self.step not in series.steps else series.at(int(self.step or 0))
+
+    def mean_metrics(self) -> list[str]:
+        """The metrics whose means over classes were recorded at the step."""
+        return list(mean_metrics(self.history.tables[group_table_tag(self.attribute)].at(self.step or 0).columns))
 
     def group_value(self, group: str, column: str) -> float:
         """One value of the table of groups; NaN if the log is older than the column."""

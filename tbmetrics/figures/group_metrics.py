@@ -20,25 +20,29 @@ from tbmetrics.figures.style import (
     nothing,
     plain,
 )
-from tbmetrics.records import ALL, FEW_POSITIVES, MEAN_METRICS, MeanCurve
+from tbmetrics.records import ALL, FEW_POSITIVES, MeanCurve, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-NAMES = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
 TINY = 7
+#: Metrics over training, if there are these; otherwise the first ones.
+MAIN_METRICS = ("f1", "recall", "ap")
+#: Bars in a figure of usual width; more make it wider.
+USUAL_BARS = 20
 
 
 def metrics_by_group(view: ClassView) -> Figure:
-    """Mean precision, recall, F1 and AP of each group with their intervals."""
-    figure, (ax,) = new_figure(f"Performance by group: {view.title}, step {view.step}")
-    groups = [*view.groups(), ALL]
+    """The mean metrics of each group with their intervals."""
+    groups, metrics = [*view.groups(), ALL], view.mean_metrics()
+    figure_width = 6.4 * max(1.0, len(groups) * len(metrics) / USUAL_BARS)
+    figure, (ax,) = new_figure(f"Performance by group: {view.title}, step {view.step}", width=figure_width)
     width = 0.8 / len(groups)
     for i, group in enumerate(groups):
-        x = np.arange(len(MEAN_METRICS)) + (i - (len(groups) - 1) / 2) * width
+        x = np.arange(len(metrics)) + (i - (len(groups) - 1) / 2) * width
         values, low, high = (
-            np.array([view.group_value(group, m + end) for m in MEAN_METRICS]) for end in ("", "_lower", "_upper")
+            np.array([view.group_value(group, m + end) for m in metrics]) for end in ("", "_lower", "_upper")
         )
         title = f"{group} ({view.size(group):,})"
         ax.bar(x, np.nan_to_num(values), width * 0.94, color=COLOURS[group], hatch=HATCHES[group], edgecolor="white",
@@ -48,9 +52,9 @@ def metrics_by_group(view: ClassView) -> Figure:
         for centre, value, top in zip(x, values, np.fmax(high, values), strict=True):
             if not np.isnan(value):
                 ax.text(centre, top + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=TINY)
-        for centre, value, metric in zip(x, values, MEAN_METRICS, strict=True):
+        for centre, value, metric in zip(x, values, metrics, strict=True):
             _write_on_bar(ax, centre, "undefined" if np.isnan(value) else view.counted(group, metric))
-    ax.set_xticks(range(len(MEAN_METRICS)), [NAMES[m] for m in MEAN_METRICS], fontsize=NORMAL)
+    ax.set_xticks(range(len(metrics)), [metric_name(m) for m in metrics], fontsize=NORMAL)
     ax.set_ylim(0, 1.1)
     label(ax, y="mean over the group's classes")
     legend(ax, ncols=len(groups), loc="upper center", bbox_to_anchor=(0.5, -0.08))
@@ -76,9 +80,11 @@ def _write_on_bar(ax: Axes, x: float, text: str) -> None:
 
 
 def metrics_over_steps(view: ClassView) -> Figure:
-    """Mean F1, recall and AP of each group over training, with their intervals."""
-    metrics, groups = ("f1", "recall", "ap"), (*view.groups(), ALL)
-    figure, axes = new_figure(f"Performance over training: {view.title}", width=9.6, height=3.7, panels=3)
+    """Mean F1, recall and AP of each group over training, or other metrics, with their intervals."""
+    recorded, groups = view.mean_metrics(), (*view.groups(), ALL)
+    metrics = [m for m in MAIN_METRICS if m in recorded] or recorded[: len(MAIN_METRICS)]
+    width, panels = 3.2 * max(2, len(metrics)), len(metrics)
+    figure, axes = new_figure(f"Performance over training: {view.title}", width=width, height=3.7, panels=panels)
     for ax, metric in zip(axes, metrics, strict=True):
         for group in groups:
             steps, values = view.group_history(group, metric)
@@ -95,7 +101,7 @@ def metrics_over_steps(view: ClassView) -> Figure:
             ax.locator_params(axis="x", integer=True)
         counted = {group: view.counted(group, metric) for group in groups}
         fewer = ", ".join(f"{group} {text}" for group, text in counted.items() if text)
-        label(ax, x=f"step\n(classes: {fewer})" if fewer else "step", title=NAMES[metric])
+        label(ax, x=f"step\n(classes: {fewer})" if fewer else "step", title=metric_name(metric))
     legend(axes[-1], loc="center left", bbox_to_anchor=(1.0, 0.5), title="group (classes)", title_fontsize=SMALL)
     return figure
 

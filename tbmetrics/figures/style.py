@@ -24,7 +24,7 @@ COLOURS = {
     GAP: "#7b4ea3",
 }
 HATCHES = {HEAD: "", MEDIUM: "///", TAIL: "xxx", UNKNOWN: "...", ALL: "--", GAP: "\\\\"}
-MARKERS = {HEAD: "o", MEDIUM: "s", TAIL: "^", UNKNOWN: "X", ALL: "D", GAP: "v"}
+MARKERS = {HEAD: "o", MEDIUM: "s", TAIL: "^", UNKNOWN: "P", ALL: "D", GAP: "v"}
 LINES = {HEAD: "-", MEDIUM: "--", TAIL: "-.", UNKNOWN: ":", ALL: "-", GAP: "-"}
 
 SMALL, NORMAL, LARGE = 8, 9, 11

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.errors import TBMetricsWarning
-from tbmetrics.records import GROUP_METRICS, MEAN_METRICS, tag_part
+from tbmetrics.records import GROUP_METRICS, mean_metrics, tag_part
 from tbmetrics.session.parts import class_performance_tracker
 
-#: Group metrics by which a model may be chosen.
-MONITORED = (*MEAN_METRICS, *GROUP_METRICS)
+
+def monitored_metrics(columns: Collection[str]) -> tuple[str, ...]:
+    """Metrics among those of a group by which a model may be chosen."""
+    return (*mean_metrics(columns), *GROUP_METRICS)
 
 
 def group_metrics(tracker: ClassPerformanceTracker, epoch: int | None = None) -> dict[str, float]:
@@ -32,7 +34,7 @@ def group_metrics(tracker: ClassPerformanceTracker, epoch: int | None = None) ->
         if epoch is None or tracker.epochs.get(attribute) == epoch
         for group, metrics in groups.items()
         for metric, value in metrics.items()
-        if metric in MONITORED
+        if metric in monitored_metrics(metrics)
     }
 
 
@@ -40,7 +42,7 @@ def evaluation_tracker(options: Mapping[str, Any]) -> ClassPerformanceTracker | 
     """A tracker like that of a session with these options, but empty; None without classes."""
     given = options.get("class_performance", True)
     activation = Activation.checked(options.get("inputs", LOGITS), options.get("logit_scale"))
-    _, tracker = class_performance_tracker(options.get("classes"), given, activation)
+    _, tracker = class_performance_tracker(options.get("classes"), given, activation, options.get("top_k", ()))
     return tracker.empty() if tracker is not None and tracker is given else tracker
 
 

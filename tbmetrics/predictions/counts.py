@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from tbmetrics.classes.groups import DEFAULT_ATTRIBUTE, AttributeClasses, ClassGroups
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import DEFAULT_ATTRIBUTE, ClassGroups
 from tbmetrics.classes.rules import DEFAULT_RULE
 from tbmetrics.errors import InputError
 from tbmetrics.predictions.files import UNNAMED, Rows, column_name, joined_column, read_rows

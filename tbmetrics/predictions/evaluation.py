@@ -5,20 +5,27 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from tbmetrics.class_performance.inputs import INPUTS
+from tbmetrics.class_performance.arguments import batch_tensors
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
+from tbmetrics.class_performance.inputs import CLASSES, INPUTS, LOGITS, PROBABILITIES, Activation
 from tbmetrics.class_performance.tracker import DEFAULT_SCORE_BYTES, ClassPerformanceTracker
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.classes.rules import DEFAULT_RULE
 from tbmetrics.errors import InputError
 from tbmetrics.predictions.batches import PredictedRows, Roles, by_step, num_classes_of
 from tbmetrics.predictions.counts import LABEL_NAMES, classes_of
 from tbmetrics.predictions.files import UNNAMED, Rows, column_name, joined_column, read_rows, split_rows
+from tbmetrics.records import TAU_NORMALIZATION
 from tbmetrics.session.session import TBMetrics
 from tbmetrics.tracking.checks import check_choice
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: A file, or columns by name.
 Source: TypeAlias = "str | os.PathLike[str] | Mapping[str, Any]"
@@ -34,10 +41,12 @@ def evaluate(
     inputs: str | None = None,
     logit_scale: float | None = None,
     thresholds: Any = 0.5,
+    top_k: int | Sequence[int] = (),
     rule: str = DEFAULT_RULE,
     steps: Sequence[int] | None = None,
     scores: str = "auto",
     max_score_bytes: int = DEFAULT_SCORE_BYTES,
+    remedy: Remedy | str | os.PathLike[str] | None = None,
     progress: Callable[[int, str], None] | None = None,
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """Evaluate predictions that are there already, and write them as a run for TensorBoard.
@@ -59,9 +68,10 @@ def evaluate(
         labels: a file or array of labels, for predictions without them.
         attribute: name of what is classified; None = "class", or the only one in `counts`.
         inputs: "logits", "probabilities" or "classes"; None = by the name of the column.
-        logit_scale, thresholds, scores, max_score_bytes: as for `ClassPerformanceTracker`.
+        logit_scale, thresholds, top_k, scores, max_score_bytes: as for `ClassPerformanceTracker`.
         rule: by which classes are head, medium or tail.
         steps: one for each file, instead of 0, 1, 2, …
+        remedy: a `Remedy`, or a file that it wrote, to be applied to the scores.
         progress: called with the number of rows done, and the name of the file.
 
     Returns:
@@ -78,16 +88,18 @@ def evaluate(
         classes = classes_of(counts, num_classes=num_classes_of(first, inputs), attribute=attribute, rule=rule)
         roles = Roles(inputs, classes.names)
         roles.read(first)
+    remedied = None if remedy is None else _Remedied(remedy, classes, roles.inputs or LOGITS, logit_scale)
     tracker = ClassPerformanceTracker(
         classes=ClassGroups({classes.attribute: classes}),
-        inputs=roles.inputs or "logits",
+        inputs=(roles.inputs or LOGITS) if remedied is None else LOGITS,
         logit_scale=logit_scale,
         thresholds=thresholds,
+        top_k=top_k,
         scores=scores,
         max_score_bytes=max_score_bytes,
     )
     with TBMetrics(out, class_performance=tracker, resources=False, overhead_budget=None, strict=True) as tb:
-        run = _Run(tb, roles, progress or _say_nothing)
+        run = _Run(tb, roles, remedied, progress or _say_nothing)
         for number, (source, step) in enumerate(zip(sources, _steps_of(sources, steps), strict=True)):
             with _named(source):
                 run.add(opened if number == 0 else _parts_of(source, labels), step, _name_of(source))
@@ -97,8 +109,10 @@ def evaluate(
 class _Run:
     """Gives predictions to a session, an epoch for each step."""
 
-    def __init__(self, session: TBMetrics, roles: Roles, progress: Callable[[int, str], None]) -> None:
-        self._session, self._roles, self._progress = session, roles, progress
+    def __init__(
+        self, session: TBMetrics, roles: Roles, remedied: _Remedied | None, progress: Callable[[int, str], None]
+    ) -> None:
+        self._session, self._roles, self._remedied, self._progress = session, roles, remedied, progress
         self._last: int | None = None
         self._rows = 0
 
@@ -118,8 +132,36 @@ class _Run:
             self._session.start_epoch(step)
             self._last = step
         labels = self._roles.as_indices(rows.labels, "labels")
-        self._session.update(rows.scores, labels, indices=rows.indices)
+        scores = rows.scores if self._remedied is None else self._remedied(rows.scores, labels)
+        self._session.update(scores, labels, indices=rows.indices)
         self._rows += len(labels)
+
+
+class _Remedied:
+    """Applies a remedy to scores of these classes, which become logits."""
+
+    def __init__(self, remedy: Any, classes: AttributeClasses, inputs: str, logit_scale: float | None) -> None:
+        self._remedy = remedy if isinstance(remedy, Remedy) else Remedy.load(remedy)
+        self._attribute, self._activation = classes.attribute, Activation.checked(inputs, logit_scale)
+        if inputs == CLASSES:
+            raise InputError("a remedy adjusts scores; predicted classes have none")
+        if inputs == PROBABILITIES and self._remedy.remedy == TAU_NORMALIZATION:
+            raise InputError(
+                "tau_normalization needs the logits that the classifier made; probabilities do not tell them"
+            )
+        if self._remedy.classes != classes.names:
+            both = zip_longest(self._remedy.classes, classes.names)
+            of_remedy, here = next(pair for pair in both if pair[0] != pair[1])
+            raise InputError(
+                f"the remedy is for {len(self._remedy.classes)} classes, here are {len(classes)}; the first that "
+                f"differ are {of_remedy!r} and {here!r}"
+            )
+
+    def __call__(self, scores: Any, labels: Any) -> Tensor:
+        values, truth = batch_tensors(self._attribute, scores, labels)
+        if self._activation.takes_probabilities:
+            values = self._activation.as_logits(values, truth.ndim == 1)
+        return self._remedy(values)
 
 
 def _listed(predictions: Any) -> list[Any]:

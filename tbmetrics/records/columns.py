@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from tbmetrics.classes.rules import ALL, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 
 #: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
-#: Counts are exact up to 2**24 in float32. Undefined values are NaN.
+#: Counts are exact up to 2**24 in float32. Undefined values are NaN. Further metrics follow, each with its interval.
 CLASS_COLUMNS = (
     "support",  # positives in the validation set
     "true_positives",
@@ -70,12 +70,43 @@ CALIBRATION_COLUMNS = tuple(
     f"{quantity}_{bin_}" for quantity in ("n", "confidence", "right") for bin_ in range(CALIBRATION_BINS)
 )
 
-#: Metrics whose macro mean over a group's classes is recorded, each with `_lower`, `_upper` and `_n_classes`.
+#: Metrics whose macro mean over a group's classes is always recorded, each with `_lower`, `_upper` and `_n_classes`.
+#: A table may have more, see `mean_metrics`.
 MEAN_METRICS = ("precision", "recall", "f1", "ap")
+#: Endings of the columns that belong to the mean of a metric.
+MEAN_ENDINGS = ("", "_lower", "_upper", "_n_classes")
+
+
+def mean_metrics(columns: Collection[str]) -> tuple[str, ...]:
+    """The metrics whose means over classes are among the columns of a "groups" table, in their order."""
+    return tuple(c for c in columns if c in MEAN_METRICS or f"{c}_n_classes" in columns)
+
+
+def main_metric(columns: Collection[str]) -> str:
+    """The metric to show if there is room for one: F1, or the first of those in a "groups" table."""
+    return "f1" if "f1" in columns else mean_metrics(columns)[0]
+
+
+def mean_columns(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Columns of the "groups" table for these metrics."""
+    return tuple(f"{metric}{end}" for metric in metrics for end in MEAN_ENDINGS)
+
+
+def recall_at(k: int) -> str:
+    """Column of the share of a class's samples whose label is among the `k` highest scores."""
+    return f"recall_at_{k}"
+
+
+def metric_name(metric: str) -> str:
+    """A metric as headings and axes name it."""
+    names = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
+    is_top_k = metric.startswith("recall_at_")
+    return names.get(metric) or (metric.replace("_", " ").capitalize() if is_top_k else metric)
+
 
 #: Columns of the "uncertainty" table, whose details describe buckets of training counts. The first rows, one a bucket,
 #: are the estimated bias of the sum over the bucket's classes; then come the covariances of these sums, the upper
-#: triangle of (buckets, buckets) row by row. NaN = unknown.
+#: triangle of (buckets, buckets) row by row. NaN = unknown. Further measured metrics follow.
 UNCERTAINTY_COLUMNS = MEAN_METRICS
 
 #: Metrics of a group other than means of a class column.
@@ -99,11 +130,11 @@ GROUP_COUNTS = (
 
 
 def _group_columns() -> tuple[str, ...]:
-    means = [f"{metric}{suffix}" for metric in MEAN_METRICS for suffix in ("", "_lower", "_upper", "_n_classes")]
-    return (*means, *GROUP_METRICS, *GROUP_COUNTS, "ap_n_few_positives")
+    return (*mean_columns(MEAN_METRICS), *GROUP_METRICS, *GROUP_COUNTS, "ap_n_few_positives")
 
 
-#: Columns of the "groups" table. "ap_n_few_positives": classes in the mean AP with fewer than `FEW_POSITIVES`.
+#: Columns of the "groups" table; those of further metrics follow. "ap_n_few_positives": classes in the mean AP with
+#: fewer than `FEW_POSITIVES`.
 GROUP_COLUMNS = _group_columns()
 
 

@@ -74,6 +74,7 @@ def class_list_payload(classes: ClassList) -> bytes:
         "groups": list(classes.groups),
         "rule": classes.rule,
         "decision": classes.decision,
+        **({"families": list(classes.families)} if classes.families else {}),
     }
     return _json_bytes(payload)
 
@@ -88,6 +89,9 @@ def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
     names, counts, groups = (_required(tag, fields, name) for name in ("names", "counts", "groups"))
     if not len(names) == len(counts) == len(groups):
         raise SchemaError(f"tag {tag!r}: {len(names)} names, {len(counts)} counts and {len(groups)} groups")
+    families = fields.get("families", [])
+    if families and len(families) != len(names):
+        raise SchemaError(f"tag {tag!r}: {len(names)} names and {len(families)} families")
     return ClassList(
         tag=tag,
         attribute=_required(tag, fields, "attribute"),
@@ -96,6 +100,7 @@ def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
         groups=tuple(groups),
         rule=_required(tag, fields, "rule"),
         decision=_required(tag, fields, "decision"),
+        families=tuple(families),
     )
 
 
@@ -164,7 +169,7 @@ _TEXT, _TEXTS = ("a text", _is_text), ("a list of texts", _is_texts)
 #: Description and check of each JSON field, since a log may be damaged or malicious.
 _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
     **dict.fromkeys(("attribute", "kind", "rule", "decision"), _TEXT),
-    **dict.fromkeys(("columns", "rows", "names", "groups"), _TEXTS),
+    **dict.fromkeys(("columns", "rows", "names", "groups", "families"), _TEXTS),
     "counts": ("a list of whole numbers", _is_counts),
     "details": ("an object", lambda value: isinstance(value, dict)),
 }

@@ -72,10 +72,10 @@ class Table:
     """A table of `values`, float32 or float16 of shape (rows, columns), for the Long Tail tab.
 
     `kind` says what the rows are: "classes" and "curves" (rows in the order of the attribute's `ClassList`, `rows`
-    empty), "groups" (`rows` is `GROUP_ROWS`), "confusion" (true group × predicted group; `rows` and `columns` name
-    them), "lifts" (groups), "confusions" (pairs of classes), "flow", "lift_sums" and "calibration" (buckets of training
-    counts, described in `details`), "uncertainty" (buckets, then pairs of them; described in `details`). Everything
-    except `values` is written once per tag and must not change during a run.
+    empty), "groups" (`rows` is `GROUP_ROWS`), "families" (`rows` names them), "confusion" (true group × predicted
+    group; `rows` and `columns` name them), "lifts" (groups), "confusions" (pairs of classes), "flow", "lift_sums" and
+    "calibration" (buckets of training counts, described in `details`), "uncertainty" (buckets, then pairs of them;
+    described in `details`). Everything except `values` is written once per tag and must not change during a run.
     """
 
     tag: str
@@ -95,7 +95,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class ClassList:
-    """The classes of one attribute: names, training counts (-1 = unknown) and groups, written once per run."""
+    """The classes of one attribute: names, training counts (-1 = unknown), groups and families, written once per run.
+
+    Without families, `families` is empty, as in older logs.
+    """
 
     tag: str
     attribute: str
@@ -104,6 +107,7 @@ class ClassList:
     groups: tuple[str, ...]
     rule: str
     decision: str  # "single_label" or "multi_label"
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,11 @@ def group_table_tag(attribute: str) -> str:
     return f"longtail/{tag_part(attribute)}/groups"
 
 
+def family_table_tag(attribute: str) -> str:
+    """Tag of the table of means by family, e.g. `longtail/digit/families`."""
+    return f"longtail/{tag_part(attribute)}/families"
+
+
 def confusion_tag(attribute: str) -> str:
     """Tag of the group→group confusion, e.g. `longtail/digit/confusion`."""
     return f"longtail/{tag_part(attribute)}/confusion"
@@ -151,6 +156,11 @@ def diagnostics_tag(attribute: str) -> str:
 def remedies_tag(attribute: str) -> str:
     """Tag of the table of remedies, e.g. `longtail/digit/remedies`."""
     return f"longtail/{tag_part(attribute)}/remedies"
+
+
+def remedy_parameters_tag(attribute: str) -> str:
+    """Tag of what the chosen remedies do to each class's logit, e.g. `longtail/digit/remedy_parameters`."""
+    return f"longtail/{tag_part(attribute)}/remedy_parameters"
 
 
 def findings_table_tag(attribute: str) -> str:

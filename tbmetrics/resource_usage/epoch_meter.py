@@ -100,7 +100,8 @@ class EpochMeter:
             self._samples += samples
             self._largest_batch = max(self._largest_batch, samples)
             self._rate.count(samples, now)
-        self.boundary("count_samples", now)
+        if self._steps.kind in (None, "count_samples"):
+            self.boundary("count_samples", now)
 
     def after_step(self, step: int) -> None:
         """Count an optimizer step."""
@@ -110,7 +111,8 @@ class EpochMeter:
             self.flops_per_step = self._step_flops.flops
         if self._rates.accepts_next() and not math.isnan(self._rate.value):
             self._rates.put(step, time.time(), self._rate.value)
-        self.boundary("after_step")
+        if self._steps.kind in (None, "after_step"):
+            self.boundary("after_step")
 
     def boundary(self, kind: str, now: int | None = None) -> None:
         """Note a possible end of a step, and observe the next one if it is to be sampled."""

@@ -89,7 +89,7 @@ class ProfilerTracker(Tracker):
         self._max_bytes = max_bytes
         self._options: dict[str, Any] = {"profile_memory": profile_memory, "record_shapes": record_shapes}
         self._requested = 0
-        self._last_look = 0.0
+        self._next_look = 0.0
         self._profiler: Any = None
         self._ready: list[TimedRecord] = []
         self._step_seconds: dict[str, float] = {}
@@ -114,7 +114,8 @@ class ProfilerTracker(Tracker):
             if self._is_finished:
                 self._end()
             return
-        self._look_for_request()
+        if time.monotonic() >= self._next_look:
+            self._look_for_request()
         if step in self._at or (self._every is not None and step % self._every == 0):
             self._requested = self._requested or self._steps
         if self._requested:
@@ -137,10 +138,7 @@ class ProfilerTracker(Tracker):
     # --------------------------------------------------------------------------------------------- internals
 
     def _look_for_request(self) -> None:
-        now = time.monotonic()
-        if now - self._last_look < _LOOK_EVERY_SECONDS:
-            return
-        self._last_look = now
+        self._next_look = time.monotonic() + _LOOK_EVERY_SECONDS
         path = self._folder() / REQUEST
         if not Ranks().writes or not path.exists():
             return

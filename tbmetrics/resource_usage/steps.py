@@ -35,7 +35,11 @@ class _OpenStep:
 
 
 class StepRecorder:
-    """Step times of one epoch, and the spans of a few sampled steps, in bounded memory."""
+    """Step times of one epoch, and the spans of a few sampled steps, in bounded memory.
+
+    Attributes:
+        kind: of the boundaries that end the steps of this epoch; None before the first.
+    """
 
     def __init__(self) -> None:
         self.start_epoch()
@@ -43,7 +47,7 @@ class StepRecorder:
     def start_epoch(self) -> None:
         """Forget the last epoch."""
         self.steps_seen = 0
-        self._boundary: str | None = None
+        self.kind: str | None = None
         self._last: int | None = None
         self._nanoseconds: deque[int] = deque(maxlen=MOST_STEP_TIMES)
         self._sampled: deque[SampledStep] = deque(maxlen=MOST_SAMPLED_STEPS)
@@ -60,14 +64,15 @@ class StepRecorder:
         Loops differ in what they report. The first `kind` in an epoch ("data_loading", "count_samples" or "after_step")
         is the one that ends its steps.
         """
-        if self._boundary is None:
-            self._boundary = kind
-        if kind != self._boundary:
+        if self.kind is None:
+            self.kind = kind
+        if kind != self.kind:
             return False
         if self._last is not None:
             self._nanoseconds.append(now - self._last)
             self.steps_seen += 1
-            self._close(now)
+            if self._open is not None:
+                self._close(self._open, now)
         self._last = now
         seen = self.steps_seen
         if WARM_UP <= seen < EVERY_STEP_UNTIL or (seen >= EVERY_STEP_UNTIL and seen % THEN_EVERY == 0):
@@ -79,13 +84,11 @@ class StepRecorder:
         if self._open is not None and began >= self._open.began and len(self._open.spans) < MOST_SPANS:
             self._open.spans.append((name, began, ended))
 
-    def _close(self, now: int) -> None:
-        opened, self._open = self._open, None
-        if opened is not None:
-            began = opened.began
-            ordered = sorted(opened.spans, key=lambda span: (span[1], -span[2]))
-            spans = tuple(Span(name, (a - began) / 1e9, (b - began) / 1e9) for name, a, b in ordered)
-            self._sampled.append(SampledStep((now - began) / 1e9, spans))
+    def _close(self, opened: _OpenStep, now: int) -> None:
+        self._open, began = None, opened.began
+        ordered = sorted(opened.spans, key=lambda span: (span[1], -span[2]))
+        spans = tuple(Span(name, (a - began) / 1e9, (b - began) / 1e9) for name, a, b in ordered)
+        self._sampled.append(SampledStep((now - began) / 1e9, spans))
 
     def times(self) -> dict[str, float]:
         """`median`, `p95` and `max` seconds of the last steps of the epoch; empty if there are none."""

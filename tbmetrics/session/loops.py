@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sized
-from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -70,11 +69,12 @@ class StepCounter:
         self._counted_explicitly = True
         self._count_unless_seen()
 
-    @contextmanager
-    def one_per_batch(self) -> Iterator[None]:
-        """Wrap one batch; count a step at its end unless the optimizer or the caller counts."""
-        self._counted_explicitly, self._counts_passes = False, False
-        yield
+    def start_batch(self) -> None:
+        """Begin a batch, which `end_batch` ends."""
+        self._counted_explicitly = self._counts_passes = False
+
+    def end_batch(self) -> None:
+        """Count a step at the end of a batch unless the optimizer or the caller counts."""
         if not self._counted_explicitly:
             self._count_unless_seen()
 
@@ -93,7 +93,8 @@ class StepCounter:
         if not self._has_seen and self._hooks is not None:
             self._has_seen = True
             self._hooks.forget_before()
-        self._count()
+        self.done += 1
+        self._after_step(self.done)
 
     def _catch_up(self, passes: int) -> None:
         """Count the steps that went by unseen; a batch that is open counts at its end."""

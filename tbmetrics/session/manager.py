@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,7 +62,7 @@ class MetricsManager:
         attention: True looks for attention in the first training pass of each epoch, and takes a model without any as
             it is; an attention with as many keys or queries as an attribute has classes, and the attribute's name in
             its own, is drawn with the names of the classes. Or a configured `AttentionVisualizer`, or False.
-        inputs, logit_scale: what `update_epoch_results` is given, as for `TBMetrics`.
+        inputs, logit_scale, top_k: what `update_epoch_results` is given, and recalls at k, as for `TBMetrics`.
         options: further options of `TBMetrics`.
 
     Attributes:
@@ -87,6 +87,7 @@ class MetricsManager:
         attention: AttentionVisualizer | bool = True,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        top_k: int | Sequence[int] = (),
         **options: Any,
     ) -> None:
         self.save_dir = writable_directory(save_dir, "save_dir").absolute()
@@ -100,6 +101,7 @@ class MetricsManager:
                 self.save_dir / CLASS_METRICS,
                 inputs=inputs,
                 logit_scale=logit_scale,
+                top_k=top_k,
             )
         self.resources = ResourceMonitor(self.save_dir / RESOURCE_USAGE)
         self.gradients: GradientTracker | None = None

@@ -8,26 +8,42 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tbmetrics.errors import InputError
 from tbmetrics.records import Record, Scalar, tag_part
+from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.tracker import Tracker
 
 logger = logging.getLogger("tbmetrics")
 
-#: Shortest window on which cadences are judged; it also spans two samples of the rarest cadence.
-WINDOW_STEPS, WINDOW_NANOSECONDS = 20, 5_000_000_000
 #: Largest factor by which a cadence is stretched.
 MAX_STRETCH = 4096
+_DECAY = 0.9  # of the weight of a sample, from one to the next
 #: Relax a cadence only if the result stays below this share of the allowance, or it would soon be stretched again.
 _RELAX_BELOW = 0.8
+
+
+class DecayingMean:
+    """The mean of all values at first, later mostly of the last ten."""
+
+    def __init__(self) -> None:
+        self._sum = self._weight = 0.0
+
+    def add(self, total: float, weight: float = 1) -> None:
+        """Add the total of `weight` values."""
+        self._sum, self._weight = _DECAY * self._sum + total, _DECAY * self._weight + weight
+
+    @property
+    def mean(self) -> float:
+        """The mean, or 0 before the first value."""
+        return self._sum / self._weight if self._weight else 0.0
 
 
 class OverheadBudget:
     """Keep the time that tbmetrics takes within a share of the training time.
 
-    Time is measured in windows that span several samples of every sampling tracker. If all trackers together exceed
-    the budget, the costliest sampling tracker is stretched (it samples half as often, at steps of its original
-    cadence), then the next, until the budget would have held. If there is room again, one tracker is relaxed per
-    window. Trackers that do not sample cannot be stretched: their cost narrows the allowance, by at most half of the
-    budget. The start of the run does not count.
+    What a sample costs and how long a step takes say what a cadence will cost; this is judged at every sampled step,
+    from the second on. If all trackers together would exceed the budget, the costliest sampling tracker is stretched
+    (it samples half as often, at steps of its original cadence), then the next, until the budget holds. If there is
+    room again, one tracker is relaxed at a time. Trackers that do not sample cannot be stretched: their cost narrows
+    the allowance, by at most half of the budget. The start of the run, with the first sampled step, does not count.
 
     Args:
         budget: share of the training time, such as 0.01.
@@ -50,8 +66,9 @@ class OverheadBudget:
         self._trackers = tuple(trackers)
         self._clock = clock
         self._spent: dict[str, int] = {}
-        self._window_start: int | None = None
-        self._steps = self._steps_needed = 0
+        self._judged: tuple[int, int] | None = None  # the step that was judged last, and when
+        self._costs: dict[Cadence, DecayingMean] = {}  # nanoseconds of a sample
+        self._step_time, self._others = DecayingMean(), DecayingMean()
         self._reported: set[str] = set()
 
     @property
@@ -63,35 +80,55 @@ class OverheadBudget:
         """Add time that a tracker took on the training thread."""
         self._spent[tracker_name] = self._spent.get(tracker_name, 0) + nanoseconds
 
-    def after_step(self) -> None:
-        """Count an optimizer step that all trackers have seen; adjust cadences at the end of a window."""
-        self._steps += 1
-        if self._window_start is None:
-            self._begin_window(self._clock())
-        elif self._steps >= self._steps_needed:
-            now = self._clock()
-            if now - self._window_start >= WINDOW_NANOSECONDS:
-                self._adjust(now - self._window_start)
-                self._begin_window(now)
+    def concerns(self, step: int) -> bool:
+        """Whether a tracker has sampled `step`, the last one, so that `after_step` is to be called."""
+        for tracker in self._trackers:
+            for cadence in tracker.cadences:
+                if cadence.has_sampled(step):
+                    return True
+        return False
+
+    def after_step(self, step: int) -> None:
+        """Judge at the end of a sampled step that all trackers have seen; adjust cadences."""
+        now = self._clock()
+        if self._judged is not None:
+            self._learn(step, max(step - self._judged[0], 1), max(now - self._judged[1], 1))
+            self._adjust()
+        self._judged = step, now
+        self._spent.clear()
 
     def records(self) -> Iterator[Record]:
         """Yield the current steps between samples, by tracker and cadence."""
         for name, tracker in self._sampling.items():
             for cadence in tracker.cadences:
                 tag = f"resource_usage/steps_between_samples/{tag_part(name)}/{tag_part(cadence.name)}"
-                yield Scalar(tag, float(cadence.every * cadence.factor))
+                yield Scalar(tag, float(cadence.interval))
 
     # --------------------------------------------------------------------------------------------- internals
 
-    def _begin_window(self, now: int) -> None:
-        longest = max((c.every * c.factor for t in self._trackers for c in t.cadences), default=0)
-        self._window_start, self._steps, self._steps_needed = now, 0, max(WINDOW_STEPS, 2 * longest)
-        self._spent.clear()
+    def _learn(self, step: int, steps: int, elapsed: int) -> None:
+        """Learn from what was spent in the `steps` steps up to this sample, in `elapsed` nanoseconds."""
+        spent_sampling = 0
+        for name, tracker in self._sampling.items():
+            rarest = max((c for c in tracker.cadences if c.has_sampled(step)), key=_every, default=None)
+            if rarest is not None:
+                self._costs.setdefault(rarest, DecayingMean()).add(self._spent.get(name, 0))
+                spent_sampling += self._spent.get(name, 0)
+        others = sum(self._spent.values()) - spent_sampling
+        self._step_time.add(max(elapsed - spent_sampling, 1), steps)
+        self._others.add(others, elapsed)
 
-    def _adjust(self, elapsed: int) -> None:
-        share = {name: self._spent.get(name, 0) / elapsed for name in self._sampling}
-        others = sum(self._spent.values()) / elapsed - sum(share.values())
-        allowance = max(self._budget - others, self._budget / 2)
+    def _share(self, tracker: Tracker) -> float:
+        """Share of the time that a tracker's samples take, as it is stretched now."""
+        step_seconds = self._step_time.mean / 1e9
+        costs = [
+            (self._costs[c].mean / 1e9, c.seconds_between(step_seconds)) for c in tracker.cadences if c in self._costs
+        ]
+        return sum(seconds / distance for seconds, distance in costs)
+
+    def _adjust(self) -> None:
+        share = {name: self._share(tracker) for name, tracker in self._sampling.items()}
+        allowance = max(self._budget - self._others.mean, self._budget / 2)
         if sum(share.values()) > allowance:
             self._stretch(share, allowance)
         else:
@@ -123,6 +160,10 @@ class OverheadBudget:
         if cheapest is not None and sum(share.values()) + share[cheapest] <= _RELAX_BELOW * allowance:
             for cadence in self._sampling[cheapest].cadences:
                 cadence.relax()
+
+
+def _every(cadence: Cadence) -> int:
+    return cadence.every
 
 
 def _stretch_factor(tracker: Tracker) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbmetrics.errors import InputError
+from tbmetrics.events.places import directory_of_runs, how_to_look
 from tbmetrics.resource_usage.monitor import DATA_LOADING
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.session.batch_sizes import batch_size_of
@@ -41,6 +43,8 @@ class SessionPairs(SessionVerbs):
         if error is not None:
             self._fail()
         self.finalize()
+        if error is None and self.enabled and self.writes and self.classes is not None:
+            _say_once(how_to_look(directory_of_runs(self.log_dir)))
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yield each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
@@ -103,8 +107,9 @@ class SessionPairs(SessionVerbs):
                 self.end_component(DATA_LOADING)
             size = batch_size_of(batch) if samples is None else samples(batch)
             self._count(batch, size, 0 if tokens is None else tokens(batch))
-            with self._steps.one_per_batch():
-                yield batch
+            self._steps.start_batch()
+            yield batch
+            self._steps.end_batch()
 
     def count_samples(self, batch: Any, tokens: int = 0) -> None:
         """Count the samples of a training batch that bypassed `batches`.
@@ -118,7 +123,8 @@ class SessionPairs(SessionVerbs):
 
     def _count(self, batch: Any, size: int | None, tokens: int) -> None:
         if self.resources is not None:
-            self._call(self.resources, partial(self.resources.count_samples, size, tokens=tokens))
+            count = partial(self.resources.count_samples, tokens=tokens) if tokens else self.resources.count_samples
+            self._call_resources(count, size)
             if size is None:
                 self._warn_of_unknown_size(batch)
 
@@ -155,3 +161,8 @@ class SessionPairs(SessionVerbs):
                 "profiler=ProfilerTracker('traces')"
             )
         self._call(self.profiler, self.profiler.profile, steps)
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(f"tbmetrics: {message}", file=sys.stderr)

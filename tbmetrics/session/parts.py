@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from tbmetrics.class_performance.arguments import checked_top_k
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
@@ -50,11 +51,12 @@ class SessionTrackers:
         diagnostics: LongTailDiagnostics | bool,
         profiler: ProfilerTracker | bool | None,
         activation: Activation,
+        top_k: int | Sequence[int],
         further: Sequence[Tracker],
         log_dir: str,
     ) -> SessionTrackers:
         """Build the trackers for the arguments of `TBMetrics`."""
-        groups, performance = class_performance_tracker(classes, class_performance, activation)
+        groups, performance = class_performance_tracker(classes, class_performance, activation, top_k)
         built = (
             performance,
             long_tail_diagnostics(diagnostics, groups, model, performance, activation),
@@ -68,20 +70,24 @@ class SessionTrackers:
 
 
 def class_performance_tracker(
-    classes: ClassGroups | Mapping[Any, Any] | None, option: ClassPerformanceTracker | bool, activation: Activation
+    classes: ClassGroups | Mapping[Any, Any] | None,
+    option: ClassPerformanceTracker | bool,
+    activation: Activation,
+    top_k: int | Sequence[int] = (),
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
     """Class groups and tracker for TBMetrics' `classes` and `class_performance`."""
     if isinstance(option, ClassPerformanceTracker):
-        if activation not in (DEFAULT_ACTIVATION, option.activation):
+        if activation not in (DEFAULT_ACTIVATION, option.activation) or checked_top_k(top_k) not in ((), option.top_k):
             raise InputError(
-                "inputs and logit_scale differ from those of class_performance=…: give them to the "
+                "inputs, logit_scale or top_k differ from those of class_performance=…: give them to the "
                 "ClassPerformanceTracker"
             )
         return option.classes, option
     if classes is None or not option:
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
-    return groups, ClassPerformanceTracker(classes=groups, inputs=activation.inputs, logit_scale=activation.logit_scale)
+    inputs, logit_scale = activation.inputs, activation.logit_scale
+    return groups, ClassPerformanceTracker(classes=groups, inputs=inputs, logit_scale=logit_scale, top_k=top_k)
 
 
 def long_tail_diagnostics(

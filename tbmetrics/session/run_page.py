@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -19,6 +19,8 @@ from tbmetrics.records import (
     MarginChart,
     MultilineChart,
     Text,
+    mean_metrics,
+    metric_name,
     scalar_tag,
 )
 from tbmetrics.records.history import History
@@ -27,11 +29,14 @@ RUN_TEXT_TAG = "tbmetrics/run"
 RESULTS_TEXT_TAG = "tbmetrics/results"
 
 
-def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> Layout:
+def layout(
+    classes: ClassGroups | None, *, metrics: Sequence[str] = MEAN_METRICS, training_dynamics: bool = False
+) -> Layout:
     """Charts for the Custom Scalars tab: group means with intervals and the gap of each attribute.
 
     Args:
         classes: the run's classes, or None.
+        metrics: means over classes that will be measured.
         training_dynamics: whether gradients are measured.
     """
     categories: dict[str, dict[str, MultilineChart | MarginChart]] = {}
@@ -39,10 +44,10 @@ def layout(classes: ClassGroups | None, *, training_dynamics: bool = False) -> L
         groups = [*attribute_classes.sizes(), ALL]
         charts: dict[str, MultilineChart | MarginChart] = {
             f"{metric} with 95 % interval": MarginChart(tuple(_band_tags(attribute, metric, group) for group in groups))
-            for metric in MEAN_METRICS
+            for metric in metrics
         }
         charts["gap (head − tail)"] = MultilineChart(
-            tuple(_exact_pattern(scalar_tag(attribute, metric, GAP)) for metric in MEAN_METRICS)
+            tuple(_exact_pattern(scalar_tag(attribute, metric, GAP)) for metric in metrics)
         )
         categories[f"class performance: {attribute}"] = charts
     categories["resource usage"] = {
@@ -113,17 +118,19 @@ def results_text(type_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], fa
     """Page about the last validation: one table per attribute, and what could not be measured."""
     parts = ["# Results of the last validation", ""]
     for attribute, groups in type_metrics.items():
-        parts += [f"## {_cell(attribute)}", "", "| group | classes | precision | recall | F1 | AP |"]
-        parts += ["|---|---:|---:|---:|---:|---:|"]
-        parts += [_group_line(group, metrics) for group, metrics in groups.items()]
+        means = mean_metrics({column: None for metrics in groups.values() for column in metrics})
+        headings = " | ".join(map(metric_name, means))
+        parts += [f"## {_cell(attribute)}", "", f"| group | classes | {headings} |"]
+        parts += [f"|---|---:|{'---:|' * len(means)}"]
+        parts += [_group_line(group, metrics, means) for group, metrics in groups.items()]
         parts.append("")
     if faults:
         parts += ["## Not measured", "", *(f"- {_cell(name)}: {_cell(fault)}" for name, fault in faults.items())]
     return Text(RESULTS_TEXT_TAG, "\n".join(parts))
 
 
-def _group_line(group: str, metrics: Mapping[str, Any]) -> str:
-    values = " | ".join(_mean(metrics, metric) for metric in MEAN_METRICS)
+def _group_line(group: str, metrics: Mapping[str, Any], means: Sequence[str]) -> str:
+    values = " | ".join(_mean(metrics, metric) for metric in means)
     count = metrics.get("count")
     return f"| {_cell(group)} | {'' if count is None else count} | {values} |"
 
@@ -151,6 +158,8 @@ def _cell(value: Any) -> str:
 
 def final_metrics(history: History) -> dict[str, float]:
     """Last value of each group metric, for the HParams tab."""
-    shown = ("/f1/", "/recall/", "/ap/", "/accuracy/", "/balanced_accuracy/")
+    tables = [series[-1] for series in history.tables.values() if series[-1].kind == "groups"]
+    means = {m for table in tables for m in mean_metrics(table.columns)} - {"precision"}
+    shown = means | {"accuracy", "balanced_accuracy"}
     series = {tag: s for tag, s in history.scalars.items() if tag.startswith("class_performance/")}
-    return {tag: float(s.values[-1]) for tag, s in series.items() if any(part in tag for part in shown)}
+    return {tag: float(s.values[-1]) for tag, s in series.items() if tag.split("/")[-2] in shown}

@@ -18,10 +18,9 @@ from tbmetrics.resource_usage.monitor import DATA_LOADING, ResourceMonitor
 from tbmetrics.resource_usage.profiler import ProfilerTracker
 from tbmetrics.session.evaluations import models_by_name
 from tbmetrics.session.hyperparameters import plain_hparams
-from tbmetrics.session.pairs import SessionPairs
+from tbmetrics.session.measurements import SessionMeasurements
 from tbmetrics.session.parts import SessionTrackers
 from tbmetrics.session.run_log import RunLog
-from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.state import STATE_VERSION, checked, history_state, restore_history
 from tbmetrics.tracking.tracker import Tracker
@@ -29,14 +28,12 @@ from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import Tensor
     from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["DATA_LOADING", "TBMetrics"]
 
 
-class TBMetrics(SessionPairs):
+class TBMetrics(SessionMeasurements):
     """Instrument a training loop and write TensorBoard event files to `log_dir`.
 
         groups = ClassGroups.from_counts({"digit": {"0": 900, "1": 512, "2": 9}})
@@ -60,7 +57,7 @@ class TBMetrics(SessionPairs):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale: what `update` is given, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -73,7 +70,8 @@ class TBMetrics(SessionPairs):
         profiler: None profiles on request (`profile()`, or a file named PROFILE in `log_dir`); True also profiles the
             steps after step 10; False never profiles; or a configured `ProfilerTracker`.
         overhead_budget: share of the training time that tbmetrics may take; trackers that sample do so less often
-            to stay within it. Profiling does not count. None sets no limit.
+            to stay within it, but a number given to a tracker (`every=…`) is kept. Profiling does not count. None sets
+            no limit.
         trackers: additional trackers.
         evaluations: names of evaluations beside the validation, such as "test"; others may follow, see `update`. With
             `{name: model}`, `diagnostics` looks at that model's features too, e.g. `{"ema": ema_model}`.
@@ -97,6 +95,7 @@ class TBMetrics(SessionPairs):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
         gradients: GradientTracker | bool = True,
@@ -127,6 +126,7 @@ class TBMetrics(SessionPairs):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
+                top_k=top_k,
                 further=trackers,
                 log_dir=log.directory,
             ),
@@ -153,89 +153,6 @@ class TBMetrics(SessionPairs):
         return evaluation_session(
             f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, process_group=process_group, strict=strict
         )
-
-    # ------------------------------------------------------------------------------------------ measurements
-
-    def update(
-        self,
-        logits: Tensors,
-        labels: Tensors,
-        images: Tensor | NDArray[Any] | None = None,
-        *,
-        indices: Tensor | Sequence[int] | None = None,
-        evaluation: str | None = None,
-    ) -> None:
-        """Pass a validation batch to every tracker; open an epoch if none is open.
-
-        Args:
-            logits: (N, C), any float type and device, or an array; or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
-            indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
-            evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run
-                `{log_dir}/{evaluation}`, at the open epoch or else the last one. With several ranks, each gives its
-                share.
-
-        Raises:
-            InputError: shapes, types or attributes do not fit the classes, or no classes were given.
-        """
-        if not self._is_running():
-            if not self.enabled and self.current_epoch is None:
-                self.start_epoch(self._last_epoch + 1)
-            return
-        if evaluation is not None:
-            epoch = max(self._last_epoch, 0) if self.current_epoch is None else self.current_epoch
-            self._evaluations.session(evaluation, epoch).update(logits, labels, images, indices=indices)
-            return
-        if not self._calls.overriding("validate"):
-            raise InputError("update() needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
-        if self.current_epoch is None:
-            self.start_epoch(self._last_epoch + 1)
-        self._calls.each("validate", ValidationBatch(logits, labels, images, indices))
-
-    def observe(self, logits: Tensors, labels: Tensors, loss: Tensors | None = None) -> None:
-        """Pass a training batch to the trackers that use training outputs; preferably before `backward()`.
-
-        Args:
-            logits: (N, C), or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
-            loss: per sample, (N,), or one per attribute; None computes the cross-entropy.
-        """
-        if self._is_running():
-            self._calls.each("observe", TrainingBatch(logits, labels, loss))
-
-    def log_scalar(self, tag: str, value: float | Tensor, step: int | None = None) -> None:
-        """Write one scalar at `step` (default: the optimizer step). A CUDA tensor is copied without waiting."""
-        self.log_scalars({tag: value}, step)
-
-    def log_scalars(self, scalars: Mapping[str, float | Tensor], step: int | None = None) -> None:
-        """Write several scalars of one step as one event.
-
-        Raises:
-            InputError: a value is neither a number nor a tensor of one element.
-        """
-        if self._is_running():
-            self._log.put_scalars(scalars, self.global_step if step is None else step)
-
-    def get_metrics(self) -> dict[str, Any]:
-        """Return everything measured so far, JSON-ready: `{"class_performance": …, tracker name: …}`.
-
-        `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
-        are none of later epochs. `["evaluations"]` holds the same of each evaluation by name, if there are any.
-        """
-        metrics: dict[str, Any] = {}
-        for tracker in self.trackers:
-            if tracker is self.class_performance:
-                metrics["class_performance"] = {
-                    "class_metrics": self._call(tracker, self.class_performance.get_metrics, default={}),
-                    "type_metrics": self._call(tracker, self.class_performance.get_class_type_metrics, default={}),
-                    "epochs": dict(self.class_performance.epochs),
-                }
-            else:
-                metrics[tracker.name] = self._call(tracker, tracker.get_metrics, default={})
-        if evaluations := self._evaluations.get_metrics():
-            metrics["evaluations"] = evaluations
-        return metrics
 
     # --------------------------------------------------------------------------------------------- resuming
 

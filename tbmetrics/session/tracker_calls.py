@@ -41,9 +41,21 @@ class TrackerCalls:
         return self._overriding[verb]
 
     def each(self, verb: str, *args: Any) -> None:
-        """Call `verb` on every tracker that overrides it."""
+        """Call `verb` on every tracker that overrides it; see `after_step` for steps."""
         for tracker in self.overriding(verb):
             self.call(tracker, getattr(tracker, verb), *args)
+
+    def after_step(self, step: int) -> None:
+        """Call `after_step` of every tracker that overrides it; as `call`, with one reading of the clock for each."""
+        outer = self._inner_nanoseconds
+        start = before = time.perf_counter_ns()
+        for tracker in self._overriding.get("after_step") or self.overriding("after_step"):
+            self._inner_nanoseconds = 0
+            self._isolation[tracker.name].call(tracker.after_step, step)
+            now = time.perf_counter_ns()
+            self._spent[tracker.name] += now - before - self._inner_nanoseconds
+            before = now
+        self._inner_nanoseconds = outer + before - start
 
     def call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """Return `action(*args)`, or `default` if it raised or the tracker is switched off."""
@@ -72,9 +84,9 @@ class TrackerCalls:
             self._spent[name] = 0
         return spent
 
-    def call_untimed(self, tracker: Tracker, action: Callable[..., Any], *args: Any) -> None:
-        """Call `action(*args)` in isolation, if it costs little more than reading the clock."""
-        self._isolation[tracker.name].call(action, *args)
+    def untimed(self, tracker: Tracker) -> Callable[..., Any]:
+        """`call` of one tracker for actions that cost little more than reading the clock."""
+        return self._isolation[tracker.name].call
 
     def settle(self) -> None:
         """Remove the hooks of trackers that were switched off."""

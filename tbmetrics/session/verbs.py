@@ -11,7 +11,7 @@ import torch
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import event_file_names
-from tbmetrics.records import OPTIMIZER_STEP_TAG, HParams, Record, Scalar
+from tbmetrics.records import MEAN_METRICS, OPTIMIZER_STEP_TAG, HParams, Record, Scalar
 from tbmetrics.records.history import History
 from tbmetrics.session.earlier_run import EarlierRun
 from tbmetrics.session.evaluations import Evaluations
@@ -99,6 +99,8 @@ class SessionVerbs:
         self._calls = TrackerCalls(self.trackers, log.history, strict=strict)
         self._call = self._calls.call
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+        if self.resources in self.trackers:
+            self._call_resources = self._calls.untimed(self.resources)
 
     @property
     def history(self) -> History:
@@ -154,12 +156,15 @@ class SessionVerbs:
             self._earlier = EarlierRun.read(self.log_dir)
         if self._ranks.writes:
             self._log.open()
+            if self.diagnostics is not None:
+                self.diagnostics.write_projector_to(self.log_dir)
         self._steps.attach()
         for tracker in self.trackers:
             self._call(tracker, tracker.start)
+        metrics = MEAN_METRICS if self.class_performance is None else self.class_performance.measured
         about_run: list[Record] = [
             run_text(self.classes, self._hparams, self._parameters),
-            layout(self.classes, training_dynamics=self.gradients is not None),
+            layout(self.classes, metrics=metrics, training_dynamics=self.gradients is not None),
         ]
         self._log.write(self._log.file(0, about_run))
         self._log.write(list(self.history.filed(self._calls.earlier)))
@@ -305,26 +310,23 @@ class SessionVerbs:
     def _after_step(self, step: int) -> None:
         if self._learning_rates.due(step):
             self._log.put_scalars(self._learning_rates.scalars(), step)
-        self._calls.each("after_step", step)
-        self._write_arrived()
-        self._count_costs()
-        if self._budget is not None:
-            self._budget.after_step()
-
-    def _write_arrived(self) -> None:
+        self._calls.after_step(step)
         for tracker in self._calls.overriding("arrived"):
-            if arrived := self._calls.collect(tracker, tracker.arrived):
+            if tracker.has_arrivals and (arrived := self._calls.collect(tracker, tracker.arrived)):
                 self._log.write(arrived)
+        if self._budget is not None and self._budget.concerns(step):
+            self._count_costs()
+            self._budget.after_step(step)
 
     def start_component(self, name: str) -> None:
         """Start timing component `name`; components nest."""
         if self.resources is not None and self._is_running():
-            self._calls.call_untimed(self.resources, self.resources.start_component, name)
+            self._call_resources(self.resources.start_component, name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing component `name`, or the innermost."""
         if self.resources is not None and self._is_running():
-            self._calls.call_untimed(self.resources, self.resources.end_component, name)
+            self._call_resources(self.resources.end_component, name)
 
     # --------------------------------------------------------------------------------------------- internals
 
@@ -334,7 +336,7 @@ class SessionVerbs:
         return self._state == "running"
 
     def _count_costs(self) -> None:
-        """Report the time trackers took since the last step to the monitor and the budget."""
+        """Report the time trackers took since the last report to the monitor and the budget."""
         for name, nanoseconds in self._calls.take_spent().items():
             if self.resources is not None:
                 self.resources.add_overhead(name, nanoseconds)

@@ -56,6 +56,34 @@ def logit_binomial(ap: ArrayLike, positives: ArrayLike, z: float = Z95) -> Inter
     return np.fmin(_expit(mean - z * spread), value), np.fmax(_expit(mean + z * spread), value)
 
 
+def mover_mean(
+    values: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Interval of the mean of independent estimates from their intervals; NaN if any is unknown, or there are none.
+
+    MOVER (Zou and Donner, Statistics in Medicine 2008): each end is as far from the mean as the ends of the estimates
+    are from them, squared and added.
+
+    Args:
+        values, lower, upper: of the estimates, each (n,).
+    """
+    if not values.size:
+        return float("nan"), float("nan")
+    down, up = (float(np.sqrt(((values - end) ** 2).sum())) / values.size for end in (lower, upper))
+    return float(values.mean()) - down, float(values.mean()) + up
+
+
+def mover_difference(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The difference `a - b` of independent estimates with its MOVER interval.
+
+    Args:
+        a, b: estimate, lower and upper end.
+    """
+    difference = a[0] - b[0]
+    down, up = np.hypot(a[0] - a[1], b[2] - b[0]), np.hypot(a[2] - a[0], b[0] - b[1])
+    return difference, difference - float(down), difference + float(up)
+
+
 def smoothed_variance(successes: ArrayLike, trials: ArrayLike) -> NDArray[np.float64]:
     """Variance of a share, taken at (k + 1) / (n + 2), so that it is not 0 if all trials agree; NaN without trials."""
     k, n = np.asarray(successes, dtype=np.float64), np.asarray(trials, dtype=np.float64)

@@ -36,7 +36,8 @@ class TrainingBatch:
 
     Attributes:
         logits: (N, C), any float type and device, or an array; or one per attribute.
-        labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+        labels: class indices (N,) or multi-hot (N, C), -1 = unknown; soft targets as floats (N, C) whose rows sum to 1;
+            or one per attribute.
         loss: per sample, (N,); or one per attribute; None stands for the cross-entropy.
     """
 

@@ -2,41 +2,103 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 
 from tbmetrics.tracking.checks import check_whole_numbers
 
 #: Largest share of the time spent drawing.
 _DRAWING_SHARE = 0.01
-#: Steps sampled before the first regular ones.
-_FIRST = frozenset((1, 2, 5, 10, 20, 50))
+#: Steps 1, 2, 5, 10, 20, 50, 100, … are sampled whatever the time, so that a run of any length shows something.
+_DENSE = frozenset(digit * 10**power for power in range(12) for digit in (1, 2, 5))
 
 
 class Cadence:
-    """The number of steps between samples of a tracker.
+    """Says which steps a tracker samples: every n-th, or, without a number, as often as people look.
 
-    An overhead budget may stretch it by powers of two, so that a stretched cadence samples a subset of the original
-    steps.
+    Without a number steps 1, 2, 5, 10, 20, 50, … are sampled, and the multiples of `steps` that come at least `seconds`
+    after the sample before. A clock belongs to one process, so ranks that sample together go by steps alone
+    (`by_steps`). An overhead budget may stretch a cadence by powers of two; then it samples a subset of its steps.
 
     Args:
-        every: steps between samples, at least 1.
+        every: steps between samples, at least 1; None = see above.
         name: name of the option, for messages.
+        steps, seconds: least distance between samples if `every` is None.
+        clock: monotonic, in seconds.
+
+    Attributes:
+        every: steps between samples, as given or the least.
+        is_exact: whether the number was given.
+        factor: by which it is stretched.
 
     Raises:
         InputError: `every` is not a whole number of at least 1.
     """
 
-    def __init__(self, every: int, name: str) -> None:
+    def __init__(
+        self,
+        every: int | None,
+        name: str,
+        *,
+        steps: int = 10,
+        seconds: float = 0.5,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.is_exact = every is not None
+        if every is None:
+            every = steps
         check_whole_numbers(**{name: every})
-        self.every, self.name = every, name
-        self.factor = 1
+        self.every, self.name, self.factor = every, name, 1
+        self._seconds, self._clock = seconds, clock
+        self._last_step, self._last_time = 0, -math.inf
+        self._interval = 0
 
     def due(self, step: int) -> bool:
-        """Whether to sample `step`: the first few at growing distances, so that a run shows something at once."""
-        return step % (self.every * self.factor) == 0 or step == 1 or (step in _FIRST and 10 <= self.every > step)
+        """Whether to sample `step`."""
+        if step % (self.every * self.factor) == 0:
+            return self.is_exact or self._clock() >= self._last_time + self._seconds * self.factor or step in _DENSE
+        return step in _DENSE and not self.is_exact
+
+    def sampled(self, step: int) -> None:
+        """Note that `step` is sampled; what goes by steps alone need not be told."""
+        self._interval = step - self._last_step
+        self._last_step, self._last_time = step, self._clock()
+
+    def has_sampled(self, step: int) -> bool:
+        """Whether `step`, the last one, was sampled."""
+        return self._last_step == step or (self.is_exact and self.due(step))
+
+    @property
+    def interval(self) -> int:
+        """Steps between samples: those asked for, or between the last two if the clock decides."""
+        return max(self.every * self.factor, 0 if self.is_exact else self._interval)
+
+    def seconds_between(self, step_seconds: float) -> float:
+        """Seconds between samples if a step takes `step_seconds`."""
+        return max(self.every * step_seconds, 0.0 if self.is_exact else self._seconds) * self.factor
+
+    def by_steps(self) -> None:
+        """Leave the clock out, so that all ranks sample the same steps."""
+        self._seconds = 0.0
+
+    def thin(self) -> None:
+        """Sample half as often from now on."""
+        self.every *= 2
+        self._seconds *= 2
+
+    def state(self) -> tuple[int, int]:
+        """How far it is thinned and stretched, for `restore`."""
+        return self.every, self.factor
+
+    def restore(self, state: tuple[int, int]) -> None:
+        """Restore what `state` returned."""
+        every, self.factor = state
+        self._seconds *= every / self.every
+        self.every = every
 
     def stretch(self) -> None:
-        """Sample half as often."""
+        """Sample half as often, until `relax`."""
         self.factor *= 2
 
     def relax(self) -> None:

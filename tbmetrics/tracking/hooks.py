@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._C import _functorch
+from torch.compiler import is_compiling
 
 
 def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
@@ -19,23 +20,39 @@ def _make_nothing() -> tuple[Callable[..., Any], tuple[Any, str]]:
     return getattr, (contextlib.nullcontext(), "__exit__")
 
 
+class Gate:
+    """Whether hooks do anything; between samples a hook costs no more than looking here."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self, *, is_open: bool = True) -> None:
+        self.is_open = is_open
+
+
+OPEN = Gate()
+
+
 class Hook:
-    """Calls `action`; in a copied or unpickled module, a hook that does nothing takes its place.
+    """Calls `action` while `gate` is open; in a copied or unpickled module, a hook that does nothing takes its place.
 
     It does nothing while a pass is traced, exported or compiled, inside `torch.func`'s transforms and while a CUDA
     graph is captured: there tensors hold no values, or only until the transform ends, and the action would be recorded.
     """
 
-    def __init__(self, action: Callable[..., Any]) -> None:
-        self._action = action
+    #: Which of torch's arguments the action takes.
+    _taken = slice(None)
+
+    def __init__(self, action: Callable[..., Any], gate: Gate = OPEN) -> None:
+        self._action, self._gate = action, gate
 
     def __call__(self, *args: Any) -> None:
         """Called by torch."""
-        if torch.compiler.is_compiling() or _is_transformed():
+        # The compiler comes first: it must not see the gate, or it would compile anew whenever that has moved.
+        if is_compiling() or not self._gate.is_open or _is_transformed():
             return
         if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
             return
-        self._action(*args)
+        self._action(*args[self._taken])
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
         return self.__copy__()
@@ -88,8 +105,10 @@ class StepHook(Hook):
 
     def __call__(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Called by torch; returns the changed arguments of the step, or None."""
+        if is_compiling() or not self._gate.is_open:
+            return None
         closure = closure_of(args, kwargs)
-        if closure is None or torch.compiler.is_compiling():
+        if closure is None:
             super().__call__(optimizer)
             return None
         once = _Once(closure, partial(super().__call__, optimizer))

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from tbmetrics.errors import InputError
-from tbmetrics.tracking.hooks import Hook, ParameterHook, StepHook, closure_of
+from tbmetrics.tracking.hooks import Gate, Hook, ParameterHook, StepHook, closure_of
 
 logger = logging.getLogger("tbmetrics")
 
@@ -77,30 +77,47 @@ class OptimizerSteps:
     Args:
         optimizer: the optimizer.
         before, after: called with the optimizer whose step runs; `before`, with a closure, after its first call.
+        gate: while it is closed `after` is not called.
     """
 
     def __init__(
-        self, optimizer: Optimizer, before: Callable[[Optimizer], None], after: Callable[[Optimizer], None]
+        self,
+        optimizer: Optimizer,
+        before: Callable[[Optimizer], None],
+        after: Callable[[Optimizer], None],
+        gate: Gate | None = None,
     ) -> None:
         self._before, self._after = before, after
+        self._gate = Gate() if gate is None else gate
         self._layers = list(_layers(optimizer))
         self._running: int | None = None  # the layer whose step runs
         self._before_handles: list[Any] = []
         self._after_handles: list[Any] = []
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the optimizer wraps no other."""
+        return len(self._layers) == 1
+
     def attach(self) -> None:
         """Set the hooks."""
+        self.expect_before()
         for depth, layer in enumerate(self._layers):
-            before, after = self._before, self._after
-            if len(self._layers) > 1:
-                before, after = partial(self._enter, depth), partial(self._leave, depth)
+            after = self._after if self.is_plain else partial(self._leave, depth)
+            self._after_handles.append(layer.register_step_post_hook(_AfterStep(after, self._gate)))
+
+    def expect_before(self) -> None:
+        """Call `before` from now on, again; must not be called from it."""
+        if self._before_handles:
+            return
+        for depth, layer in enumerate(self._layers):
+            before = self._before if self.is_plain else partial(self._enter, depth)
             hook = _WrapperHook if _has_same_parameters(self._layers[depth : depth + 2]) else StepHook
             self._before_handles.append(layer.register_step_pre_hook(hook(before)))
-            self._after_handles.append(layer.register_step_post_hook(_AfterStep(after)))
 
     def forget_before(self) -> None:
         """Call only `after` from now on, if that can be told without `before`; must not be called from it."""
-        if len(self._layers) == 1:
+        if self.is_plain:
             _remove(self._before_handles)
 
     def remove(self) -> None:
@@ -136,8 +153,7 @@ def _has_same_parameters(layers: Sequence[Optimizer]) -> bool:
 class _AfterStep(Hook):
     """Calls `action(optimizer)` after an optimizer has stepped."""
 
-    def __call__(self, optimizer: Any, *_: Any) -> None:
-        super().__call__(optimizer)
+    _taken = slice(1)
 
 
 def _remove(handles: list[Any]) -> None:

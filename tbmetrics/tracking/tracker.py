@@ -33,6 +33,9 @@ class Tracker:
     #: Sampling cadences that the overhead budget may stretch; empty if this tracker does not sample.
     cadences: tuple[Cadence, ...] = ()
 
+    #: Whether `arrived` may have something to give; a session asks only then.
+    has_arrivals: bool = True
+
     #: Records to hand over; a tracker that measures between the ends of epochs has a list of its own.
     _ready: Sequence[TimedRecord] = ()
     _own_history: History | None = None

@@ -331,7 +331,7 @@ def test_logits_and_boolean_labels_as_arrays(dtype):
     ):
         assert _columns_whole(given_logits, labels.bool().numpy()) == pytest.approx(expected, nan_ok=True)
     diagnostics = LongTailDiagnostics(classes=GROUPS)
-    diagnostics.observe(type("Batch", (), {"logits": array, "labels": labels.numpy().astype("uint16"), "loss": None}))
+    diagnostics.observe(array, labels.numpy().astype("uint16"))
     diagnostics.update(array, labels.numpy().astype("uint16"))
     assert diagnostics.get_metrics()["attributes"]["x"]["classes"]
 

@@ -10,16 +10,15 @@ from sklearn.metrics import average_precision_score, f1_score, precision_recall_
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.class_performance import scores
-from tbmetrics.class_performance.ranking import (
+from tbmetrics.class_performance.positives import (
     add_ap_influence,
     ap_bias,
     average_precision,
-    average_precision_bounds,
-    best_threshold,
-    counts_at_positives,
+    best_thresholds,
     mean_precisions,
-    precision_bounds,
+    rank_positives,
 )
+from tbmetrics.class_performance.ranking import average_precision_bounds, precision_bounds
 
 GROUPS = ClassGroups.from_counts({"x": [900, 300, 60, 30, 9, 2]})
 
@@ -35,10 +34,15 @@ def _arrays(problem):
     return tuple(map(np.array, problem))
 
 
+def ranks_of(scores, positive):
+    """The ranking of one class; scores of 32 bits or fewer are sorted, those of 64 bits looked up."""
+    return rank_positives(scores[None], positive[None])
+
+
 @given(problems)
 def test_average_precision_equals_scikit_learn(problem):
     scores, positive = _arrays(problem)
-    ap = average_precision(counts_at_positives(scores, positive))
+    ap = average_precision(ranks_of(scores, positive))[0]
     if positive.any():
         assert ap == pytest.approx(average_precision_score(positive, scores), abs=1e-12)
     else:
@@ -48,8 +52,8 @@ def test_average_precision_equals_scikit_learn(problem):
 @given(problems)
 def test_mean_precisions_are_scikit_learns_curve_averaged_over_ranges_of_recall(problem):
     scores, positive = _arrays(problem)
-    counts = counts_at_positives(scores, positive)
-    means = mean_precisions(counts.true_positives / counts.predicted)
+    ranks = ranks_of(scores, positive)
+    means = mean_precisions(ranks.precision, ranks.support)[0]
     if not positive.any():
         assert np.isnan(means).all()
         return
@@ -68,10 +72,10 @@ def test_mean_precisions_are_scikit_learns_curve_averaged_over_ranges_of_recall(
 @given(problems)
 def test_the_best_threshold_is_the_best(problem):
     scores, positive = _arrays(problem)
-    best = best_threshold(counts_at_positives(scores, positive))
+    best = best_thresholds(ranks_of(scores, positive))
     if positive.any():
-        assert best.f1 == pytest.approx(max(f1_score(positive, scores >= t) for t in np.unique(scores)))
-        assert best.f1 == pytest.approx(f1_score(positive, scores >= best.score))
+        assert best.f1[0] == pytest.approx(max(f1_score(positive, scores >= t) for t in np.unique(scores)))
+        assert best.f1[0] == pytest.approx(f1_score(positive, scores >= best.score[0]))
 
 
 @given(problems, st.integers(1, 64))
@@ -83,24 +87,38 @@ def test_bounds_from_bins_hold_the_exact_value(problem, bins):
         negatives = np.bincount(where[~positive], minlength=bins)
         least, largest = precision_bounds(scores[positive], where[positive], negatives)
         bounds = average_precision_bounds(least, largest)
-        exact = average_precision(counts_at_positives(scores, positive))
+        exact = average_precision(ranks_of(scores, positive))[0]
         assert bounds.lower - 1e-12 <= exact <= bounds.upper + 1e-12
 
 
-def test_counts_of_many_samples_with_ties():
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_counts_of_many_classes_with_ties_zeros_of_both_signs_and_unknown_labels(dtype):
     generator = np.random.default_rng(0)
-    scores = generator.normal(size=500).round(1)
-    counts = counts_at_positives(scores, np.arange(500) < 30)
-    np.testing.assert_array_equal(counts.predicted, [(scores >= s).sum() for s in counts.scores])
+    scores = generator.normal(size=(7, 500)).round(1).astype(dtype)
+    scores *= np.where(scores == 0, generator.choice([-1, 1], scores.shape), 1).astype(dtype)
+    positive = np.arange(500) < np.array([[30], [0], [1], [500], [3], [200], [0]])
+    unknown = ~positive & (generator.random(scores.shape) < 0.1)
+    scores[unknown] = -np.inf
+    scores[3, :5] = -np.inf
+    ranks = rank_positives(scores, positive, unknown.sum(axis=1))
+    np.testing.assert_array_equal(ranks.support, positive.sum(axis=1))
+    for c, s, row, tp, predicted in zip(
+        ranks.classes[ranks.owner], ranks.scores, ranks.samples, ranks.true_positives, ranks.predicted, strict=True
+    ):
+        assert (positive[c, row], scores[c, row]) == (True, s)
+        at_or_above = (scores[c] >= s) & ~unknown[c]
+        assert (tp, predicted) == ((at_or_above & positive[c]).sum(), at_or_above.sum())
 
 
 @settings(max_examples=12)
-@given(problems)
-def test_the_influence_on_ap_is_its_derivative_with_respect_to_the_weight_of_a_sample(problem):
+@given(problems, st.sampled_from([np.float32, np.float64]))
+def test_the_influence_on_ap_is_its_derivative_with_respect_to_the_weight_of_a_sample(problem, dtype):
     scores, positive = _arrays(problem)
-    counts = counts_at_positives(scores, positive)
-    influence = np.zeros(len(scores))
-    square = add_ap_influence(influence, counts)
+    both = np.stack([scores, scores]).astype(dtype)
+    total = np.zeros((3, len(scores)))
+    square = add_ap_influence(total, np.array([2, 0]), rank_positives(both, np.stack([positive, positive])))[1]
+    influence = total[0]
+    np.testing.assert_allclose(total[1:], [np.zeros(len(scores)), influence], rtol=0, atol=1e-12)
     assert square == pytest.approx((influence**2).sum(), abs=1e-12)
     if positive.any():
         for i in range(len(scores)):
@@ -119,9 +137,9 @@ def test_ap_less_its_bias_is_right_on_average(positives):
     positive = np.arange(round(positives / share)) < positives
     errors, raw = [], []
     for _ in range(600):
-        counts = counts_at_positives(generator.normal(size=len(positive)) + d * positive, positive)
-        raw.append(average_precision(counts) - truth)
-        errors.append(raw[-1] - ap_bias(counts))
+        ranks = ranks_of(generator.normal(size=len(positive)) + d * positive, positive)
+        raw.append(average_precision(ranks)[0] - truth)
+        errors.append(raw[-1] - ap_bias(ranks)[0])
     assert abs(np.mean(errors)) < 0.01 + 2 * np.std(errors) / np.sqrt(600)
     assert np.mean(raw) > 2 * np.std(raw) / np.sqrt(600)
 

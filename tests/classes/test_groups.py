@@ -10,9 +10,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.groups import (
     PAIRED_BUCKETS,
-    AttributeClasses,
     ClassGroups,
     count_buckets,
     covariance_buckets,

@@ -48,7 +48,6 @@ def test_evidence_is_the_whole_interval(text, interval, holds):
         ("tail.f1 certainly < 0.3", "expected GROUP.METRIC < NUMBER"),
         ("tail.f1 == 0.3", "expected GROUP.METRIC < NUMBER"),
         ("tails.f1 < 1", "group 'tails' is unknown; use one of head, medium, tail"),
-        ("tail.accuracy < 1", "metric 'accuracy' is unknown; use one of precision"),
     ],
 )
 def test_another_form_is_refused(text, message):

@@ -10,13 +10,14 @@ from tbmetrics.cli import main
 from tbmetrics.comparing.runs import compare
 from tbmetrics.comparing.validations import Validation
 from tbmetrics.comparing.wording import agreement_text
-from tbmetrics.exporting.report import MOVER_METRIC, compare_first_runs
+from tbmetrics.exporting.report import compare_first_runs
 from tbmetrics.records import GROUP_ROWS
 from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
 from tests.plugin.in_process import PREFIX, answered, application, client_of
 from tests.plugin.logs import write_log
 
 LAST = 2
+MOVER_METRIC = "f1"
 
 
 def _values(values, groups=None, names=None):

@@ -109,7 +109,7 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
         expected = float(np.nanmean(f1[inside]))
         expect(tab.locator(".tile[data-group=tail] [data-side=A]")).to_have_text(shown(expected))
         expect(tab.locator(".tile[data-group=tail] .verdict")).to_have_text("told in TensorBoard only")
-        for name in ("tradeoff", "movers", "frequency", "pr", "calibration", "flow", "overview"):
+        for name in ("tradeoff", "movers", "frequency", "pr", "calibration", "flow"):
             card = tab.locator(f"[data-card={name}]")
             card.scroll_into_view_if_needed()
             expect(card.locator(".body > *").first).to_be_visible()

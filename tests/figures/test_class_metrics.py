@@ -6,7 +6,7 @@ import torch
 
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.figures.class_metrics import figures
-from tbmetrics.records import group_table_tag, lifts_tag
+from tbmetrics.records import family_table_tag, group_table_tag, lifts_tag
 from tests.figures.drawing import by_name, png
 
 KINDS = {
@@ -48,6 +48,23 @@ def test_bars_are_the_group_means_and_training_counts():
     assert [bar.get_height() for bar in drawn["class_distribution"].axes[0].patches] == [900, 50, 3]
     lines = drawn["metrics_over_steps"].axes[0].get_lines()
     np.testing.assert_allclose(lines[0].get_ydata()[-1], table.column("f1")[0])
+
+
+def test_families_have_a_row_each_in_a_panel_for_each_metric():
+    families = {"a": "$x$", "b": "$x$", "c": "long" * 20}
+    groups = ClassGroups.from_counts({"x": {"a": 900, "b": 50, "c": 3, "d": 1}}, families=families)
+    tracker = ClassPerformanceTracker(classes=groups)
+    tracker.update(torch.randn(40, 4, generator=torch.Generator().manual_seed(0)), torch.arange(40) % 3)
+    tracker.collect(0)
+    figure = _drawn(tracker.history)["metrics_by_family"]
+    table = tracker.history.tables[family_table_tag("x")].at(0)
+    order = sorted(range(3), key=lambda i: -np.nan_to_num(table.column("recall")[i], nan=-1))
+    for ax, metric in zip(figure.axes, ("precision", "recall", "f1", "ap"), strict=True):
+        np.testing.assert_allclose(ax.get_lines()[0].get_xdata(), table.column(metric)[order])
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels[-1] == "other (1)"  # its class had no examples
+    assert "$x$ (2)" in labels
+    png(figure)
 
 
 def _two_thirds_covered():

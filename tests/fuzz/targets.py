@@ -267,7 +267,6 @@ QUERIES = {
     "class_diagnosis": f"{_BASE}&class_index=0",
     "gallery": f"{_BASE}&class_index=0",
     "gallery_image": f"{_BASE}&kind=hardest_correct&group=tail",
-    "overview": "run=r&metric=f1&step=2",
     "compare": "run_a=r&step_a=0&run_b=r&step_b=2&attribute=x&metric=f1&head_min=5&tail_max=2",
 }
 

@@ -21,7 +21,8 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 
 from tbmetrics.class_performance.flows import most_pairs
-from tbmetrics.classes.groups import PAIRED_BUCKETS, AttributeClasses, ClassGroups, CountBuckets, count_buckets
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import PAIRED_BUCKETS, ClassGroups, CountBuckets, count_buckets
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,

@@ -118,14 +118,19 @@ def test_hovering_tells_the_values_of_every_run(page, board, logs):
 
 def test_the_confusion_shows_shares_of_each_true_group(page, board, logs):
     tab = open_frame(page, board, attribute="few")
-    truth = logs[1]["focal"]["few"]
-    values = np.zeros((4, 5))
-    place = [(*GROUPS, UNKNOWN).index(group) for group in truth.buckets.groups]
-    for (i, j), n in np.ndenumerate(truth.flow[-1]):
-        values[place[i], place[j] if j < len(place) else 4] += n
-    head = card(tab, "flow").locator(".matrix[data-side=B] tbody tr").first.locator("td")
-    for cell, share in enumerate(100 * values[0, :3] / values[0].sum()):
-        expect(head.nth(cell)).to_have_text("<1 %" if 0 < share < 1 else f"{share:.0f} %")
+    shares = []
+    for truth in (logs[1][run]["few"] for run in ("baseline", "focal")):
+        values = np.zeros((4, 5))
+        place = [(*GROUPS, UNKNOWN).index(group) for group in truth.buckets.groups]
+        for (i, j), n in np.ndenumerate(truth.flow[-1]):
+            values[place[i], place[j] if j < len(place) else 4] += n
+        shares.append(100 * values[0, :3] / values[0].sum())
+    head = card(tab, "flow").locator(".matrix tbody tr").first.locator("td")
+    for cell, (a, b) in enumerate(zip(*shares, strict=True)):
+        texts = ["<1" if 0 < share < 1 else f"{share:.0f}" for share in (a, b)]
+        expect(head.nth(cell).locator("span")).to_have_text(f"{texts[0]} → {texts[1]} %")
+        difference = f"{b - a:+.0f}".replace("-", "−")
+        expect(head.nth(cell).locator("strong")).to_have_text("0" if difference in ("+0", "−0") else difference)
 
 
 # ---------------------------------------------------------------------------------------------------- the table

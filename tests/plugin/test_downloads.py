@@ -34,7 +34,7 @@ CHARTS = {
     "pr": (3, ["Precision-recall curves", "● means of the decision rule", "Medium", "Recall"]),
     "calibration": (3, ["Calibration by group", "bars: share of the examples in each bin", "Confidence"]),
 }
-TABLES = ["summary", "movers", "flow", "overview", "classes"]
+TABLES = ["summary", "movers", "flow", "classes"]
 
 
 def menu_item(page, found, name: str) -> None:

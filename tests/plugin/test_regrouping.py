@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
 from tbmetrics.records import GROUP_ROWS

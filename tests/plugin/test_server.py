@@ -111,7 +111,6 @@ def test_answers_under_a_path_prefix(base):
         ("flow", {"run": "long", "attribute": "x", "step": 7}, "has no flow yet"),
         ("calibration", {"run": "long", "attribute": "x"}, "'step' is missing"),
         ("confusions", {"run": "long", "attribute": "x", "step": 7, "class": "a", "class_index": 0}, "which class?"),
-        ("overview", {"run": "nope", "metric": "f1", "step": 1}, "run 'nope' is unknown"),
         *(
             (
                 "compare",
@@ -201,7 +200,7 @@ def test_bucket_uncertainty_is_the_log_with_the_positives_of_each_bucket(made):
     assert np.isnan(precision[:, :size]).all()  # precision is told from few positives, too
 
 
-def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
+def test_curves_confusions_flow_and_calibration_are_the_logs(made):
     base, truth = made
     at = {"run": "r", "attribute": "x", "step": 2}
     x = truth["x"]
@@ -240,12 +239,6 @@ def test_curves_confusions_flow_calibration_and_overview_are_the_logs(made):
     np.testing.assert_allclose(np.hstack(columns), x.lift_sums[2], rtol=1e-6)
     sums = get_json(plugin_url(base, "calibration", **at))
     np.testing.assert_allclose(np.hstack([sums["n"], sums["confidence"], sums["right"]]), x.calibration[2], rtol=1e-6)
-    overview = get_json(plugin_url(base, "overview", run="r", metric="f1", step=1))["attributes"]
-    rows = {row["attribute"]: row for row in overview}
-    assert rows["y"]["step"] == 1
-    assert rows["y"]["n_classes"]["head"] == truth["y"].group("f1_n_classes", "head")[1]
-    assert rows["y"]["sizes"]["head"] == truth["y"].group("n_classes", "head")[1]
-    assert rows["y"]["groups"]["head"] == pytest.approx(float(truth["y"].group("f1", "head")[1]), nan_ok=True)
 
 
 def test_the_bundle_is_served_and_kept_apart_from_other_files(made):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tbmetrics.figures.style import COLOURS, MARKERS
+from tbmetrics.records import GROUPS, UNKNOWN
 from tbmetrics_longtail.bundle import BundleError, bundle, module_texts
 
 ROOT = Path(__file__).parents[2]
@@ -51,6 +53,25 @@ def test_no_module_makes_markup_or_code_of_text_or_reaches_elsewhere(module, wha
 def test_the_style_sheet_loads_nothing():
     text = (STATIC / "style.css").read_text(encoding="utf-8")
     assert re.findall(r"url\(|@import", text) == []
+
+
+#: What the tab calls the markers of matplotlib.
+MARKER_NAMES = {"o": "circle", "s": "square", "^": "triangle", "P": "cross"}
+
+
+def test_groups_have_the_colours_and_shapes_of_the_figures():
+    groups = (*GROUPS, UNKNOWN)
+    sheets = [STATIC / "style.css", ROOT / "tbmetrics" / "exporting" / "report.css"]
+    light, light_report, dark, dark_report = (
+        [re.findall(rf"--{group}: (#\w{{6}});", sheet.read_text(encoding="utf-8"))[theme] for group in groups]
+        for theme in (0, 1)
+        for sheet in sheets
+    )
+    assert light == light_report == [COLOURS[group] for group in groups]
+    assert dark == dark_report
+    assert len(set(dark)) == len(groups)
+    shapes = re.search(r"GROUP_MARKERS = Object.freeze\(\{(.*)\}\)", TEXTS["charts/dom.js"])[1]
+    assert dict(re.findall(r"(\w+): '(\w+)'", shapes)) == {g: MARKER_NAMES[MARKERS[g]] for g in groups}
 
 
 def imported(module: str) -> set[str]:

@@ -124,7 +124,7 @@ def test_the_file_is_looked_for_once_in_a_while(tmp_path, work, monkeypatch):
     tracker = ProfilerTracker(tmp_path)
     _run_steps(tracker, work, 1)
     (tmp_path / "PROFILE").touch()
-    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._last_look + 0.5)
+    monkeypatch.setattr(profiler_module.time, "monotonic", lambda: tracker._next_look - 0.5)
     _run_steps(tracker, work, 10)
     assert (tmp_path / "PROFILE").exists()
 

@@ -17,10 +17,11 @@ def test_with_an_optimizer_its_hook_counts_and_batches_do_not():
     counter = StepCounter(optimizer, seen.append, None)
     counter.attach()
     for batch in range(6):
-        with counter.one_per_batch():
-            if batch % 3 == 2:  # accumulated over three batches
-                optimizer.step()
-                counter.count_explicitly()
+        counter.start_batch()
+        if batch % 3 == 2:  # accumulated over three batches
+            optimizer.step()
+            counter.count_explicitly()
+        counter.end_batch()
     counter.detach()
     optimizer.step()
     assert seen == [1, 2]
@@ -31,11 +32,12 @@ def test_without_an_optimizer_a_batch_is_a_step_unless_the_caller_counts():
     seen = []
     counter = StepCounter(None, seen.append, 10)
     counter.attach()
-    with counter.one_per_batch():
-        pass
-    with counter.one_per_batch():
-        counter.count_explicitly()
-        counter.count_explicitly()
+    counter.start_batch()
+    counter.end_batch()
+    counter.start_batch()
+    counter.count_explicitly()
+    counter.count_explicitly()
+    counter.end_batch()
     assert seen == [11, 12, 13]
 
 

@@ -33,7 +33,8 @@ def _pass_steps(budget, clock, trackers, steps, *, step_ms=10.0, fixed_ms=0.0, f
             clock.pass_ms(cost)
             spent += cost
             budget.add(name, round(cost * 1e6))
-        budget.after_step()
+        if budget.concerns(step):
+            budget.after_step(step)
     return spent * 1e6 / (clock.now - began)
 
 
@@ -49,7 +50,7 @@ def test_a_tracker_that_costs_too_much_is_stretched_until_the_budget_holds(caplo
         _pass_steps(budget, clock, [tracker], 5_000)
     assert _pass_steps(budget, clock, [tracker], 20_000, first=5_001) <= 0.01
     assert tracker.cadences[0].factor == 32
-    assert all(step in (1, 2, 5) or step % 10 == 0 for step in tracker.sampled)
+    assert all(step % 10 == 0 for step in tracker.sampled)
     assert len(caplog.messages) == 1
     assert "gradients took" in caplog.messages[0]
     (now,) = budget.records()
@@ -112,22 +113,36 @@ def test_the_start_of_the_run_is_left_out():
     assert tracker.cadences[0].factor == 1
 
 
-def test_a_short_run_is_left_alone():
-    tracker = Sampling("gradients", 1, 20.0)
+def test_the_budget_holds_from_the_second_sample_on():
+    tracker = Sampling("gradients", 10, 20.0)
     clock, budget = _budget([tracker])
-    _pass_steps(budget, clock, [tracker], 100)
-    assert tracker.cadences[0].factor == 1
+    _pass_steps(budget, clock, [tracker], 20)
+    assert tracker.cadences[0].factor == 32
+    assert _pass_steps(budget, clock, [tracker], 640, first=21) <= 0.01
+
+
+def test_dear_details_and_cheap_samples_are_told_apart():
+    tracker = Sampling("gradients", 1, 0.0)
+    tracker.cadences = (Cadence(1, "every"), Cadence(100, "detail_every"))
+    clock, budget = _budget([tracker])
+    for step in range(1, 1001):
+        clock.pass_ms(10)
+        if budget.concerns(step):
+            cost = 50.0 if tracker.cadences[1].has_sampled(step) else 0.02
+            clock.pass_ms(cost)
+            budget.add("gradients", round(cost * 1e6))
+            budget.after_step(step)
+    assert tracker.cadences[0].factor == 8  # 0.2 % and 5 % of the time: 0.65 % together at an eighth
 
 
 def test_stretching_has_an_end():
     tracker = Sampling("gradients", 1, 0.0)
     clock, budget = _budget([tracker])
-    for _ in range(40):
-        steps = max(20, 2 * tracker.cadences[0].factor)
-        for _ in range(steps + 1):
-            clock.pass_ms(5000 / steps)
-            budget.add("gradients", 10**12)
-            budget.after_step()
+    for step in range(1, 3 * 4096):
+        clock.pass_ms(1)
+        budget.add("gradients", 10**12)
+        if budget.concerns(step):
+            budget.after_step(step)
     assert tracker.cadences[0].factor == 4096
 
 
@@ -152,11 +167,13 @@ class Spinning(Tracker):
 
 
 def test_the_session_counts_steps_and_writes_the_cadence(tmp_path):
-    tracker = Spinning()
-    with TBMetrics(tmp_path, trackers=[tracker]) as tb:
+    clock, tracker = FakeClock(), Spinning()
+    tb = TBMetrics(tmp_path, trackers=[tracker])
+    tb._budget._clock = clock
+    with tb:
         for _ in tb.epochs(range(1)):
             for _ in tb.batches(range(30)):
-                pass
+                clock.pass_ms(10_000)
         values = tb.history.scalars["resource_usage/steps_between_samples/spinning/every"].values
     assert values.tolist() == [1]
     assert tracker.sampled == 30

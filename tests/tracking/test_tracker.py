@@ -80,25 +80,75 @@ def test_the_base_tracker_measures_nothing_and_may_be_stopped_twice():
     tracker.stop()
 
 
-def test_a_cadence_samples_the_first_steps_more_densely_and_then_every_nth():
-    def sampled(every):
-        return [step for step in range(1, 3 * every + 1) if Cadence(every, "norms_every").due(step)]
+class _Clock:
+    """Seconds that pass by `step` at each step."""
 
-    assert sampled(10) == [1, 2, 5, 10, 20, 30]
-    assert sampled(100) == [1, 2, 5, 10, 20, 50, 100, 200, 300]
-    assert sampled(3) == [1, 3, 6, 9]
+    def __init__(self, step):
+        self.now, self._step = 0.0, step
+
+    def __call__(self):
+        return self.now
+
+    def sampled(self, cadence, steps):
+        sampled = []
+        for step in range(1, steps + 1):
+            if cadence.due(step):
+                cadence.sampled(step)
+                sampled.append(step)
+            self.now += self._step
+        return sampled
+
+
+def test_a_number_is_kept_exactly():
+    for every in (1, 3, 10, 100):
+        sampled = [step for step in range(1, 501) if Cadence(every, "every").due(step)]
+        assert sampled == list(range(every, 501, every))
+
+
+def test_without_a_number_the_first_steps_are_dense_and_then_time_decides():
+    fast, slow = _Clock(0.003), _Clock(0.2)
+    assert fast.sampled(Cadence(None, "every", clock=fast), 900) == [1, 2, 5, 10, 20, 50, 100, 200, 370, 500, 670, 840]
+    assert slow.sampled(Cadence(None, "every", clock=slow), 70) == [1, 2, 5, 10, 20, 30, 40, 50, 60, 70]
+    cadence = Cadence(None, "detail_every", steps=100, seconds=5.0, clock=fast)
+    assert fast.sampled(cadence, 6_000) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 3700, 5000]
+    assert cadence.interval == 1300
+
+
+def test_without_the_clock_a_cadence_goes_by_steps_alone():
+    clock = _Clock(0.0)
+    cadence = Cadence(None, "every", clock=clock)
+    cadence.by_steps()
+    assert clock.sampled(cadence, 60) == [1, 2, 5, 10, 20, 30, 40, 50, 60]
 
 
 def test_a_stretched_cadence_keeps_to_steps_of_the_one_asked_for_and_comes_back():
     cadence = Cadence(10, "norms_every")
     cadence.stretch()
-    assert [step for step in range(1, 41) if cadence.due(step)] == [1, 2, 5, 20, 40]
+    assert [step for step in range(1, 61) if cadence.due(step)] == [20, 40, 60]
+    assert cadence.interval == 20
     cadence.relax()
     cadence.relax()
     assert cadence.due(10)
 
 
-@pytest.mark.parametrize("every", [0, -1, 2.5, True, "10", None])
+def test_a_stretched_cadence_of_time_waits_twice_as_long():
+    clock = _Clock(1 / 64)
+    cadence = Cadence(None, "every", clock=clock)
+    cadence.stretch()
+    assert clock.sampled(cadence, 480) == [1, 2, 5, 10, 20, 50, 100, 180, 200, 280, 360, 440]
+    cadence.thin()
+    assert cadence.state() == (20, 2)
+    again = Cadence(None, "every", clock=clock)
+    again.restore(cadence.state())
+    assert again.due(520)
+    again.sampled(520)
+    clock.now += 1.9
+    assert not again.due(560)
+    clock.now += 0.2
+    assert again.due(560)
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5, True, "10"])
 def test_a_cadence_that_cannot_be_is_refused_by_name(every):
     with pytest.raises(InputError, match="norms_every must be a whole number of at least 1"):
         Cadence(every, "norms_every")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,10 +12,14 @@ from torch import Tensor, nn
 from tbmetrics.class_performance.arguments import check_batch, decision_kind
 from tbmetrics.class_performance.diagnostics.classifier import Classifier, ForwardPass
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
+from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample
 from tbmetrics.class_performance.diagnostics.features import FeatureState
 from tbmetrics.class_performance.diagnostics.gallery import Gallery
 from tbmetrics.class_performance.diagnostics.head import COSINE, LINEAR
+from tbmetrics.class_performance.diagnostics.options import Options
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable, objective_weights
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
+from tbmetrics.class_performance.diagnostics.remedy_choice import chosen_remedy
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 from tbmetrics.class_performance.diagnostics.validation import Progress, RemedyInputs, ValidationState
 from tbmetrics.class_performance.diagnostics.verdict import Finding, verdict
@@ -27,12 +30,14 @@ from tbmetrics.class_performance.inputs import (
     ScoreFacts,
     check_probabilities,
 )
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.errors import InputError
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
     HEAD,
     LOGIT_ADJUSTMENT,
     MULTI_LABEL,
+    REMEDIES,
     SINGLE_LABEL,
     TAU_NORMALIZATION,
     FloatArray,
@@ -40,26 +45,6 @@ from tbmetrics.records import (
 
 #: Training samples assumed of a class without any, so that its prior has a logarithm.
 LEAST_COUNT = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Options of the user, see `LongTailDiagnostics`."""
-
-    taus: tuple[float, ...]
-    objective: str | Mapping[str, float]
-    max_bytes: int
-    gallery_size: int
-    gallery_side: int
-    training_samples: int | None
-
-    def aim(self, decision: str) -> str:
-        """The objective in words."""
-        metric = "mean F1" if decision == MULTI_LABEL else "balanced accuracy"
-        if isinstance(self.objective, str):
-            return metric
-        weights = ", ".join(f"{g} × {w:g}" for g, w in self.objective.items() if w)
-        return f"{'F1' if decision == MULTI_LABEL else 'recall'} weighted by group ({weights})"
 
 
 class AttributeDiagnostics:
@@ -86,6 +71,8 @@ class AttributeDiagnostics:
         self.features = FeatureState(len(classes), options.max_bytes)
         self.validation = ValidationState(classes, options.taus, thresholds, options.max_bytes)
         self.gallery = Gallery(classes, options.gallery_size, options.gallery_side)
+        most = options.projector
+        self.sample = FeatureSample(classes, most, options.max_bytes) if most else None
         self.classifier: Classifier | None = None
         self._progress = self._next_progress = Progress(len(classes))
         self._diagnosis: tuple[Diagnosis, list[Finding]] | None = None
@@ -116,7 +103,7 @@ class AttributeDiagnostics:
         if self._activation.takes_probabilities and len(logits):
             facts = ScoreFacts(*ScoreFacts.measured(logits.detach()).tolist())
             check_probabilities(f"attribute {attribute!r}", facts, logits.dtype, decision == SINGLE_LABEL)
-        self._decision = decision
+        self._decision = self.signal.decision = decision
 
     @torch.no_grad()
     def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
@@ -138,12 +125,14 @@ class AttributeDiagnostics:
             return
         self.pending = self._stale = True
         self.validation.add(wide, labels)
-        self._add_features(origin, good, labels)
+        if images is not None and not bool(good.all()):
+            images = images[good.to(images.device)]
+            originals = None if originals is None else originals[good.to(originals.device)]
+        cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
+        features = self._add_features(origin, good, labels)
+        if features is not None and self.sample is not None:
+            self.sample.add(features, wide, labels, cuts, images)
         if images is not None:
-            if not bool(good.all()):
-                images = images[good.to(images.device)]
-                originals = None if originals is None else originals[good.to(originals.device)]
-            cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
             self.gallery.add(wide, labels, images, cuts, originals)
 
     def _look_at(self, scores: Tensor) -> None:
@@ -156,6 +145,8 @@ class AttributeDiagnostics:
         """With the first batch of a validation, collect what its remedies need."""
         self._forget()
         self.gallery.reset()
+        if self.sample is not None:
+            self.sample.reset()
         inputs, decision = self.validation.inputs, decision_kind(logits, labels)
         self.validation.decision = decision
         inputs.log_prior = self._log_prior(decision, logits.device)
@@ -183,14 +174,18 @@ class AttributeDiagnostics:
         else:
             self._left_out[TAU_NORMALIZATION] = f"the logits were not seen to be weight · input + bias of {name!r}"
 
-    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> None:
+    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> Tensor | None:
+        """Add the features of the good rows and return them, or None and note why there are none."""
         if origin is not None and origin.features is not None:
-            self.features.add(origin.features[good.to(origin.features.device)], labels)
-        elif "features" not in self._left_out and self.classifier is not None:
+            features = origin.features[good.to(origin.features.device)]
+            self.features.add(features, labels)
+            return features
+        if "features" not in self._left_out and self.classifier is not None:
             self._left_out["features"] = (
                 f"no input of {self.classifier.name!r} was seen to go with these logits (in evaluation mode, one row "
                 "a sample)"
             )
+        return None
 
     def _log_prior(self, decision: str, device: torch.device) -> Tensor | None:
         counts, rows = self._training_counts()
@@ -237,6 +232,21 @@ class AttributeDiagnostics:
             self._diagnosis = self._new_diagnosis(step)
         return self._diagnosis
 
+    def remedy(self, name: str, tau: float | None, step: int) -> Remedy:
+        """The remedy `name` with the amount `tau`, or the one that was chosen, see `LongTailDiagnostics.remedy`."""
+        result = self.diagnose(step)
+        if result is None:
+            raise InputError(
+                f"attribute {self.classes.attribute!r} has no diagnosis yet: pass a validation to update() first"
+            )
+        return chosen_remedy(result[0], name, tau, self._activation.scale)
+
+    def chosen_remedies(self) -> list[Remedy]:
+        """Every remedy that the last diagnosis could judge, with the amount it chose."""
+        table = None if self._diagnosis is None else self._diagnosis[0].remedies
+        names = [name for name in REMEDIES if table is not None and not np.isnan(table.best(name, "all_recall"))]
+        return [self.remedy(name, None, 0) for name in names]
+
     def _new_diagnosis(self, step: int) -> tuple[Diagnosis, list[Finding]]:
         columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}
         columns |= self.validation.columns()
@@ -254,7 +264,8 @@ class AttributeDiagnostics:
         columns["forgetting_events"] = self._next_progress.forgetting_events()
         columns["forgetting_rate"] = self._next_progress.forgetting_rate()
         is_single = self.validation.decision == SINGLE_LABEL
-        diagnosis = Diagnosis(self.classes, columns, table, noise, is_single, self.aim, reasons)
+        inputs = self.validation.inputs
+        diagnosis = Diagnosis(self.classes, columns, table, noise, is_single, self.aim, reasons, inputs)
         return diagnosis, verdict(diagnosis)
 
     def _reasons(self) -> dict[str, str]:
@@ -267,6 +278,11 @@ class AttributeDiagnostics:
             reasons["gradients"] = (
                 "no backward pass reached the observed logits: call observe() before backward(), or give it detached "
                 "logits to count the gradient of cross-entropy"
+            )
+        if odd := self.signal.odd_rows:
+            reasons["training targets"] = (
+                f"{odd} observed rows of soft targets do not sum to 1, and count by what they hold: give class "
+                "indices, or floats (N, C) whose rows sum to 1"
             )
         if advice := self._look.probabilities_advice(self.validation.decision == SINGLE_LABEL):
             reasons["logits"] = advice

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise
 from tbmetrics.class_performance.diagnostics.remedies import RemedyTable
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.class_performance.diagnostics.validation import RemedyInputs
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import FloatArray
 
 
@@ -26,6 +27,7 @@ class Diagnosis:
         is_single_label: whether a sample has one class.
         aim: the objective of the remedies, in words.
         left_out: what could not be measured → why.
+        inputs: what the remedies were made of.
     """
 
     classes: AttributeClasses
@@ -35,6 +37,7 @@ class Diagnosis:
     is_single_label: bool = True
     aim: str = "balanced accuracy"
     left_out: dict[str, str] = field(default_factory=dict)
+    inputs: RemedyInputs = field(default_factory=RemedyInputs)
 
     def members(self, group: str) -> NDArray[np.int64]:
         """Indices of a group's classes."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import GALLERY_KINDS, GROUPS, HARDEST, MISTAKES, UNKNOWN
 
@@ -139,7 +139,7 @@ class _Best:
         """Add a batch: score (N,), facts (N, 3), images (N, channels, height, width)."""
         top = score.topk(min(self._size, len(score)))
         rows = top.indices.to(images.device)
-        chosen = _as_pixels(images[rows], self._shape(images))
+        chosen = as_pixels(images[rows], self._shape(images))
         whole = originals[rows.to(originals.device)].detach() if originals is not None else None
         if self._score is None:
             self._score, self._facts, self._pixels, self._originals = top.values, facts[top.indices], chosen, whole
@@ -155,9 +155,7 @@ class _Best:
         """(height, width) of the tiles: that of the first images, shrunk to `side`."""
         if self._score is not None:
             return int(self._pixels.shape[1]), int(self._pixels.shape[2])
-        height, width = images.shape[-2:]
-        factor = min(1.0, self._side / max(height, width))
-        return max(1, round(height * factor)), max(1, round(width * factor))
+        return tile_shape(images, self._side)
 
     def pictures(self) -> list[Picture]:
         """The samples, on the host, the largest score first."""
@@ -181,7 +179,14 @@ def _best_of(stored: Tensor | None, new: Tensor | None, best: Tensor) -> Tensor 
     return torch.cat([stored, new])[best.to(stored.device)]
 
 
-def _as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
+def tile_shape(images: Tensor, side: int) -> tuple[int, int]:
+    """(height, width) of images (N, C, H, W) shrunk so that the longer side has at most `side` pixels."""
+    height, width = images.shape[-2:]
+    factor = min(1.0, side / max(height, width))
+    return max(1, round(height * factor)), max(1, round(width * factor))
+
+
+def as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
     """uint8 (n, height, width, 3). Bytes and values in 0..1 stay as they are; others (normalised images) are stretched,
     each from its smallest to its largest value."""
     wide = images.float() / (255 if images.dtype == torch.uint8 else 1)

@@ -11,7 +11,7 @@ from tbmetrics.class_performance.diagnostics.fits import fit_noise
 from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.class_performance.diagnostics.remedies import Lean
 from tbmetrics.class_performance.diagnostics.single_label import Rows
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import TAIL, Float32Array, FloatArray, IntArray
 
 #: A share of wrong labels that "not found" excludes.

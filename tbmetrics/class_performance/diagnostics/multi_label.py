@@ -22,7 +22,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     weighted_mean,
 )
 from tbmetrics.class_performance.evaluation import group_means
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import CLASS_THRESHOLDS, HEAD, LOGIT_ADJUSTMENT, TAIL, FloatArray
 from tbmetrics.statistics.scores import scores_of
 
@@ -126,7 +126,9 @@ class _Judge:
             self.table.put(index, "tau", 0.0)
             return self.cuts
         if row.remedy == CLASS_THRESHOLDS:
-            return best_cuts(self.logits, self.positive, self.known, self.cuts, self.fold)[self.fold]
+            cuts = best_cuts(self.logits, self.positive, self.known, self.cuts, self.fold)
+            self.table.shifts = to_numpy(cuts[FOLDS] - self.cuts)
+            return cuts[self.fold]
         if not self.can_shift:
             return None
         self.table.put(index, "temperature", self.temperature)
@@ -206,11 +208,12 @@ class _Judge:
 
 
 def best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fold: Tensor) -> Tensor:
-    """The threshold of each class with the best F1 outside each fold, (folds, C); `cuts` if it has no positive there.
+    """The threshold of each class with the best F1 outside each fold, and of all rows, (folds + 1, C).
 
+    Without a positive it is that of `cuts`.
     It lies half-way between the best score and the next below, as both call the same samples positive.
     """
-    best = cuts.repeat(FOLDS, 1)
+    best = cuts.repeat(FOLDS + 1, 1)
     for first in range(0, logits.shape[1], _CLASSES_AT_ONCE):
         part = slice(first, first + _CLASSES_AT_ONCE)
         scores, order = torch.where(known[:, part], logits[:, part], -torch.inf).T.contiguous().sort(descending=True)
@@ -218,7 +221,7 @@ def best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fol
         below = torch.cat([scores[:, 1:], torch.full_like(scores[:, :1], -torch.inf)], dim=1)
         is_last = (scores > below) & scores.isfinite()
         middle = torch.where(below.isfinite(), (scores + below) / 2, scores)
-        for k in range(FOLDS):
+        for k in range(FOLDS + 1):
             is_counted = fold[order] != k
             hits = (is_positive & is_counted).cumsum(1)
             f1 = torch.where(is_last, 2 * hits / (is_counted.cumsum(1) + hits[:, -1:]), -1.0)

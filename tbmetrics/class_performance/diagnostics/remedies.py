@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.class_performance.evaluation import group_means
-from tbmetrics.classes.groups import AttributeClasses
+from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import (
     ALL,
     CLASS_THRESHOLDS,
@@ -104,6 +104,7 @@ class RemedyTable:
         lean: of a single-label attribute's decisions towards frequent classes; None if the training counts are unknown.
         n_classes: number of classes in the objective.
         n_samples: number of samples judged.
+        shifts: multi-label, the best threshold of each class on all samples less the one in use, as logits, (C,).
     """
 
     rows: tuple[RemedyRow, ...]
@@ -113,6 +114,7 @@ class RemedyTable:
     lean: Lean | None = None
     n_classes: int = 0
     n_samples: int = 0
+    shifts: FloatArray | None = None
 
     @classmethod
     def untried(cls, rows: tuple[RemedyRow, ...], n_samples: int, gap: Estimate = UNKNOWN_ESTIMATE) -> RemedyTable:
@@ -130,6 +132,11 @@ class RemedyTable:
     def row(self, remedy: str, tau: float | None) -> RemedyRow | None:
         """The row of a remedy, or None if the table has none."""
         return next((r for r in self.rows if r == (remedy, tau)), None)
+
+    def best(self, remedy: str, column: str) -> float:
+        """A number of the remedy with the amount that was chosen; NaN if the table has no such row."""
+        row = self.row(remedy, None)
+        return float("nan") if row is None else self.value(row, column)
 
     def put(self, row: int, column: str, value: float) -> None:
         """Set one number of the table."""

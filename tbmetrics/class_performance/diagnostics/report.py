@@ -10,6 +10,7 @@ import numpy as np
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.gallery import Picture
 from tbmetrics.class_performance.diagnostics.remedies import NONE, SHOWN_GROUPS, RemedyRow, RemedyTable
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
 from tbmetrics.class_performance.diagnostics.verdict import REMEDY_TITLES, RULES, Finding, Rule
 from tbmetrics.records import (
     ALL,
@@ -18,8 +19,11 @@ from tbmetrics.records import (
     FINDING_COLUMNS,
     GROUPS,
     HEAD,
+    MULTI_LABEL,
     REMEDIES,
     REMEDY_COLUMNS,
+    REMEDY_PARAMETERS,
+    SINGLE_LABEL,
     TAIL,
     TAU_NORMALIZATION,
     UNKNOWN,
@@ -31,6 +35,7 @@ from tbmetrics.records import (
     findings_table_tag,
     findings_tag,
     remedies_tag,
+    remedy_parameters_tag,
     scalar_tag,
 )
 from tbmetrics.records.history import to_jsonable
@@ -42,8 +47,10 @@ _SUMMED = ("support", "samples_seen")
 _TITLES = {**REMEDY_TITLES, TAU_NORMALIZATION: "τ-normalisation of the classifier"}
 
 
-def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iterator[Record]:
-    """The records of one validation of one attribute, without the images."""
+def records(
+    diagnosis: Diagnosis, findings: Sequence[Finding], aim: str, remedies: Sequence[Remedy] = ()
+) -> Iterator[Record]:
+    """The records of one validation of one attribute, without the images; `remedies` are those it chose."""
     attribute = diagnosis.classes.attribute
     values = np.stack([diagnosis.columns[c] for c in DIAGNOSTIC_COLUMNS], axis=1).astype(np.float32)
     yield Table(diagnostics_tag(attribute), attribute, "diagnostics", DIAGNOSTIC_COLUMNS, values)
@@ -55,14 +62,25 @@ def records(diagnosis: Diagnosis, findings: Sequence[Finding], aim: str) -> Iter
         "cross_fitted": [row.cross_fitted for row in table.rows],
         "objective": aim,
     }
-    remedies = table.values.astype(np.float32)
-    yield Table(remedies_tag(attribute), attribute, "remedies", REMEDY_COLUMNS, remedies, names, details)
+    outcomes = table.values.astype(np.float32)
+    yield Table(remedies_tag(attribute), attribute, "remedies", REMEDY_COLUMNS, outcomes, names, details)
+    yield _parameters(diagnosis, remedies)
     numbers = np.array([finding.row() for finding in findings], dtype=np.float32)
     rules = {rule.name: rule_json(rule) | {"says": rule.says.replace("{objective}", aim)} for rule in RULES}
     details = {"rules": rules, "remedies": list(REMEDY_TITLES.values())}
     yield Table(findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, numbers, tuple(rules), details)
     yield Text(findings_tag(attribute), markdown(diagnosis, findings, aim))
     yield from _scalars(diagnosis)
+
+
+def _parameters(diagnosis: Diagnosis, remedies: Sequence[Remedy]) -> Table:
+    """What the remedies do to the logits."""
+    attribute = diagnosis.classes.attribute
+    columns = REMEDY_PARAMETERS[SINGLE_LABEL if diagnosis.is_single_label else MULTI_LABEL]
+    known = {f"{r.remedy}_{name}": values.numpy() for r in remedies for name, values in r.state_dict().items()}
+    unknown = np.full(len(diagnosis.classes), np.nan, dtype=np.float32)
+    values = np.stack([known.get(column, unknown) for column in columns], axis=1)
+    return Table(remedy_parameters_tag(attribute), attribute, "remedy_parameters", columns, values)
 
 
 def _scalars(diagnosis: Diagnosis) -> Iterator[Scalar]:

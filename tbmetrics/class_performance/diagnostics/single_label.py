@@ -22,7 +22,8 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     paired_mean,
     recall_mean,
 )
-from tbmetrics.classes.groups import AttributeClasses, macro_mean
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import macro_mean
 from tbmetrics.records import ALL, HEAD, LOGIT_ADJUSTMENT, TAIL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 from tbmetrics.statistics.scores import scores_of
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -16,29 +15,33 @@ from torch import Tensor, nn
 
 from tbmetrics.class_performance.arguments import batch_tensors, decision_thresholds
 from tbmetrics.class_performance.diagnostics import report
-from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics, Options
-from tbmetrics.class_performance.diagnostics.gallery import Picture, checked_images
+from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics
+from tbmetrics.class_performance.diagnostics.gallery import checked_images
+from tbmetrics.class_performance.diagnostics.options import (
+    BALANCED_ACCURACY,
+    TAUS,
+    Options,
+    checked_objective,
+    checked_projector,
+    checked_taus,
+)
+from tbmetrics.class_performance.diagnostics.projector import ProjectorFiles, Unwritten
+from tbmetrics.class_performance.diagnostics.remedy import Remedy
+from tbmetrics.class_performance.diagnostics.sheets import AttentionLookup, ContactSheets
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, LOGITS, Activation
 from tbmetrics.class_performance.report import class_list
-from tbmetrics.classes.groups import AttributeClasses, ClassGroups
+from tbmetrics.classes.attributes import AttributeClasses
+from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
-from tbmetrics.records import GROUPS, Image, Record, gallery_tag
+from tbmetrics.records import REMEDIES, Record
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
-from tbmetrics.tracking.cadence import DrawingTime
-from tbmetrics.tracking.checks import by_attribute, check_whole_numbers, logits_and_labels
+from tbmetrics.tracking.checks import by_attribute, check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import outside_inference
 from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-logger = logging.getLogger("tbmetrics")
-
-TAUS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
-BALANCED_ACCURACY = "balanced_accuracy"
-#: From images (n, ...) and the class in question of each, the attention on them, or None.
-AttentionLookup = Callable[[Tensor, Sequence[str]], "NDArray[np.floating] | None"]
 
 
 class LongTailDiagnostics(Tracker):
@@ -73,6 +76,8 @@ class LongTailDiagnostics(Tracker):
         max_bytes: of the features' sums, and of the stored logits, each per attribute; of more a random part is stored.
         gallery_size: images per group and kind.
         gallery_side: pixels of the longer side of a stored image.
+        projector: samples of a validation whose features are written for TensorBoard's Projector tab, as many of each
+            class; True = 1,000; False = none.
 
     Attributes:
         history: what was measured.
@@ -99,12 +104,13 @@ class LongTailDiagnostics(Tracker):
         max_bytes: int = 128 * 2**20,
         gallery_size: int = 8,
         gallery_side: int = 96,
+        projector: bool | int = False,
     ) -> None:
         check_whole_numbers(max_bytes=max_bytes, gallery_size=gallery_size, gallery_side=gallery_side)
         self.save_dir = save_dir
         self._options = Options(
-            _checked_taus(taus), _checked_objective(objective), max_bytes, gallery_size, gallery_side,
-            training_samples,
+            checked_taus(taus), checked_objective(objective), max_bytes, gallery_size, gallery_side,
+            training_samples, checked_projector(projector),
         )  # fmt: skip
         self._classifiers, self._thresholds = dict(classifiers or {}), thresholds
         is_given = inputs is not None or logit_scale is not None
@@ -113,9 +119,8 @@ class LongTailDiagnostics(Tracker):
         self._classes: ClassGroups | None = None
         self._attributes: dict[str, AttributeDiagnostics] = {}
         self._step = 0
-        self._drawing = DrawingTime()
-        self._undrawn: set[str] = set()
-        self._look: AttentionLookup | None = None
+        self._sheets = ContactSheets()
+        self._projector = ProjectorFiles()
         self.use(classes, model)
 
     def use(
@@ -145,9 +150,14 @@ class LongTailDiagnostics(Tracker):
 
     def show_attention(self, look: AttentionLookup) -> None:
         """Overlay the gallery's images with the attention from `look`; their originals are then stored too."""
-        self._look = look
+        self._sheets.look = look
         for diagnostics in self._attributes.values():
             diagnostics.gallery.original_bytes = self._options.max_bytes
+
+    def write_projector_to(self, log_dir: str | os.PathLike[str]) -> None:
+        """Write the files of `projector` into this run; a session gives its own, on the rank that writes."""
+        if self._options.projector:
+            self._projector.write_to(log_dir)
 
     def _new(self, classes: AttributeClasses) -> AttributeDiagnostics:
         chosen = 0.5 if self._thresholds is None else self._thresholds
@@ -176,13 +186,25 @@ class LongTailDiagnostics(Tracker):
         self._step = step
 
     @outside_inference
-    def observe(self, batch: TrainingBatch) -> None:
+    def observe(
+        self, batch: TrainingBatch | Tensors, labels: Tensors | None = None, loss: Tensors | None = None
+    ) -> None:
         """Add a training batch; call it before `backward()`, so that the gradient that reaches the logits is counted.
+
+        Args:
+            batch: a `TrainingBatch`, or its logits, (N, C), or one per attribute.
+            labels: with logits: class indices (N,), multi-hot (N, C), -1 = unknown, or soft targets (N, C); or one per
+                attribute.
+            loss: with logits: per sample, (N,), or one per attribute; None computes the cross-entropy.
 
         Raises:
             InputError: attributes, shapes or types that do not fit.
         """
         self._refuse_without_classes()
+        if not isinstance(batch, TrainingBatch):
+            if labels is None:
+                raise InputError("observe() needs labels: observe(logits, labels), or a TrainingBatch")
+            batch = TrainingBatch(batch, labels, loss)
         labels = by_attribute("labels", batch.labels, self._attributes)
         losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
         for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
@@ -236,55 +258,24 @@ class LongTailDiagnostics(Tracker):
                 continue
             diagnosis = diagnostics.diagnose(self._step or epoch)
             if diagnosis is not None:
-                yield from report.records(*diagnosis, diagnostics.aim)
+                yield from report.records(*diagnosis, diagnostics.aim, diagnostics.chosen_remedies())
             diagnostics.commit()
-            self._undrawn.add(attribute)
-        if self._undrawn and not self.is_interrupted and self._drawing.affordable():
-            yield from self._sheets()
+            self._sheets.undrawn.add(attribute)
+            if diagnosis is not None and diagnostics.sample is not None:
+                self._projector.unwritten[attribute] = Unwritten(epoch, diagnosis[0].left_out.get("features", ""))
+        if not self.is_interrupted and self._sheets.are_due():
+            yield from self._sheets.images(self._attributes)
+        if not self.is_interrupted and self._projector.are_due():
+            self._write_projector()
 
-    def _sheets(self) -> Iterator[Image]:
-        """The contact sheets of the last validation that are not drawn yet."""
-        from tbmetrics.figures.output import pixels
-
-        with self._drawing:
-            for attribute in sorted(self._undrawn):
-                for kind, group, figure in self._gallery(attribute):
-                    yield Image(gallery_tag(attribute, kind, group), pixels(figure))
-            self._undrawn.clear()
-
-    def _gallery(self, attribute: str) -> Iterator[tuple[str, str, Figure]]:
-        from tbmetrics.figures.panels import contact_sheet
-
-        diagnostics = self._attributes[attribute]
-        names = diagnostics.classes.names
-        for kind, group, pictures in diagnostics.gallery.pictures():
-            title = f"{attribute}: {kind.replace('_', ' ')}, {group}"
-            captions = [report.caption(picture, names) for picture in pictures]
-            attention = self._attention_on(pictures, names)
-            yield kind, group, contact_sheet([p.pixels for p in pictures], captions, title, attention)
-
-    def _attention_on(self, pictures: Sequence[Picture], names: Sequence[str]) -> NDArray[np.floating] | None:
-        """Where the model looks in each picture, (pictures, rows, columns), or None if unknown."""
-        originals = [picture.image for picture in pictures if picture.image is not None]
-        if self._look is None or len(originals) < len(pictures):
-            return None
-        try:
-            return self._look(torch.stack(originals), [names[picture.claimed] for picture in pictures])
-        except Exception as error:  # the model takes more, or other, than the images given to update()
-            self._look = None
-            logger.warning(
-                "tbmetrics: the gallery shows no attention: the model did not run on the images that update() was "
-                "given (%s: %s)", type(error).__name__, error,
-            )  # fmt: skip
-            return None
-        finally:
-            for diagnostics in self._attributes.values():
-                if diagnostics.classifier is not None:
-                    diagnostics.classifier.forget()
+    def _write_projector(self) -> None:
+        every = ((a, (d.classes, d.sample)) for a, d in self._attributes.items())
+        self._projector.write({a: (classes, sample) for a, (classes, sample) in every if sample is not None})
 
     def closing(self) -> list[Record]:
-        """The contact sheets of the last validation that are not drawn yet."""
-        return list(self._sheets())
+        """The contact sheets of the last validation that are not drawn yet; the files of the Projector tab, too."""
+        self._write_projector()
+        return list(self._sheets.images(self._attributes))
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"findings": [{"attribute", "name", "severity", "says", "evidence", …}], "other_rules": [...],
@@ -304,6 +295,22 @@ class LongTailDiagnostics(Tracker):
             attributes[attribute] = report.attribute_json(diagnosis, diagnostics.aim)
         return {"findings": by_outcome[True], "other_rules": by_outcome[False], "attributes": attributes}
 
+    def remedy(self, attribute: str, remedy: str, *, tau: float | None = None) -> Remedy:
+        """A remedy as a module that adjusts logits, with the amount that the last validation chose, or with `tau`.
+
+        Args:
+            attribute: whose logits are adjusted.
+            remedy: "logit_adjustment", "tau_normalization" (single-label) or "class_thresholds" (multi-label).
+            tau: its amount, in the unit of the table of remedies; None = the one that was chosen. Thresholds have none.
+
+        Raises:
+            InputError: an unknown attribute or remedy, no validation yet, or a remedy that does not apply to the
+                attribute or could not be judged; the message says why.
+        """
+        check_choice("attribute", attribute, self._attributes)
+        check_choice("remedy", remedy, REMEDIES)
+        return self._attributes[attribute].remedy(remedy, tau, self._step)
+
     def visualize(self) -> dict[str, Figure]:
         """The figures of the last recorded validation, by name; also written as PNG if there is a `save_dir`."""
         from tbmetrics.figures.diagnostics import figures
@@ -313,27 +320,5 @@ class LongTailDiagnostics(Tracker):
         if any(diagnostics.pending for diagnostics in self._attributes.values()) and not self.in_session:
             last = max((int(s.steps[-1]) for s in self.history.tables.values()), default=-1)
             self.collect(last + 1)
-        sheets = (
-            (f"{attribute}/{kind}_{group}", figure)
-            for attribute in self._attributes
-            for kind, group, figure in self._gallery(attribute)
-        )
+        sheets = self._sheets.figures(self._attributes)
         return collect_figures(chain(figures(self.history, classes=classes), sheets), self.save_dir)
-
-
-def _checked_taus(taus: Sequence[float]) -> tuple[float, ...]:
-    values = tuple(float(tau) for tau in taus)
-    if not values or any(not 0 < tau < 100 for tau in values) or list(values) != sorted(set(values)):
-        raise InputError(f"taus must be numbers above 0, ascending, got {taus!r}")
-    return values
-
-
-def _checked_objective(objective: str | Mapping[str, float]) -> str | Mapping[str, float]:
-    if isinstance(objective, str):
-        if objective != BALANCED_ACCURACY:
-            raise InputError(f"objective must be {BALANCED_ACCURACY!r} or weights by group, got {objective!r}")
-        return objective
-    unknown = [g for g in objective if g not in GROUPS]
-    if unknown or not sum(objective.values()) > 0 or any(w < 0 for w in objective.values()):
-        raise InputError(f"objective must give weights of at least 0 for {', '.join(GROUPS)}, got {dict(objective)!r}")
-    return dict(objective)

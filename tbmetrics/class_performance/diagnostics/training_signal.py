@@ -22,6 +22,7 @@ SMALL_BYTES, MAX_BATCHES = 128 * 2**10, 16
 _SUM_TOLERANCE = 1e-2  # of soft targets in half precision
 MEASURED, DERIVED = "measured", "of cross-entropy"
 _SUMS = ("samples", "loss", "correct", "positive", "negative")
+_COUNTS = ("rows", "odd_rows")
 
 
 def is_small(values: Tensor) -> bool:
@@ -79,11 +80,14 @@ class TrainingSignal:
         num_classes: C.
 
     Attributes:
+        decision: "single_label" or "multi_label", if it is known; then labels (N, C) are soft targets or multi-hot.
         n_batches: number of batches since the last `reset`.
     """
 
     def __init__(self, attribute: str, num_classes: int) -> None:
         self.attribute, self.num_classes = attribute, num_classes
+        self.decision: str | None = None
+        self._was_soft: Tensor | None = None  # whether a matrix of labels was seen to be soft targets, on the device
         self._seen_before = torch.zeros(num_classes, dtype=torch.float64)
         self._rows_before = 0.0
         self._sums: dict[str, Tensor] = {}
@@ -117,6 +121,12 @@ class TrainingSignal:
         return self._rows_before + (float(self._sums["rows"]) if self._sums else 0.0)
 
     @property
+    def odd_rows(self) -> int:
+        """Rows of soft targets since the last `reset` that do not sum to 1; waits for the device."""
+        self._output_buffer.flush()
+        return int(self._sums["odd_rows"]) if self._sums else 0
+
+    @property
     def gradients(self) -> str:
         """Where the gradients come from: "measured", "of cross-entropy", or "" without any."""
         return " and ".join(sorted(self._kinds)) if self._gradients else ""
@@ -127,8 +137,8 @@ class TrainingSignal:
         Args:
             logits: (N, C). If they require a gradient, the one that reaches them in the backward pass is counted;
                 otherwise that of cross-entropy is.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; in soft targets (N, C) a sample counts for
-                each class by its share.
+            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or soft targets (N, C) of one class a sample,
+                rows that sum to 1: a sample counts for each class by its share.
             loss: (N,) or, for multi-label, (N, C), of any loss; None = cross-entropy.
             guard: runs the hook on the gradient.
 
@@ -143,23 +153,44 @@ class TrainingSignal:
         if not self._sums:
             self._begin(plain)
         self.n_batches += 1
-        self._output_buffer.put(plain, targets, loss)
+        is_soft = self._is_soft(targets)
+        self._output_buffer.put(plain, targets, loss, is_soft)
         if logits.requires_grad:
             logits.register_hook(Hook(partial(guard, self._on_gradient, targets)))
         else:
             with torch.no_grad():
-                self._put_gradient(DERIVED, _derived(plain, targets), targets)
+                self._put_gradient(DERIVED, _derived(plain, targets, is_soft), targets)
+
+    def _is_soft(self, labels: Tensor) -> Tensor | None:
+        """Whether labels are soft targets, a bool on their device, or None if they are not; does not wait for it.
+
+        While the decision is not known, values tell: fractions in rows that all sum to 1, here or in an earlier batch.
+        """
+        if labels.ndim == 1:
+            self.decision = self.decision or SINGLE_LABEL
+        if labels.ndim == 1 or self.decision == MULTI_LABEL:
+            return None
+        if self.decision == SINGLE_LABEL:
+            return torch.ones((), dtype=torch.bool, device=labels.device)
+        if not labels.is_floating_point():
+            return None
+        with torch.no_grad():
+            is_soft = _are_shares(labels)
+            self._was_soft = is_soft if self._was_soft is None else is_soft | self._was_soft.to(is_soft.device)
+        return self._was_soft
 
     def _begin(self, logits: Tensor) -> None:
         dtype = sum_dtype(logits.device)
         self._sums = {name: torch.zeros(self.num_classes, dtype=dtype, device=logits.device) for name in _SUMS}
-        self._sums["rows"] = torch.zeros((), dtype=dtype, device=logits.device)
+        self._sums |= {name: torch.zeros((), dtype=dtype, device=logits.device) for name in _COUNTS}
 
-    def _add_outputs(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
-        """Add stacked batches, (batches, …)."""
-        rows = [None if values is None else values.flatten(0, 1) for values in (logits, labels, loss)]
-        add = self._add_single if decision_kind(logits, labels) == SINGLE_LABEL else self._add_multi
-        add(*rows)  # type: ignore[arg-type]
+    def _add_outputs(self, logits: Tensor, labels: Tensor, loss: Tensor | None, is_soft: Tensor | None) -> None:
+        """Add stacked batches, (batches, …); `is_soft` says of each whether its labels are soft targets."""
+        rows = logits.flatten(0, 1), labels.flatten(0, 1), None if loss is None else loss.flatten(0, 1)
+        if decision_kind(logits, labels) == SINGLE_LABEL:
+            self._add_single(*rows)
+        else:
+            self._add_multi(*rows, None if is_soft is None else is_soft.repeat_interleave(labels.shape[1])[:, None])
 
     def _add_single(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
         index, known = _safe_indices(labels, self.num_classes)
@@ -171,17 +202,17 @@ class TrainingSignal:
         self._add_by_class("loss", index, known & loss.isfinite(), loss.detach())
         self._sums["rows"] += known.sum()
 
-    def _add_multi(self, logits: Tensor, labels: Tensor, loss: Tensor | None) -> None:
+    def _add_multi(self, logits: Tensor, labels: Tensor, loss: Tensor | None, is_soft: Tensor | None) -> None:
         shares = _shares(labels)
         wide = logits if logits.dtype == torch.float64 else logits.float()
         predicted = logits > 0
         per_entry = F.softplus(-wide) if loss is None else loss if loss.ndim == 2 else loss[:, None]
-        if labels.is_floating_point():
-            is_mixed = _is_mixed(labels)
-            predicted = torch.where(is_mixed, wide == wide.amax(1, keepdim=True), predicted)
+        if is_soft is not None:
+            predicted = torch.where(is_soft, wide == wide.amax(1, keepdim=True), predicted)
             if loss is None:
                 cross_entropy = -(shares * wide.log_softmax(1)).sum(1, keepdim=True)
-                per_entry = torch.where(is_mixed, cross_entropy, per_entry)
+                per_entry = torch.where(is_soft, cross_entropy, per_entry)
+            self._sums["odd_rows"] += (is_soft[:, 0] & (labels > 0).any(1) & ~_sums_to_one(labels)).sum()
         self._sums["samples"] += shares.sum(0)
         self._sums["correct"] += (shares * predicted).sum(0)
         self._sums["loss"] += (shares * torch.where(per_entry.isfinite(), per_entry.detach(), 0)).sum(0)
@@ -208,13 +239,14 @@ class TrainingSignal:
             gradients: (batches, N, C).
             labels: (batches, N) or (batches, N, C).
         """
-        absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=torch.float32)
+        wide = torch.float64 if gradients.dtype == torch.float64 else torch.float32
+        absolute = torch.linalg.vector_norm(gradients, ord=1, dim=1, dtype=wide)
         finite = absolute.sum(1).isfinite()
         absolute = torch.where(finite[:, None], absolute, 0).sum(0)
         if decision_kind(gradients, labels) == SINGLE_LABEL:
             index, known = _safe_indices(labels, self.num_classes)
             on_label = torch.where(known & finite[:, None], gradients.gather(2, index[:, :, None])[:, :, 0].abs(), 0)
-            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().float())
+            positive = torch.zeros_like(absolute).index_add_(0, index.flatten(), on_label.flatten().to(wide))
         else:
             on_labels = (_shares(labels) * gradients.abs().float()).nan_to_num(0, 0, 0).sum(1)
             positive = torch.where(finite[:, None], on_labels, 0).sum(0)
@@ -250,8 +282,8 @@ class TrainingSignal:
             )
         if tuple(labels.shape) not in ((len(logits),), tuple(logits.shape)):
             raise InputError(
-                f"{name}: observed labels must be class indices ({len(logits)},) or multi-hot {tuple(logits.shape)}, "
-                f"got shape {tuple(labels.shape)}"
+                f"{name}: observed labels must be class indices ({len(logits)},), or multi-hot or soft targets "
+                f"{tuple(logits.shape)}, got shape {tuple(labels.shape)}"
             )
         if loss is not None and tuple(loss.shape) not in ((len(logits),), tuple(labels.shape)):
             raise InputError(
@@ -260,13 +292,13 @@ class TrainingSignal:
             )
 
 
-def _derived(logits: Tensor, labels: Tensor) -> Tensor:
+def _derived(logits: Tensor, labels: Tensor, is_soft: Tensor | None) -> Tensor:
     """Gradient of cross-entropy (softmax, or binary for multi-hot labels) on the logits; 0 for unknown labels."""
     wide = logits.float()
     if decision_kind(logits, labels) == MULTI_LABEL:
         probabilities = wide.sigmoid()
-        if labels.is_floating_point():
-            probabilities = torch.where(_is_mixed(labels), wide.softmax(1), probabilities)
+        if is_soft is not None:
+            probabilities = torch.where(is_soft, wide.softmax(1), probabilities)
         return torch.where(labels >= 0, probabilities - _shares(labels), 0)
     index, known = _safe_indices(labels, logits.shape[1])
     gradient = wide.softmax(1)
@@ -279,10 +311,14 @@ def _shares(labels: Tensor) -> Tensor:
     return torch.where(labels > 0, labels, 0).float().clamp(max=1)
 
 
-def _is_mixed(labels: Tensor) -> Tensor:
-    """Whether labels (N, C) are soft targets of one class per sample (mixup, label smoothing); does not wait for it."""
-    is_fraction = (labels > 0) & (labels < 1)
-    return is_fraction.any() & ((labels.float().sum(1) - 1).abs() < _SUM_TOLERANCE).all()
+def _are_shares(labels: Tensor) -> Tensor:
+    """Whether labels (N, C) have fractions and rows that sum to 1; does not wait for the device."""
+    return ((labels > 0) & (labels < 1)).any() & _sums_to_one(labels).all()
+
+
+def _sums_to_one(labels: Tensor) -> Tensor:
+    """Whether each row of labels (N, C) sums to 1, up to the rounding of half precision; (N,)."""
+    return (labels.float().sum(1) - 1).abs() < _SUM_TOLERANCE
 
 
 def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

@@ -71,10 +71,10 @@ class ForwardSample:
 
 
 class ForwardWatch:
-    """Watches forward passes of a model in training; between samples one hook on the model is all there is.
+    """Watches forward passes of a model in training; between samples there is no hook on it.
 
-    Hooks on its modules are set when a pass to be sampled begins and removed when it ends, so that validation and
-    unsampled steps run as if there were none. A compiled model is not watched: its modules' hooks would not run.
+    Those on the model are set when a step is to be sampled, those on its modules when a pass to be sampled begins, and
+    removed when it ends. A compiled model is not watched: its modules' hooks would not run.
 
     Args:
         model: the model to watch.
@@ -102,6 +102,7 @@ class ForwardWatch:
         self._wanted, self._on_sample = wanted, on_sample
         self._modules = {name: module for name, module in named_modules(model) if name}
         self.names = self._choose(activations)
+        self._is_attached = False
         self._root: list[Any] = []
         self._inner: list[Any] = []
         self._sample: ForwardSample | None = None
@@ -115,15 +116,24 @@ class ForwardWatch:
 
     def attach(self) -> None:
         """Set the hooks on the model."""
-        self._root = [
-            before_forward(self._model, partial(self._guard, self._begin)),
-            after_forward(self._model, partial(self._guard, self._end), always=True),
-        ]
+        self._is_attached = True
+        self.look(True)
 
     def detach(self) -> None:
         """Remove every hook; idempotent."""
-        self._remove(self._root)
-        self._remove(self._inner)
+        self.look(False)
+        self._is_attached = False
+
+    def look(self, is_wanted: bool) -> None:
+        """Set the hooks on the model, or remove all if no pass is to be sampled; not to be called during a pass."""
+        if not is_wanted:
+            self._remove(self._root)
+            self._remove(self._inner)
+        elif self._is_attached and not self._root:
+            self._root = [
+                before_forward(self._model, partial(self._guard, self._begin)),
+                after_forward(self._model, partial(self._guard, self._end), always=True),
+            ]
 
     @staticmethod
     def _remove(handles: list[Any]) -> None:

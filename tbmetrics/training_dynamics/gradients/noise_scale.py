@@ -21,54 +21,58 @@ from tbmetrics.training_dynamics.gradients.parameters import ParameterRows
 
 
 class PassWatch:
-    """Counts backward passes per step, and measures the gradient after the first and after all of them.
+    """Counts the backward passes of sampled steps, and measures the gradient after the first and after all of them.
 
-    One hook on one parameter counts. Only in a step to be measured, after one with several passes, every parameter has
-    a hook. Not used in distributed training, where gradients inside a backward pass are not yet reduced.
+    One hook on one parameter counts. Only in a detailed sample, if the sample before had several passes, every
+    parameter has a hook; between samples there is none. Not used in distributed training, where gradients inside a
+    backward pass are not yet reduced.
 
     Attributes:
-        passes: backward passes since the last `end_step`.
-        passes_before: backward passes of the step before.
+        passes: backward passes since `watch_next`.
+        passes_before: backward passes of the watched step before.
     """
 
     def __init__(self, rows: ParameterRows, guard: Callable[..., Any]) -> None:
         self._rows, self._guard = rows, guard
         self.passes = self.passes_before = 0
-        self._counting: list[Any] = []
-        self._measuring: list[Any] = []
+        self._is_attached = False
+        self._handles: list[Any] = []
         self._first: dict[int, Tensor] = {}
         self._last: dict[int, Tensor] = {}
 
     def attach(self) -> None:
-        """Set the counting hook."""
-        counted = next(self._rows.hookable(), None)
-        if counted is not None:
-            self._counting.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
+        """Allow hooks to be set."""
+        self._is_attached = True
 
     def detach(self) -> None:
         """Remove every hook; idempotent."""
-        for handle in (*self._counting, *self._measuring):
-            handle.remove()
-        self._counting.clear()
-        self._measuring.clear()
+        self._is_attached = False
+        self._remove_hooks()
 
-    def _count_another(self) -> None:
-        """Move the counting hook to a parameter that has a gradient: the counted one is frozen, unused or replaced."""
-        counted = next((p for p in self._rows.hookable() if p.grad is not None), None)
-        if counted is not None and self._counting:
-            self._counting.pop().remove()
-            self._counting.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
+    def _remove_hooks(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def watch_next(self, *, measure: bool) -> None:
+        """Count the passes of the next step; with `measure`, measure them too if the watched step before had several.
+
+        They are counted on a parameter that has a gradient now: others may be frozen, unused or replaced.
+        """
+        if not self._is_attached or self._handles:
+            return
+        with_gradient = (p for p in self._rows.hookable() if p.grad is not None)
+        counted = next(with_gradient, None)
+        if counted is None:
+            counted = next(self._rows.hookable(), None)
+        if counted is not None:
+            self._handles.append(counted.register_post_accumulate_grad_hook(ParameterHook(self._on_counted)))
+        if measure and self.passes_before > 1:
+            hook = ParameterHook(self._on_measured)
+            self._handles += [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
 
     def _on_counted(self, parameter: Tensor) -> None:
         self.passes += 1
-
-    def measure_next(self) -> None:
-        """Measure the passes of the next step if the last had several; if it had none, count another parameter's."""
-        if not self.passes_before:
-            self._count_another()
-        if self.passes_before > 1 and not self._measuring:
-            hook = ParameterHook(self._on_measured)
-            self._measuring = [p.register_post_accumulate_grad_hook(hook) for p in self._rows.hookable()]
 
     def _on_measured(self, parameter: Tensor) -> None:
         self._guard(self._measure, parameter)
@@ -82,10 +86,10 @@ class PassWatch:
 
     def end_step(self) -> tuple[int, HostCopy] | None:
         """End a step: (passes, squared norms after the first and after all of them), or None if not measured."""
+        if not self._handles:
+            return None
         passes, self.passes_before, self.passes = self.passes, self.passes, 0
-        for handle in self._measuring:
-            handle.remove()
-        self._measuring.clear()
+        self._remove_hooks()
         first, last = self._first, self._last
         self._first, self._last = {}, {}
         if passes < 2 or not first or len({norm.device for norm in first.values()}) > 1:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from tbmetrics.tracking.cadence import Cadence
-from tbmetrics.tracking.hooks import ParameterHook, is_compiled
+from tbmetrics.tracking.hooks import Gate, ParameterHook, is_compiled
 from tbmetrics.tracking.optimizers import OptimizerSteps, UnseenSteps
 from tbmetrics.training_dynamics.gradients.activations import ForwardSample, ForwardWatch
 from tbmetrics.training_dynamics.gradients.directions import DirectionSketch
@@ -32,6 +32,10 @@ class StepSampler:
     are counted: optimizers may take turns. If no hook hears of the optimizers' steps, gradients are measured in
     backward passes there, too.
 
+    Whether a step is sampled is decided when the one before is done. If a session counts the steps of a single
+    optimizer and its first step was seen, then only in a sampled step there are hooks, but for one that finds its gate
+    closed: it runs after the step, where none may be removed.
+
     Args:
         rows: the parameters to measure.
         activations: the modules whose outputs are measured, see `ForwardWatch`.
@@ -42,7 +46,9 @@ class StepSampler:
             pass; raises if one is not finite.
 
     Attributes:
-        step: optimizer steps done; set from outside unless `counts_steps`.
+        counts_steps: whether steps are counted here; otherwise `count_to` is to be called.
+        step: optimizer steps done.
+        in_flight: samples on their way to the host, oldest first.
         attached: whether the hooks are set.
         forward: the watch on the model's outputs.
         skips: steps left out by a `GradScaler`.
@@ -67,6 +73,8 @@ class StepSampler:
     ) -> None:
         self.model, self.optimizers = model, list(optimizers)
         self.counts_steps, self.step = True, 0
+        self._gate, self._is_quiet = Gate(), False
+        self._is_sampled_next = self._is_detailed_next = False
         self._rows, self._every, self._detail_every = rows, every, detail_every
         self._track_weights, self._histograms, self._on_nonfinite = track_weights, histograms, on_nonfinite
         self._guard, self._refuse = guard, refuse
@@ -85,26 +93,57 @@ class StepSampler:
         self._sample: StepSample | None = None
         self._weights_before: dict[int, WeightsBefore] = {}
         self._forward: ForwardSample | None = None
-        self._in_flight: deque[StepSample] = deque()
+        self.in_flight: deque[StepSample] = deque()
 
     def attach(self) -> None:
         """Set the hooks; idempotent."""
         if self.attached:
             return
         self.attached, self._by_backward = True, not self.optimizers
+        is_distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
+        if is_distributed or self._rows.sharded:
+            self._every.by_steps()
+            self._detail_every.by_steps()
         for optimizer in self.optimizers:
             before, after = (partial(self._guard, f, id(optimizer)) for f in (self._before_step, self._after_step))
-            self._steps.append(OptimizerSteps(optimizer, before, after))
+            self._steps.append(OptimizerSteps(optimizer, before, after, self._gate))
             self._steps[-1].attach()
         if self._by_backward:
             self._hook_parameters()
         else:
             self._unseen.attach(self.optimizers)
-            if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            if not is_distributed:
                 self._passes.attach()
         if not is_compiled(self.model):
             self.forward.attach()
         self.skips.attach()
+        self._is_quiet, self._gate.is_open = False, True
+        self.count_to(self.step)
+
+    def count_to(self, step: int) -> None:
+        """Take the number of steps done, and decide whether the next one is sampled."""
+        self.step = step
+        self._is_detailed_next = self._detail_every.due(step + 1)
+        self._is_sampled_next = self._is_detailed_next or self._every.due(step + 1)
+        if self._is_sampled_next and not self._stepped:
+            self._passes.watch_next(measure=self._is_detailed_next)
+        is_open = self._is_sampled_next or not self._is_quiet or bool(self._stepped)
+        if is_open is not self._gate.is_open:
+            self._move_gate(is_open)
+
+    def _move_gate(self, is_open: bool) -> None:
+        self._gate.is_open = is_open
+        self.forward.look(is_open)
+        for steps in self._steps:
+            if is_open:
+                steps.expect_before()
+            else:
+                steps.forget_before()
+
+    def _can_be_quiet(self) -> bool:
+        """Whether there is nothing to do in a step that is not sampled."""
+        is_plain = len(self._steps) == 1 and self._steps[0].is_plain
+        return is_plain and not self.counts_steps and self._on_nonfinite != "raise" and not self.skips.is_needed
 
     def _hook_parameters(self) -> None:
         """Set hooks on parameters that accumulate gradients: at first, and on those that appear or thaw later."""
@@ -154,8 +193,8 @@ class StepSampler:
     def take(self, *, wait: bool = False) -> list[StepSample]:
         """The samples that have arrived, oldest first; with `wait` all that were sent."""
         samples = []
-        while self._in_flight and (wait or self._in_flight[0].arrived()):
-            samples.append(self._in_flight.popleft())
+        while self.in_flight and (wait or self.in_flight[0].arrived()):
+            samples.append(self.in_flight.popleft())
         return samples
 
     # -------------------------------------------------------------------------------------------- in a step
@@ -164,14 +203,13 @@ class StepSampler:
         """Whether this forward pass is checked for being finite, and whether its activations are measured."""
         if self._forward is not None:  # a further pass of a step that is sampled already
             return False, False
-        step = self.step + 1
-        check = self._on_nonfinite == "raise" or (self._on_nonfinite == "warn" and self._every.due(step))
-        return check, self._detail_every.due(step)
+        check = self._on_nonfinite == "raise" or (self._on_nonfinite == "warn" and self._is_sampled_next)
+        return check, self._is_detailed_next
 
     def _set_forward(self, sample: ForwardSample | None = None) -> None:
         """Hold the forward pass of the step to come; None when that step is left out."""
         self._forward = sample
-        if sample is not None and self._by_backward and self._detail_every.due(self.step + 1):
+        if sample is not None and self._by_backward and self._is_detailed_next:
             self._hook_parameters()  # not at every sample, since it walks through the model
 
     def _open(self, key: int) -> bool:
@@ -182,15 +220,20 @@ class StepSampler:
             self.close()
         if not self._stepped:
             self._number = self.step + 1
-            detailed = self._detail_every.due(self._number)
-            if detailed or self._every.due(self._number):
-                self._sample = StepSample(detailed, forward=self._forward)
-                if self._by_backward and self._track_weights:
-                    self._take_weights(self._sample)  # now, before the caller's step changes them
+            if self._is_sampled_next:
+                self._begin_sample(detailed=self._is_detailed_next)
             if self._on_nonfinite != "raise":
                 self._forward = None
         self._stepped.add(key)
         return self._sample is not None
+
+    def _begin_sample(self, *, detailed: bool) -> None:
+        self._every.sampled(self._number)
+        if detailed:
+            self._detail_every.sampled(self._number)
+        self._sample = StepSample(detailed, forward=self._forward)
+        if self._by_backward and self._track_weights:
+            self._take_weights(self._sample)  # now, before the caller's step changes them
 
     def _has_counted(self) -> bool:
         """Whether the optimizer whose steps are counted has stepped in the current step."""
@@ -201,7 +244,9 @@ class StepSampler:
             self._by_backward, self._sample = False, None
             self._stepped.clear()
         self._unseen.saw_step()
+        self._is_quiet = False  # until the step is open: no hook that runs may be removed
         is_measured = self._open(key)
+        self._is_quiet = self._can_be_quiet()
         if not is_measured and self._on_nonfinite != "raise":
             return
         pairs = list(self._rows.stepped_by(optimizer))
@@ -240,7 +285,7 @@ class StepSampler:
             self._sample.changes += before.changed()
         self.skips.stepped()
         if self.counts_steps and key == id(self.optimizers[0]):
-            self.step += 1
+            self.count_to(self.step + 1)
         if len(self._stepped) >= len(self.optimizers):
             self.close()
 
@@ -248,7 +293,7 @@ class StepSampler:
         """Measure in backward passes from now on: steps go by unseen."""
         self._by_backward = True
         if self.counts_steps:
-            self.step += passes
+            self.count_to(self.step + passes)
         self._hook_parameters()
 
     def _take_weights(self, sample: StepSample) -> None:
@@ -279,15 +324,12 @@ class StepSampler:
         if not self._stepped:
             return
         self._stepped.clear()
-        if self._by_backward and self.counts_steps:
-            self.step += 1
         self._forward = None
         passes = self._passes.end_step()
-        if self._detail_every.due(self.step + 1):
-            self._passes.measure_next()
+        self.count_to(self.step + (self._by_backward and self.counts_steps))
         sample, self._sample = self._sample, None
         if sample is not None:
             self._has_measured = True
             sample.passes = passes
             sample.finish(self._number if self._by_backward else self.step)
-            self._in_flight.append(sample)
+            self.in_flight.append(sample)

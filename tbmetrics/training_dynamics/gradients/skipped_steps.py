@@ -34,6 +34,11 @@ class SkipWatch:
         self._scaler, self._on_skip = scaler, on_skip
         self._steps = 0
 
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is a scaler whose steps are counted."""
+        return self._scaler is not None
+
     def attach(self) -> None:
         """Put the counting function in the place of `scaler.step`."""
         if self._scaler is not None and "step" not in vars(self._scaler):

@@ -50,16 +50,18 @@ class GradientTracker(Tracker):
         tracker.remove_hooks()
 
     Gradients are measured when the optimizer steps: after unscaling and clipping, reduced over ranks. Without an
-    optimizer they are measured as each backward pass finishes them. A step without a sample costs two calls of empty
-    hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
+    optimizer they are measured as each backward pass finishes them. In a step without a sample there is nothing to do
+    for the hooks. On a sampled step all norms are taken in fused calls and copied without waiting for the device.
 
     Args:
         model: the model whose parameters are measured.
         optimizer: one or several; None = measure at the end of backward passes.
         save_dir: where `visualize` writes its figures.
-        every: steps between samples of the norms.
-        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations. The
-            interval doubles after every 200 of them.
+        every: steps between samples of the norms; None = steps 1, 2, 5, 10, 20, 50, … and multiples of 10 that are at
+            least half a second apart. With several ranks every tenth step, so that all sample together.
+        detail_every: steps between detailed samples: what the step changed, directions, histograms, activations; None =
+            steps 1, 2, 5, 10, … and multiples of 100 that are at least five seconds apart. The interval doubles after
+            every 200 of them.
         include, exclude: patterns of parameter names, e.g. `["blocks.*.attn"]`.
         activations: True = outputs of all activation modules, patterns of module names, or False.
         track_weights: also measure weights and what steps change; False saves the copy of the weights that a detailed
@@ -85,8 +87,8 @@ class GradientTracker(Tracker):
         optimizer: torch.optim.Optimizer | Sequence[torch.optim.Optimizer] | None = None,
         *,
         save_dir: str | os.PathLike[str] | None = None,
-        every: int = 10,
-        detail_every: int = 100,
+        every: int | None = None,
+        detail_every: int | None = None,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] | None = None,
         activations: bool | Sequence[str] = True,
@@ -104,7 +106,8 @@ class GradientTracker(Tracker):
             thresholds = f"{vanishing_threshold!r} and {exploding_threshold!r}"
             raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {thresholds}")
         self.save_dir = save_dir
-        self._every, self._detail_every = Cadence(every, "every"), Cadence(detail_every, "detail_every")
+        self._every = Cadence(every, "every")
+        self._detail_every = Cadence(detail_every, "detail_every", steps=100, seconds=5.0)
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(
             model,
@@ -129,8 +132,8 @@ class GradientTracker(Tracker):
 
     @property
     def cadences(self) -> tuple[Cadence, ...]:  # type: ignore[override]
-        """How often it samples; empty if norms of sharded parameters need every rank at the same step."""
-        return () if self._rows.sharded else (self._every, self._detail_every)
+        """Those that no number was given for; none if norms of sharded parameters need every rank at the same step."""
+        return () if self._rows.sharded else tuple(c for c in (self._every, self._detail_every) if not c.is_exact)
 
     # ------------------------------------------------------------------------------------------------- hooks
 
@@ -168,7 +171,8 @@ class GradientTracker(Tracker):
 
     def after_step(self, step: int) -> None:
         """Take the session's number of the step just done."""
-        self._sampler.step = step
+        self._sampler.count_to(step)
+        self.has_arrivals = bool(self._sampler.in_flight or self._ready)
 
     def arrived(self) -> Sequence[TimedRecord]:
         """Records of the samples that have reached the host."""
@@ -195,7 +199,7 @@ class GradientTracker(Tracker):
     def _count_detail(self) -> None:
         self._details += 1
         if self._details % DETAILS_BEFORE_THINNING == 0:
-            self._detail_every.every *= 2
+            self._detail_every.thin()
 
     # --------------------------------------------------------------------------------------------- epochs
 
@@ -237,7 +241,7 @@ class GradientTracker(Tracker):
             step=self._sampler.step,
             skips=(self._sampler.skips.count, self._skips_written),
             details=self._details,
-            cadences=[(c.every, c.factor) for c in (self._every, self._detail_every)],
+            cadences=[c.state() for c in (self._every, self._detail_every)],
             means=pack(self._sample_records.means.state()),
             health=pack(self._health.state()),
             samples=self._sample_records.state(),
@@ -253,10 +257,11 @@ class GradientTracker(Tracker):
         names = list(self._rows.names)
         known = checked(state, "GradientTracker.load_state_dict")["parameters"]
         entries = checked_tracker_state(self, {**state, "parameters": known[: max(len(names), 1)]}, parameters=names)
-        self._sampler.step, self._details = entries["step"], entries["details"]
+        self._details = entries["details"]
         self._sampler.skips.count, self._skips_written = entries["skips"]
-        for cadence, (every, factor) in zip((self._every, self._detail_every), entries["cadences"], strict=True):
-            cadence.every, cadence.factor = every, factor
+        for cadence, cadence_state in zip((self._every, self._detail_every), entries["cadences"], strict=True):
+            cadence.restore(cadence_state)
+        self._sampler.count_to(entries["step"])
         self._sample_records.means.restore(unpack(entries["means"]))
         self._health.restore(unpack(entries["health"]))
         self._sample_records.restore(entries["samples"])

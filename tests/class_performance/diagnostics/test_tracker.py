@@ -52,6 +52,29 @@ def _train_and_diagnose(tb, model, optimizer, epochs=2, images=True):
         model.train()
 
 
+def test_observe_takes_logits_and_labels_as_update_does_and_soft_targets():
+    logits, labels = torch.randn(24, 6, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 6
+    loss = F.cross_entropy(logits, labels, reduction="none")
+    seen = []
+    for batch in ((TrainingBatch(logits, labels, loss),), (logits, labels, loss), ({"digit": logits}, labels, loss)):
+        tracker = LongTailDiagnostics(classes=GROUPS)
+        tracker.observe(*batch)
+        tracker.update(logits, labels)
+        seen.append(tracker.get_metrics()["attributes"]["digit"]["classes"])
+    assert seen[0] == seen[1] == seen[2]
+    with pytest.raises(InputError, match=r"observe\(\) needs labels: observe\(logits, labels\)"):
+        tracker.observe(logits)
+
+    tracker.collect(0)  # a validation by class indices has settled that the attribute is single-label
+    tracker.observe(logits, F.one_hot(labels, 6).float())
+    tracker.observe(logits, F.one_hot(labels, 6) * 0.5)
+    tracker.update(logits, labels)
+    metrics = tracker.get_metrics()["attributes"]["digit"]
+    expected = [c["training_accuracy"] for c in seen[0].values()]
+    assert [c["training_accuracy"] for c in metrics["classes"].values()] == pytest.approx(expected)
+    assert metrics["left_out"]["training targets"].startswith("24 observed rows of soft targets do not sum to 1")
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")

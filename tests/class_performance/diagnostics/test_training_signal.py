@@ -143,6 +143,69 @@ def test_soft_multi_label_targets_stay_multi_label():
     np.testing.assert_allclose(columns["training_loss"][:2], np.log1p(np.exp([-2, -1])), rtol=1e-6)
 
 
+def _columns_of(targets, decision=None, attached=False):
+    """Columns after the batches with these targets, the decision known or not."""
+    signal = TrainingSignal("x", CLASSES)
+    signal.decision = decision
+    for (logits, _), truth in zip(_batches(n=len(targets)), targets, strict=True):
+        used = logits.clone().requires_grad_(attached) * 1.0
+        signal.add(used, truth, None, _call)
+        if attached:
+            F.cross_entropy(used, truth.float()).backward()
+    return signal
+
+
+@pytest.mark.parametrize("attached", [True, False])
+def test_multi_hot_labels_count_the_same_to_the_bit_whatever_their_type_and_what_is_known(attached):
+    generator = torch.Generator().manual_seed(1)
+    hot = [(torch.rand(16, CLASSES, generator=generator) < 0.3).long() for _ in range(3)]
+    expected = _columns_of(hot, attached=attached).columns()
+    for targets in (hot, [y.bool() for y in hot], [y.half() for y in hot], [y.double() for y in hot]):
+        for decision in (None, "multi_label"):
+            for name, values in _columns_of(targets, decision, attached).columns().items():
+                np.testing.assert_array_equal(values, expected[name], err_msg=name)
+
+
+def test_a_matrix_for_a_single_label_attribute_is_its_class_indices_if_each_row_is_one_class():
+    labels = [y for _, y in _batches()]
+    expected = _columns_of(labels).columns()
+    for kind in (torch.float32, torch.long):
+        one_hot = [F.one_hot(y, CLASSES).to(kind) for y in labels]
+        for name, values in _columns_of(one_hot, "single_label").columns().items():
+            np.testing.assert_allclose(values, expected[name], rtol=1e-6, err_msg=name)
+        mixed = _columns_of([labels[0], *one_hot[1:]])  # class indices settle it, too
+        np.testing.assert_allclose(mixed.columns()["training_loss"], expected["training_loss"], rtol=1e-6)
+
+
+def test_soft_rows_of_a_multi_label_attribute_may_sum_to_one():
+    targets = [torch.full((16, CLASSES), 1 / CLASSES)]
+    (logits, _), *_ = _batches(n=1)
+    columns = _columns_of(targets, "multi_label").columns()
+    np.testing.assert_allclose(columns["training_loss"], F.softplus(-logits.double()).mean(0), rtol=1e-5)
+    assert not np.allclose(columns["training_loss"], _columns_of(targets).columns()["training_loss"])
+
+
+def test_a_hard_batch_among_soft_ones_is_soft():
+    """Mixup leaves a batch out now and then; once fractions were seen, the matrix is one of shares."""
+    (_, first), (_, second) = _batches(n=2)
+    hot = [F.one_hot(y, CLASSES).float() for y in (first, second)]
+    soft = [0.9 * hot[0] + 0.1 / CLASSES, hot[1]]
+    known, told = (_columns_of(soft, decision).columns() for decision in ("single_label", None))
+    for name, values in known.items():
+        np.testing.assert_array_equal(told[name], values, err_msg=name)
+
+
+def test_rows_that_are_no_shares_are_counted():
+    hot = [F.one_hot(y, CLASSES).float() for _, y in _batches()]
+    assert _columns_of(hot, "single_label").odd_rows == 0
+    hot[1][:3] *= 2
+    hot[1][3] = -1  # unknown: no share of anything
+    signal = _columns_of(hot, "single_label")
+    assert signal.odd_rows == 3
+    signal.reset()
+    assert signal.odd_rows == 0
+
+
 def test_unknown_and_impossible_labels_count_for_nothing():
     logits, labels = next(_batches())
     clean, odd = TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)
@@ -151,6 +214,18 @@ def test_unknown_and_impossible_labels_count_for_nothing():
     odd.add(logits, torch.where(known, labels, torch.tensor([-1, 99, 5] * 6)[:16]), None, _call)
     for name, values in clean.columns().items():
         np.testing.assert_allclose(odd.columns()[name], values, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_gradients_in_double_precision_are_counted(multi):
+    columns = []
+    for dtype in (torch.float32, torch.float64):
+        signal, (logits, labels) = TrainingSignal("x", CLASSES), next(_batches())
+        used = logits.to(dtype).requires_grad_() * 1.0
+        signal.add(used, F.one_hot(labels, CLASSES) if multi else labels, None, _call)
+        F.cross_entropy(used, labels).backward()
+        columns.append(signal.columns()["gradient_ratio"])
+    np.testing.assert_allclose(columns[0], columns[1], rtol=1e-5)
 
 
 def test_an_overflowed_gradient_is_not_counted():
@@ -205,6 +280,10 @@ def test_observing_reads_no_value_back(monkeypatch):
         monkeypatch.setattr(torch.Tensor, name, refuse)
     signal.add(used, labels, None, _call)
     signal.add(used.detach(), labels, None, _call)
+    soft = TrainingSignal("x", CLASSES)
+    for decision in (None, "single_label"):
+        soft.decision = decision
+        soft.add(used.detach(), torch.full_like(logits, 1 / CLASSES), None, _call)
     F.cross_entropy(used, labels).backward()
     monkeypatch.undo()
     assert signal.columns()["training_accuracy"].shape == (CLASSES,)

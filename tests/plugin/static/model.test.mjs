@@ -32,6 +32,8 @@ function info(given = {}) {
     steps: [0, 1, 2],
     columns: ['support', 'precision', 'recall', 'f1', 'ap'],
     metrics: ['precision', 'f1', 'worst_f1', 'ece'],
+    means: ['precision', 'f1'],
+    uncertain: ['precision', 'f1'],
     kinds: ['classes', 'groups'],
     ...given,
   };
@@ -171,7 +173,17 @@ test('a group metric without a class column shows the column behind it', () => {
 });
 
 test('without a table of groups the metrics are those of the classes', () => {
-  assert.deepEqual(view(runs({ a: [{ metrics: [] }] })).metrics, ['f1', 'ap', 'recall', 'precision']);
+  const means = ['precision', 'recall', 'f1', 'ap'];
+  assert.deepEqual(view(runs({ a: [{ metrics: [], means }] })).metrics, ['f1', 'ap', 'recall', 'precision']);
+});
+
+test('means that only some runs have are offered, after the usual ones, with their class column', () => {
+  const columns = ['support', 'f1', 'recall_at_5'];
+  const means = ['f1', 'recall_at_5'];
+  const list = runs({ a: [{}], b: [{ columns, means, metrics: ['f1', 'recall_at_5', 'ece'] }] });
+  assert.deepEqual(view(list).metrics, ['f1', 'precision', 'recall_at_5', 'worst_f1', 'ece']);
+  const shown = view(list, { metric: 'recall_at_5' });
+  assert.deepEqual([shown.metric, shown.classMetric], ['recall_at_5', 'recall_at_5']);
 });
 
 test('a step between validations shows the one before; before the first, the first', () => {

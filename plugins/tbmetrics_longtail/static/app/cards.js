@@ -7,7 +7,6 @@ import { DiagnosisCard } from '../cards/diagnosis.js';
 import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
 import { MoversCard } from '../cards/movers.js';
-import { OverviewCard } from '../cards/overview.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
 import { TradeoffCard } from '../cards/tradeoff.js';
@@ -38,7 +37,6 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
-      overview: new OverviewCard(page),
       classes: this.table,
     };
     this.drawn = false;

@@ -112,7 +112,11 @@ export class Sidebar {
     );
     setOptions(
       this._metric,
-      view.metrics.map((m) => ({ value: m, label: metricText(m).label })),
+      view.metrics.map((m) => ({
+        value: m,
+        label: metricText(m).label,
+        ...(metricText(m).isSecondary ? { heading: 'More' } : {}),
+      })),
       view.metric,
     );
     this._meaning.textContent = metricText(view.metric).meaning;

@@ -7,7 +7,7 @@ import { classLine, isFew } from './pr.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { LineChart } from '../charts/line-chart.js';
 import { PrChart } from '../charts/pr-chart.js';
-import { count, interval, MEANS, metricText, number, signed } from '../model/format.js';
+import { count, interval, metricText, number, signed } from '../model/format.js';
 import { groupsOfClasses } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { pointAt } from '../model/view.js';
@@ -68,7 +68,7 @@ export class Drawer {
     this._steps = view.steps;
     fill(this._name, nameOf(row.name));
     const sides = sidesOf(view, row);
-    const wanted = MEANS.filter((metric) => sides.some(({ run }) => run.info.columns.includes(metric)));
+    const wanted = view.means.filter((metric) => sides.some(({ run }) => run.info.columns.includes(metric)));
     const histories = new Map(wanted.map((metric) => [metric, sides.map((side) => this._points(view, side, metric))]));
     const faults = [...histories.values()].flat().flatMap(({ fault }) => (fault ? [fault] : []));
     fill(

@@ -2,26 +2,29 @@
 /** Where the examples of each group go: true group against predicted group, and the classes confused most. */
 
 import { Card, NO_VALIDATION, nothing } from './card.js';
-import { liftTable } from './lift-table.js';
-import { matrixTable } from './share-table.js';
-import { el, fill, groupBadge, groupTitle, nameOf, setOptions } from '../charts/dom.js';
+import { comparedLifts, liftTable } from './lift-table.js';
+import { pairTable } from './pair-list.js';
+import { comparedTable, matrixTable } from './share-table.js';
+import { el, fill, setOptions } from '../charts/dom.js';
 import { Latest } from '../host/resources.js';
-import { count, percent, plural } from '../model/format.js';
+import { plural } from '../model/format.js';
 import { pairsByEvidence } from '../model/evidence.js';
 import { flowByGroup, groupsOfClasses, isExact } from '../model/grouping.js';
 import { liftsByGroup } from '../model/lifts.js';
+import { joinedPairs } from '../model/pairs.js';
 
 /** @import { Page } from './card.js' */
 /** @import { LiftRow } from '../model/lifts.js' */
+/** @import { ClassPair } from '../model/pairs.js' */
 /** @import { Part } from '../host/resources.js' */
 /** @import { State } from '../model/state.js' */
 /**
- * @import { ClassesAnswer, ConfusionAnswer, ConfusionsAnswer, FlowAnswer, Group, LiftSumsAnswer, RunView, Table, View
+ * @import { ClassesAnswer, ConfusionAnswer, ConfusionsAnswer, FlowAnswer, LiftSumsAnswer, RunView, Table, View
  * } from '../model/types.js'
  */
 
 const ALWAYS = new Set(['head', 'medium', 'tail']);
-const LISTED = 8;
+const LISTED = 10;
 const COLUMNS = [
   ...['side', 'run', 'of', 'true', 'predicted', 'examples', 'expected', 'lift'],
   ...['share', 'lower', 'upper', 'could_be_chance'],
@@ -59,6 +62,8 @@ export class FlowCard {
     this._latest = { A: latestSide(), B: latestSide() };
     /** @type {Side[]} */
     this._sides = [];
+    /** Whether a pair is still asked for. */
+    this._isIncomplete = false;
   }
 
   /** @param {View} view @param {State} state */
@@ -89,7 +94,7 @@ export class FlowCard {
         parts.map((p) => [p.resource.status, p.resource.stale]),
       ]),
     ]);
-    if (this._card.isNew(key)) this._draw(view, state);
+    if (this._card.isNew(key) || this._isIncomplete) this._draw(view, state);
   }
 
   /** @param {'A' | 'B'} letter @param {RunView} run @param {View} view @returns {Side} */
@@ -121,95 +126,69 @@ export class FlowCard {
 
   /** @param {View} view @param {State} state */
   _draw(view, state) {
-    const answers = this._sides.flatMap(({ matrix }) => (matrix ? [matrix] : []));
+    this._isIncomplete = false;
+    fill(this._card.body, el('div', { class: 'flow' }, this._groups(), el('div', {}, this._pairs(view, state))));
+  }
+
+  /** Between groups: one table of A and B where both have the same, otherwise one each. */
+  _groups() {
+    const sides = this._sides;
+    const answers = sides.flatMap(({ matrix }) => (matrix ? [matrix] : []));
     const [from, to] = [namesOf(answers, 'rows'), namesOf(answers, 'columns')];
-    const groups = liftGroups(this._sides);
-    fill(
-      this._card.body,
-      el(
-        'div',
-        { class: 'flows' },
-        ...this._sides.map((side) =>
-          el(
-            'div',
-            { class: 'flow-side' },
-            side.lifts
-              ? liftTable(side.letter, side.run, side.lifts, groups)
-              : side.matrix && matrixTable(side.letter, side.run, side.matrix, from, to),
-            this._pairs(side, view, state),
-          ),
-        ),
-      ),
+    const groups = liftGroups(sides);
+    const [a, b] = sides;
+    if (a?.matrix && b?.matrix) return comparedTable(a.matrix, b.matrix, from, to);
+    if (a?.lifts && b?.lifts) return comparedLifts(a.lifts, b.lifts, groups);
+    const tables = sides.map((side) =>
+      side.lifts
+        ? liftTable(side.letter, side.run, side.lifts, groups)
+        : side.matrix && matrixTable(side.letter, side.run, side.matrix, from, to),
+    );
+    return el('div', { class: 'flow-sides' }, ...tables);
+  }
+
+  /** @param {View} view @param {State} state */
+  _pairs(view, state) {
+    const sides = this._sides.flatMap(({ letter, run, pairs, classes }) =>
+      pairs && classes ? [{ letter, run, answer: pairs, classes }] : [],
+    );
+    if (!sides.length) {
+      const isOld = this._sides.every(({ run }) => !run.info.kinds.includes('confusions'));
+      return el('p', { class: 'hint' }, isOld ? 'Pairs of classes were not recorded by this version.' : '');
+    }
+    const groupOf = groupsByName(
+      sides.map(({ classes }) => classes),
+      view,
+    );
+    const pairs = joinedPairs(sides).filter(({ from }) => !state.pairs || groupOf(from) === state.pairs);
+    if (!pairs.length) {
+      const any = sides.some(({ answer }) => answer.n_pairs);
+      return el('p', { class: 'hint' }, any ? 'No pair was confused twice.' : 'No mistakes are recorded.');
+    }
+    const listed = pairs.slice(0, LISTED).map((pair) => this._completed(pair, sides, view));
+    return pairTable(
+      listed,
+      sides.map(({ letter }) => letter),
+      { groupOf, whose: state.pairs, open: (name) => this._page.set({ open: name }) },
     );
   }
 
-  /** @param {Side} side @param {View} view @param {State} state */
-  _pairs({ letter, pairs, classes }, view, state) {
-    if (!pairs || !classes)
-      return el('p', { class: 'hint' }, pairs ? '' : 'Pairs of classes were not recorded by this version.');
-    const groups = groupsOfClasses(classes, view.grouping);
-    const chosen = pairsByEvidence(pairs).filter(
-      ({ pair: [trueClass] }) => !state.pairs || groups[trueClass] === state.pairs,
-    );
-    if (!chosen.length)
-      return el(
-        'p',
-        { class: 'hint' },
-        pairs.n_pairs ? 'No such mistakes among the most frequent pairs.' : 'No mistakes are recorded.',
-      );
-    const whose = state.pairs ? `${groupTitle(state.pairs)} classes` : 'Classes';
-    return el(
-      'table',
-      { class: 'pairs', 'data-side': letter },
-      el('caption', {}, `${whose} mistaken most, by evidence`),
-      el('colgroup', {}, el('col'), el('col'), el('col', { class: 'share' }), el('col', { class: 'n' })),
-      el(
-        'thead',
-        { class: 'for-readers' },
-        el(
-          'tr',
-          {},
-          ...['True class', 'Predicted class', 'Share', 'Examples'].map((t) => el('th', { scope: 'col' }, t)),
-        ),
-      ),
-      el(
-        'tbody',
-        {},
-        ...chosen
-          .slice(0, LISTED)
-          .map(({ pair: [trueClass, predicted, n], share, isChance, title }) =>
-            el(
-              'tr',
-              { class: isChance ? 'chance' : '', title },
-              el('td', {}, this._className(classes.names[trueClass], groups[trueClass])),
-              el(
-                'td',
-                {},
-                el('span', { class: 'muted', 'aria-hidden': 'true' }, '→ '),
-                predicted < 0 ? 'nothing predicted' : this._className(classes.names[predicted], groups[predicted]),
-              ),
-              el(
-                'td',
-                { class: 'number' },
-                el('span', { class: 'mark', 'aria-hidden': 'true' }, isChance ? '○' : '●'),
-                percent(share),
-                isChance && el('span', { class: 'for-readers' }, ', could be chance'),
-              ),
-              el('td', { class: 'number' }, count(n)),
-            ),
-          ),
-      ),
-    );
-  }
-
-  /** @param {string} name @param {Group} group */
-  _className(name, group) {
-    return el(
-      'button',
-      { type: 'button', class: 'class-link', onclick: () => this._page.set({ open: name }) },
-      groupBadge(group, ''),
-      nameOf(name),
-    );
+  /**
+   * A pair with what a run says of it that does not rank it high enough to be listed.
+   * @param {ClassPair} pair @param {{run: RunView, classes: ClassesAnswer}[]} sides @param {View} view
+   * @returns {ClassPair}
+   */
+  _completed(pair, sides, view) {
+    const completed = sides.map(({ run, classes }, place) => {
+      const index = classes.names.indexOf(pair.from);
+      if (pair.sides[place] || index < 0) return pair.sides[place];
+      const { status, value: answer } = this._page.data.confusions(run, view.attribute, index);
+      if (status === 'loading') this._isIncomplete = true;
+      if (!answer) return null;
+      const same = joinedPairs([{ answer, classes }], 1).find(({ from, to }) => from === pair.from && to === pair.to);
+      return same?.sides[0] ?? (isComplete(answer) ? NEVER : null);
+    });
+    return { ...pair, sides: completed };
   }
 
   /** @returns {Table} */
@@ -254,6 +233,14 @@ export class FlowCard {
   }
 }
 
+/** A pair that no example has. */
+const NEVER = Object.freeze({ n: 0, share: 0, lower: 0, upper: null, isChance: true, title: null });
+
+/** Whether every mistake is in a recorded pair. @param {ConfusionsAnswer} answer */
+function isComplete({ n_recorded, n_mistakes }) {
+  return n_mistakes !== null && n_recorded >= n_mistakes;
+}
+
 function latestSide() {
   return {
     flow: /** @type {Latest<FlowAnswer>} */ (new Latest()),
@@ -266,17 +253,14 @@ function latestSide() {
 /** @param {View} view @param {Side[]} sides */
 function captionOf({ a, b }, sides) {
   const cut = sides.some(({ exact }) => !exact);
-  const mistakes = sides
-    .map(({ letter, pairs }) => (pairs ? `${letter} ${plural(pairs.n_mistakes ?? 0, 'mistake')}` : ''))
-    .filter(Boolean);
+  const mistakes = sides.flatMap(({ letter, pairs }) =>
+    pairs ? [`${letter} ${plural(pairs.n_mistakes ?? 0, 'mistake')}`] : [],
+  );
   return [
     whatIsShown((a ?? b)?.info.decision === 'single_label', sides),
     mistakes.length ? `${mistakes.join(', ')}.` : '',
+    '○ grey: could be chance.',
     cut ? 'Classes of like training count are recorded together, so these thresholds are rounded here.' : '',
-    sides.some(({ pairs }) => pairs?.shares)
-      ? 'Pairs of classes are ranked by the lower end of their share of the true class; ○ grey: could be chance, no ' +
-        'more than other examples are predicted as that class (each pair alone, at 95 %).'
-      : '',
   ]
     .filter(Boolean)
     .join(' ');
@@ -289,13 +273,21 @@ function whatIsShown(single, sides) {
   if (sides.some(({ lifts }) => lifts))
     return (
       'Rows: labels missed; columns: labels wrongly predicted in the same examples. 2.0× = twice as often as in ' +
-      'examples without the missed label: a confusion, or examples that are hard altogether; 1.0× = independent. ' +
-      'Grey: may be chance (the 95 % interval holds 1); –: too few to tell.'
+      'examples without the missed label, 1.0× = independent.'
     );
-  return (
-    `${shares} Positives found stay in their group; those missed go to what was wrongly predicted in the same ` +
-    'example. By chance alone that is a large share, so it is no sign of a confusion; newer logs tell how much is.'
+  return `${shares} Positives missed go to what was wrongly predicted in the same example: by chance alone that is a large share.`;
+}
+
+/**
+ * The group of a class by its name, as in the first of the runs that has it.
+ * @param {ClassesAnswer[]} answers @param {View} view
+ */
+function groupsByName(answers, view) {
+  const lists = answers.map((classes) => ({ classes, groups: groupsOfClasses(classes, view.grouping) }));
+  const known = new Map(
+    lists.reverse().flatMap(({ classes, groups }) => classes.names.map((name, i) => [name, groups[i]])),
   );
+  return (/** @type {string} */ name) => known.get(name) ?? 'unknown';
 }
 
 /** Head, medium and tail, and "unknown" where it has examples. @param {Side[]} sides */

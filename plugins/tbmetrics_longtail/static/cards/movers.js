@@ -1,9 +1,9 @@
 // @ts-check
-/** The classes that changed most from A to B, and the worst classes. */
+/** The classes that gained and lost most from A to B. */
 
 import { Card } from './card.js';
-import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
-import { meanOfClasses, movers } from '../model/class-list.js';
+import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
+import { movers } from '../model/class-list.js';
 import { chanceText, movedByChance } from '../model/evidence.js';
 import { count, metricText, number, signed } from '../model/format.js';
 
@@ -12,8 +12,6 @@ import { count, metricText, number, signed } from '../model/format.js';
 /** @import { Row, Table, View } from '../model/types.js' */
 
 const LISTED = 8;
-/** Which number each list is about. */
-const SHOWN = /** @type {const} */ ({ gains: 'difference', losses: 'difference', worstA: 'a', worstB: 'b' });
 
 export class MoversCard {
   /** @param {Page} page @param {ClassRows} rows */
@@ -22,7 +20,7 @@ export class MoversCard {
     this._rows = rows;
     this._card = this.frame = new Card({
       id: 'movers',
-      title: 'Gains, losses, worst classes',
+      title: 'Gains and losses',
       className: 'movers-card',
       page,
       table: () => this._table(),
@@ -31,63 +29,44 @@ export class MoversCard {
     this.element = this._card.element;
     /** @type {ReturnType<typeof movers> | null} */
     this._lists = null;
-    /** Whether what a list shows of a class could be chance. @type {Record<'a' | 'b' | 'difference', (row: Row) => boolean> | null} */
-    this._isChance = null;
   }
 
   /** @param {View} view */
   update(view) {
+    this.element.hidden = view.b === null;
+    if (this.element.hidden) return;
     const rows = this._card.rowsOf(this._rows);
     if (!rows) return;
-    const label = metricText(view.classMetric).label;
-    this._card.title.textContent = view.b ? 'Gains, losses, worst classes' : 'Worst classes';
-    this._card.caption(captionOf(rows, label, Boolean(view.b)));
-    const key = `${this._rows.key}|${view.b?.run}|${view.classMetric}`;
-    if (!this._card.isNew(key)) return;
-    const lowerIsBetter = Boolean(metricText(view.classMetric).lowerIsBetter);
-    const lists = movers(rows, lowerIsBetter, LISTED);
-    this._lists = lists;
-    this._isChance = {
-      difference: movedByChance,
-      a: ordinary(rows, 'a', 'intervalA', lowerIsBetter),
-      b: ordinary(rows, 'b', 'intervalB', lowerIsBetter),
-    };
+    this._card.title.textContent = `${metricText(view.classMetric).label}: gains and losses`;
+    this._card.caption(captionOf(rows));
+    if (!this._card.isNew(`${this._rows.key}|${view.classMetric}`)) return;
+    this._lists = movers(rows, Boolean(metricText(view.classMetric).lowerIsBetter), LISTED);
+    const { gains, losses } = this._lists;
     fill(
       this._card.body,
       el(
         'div',
         { class: 'mover-lists' },
-        view.b && this._list('▲ Gains of B', lists.gains, 'difference', 'No class gained.'),
-        view.b && this._list('▼ Losses of B', lists.losses, 'difference', 'No class lost.'),
-        this._list(view.b ? 'Worst in A' : 'Worst', lists.worstA, 'a', 'No class has a value.'),
-        view.b && this._list('Worst in B', lists.worstB, 'b', 'No class has a value.'),
+        this._list('▲ Gains of B', gains, 'No class gained.'),
+        this._list('▼ Losses of B', losses, 'No class lost.'),
       ),
     );
   }
 
-  /** @param {string} title @param {readonly Row[]} rows @param {'a' | 'b' | 'difference'} shown @param {string} none */
-  _list(title, rows, shown, none) {
-    const heading = title.endsWith(' A')
-      ? [title.slice(0, -1), sideBadge('A')]
-      : title.endsWith(' B') && shown === 'b'
-        ? [title.slice(0, -1), sideBadge('B')]
-        : [title];
+  /** @param {string} title @param {readonly Row[]} rows @param {string} none */
+  _list(title, rows, none) {
     return el(
       'section',
-      { class: 'mover-list', 'data-list': shown },
-      el('h3', {}, ...heading),
-      rows.length ? el('ol', {}, ...rows.map((row) => this._row(row, shown))) : el('p', { class: 'hint' }, none),
+      { class: 'mover-list' },
+      el('h3', {}, title),
+      rows.length ? el('ol', {}, ...rows.map((row) => this._row(row))) : el('p', { class: 'hint' }, none),
     );
   }
 
-  /** @param {Row} row @param {'a' | 'b' | 'difference'} shown */
-  _row(row, shown) {
-    const text = shown === 'difference' ? signed(row.difference) : number(row[shown]);
-    const ends = { difference: row.interval, a: row.intervalA, b: row.intervalB }[shown];
-    const isChance = Boolean(this._isChance?.[shown](row));
-    const title = ends
-      ? `95 %: ${[ends[0], ends[1]].map((end) => (shown === 'difference' ? signed(end) : number(end))).join(' to ')}`
-      : null;
+  /** @param {Row} row */
+  _row(row) {
+    const isChance = movedByChance(row);
+    const title = row.interval ? `95 %: ${row.interval.map((end) => signed(end)).join(' to ')}` : null;
     return el(
       'li',
       { class: isChance ? 'chance' : '', title },
@@ -98,12 +77,13 @@ export class MoversCard {
         nameOf(row.name),
         el('span', { class: 'for-readers' }, `, ${row.group}`),
       ),
-      el('span', { class: 'muted small' }, `n ${count(row.support)}`),
+      el('span', { class: 'muted', title: 'Positives in the validation set' }, `n ${count(row.support)}`),
+      el('span', { class: 'muted number' }, `${number(row.a)} → ${number(row.b)}`),
       el(
         'span',
-        { class: 'number' },
+        { class: 'number moved' },
         el('span', { class: 'mark', 'aria-hidden': 'true' }, isChance ? '○' : '●'),
-        text,
+        signed(row.difference),
         isChance && el('span', { class: 'for-readers' }, ', could be chance'),
       ),
     );
@@ -111,8 +91,7 @@ export class MoversCard {
 
   /** @returns {Table} */
   _table() {
-    const names = /** @type {const} */ (['gains', 'losses', 'worstA', 'worstB']);
-    const rows = names.flatMap((list) =>
+    const rows = /** @type {const} */ (['gains', 'losses']).flatMap((list) =>
       (this._lists?.[list] ?? []).map((row) => [
         list,
         row.name,
@@ -124,7 +103,7 @@ export class MoversCard {
         row.difference,
         row.interval?.[0] ?? null,
         row.interval?.[1] ?? null,
-        this._isChance?.[SHOWN[list]](row) ? 'yes' : 'no',
+        movedByChance(row) ? 'yes' : 'no',
       ]),
     );
     const columns = ['list', 'class', 'group', 'training_count', 'support', 'a', 'b', 'difference'];
@@ -132,29 +111,9 @@ export class MoversCard {
   }
 }
 
-/** @param {readonly Row[]} rows @param {string} label @param {boolean} hasB */
-function captionOf(rows, label, hasB) {
-  const by = 'Ranked by evidence: by the end of the 95 % interval that is nearest to saying nothing.';
-  const worst = '○ grey: could be chance';
-  if (!hasB)
-    return `${label} of single classes at the chosen step. ${by} ${worst} (the interval reaches the mean of all classes).`;
+/** @param {readonly Row[]} rows */
+function captionOf(rows) {
   const compared = rows.filter((row) => row.difference !== null);
   const clear = compared.filter((row) => !movedByChance(row)).length;
-  return (
-    `${label} of single classes at the chosen step; gains and losses from A to B. ${by} ${worst}: the interval contains ` +
-    `no change, or, of the worst, the mean of all classes. ${count(clear)} stand out; ${chanceText(compared.length)}.`
-  );
-}
-
-/**
- * Whether a class's interval reaches the mean over all classes, or is unknown.
- * @param {readonly Row[]} rows @param {'a' | 'b'} side @param {'intervalA' | 'intervalB'} ends @param {boolean} lowerIsBetter
- * @returns {(row: Row) => boolean}
- */
-function ordinary(rows, side, ends, lowerIsBetter) {
-  const mean = Number(meanOfClasses(rows, side));
-  return (row) => {
-    const interval = row[ends];
-    return !interval || (lowerIsBetter ? interval[0] <= mean : interval[1] >= mean);
-  };
+  return `The clearest first; ○ grey: could be chance. ${count(clear)} stand out; ${chanceText(compared.length)}.`;
 }

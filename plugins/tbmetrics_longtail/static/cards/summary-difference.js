@@ -2,7 +2,7 @@
 /** The difference between A and B in one group in words, as the server says it: verdict, interval, classes. */
 
 import { el } from '../charts/dom.js';
-import { isDefined, MEANS, signed } from '../model/format.js';
+import { isDefined, signed } from '../model/format.js';
 import { unlikeSteps } from '../model/view.js';
 
 /** @import { CompareAnswer, GroupComparison, Maybe, Point, RunView, View } from '../model/types.js' */
@@ -58,7 +58,8 @@ function plainDifference(view, sides) {
   const [a, b] = [view.a, view.b].map((run) => sides.find((s) => s.run === run)?.point?.y);
   const value = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
   const unlike = unlikeSteps(view.a?.step ?? null, view.b?.step ?? null);
-  const words = unlike || MEANS.includes(view.metric) ? 'no verdict' : isDefined(value) ? 'no interval' : 'undefined';
+  const words =
+    unlike || view.means.includes(view.metric) ? 'no verdict' : isDefined(value) ? 'no interval' : 'undefined';
   return frame(value, '', words, unlike && el('p', { class: 'tells' }, `No verdict: ${unlike}.`));
 }
 

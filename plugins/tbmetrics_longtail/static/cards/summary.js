@@ -8,7 +8,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } fr
 import { groupsOf } from '../host/data.js';
 import { fewPositivesText } from '../host/few-positives.js';
 import { Latest } from '../host/resources.js';
-import { count, interval, isDefined, MEANS, metricText, number, plural } from '../model/format.js';
+import { count, interval, isDefined, metricText, number, plural } from '../model/format.js';
 import { extent, linear, markerPath, niceDomain } from '../model/scale.js';
 import { groupPoints, pointAt } from '../model/view.js';
 
@@ -101,7 +101,8 @@ export class SummaryCard {
   /** The comparison by class, if the metric is a mean of a class column. @param {View} view */
   _compare(view) {
     const { a, b, attribute, metric } = view;
-    if (!a || !b || a.step === null || b.step === null || !MEANS.includes(metric) || view.moving) return null;
+    if (!a || !b || a.step === null || b.step === null || view.moving) return null;
+    if (![a, b].every(({ info }) => info.means.includes(metric))) return null;
     // Numbers of other steps are never kept: beside those of this one they would be taken for them.
     const scope = JSON.stringify([a.run, a.step, b.run, b.step, attribute, metric, view.grouping?.key]);
     return this._latest.take(this._data.compare(a, b, attribute, metric, view.grouping), scope);
@@ -166,10 +167,10 @@ function legendOf(letter, run) {
 }
 
 /** @param {View} view */
-function captionOf({ b, metric }) {
-  const values = MEANS.includes(metric) ? 'Mean and 95 % interval of this validation set.' : metricText(metric).meaning;
+function captionOf({ b, metric, means }) {
+  const values = means.includes(metric) ? 'Mean and 95 % interval of this validation set.' : metricText(metric).meaning;
   if (!b) return `${values} Choose a run B to compare.`;
-  if (!MEANS.includes(metric)) return `${values} Difference: B minus A.`;
+  if (!means.includes(metric)) return `${values} Difference: B minus A.`;
   return (
     `${values} B − A with its 95 % interval; a verdict if that leaves out zero. Another seed may differ by more. ` +
     'Classes up and down: whether other classes would agree, with a sign-flip test (p).'

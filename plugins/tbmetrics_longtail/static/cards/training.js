@@ -6,7 +6,7 @@ import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from '
 import { LineChart } from '../charts/line-chart.js';
 import { groupEntry } from '../charts/picture.js';
 import { groupsOf } from '../host/data.js';
-import { count, coverage, interval, MEANS, metricText, number, plural, shorten } from '../model/format.js';
+import { count, coverage, interval, metricText, number, plural, shorten } from '../model/format.js';
 import { canRegroup } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { meanLine, rangeOfGroup } from '../model/seeds.js';
@@ -282,7 +282,7 @@ function bandText(view) {
 function captionOf(view) {
   if (view.grouping && !canRegroup(view.metric))
     return `${metricText(view.metric).meaning} Recorded for the run’s own groups only, so not by these thresholds.`;
-  if (!MEANS.includes(view.metric)) return metricText(view.metric).meaning;
+  if (!view.means.includes(view.metric)) return metricText(view.metric).meaning;
   const mean = 'Mean over the group’s classes that have a value.';
   if (view.experiments)
     return (

@@ -13,8 +13,8 @@ const SVG = 'http://www.w3.org/2000/svg';
 /** The host's palette has this many colours. */
 export const HOST_COLORS = 7;
 
-/** @type {Readonly<Record<string, Marker>>} */
-const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'diamond', tail: 'triangle', unknown: 'square' });
+/** As in the figures. @type {Readonly<Record<string, Marker>>} */
+const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'square', tail: 'triangle', unknown: 'cross' });
 
 /**
  * An HTML element. Attributes named `on…` are listeners; true sets an empty attribute; null, undefined and false none.
@@ -105,17 +105,21 @@ export function sideBadge(letter) {
 }
 
 /**
- * Set the options of a select, rebuilt only when they change, and choose `value`.
- * @param {HTMLSelectElement} select @param {{value: string, label: string, title?: string}[]} options
- * @param {string} value
+ * Set the options of a select, rebuilt only when they change, and choose `value`. Options with a `heading` come below it.
+ * @param {HTMLSelectElement} select
+ * @param {readonly {value: string, label: string, title?: string, heading?: string}[]} options @param {string} value
  */
 export function setOptions(select, options, value) {
   const key = JSON.stringify(options);
   if (select.dataset.key !== key) {
     select.dataset.key = key;
+    const option = (/** @type {typeof options[number]} */ o) =>
+      el('option', { value: o.value, title: o.title ?? o.label, dir: 'auto' }, o.label);
+    const headings = [...new Set(options.flatMap((o) => o.heading ?? []))];
     fill(
       select,
-      ...options.map((o) => el('option', { value: o.value, title: o.title ?? o.label, dir: 'auto' }, o.label)),
+      ...options.filter((o) => !o.heading).map(option),
+      ...headings.map((label) => el('optgroup', { label }, ...options.filter((o) => o.heading === label).map(option))),
     );
   }
   select.value = value;

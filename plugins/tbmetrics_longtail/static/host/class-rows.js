@@ -89,8 +89,9 @@ export class ClassRows {
     const n = classes.value.names.length;
     const numbers = values.value;
     const [support, metric, lower, upper] = columns.map((_, i) => numbers.subarray(i * n, (i + 1) * n));
+    const unknown = new Float32Array(n).fill(NaN); // a run without the metric
     const key = identity(classes.value, numbers);
-    return { parts, side: { classes: classes.value, support, values: metric, lower, upper, key } };
+    return { parts, side: { classes: classes.value, support, values: metric ?? unknown, lower, upper, key } };
   }
 }
 

@@ -1,7 +1,6 @@
 // @ts-check
 /** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
 
-import { MEANS } from '../model/format.js';
 import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
@@ -10,7 +9,7 @@ import { Resources } from './resources.js';
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
  * LiftSumsAnswer,
- * GroupsAnswer, Histories, HistoryAnswer, OverviewAnswer, RunView, RunsAnswer, View
+ * GroupsAnswer, Histories, HistoryAnswer, RunView, RunsAnswer, View
  * } from '../model/types.js'
  */
 
@@ -45,8 +44,12 @@ export class Data {
     return this._resources.get(hostRunsAddress(), String(this._round), json);
   }
 
-  /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>} */
+  /**
+   * Without steps if the run has none of the metric.
+   * @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<GroupsAnswer>}
+   */
   groups(run, attribute, metric) {
+    if (run.info.metrics.length && !run.info.metrics.includes(metric)) return nothing(run.run, attribute);
     return this._of(run, 'groups', { attribute, metric });
   }
 
@@ -118,11 +121,6 @@ export class Data {
     return this._of(run, 'gallery', { attribute, step: run.step ?? 0, class_index: index });
   }
 
-  /** @param {RunView} run @param {string} metric @returns {Resource<OverviewAnswer>} */
-  overview(run, metric) {
-    return this._of(run, 'overview', { metric, step: run.step ?? 0 });
-  }
-
   /** @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketSums>} */
   bucketSums(run, attribute, metric) {
     return this._resources.get(address('bucket_sums', { run: run.run, attribute, metric }), run.version, packed);
@@ -133,7 +131,7 @@ export class Data {
    * @param {RunView} run @param {string} attribute @param {string} metric @returns {Resource<BucketUncertainty> | null}
    */
   bucketUncertainty(run, attribute, metric) {
-    if (!run.info.kinds.includes('uncertainty') || !MEANS.includes(metric)) return null;
+    if (!run.info.uncertain.includes(metric)) return null;
     return this._resources.get(address('bucket_uncertainty', { run: run.run, attribute, metric }), run.version, packed);
   }
 
@@ -180,6 +178,12 @@ function boundsQuery(bounds) {
   return bounds ? { head_min: bounds.headMin, tail_max: bounds.tailMax } : {};
 }
 
+/** An answer that is there without having been asked for. @param {string} run @param {string} attribute @returns {Resource<GroupsAnswer>} */
+function nothing(run, attribute) {
+  const value = { run, attribute, steps: [], wall_times: [], groups: {} };
+  return { status: 'ready', value, stale: false, fault: null };
+}
+
 /** Whether both are of the same steps; while a log grows one may arrive first. @param {BucketSums} sums @param {BucketUncertainty} [uncertainty] */
 function alike(sums, uncertainty) {
   return String(uncertainty?.steps) === String(sums.steps);
@@ -191,7 +195,8 @@ const worked = new WeakMap();
 /** @param {Data} data @param {RunView} run @param {View} view @returns {Resource<GroupsAnswer>} */
 export function groupsOf(data, run, view) {
   const { attribute, metric, grouping } = view;
-  if (!grouping || !canRegroup(metric)) return data.groups(run, attribute, metric);
+  const isMissing = !run.info.metrics.includes(metric) && !run.info.means.includes(metric);
+  if (!grouping || !canRegroup(metric) || isMissing) return data.groups(run, attribute, metric);
   const resource = data.bucketSums(run, attribute, metric);
   const uncertainty = data.bucketUncertainty(run, attribute, metric);
   const sums = resource.value;

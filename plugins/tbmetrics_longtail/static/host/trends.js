@@ -73,7 +73,7 @@ export class Trends {
       [view.a, 'indexA'],
       [view.b, 'indexB'],
     ])) {
-      if (!run) continue;
+      if (!run?.info.columns.includes(view.classMetric)) continue;
       const scope = scopeOf(view, run);
       const waiting = new Set(this._asked.flatMap((a) => (a.scope === scope ? a.places : [])));
       const places = this._visible.map((row) => row[side]).filter((place) => place >= 0 && !waiting.has(place));

@@ -78,8 +78,8 @@ export function ranked(rows) {
 }
 
 /**
- * Classes that gained and lost most from A to B, and the worst of each, by evidence: by the end of the interval that is
- * nearest to saying nothing. Rows without an interval come last, by their values.
+ * Classes that gained and lost most from A to B, by evidence: by the end of the interval that is nearest to saying
+ * nothing. Rows without an interval come last, by their values.
  * @param {readonly Row[]} rows @param {boolean} lowerIsBetter @param {number} most in each list
  */
 export function movers(rows, lowerIsBetter, most) {
@@ -90,8 +90,6 @@ export function movers(rows, lowerIsBetter, most) {
   return {
     gains: topOf(rows, (row) => moved(row, sign), most),
     losses: topOf(rows, (row) => moved(row, worse), most),
-    worstA: topOf(rows, (row) => worthOf(row.a, row.intervalA, worse), most),
-    worstB: topOf(rows, (row) => worthOf(row.b, row.intervalB, worse), most),
   };
 }
 
@@ -103,12 +101,6 @@ function worthOf(value, interval, direction) {
   if (value === null) return null;
   if (!interval) return direction * value - UNKNOWN;
   return direction === 1 ? interval[0] : -interval[1];
-}
-
-/** Mean of the defined values, null without any. @param {readonly Row[]} rows @param {'a' | 'b'} side @returns {Maybe} */
-export function meanOfClasses(rows, side) {
-  const values = rows.flatMap((row) => row[side] ?? []);
-  return values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null;
 }
 
 /**

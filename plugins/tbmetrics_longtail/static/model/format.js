@@ -13,6 +13,7 @@ const COUNT = new Intl.NumberFormat('en-US');
  * @property {string} meaning one sentence
  * @property {boolean} [lowerIsBetter]
  * @property {string} [classColumn] the per-class column behind it, where it has another name
+ * @property {boolean} [isSecondary] listed after the others
  */
 
 /** @type {Readonly<Record<string, MetricText>>} */
@@ -28,11 +29,13 @@ const METRICS = Object.freeze({
     label: 'Recall, geometric mean',
     meaning: 'Geometric mean of the recalls: one class never found makes it zero.',
     classColumn: 'recall',
+    isSecondary: true,
   },
   recall_harmonic_mean: {
     label: 'Recall, harmonic mean',
     meaning: 'Harmonic mean of the recalls: dominated by the classes found least.',
     classColumn: 'recall',
+    isSecondary: true,
   },
   worst_f1: { label: 'Worst F1', meaning: 'F1 of the worst class of the group.', classColumn: 'f1' },
   worst_recall: { label: 'Worst recall', meaning: 'Recall of the worst class of the group.', classColumn: 'recall' },
@@ -50,12 +53,21 @@ const METRICS = Object.freeze({
   },
 });
 
-/** Metrics that are the mean of a per-class column. */
-export const MEANS = Object.freeze(['f1', 'ap', 'recall', 'precision']);
+/** The order in which means over classes are listed; others follow. */
+const USUAL_MEANS = Object.freeze(['f1', 'ap', 'recall', 'precision']);
+
+/** Means over classes in the order in which they are listed. @param {readonly string[]} means */
+export function inUsualOrder(means) {
+  return [...USUAL_MEANS.filter((m) => means.includes(m)), ...means.filter((m) => !USUAL_MEANS.includes(m))];
+}
 
 /** @param {string} metric @returns {MetricText} */
 export function metricText(metric) {
-  return Object.hasOwn(METRICS, metric) ? METRICS[metric] : { label: metric.replaceAll('_', ' '), meaning: '' };
+  if (Object.hasOwn(METRICS, metric)) return METRICS[metric];
+  const topK = /^recall_at_(\d+)$/.exec(metric);
+  if (!topK) return { label: metric.replaceAll('_', ' '), meaning: '' };
+  const meaning = `Share of the examples of a class whose label is among the ${topK[1]} highest scores.`;
+  return { label: `Recall at ${topK[1]}`, meaning };
 }
 
 /** @param {Maybe | undefined} value */

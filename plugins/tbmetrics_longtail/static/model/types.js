@@ -16,6 +16,8 @@
  * @property {number[]} steps ascending
  * @property {string[]} columns of the per-class table
  * @property {string[]} metrics of the groups
+ * @property {string[]} means metrics that are means over classes
+ * @property {string[]} uncertain those of them whose uncertainty was recorded
  * @property {string[]} kinds the tables that were recorded
  */
 
@@ -85,8 +87,7 @@
  * @typedef {object} BucketUncertainty what the intervals of groups drawn anew need
  * @property {number[]} steps those of the sums
  * @property {Bucket[]} buckets each a union of those of the sums
- * @property {Float32Array} values (steps, columns): positives of each bucket, NaN where they do not matter, biases, and
- *   the upper triangle of the covariance
+ * @property {Float32Array} values (steps, columns): positives of each bucket or NaN, biases, triangle of the covariance
  */
 
 /**
@@ -205,12 +206,6 @@
  */
 
 /**
- * @typedef {object} OverviewAnswer
- * @property {string} run
- * @property {{attribute: string, step: number, groups: Record<string, Maybe>, n_classes?: Record<string, Maybe>, sizes?: Record<string, Maybe>}[]} attributes
- */
-
-/**
  * @typedef {object} GroupComparison
  * @property {number} n_classes
  * @property {number} n_defined
@@ -290,6 +285,7 @@
  * @property {string[]} attributes
  * @property {string} metric
  * @property {string[]} metrics
+ * @property {string[]} means those of them that are means over classes
  * @property {string} classMetric the per-class column shown for `metric`
  * @property {RunView[]} runs
  * @property {RunView[]} charted ticked and let through by the filter

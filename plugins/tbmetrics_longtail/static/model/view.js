@@ -1,7 +1,7 @@
 // @ts-check
 /** The view: what is shown for the user's state and the runs there are. */
 
-import { count, MEANS, metricText } from './format.js';
+import { count, inUsualOrder, metricText } from './format.js';
 
 /** @import { State } from './state.js' */
 /**
@@ -98,7 +98,11 @@ export function resolve(state, runs, order) {
   const candidates = runs
     .flatMap((run) => run.attributes.filter((a) => a.attribute === attribute).map((info) => ({ run: run.run, info })))
     .sort((p, q) => place(order, p.run) - place(order, q.run));
-  const metrics = metricsOf(candidates.map(({ info }) => info));
+  const means = inUsualOrder([...new Set(candidates.flatMap(({ info }) => info.means))]);
+  const metrics = metricsOf(
+    candidates.map(({ info }) => info),
+    means,
+  );
   const { experimentOf, error: seedsError } = seedPattern(state.seeds);
   const names = candidates.map(({ run }) => run);
   const { a, b } = compared(state, names, experimentOf);
@@ -124,7 +128,8 @@ export function resolve(state, runs, order) {
     attributes,
     metric,
     metrics,
-    classMetric: classMetricOf(metric, candidates[0].info.columns),
+    means,
+    classMetric: classMetricOf(metric, [...new Set(candidates.flatMap(({ info }) => info.columns))], means),
     runs: views,
     charted,
     a: views.find((r) => r.run === a) ?? null,
@@ -186,21 +191,20 @@ function tickedAtFirst(runs, sides, experimentOf) {
 
 /**
  * Metrics that any of the runs has; those that are means of a class column first.
- * @param {readonly AttributeInfo[]} infos
+ * @param {readonly AttributeInfo[]} infos @param {readonly string[]} means
  */
-function metricsOf(infos) {
-  const all = [...new Set(infos.flatMap((info) => (info.metrics.length ? info.metrics : info.columns)))];
-  const known = [...MEANS.filter((m) => all.includes(m)), ...all.filter((m) => !MEANS.includes(m))];
-  return infos.some((info) => info.metrics.length) ? known : known.filter((m) => MEANS.includes(m));
+function metricsOf(infos, means) {
+  const others = infos.flatMap((info) => info.metrics).filter((metric) => !means.includes(metric));
+  return [...means, ...new Set(others)];
 }
 
 /**
  * The per-class column that is shown for a group metric.
- * @param {string} metric @param {readonly string[]} columns
+ * @param {string} metric @param {readonly string[]} columns @param {readonly string[]} means
  */
-function classMetricOf(metric, columns) {
+function classMetricOf(metric, columns, means) {
   const wanted = metricText(metric).classColumn ?? metric;
-  return columns.includes(wanted) ? wanted : (MEANS.find((m) => columns.includes(m)) ?? columns[0]);
+  return columns.includes(wanted) ? wanted : (means.find((m) => columns.includes(m)) ?? columns[0]);
 }
 
 /** @param {AttributeInfo} info */

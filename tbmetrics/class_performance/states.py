@@ -1,0 +1,86 @@
+"""The validations that are under way, by attribute, and how those of several ranks become one."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tbmetrics.class_performance.padding import repeats_warning
+from tbmetrics.class_performance.state import AttributeState
+from tbmetrics.errors import TBMetricsWarning
+
+
+class AttributeStates(Mapping[str, AttributeState]):
+    """The state of each attribute.
+
+    Args:
+        states: by attribute, without samples.
+    """
+
+    def __init__(self, states: Mapping[str, AttributeState]) -> None:
+        self._states = dict(states)
+        self._warned_of_repeats = False
+
+    def __getitem__(self, attribute: str) -> AttributeState:
+        return self._states[attribute]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def add(self, attribute: str, logits: Any, labels: Any, indices: torch.Tensor | None) -> bool:
+        """Add a batch, see `AttributeState.add`; returns whether it had any rows."""
+        state = self._states[attribute]
+        before = state.n_samples, state.n_skipped
+        state.add(logits, labels, indices)
+        return before != (state.n_samples, state.n_skipped)
+
+    def reset(self) -> None:
+        """Forget all validations."""
+        for state in self._states.values():
+            state.reset()
+
+    # ------------------------------------------------------------------------------------------ several ranks
+
+    def announce(self) -> dict[str, Any]:
+        """Number and indices of the samples, and the first and last row, which reveal padding."""
+        return {
+            attribute: {"n": state.n_samples, "indices": state.indices(), "ends": state.ends()}
+            for attribute, state in self._states.items()
+        }
+
+    def share(self, announced: Sequence[Mapping[str, Any] | None], rank: int) -> dict[str, Any]:
+        """The raw state of each attribute, without the samples that lower ranks count."""
+        for attribute, state in self._states.items():
+            lower = [facts[attribute]["indices"] for facts in announced[:rank] if facts]
+            lower = [indices for indices in lower if indices is not None]
+            stuck = state.drop_repeated(torch.cat(lower) if lower else None)
+            self._warn_of_repeats(attribute, [facts[attribute] if facts else None for facts in announced], stuck, rank)
+        return {attribute: state.share() for attribute, state in self._states.items()}
+
+    def _warn_of_repeats(
+        self, attribute: str, announced: Sequence[Mapping[str, Any] | None], stuck: int, rank: int
+    ) -> None:
+        warning = repeats_warning(announced, stuck, rank)
+        if warning and not self._warned_of_repeats:
+            self._warned_of_repeats = True
+            warnings.warn(f"attribute {attribute!r}: {warning}; this is said once", TBMetricsWarning, stacklevel=2)
+
+    def combine(self, share: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        """The states of two blocks of ranks as one."""
+        return {a: self._merged(a, [share[a], other[a]]).share() for a in self._states}
+
+    def restore(self, shares: Mapping[str, Any]) -> None:
+        """Replace the state of each attribute by what `share` gave of it; those without a share are empty."""
+        self._states = {a: self._merged(a, [shares[a]] if a in shares else []) for a in self._states}
+
+    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> AttributeState:
+        state = self._states[attribute].empty()
+        for share in shares:
+            state.merge(share)
+        return state
