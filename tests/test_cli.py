@@ -179,11 +179,14 @@ def test_board_serves_the_tab_until_it_is_interrupted(logdir):
     assert {run["run"] for run in runs} == {"weak", "strong"}
 
 
-def test_board_says_that_a_port_is_taken(logdir, capsys):
+@pytest.mark.slow
+def test_board_says_that_a_port_is_taken(logdir):
     with socket.create_server(("localhost", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert main(["board", str(logdir), "--no-browser", "--port", str(port)]) == 2
-    assert f"TensorBoard did not start: TensorBoard could not bind to port {port}" in capsys.readouterr().err
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--no-browser", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"tbmetrics: TensorBoard did not start: TensorBoard could not bind to port {port}" in done.stderr
 
 
 def test_the_end_of_a_run_says_once_how_to_look_at_it(tmp_path, monkeypatch, capsys):
