@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.measuring import QUICK, Comparison, Facts, Results, Run, in_child, seconds, two_threads
+from benchmarks.measuring import QUICK, Comparison, Facts, Results, Run, in_child, in_turns, seconds, two_threads
 
 BATCH = 512
 #: (samples, classes, is single-label)
 SIZES = {"small": (10_000, 20, False), "wide": (1_000, 1_000, False), "large": (10_000, 1_000, False)}
 INATURALIST = (24_426, 8_142, True)
+ADE20K_CLASSES = 150
 BINNED_BYTES_LIMIT = 8 * 2**30
 Batches = list[tuple[Tensor, Tensor]]
 
@@ -170,6 +171,31 @@ def compare(run: Run, n: int, classes: int, single: bool, ways: list[str], turns
     return [*results, _memory(kind, results_by_turn[0])]
 
 
+def compare_dense(images: int, side: int, turns: int) -> Results:
+    """Compare an update with a batch of images and the number of classes of ADE20K with torchmetrics' IoU and F1."""
+    from torchmetrics import MetricCollection
+    from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex
+
+    from tbmetrics import ClassGroups, ClassPerformanceTracker
+
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(images, ADE20K_CLASSES, side, side, generator=generator)
+    labels = torch.randint(0, ADE20K_CLASSES, (images, side, side), generator=generator)
+    counts = (1000 * 0.001 ** np.linspace(0, 1, ADE20K_CLASSES)).astype(int)
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": counts}))
+    options = {"num_classes": ADE20K_CLASSES, "average": "none"}
+    peer = MetricCollection([MulticlassJaccardIndex(**options), MulticlassF1Score(**options)], compute_groups=False)
+    ways = {
+        NAMES["ours"]: lambda: seconds(lambda: tracker.update(logits, labels)),
+        "torchmetrics, IoU and F1": lambda: seconds(lambda: peer.update(logits, labels)),
+    }
+    values = in_turns(ways, turns)
+    ours = np.array([m["iou"] for m in tracker.get_metrics()["x"].values()])
+    difference = float(np.abs(ours - peer.compute()["MulticlassJaccardIndex"].numpy()).max())
+    title = f"{images} images of {side} × {side} × {ADE20K_CLASSES} classes: an update"
+    return [Comparison(title, "s", NAMES["ours"], values, about=f"largest difference in IoU {difference:.0e}")]
+
+
 def _memory(kind: str, results: dict[str, dict[str, Any]]) -> Facts:
     rows = [[NAMES[way], f"{result['peak_gb']:.2f}"] for way, result in results.items()]
     ours, theirs = (np.array(results[way]["ap"], dtype=float) for way in ("exact_ap_only", "scikit_learn"))
@@ -186,6 +212,8 @@ def measure(run: Run) -> Results:
         results += compare(run, *SIZES["wide"], ways, 3)
         results += compare(run, *SIZES["large"], ways, 1)
         results += compare(run, *INATURALIST, ["ours", "exact_ap_only", "scikit_learn"], 1)
+    if run.has("torchmetrics"):
+        results += compare_dense(*run.choose((2, 128), (8, 512)), run.choose(2, 5))
     return results
 
 

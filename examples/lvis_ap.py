@@ -21,7 +21,7 @@ NAMES, SIZE = list(IMAGES_WITH_CLASS), 400.0
 
 
 def annotations(images: int, rng: np.random.Generator) -> dict:
-    """Boxes of some classes in each image as a COCO dictionary; every second other class is known to be absent."""
+    """Boxes of some classes in each image as a COCO dictionary; half of the other classes are known to be absent."""
     dataset = {"categories": [{"id": i, "name": name} for i, name in enumerate(NAMES)], "images": [], "annotations": []}
     for image in range(images):
         present = rng.random(len(NAMES)) < np.linspace(0.8, 0.2, len(NAMES))

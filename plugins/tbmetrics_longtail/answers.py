@@ -28,6 +28,7 @@ from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
+from tbmetrics_longtail.run_table import TableQuery, run_table
 from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
@@ -232,6 +233,15 @@ class Answers:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
         sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
         return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
+
+    def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
+        """The table of these runs, or of all that have validations of the attribute."""
+        if not runs:
+            tags = self._data.run_tags(experiment)
+            validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
+            runs = sorted(validated, key=natural_order)
+        recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
+        return run_table(recorded, query, self._data.hparams(experiment))
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)

@@ -17,7 +17,6 @@ from tbmetrics.records import (
     LABELS,
     PLUGIN_NAME,
     ClassList,
-    Float32Array,
     SampleData,
     SchemaError,
     class_list_from_payload,
@@ -25,6 +24,8 @@ from tbmetrics.records import (
     sample_data_from_payload,
     table_from_content,
 )
+from tbmetrics_longtail.hparams import PLUGIN_NAME as HPARAMS_PLUGIN
+from tbmetrics_longtail.hparams import HParams, hparams_by_run
 from tbmetrics_longtail.tables import (
     CLASS_LIST,
     CLASSES,
@@ -36,6 +37,7 @@ from tbmetrics_longtail.tables import (
     Series,
     Tag,
     shown,
+    stacked,
 )
 
 T = TypeVar("T")
@@ -244,7 +246,7 @@ class LongTailData:
             series = Series(
                 np.array([d.step for d in ordered], dtype=np.int64),
                 np.array([d.wall_time for d in ordered], dtype=np.float64),
-                _stack(tag.name, tables),
+                stacked(tag.name, tables),
             )
             return series, series.values.nbytes + 16 * len(ordered)
 
@@ -278,6 +280,13 @@ class LongTailData:
     def blob(self, experiment: Experiment, key: str) -> bytes:
         """The bytes under the key of a blob."""
         return bytes(self._provider.read_blob(experiment.context, blob_key=key))
+
+    def hparams(self, experiment: Experiment) -> dict[str, HParams]:
+        """The hyperparameters of every run that has some."""
+        listed = self._provider.list_tensors(
+            experiment.context, experiment_id=experiment.id, plugin_name=HPARAMS_PLUGIN
+        )
+        return hparams_by_run(listed)
 
     def derived(self, experiment: Experiment, tag: Tag, name: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
         """The value of `load`, cached under `name` until the tag grows."""
@@ -329,16 +338,6 @@ def _tags_by_attribute(run: str, tags: Mapping[str, Any]) -> RunTags:
             kind += f"/{name.rpartition('/')[2]}" if kind == LABELS else ""
             run_tags.attributes.setdefault(attribute, {})[kind] = Tag(run, name, listed.plugin_content, fields, version)
     return run_tags
-
-
-def _stack(tag: str, tables: list[Float32Array]) -> Float32Array:
-    shapes = sorted({table.shape for table in tables})
-    if len(shapes) > 1:
-        raise SchemaError(
-            f"tag {tag!r} has tables of different shapes, {shapes[0]} and {shapes[-1]}: "
-            "two different problems were written into one directory; give each run its own"
-        )
-    return np.stack(tables)
 
 
 def _attribute_classes(classes: ClassList) -> AttributeClasses:

@@ -18,11 +18,13 @@ from werkzeug import wrappers
 
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import rule_of_bounds
+from tbmetrics.comparing.tabulating import BEST, FREQUENCY, LAST
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle, files_below, module_texts
 from tbmetrics_longtail.data import Experiment
 from tbmetrics_longtail.diagnosis import Png
+from tbmetrics_longtail.run_table import TableQuery
 from tbmetrics_longtail.tables import RequestError, shown
 
 logger = logging.getLogger("tbmetrics")
@@ -100,6 +102,19 @@ class Parameters:
             )
         return [int(text) for text in texts]
 
+    def experiments(self) -> dict[str, str]:
+        """The experiment of each `run`, from the values of `experiment`; empty if there are none."""
+        runs, names = self.texts("run"), list(map(str, self._args.getlist("experiment")))
+        if names and len(names) != len(runs):
+            raise RequestError(f"{len(names)} experiments for {len(runs)} runs", "give one for each run, or none")
+        return dict(zip(runs, names, strict=False))
+
+    def step(self) -> int | str | None:
+        """The value of `step`: a whole number, "last", "best", or None if it is not given."""
+        if not self.has("step"):
+            return None
+        return self.text("step") if self.text("step") in (LAST, BEST) else self.integer("step")
+
     def bounds(self) -> GroupRule | None:
         """The rule of `head_min` and `tail_max`, or None if neither is given."""
         if not self.has("head_min") and not self.has("tail_max"):
@@ -145,6 +160,7 @@ class Routes:
             "/gallery": self._of_class(self._answers.gallery),
             "/gallery_image": self._gallery_image,
             "/compare": self._compare,
+            "/table": self._table,
         }
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
 
@@ -189,6 +205,12 @@ class Routes:
         a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
         attribute, metric = query.text("attribute"), query.text("metric")
         return self._answers.compare(experiment, a, b, attribute, metric, query.bounds())
+
+    def _table(self, experiment: Experiment, query: Parameters) -> Any:
+        by = query.text("by") if query.has("by") else FREQUENCY
+        runs, rows = query.texts("run"), query.experiments()
+        asked = TableQuery(query.text("metric"), query.step(), rows, by, query.bounds())
+        return self._answers.table(experiment, runs, query.text("attribute"), asked)
 
     @staticmethod
     def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:

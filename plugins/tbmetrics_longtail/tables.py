@@ -17,6 +17,7 @@ CLASS_LIST, CLASSES, GROUP_TABLE, CONFUSION = "class_list", "classes", "groups",
 CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibration"
 LIFT_SUMS = "lift_sums"
 UNCERTAINTY = "uncertainty"
+FAMILIES = "families"
 DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
 #: Tags that hold data of single samples, no tables; of labels there is one for each checksum.
 SAMPLES = (DECISIONS, LABELS)
@@ -164,3 +165,14 @@ def or_null(value: float) -> float | None:
 def shown(text: str, limit: int = 120) -> str:
     """`text` quoted for a message, cut after `limit` characters."""
     return repr(text if len(text) <= limit else text[:limit] + "…")
+
+
+def stacked(tag: str, tables: list[Float32Array]) -> Float32Array:
+    """Tables over steps as one array, (points, rows, columns); `SchemaError` if their shapes differ."""
+    shapes = sorted({table.shape for table in tables})
+    if len(shapes) > 1:
+        raise SchemaError(
+            f"tag {tag!r} has tables of different shapes, {shapes[0]} and {shapes[-1]}: "
+            "two different problems were written into one directory; give each run its own"
+        )
+    return np.stack(tables)

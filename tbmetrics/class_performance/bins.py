@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor
 BINS = 2048
 #: Logits (or logarithms of probabilities) below -FAR are those of masks: they share the lowest bin.
 FAR = 9e3
+_AT_ONCE = 2**17  # float64 numbers that stay in the cache
 
 
 def log2_places(p: Tensor) -> Tensor:
-    """Logarithm to base 2, linear between powers of two; unlike `log` it never swaps two values by rounding."""
-    mantissa, exponent = p.frexp()
-    return torch.where(p > 0, 2 * mantissa + exponent - 2, -torch.inf)
+    """Logarithm to base 2, linear between powers of two; unlike `log` it never swaps two values by rounding.
+
+    The bits of a float64 above 0 are just that, as a whole number.
+    """
+    places = p.contiguous().view(torch.int64).double().mul_(2.0**-52).sub_(1023)
+    return places.masked_fill_(p <= 0, -torch.inf)
 
 
 def log_odds_places(p: Tensor) -> Tensor:
@@ -33,19 +37,17 @@ def power_of_two(places: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def bins_of(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
     """Which bin each place is in; exact, as `low` is a multiple of the power of two `width`."""
-    return ((places / width).floor() - low / width).clamp_(0, BINS - 1).long()
+    return (places * (1 / width)).floor_().sub_(low / width).clamp_(0, BINS - 1).long()
 
 
-def finite_range(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
-    """The least and largest place of each class that is not far off, float64 (classes,); 0 if a class has none."""
-    lows, highs = [], []
-    for batch in batches:
-        finite = batch.abs() <= FAR
-        lows.append(torch.where(finite, batch, torch.inf).amin(0))
-        highs.append(torch.where(finite, batch, -torch.inf).amax(0))
-    low, high = torch.stack(lows).amin(0), torch.stack(highs).amax(0)
-    is_empty = low > high
-    return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
+def finite_range(places: Tensor) -> tuple[Tensor, Tensor]:
+    """The least and largest place of each class that is not far off; ±inf if a class has none.
+
+    Args:
+        places: float64 (classes, rows).
+    """
+    is_far = places.abs() > FAR
+    return places.masked_fill(is_far, torch.inf).amin(1), places.masked_fill(is_far, -torch.inf).amax(1)
 
 
 def grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,3 +63,12 @@ def grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
         width = np.where(wide, 2 * width, width)
     start = (np.floor(first / width) - 1) * width
     return torch.from_numpy(start).to(low.device), torch.from_numpy(width).to(low.device)
+
+
+def class_parts(scores: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Some classes and their scores, (classes, rows), at a time; on the host as many as fit the cache."""
+    rows, classes = scores.shape
+    at_once = max(1, _AT_ONCE // max(1, rows)) if scores.device.type == "cpu" else classes
+    for first in range(0, classes, at_once):
+        part = slice(first, min(first + at_once, classes))
+        yield part, scores[:, part].T.contiguous()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.stored import per_sample
@@ -44,7 +45,7 @@ class DecisionLog:
         self._recorded: dict[str, set[str]] = {}  # checksums of labels by attribute
         self._explained: set[str] = set()  # attributes whose decisions were once not recorded
 
-    def records(self, state: AttributeState) -> Iterator[SampleData]:
+    def records(self, state: AttributeState | DenseState) -> Iterator[SampleData]:
         """The records of the validation held in `state`; none, and a reason once, if they cannot be had."""
         if not self.max_bytes or not state.n_samples:
             return
@@ -60,7 +61,7 @@ class DecisionLog:
                     reason,
                 )
 
-    def _records(self, state: AttributeState) -> list[SampleData]:
+    def _records(self, state: AttributeState | DenseState) -> list[SampleData]:
         decided = self._decided(state)
         recorded = self._recorded.setdefault(state.attribute, set())
         is_new = decided.checksum not in recorded
@@ -76,7 +77,9 @@ class DecisionLog:
         recorded.add(decided.checksum)
         return data
 
-    def _decided(self, state: AttributeState) -> DecidedSamples:
+    def _decided(self, state: AttributeState | DenseState) -> DecidedSamples:
+        if isinstance(state, DenseState):
+            raise _NotRecordedError("there are too many places in dense predictions")
         if state.decision == SINGLE_LABEL:
             return _single_label(state)
         if not isinstance(state.scores, ExactScores):

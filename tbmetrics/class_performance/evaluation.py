@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from tbmetrics.class_performance import flows
 from tbmetrics.class_performance.calibration import calibration_error, reliability
+from tbmetrics.class_performance.dense_evaluation import IOU, DenseCounts
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.families import family_means
 from tbmetrics.class_performance.group_intervals import ap_uncertainty, cannot_be_told, group_interval, uncertainties
 from tbmetrics.class_performance.lifts import LiftSums
-from tbmetrics.class_performance.ranking import from_above, rank
+from tbmetrics.class_performance.ranking import CurveCounts, from_above, rank
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.stored import per_sample, ranks_of_labels
 from tbmetrics.classes.attributes import AttributeClasses
@@ -27,6 +29,7 @@ from tbmetrics.classes.groups import (
 )
 from tbmetrics.records import (
     ALL,
+    CALIBRATION_BINS,
     CLASS_COLUMNS,
     FEW_POSITIVES,
     GAP,
@@ -104,15 +107,16 @@ class Evaluation(ClassNumbers):
         return None if self.lift_sums is None else LiftSums.from_sums(self.lift_sums).added_up(number, len(flows.ROWS))
 
 
-def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
+def evaluate(state: AttributeState | DenseState, classes: AttributeClasses) -> Evaluation:
     """All numbers of the validation held in `state`."""
+    if isinstance(state, DenseState):
+        return _evaluate_dense(state, classes)
     decision = state.decision or SINGLE_LABEL
     columns = _count_columns(state)
     further = tuple(map(recall_at, state.top_k)) if decision == SINGLE_LABEL else ()
     if further:
         columns |= _top_k_columns(state, columns["support"])
-    paired = covariance_buckets(classes)
-    bucketings = [paired, *([family_buckets(classes)] if classes.families else [])]
+    bucketings = _bucketings(classes)
     curves, ap_influences = rank(state, columns, bucketings)
     columns["ap_lower"], columns["ap_upper"] = _ap_interval(columns)
     buckets = count_buckets(classes)
@@ -134,15 +138,50 @@ def evaluate(state: AttributeState, classes: AttributeClasses) -> Evaluation:
     known = [uncertainties(state, columns, buckets) for buckets in bucketings]
     for uncertainty, influence, buckets in zip(known, ap_influences, bucketings, strict=False):
         uncertainty["ap"] = ap_uncertainty(influence, columns, buckets)
+    _add_means(result, state, bucketings, known)
+    return result
+
+
+def _bucketings(classes: AttributeClasses) -> list[CountBuckets]:
+    """By training count, and by family if there are families."""
+    return [covariance_buckets(classes), *([family_buckets(classes)] if classes.families else [])]
+
+
+def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
+    counts, buckets, bucketings = DenseCounts(state), count_buckets(classes), _bucketings(classes)
+    columns, curves = counts.columns(), CurveCounts.empty(len(classes))
+    result = Evaluation(
+        classes=classes,
+        decision=state.decision,
+        columns={name: columns[name] for name in (*CLASS_COLUMNS, *class_columns([IOU]))},
+        further=(IOU,),
+        buckets=buckets,
+        flow=counts.flow(buckets),
+        pairs=counts.confused_pairs(),
+        reliability=np.zeros((len(buckets), 3, CALIBRATION_BINS)),
+        precision_at_recall=curves.precision_at_recall,
+        positives_above=from_above(curves.positives),
+        predicted_above=from_above(curves.samples),
+    )
+    _add_means(result, state, bucketings, [counts.uncertainties(columns, paired) for paired in bucketings])
+    return result
+
+
+def _add_means(
+    result: Evaluation,
+    state: AttributeState | DenseState,
+    bucketings: list[CountBuckets],
+    known: list[dict[str, MeanUncertainty]],
+) -> None:
+    """Add the means over groups and families, with intervals from what is known of each bucketing."""
     result.uncertainty |= known[0]
     for group in (*PARTITION, ALL):
         result.groups[group] = _group(state, result, group)
     result.groups[GAP] = _gap(result.groups)
     for group, values in result.groups.items():
-        values |= _intervals(result, group, paired)
-    if classes.families:
+        values |= _intervals(result, group, bucketings[0])
+    if result.classes.families:
         result.families |= family_means(result, known[1], bucketings[1])
-    return result
 
 
 # --------------------------------------------------------------------------------------------------- per class
@@ -193,7 +232,7 @@ def _intervals(result: Evaluation, group: str, buckets: CountBuckets) -> dict[st
     return intervals
 
 
-def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, float]:
+def _group(state: AttributeState | DenseState, result: Evaluation, group: str) -> dict[str, float]:
     members, columns = result.classes.members(group), result.columns
     values = dict.fromkeys((*GROUP_COLUMNS, *mean_columns(result.further)), float("nan"))
     for metric in (*MEAN_METRICS, *result.further):
@@ -205,9 +244,7 @@ def _group(state: AttributeState, result: Evaluation, group: str) -> dict[str, f
     values["worst_f1"], values["worst_recall"] = (_nanmin(columns[m][members]) for m in ("f1", "recall"))
     values |= _sample_metrics(state, result, group, members)
     values["n_classes"] = float(len(members))
-    values["n_skipped"], values["scores_exact"] = float(state.n_skipped), float(state.scores.exact)
-    if state.activation.takes_classes:
-        values["scores_exact"] = float("nan")
+    values["n_skipped"], values["scores_exact"] = float(state.n_skipped), state.scores_exact
     if group == ALL and state.decision == SINGLE_LABEL:
         values["balanced_accuracy"] = values["recall"]
     return values
@@ -239,7 +276,7 @@ def _nanmin(values: FloatArray) -> float:
 
 
 def _sample_metrics(
-    state: AttributeState, result: Evaluation, group: str, members: NDArray[np.int64]
+    state: AttributeState | DenseState, result: Evaluation, group: str, members: NDArray[np.int64]
 ) -> dict[str, float]:
     in_group = [group in (bucket_group, ALL) for bucket_group in result.buckets.groups]
     ece = calibration_error(result.reliability[in_group])

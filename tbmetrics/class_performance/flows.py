@@ -60,14 +60,21 @@ def confused_pairs(state: AttributeState) -> FloatArray:
     highest score in the same row, or to none (`NO_CLASS`). If there are more pairs than rows, the first three of every
     true class stay before the most frequent of all.
     """
-    rows = np.full((most_pairs(state.num_classes), 3), np.nan)
     true, predicted = _mistakes(state)
     codes, counts = np.unique(true * (state.num_classes + 1) + (predicted + 1), return_counts=True)
     true, predicted = np.divmod(codes, state.num_classes + 1)
-    order = np.lexsort((codes, -counts))
+    return most_frequent_pairs(true, predicted - 1, counts, state.num_classes)
+
+
+def most_frequent_pairs(
+    true: NDArray[np.int64], predicted: NDArray[np.int64], counts: NDArray[np.int64], num_classes: int
+) -> FloatArray:
+    """The rows of `confused_pairs` from different pairs in ascending order, and their counts."""
+    rows = np.full((most_pairs(num_classes), 3), np.nan)
+    order = np.argsort(-counts, kind="stable")
     if len(order) > len(rows):
         order = order[_selected_pairs(true[order], len(rows))]
-    rows[: len(order)] = np.stack((true[order], predicted[order] - 1, counts[order]), axis=1)
+    rows[: len(order)] = np.stack((true[order], predicted[order], counts[order]), axis=1)
     return rows
 
 

@@ -66,7 +66,7 @@ def uncertainties(state: AttributeState, columns: Columns, buckets: CountBuckets
     return _multi_label(state, state.scores, columns, buckets) if isinstance(state.scores, ExactScores) else {}
 
 
-def _uncertainty(
+def uncertainty_of(
     buckets: CountBuckets, values: FloatArray, covariance: FloatArray, bias: FloatArray | None = None
 ) -> MeanUncertainty:
     """From a metric, its covariance by bucket and its bias, each but the second (classes,)."""
@@ -89,7 +89,7 @@ def _single_label(state: AttributeState, columns: Columns, buckets: CountBuckets
     top_k = dict(_top_k(labels, predicted, state, columns, buckets)) if state.top_k else {}
     bias = {"precision": _precision_bias(columns), "f1": _f1_bias(columns)}
     return {
-        metric: _uncertainty(
+        metric: uncertainty_of(
             buckets,
             columns[metric],
             _stratified_covariance(labels, predicted, influence, columns, buckets),
@@ -113,7 +113,7 @@ def _top_k(
         influence = influences({**columns, "recall": recall})["recall"]
         decided = np.where(ranks < k, labels, predicted)
         covariance = _stratified_covariance(labels, decided, influence, columns, buckets)
-        yield recall_at(k), _uncertainty(buckets, recall, covariance)
+        yield recall_at(k), uncertainty_of(buckets, recall, covariance)
 
 
 def _precision_bias(columns: Columns) -> FloatArray:
@@ -186,8 +186,8 @@ def _multi_label(
     uncertainty = {}
     for index, (metric, influence) in enumerate(by_metric.items()):
         variance = tp * influence.hit**2 + fn * influence.miss**2 + fp * influence.false_alarm**2
-        covariance = _scaled_covariance(sums[:, index], variance, smoothed[metric], columns[metric], buckets)
-        uncertainty[metric] = _uncertainty(buckets, columns[metric], covariance)
+        covariance = scaled_covariance(sums[:, index], variance, smoothed[metric], columns[metric], buckets)
+        uncertainty[metric] = uncertainty_of(buckets, columns[metric], covariance)
     return uncertainty
 
 
@@ -224,11 +224,11 @@ def ap_uncertainty(influence: APInfluence, columns: Columns, buckets: CountBucke
     """The uncertainty of the means of average precision."""
     positives = columns["support"]
     smoothed = smoothed_variance((columns["ap"] - influence.bias) * positives, positives)
-    covariance = _scaled_covariance(influence.by_row, influence.variance, smoothed, columns["ap"], buckets)
-    return _uncertainty(buckets, columns["ap"], covariance, influence.bias)
+    covariance = scaled_covariance(influence.by_row, influence.variance, smoothed, columns["ap"], buckets)
+    return uncertainty_of(buckets, columns["ap"], covariance, influence.bias)
 
 
-def _scaled_covariance(
+def scaled_covariance(
     by_row: NDArray[np.floating],
     variance: FloatArray,
     smoothed: FloatArray,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.decisions import DecisionLog
-from tbmetrics.class_performance.tracker import ClassPerformanceTracker
+from tbmetrics.class_performance.validations import ValidationTracker
 from tbmetrics.records.history import History, TimedRecord
 
 
-def open_validation(tracker: ClassPerformanceTracker, step: int) -> History:
+def open_validation(tracker: ValidationTracker, step: int) -> History:
     """What `tracker.records` would yield at `step`, without handing it over; empty without new batches.
 
     The evaluation is kept, so that it is made once.

@@ -14,6 +14,7 @@ from tbmetrics.class_performance.bins import (
     BINS,
     FAR,
     bins_of,
+    class_parts,
     finite_range,
     grid,
     log2_places,
@@ -161,7 +162,7 @@ class BinnedScores:
     def __init__(self, first: ExactScores) -> None:
         batches = list(first.batches())
         self.activation, self._is_single = first.activation, batches[0][1].ndim == 1
-        low, high = finite_range(self._places(self._ranked(*batch)) for batch in batches)
+        low, high = self._range_of(self._ranked(*batch) for batch in batches)
         margin = 0.25 * (high - low) + 1e-3
         self.low, self.width = grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
@@ -180,22 +181,36 @@ class BinnedScores:
             return log2_places(ranked)
         return log_odds_places(ranked.double()) if self.activation.takes_probabilities else ranked.double()
 
+    def _range_of(self, batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+        """The least and largest place of each class that is not far off, float64 (classes,); 0 if a class has none."""
+        ranges = []
+        for scores in batches:
+            ends = torch.stack([self._places(end) for end in scores.aminmax(dim=0)])
+            if bool((ends.abs() <= FAR).all()):
+                ranges.append(ends)
+                continue
+            parts = (finite_range(self._places(by_class)) for _, by_class in class_parts(scores))
+            ranges.append(torch.stack([torch.cat(end) for end in zip(*parts, strict=True)]))
+        low, high = torch.stack(ranges)[:, 0].amin(0), torch.stack(ranges)[:, 1].amax(0)
+        is_empty = low > high
+        return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
+
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Count a batch; arguments as for `ExactScores.add`."""
         scores = self._ranked(logits, labels)
-        places = self._places(scores)
-        positive, negative = _masks(scores, labels)
-        if self._make_room(*finite_range([places]), places.amin()):
-            self._note_lowest(scores, negative & (places < -FAR))
-        self._count(places, negative, 1)
-        self._positives.append(_positives(scores, positive))
+        labels = labels.to(scores.device)
+        if self._make_room(*self._range_of([scores]), self._places(scores.amin()[None])[0]):
+            self._note_lowest(scores, (self._places(scores) < -FAR) & _is_negative(labels, slice(0, scores.shape[1])).T)
+        self._count(scores, labels, 1)
+        self._positives.append(_positives(scores, labels))
         self.recent = logits, labels
 
-    def _count(self, places: Tensor, chosen: Tensor, weight: int) -> None:
-        bins = bins_of(places, self.low, self.width)
-        bins += torch.arange(places.shape[1], device=places.device) * BINS
-        counted = bins[chosen]
-        self.negatives.scatter_add_(0, counted, torch.full_like(counted, weight))
+    def _count(self, scores: Tensor, labels: Tensor, weight: int) -> None:
+        for part, by_class in class_parts(scores):
+            bins = bins_of(self._places(by_class), self.low[part, None], self.width[part, None])
+            bins += torch.arange(part.start, part.stop, device=bins.device)[:, None] * BINS
+            weights = _is_negative(labels, part) * torch.tensor(weight, device=bins.device)
+            self.negatives.scatter_add_(0, bins.flatten(), weights.flatten())
 
     def _note_lowest(self, scores: Tensor, is_far: Tensor) -> None:
         least = torch.where(is_far, scores, torch.inf).amin(0)
@@ -208,10 +223,9 @@ class BinnedScores:
             return
         logits, labels = self.recent
         scores = self._ranked(logits, labels)
-        positive, negative = _masks(scores, labels)
-        self._count(self._places(scores[~keep]), negative[~keep], -1)
+        self._count(scores[~keep], labels[~keep], -1)
         self.recent = logits[keep], labels[keep]
-        self._positives[-1] = _positives(scores[keep], positive[keep])
+        self._positives[-1] = _positives(scores[keep], labels[keep])
 
     def _make_room(self, low: Tensor, high: Tensor, least: Tensor) -> bool:
         """Widen the bins to cover `low` … `high`; returns whether `least` is far off, in the same wait."""
@@ -311,18 +325,19 @@ def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return logits, labels
 
 
-def _masks(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Which scores are of positives, and of negatives: bool (N, C) each."""
-    labels = labels.to(scores.device)
+def _is_negative(labels: Tensor, part: slice) -> Tensor:
+    """Which samples are negatives of some classes, bool (classes, rows)."""
     if labels.ndim == 2:
-        return labels > 0, labels == 0
-    positive = labels[:, None] == torch.arange(scores.shape[1], device=scores.device)
-    return positive, ~positive
+        return (labels[:, part] == 0).T
+    return labels != torch.arange(part.start, part.stop, device=labels.device)[:, None]
 
 
-def _positives(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+def _positives(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Class and score of each positive."""
-    return positive.nonzero(as_tuple=True)[1], scores[positive]
+    if labels.ndim == 1:
+        return labels.long(), scores.gather(1, labels.long()[:, None])[:, 0]
+    rows, classes = (labels > 0).nonzero(as_tuple=True)
+    return classes, scores[rows, classes]
 
 
 def _host(tensor: Tensor) -> NDArray[np.floating]:

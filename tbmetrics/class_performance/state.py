@@ -9,11 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import (
-    batch_tensors,
-    check_batch,
-    check_predictions,
-)
+from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.stored import StoredValidation
 from tbmetrics.errors import InputError, TBMetricsWarning
@@ -134,7 +130,7 @@ class AttributeState(StoredValidation):
         indices = self.indices()
         if indices is None or not len(indices):
             return 0
-        keep = _first_occurrences(indices, earlier)
+        keep = first_occurrences(indices, earlier)
         if bool(keep.all()):
             return 0
         stuck = 0
@@ -204,7 +200,7 @@ class AttributeState(StoredValidation):
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
 
 
-def _first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:
+def first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:
     """Which rows are the first of their index and not among `earlier`: bool (samples,)."""
     values = indices.numpy()
     is_first = np.zeros(len(values), dtype=bool)

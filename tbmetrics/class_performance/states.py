@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
+from tbmetrics.class_performance.dense import DenseOptions, is_dense
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.padding import repeats_warning
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.errors import TBMetricsWarning
+from tbmetrics.errors import InputError, TBMetricsWarning
+
+State: TypeAlias = AttributeState | DenseState
 
 
-class AttributeStates(Mapping[str, AttributeState]):
-    """The state of each attribute.
+class AttributeStates(Mapping[str, State]):
+    """The state of each attribute; its first batch settles whether it is dense.
 
     Args:
         states: by attribute, without samples.
+        dense: how dense batches are read.
     """
 
-    def __init__(self, states: Mapping[str, AttributeState]) -> None:
-        self._states = dict(states)
+    def __init__(self, states: Mapping[str, AttributeState], dense: DenseOptions = DenseOptions()) -> None:  # noqa: B008
+        self._states: dict[str, State] = dict(states)
+        self._dense = dense
         self._warned_of_repeats = False
 
-    def __getitem__(self, attribute: str) -> AttributeState:
+    def __getitem__(self, attribute: str) -> State:
         return self._states[attribute]
 
     def __iter__(self) -> Iterator[str]:
@@ -35,10 +41,28 @@ class AttributeStates(Mapping[str, AttributeState]):
 
     def add(self, attribute: str, logits: Any, labels: Any, indices: torch.Tensor | None) -> bool:
         """Add a batch, see `AttributeState.add`; returns whether it had any rows."""
-        state = self._states[attribute]
+        state = self._state_for(attribute, is_dense(logits, labels))
         before = state.n_samples, state.n_skipped
         state.add(logits, labels, indices)
+        self._states[attribute] = state
         return before != (state.n_samples, state.n_skipped)
+
+    def _state_for(self, attribute: str, dense: bool) -> State:
+        """The state that takes the next batch.
+
+        Raises:
+            InputError: the batches before were of the other kind.
+        """
+        state = self._states[attribute]
+        if dense == isinstance(state, DenseState):
+            return state
+        if isinstance(state, DenseState) or state.decision is not None:
+            kinds = ("of single samples", "dense")
+            raise InputError(
+                f"attribute {attribute!r} was {kinds[not dense]} until now, this batch is {kinds[dense]}; use one "
+                "attribute each"
+            )
+        return DenseState(attribute, state.num_classes, state.activation, self._dense)
 
     def reset(self) -> None:
         """Forget all validations."""
@@ -79,8 +103,10 @@ class AttributeStates(Mapping[str, AttributeState]):
         """Replace the state of each attribute by what `share` gave of it; those without a share are empty."""
         self._states = {a: self._merged(a, [shares[a]] if a in shares else []) for a in self._states}
 
-    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> AttributeState:
-        state = self._states[attribute].empty()
+    def _merged(self, attribute: str, shares: Sequence[Mapping[str, Any]]) -> State:
+        dense = any("pairs" in share for share in shares)
+        state = self._state_for(attribute, dense or isinstance(self._states[attribute], DenseState)).empty()
         for share in shares:
-            state.merge(share)
+            if share["n_samples"] or share["n_skipped"] or not dense:
+                state.merge(share)
         return state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,9 @@ from tbmetrics.errors import InputError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+logger = logging.getLogger("tbmetrics")
+_IN_BINS = "attribute %r: scores passed max_score_bytes=%d and are binned from now on, which takes longer; said once"
 
 
 class StoredValidation:
@@ -47,7 +51,7 @@ class StoredValidation:
         self.top_k = top_k
         self.decision: str | None = None
         self._mode, self._max_bytes = scores, max_bytes
-        self._warned = False
+        self._warned = self._told_of_bins = False
         self.watch = InputWatch(attribute, activation)
         self._cuts: dict[tuple[torch.dtype, torch.device], Tensor] = {}  # by type and place of the scores
         self.reset()
@@ -64,6 +68,7 @@ class StoredValidation:
             self.top_k,
         )
         other._warned, other.decision, other.watch.has_warned = self._warned, self.decision, self.watch.has_warned
+        other._told_of_bins = self._told_of_bins
         return other
 
     def reset(self) -> None:
@@ -88,6 +93,11 @@ class StoredValidation:
         """Whether any row came, even if it was left out."""
         return bool(self.n_samples) or self.n_skipped > 0
 
+    @property
+    def scores_exact(self) -> float:
+        """1 if AP and curves come from all scores, 0 if from bins, NaN without scores."""
+        return float("nan") if self.activation.takes_classes else float(self.scores.exact)
+
     def counts(self) -> NDArray[np.int64]:
         """True positives, false positives, false negatives, support: int64 (4, C)."""
         if self._counts is None:
@@ -99,6 +109,9 @@ class StoredValidation:
         if self.activation.takes_classes or not isinstance(self.scores, ExactScores) or not self.n_samples:
             return
         if self._mode == "binned" or self.scores.bytes > self._max_bytes:
+            if self._mode == "auto" and not self._told_of_bins:
+                self._told_of_bins = True
+                logger.warning(_IN_BINS, self.attribute, self._max_bytes)
             self.scores = BinnedScores(self.scores)
 
     def indices(self) -> Tensor | None:

@@ -22,6 +22,9 @@ from tbmetrics.class_performance.arguments import (
     known_classes,
 )
 from tbmetrics.class_performance.decisions import DEFAULT_DECISION_BYTES, DecisionLog
+from tbmetrics.class_performance.dense import DenseOptions, is_dense
+from tbmetrics.class_performance.dense_evaluation import IOU
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.class_performance.states import AttributeStates
@@ -73,6 +76,8 @@ class ClassPerformanceTracker(ValidationTracker):
         top_k: for each k, the recall at k (`recall_at_5`) of single-label attributes is measured too: the share of a
             class's samples whose label is among the k highest scores, or the first k of the lists given with
             `inputs="classes"`.
+        class_dim: dimension of dense logits that the classes are in, 1 or -1, if their shape does not tell.
+        ignore_index: labels of places of dense predictions that do not count, besides -1 and -100.
 
     Raises:
         InputError: no classes, or options that do not fit them.
@@ -97,12 +102,15 @@ class ClassPerformanceTracker(ValidationTracker):
         logit_scale: float | None = None,
         max_decision_bytes: int = DEFAULT_DECISION_BYTES,
         top_k: int | Sequence[int] = (),
+        class_dim: int | None = None,
+        ignore_index: int | Sequence[int] = (),
     ) -> None:
         check_choice("scores", scores, SCORE_MODES)
         check_whole_numbers(0, max_decision_bytes=max_decision_bytes)
         self._options: dict[str, Any] = {
             "thresholds": thresholds, "scores": scores, "max_score_bytes": max_score_bytes, "pr_classes": pr_classes,
             "inputs": inputs, "logit_scale": logit_scale, "max_decision_bytes": max_decision_bytes, "top_k": top_k,
+            "class_dim": class_dim, "ignore_index": ignore_index,
         }  # fmt: skip
         classes = classes or known_classes(label_to_idx_dict, idx_to_label_dict, hmt_info)
         self.save_dir = save_dir
@@ -114,7 +122,8 @@ class ClassPerformanceTracker(ValidationTracker):
         sizes = {a: len(classes[a]) for a in chosen_attributes(attributes, classes)}
         states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
         curves = checked_pr_classes(pr_classes or {}, classes)
-        super().__init__(classes, AttributeStates(states), curves, DecisionLog(max_decision_bytes))
+        dense = DenseOptions.checked(class_dim, ignore_index)
+        super().__init__(classes, AttributeStates(states, dense), curves, DecisionLog(max_decision_bytes))
 
     def empty(self) -> ClassPerformanceTracker:
         """Another tracker of the same classes and options, without samples."""
@@ -131,10 +140,11 @@ class ClassPerformanceTracker(ValidationTracker):
         """Add one validation batch.
 
         Args:
-            logits: (N, C), any float type and device, or an array; probabilities with `inputs="probabilities"`; with
-                `inputs="classes"` integers (N,), lists by rank (N, k), or 0/1 (N, C) for multi-hot labels; or
-                `{attribute: logits}`.
-            labels: class indices (N,) of any integer type, or multi-hot (N, C), -1 = unknown; or `{attribute: labels}`.
+            logits: (N, C) or, dense, (N, C, …) or (N, …, C), any float type and device, or an array; probabilities with
+                `inputs="probabilities"`; with `inputs="classes"` integers (N,), lists by rank (N, k), dense (N, H, W),
+                or 0/1 (N, C) for multi-hot labels; or `{attribute: logits}`.
+            labels: class indices (N,) or, dense, (N, …) of any integer type, or multi-hot (N, C), -1 = unknown; or
+                `{attribute: labels}`.
             indices: integers (N,): which sample of the data set each row is. With them a sample counts once, however
                 often and on however many ranks it comes.
 
@@ -142,7 +152,7 @@ class ClassPerformanceTracker(ValidationTracker):
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
-            self._own.check_update(attribute, self.measured)
+            self._own.check_update(attribute, (*self.measured, IOU) if is_dense(values, truth) else self.measured)
             if self._states.add(attribute, values, truth, as_indices(indices)):
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
@@ -177,7 +187,8 @@ class ClassPerformanceTracker(ValidationTracker):
             known = ", ".join(map(repr, self.attributes))
             raise InputError(f"attribute {attribute!r} is not tracked; tracked are {known}")
         is_measured = self._states[attribute].has_rows or self._own.is_measured(attribute)
-        self._own.add(attribute, metrics, support, lower, upper, self.measured if is_measured else ())
+        measured = (*self.measured, IOU) if isinstance(self._states[attribute], DenseState) else self.measured
+        self._own.add(attribute, metrics, support, lower, upper, measured if is_measured else ())
         self._unevaluated.add(attribute)
         self._unrecorded.add(attribute)
 
@@ -188,7 +199,7 @@ class ClassPerformanceTracker(ValidationTracker):
     @property
     def thresholds(self) -> dict[str, NDArray[np.float64]]:
         """Decision thresholds of each attribute as probabilities, (classes,); multi-label attributes use them."""
-        return {a: state.thresholds for a, state in self._states.items()}
+        return {a: state.thresholds for a, state in self._states.items() if isinstance(state, AttributeState)}
 
     @property
     def measured(self) -> tuple[str, ...]:

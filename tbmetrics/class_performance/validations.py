@@ -9,6 +9,7 @@ from typing import Any
 
 from tbmetrics.class_performance import report
 from tbmetrics.class_performance.decisions import DecisionLog
+from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.evaluation import ClassNumbers, Evaluation, evaluate
 from tbmetrics.class_performance.own_metrics import OwnMetrics
 from tbmetrics.class_performance.states import AttributeStates
@@ -78,8 +79,9 @@ class ValidationTracker(Tracker):
         state = self._states[attribute]
         state.drop_repeated()
         result = evaluate(state, self.classes[attribute])
-        prevalence = result.columns["support"] / max(state.n_samples, 1)
-        state.watch.warn(result.groups[ALL]["ap"] - float(prevalence.mean()))
+        if not isinstance(state, DenseState):
+            prevalence = result.columns["support"] / max(state.n_samples, 1)
+            state.watch.warn(result.groups[ALL]["ap"] - float(prevalence.mean()))
         return result
 
     # ------------------------------------------------------------------------------------------ several ranks

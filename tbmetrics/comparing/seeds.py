@@ -39,9 +39,9 @@ def seed_pattern(pattern: str) -> Callable[[str], str]:
     return experiment_of
 
 
-def experiments(runs: Iterable[str], pattern: str) -> Mapping[str, tuple[str, ...]]:
+def experiments(runs: Iterable[str], experiment_of: Callable[[str], str]) -> Mapping[str, tuple[str, ...]]:
     """The runs of each experiment, in the order of their first run."""
-    experiment_of, by_name = seed_pattern(pattern), dict[str, tuple[str, ...]]()
+    by_name = dict[str, tuple[str, ...]]()
     for run in runs:
         name = experiment_of(run)
         by_name[name] = (*by_name.get(name, ()), run)

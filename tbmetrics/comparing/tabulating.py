@@ -11,7 +11,7 @@ import numpy as np
 
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.marking import marked
-from tbmetrics.comparing.seeds import experiments
+from tbmetrics.comparing.seeds import experiments, seed_pattern
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
 from tbmetrics.errors import InputError
@@ -65,7 +65,8 @@ def table_of_histories(
         attribute: may be left out if the runs have a single one.
         metric: a mean over classes that runs recorded.
         by: "frequency" (head, medium, tail) or "family".
-        step, seeds: as for `table_of_runs`.
+        step: as for `table_of_runs`.
+        seeds: a pattern that takes the seed out of a run's name, see `seed_pattern`.
 
     Raises:
         InputError: an unknown attribute, metric or step, no families, or a pattern that is none.
@@ -82,7 +83,7 @@ def table_of_histories(
     if measured and not shown:
         raise InputError(f"no run has families of {attribute!r}; give them in training, as ClassGroups(…, families=…)")
     runs = [_recorded(run, history, attribute, metric, by) for run, history in shown.items()]
-    result = table_of_runs(runs, step=step, seeds=seeds)
+    result = table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds))
     lacking = {metric: [r for r in validated if r not in measured], "families": [r for r in measured if r not in shown]}
     notes = [f"Without {what}, and left out: {_listed(names)}." for what, names in lacking.items() if names]
     return replace(result, notes=(*result.notes, *notes))
@@ -146,16 +147,18 @@ class _Steps:
     is_alike: bool = True
 
 
-def table_of_runs(runs: Sequence[RecordedRun], *, step: int | str | None = None, seeds: str = "") -> RunTable:
+def table_of_runs(
+    runs: Sequence[RecordedRun], *, step: int | str | None = None, experiment_of: Callable[[str], str] = str
+) -> RunTable:
     """The table of these runs.
 
     Args:
         runs: of one attribute and metric, in the order of the rows.
         step: a step, "last" or "best" of each run, or None for the last that all have.
-        seeds: a pattern that takes the seed out of a run's name, see `seed_pattern`.
+        experiment_of: from a run's name to that of its row.
 
     Raises:
-        InputError: no runs, no run with that step, or a pattern that is none.
+        InputError: no runs, or no run with that step.
     """
     if not runs:
         raise InputError("no run has a validation of that attribute yet")
@@ -163,7 +166,7 @@ def table_of_runs(runs: Sequence[RecordedRun], *, step: int | str | None = None,
     validations = {run.name: run.at(steps.by_run[run.name]) for run in runs if run.name in steps.by_run}
     folded = [
         _Experiment(name, {run: validations[run] for run in members})
-        for name, members in experiments(validations, seeds).items()
+        for name, members in experiments(validations, experiment_of).items()
     ]
     columns, judged = _columns(validations.values()), _with_usual_classes(folded)
     rows = [_row(experiment, columns) for experiment in folded]
@@ -280,9 +283,13 @@ def _with_usual_classes(folded: Sequence[_Experiment]) -> list[_Experiment]:
 
 def _notes_on_spread(rows: Sequence[TableRow]) -> list[str]:
     is_one = any(len(row.runs) == 1 for row in rows)
-    notes = ["[ ]: 95 % intervals of these validation samples; another seed may differ by more."] if is_one else []
+    notes = (
+        ["Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."]
+        if is_one
+        else []
+    )
     if any(len(row.runs) > 1 for row in rows):
-        notes.append("±: standard deviation over the runs of an experiment, which differ in their seed.")
+        notes.append("±: standard deviation over the runs of an experiment; intervals of experiments: 95 %, t.")
     return notes
 
 

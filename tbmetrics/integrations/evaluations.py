@@ -42,7 +42,8 @@ def evaluation_tracker(options: Mapping[str, Any]) -> ClassPerformanceTracker | 
     """A tracker like that of a session with these options, but empty; None without classes."""
     given = options.get("class_performance", True)
     activation = Activation.checked(options.get("inputs", LOGITS), options.get("logit_scale"))
-    _, tracker = class_performance_tracker(options.get("classes"), given, activation, options.get("top_k", ()))
+    further = {name: options.get(name, ()) for name in ("class_dim", "ignore_index", "top_k")}
+    _, tracker = class_performance_tracker(options.get("classes"), given, activation, further)
     return tracker.empty() if tracker is not None and tracker is given else tracker
 
 

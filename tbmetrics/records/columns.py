@@ -99,7 +99,7 @@ def recall_at(k: int) -> str:
 
 def metric_name(metric: str) -> str:
     """A metric as headings and axes name it."""
-    names = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP"}
+    names = {"precision": "Precision", "recall": "Recall", "f1": "F1", "ap": "AP", "iou": "IoU"}
     is_top_k = metric.startswith("recall_at_")
     return names.get(metric) or (metric.replace("_", " ").capitalize() if is_top_k else metric)
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from tbmetrics.comparing.runs import BETTER, NARROWER, WIDER, WORSE, GroupComparison, compare
+from tbmetrics.comparing.runs import BETTER, NARROWER, WIDER, WORSE, group_verdicts
 from tbmetrics.comparing.validations import validation
 from tbmetrics.errors import InputError
-from tbmetrics.records import GAP, GROUP_METRICS, GROUP_ROWS, MEAN_METRICS, Table, group_table_tag
+from tbmetrics.records import GAP, GROUP_METRICS, GROUP_ROWS, Table, group_table_tag, mean_metrics
 from tbmetrics.records.history import History, Series
 from tbmetrics.tracking.checks import check_choice
 
-METRICS = (*MEAN_METRICS, *GROUP_METRICS)
 #: Metrics of which less is better.
 _ERRORS = ("ece",)
 
@@ -57,7 +56,7 @@ class GroupMetric:
 
     Args:
         attribute: None = the only one.
-        metric: one of `METRICS`.
+        metric: a mean over classes that the run records, or one of `GROUP_METRICS`.
         group: one of `GROUP_ROWS`.
         attributes: those that the run validates.
 
@@ -71,7 +70,6 @@ class GroupMetric:
         self.attribute = attributes[0] if attribute is None else attribute
         self.metric, self.group = metric, group
         check_choice("attribute", self.attribute, attributes)
-        check_choice("metric", metric, METRICS)
         check_choice("group", group, GROUP_ROWS)
 
     def best(self, histories: Sequence[History]) -> BestValidation | None:
@@ -81,9 +79,9 @@ class GroupMetric:
             return None
         best = max(points, key=self._quality)
         told = None
-        if self.metric in MEAN_METRICS:
+        if self.metric not in GROUP_METRICS:
             others = [point for point in points if point is not best]
-            told = tuple(p.step for p in others if self._difference(best, p).verdict not in (WORSE, WIDER))
+            told = tuple(p.step for p in others if self._verdict(best, p) not in (WORSE, WIDER))
         return BestValidation(self.attribute, self.metric, self.group, *best[1:], told)
 
     def is_best(self, histories: Sequence[History], step: int, *, beyond_interval: bool) -> bool:
@@ -97,8 +95,8 @@ class GroupMetric:
         Raises:
             InputError: `beyond_interval` for a metric without intervals.
         """
-        if beyond_interval and self.metric not in MEAN_METRICS:
-            raise InputError(f"beyond_interval needs a metric with intervals: {', '.join(MEAN_METRICS)}")
+        if beyond_interval and self.metric in GROUP_METRICS:
+            raise InputError(f"beyond_interval needs a mean over classes, which has intervals; {self.metric!r} is none")
         points = self._points(histories)
         latest = next((point for point in points if point.step == step), None)
         earlier = [point for point in points if point.step < step]
@@ -106,26 +104,30 @@ class GroupMetric:
             return latest is not None
         before = max(earlier, key=self._quality)
         is_better = self._quality(latest) > self._quality(before)
-        return is_better and (not beyond_interval or self._difference(before, latest).verdict in (BETTER, NARROWER))
+        return is_better and (not beyond_interval or self._verdict(before, latest) in (BETTER, NARROWER))
 
     def _points(self, histories: Sequence[History]) -> list[_Point]:
         """The validations with a defined value, by step; a later history replaces a step of an earlier one."""
         points: dict[int, _Point] = {}
+        metrics: set[str] = set()
         for history in histories:
             tables: Series[Table] = history.tables.get(group_table_tag(self.attribute), Series())
             for step, table in zip(tables.steps.tolist(), tables, strict=True):
                 row, columns = table.values[table.rows.index(self.group)], table.columns
+                metrics |= {*mean_metrics(columns), *GROUP_METRICS}
                 values = (
                     float(row[columns.index(name)]) if name in columns else math.nan
                     for name in (self.metric, f"{self.metric}_lower", f"{self.metric}_upper")
                 )  # fmt: skip
                 points[step] = _Point(history, step, *values)
+        if metrics:
+            check_choice("metric", self.metric, sorted(metrics))
         return [point for _, point in sorted(points.items()) if point.value == point.value]
 
     def _quality(self, point: _Point) -> float:
         return -abs(point.value) if self.group == GAP or self.metric in _ERRORS else point.value
 
-    def _difference(self, a: _Point, b: _Point) -> GroupComparison:
+    def _verdict(self, a: _Point, b: _Point) -> str:
         """B against A, paired if both recorded their decisions on the same samples."""
-        first, second = (validation(p.history, self.attribute, self.metric, p.step) for p in (a, b))
-        return compare(first, replace(second, step=first.step)).groups[self.group]
+        verdicts, _ = group_verdicts(*(validation(p.history, self.attribute, self.metric, p.step) for p in (a, b)))
+        return verdicts[self.group]

@@ -34,8 +34,9 @@ class SessionMeasurements(SessionPairs):
         """Pass a validation batch to every tracker; open an epoch if none is open.
 
         Args:
-            logits: (N, C), any float type and device, or an array; or one per attribute.
-            labels: class indices (N,) or multi-hot (N, C), -1 = unknown; or one per attribute.
+            logits: (N, C) or, dense, (N, C, …) or (N, …, C), any float type and device, or an array; or one per
+                attribute.
+            labels: class indices (N,) or (N, …) or multi-hot (N, C), -1 = unknown; or one per attribute.
             images: samples as (N, C, H, W), (N, H, W) or (N, H, W, C); the gallery of `diagnostics` keeps a few.
             indices: integers (N,), the dataset index of each row, so that a sample given to several ranks counts once.
             evaluation: name of an evaluation beside the validation, e.g. "test" or "ema": it becomes the run
@@ -137,10 +138,12 @@ class SessionMeasurements(SessionPairs):
             tb.best("recall", group="tail").step
 
         Takes the validations of this session, those that `load_state_dict` restored, and the one under way. With
-        several ranks ask after `end_epoch()`.
+        several ranks ask after `end_epoch()`. Every other validation is compared with the best, which takes some
+        milliseconds each: ask when the run ends, and in between `is_best`.
 
         Args:
-            metric: "precision", "recall", "f1", "ap", or another metric of a group, such as "accuracy".
+            metric: "precision", "recall", "f1", "ap", or another metric of a group of which more is better, such as
+                "accuracy", a recall at k or one of your own; or "ece", of which less is.
             group: "head", "medium", "tail", "all", or "gap" (head minus tail; the smallest is best).
             attribute: may be left out if there is one.
 

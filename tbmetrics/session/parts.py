@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from tbmetrics.class_performance.arguments import checked_top_k
 from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
@@ -51,12 +50,12 @@ class SessionTrackers:
         diagnostics: LongTailDiagnostics | bool,
         profiler: ProfilerTracker | bool | None,
         activation: Activation,
-        top_k: int | Sequence[int],
+        performance_options: Mapping[str, Any],
         further: Sequence[Tracker],
         log_dir: str,
     ) -> SessionTrackers:
         """Build the trackers for the arguments of `TBMetrics`."""
-        groups, performance = class_performance_tracker(classes, class_performance, activation, top_k)
+        groups, performance = class_performance_tracker(classes, class_performance, activation, performance_options)
         built = (
             performance,
             long_tail_diagnostics(diagnostics, groups, model, performance, activation),
@@ -73,13 +72,21 @@ def class_performance_tracker(
     classes: ClassGroups | Mapping[Any, Any] | None,
     option: ClassPerformanceTracker | bool,
     activation: Activation,
-    top_k: int | Sequence[int] = (),
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[ClassGroups | None, ClassPerformanceTracker | None]:
-    """Class groups and tracker for TBMetrics' `classes` and `class_performance`."""
+    """Class groups and tracker for TBMetrics' `classes` and `class_performance`.
+
+    Args:
+        classes, option, activation: as for `SessionTrackers.build`.
+        options: further ones of the tracker, if they were given.
+    """
+    given = {name: value for name, value in (options or {}).items() if value not in (None, ())}
     if isinstance(option, ClassPerformanceTracker):
-        if activation not in (DEFAULT_ACTIVATION, option.activation) or checked_top_k(top_k) not in ((), option.top_k):
+        if activation not in (DEFAULT_ACTIVATION, option.activation):
+            given = {"inputs": 0, "logit_scale": 0, **given}
+        if given:
             raise InputError(
-                "inputs, logit_scale or top_k differ from those of class_performance=…: give them to the "
+                f"{' and '.join(given)} differ from those of class_performance=…: give them to the "
                 "ClassPerformanceTracker"
             )
         return option.classes, option
@@ -87,7 +94,7 @@ def class_performance_tracker(
         return None, None
     groups = classes if isinstance(classes, ClassGroups) else ClassGroups.from_counts(classes)
     inputs, logit_scale = activation.inputs, activation.logit_scale
-    return groups, ClassPerformanceTracker(classes=groups, inputs=inputs, logit_scale=logit_scale, top_k=top_k)
+    return groups, ClassPerformanceTracker(classes=groups, inputs=inputs, logit_scale=logit_scale, **given)
 
 
 def long_tail_diagnostics(

@@ -57,7 +57,8 @@ class TBMetrics(SessionMeasurements):
         optimizer: one or several; a hook on the first counts steps. Without one, `batches` counts one step per
             batch, or call `step()` yourself.
         classes: `ClassGroups`, or training counts as for `ClassGroups.from_counts`; turns on class performance.
-        inputs, logit_scale, top_k: what `update` is given, and which recalls at k, as for `ClassPerformanceTracker`.
+        inputs, logit_scale, class_dim, ignore_index: what `update` is given, as for `ClassPerformanceTracker`.
+        top_k: recalls at k that are measured, as there.
         hparams: hyperparameters for the HParams tab, written with the final group metrics: a dictionary, `vars(args)`,
             a `Namespace` or a dataclass; what is no number is written as text.
         class_performance: a configured `ClassPerformanceTracker` instead of the default one; False turns it off.
@@ -95,6 +96,8 @@ class TBMetrics(SessionMeasurements):
         classes: ClassGroups | Mapping[Any, Any] | None = None,
         inputs: str = LOGITS,
         logit_scale: float | None = None,
+        class_dim: int | None = None,
+        ignore_index: int | Sequence[int] = (),
         top_k: int | Sequence[int] = (),
         hparams: Mapping[str, Any] | object | None = None,
         class_performance: ClassPerformanceTracker | bool = True,
@@ -126,7 +129,7 @@ class TBMetrics(SessionMeasurements):
                 diagnostics=diagnostics,
                 profiler=profiler,
                 activation=Activation.checked(inputs, logit_scale),
-                top_k=top_k,
+                performance_options={"class_dim": class_dim, "ignore_index": ignore_index, "top_k": top_k},
                 further=trackers,
                 log_dir=log.directory,
             ),

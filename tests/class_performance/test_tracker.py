@@ -304,12 +304,13 @@ def test_the_binned_modes_bounds_hold_the_exact_ap(seed, single):
     assert binned.get_class_type_metrics()["x"]["all"]["scores_exact"] == 0
 
 
-def test_auto_becomes_binned_beyond_its_budget_and_is_close():
+def test_auto_becomes_binned_beyond_its_budget_says_so_once_and_is_close(caplog):
     logits, labels = _multi(n=2000, ties=False)
     tracker, exact = _tracker(max_score_bytes=10_000), _tracker()
     for rows in torch.arange(2000).split(100):
         tracker.update(logits[rows], labels[rows])
     exact.update(logits, labels)
+    assert sum("max_score_bytes=10000" in record.message for record in caplog.records) == 1
     assert tracker.get_class_type_metrics()["x"]["all"]["scores_exact"] == 0
     np.testing.assert_allclose(_column(tracker.get_metrics(), "ap"), _column(exact.get_metrics(), "ap"), atol=0.01)
 

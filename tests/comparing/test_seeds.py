@@ -25,7 +25,7 @@ def test_the_experiment_is_what_is_named_or_left(pattern, run, expected):
 
 def test_experiments_keep_the_order_of_their_first_runs():
     runs = ("b/s1", "a/s0", "b/s0", "c")
-    assert experiments(runs, r"/s\d") == {"b": ("b/s1", "b/s0"), "a": ("a/s0",), "c": ("c",)}
+    assert experiments(runs, seed_pattern(r"/s\d")) == {"b": ("b/s1", "b/s0"), "a": ("a/s0",), "c": ("c",)}
 
 
 def test_what_is_no_pattern_is_refused():

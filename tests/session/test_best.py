@@ -6,7 +6,6 @@ import torch
 
 from tbmetrics import ClassGroups, InputError, TBMetrics
 from tbmetrics.records import group_table_tag
-from tbmetrics.session.best import METRICS
 
 GROUPS = ClassGroups.from_counts({"x": [900, 800, 60, 30, 9, 2]})
 LABELS = torch.arange(120) % 6
@@ -80,7 +79,7 @@ def test_better_beyond_the_interval_is_judged_on_the_same_samples(tmp_path):
         assert tb.best("recall", group="tail").indistinguishable == ()
         assert tb.best("recall", group="head").step == 0
         assert tb.best("recall", group="head").indistinguishable == (1, 2)
-        with pytest.raises(InputError, match=r"beyond_interval needs a metric with intervals: precision"):
+        with pytest.raises(InputError, match=r"beyond_interval needs a mean over classes"):
             tb.is_best("accuracy", beyond_interval=True)
 
 
@@ -102,6 +101,31 @@ def test_the_best_gap_and_calibration_error_are_the_smallest(tmp_path):
         assert tb.best("ece").step == 1
         assert tb.best("accuracy").step == 1
         assert tb.best("accuracy").indistinguishable is None
+
+
+def test_metrics_of_ones_own_and_recalls_at_k_choose_too(tmp_path):
+    with TBMetrics(tmp_path, classes=GROUPS, top_k=2, resources=False, strict=True) as tb:
+        for epoch, value in enumerate([0.2, 0.7, 0.4]):
+            _validate(tb, epoch, 10 - epoch)
+            tb.log_class_metrics("x", {"ap50": torch.full((6,), value)})
+            assert tb.is_best("ap50", group="tail") == (epoch < 2)
+            tb.end_epoch()
+        assert tb.best("ap50").step == 1
+        assert tb.best("recall_at_2", group="tail").value == pytest.approx(
+            float(tb.class_performance.get_class_type_metrics()["x"]["tail"]["recall_at_2"])
+        )
+
+
+def test_a_metric_that_came_later_is_looked_for_where_it_is(tmp_path):
+    with _session(tmp_path) as tb:
+        _validate(tb, 0, 5)
+        tb.end_epoch()
+        state = tb.state_dict()
+    with TBMetrics(tmp_path, classes=GROUPS, top_k=2, resources=False, strict=True) as tb:
+        tb.load_state_dict(state)
+        _validate(tb, 1, 5)
+        assert tb.is_best("recall_at_2", beyond_interval=True)
+        assert tb.best("recall_at_2").step == 1
 
 
 def test_undefined_values_and_epochs_without_a_validation_are_never_best(tmp_path):
@@ -138,14 +162,14 @@ def test_a_resumed_run_knows_the_validations_before(tmp_path):
 
 def test_what_is_unknown_is_refused_and_a_disabled_session_answers(tmp_path):
     with _session(tmp_path) as tb:
-        with pytest.raises(InputError, match=r"metric must be one of 'precision'.*, got 'speed'"):
-            tb.best("speed")
         with pytest.raises(InputError, match=r"group must be one of 'head'.*, got 'rare'"):
             tb.is_best("recall", group="rare")
         with pytest.raises(InputError, match=r"attribute must be one of 'x', got 'y'"):
             tb.best("recall", attribute="y")
-        for metric in METRICS:
-            assert tb.best(metric) is None
+        assert tb.best("accuracy") is None
+        _validate(tb, 0, 3)
+        with pytest.raises(InputError, match=r"metric must be one of 'accuracy', 'ap'.*, got 'speed'"):
+            tb.best("speed")
     several = ClassGroups.from_counts({"x": [9, 1], "y": [9, 1]})
     with TBMetrics(tmp_path / "b", classes=several) as tb, pytest.raises(InputError, match=r"'x', 'y', as there are"):
         tb.best("recall")

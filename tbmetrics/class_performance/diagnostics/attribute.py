@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -242,10 +243,12 @@ class AttributeDiagnostics:
         return chosen_remedy(result[0], name, tau, self._activation.scale)
 
     def chosen_remedies(self) -> list[Remedy]:
-        """Every remedy that the last diagnosis could judge, with the amount it chose."""
-        table = None if self._diagnosis is None else self._diagnosis[0].remedies
-        names = [name for name in REMEDIES if table is not None and not np.isnan(table.best(name, "all_recall"))]
-        return [self.remedy(name, None, 0) for name in names]
+        """Every remedy that applies and that the last diagnosis could judge, with the amount it chose."""
+        chosen = []
+        for name in REMEDIES:
+            with suppress(InputError):
+                chosen.append(self.remedy(name, None, 0))
+        return chosen
 
     def _new_diagnosis(self, step: int) -> tuple[Diagnosis, list[Finding]]:
         columns = {name: np.full(len(self.classes), np.nan) for name in DIAGNOSTIC_COLUMNS}

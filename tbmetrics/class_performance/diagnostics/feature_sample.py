@@ -50,6 +50,7 @@ class FeatureSample:
         self._random, self._number = np.random.default_rng(0), count()
         self._heaps: list[list[tuple[float, int, Point]]] = [[] for _ in self._classes.names]
         self._quota = np.zeros(len(self._classes), dtype=np.int64)
+        self._bounds = np.full(len(self._classes), -np.inf)  # a sample with a smaller key is taken
         self._shape: tuple[int, int] | None = None
         self._width = 0
 
@@ -71,7 +72,7 @@ class FeatureSample:
             self._share_out()
         label = self._one_label(labels).cpu().numpy()
         keys = self._random.random(len(label))
-        rows = np.flatnonzero((label >= 0) & (keys < self._bounds()[label]))
+        rows = np.flatnonzero((label >= 0) & (keys < self._bounds[label]))
         if not rows.size:
             return
         chosen = torch.from_numpy(rows)
@@ -85,7 +86,8 @@ class FeatureSample:
 
     def _share_out(self) -> None:
         most = min(self._most, max(1, self._max_bytes // (4 * self._width)))
-        self._quota[self._order[:most]] = max(1, most // len(self._classes))
+        chosen = self._order[:most]
+        self._quota[chosen], self._bounds[chosen] = max(1, most // len(self._classes)), np.inf
 
     def _one_label(self, labels: Tensor) -> Tensor:
         """The class that each sample counts as, (N,): its label, or its rarest one; -1 = none."""
@@ -95,20 +97,13 @@ class FeatureSample:
         rarest = rarity.min(1)
         return torch.where(rarest.values < len(self._classes), rarest.indices, -1)
 
-    def _bounds(self) -> NDArray[np.float64]:
-        """The key below which a sample of each class is taken, (C,): that of the last one, once there are enough."""
-        return np.array(
-            [
-                -heap[0][0] if len(heap) >= quota > 0 else np.inf if quota else -np.inf
-                for heap, quota in zip(self._heaps, self._quota.tolist(), strict=True)
-            ]
-        )
-
     def _offer(self, key: float, point: Point) -> None:
         heap = self._heaps[point.label]
         heapq.heappush(heap, (-key, next(self._number), point))
         if len(heap) > self._quota[point.label]:
             heapq.heappop(heap)
+        if len(heap) == self._quota[point.label]:
+            self._bounds[point.label] = -heap[0][0]
 
     def _pixels(self, images: Tensor) -> NDArray[np.uint8]:
         self._shape = self._shape or tile_shape(images, SIDE)

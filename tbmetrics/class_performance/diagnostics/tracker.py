@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tbmetrics.class_performance.arguments import batch_tensors, decision_thresholds
+from tbmetrics.class_performance.dense import DenseWords, is_dense
 from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics
 from tbmetrics.class_performance.diagnostics.gallery import checked_images
@@ -121,6 +122,7 @@ class LongTailDiagnostics(Tracker):
         self._step = 0
         self._sheets = ContactSheets()
         self._projector = ProjectorFiles()
+        self._words = DenseWords()
         self.use(classes, model)
 
     def use(
@@ -208,7 +210,7 @@ class LongTailDiagnostics(Tracker):
         labels = by_attribute("labels", batch.labels, self._attributes)
         losses = {} if batch.loss is None else by_attribute("loss", batch.loss, self._attributes)
         for attribute, logits in by_attribute("logits", batch.logits, self._attributes).items():
-            if attribute in labels:
+            if attribute in labels and not is_dense(logits, labels[attribute]):
                 values, truth = batch_tensors(attribute, logits, labels[attribute])
                 self._attributes[attribute].observe(values, truth, losses.get(attribute), self.guard)
 
@@ -225,7 +227,7 @@ class LongTailDiagnostics(Tracker):
             InputError: attributes, shapes, types or values that do not fit.
         """
         self._refuse_without_classes()
-        given = logits_and_labels(logits, labels, self._attributes)
+        given = self._words.without_dense(logits_and_labels(logits, labels, self._attributes))
         pairs = {attribute: batch_tensors(attribute, *batch) for attribute, batch in given.items()}
         checked, originals = None, images if isinstance(images, Tensor) else None
         for attribute, (values, truth) in pairs.items():

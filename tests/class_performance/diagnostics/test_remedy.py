@@ -21,7 +21,7 @@ from tbmetrics import (
     read_run,
 )
 from tbmetrics.cli import main
-from tbmetrics.records import remedies_tag, scalar_tag
+from tbmetrics.records import remedies_tag, remedy_parameters_tag, scalar_tag
 
 COUNTS = np.array([900, 300, 60, 30, 9, 2])
 GROUPS = ClassGroups.from_counts({"x": COUNTS})
@@ -139,6 +139,24 @@ def test_scaled_logits_are_taken_and_given_in_the_unit_of_update(single):
     plain = tracker.remedy("x", "logit_adjustment", tau=1.0)(logits)
     remedy = scaled.remedy("x", "logit_adjustment", tau=1.0)
     torch.testing.assert_close(remedy(logits / 20) * 20, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_a_remedy_that_is_no_number_is_left_out_of_the_log_and_refused():
+    """A class whose weights are all 0 has no norm to divide by."""
+    model, inputs, labels = _biased()
+    with torch.no_grad():
+        model.weight[5] = 0
+        model.bias[5] = -50
+    tracker = LongTailDiagnostics(model, GROUPS, taus=(3.5,))
+    tracker.start()
+    with torch.no_grad():
+        tracker.update(model(inputs), labels)
+    tracker.collect(0)
+    tracker.stop()
+    parameters = tracker.history.tables[remedy_parameters_tag("x")][-1]
+    assert np.isfinite(parameters.column("logit_adjustment_offset")).all()
+    with pytest.raises(InputError, match="scale must be a finite number for each of 6 classes"):
+        tracker.remedy("x", "tau_normalization", tau=3.5)
 
 
 def test_a_remedy_comes_while_a_validation_is_under_way_and_stays_when_it_is_recorded():

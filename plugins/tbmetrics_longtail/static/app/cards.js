@@ -6,6 +6,7 @@ import { TableCard } from '../cards/classes.js';
 import { DiagnosisCard } from '../cards/diagnosis.js';
 import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
+import { LeaderboardCard } from '../cards/leaderboard.js';
 import { MoversCard } from '../cards/movers.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
@@ -28,6 +29,7 @@ export class Cards {
     this._seenNow = seen;
     /** From top to bottom; a further card is a further line. */
     this._cards = {
+      leaderboard: new LeaderboardCard(page),
       training: new ChartsCard(page),
       summary: new SummaryCard(page),
       tradeoff: new TradeoffCard(page),
@@ -50,9 +52,9 @@ export class Cards {
   /** Lay out the cards below `top`. @param {...HTMLElement} top */
   layOut(...top) {
     const { tradeoff, movers, ...alone } = this._cards;
-    const [training, summary, ...below] = Object.values(alone).map(({ element }) => element);
+    const [leaderboard, training, summary, ...below] = Object.values(alone).map(({ element }) => element);
     const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const main = el('main', { class: 'main' }, ...top, training, summary, pair, ...below);
+    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, pair, ...below);
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,

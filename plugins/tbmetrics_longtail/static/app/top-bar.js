@@ -21,7 +21,8 @@ export class TopBar {
   /** @param {View} view @param {Resource<RunsAnswer>} runs @param {number} loadedAt */
   update(view, runs, loadedAt) {
     const { info } = view.a ?? view.runs[0];
-    const decision = info.decision === 'single_label' ? 'one label per example' : 'several labels per example';
+    const kinds = { single_label: ', one label per example', multi_label: ', several labels per example' };
+    const decision = kinds[/** @type {keyof typeof kinds} */ (info.decision)] ?? ''; // none: metrics computed elsewhere
     const status = runs.fault
       ? `Reloading failed: ${runs.fault.error}. Shown is the state of ${clock(new Date(loadedAt))}.`
       : `Updated ${clock(new Date(loadedAt))}`;
@@ -45,7 +46,7 @@ export class TopBar {
         'div',
         {},
         el('h1', {}, nameOf(view.attribute)),
-        el('p', { class: 'caption' }, `${plural(info.n_classes, 'class', 'classes')}, ${decision}. Groups: ${rule}.`),
+        el('p', { class: 'caption' }, `${plural(info.n_classes, 'class', 'classes')}${decision}. Groups: ${rule}.`),
       ),
       el(
         'div',

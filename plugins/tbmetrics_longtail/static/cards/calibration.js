@@ -1,7 +1,7 @@
 // @ts-check
 /** Reliability diagrams by group: confidence against how often the model is right, for A and B. */
 
-import { Card, nothing, Width } from './card.js';
+import { Card, NOT_RECORDED, nothing, Width } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
@@ -57,9 +57,7 @@ export class CalibrationCard {
     this._sides = this._answers.of(view, 'calibration', (run) => this._page.data.calibration(run, view.attribute));
     if (!this._sides.length) {
       this._card.ready([]);
-      this._card.put(
-        nothing('These runs have no calibration by training count: they were recorded by an older version.'),
-      );
+      this._card.put(nothing(`These runs have no calibration by training count: ${NOT_RECORDED}`));
       return;
     }
     if (!this._card.ready(partsOf(this._sides))) return;

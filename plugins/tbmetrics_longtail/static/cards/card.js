@@ -35,11 +35,14 @@ import { el, fill, nameOf } from '../charts/dom.js';
  * @typedef {object} CardContent what a card has to take away
  * @property {() => Table | null} table its numbers
  * @property {() => Omit<Picture, 'facts' | 'title'> & {title?: string} | null} [picture] its charts, if it has any
+ * @property {() => {markdown: string, latex: string, csv: string} | null} [texts] its table as the server writes it
  * @property {'metric' | 'class_metric'} [metric] which of the chosen metrics it shows, if any
  */
 
 const SAID_MS = 8000;
 export const NO_VALIDATION = 'No validation at or before this step.';
+/** Why runs lack a table. */
+export const NOT_RECORDED = 'they keep no scores or decisions that tell, or come from an older version.';
 
 export class Card {
   /**

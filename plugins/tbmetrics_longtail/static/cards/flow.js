@@ -1,7 +1,7 @@
 // @ts-check
 /** Where the examples of each group go: true group against predicted group, and the classes confused most. */
 
-import { Card, NO_VALIDATION, nothing } from './card.js';
+import { Card, NO_VALIDATION, NOT_RECORDED, nothing } from './card.js';
 import { comparedLifts, liftTable } from './lift-table.js';
 import { pairTable } from './pair-list.js';
 import { comparedTable, matrixTable } from './share-table.js';
@@ -80,7 +80,8 @@ export class FlowCard {
     if (!this._card.ready(this._sides.flatMap(({ parts }) => parts))) return;
     this._card.caption(captionOf(view, this._sides));
     if (!this._sides.some(({ matrix, lifts }) => matrix || lifts)) {
-      this._card.put(nothing(NO_VALIDATION));
+      const isRecorded = !this._sides.length || this._sides.some(({ parts }) => parts.length > 1);
+      this._card.put(nothing(isRecorded ? NO_VALIDATION : `These runs have no confusions: ${NOT_RECORDED}`));
       return;
     }
     const key = JSON.stringify([
@@ -105,7 +106,8 @@ export class FlowCard {
     const has = (/** @type {string} */ kind) => run.info.kinds.includes(kind);
     const sums = has('lift_sums') ? latest.sums.take(data.liftSums(run, view.attribute), scope) : null;
     const flow = has('flow') && !sums ? latest.flow.take(data.flow(run, view.attribute), scope) : null;
-    const recorded = flow || sums ? null : latest.matrix.take(data.confusion(run, view.attribute), scope);
+    const recorded =
+      flow || sums || !has('confusion') ? null : latest.matrix.take(data.confusion(run, view.attribute), scope);
     const pairs = has('confusions') ? latest.pairs.take(data.confusions(run, view.attribute), scope) : null;
     const classes = data.classes(run, view.attribute);
     const parts = [sums, flow, recorded, pairs, classes].flatMap((resource) =>

@@ -8,6 +8,7 @@ import { metricText, ruleText } from '../model/format.js';
 import { csvBlob, fileName, jsonBlob, latexText, markdownText } from '../model/table-text.js';
 
 /** @import { Card, CardContent, Page } from './card.js' */
+/** @import { Table } from '../model/types.js' */
 
 const REVOKE_MS = 60_000;
 
@@ -35,10 +36,10 @@ export class CardMenu {
             this._item('Download PNG', () => this._save('png', () => pngBlob(this._picture()))),
           ]
         : []),
-      this._item('Download CSV', () => this._save('csv', async () => csvBlob(this._numbers()))),
+      this._item('Download CSV', () => this._save('csv', async () => this._csv())),
       this._item('Download JSON', () => this._save('json', async () => jsonBlob(this._numbers(), page.about(card.id)))),
-      this._item('Copy as Markdown', () => this._copy('Table', markdownText(this._numbers(), this._tableFacts()))),
-      this._item('Copy as LaTeX', () => this._copy('Table', latexText(this._numbers(), this._tableFacts()))),
+      this._item('Copy as Markdown', () => this._copyTable('markdown', markdownText)),
+      this._item('Copy as LaTeX', () => this._copyTable('latex', latexText)),
     );
     this._button = el(
       'button',
@@ -112,6 +113,17 @@ export class CardMenu {
     const content = this._content.picture?.() ?? null;
     if (!content) throw new Error('nothing is drawn yet.');
     return drawPicture({ title: this._title(), facts: this._facts(), ...content });
+  }
+
+  _csv() {
+    const text = this._content.texts?.()?.csv;
+    return text === undefined ? csvBlob(this._numbers()) : new Blob([text], { type: 'text/csv;charset=utf-8' });
+  }
+
+  /** @param {'markdown' | 'latex'} form @param {(table: Table, facts: readonly string[]) => string} write */
+  _copyTable(form, write) {
+    const text = this._content.texts?.()?.[form];
+    return this._copy('Table', text ?? write(this._numbers(), this._tableFacts()));
   }
 
   _numbers() {

@@ -1,7 +1,7 @@
 // @ts-check
 /** Precision-recall curves: the mean of each group in A and B, and any class over them. */
 
-import { Card, nothing, Width } from './card.js';
+import { Card, NOT_RECORDED, nothing, Width } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, sideBadge } from '../charts/dom.js';
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { PrChart } from '../charts/pr-chart.js';
@@ -62,7 +62,7 @@ export class PrCard {
     this._card.caption(captionOf(open?.name ?? null));
     if (!this._sides.length) {
       this._card.ready([]);
-      this._card.put(nothing('These runs have no curves of single classes: they were recorded by an older version.'));
+      this._card.put(nothing(`These runs have no curves of single classes: ${NOT_RECORDED}`));
       return;
     }
     if (!this._card.ready(partsOf(this._sides))) return;

@@ -5,6 +5,7 @@ import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
+/** @import { TableAnswer } from '../model/board.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
@@ -162,6 +163,21 @@ export class Data {
   compare(a, b, attribute, metric, bounds) {
     const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
     return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
+  }
+
+  /**
+   * The table of runs. All of them are asked for without their names.
+   * @param {View} view @param {RunView[]} runs @param {{metric: string, step: string, by: string}} choice
+   * @returns {Resource<TableAnswer>}
+   */
+  table(view, runs, { metric, step, by }) {
+    const names = runs.map(({ run }) => run);
+    const { experimentOf } = view;
+    const isAll = names.length === view.runs.length && !experimentOf;
+    const chosen = isAll ? {} : { run: names, ...(experimentOf ? { experiment: names.map(experimentOf) } : {}) };
+    const query = { attribute: view.attribute, metric, ...(step ? { step } : {}), by, ...chosen };
+    const versions = runs.map(({ version }) => version).join('|');
+    return this._resources.get(address('table', { ...query, ...boundsQuery(view.grouping) }), versions, json);
   }
 
   /**

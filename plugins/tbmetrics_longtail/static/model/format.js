@@ -25,6 +25,10 @@ const METRICS = Object.freeze({
     label: 'Average precision',
     meaning: 'Area under the precision-recall curve, exact and free of any threshold.',
   },
+  iou: {
+    label: 'IoU',
+    meaning: 'Places that are of a class and predicted as it, over those that are either (intersection over union).',
+  },
   recall_geometric_mean: {
     label: 'Recall, geometric mean',
     meaning: 'Geometric mean of the recalls: one class never found makes it zero.',

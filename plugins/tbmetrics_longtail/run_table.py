@@ -1,0 +1,122 @@
+"""The table of all runs, as `tbmetrics table` makes it, for the leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
+
+from tbmetrics.classes.attributes import family_names
+from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
+from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, RecordedRun, table_of_runs
+from tbmetrics.comparing.validations import Validation, recorded_means
+from tbmetrics.errors import InputError
+from tbmetrics.records import ALL, FloatArray
+from tbmetrics_longtail.comparison import means_of, validation
+from tbmetrics_longtail.data import Attribute
+from tbmetrics_longtail.hparams import HParams
+from tbmetrics_longtail.tables import FAMILIES, GROUP_TABLE, RequestError, or_null, shown
+
+Json: TypeAlias = dict[str, Any]
+
+
+class TableQuery(NamedTuple):
+    """What a table is to show.
+
+    Attributes:
+        metric: the mean over classes.
+        step: of all runs, "last" or "best" of each, or None for the last that all have.
+        experiments: of runs that share a row; a run that is not in it has its own.
+        by: "frequency" or "family".
+        bounds: of head and tail, instead of the recorded groups.
+    """
+
+    metric: str
+    step: int | str | None = None
+    experiments: Mapping[str, str] = MappingProxyType({})
+    by: str = FREQUENCY
+    bounds: GroupRule | None = None
+
+
+def run_table(runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping[str, HParams]) -> Json:
+    """The table of these runs, its text in three formats, and the hyperparameters of each row.
+
+    Raises:
+        RequestError: what is asked for is unknown, or no run has it.
+    """
+    known = dict.fromkeys(metric for attribute in runs.values() for metric in means_of(attribute))
+    if query.metric not in known:
+        advice = f"use one of {', '.join(known)}"
+        raise RequestError(f"metric {shown(query.metric)} is no mean over classes", advice)
+    if query.by not in GROUPINGS:
+        raise RequestError(f"by={shown(query.by)} is unknown", f"use one of {', '.join(GROUPINGS)}")
+    measured = {run: attribute for run, attribute in runs.items() if query.metric in means_of(attribute)}
+    readable = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
+    try:
+        table = table_of_runs(
+            [_recorded(run, attribute, query) for run, attribute in readable.items()],
+            step=query.step,
+            experiment_of=lambda run: query.experiments.get(run, run),
+        )
+    except InputError as error:
+        raise RequestError(str(error), getattr(error, "hint", "choose another step")) from error
+    return _to_json(table, query.by == FREQUENCY, hparams)
+
+
+def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:
+    tag, series = attribute.tag(GROUP_TABLE), attribute.series(GROUP_TABLE)
+
+    def overall() -> FloatArray:
+        means: FloatArray = series.values[:, tag.rows.index(ALL), tag.column_index(query.metric)].astype(float)
+        return means
+
+    def at(step: int) -> Validation:
+        recorded = validation(attribute, step, query.metric, None if query.by == FAMILY else query.bounds)
+        return _by_family(attribute, recorded) if query.by == FAMILY else recorded
+
+    return RecordedRun(run, series.steps.tolist(), overall, at)
+
+
+def _by_family(attribute: Attribute, recorded: Validation) -> Validation:
+    families, means = attribute.class_list.families, {ALL: recorded.mean(ALL)}
+    if FAMILIES in attribute.tags:
+        tag, table = attribute.tag(FAMILIES), attribute.series(FAMILIES).at(recorded.step)
+        tag.check_rows(len(table))
+        means |= recorded_means(tag.rows, tag.columns, table, recorded.metric)
+    return replace(recorded, groups=families, partition=family_names(families), recorded=means)
+
+
+def _to_json(table: RunTable, by_frequency: bool, hparams: Mapping[str, HParams]) -> Json:
+    return {
+        "attribute": table.attribute,
+        "metric": table.metric,
+        "columns": list(table.columns),
+        "by_frequency": by_frequency,
+        "sizes": [table.sizes.get(column) for column in table.columns],
+        "rows": [_row(row, hparams) for row in table.rows],
+        "notes": list(table.notes),
+        "texts": {"markdown": table.markdown(), "latex": table.latex(), "csv": table.csv()},
+    }
+
+
+def _row(row: TableRow, hparams: Mapping[str, HParams]) -> Json:
+    return {
+        "name": row.name,
+        "runs": list(row.runs),
+        "steps": list(row.steps),
+        "cells": [_cell(cell) for cell in row.cells.values()],
+        "hparams": _in_common([hparams.get(run, {}) for run in row.runs]),
+    }
+
+
+def _cell(cell: TableCell) -> Json:
+    ends = {name: or_null(getattr(cell, name)) for name in ("mean", "lower", "upper", "deviation")}
+    return {**ends, "n_classes": cell.n_classes, "mark": cell.mark}
+
+
+def _in_common(settings: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
+    """The hyperparameters that all runs of a row have alike, as [name, value]."""
+    first, *others = settings
+    return [[name, value] for name, value in first.items() if all(o.get(name) == value for o in others)]
