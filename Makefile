@@ -7,7 +7,13 @@ NODE := $(shell command -v node 2>/dev/null)
 
 FUZZ_SECONDS ?= 600
 
-.PHONY: demo test coverage check lint bench bench-check test-bounds release-check fuzz board clean
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	touch $(VENV)/.demo
+
+.PHONY: demo test coverage check lint docs bench bench-check test-bounds release-check fuzz board clean
 .DEFAULT_GOAL := demo
 
 $(READY): pyproject.toml constraints.txt
@@ -20,12 +26,10 @@ node_modules/.ready: package.json
 	npm install --silent --no-audit --no-fund --no-package-lock
 	touch node_modules/.ready
 
-demo: $(READY)  ## train the two runs of the digits example, export them, say how to look at them
-	$(BIN)/python examples/digits_longtail.py --log-dir runs/digits
-	$(BIN)/tbmetrics export runs/digits --out exports/digits
-	@echo
-	@echo "See it live:   make board     (or: $(BIN)/tensorboard --logdir runs/digits)"
-	@echo "See it offline: exports/digits/report.html"
+demo: $(VENV)/.demo  ## train two methods on long-tailed numbers, say what they show and how to look at it
+	$(BIN)/tbmetrics demo --log-dir runs/demo
+	$(BIN)/tbmetrics export runs/demo --out exports/demo
+	@echo "Offline: exports/demo/report.html"
 
 test: $(READY)  ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20
@@ -41,6 +45,10 @@ lint: $(READY) $(if $(NODE),node_modules/.ready)  ## style and types, Python and
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(if $(NODE),npm run --silent lint,@echo "node is missing: the JavaScript was not checked")
+
+docs: $(READY)  ## the documentation as a site, into site/; any warning fails
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(READY)  ## every benchmark, into docs/benchmarks.md; BENCH="--only events" chooses
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
@@ -61,8 +69,8 @@ fuzz: $(READY)  ## FUZZ_SECONDS (600) of coverage-guided fuzzing for each target
 	for target in event_reader record_decoder route_parameters harmful_log; do \
 	  $(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
-board: $(READY)  ## TensorBoard on the demo's runs
-	$(BIN)/tensorboard --logdir runs
+board: $(VENV)/.demo  ## TensorBoard on the demo's runs
+	$(BIN)/tbmetrics board runs/demo
 
 clean:
-	rm -rf $(VENV) runs exports dist build node_modules
+	rm -rf $(VENV) runs exports dist build site node_modules

@@ -46,7 +46,7 @@ class Problem:
         self.device = torch.device("cuda" if vit else "cpu")
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=vit)
         self.groups: ClassGroups
-        self.model, self.training, self.validation, self.groups = _vit(size) if vit else _digits(size)
+        self.model, self.training, self.validation, self.groups = _vit(size) if vit else _numbers(size)
         self.model.to(self.device)
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
 
@@ -89,14 +89,16 @@ class Problem:
         return torch.stack(parts).sum()
 
 
-def _digits(size: Size) -> tuple[nn.Module, Batch, Batch, Any]:
-    from examples import digits_longtail as digits
+def _numbers(size: Size) -> tuple[nn.Module, Batch, Batch, Any]:
+    from tbmetrics.demo.model import NumberTransformer
+    from tbmetrics.demo.numbers import NumberImages, class_groups, load_splits
 
-    training, validation = digits.load_splits(0)
-    groups = digits.class_groups(training)
-    classes = {attribute: len(members) for attribute, members in groups.items()}
-    model = digits.PromptTransformer(classes, size.dim, size.heads, size.blocks)
-    return model, (training.images, training.targets), (validation.images, validation.targets), groups
+    def known(images: NumberImages) -> Batch:
+        return images.images, {a: target.clamp(min=0) for a, target in images.targets.items()}
+
+    splits = load_splits()
+    model = NumberTransformer(size.dim, size.heads, size.blocks)
+    return model, known(splits.training), known(splits.validation), class_groups(splits.training)
 
 
 class _OneAttribute(nn.Module):

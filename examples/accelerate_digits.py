@@ -1,42 +1,40 @@
-"""The long-tailed digits in a custom loop with Accelerate: pass tbmetrics what `prepare` returns.
+"""A custom loop with Accelerate: pass tbmetrics what `prepare` returns. The task is that of `tbmetrics demo`.
 
-pip install accelerate
+pip install 'tbmetrics[demo,accelerate]'
 python examples/accelerate_digits.py
 tensorboard --logdir runs/accelerate
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from digits_longtail import PromptTransformer, class_groups, cross_entropy, load_splits, validate
 from torch.utils.data import DataLoader
 
 from tbmetrics import TBMetrics
+from tbmetrics.demo.model import NumberTransformer
+from tbmetrics.demo.numbers import Splits, class_groups, load_splits
+from tbmetrics.demo.training import cross_entropy, evaluate
 
 
-def train(log_dir: Path, *, epochs: int = 10, seed: int = 0, accumulation: int = 2) -> TBMetrics:
+def train(log_dir: Path, *, splits: Splits | None = None, epochs: int = 10, accumulation: int = 2) -> TBMetrics:
     """Train one run; each optimizer step accumulates `accumulation` batches."""
-    torch.manual_seed(seed)
-    train_set, validation_set = load_splits(seed)
-    groups = class_groups(train_set)
-    model = PromptTransformer({attribute: len(classes) for attribute, classes in groups.items()})
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05)
+    torch.manual_seed(0)
+    splits = splits or load_splits()
+    model = NumberTransformer()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=0.05)
+    loaders = DataLoader(splits.training, batch_size=64, shuffle=True), DataLoader(splits.validation, batch_size=500)
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), gradient_accumulation_steps=accumulation)
-    model, optimizer, train_loader, validation_loader = accelerator.prepare(
-        model, optimizer, DataLoader(train_set, batch_size=16, shuffle=True), DataLoader(validation_set, batch_size=100)
-    )
-    with TBMetrics(log_dir, model=model, optimizer=optimizer, classes=groups) as tb:
+    model, optimizer, training, validation = accelerator.prepare(model, optimizer, *loaders)
+    with TBMetrics(log_dir, model=model, optimizer=optimizer, classes=class_groups(splits.training)) as tb:
         for _ in tb.epochs(range(epochs)):
             model.train()
-            for images, targets in tb.batches(train_loader):
+            for images, targets in tb.batches(training):
                 with accelerator.accumulate(model):
                     with tb.component("forward_pass"):
-                        losses = cross_entropy(model(images), targets)
-                        loss = losses["digit"] + losses["shape"]
+                        loss = cross_entropy(model(images), targets)
                     with tb.component("backward_pass"):
                         accelerator.backward(loss)
                     with tb.component("optimizer_step"):
@@ -44,18 +42,10 @@ def train(log_dir: Path, *, epochs: int = 10, seed: int = 0, accumulation: int =
                         optimizer.zero_grad()
                 tb.log_scalar("loss", loss.detach())
             with tb.component("validation"):
-                validate(model, validation_loader, tb)
+                evaluate(model, validation, tb)
     return tb
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/accelerate"))
-    parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_args()
-    tb = train(arguments.log_dir, epochs=arguments.epochs)
-    print(f"tensorboard --logdir {arguments.log_dir}   ({tb.global_step} steps)")
-
-
 if __name__ == "__main__":
-    main()
+    tb = train(Path("runs/accelerate"))
+    print(f"tensorboard --logdir runs/accelerate   ({tb.global_step} steps)")

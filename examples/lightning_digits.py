@@ -1,20 +1,20 @@
-"""The long-tailed digits in Lightning: add one callback and change nothing else.
+"""Lightning: add one callback and change nothing else. The task is that of `tbmetrics demo`.
 
-pip install 'tbmetrics[lightning]'
+pip install 'tbmetrics[demo,lightning]'
 python examples/lightning_digits.py
 tensorboard --logdir runs/lightning
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from digits_longtail import Batch, PromptTransformer, class_groups, cross_entropy, load_splits
-from torch.utils.data import DataLoader
 
+from tbmetrics.demo.model import NumberTransformer
+from tbmetrics.demo.numbers import Batch, Splits, class_groups, load_splits, loader
+from tbmetrics.demo.training import cross_entropy
 from tbmetrics.integrations.lightning import TBMetricsCallback
 
 try:
@@ -25,15 +25,14 @@ except ModuleNotFoundError:
     from pytorch_lightning.loggers import TensorBoardLogger
 
 
-class DigitsModule(pl.LightningModule):
-    def __init__(self, num_classes: dict[str, int]) -> None:
+class NumbersModule(pl.LightningModule):
+    def __init__(self) -> None:
         super().__init__()
-        self.model = PromptTransformer(num_classes)
+        self.model = NumberTransformer()
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         images, targets = batch
-        losses = cross_entropy(self.model(images), targets)
-        loss = losses["digit"] + losses["shape"]
+        loss = cross_entropy(self.model(images), targets)
         self.log("train_loss", loss)
         return loss
 
@@ -42,38 +41,27 @@ class DigitsModule(pl.LightningModule):
         return {"logits": self.model(images), "labels": targets}  # read by the callback
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.parameters(), lr=1e-3, weight_decay=0.05)
+        return torch.optim.AdamW(self.parameters(), lr=3e-3, weight_decay=0.05)
 
 
-def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
+def train(log_dir: Path, *, splits: Splits | None = None, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
     """Train one run; its event files are next to those of the logger."""
     pl.seed_everything(seed)
-    train_set, validation_set = load_splits(seed)
-    groups = class_groups(train_set)
-    module = DigitsModule({attribute: len(classes) for attribute, classes in groups.items()})
-    callback = TBMetricsCallback(classes=groups)
+    splits = splits or load_splits()
+    callback = TBMetricsCallback(classes=class_groups(splits.training))
     trainer = pl.Trainer(
         max_epochs=epochs,
         accelerator="cpu",
-        logger=TensorBoardLogger(log_dir, name="digits"),
+        logger=TensorBoardLogger(log_dir, name="numbers"),
         callbacks=[callback],
         log_every_n_steps=5,
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    loader = DataLoader(train_set, batch_size=16, shuffle=True)
-    trainer.fit(module, loader, DataLoader(validation_set, batch_size=100))
+    trainer.fit(NumbersModule(), loader(splits.training, 64, shuffle=True), loader(splits.validation, 500))
     return callback
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/lightning"))
-    parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_args()
-    session = train(arguments.log_dir, epochs=arguments.epochs).session
-    print(f"tensorboard --logdir {arguments.log_dir}   ({session.log_dir if session else ''})")
-
-
 if __name__ == "__main__":
-    main()
+    session = train(Path("runs/lightning")).session
+    print(f"tensorboard --logdir runs/lightning   ({session.log_dir if session else ''})")

@@ -1,59 +1,57 @@
-"""The long-tailed digits with the Transformers Trainer and a tiny vision transformer, without downloads.
+"""The Trainer of Transformers with a tiny vision transformer. The task is that of `tbmetrics demo`.
 
-pip install 'tbmetrics[transformers]'
+pip install 'tbmetrics[demo,transformers]'
 python examples/transformers_digits.py
 tensorboard --logdir runs/transformers
 """
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
-from digits_longtail import LabelledDigits, class_groups, load_splits
 from torch.utils.data import Dataset
 from transformers import Trainer, TrainingArguments, ViTConfig, ViTForImageClassification, set_seed
 
 from tbmetrics import ClassGroups
+from tbmetrics.demo.numbers import NumberImages, Splits, class_groups, load_splits
 from tbmetrics.integrations.transformers import TBMetricsCallback
 
 
-class DigitsForViT(Dataset[dict[str, Any]]):
-    """The digits under the argument names of the model's `forward`."""
+class NumbersForViT(Dataset[dict[str, Any]]):
+    """The numbers under the argument names of the model's `forward`."""
 
-    def __init__(self, digits: LabelledDigits) -> None:
-        self.digits = digits
+    def __init__(self, numbers: NumberImages) -> None:
+        self.numbers = numbers
 
     def __len__(self) -> int:
-        return len(self.digits)
+        return len(self.numbers)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        image, targets = self.digits[index]
-        return {"pixel_values": image, "labels": targets["digit"]}
+        image, targets = self.numbers[index]
+        return {"pixel_values": image, "labels": targets["number"]}
 
 
 def tiny_vit() -> ViTForImageClassification:
-    """A randomly initialized vision transformer with 16 patches of 2×2 pixels."""
-    sizes = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
-    config = ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, **sizes)
-    return ViTForImageClassification(config)
+    """A randomly initialized vision transformer with 32 patches of 2×2 pixels."""
+    sizes = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 96}
+    return ViTForImageClassification(
+        ViTConfig(image_size=(8, 16), patch_size=2, num_channels=1, num_labels=100, **sizes)
+    )
 
 
-def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
+def train(log_dir: Path, *, splits: Splits | None = None, epochs: int = 10, seed: int = 0) -> TBMetricsCallback:
     """Train one run; its event files are next to those of the Trainer."""
     set_seed(seed)
-    train_set, validation_set = load_splits(seed)
-    digit = class_groups(train_set)["digit"]
-    groups = ClassGroups.from_counts({"digit": dict(zip(digit.names, digit.counts.tolist(), strict=True))})
-    metrics = TBMetricsCallback(classes=groups)
+    splits = splits or load_splits()
+    metrics = TBMetricsCallback(classes=ClassGroups({"number": class_groups(splits.training)["number"]}))
     arguments = TrainingArguments(
         output_dir=str(log_dir),
         num_train_epochs=epochs,
-        per_device_train_batch_size=16,
-        per_device_eval_batch_size=100,
-        learning_rate=1e-3,
+        per_device_train_batch_size=64,
+        per_device_eval_batch_size=500,
+        learning_rate=3e-3,
         eval_strategy="epoch",
         save_strategy="no",
         logging_steps=5,
@@ -65,22 +63,14 @@ def train(log_dir: Path, *, epochs: int = 10, seed: int = 0) -> TBMetricsCallbac
     Trainer(
         model=tiny_vit(),
         args=arguments,
-        train_dataset=DigitsForViT(train_set),
-        eval_dataset=DigitsForViT(validation_set),
+        train_dataset=NumbersForViT(splits.training),
+        eval_dataset=NumbersForViT(splits.validation),
         compute_metrics=metrics.compute_metrics,  # receives the logits of the whole evaluation
         callbacks=[metrics],
     ).train()
     return metrics
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--log-dir", type=Path, default=Path("runs/transformers"))
-    parser.add_argument("--epochs", type=int, default=10)
-    arguments = parser.parse_args()
-    session = train(arguments.log_dir, epochs=arguments.epochs).session
-    print(f"tensorboard --logdir {arguments.log_dir}   ({session.log_dir if session else ''})")
-
-
 if __name__ == "__main__":
-    main()
+    session = train(Path("runs/transformers")).session
+    print(f"tensorboard --logdir runs/transformers   ({session.log_dir if session else ''})")

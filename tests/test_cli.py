@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, and its exit status."""
 
 import re
+import signal
+import socket
 import subprocess
 import sys
 
@@ -10,6 +12,8 @@ import torch
 
 from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
+from tests.plugin.logs import get_json
+from tests.processes import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +166,32 @@ def test_a_table_that_cannot_be_made_is_one_line(logdir, capsys, options, status
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_board_serves_the_tab_until_it_is_interrupted(logdir):
+    command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--port", "0", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
+        address = re.fullmatch(r"(http://localhost:\d+/)#longtail   \(Ctrl\+C ends it\)\n", board.stdout.readline())[1]
+        runs = wait_until(lambda: get_json(f"{address}data/plugin/longtail/runs")["runs"], lambda runs: len(runs) == 2)
+        board.send_signal(signal.SIGINT)
+        assert board.wait(30) == 0
+    assert {run["run"] for run in runs} == {"weak", "strong"}
+
+
+@pytest.mark.slow
+def test_board_says_that_a_port_is_taken(logdir):
+    with socket.create_server(("localhost", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--no-browser", "--port", port]
+        done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"tbmetrics: TensorBoard did not start: TensorBoard could not bind to port {port}" in done.stderr
+
+
+def test_the_end_of_a_run_says_once_how_to_look_at_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for run in ("a", "b"):
+        with TBMetrics(f"my runs/{run}", classes={"digit": [900, 5]}) as tb:
+            tb.update(torch.eye(2), torch.arange(2), evaluation="test")
+    assert capsys.readouterr().err.count("See it: tbmetrics board 'my runs'") == 1

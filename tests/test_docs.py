@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import tbmetrics
+
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +39,11 @@ def test_links_between_pages_lead_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_readme_lists_every_page():
-    listed = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Pages")[2]
-    assert {f"docs/{page.name}" for page in PAGES[1:]} <= set(LINK.findall(listed))
+def test_the_site_lists_every_page():
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
+    assert set(re.findall(r": ([\w-]+\.md)$", navigation, re.MULTILINE)) == {page.name for page in PAGES[1:]}
+
+
+def test_the_reference_has_every_public_name():
+    documented = re.findall(r"^::: tbmetrics\.(\w+)$", (ROOT / "docs/reference.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(documented) == sorted(set(tbmetrics.__all__) - {"__version__"})

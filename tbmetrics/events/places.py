@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,24 @@ _OURS = re.compile(r"tfevents\.\d+\.\d{6}\.(?P<host>.*)\.(?P<pid>\d+)\.\d+")
 LOCAL_PAUSE_SECONDS, REMOTE_PAUSE_SECONDS = 0.2, 30.0
 #: Most events written at once; to a remote place as many as there are.
 LOCAL_EVENTS, REMOTE_EVENTS = 200, 1_000_000
+
+
+#: What follows TensorBoard's address to open the Long Tail tab, which a narrow window hides behind an arrow.
+TAB = "#longtail"
+
+
+def how_to_look(log_dir: str | os.PathLike[str]) -> str:
+    """How to open the tab on a log directory, in one line."""
+    place = shlex.quote(os.fspath(log_dir))
+    return f"See it: tbmetrics board {place}   (or tensorboard --logdir {place}, then http://localhost:6006/{TAB})"
+
+
+def directory_of_runs(log_dir: str) -> str:
+    """The directory or URL that a run lies in, relative to the working directory if it is below."""
+    if is_url(log_dir):
+        return log_dir.rpartition("/")[0]
+    parent = os.path.dirname(os.path.abspath(log_dir))
+    return os.path.relpath(parent) if Path(parent).is_relative_to(Path.cwd()) else parent
 
 
 def is_url(path: object) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import cache, partial
 from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tbmetrics.errors import InputError
+from tbmetrics.events.places import directory_of_runs, how_to_look
 from tbmetrics.resource_usage.monitor import DATA_LOADING
 from tbmetrics.resource_usage.timers import ComponentBlock
 from tbmetrics.session.batch_sizes import batch_size_of
@@ -41,6 +43,8 @@ class SessionPairs(SessionVerbs):
         if error is not None:
             self._fail()
         self.finalize()
+        if error is None and self.enabled and self.writes and self.classes is not None:
+            _say_once(how_to_look(directory_of_runs(self.log_dir)))
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:
         """Yield each epoch between `start_epoch` and `end_epoch`; `break` and exceptions end it too.
@@ -157,3 +161,8 @@ class SessionPairs(SessionVerbs):
                 "profiler=ProfilerTracker('traces')"
             )
         self._call(self.profiler, self.profiler.profile, steps)
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(f"tbmetrics: {message}", file=sys.stderr)

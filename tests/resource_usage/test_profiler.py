@@ -9,10 +9,12 @@ import urllib.parse
 import pytest
 import torch
 
-from examples import digits_longtail
 from tbmetrics import InputError, ProfilerTracker, TBMetrics, TBMetricsWarning, read_run
+from tbmetrics.demo.numbers import load_splits
+from tbmetrics.demo.training import LOGIT_ADJUSTED, train
 from tbmetrics.records.history import History
 from tbmetrics.resource_usage import profiler as profiler_module
+from tests.demo.runs import part_of
 from tests.plugin.logs import get_json, tensorboard_server
 from tests.processes import wait_until
 
@@ -237,10 +239,10 @@ def test_the_profiler_tab_serves_a_trace_of_the_demo(tmp_path):
     if importlib.util.find_spec("torch_tb_profiler") is None:
         report = pytest.fail if os.environ.get("CI") else pytest.skip
         report("torch-tb-profiler is missing; install tbmetrics[profiler]")
-    run = tmp_path / "balanced_softmax"
+    run = tmp_path / LOGIT_ADJUSTED
     run.mkdir()
     (run / "PROFILE").write_text("2")
-    digits_longtail.main(["--log-dir", str(tmp_path), "--epochs", "1", "--loss", run.name])
+    train(run.name, 0, run, part_of(load_splits(), 10), epochs=1)
     with tensorboard_server(tmp_path) as url:
         base = url + "data/plugin/pytorch_profiler/"
         runs = wait_until(

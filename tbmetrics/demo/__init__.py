@@ -1,0 +1,1 @@
+"""The demonstration: two methods on long-tailed two-digit numbers, three seeds each; `tbmetrics demo` runs it."""

@@ -1,0 +1,60 @@
+"""The examples without a framework run, and do what they say."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from examples import attention_of_vit, predictions_from_a_file
+from tbmetrics import TBMetrics, read_run
+from tbmetrics.records import class_table_tag
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.*")), ids=lambda path: path.name)
+def test_an_example_is_short(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 80
+
+
+def test_attention_of_a_vision_transformer(tmp_path):
+    attention_of_vit.train(tmp_path, epochs=2)
+    history = read_run(tmp_path)
+    assert {"attention/encoder.layers.1.self_attn/overlay", "attention/encoder.layers.0.self_attn/overlay"} <= set(
+        history.images
+    )
+    assert history.tables[class_table_tag("row")].steps.tolist() == [0, 1]
+
+
+def test_predictions_of_a_scikit_learn_classifier(tmp_path):
+    groups = predictions_from_a_file.evaluate(tmp_path)["class"]
+    table = read_run(tmp_path / "forest").tables[class_table_tag("class")][0]
+    saved = np.load(tmp_path / "predictions.npz")
+    decided = saved["probabilities"].argmax(1)
+    recall = [(decided == label)[saved["labels"] == label].mean() for label in range(10)]
+    assert table.column("recall") == pytest.approx(recall, rel=1e-6)
+    assert groups["head"]["recall"] > groups["tail"]["recall"]
+
+
+@pytest.mark.parametrize(("worse", "status"), [(False, 0), (True, 4)])
+def test_a_gate_fails_on_evidence_alone(tmp_path, worse, status):
+    labels = torch.arange(400) % 4
+    logits = 4 * torch.nn.functional.one_hot(labels, 4).float() + torch.randn(400, 4)
+    for run in ("production", "candidate"):
+        if worse and run == "candidate":
+            logits[:, 3] -= 8
+        with TBMetrics(tmp_path / run, classes={"class": [900, 500, 50, 5]}) as tb:
+            tb.update(logits, labels)
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["sh", ROOT / "examples" / "gate_in_ci.sh", tmp_path / "production", tmp_path / "candidate"],
+        capture_output=True, text=True, env={**os.environ, "PATH": path},
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr
+    assert ("tail.recall" in done.stderr) == worse
