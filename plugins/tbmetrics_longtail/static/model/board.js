@@ -33,7 +33,7 @@ import { number } from './format.js';
  * @property {boolean} by_frequency whether the columns are head, medium and tail, not families
  * @property {BoardRow[]} rows
  * @property {string[]} notes
- * @property {{markdown: string, latex: string, csv: string}} texts
+ * @property {{markdown: string, latex: string, csv: string} | null} texts null = no table is held
  */
 
 /** @typedef {{column: string, descending: boolean}} BoardSort */

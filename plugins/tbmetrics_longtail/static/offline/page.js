@@ -154,6 +154,11 @@ const ROUTES = {
       n_recorded: recorded,
     });
   },
+  /** Those that the file holds were answered before. */
+  table() {
+    const notes = ['The table for these thresholds, runs or seeds is in TensorBoard only.'];
+    return Response.json({ columns: [], sizes: [], by_frequency: true, rows: [], notes, texts: null });
+  },
   compare(held, query) {
     const side = (/** @type {string} */ letter) => {
       const run = query.get(`run_${letter}`) ?? '';
