@@ -29,13 +29,15 @@ class DenseOptions(NamedTuple):
     Attributes:
         class_dim: dimension of the logits that the classes are in; None = told by the shapes.
         ignored: labels of places that do not count.
+        binned: whether scores are kept in bins, for average precision.
     """
 
     class_dim: int | None = None
     ignored: tuple[int, ...] = UNKNOWN_LABELS
+    binned: bool = False
 
     @classmethod
-    def checked(cls, class_dim: Any, ignore_index: Any) -> DenseOptions:
+    def checked(cls, class_dim: Any, ignore_index: Any, *, binned: bool = False) -> DenseOptions:
         """From a user's options.
 
         Raises:
@@ -46,7 +48,7 @@ class DenseOptions(NamedTuple):
         indices = tuple(ignore_index) if isinstance(ignore_index, Iterable) else (ignore_index,)
         for index in indices:
             check_whole_numbers(-(2**31), ignore_index=index)
-        return cls(class_dim, tuple(dict.fromkeys((*UNKNOWN_LABELS, *indices))))
+        return cls(class_dim, tuple(dict.fromkeys((*UNKNOWN_LABELS, *indices))), binned)
 
 
 def is_dense(logits: Any, labels: Any) -> bool:

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from tbmetrics.class_performance.arguments import batch_tensors
 from tbmetrics.class_performance.dense import (
+    PLACES_AT_ONCE,
     DenseOptions,
     PairCounts,
     class_dimension,
     count_pairs,
     decided,
 )
+from tbmetrics.class_performance.dense_scores import DenseScores
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.state import first_occurrences
 from tbmetrics.errors import InputError
@@ -27,6 +29,8 @@ from tbmetrics.records import SINGLE_LABEL
 class DenseState:
     """The state of a dense single-label attribute between two validations; its memory grows with images, not places.
 
+    Scores are kept in bins if the options say so; otherwise nothing is known that needs them.
+
     Args:
         attribute: its name, for messages.
         num_classes: C.
@@ -35,7 +39,6 @@ class DenseState:
     """
 
     decision = SINGLE_LABEL
-    scores_exact = float("nan")
 
     def __init__(
         self,
@@ -56,9 +59,16 @@ class DenseState:
         """Forget the validation."""
         self.n_images = 0
         self.n_skipped = 0
+        has_scores = self.options.binned and not self.activation.takes_classes
+        self.scores = DenseScores(self.num_classes) if has_scores else None
         self._pairs: list[PairCounts] = []
         self._indices: list[Tensor] = []
         self._has_indices: bool | None = None
+
+    @property
+    def scores_exact(self) -> float:
+        """0 if scores are in bins, NaN if there are none."""
+        return float("nan") if self.scores is None else 0.0
 
     @property
     def has_rows(self) -> bool:
@@ -84,7 +94,9 @@ class DenseState:
         """
         logits, labels = batch_tensors(self.attribute, logits, labels)
         name = f"attribute {self.attribute!r}"
-        predicted, is_finite = self._decided(name, logits.detach(), labels)
+        logits = logits.detach()
+        dim = self._class_dim(name, logits, labels)
+        predicted, is_finite = (logits.flatten(1), None) if dim is None else decided(logits, dim)
         labels = labels.detach().to(logits.device).flatten(1)
         counts = self._known(name, labels)
         if is_finite is not None:
@@ -92,15 +104,18 @@ class DenseState:
             self.n_skipped += int(labels.numel() if counts is None else counts.sum()) - int(known.sum())
             counts = known
         self._note_indices(name, indices, len(labels))
+        if self.scores is not None and dim is not None:
+            self._add_scores(self.scores, logits.movedim(dim, 1).flatten(2), labels, counts)
         pairs = count_pairs(labels, predicted, counts, self.num_classes)
         self._pairs.append(pairs._replace(image=pairs.image + self.n_images))
         self.n_images += len(labels)
 
-    def _decided(self, name: str, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
+    def _class_dim(self, name: str, logits: Tensor, labels: Tensor) -> int | None:
+        """The dimension of the scores that the classes are in; None of predicted classes."""
         if not self.activation.takes_classes:
             if not logits.is_floating_point():
                 raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the raw output")
-            return decided(logits, class_dimension(name, logits, labels, self.num_classes, self.options.class_dim))
+            return class_dimension(name, logits, labels, self.num_classes, self.options.class_dim)
         if logits.is_floating_point() or logits.shape != labels.shape:
             raise InputError(
                 f"{name}: inputs='classes' are integers of the shape of the labels, {tuple(labels.shape)}, got "
@@ -108,7 +123,14 @@ class DenseState:
             )
         if logits.numel():
             _check_range(name, "predicted classes", *_ends(logits), self.num_classes)
-        return logits.flatten(1), None
+        return None
+
+    def _add_scores(self, scores: DenseScores, logits: Tensor, labels: Tensor, counts: Tensor | None) -> None:
+        """Add the scores of the places that count; logits (N, C, places), labels and counts (N, places)."""
+        for image, truth, known in zip(logits, labels, labels >= 0 if counts is None else counts, strict=True):
+            for places in known.nonzero().flatten().split(PLACES_AT_ONCE // 8):
+                probabilities = self.activation.softmax(image[:, places].T).T
+                scores.add(probabilities, truth[places].to(probabilities.device))
 
     def _known(self, name: str, labels: Tensor) -> Tensor | None:
         if labels.is_floating_point() or labels.dtype == torch.bool:
@@ -158,7 +180,11 @@ class DenseState:
         """Nothing: padding is not looked for."""
 
     def drop_repeated(self, earlier: Tensor | None = None) -> int:
-        """Drop images that came before, here or among the indices `earlier` of other ranks; returns 0: none is left."""
+        """Drop images that came before, here or among the indices `earlier` of other ranks.
+
+        Returns:
+            number of repeated images whose scores are in bins, from which they cannot be taken.
+        """
         indices = self.indices()
         if indices is None or not len(indices):
             return 0
@@ -169,7 +195,7 @@ class DenseState:
         stays, number = keep[image.long()], keep.cumsum(0) - 1
         self._pairs = [PairCounts(number[image[stays].long()].int(), pair[stays], count[stays])]
         self._indices, self.n_images = [indices[keep]], int(keep.sum())
-        return 0
+        return 0 if self.scores is None else int((~keep).sum())
 
     def share(self) -> dict[str, Any]:
         """The whole state on the host, as plain containers and tensors, for `merge`."""
@@ -178,6 +204,7 @@ class DenseState:
             "n_skipped": self.n_skipped,
             "pairs": [tuple(column.cpu() for column in part) for part in self._pairs],
             "indices": self.indices(),
+            "scores": None if self.scores is None else self.scores.state(),
         }
 
     def merge(self, share: Mapping[str, Any]) -> None:
@@ -188,6 +215,8 @@ class DenseState:
         if share["n_samples"]:
             self._has_indices = share["indices"] is not None and self._has_indices is not False
             self._indices = [*self._indices, share["indices"]] if self._has_indices else []
+        if self.scores is not None and share.get("scores") is not None:
+            self.scores.merge(share["scores"])
         self.n_images += share["n_samples"]
         self.n_skipped += share["n_skipped"]
 

@@ -150,6 +150,8 @@ def _bucketings(classes: AttributeClasses) -> list[CountBuckets]:
 def _evaluate_dense(state: DenseState, classes: AttributeClasses) -> Evaluation:
     counts, buckets, bucketings = DenseCounts(state), count_buckets(classes), _bucketings(classes)
     columns, curves = counts.columns(), CurveCounts.empty(len(classes))
+    if state.scores is not None:
+        state.scores.fill(columns, curves)
     result = Evaluation(
         classes=classes,
         decision=state.decision,

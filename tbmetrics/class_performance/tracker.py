@@ -122,7 +122,7 @@ class ClassPerformanceTracker(ValidationTracker):
         sizes = {a: len(classes[a]) for a in chosen_attributes(attributes, classes)}
         states = {a: state(a, n, decision_thresholds(a, thresholds, n)) for a, n in sizes.items()}
         curves = checked_pr_classes(pr_classes or {}, classes)
-        dense = DenseOptions.checked(class_dim, ignore_index)
+        dense = DenseOptions.checked(class_dim, ignore_index, binned=scores == "binned")
         super().__init__(classes, AttributeStates(states, dense), curves, DecisionLog(max_decision_bytes))
 
     def empty(self) -> ClassPerformanceTracker:

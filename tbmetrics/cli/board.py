@@ -16,9 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("logdir", metavar="LOGDIR", help="directory of runs, or a URL")
     parser.add_argument("--port", type=int, metavar="N", help="default: 6006, or the next that is free")
-    parser.add_argument(
-        "--host", default="localhost", metavar="NAME", help="to serve on (default: %(default)s)"
-    )
+    parser.add_argument("--host", default="localhost", metavar="NAME", help="to serve on (default: %(default)s)")
     parser.add_argument("--no-browser", action="store_true", help="only print the address")
     parser.set_defaults(run=run)
 

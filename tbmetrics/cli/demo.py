@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-dir", type=Path, default=Path("runs/demo"), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--epochs", type=int, metavar="N", help="of each run (default: the ones that were tuned)")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="runs of each method (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: one for each core)")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.set_defaults(run=run)
 
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from tbmetrics.demo.command import run_demo
 
     options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    table = run_demo(arguments.log_dir, seeds=arguments.seeds, quiet=arguments.quiet, **options)
+    table = run_demo(arguments.log_dir, seeds=arguments.seeds, jobs=arguments.jobs, quiet=arguments.quiet, **options)
     print_table(table, Console())
     print(how_to_look(arguments.log_dir))
     return OK

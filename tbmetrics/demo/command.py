@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeAlias
 
 import torch
 
@@ -13,16 +19,21 @@ from tbmetrics.errors import InputError
 from tbmetrics.exporting import table
 from tbmetrics.figures.progress import progress
 
+_Run: TypeAlias = tuple[str, int, Path, int]  # method, seed, directory, epochs
+
 SEED_PATTERN = r"/seed\d+"
 
 
-def run_demo(log_dir: Path, *, epochs: int = EPOCHS, seeds: int = len(SEEDS), quiet: bool = False) -> RunTable:
+def run_demo(
+    log_dir: Path, *, epochs: int = EPOCHS, seeds: int = len(SEEDS), jobs: int | None = None, quiet: bool = False
+) -> RunTable:
     """Train each method with each seed into `log_dir`, in place of what an earlier demonstration left there.
 
     Args:
         log_dir: receives a folder `{method}/seed{number}` for each run, with its test set in `test` below.
         epochs: of each run.
         seeds: runs of each method.
+        jobs: processes; None = one for each core, up to the number of runs.
         quiet: show no progress.
 
     Returns:
@@ -31,23 +42,37 @@ def run_demo(log_dir: Path, *, epochs: int = EPOCHS, seeds: int = len(SEEDS), qu
     Raises:
         InputError: scikit-learn, whose digits are the data, is missing.
     """
-    try:
-        splits = load_splits()
-    except ModuleNotFoundError as error:
-        raise InputError("the demonstration needs scikit-learn: pip install 'tbmetrics[demo]'") from error
+    if find_spec("sklearn") is None:
+        raise InputError("the demonstration needs scikit-learn: pip install 'tbmetrics[demo]'")
+    runs = [(method, seed, log_dir / method / f"seed{seed}", epochs) for seed in range(seeds) for method in METHODS]
+    processes = min(len(runs), jobs or os.cpu_count() or 1)
+    with progress("demo", shown=not quiet) as show:
+        show(0, len(runs), "training")
+        for number, run in enumerate(_trained(runs, processes), start=1):
+            show(number, len(runs), f"{run[0]}, seed {run[1]}")
+    return table(log_dir, attribute="number", metric="recall", runs=r"/test$", seeds=SEED_PATTERN)
+
+
+def _trained(runs: Sequence[_Run], processes: int) -> Iterator[_Run]:
+    """Train the runs, and yield each when it is done."""
+    if processes == 1:
+        yield from map(_train, runs)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_train, run) for run in runs]):
+            yield done.result()
+
+
+def _train(run: _Run) -> _Run:
+    method, seed, log_dir, epochs = run
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the model is small, and sums are the same whatever the number of cores
     try:
-        with progress("demo", shown=not quiet) as show:
-            runs = [(method, seed) for seed in range(seeds) for method in METHODS]
-            for number, (method, seed) in enumerate(runs):
-                show(number, len(runs), f"{method}, seed {seed}")
-                run = log_dir / method / f"seed{seed}"
-                remove_earlier_run(run)
-                train(method, seed, run, splits, epochs=epochs)
+        remove_earlier_run(log_dir)
+        train(method, seed, log_dir, load_splits(), epochs=epochs)
     finally:
         torch.set_num_threads(threads)
-    return table(log_dir, attribute="number", metric="recall", runs=r"/test$", seeds=SEED_PATTERN)
+    return run
 
 
 def remove_earlier_run(run: Path) -> None:

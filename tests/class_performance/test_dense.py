@@ -5,6 +5,8 @@ import logging
 import numpy as np
 import pytest
 import torch
+from scipy.special import logit
+from sklearn.metrics import average_precision_score
 from torchmetrics.classification import MulticlassF1Score, MulticlassJaccardIndex, MulticlassPrecision, MulticlassRecall
 
 from examples import segmentation, token_classification
@@ -12,6 +14,7 @@ from tbmetrics import ClassGroups, ClassPerformanceTracker, InputError, LongTail
 from tbmetrics.class_performance import dense
 from tbmetrics.class_performance.dense import count_pairs, decided
 from tbmetrics.figures.class_metrics import figures
+from tbmetrics.records import curves_tag
 
 CLASSES = 20
 COUNTS = {"x": {str(i): int(900 / (i + 1) ** 1.5) for i in range(CLASSES)}}
@@ -226,3 +229,44 @@ def test_the_examples_learn_and_record_every_validation(example, attribute, tmp_
     tables = read_run(tmp_path).tables[f"longtail/{attribute}/groups"]
     first, last = (table.column("iou")[table.rows.index("head")] for table in tables)
     assert 0 < first < last
+
+
+def test_average_precision_from_bins_is_scikit_learns_on_request():
+    parts = [_batch(24, 20), _batch(24, 20, images=3, seed=1)]
+    binned = _tracker(scores="binned")
+    for batch in parts:
+        binned.update(*batch)
+    logits, labels = (torch.cat(column) for column in zip(*parts, strict=True))
+    p = logits.double().softmax(1).movedim(1, -1)[labels >= 0].numpy()
+    truth = labels[labels >= 0].numpy()[:, None] == np.arange(CLASSES)
+    expected = [average_precision_score(truth[:, c], p[:, c]) for c in range(CLASSES - 1)]
+    np.testing.assert_allclose(_column(binned, "ap")[:-1], expected, atol=2e-3)
+    rounded = np.floor((np.clip(logit(p), -16, 16) + 16) * 64)
+    tied = [average_precision_score(truth[:, c], rounded[:, c]) for c in range(CLASSES - 1)]
+    np.testing.assert_allclose(_column(binned, "ap")[:-1], tied, rtol=1e-9)
+    everything = binned.get_class_type_metrics()["x"]["all"]
+    assert everything["ap_n_classes"] == CLASSES - 1
+    assert everything["scores_exact"] == 0
+    assert np.isnan(_column(_tracker_after(parts), "ap")).all()  # not asked for
+
+
+def _tracker_after(batches, **options):
+    tracker = _tracker(**options)
+    for batch in batches:
+        tracker.update(*batch)
+    return tracker
+
+
+def test_bins_of_several_ranks_and_curves_add_up(tmp_path):
+    parts = [_batch(10, 9), _batch(10, 9, seed=1)]
+    together, *ranks = (_tracker_after(some, scores="binned") for some in (parts, parts[:1], parts[1:]))
+    announced = [tracker.announce() for tracker in ranks]
+    shares = [tracker.share(announced, rank) for rank, tracker in enumerate(ranks)]
+    ranks[0].adopt(ranks[0].combine(*shares))
+    assert _column(ranks[0], "ap").tolist() == pytest.approx(_column(together, "ap").tolist(), nan_ok=True)
+    with TBMetrics(tmp_path, class_performance=_tracker(scores="binned")) as tb:
+        for batch in parts:
+            tb.update(*batch)
+    table = read_run(tmp_path).tables[curves_tag("x")][0]
+    means = np.asarray(table.values, dtype=float).mean(axis=1)  # the mean of a curve is the average precision
+    np.testing.assert_allclose(means, _column(together, "ap"), atol=2e-3)
