@@ -41,6 +41,7 @@ import { el, fill, nameOf } from '../charts/dom.js';
 
 /** Pixels that a card keeps free until it is drawn, so that nothing below it moves. @type {Readonly<Record<string, number>>} */
 const RESERVED = Object.freeze({
+  leaderboard: 140,
   training: 252,
   summary: 212,
   tradeoff: 474,

@@ -8,6 +8,7 @@ import {
   countBars,
   frequencySwatch,
   hasIntervals,
+  hasTrend,
   MOST_MARKS,
   RankBrush,
   trendLine,
@@ -278,7 +279,8 @@ export class FrequencyCard {
     return {
       legend: [
         ...this._sides.map(({ letter, run }) => ({ ...runEntry(letter, run), mark: frequencySwatch(letter, run, n) })),
-        { text: 'lines: mean of neighbouring classes' },
+        ...(hasTrend(n) ? [{ text: 'lines: mean of neighbouring classes' }] : []),
+        ...(hasIntervals(n) ? [{ text: 'bars: 95 % intervals' }] : []),
         ...groups.map((group) => groupEntry(group, '', groupTitle(group))),
       ],
       panels: [this._svg, this._bars].map((chart) => ({ heading: null, chart })),

@@ -176,7 +176,7 @@ function density(points, run, { x, y, left, top }) {
 }
 
 /** Whether neighbouring classes have a mean. @param {number} n classes */
-function hasTrend(n) {
+export function hasTrend(n) {
   return n > MOST_NAMES;
 }
 
