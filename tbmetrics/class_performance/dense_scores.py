@@ -16,7 +16,7 @@ BINS, FARTHEST = 2048, 16.0
 class DenseScores:
     """How many places have a score in each bin, by class.
 
-    Scores of one bin count as tied, so that average precision is scikit-learn's for scores rounded to the bins.
+    Within a bin the order is unknown: its positives are taken to lie evenly among its places, as they do on average.
 
     Args:
         num_classes: C.
@@ -54,7 +54,8 @@ class DenseScores:
         predicted, hits = from_above(samples), from_above(positives)
         support = hits[:, 0]
         with np.errstate(divide="ignore", invalid="ignore"):
-            precision = np.where(predicted > 0, hits / predicted, 0.0)
+            precision = (hits - (positives - 1) / 2) / (predicted - (samples - 1) / 2)  # in the middle of the bin
+            precision[positives == 0] = 0
             columns["ap"] = (precision * positives).sum(axis=1) / support
             f1 = 2 * hits / (predicted + support[:, None])
         has_any = support > 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from tbmetrics.errors import InputError
+from tbmetrics.tracking.isolation import Isolation
 from tbmetrics.tracking.ranks import Ranks
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ class Evaluations:
         open_session: opens the session of an evaluation, given its name and its model or None.
         models: models of evaluations whose features are looked at, by name.
         ranks: of the run's session; an evaluation that any of them has is ended on all.
+        exchange: between the ranks; what goes wrong in it does not reach training.
     """
 
     def __init__(
@@ -30,10 +32,12 @@ class Evaluations:
         open_session: Callable[[str, nn.Module | None], TBMetrics],
         models: Mapping[str, nn.Module | None],
         ranks: Ranks,
+        exchange: Isolation,
     ) -> None:
-        self._open_session, self._ranks = open_session, ranks
+        self._open_session, self._ranks, self._exchange = open_session, ranks, exchange
         self._models = {checked_evaluation_name(name): model for name, model in models.items()}
         self._sessions: dict[str, TBMetrics] = {}
+        self._is_final = False
         self._saved: dict[str, Any] = {}  # states of evaluations that have had no batch yet
 
     def __iter__(self) -> Iterator[tuple[str, TBMetrics]]:
@@ -67,8 +71,10 @@ class Evaluations:
     def end_epoch(self, epoch: int, *, alone: bool = False) -> None:
         """Write the evaluations that have had batches; with several ranks a collective, unless `alone`."""
         with_batches = [name for name, session in self if session.current_epoch is not None]
-        if self._ranks.size > 1 and not alone:
-            with_batches = sorted({name for names in self._ranks.all_gather(with_batches) for name in names})
+        if self._ranks.size > 1 and not alone and not self._exchange.stopped:
+            by_rank = self._exchange.call(self._ranks.all_gather, with_batches)
+            self._exchange.stopped = by_rank is None
+            with_batches = sorted({name for names in by_rank or [with_batches] for name in names})
         for name in with_batches:
             self.session(name, self._epoch_of(name, epoch)).end_epoch()
 
@@ -76,10 +82,13 @@ class Evaluations:
         is_open = name in self._sessions and self._sessions[name].current_epoch is not None
         return self._sessions[name].current_epoch if is_open else epoch  # type: ignore[return-value]
 
-    def finalize(self) -> None:
-        """End every evaluation; nothing may be open, see `end_epoch`."""
-        for _, session in self:
-            session.finalize()
+    def finalize(self, epoch: int, *, alone: bool = False) -> None:
+        """End every evaluation, once; arguments as for `end_epoch`."""
+        if not self._is_final:
+            self._is_final = True
+            self.end_epoch(epoch, alone=alone)
+            for _, session in self:
+                session.finalize()
 
     def fail(self) -> None:
         """Remove all hooks, and wait for no other rank."""

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
+from multiprocessing import parent_process
 from numbers import Integral
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -43,7 +44,7 @@ class SessionPairs(SessionVerbs):
         if error is not None:
             self._fail()
         self.finalize()
-        if error is None and self.enabled and self.writes and self.classes is not None:
+        if error is None and self.enabled and self.writes and self.classes is not None and parent_process() is None:
             _say_once(how_to_look(directory_of_runs(self.log_dir)))
 
     def epochs(self, epochs: Iterable[int]) -> Iterator[int]:

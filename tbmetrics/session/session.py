@@ -153,9 +153,8 @@ class TBMetrics(SessionMeasurements):
             raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
         tracker = self.class_performance.empty()
-        return evaluation_session(
-            f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, process_group=process_group, strict=strict
-        )
+        options = {"process_group": process_group, "strict": strict, "enabled": self.enabled}
+        return evaluation_session(f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, **options)
 
     # --------------------------------------------------------------------------------------------- resuming
 

@@ -78,8 +78,8 @@ class SessionVerbs:
         self._resumed_epoch: int | None = None  # epoch that a resumed run continues within
         self._is_failing = False  # an exception is propagating, so other ranks would wait in vain
         self._ranks = Ranks(process_group)
-        self._evaluations = Evaluations(open_evaluation, evaluations, self._ranks)
         self._exchange = Isolation("the exchange between ranks", lambda: None, strict=strict)
+        self._evaluations = Evaluations(open_evaluation, evaluations, self._ranks, self._exchange)
         self._log = log
         self._hparams = hparams
         self._parameters = number_of_parameters(model)
@@ -173,13 +173,12 @@ class SessionVerbs:
 
     def finalize(self) -> None:
         """End the open epoch, remove all hooks, write the results and close the log; idempotent."""
-        if not self.enabled:
-            self.end_epoch()
-        if self._state != "running":
+        if self.enabled and self._state != "running":
             return
         self.end_epoch()
-        self._evaluations.end_epoch(max(self._last_epoch, 0), alone=self._is_failing)
-        self._evaluations.finalize()
+        self._evaluations.finalize(max(self._last_epoch, 0), alone=self._is_failing)
+        if not self.enabled:
+            return
         self._detach()
         self._state = "finished"
         self._log.write(self._log.file(max(self._last_epoch, 0), self._closing_records()))
@@ -272,7 +271,7 @@ class SessionVerbs:
             self._reduce()
         if self.enabled:
             self._write_epoch(epoch)
-            self._evaluations.end_epoch(epoch, alone=self._is_failing)
+        self._evaluations.end_epoch(epoch, alone=self._is_failing)
 
     def _write_epoch(self, epoch: int) -> None:
         filed = self._log.file(epoch, self._epoch_scalars())
