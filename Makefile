@@ -28,8 +28,7 @@ node_modules/.ready: package.json
 
 demo: $(VENV)/.demo  ## train two methods on long-tailed numbers, say what they show and how to look at it
 	$(BIN)/tbmetrics demo --log-dir runs/demo
-	$(BIN)/tbmetrics export runs/demo --out exports/demo
-	@echo "Offline: exports/demo/report.html"
+	@echo "Here: make board. Offline, as figures, tables and one page: $(BIN)/tbmetrics export runs/demo --out exports/demo"
 
 test: $(READY)  ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=20

@@ -25,9 +25,13 @@ def run(arguments: argparse.Namespace) -> int:
 
     from tbmetrics.comparing.printing import print_table
     from tbmetrics.demo.command import run_demo
+    from tbmetrics.demo.training import METHODS
 
     options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
-    table = run_demo(arguments.log_dir, seeds=arguments.seeds, jobs=arguments.jobs, quiet=arguments.quiet, **options)
+    table, sentence = run_demo(
+        arguments.log_dir, seeds=arguments.seeds, jobs=arguments.jobs, quiet=arguments.quiet, **options
+    )
     print_table(table, Console())
+    print(f"\nOn the test set, seed 0, with A = {METHODS[0]} and B = {METHODS[1]}: {sentence}\n")
     print(how_to_look(arguments.log_dir))
     return OK

@@ -12,10 +12,13 @@ from typing import TypeAlias
 
 import torch
 
+from tbmetrics.comparing.runs import compare_runs
 from tbmetrics.comparing.tables import RunTable
+from tbmetrics.comparing.wording import sentence
 from tbmetrics.demo.numbers import load_splits
 from tbmetrics.demo.training import EPOCHS, METHODS, SEEDS, train
 from tbmetrics.errors import InputError
+from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import table
 from tbmetrics.figures.progress import progress
 
@@ -26,7 +29,7 @@ SEED_PATTERN = r"/seed\d+"
 
 def run_demo(
     log_dir: Path, *, epochs: int = EPOCHS, seeds: int = len(SEEDS), jobs: int | None = None, quiet: bool = False
-) -> RunTable:
+) -> tuple[RunTable, str]:
     """Train each method with each seed into `log_dir`, in place of what an earlier demonstration left there.
 
     Args:
@@ -37,7 +40,7 @@ def run_demo(
         quiet: show no progress.
 
     Returns:
-        recall of the numbers on the test set, a row a method.
+        recall of the numbers on the test set, a row a method; and a sentence on the first run of each.
 
     Raises:
         InputError: scikit-learn, whose digits are the data, is missing.
@@ -50,7 +53,9 @@ def run_demo(
         show(0, len(runs), "training")
         for number, run in enumerate(_trained(runs, processes), start=1):
             show(number, len(runs), f"{run[0]}, seed {run[1]}")
-    return table(log_dir, attribute="number", metric="recall", runs=r"/test$", seeds=SEED_PATTERN)
+    tests = [read_run(log_dir / method / "seed0" / "test", run=method) for method in METHODS]
+    outcome = sentence(compare_runs(*tests, attribute="number", metric="recall"))
+    return table(log_dir, attribute="number", metric="recall", runs=r"/test$", seeds=SEED_PATTERN), outcome
 
 
 def _trained(runs: Sequence[_Run], processes: int) -> Iterator[_Run]:

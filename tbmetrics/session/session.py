@@ -153,7 +153,7 @@ class TBMetrics(SessionMeasurements):
             raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
         tracker = self.class_performance.empty()
-        options = {"process_group": process_group, "strict": strict, "enabled": self.enabled}
+        options = {"process_group": process_group, "strict": strict, "enabled": self.enabled, "hparams": self._hparams}
         return evaluation_session(f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, **options)
 
     # --------------------------------------------------------------------------------------------- resuming

@@ -19,6 +19,7 @@ def test_the_command_trains_every_run_anew_and_prints_the_table(tmp_path, monkey
     printed = capsys.readouterr().out
     assert "cross_entropy" in printed
     assert "logit_adjusted" in printed
+    assert "On the test set, seed 0, with A = cross_entropy and B = logit_adjusted:" in printed
     assert f"tbmetrics board {tmp_path}" in printed
     for method in ("cross_entropy", "logit_adjusted"):
         assert read_run(tmp_path / method / "seed0").tables[class_table_tag("number")].steps.tolist() == [0]
