@@ -252,20 +252,13 @@ def _unpacked(what: str, values: Any) -> str:
     return f"; give torch.tensor({what})" if isinstance(values, tuple | list) else ""
 
 
-def how_to_flatten(logits: Tensor, classes: int) -> str:
-    """What to write for the logits of dense predictions, (N, C, ...) or (N, ..., C)."""
-    if logits.ndim <= 2 or classes not in (logits.shape[1], logits.shape[-1]):
-        return ""
-    moved = "" if logits.shape[-1] == classes and logits.shape[1] != classes else ".movedim(1, -1)"
-    return f"; give logits{moved}.flatten(0, -2) and labels.flatten(), a row for each place"
-
-
 def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> None:
     if not logits.is_floating_point():
         raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
     if logits.ndim != 2 or logits.shape[1] != classes:
         raise InputError(
-            f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}{how_to_flatten(logits, classes)}"
+            f"{name}: logits must have shape (N, {classes}), or (N, {classes}, …) with labels (N, …), got "
+            f"{tuple(logits.shape)}"
         )
     if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0] or labels.shape[1:] not in ((), (classes,)):
         raise InputError(

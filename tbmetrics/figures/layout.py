@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.layout_engine import LayoutEngine
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class TightLayout(LayoutEngine):
 
     def execute(self, fig: Any) -> None:
         """Place title, legends and axes."""
-        renderer = fig.canvas.get_renderer()
+        renderer = RendererAgg(*map(int, fig.bbox.size), fig.dpi)  # measures text for every format
         panels = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
         for ax in panels:
             ax.minorticks_off()  # those of a logarithmic scale would cost more than all others

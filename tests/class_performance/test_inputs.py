@@ -359,12 +359,6 @@ def test_indices_of_every_integer_type(dtype):
             r"labels must be a tensor or an array, got list; give torch\.tensor\(labels\)",
         ),
         ((torch.zeros(2, CLASSES),), [0, 1], r"got tuple; give its first element, logits\[0\]"),
-        (
-            torch.zeros(2, CLASSES, 4, 4),
-            torch.zeros(2, 4, 4, dtype=torch.long),
-            r"give logits\.movedim\(1, -1\)\.flatten\(0, -2\) and labels\.flatten\(\)",
-        ),
-        (torch.zeros(2, 7, CLASSES), torch.zeros(2, 7, dtype=torch.long), r"give logits\.flatten\(0, -2\) and"),
         (torch.zeros(2, CLASSES), torch.tensor([0, -100]), r"give labels\.masked_fill\(labels == -100, -1\)"),
         (torch.zeros(2, CLASSES), torch.zeros(2), r"give labels\.long\(\)"),
         ({"logits": torch.zeros(2, CLASSES), "loss": 1}, torch.zeros(2).long(), r"give output\['logits'\]"),

@@ -94,9 +94,9 @@ def _kill_at_step(step, log_dir, checkpoint):
 
 
 def _measured(history):
-    """What does not depend on the clock."""
-    own = ("class_performance/", "training_dynamics/", "loss")
-    found = {tag: series for tag, series in history.scalars.items() if tag.startswith(own)}
+    """What does not depend on the clock, as the steps do at which learning rates are written."""
+    own, by_clock = ("class_performance/", "training_dynamics/", "loss"), "training_dynamics/learning_rate"
+    found = {t: series for t, series in history.scalars.items() if t.startswith(own) and not t.startswith(by_clock)}
     return {tag: (series.steps.tolist(), np.asarray(series.values).tolist()) for tag, series in found.items()}
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from tbmetrics.class_performance.arguments import decision_kind, how_to_flatten
+from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL, FloatArray
@@ -278,7 +278,7 @@ class TrainingSignal:
         if logits.ndim != 2 or logits.shape[1] != classes or not logits.is_floating_point():
             raise InputError(
                 f"{name}: observed logits must be floats of shape (N, {classes}), got {logits.dtype} of shape "
-                f"{tuple(logits.shape)}{how_to_flatten(logits, classes)}"
+                f"{tuple(logits.shape)}"
             )
         if tuple(labels.shape) not in ((len(logits),), tuple(logits.shape)):
             raise InputError(
