@@ -93,8 +93,12 @@ def _draw(
 
 
 def class_groups(training: NumberImages) -> ClassGroups:
-    """Numbers by the usual thresholds (head above 100 images, tail below 20); digits, all frequent, by terciles."""
-    numbers = ClassGroups.from_labels({"number": training.targets["number"]}, names={"number": NAMES["number"]})
+    """Numbers by the usual thresholds (head above 100 images, tail below 20) and in families by their tens; digits, all
+    frequent, by terciles.
+    """
+    numbers = ClassGroups.from_labels(
+        {"number": training.targets["number"]}, names={"number": NAMES["number"]}, families=FAMILIES
+    )
     digits = ClassGroups.from_labels(
         {"digits": training.targets["digits"]}, names={"digits": NAMES["digits"]}, rule=TERCILES
     )

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from tbmetrics.demo.numbers import FAMILIES, NAMES, class_groups, load_splits, loader
+from tbmetrics.demo.numbers import NAMES, class_groups, load_splits, loader
 
 SETS = ("training", "validation", "test")
 
@@ -56,7 +56,7 @@ def test_every_group_has_classes(splits):
     assert groups["number"].sizes() == {"head": 24, "medium": 35, "tail": 41}
     assert set(groups["digits"].groups) == {"head", "medium", "tail"}
     assert {a: classes.names for a, classes in groups.items()} == NAMES
-    assert FAMILIES["number"]["37"] == "thirties"
+    assert groups["number"].families[37] == "thirties"
 
 
 def test_a_loader_gives_every_picture_once_in_batches(splits):

@@ -53,8 +53,8 @@ def test_a_preempted_job_writes_its_open_epoch_and_ends_by_the_signal(tmp_path):
 def test_a_program_with_a_handler_of_its_own_goes_on_and_what_was_measured_is_on_disk(tmp_path):
     ended = _run(
         tmp_path,
-        before="signal.signal(signal.SIGTERM, lambda *_: print('saving'))",
-        after="print('goes on', tb.is_open); os._exit(5)",
+        before="signal.signal(signal.SIGTERM, lambda *_: print('saving', flush=True))",
+        after="print('goes on', tb.is_open, flush=True); os._exit(5)",
     )
     assert (ended.returncode, ended.stdout) == (5, "saving\ngoes on True\n")
     assert read_run(tmp_path).scalars["loss"].values.tolist() == list(range(7))
