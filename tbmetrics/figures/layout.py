@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.layout_engine import LayoutEngine
+from matplotlib.ticker import LogLocator, StrMethodFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,6 +48,8 @@ class TightLayout(LayoutEngine):
         panels = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
         for ax in panels:
             ax.minorticks_off()  # those of a logarithmic scale would cost more than all others
+            for axis in (ax.xaxis, ax.yaxis):
+                _label_short_scale(axis)
             ax.apply_aspect()
         fixed = {ax: _around(ax, _decorations(ax, renderer)) for ax in panels}
         below, above = _place_title_and_legends(fig, renderer)
@@ -54,6 +57,14 @@ class TightLayout(LayoutEngine):
             _adjust(fig, {ax: fixed[ax].joined(_around(ax, _movable(ax, renderer))) for ax in panels}, below, above)
             for ax in panels:
                 ax.apply_aspect()
+
+
+def _label_short_scale(axis: Any) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic scale of less than two decades, which would have one label."""
+    low, high = axis.get_view_interval()
+    if axis.get_scale() == "log" and high < 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
 
 
 def _decorations(ax: Axes, renderer: Any) -> Iterable[Any]:
