@@ -40,8 +40,8 @@ class DecisionLog:
         max_bytes: most bytes of the decisions of one validation, and of its labels; 0 = record neither.
     """
 
-    def __init__(self, max_bytes: int) -> None:
-        self.max_bytes = max_bytes
+    def __init__(self, max_bytes: int, sample_set: str = "") -> None:
+        self.max_bytes, self.sample_set = max_bytes, sample_set
         self._recorded: dict[str, set[str]] = {}  # checksums of labels by attribute
         self._explained: set[str] = set()  # attributes whose decisions were once not recorded
 
@@ -81,13 +81,13 @@ class DecisionLog:
         if isinstance(state, DenseState):
             raise _NotRecordedError("there are too many places in dense predictions")
         if state.decision == SINGLE_LABEL:
-            return _single_label(state)
+            return _single_label(state, self.sample_set)
         if not isinstance(state.scores, ExactScores):
             raise _NotRecordedError("scores are held in bins, which do not tell single samples apart")
         positives, alarms = (int(state.counts()[row].sum()) for row in (3, 1))
         if positives + alarms > 16 * self.max_bytes:  # they never fit, and are too many to list
             raise _NotRecordedError(f"{alarms:,} false positives do not fit {self.max_bytes:,} bytes")
-        return _multi_label(state, state.scores)
+        return _multi_label(state, state.scores, self.sample_set)
 
 
 class _NotRecordedError(Exception):
@@ -104,16 +104,16 @@ def _order(state: AttributeState) -> tuple[NDArray[np.int64] | None, IntArray]:
     return order, values[order]
 
 
-def _single_label(state: AttributeState) -> DecidedSamples:
+def _single_label(state: AttributeState, sample_set: str) -> DecidedSamples:
     labels, predicted, _ = per_sample(state)
     order, indices = _order(state)
     if order is not None:
         labels, predicted = labels[order], predicted[order]
-    checksum = label_checksum(SINGLE_LABEL, len(labels), state.num_classes, labels, indices)
+    checksum = label_checksum(SINGLE_LABEL, len(labels), state.num_classes, labels, indices, sample_set=sample_set)
     return DecidedSamples.of_predictions(labels, predicted, state.num_classes, checksum)
 
 
-def _multi_label(state: AttributeState, scores: ExactScores) -> DecidedSamples:
+def _multi_label(state: AttributeState, scores: ExactScores, sample_set: str) -> DecidedSamples:
     parts, rows = [], 0
     for logits, labels in scores.chunks():
         parts.append(_cells(state, logits, labels, rows))
@@ -133,7 +133,9 @@ def _multi_label(state: AttributeState, scores: ExactScores) -> DecidedSamples:
         cells.hits,
         cells.alarms // n_classes,
         cells.alarms % n_classes,
-        label_checksum(MULTI_LABEL, n_samples, n_classes, cells.positives, cells.unknown, indices),
+        label_checksum(
+            MULTI_LABEL, n_samples, n_classes, cells.positives, cells.unknown, indices, sample_set=sample_set
+        ),
     )
 
 

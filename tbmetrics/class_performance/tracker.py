@@ -125,9 +125,16 @@ class ClassPerformanceTracker(ValidationTracker):
         dense = DenseOptions.checked(class_dim, ignore_index, binned=scores == "binned")
         super().__init__(classes, AttributeStates(states, dense), curves, DecisionLog(max_decision_bytes))
 
-    def empty(self) -> ClassPerformanceTracker:
-        """Another tracker of the same classes and options, without samples."""
-        return ClassPerformanceTracker(self.attributes, save_dir=self.save_dir, classes=self.classes, **self._options)
+    def empty(self, sample_set: str = "") -> ClassPerformanceTracker:
+        """Another tracker of the same classes and options, without samples.
+
+        Args:
+            sample_set: name of the samples that it is to see, such as "test": decisions on them are compared in pairs
+                with those on samples of the same name only.
+        """
+        other = ClassPerformanceTracker(self.attributes, save_dir=self.save_dir, classes=self.classes, **self._options)
+        other._decisions.sample_set = sample_set
+        return other
 
     @outside_inference
     def update(

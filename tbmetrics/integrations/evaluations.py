@@ -38,13 +38,13 @@ def group_metrics(tracker: ClassPerformanceTracker, epoch: int | None = None) ->
     }
 
 
-def evaluation_tracker(options: Mapping[str, Any]) -> ClassPerformanceTracker | None:
-    """A tracker like that of a session with these options, but empty; None without classes."""
+def evaluation_tracker(options: Mapping[str, Any], name: str = "") -> ClassPerformanceTracker | None:
+    """A tracker like that of a session with these options, but empty, for evaluation `name`; None without classes."""
     given = options.get("class_performance", True)
     activation = Activation.checked(options.get("inputs", LOGITS), options.get("logit_scale"))
     further = {name: options.get(name, ()) for name in ("class_dim", "ignore_index", "top_k")}
     _, tracker = class_performance_tracker(options.get("classes"), given, activation, further)
-    return tracker.empty() if tracker is not None and tracker is given else tracker
+    return None if tracker is None else tracker.empty(name)
 
 
 def check_outputs(logits: Any, labels: Any, options: Mapping[str, Any]) -> None:

@@ -156,7 +156,7 @@ class Rounds:
             alone: whether this process has all samples, so that others are not waited for.
         """
         self.end_evaluation()
-        tracker = evaluation_tracker(self.options) if self.options.get("enabled", True) else None
+        tracker = evaluation_tracker(self.options, name) if self.options.get("enabled", True) else None
         if tracker is not None:
             place = self._log_dir if self._log_dir is not None else log_dir
             self.evaluation = evaluation_session(

@@ -75,9 +75,16 @@ class DecidedSamples:
         return predicted
 
 
-def label_checksum(decision: str, n_samples: int, n_classes: int, *arrays: IntArray) -> str:
-    """Checksum of the labels and their order, from whole numbers that describe both."""
-    digest = hashlib.blake2b(f"{decision} {n_samples} {n_classes}".encode(), digest_size=12)
+def label_checksum(decision: str, n_samples: int, n_classes: int, *arrays: IntArray, sample_set: str = "") -> str:
+    """Checksum of the labels and their order, from whole numbers that describe both.
+
+    Args:
+        decision, n_samples, n_classes: of the validation.
+        arrays: the numbers, int64.
+        sample_set: name of an evaluation, whose samples are others even if their labels are the same.
+    """
+    about = f"{decision} {n_samples} {n_classes}{sample_set and ' '}{sample_set}"
+    digest = hashlib.blake2b(about.encode(), digest_size=12)
     for array in arrays:
         digest.update(f" {len(array)} ".encode() + np.ascontiguousarray(array, dtype="<i8").tobytes())
     return digest.hexdigest()

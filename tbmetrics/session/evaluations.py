@@ -76,11 +76,10 @@ class Evaluations:
             self._exchange.stopped = by_rank is None
             with_batches = sorted({name for names in by_rank or [with_batches] for name in names})
         for name in with_batches:
-            self.session(name, self._epoch_of(name, epoch)).end_epoch()
-
-    def _epoch_of(self, name: str, epoch: int) -> int:
-        is_open = name in self._sessions and self._sessions[name].current_epoch is not None
-        return self._sessions[name].current_epoch if is_open else epoch  # type: ignore[return-value]
+            session = self._session(name)
+            if session.current_epoch is None:  # another rank has batches
+                session.start_epoch(epoch)
+            session.end_epoch()
 
     def finalize(self, epoch: int, *, alone: bool = False) -> None:
         """End every evaluation, once; arguments as for `end_epoch`."""

@@ -152,7 +152,7 @@ class TBMetrics(SessionMeasurements):
         if self.class_performance is None:
             raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
         diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
-        tracker = self.class_performance.empty()
+        tracker = self.class_performance.empty(name)
         options = {"process_group": process_group, "strict": strict, "enabled": self.enabled, "hparams": self._hparams}
         return evaluation_session(f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, **options)
 

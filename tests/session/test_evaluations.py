@@ -6,6 +6,7 @@ import torch
 from sklearn.metrics import recall_score
 
 from tbmetrics import ClassPerformanceTracker, InputError, TBMetrics, read_run
+from tbmetrics.comparing import compare_runs
 from tbmetrics.records import class_table_tag, scalar_tag
 from tests.processes import run_ranks
 from tests.training import GROUPS, count_hooks, make_batches, make_model, open_session, train, validate
@@ -156,3 +157,15 @@ def test_ranks_share_an_evaluation_even_where_some_have_no_batch(tmp_path):
         shared, expected = (m["evaluations"][name]["class_performance"]["class_metrics"] for m in (first, alone))
         assert shared == expected
         assert list(read_run(tmp_path / "ranks" / name).scalars[RECALL].steps) == ([0, 1] if name == "test" else [1])
+
+
+def test_equal_labels_of_a_test_set_are_not_taken_for_the_samples_of_the_validation(tmp_path):
+    labels = torch.arange(60) % 3
+    for run in ("a", "b"):
+        with TBMetrics(tmp_path / run, classes=GROUPS, strict=True) as tb:
+            tb.update(torch.randn(60, 3), labels)
+            tb.update(torch.randn(60, 3), labels, evaluation="test")
+    runs = {name: read_run(tmp_path / name, run=name) for name in ("a", "b", "a/test", "b/test")}
+    bases = {(a, b): compare_runs(runs[a], runs[b], metric="recall").is_paired for a, b in
+             (("a", "b"), ("a/test", "b/test"), ("a", "a/test"), ("a", "b/test"))}  # fmt: skip
+    assert list(bases.values()) == [True, True, False, False]
