@@ -40,7 +40,7 @@ def ours(problem: Problem, folder: str) -> dict[str, float]:
     spent: dict[str, float] = {}
     with TBMetrics(
         folder, model=problem.model, optimizer=problem.optimizer, classes=problem.groups, attention=True,
-        diagnostics=_diagnostics(problem),
+        diagnostics=True,
     ) as tb:  # fmt: skip
         for epoch in _timed_ends(tb.epochs(range(problem.size.epochs)), spent):
             problem.model.train()
@@ -75,14 +75,6 @@ def _timed_ends(epochs: Iterator[int], spent: dict[str, float]) -> Iterator[int]
         if epoch is None:
             return
         yield epoch
-
-
-def _diagnostics(problem: Problem) -> Any:
-    from tbmetrics import LongTailDiagnostics
-
-    if "species" in problem.groups:
-        return True
-    return LongTailDiagnostics(classifiers={attribute: f"heads.{attribute}" for attribute in problem.groups})
 
 
 def _torchmetrics(problem: Problem) -> Any:
