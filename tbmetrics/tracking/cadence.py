@@ -9,8 +9,10 @@ from collections.abc import Callable
 from tbmetrics.tracking.checks import check_whole_numbers
 from tbmetrics.tracking.drawing import matplotlib_is_loaded
 
-#: Largest share of the time spent drawing.
+#: Largest share of the time spent drawing while the run goes on.
 _DRAWING_SHARE = 0.01
+#: Share of the run's time that one drawing may take before it stops with what it has.
+_LONG_SHARE = 0.02
 #: Steps 1, 2, 5, 10, 20, 50, 100, … are sampled whatever the time, so that a run of any length shows something.
 _DENSE = frozenset(digit * 10**power for power in range(12) for digit in (1, 2, 5))
 
@@ -125,11 +127,15 @@ class DrawingTime:
     def __init__(self) -> None:
         self.due = False
         self._seconds = 1.0  # of the last drawing; a guess before the first
-        self._end = self._start = time.monotonic()
+        self._began = self._end = self._start = time.monotonic()
 
     def affordable(self) -> bool:
         """Whether enough time has passed since the last drawing, given how long it took, and matplotlib is loaded."""
         return self._seconds <= _DRAWING_SHARE * (time.monotonic() - self._end) and matplotlib_is_loaded()
+
+    def is_long(self) -> bool:
+        """Whether the drawing under way has taken more than 2 % of the run so far."""
+        return time.monotonic() - self._start > _LONG_SHARE * (self._start - self._began)
 
     def __enter__(self) -> None:
         self.due = False

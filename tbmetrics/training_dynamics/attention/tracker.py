@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("tbmetrics")
 
 _TOKENS_LOOKED_AT = 32  # queries and keys of the maps in `look_at`, which uses their rows, with all keys
+FEWEST_IMAGES = 3  # of a drawing, however short the run
 _PASSES_IN_BUDGET = 4  # each pass gets a quarter of the bytes, so that a few epochs always fit
 
 
@@ -68,7 +69,8 @@ class AttentionVisualizer(Tracker):
         max_tokens: queries and keys of a map to keep; of more, every 2nd, 4th, …. Overlays and masses use all keys.
         max_bytes: of all maps; one pass gets a quarter. If that is too little, fewer tokens, then fewer samples, then
             fewer epochs are kept.
-        max_images: pictures written to the log at a time; class prompts and overlays come first.
+        max_images: pictures written to the log at a time; class prompts and overlays come first. In a short run 3,
+            and as many more as take 2 % of its time.
         quiet: do not warn if there is no attention, and watch a model without any for one pass only.
 
     Attributes:
@@ -235,10 +237,15 @@ class AttentionVisualizer(Tracker):
             yield from (TimedRecord(epoch, now, image) for image in self._images())
 
     def _images(self) -> list[Image]:
-        """The most telling figures, drawn now."""
+        """The most telling figures, drawn now; a short run has few, as they would take a large part of its time."""
+        images: list[Image] = []
         with self._drawing:
             plans = sorted(self._plans(), key=attrgetter("rank"))
-            return [_image(name, figure) for name, figure in drawn(plans[: self._max_images])]
+            for name, figure in drawn(plans[: self._max_images]):
+                images.append(_image(name, figure))
+                if len(images) >= FEWEST_IMAGES and self._drawing.is_long():
+                    break
+        return images
 
     def closing(self) -> list[Image]:
         """The final figures, if they have not been drawn yet."""

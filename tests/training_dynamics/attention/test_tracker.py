@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
 from tbmetrics.figures import attention as pictures
+from tbmetrics.tracking.cadence import DrawingTime
 from tbmetrics.training_dynamics.attention.store import EPOCHS_KEPT
 from tests.training import count_hooks, train
 
@@ -339,7 +340,8 @@ def test_tokens_are_no_images_and_a_grid_can_be_given(overlays):
 
 
 @pytest.mark.slow
-def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
+def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(DrawingTime, "is_long", lambda drawing: False)  # as in a run of minutes
     model = _Patches(layers=12)
     visualizer = AttentionVisualizer(model, probe=torch.rand(2, 3, 32, 32), max_images=5)
     with TBMetrics(tmp_path, model=model, attention=visualizer, strict=True) as tb:
@@ -353,6 +355,20 @@ def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path):
         "attention/layers.0/heads",
     }
     assert len(set(visualizer.visualize())) == 12 * 3 + 2
+
+
+@pytest.mark.slow
+def test_a_short_run_draws_three_pictures(tmp_path, monkeypatch):
+    monkeypatch.setattr(DrawingTime, "is_long", lambda drawing: True)
+    model = _Patches(layers=3)
+    with TBMetrics(tmp_path, model=model, attention=AttentionVisualizer(model, probe=torch.rand(2, 3, 32, 32))) as tb:
+        for _ in tb.epochs(range(1)):
+            pass
+    assert set(read_run(tmp_path).images) == {
+        "attention/layers.2/overlay",
+        "attention/layers.0/overlay",
+        "attention/rollout/overlay",
+    }
 
 
 @pytest.mark.slow
