@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
@@ -21,6 +20,9 @@ from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.tracker import AttentionVisualizer
 from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
+
+if TYPE_CHECKING:
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,8 @@ def long_tail_diagnostics(
     """Tracker for TBMetrics' `diagnostics`, given the session's classes, model, thresholds and kind of scores."""
     if not option:
         return None
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+
     tracker = LongTailDiagnostics() if option is True else option
     tracked = class_performance.attributes if class_performance is not None else tuple(classes or ())
     tracked_classes = ClassGroups({a: classes[a] for a in tracked}) if classes is not None else None

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 from tbmetrics.class_performance.inputs import LOGITS, Activation
 from tbmetrics.class_performance.tracker import ClassPerformanceTracker
 from tbmetrics.classes.groups import ClassGroups
@@ -29,6 +28,8 @@ from tbmetrics.training_dynamics.gradients.tracker import GradientTracker
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
+
+    from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
 
 __all__ = ["DATA_LOADING", "TBMetrics"]
 
@@ -151,7 +152,11 @@ class TBMetrics(SessionMeasurements):
         """A session for evaluation `name`, in a directory of this name below the run's."""
         if self.class_performance is None:
             raise InputError("an evaluation needs classes: give TBMetrics(..., classes=ClassGroups.from_counts({...}))")
-        diagnostics = LongTailDiagnostics(model) if self.diagnostics is not None and model is not None else False
+        diagnostics: LongTailDiagnostics | bool = False
+        if self.diagnostics is not None and model is not None:
+            from tbmetrics.class_performance.diagnostics import LongTailDiagnostics
+
+            diagnostics = LongTailDiagnostics(model)
         tracker = self.class_performance.empty(name)
         options = {"process_group": process_group, "strict": strict, "enabled": self.enabled, "hparams": self._hparams}
         return evaluation_session(f"{self.log_dir}/{name}", tracker, diagnostics=diagnostics, **options)
