@@ -20,6 +20,7 @@ from torch import Tensor
 from tbmetrics.records import Histogram
 
 SUB_BITS = 2  # mantissa bits in a bucket number: 2**2 buckets an octave
+_AT_ONCE = 2**17  # values whose bucket numbers stay in the processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +77,22 @@ def measure(tensor: Tensor) -> TensorStatistics:
     flat = tensor.detach().resolve_neg().reshape(-1)
     layout = _LAYOUTS[tensor.dtype]
     buckets = 2 * layout.half
-    indices = (flat.view(layout.integer) >> layout.shift).bitwise_and_(buckets - 1)
-    return TensorStatistics(tensor.dtype, _count(indices, buckets), _extremes(flat))
+    bits = flat.view(layout.integer)
+    count = _count_on_cpu if bits.device.type == "cpu" else _count
+    return TensorStatistics(tensor.dtype, count(bits, layout.shift, buckets), _extremes(flat))
 
 
-def _count(indices: Tensor, buckets: int) -> Tensor:
-    if indices.device.type == "cpu":
-        return torch.bincount(indices, minlength=buckets)
+def _count_on_cpu(bits: Tensor, shift: int, buckets: int) -> Tensor:
+    parts = bits.split(_AT_ONCE) if len(bits) > _AT_ONCE else (bits,)
+    counts = [torch.bincount((part >> shift).bitwise_and_(buckets - 1), minlength=buckets) for part in parts]
+    return counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
+
+
+def _count(bits: Tensor, shift: int, buckets: int) -> Tensor:
     # bincount would synchronise to learn its output's size; a scatter into a given size does not.
-    counts = torch.zeros(buckets, dtype=torch.int64, device=indices.device)
-    wide = indices.to(torch.int64)
-    return counts.scatter_add_(0, wide, torch.ones_like(wide))
+    numbers = (bits >> shift).bitwise_and_(buckets - 1).to(torch.int64)
+    counts = torch.zeros(buckets, dtype=torch.int64, device=bits.device)
+    return counts.scatter_add_(0, numbers, torch.ones_like(numbers))
 
 
 def _extremes(flat: Tensor) -> Tensor:

@@ -40,6 +40,13 @@ def test_every_value_lies_in_its_bucket_for_negatives_too():
     np.testing.assert_array_equal(np.bincount(left, minlength=len(histogram.counts)), histogram.counts)
 
 
+def test_a_tensor_larger_than_the_cache_is_counted_whole():
+    values = torch.rand(300_000, generator=torch.Generator().manual_seed(3)) + 0.01
+    histogram = _summary(values).histogram
+    left = np.searchsorted(histogram.limits, values.double().numpy(), side="right")  # buckets are open on the right
+    np.testing.assert_array_equal(np.bincount(left, minlength=len(histogram.counts)), histogram.counts)
+
+
 @pytest.mark.parametrize("dtype", list(_LAYOUTS))
 def test_nan_and_infinity_are_counted_apart_and_left_out(dtype):
     values = torch.tensor([1.0, 2.0, float("nan"), float("inf"), -float("inf"), 0.0, -0.0], dtype=dtype)
