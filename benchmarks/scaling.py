@@ -1,7 +1,7 @@
-"""Scaling of time and memory with classes, samples, ranks, steps and runs.
+"""Scaling of time and memory with classes, samples, parameters, ranks, steps and runs.
 
-Each quantity is measured at a few sizes and fitted by a line; the tables show its slope, its value at the largest
-measured size, and its projection to the target size.
+Each quantity is measured at a few sizes and fitted by a line; the tables show its value at each size, its slope, and
+its projection to the target size. `python -m benchmarks.growth` draws the results that were written.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.measuring import Facts, Results, Run, seconds
-from tbmetrics import ClassGroups, ClassPerformanceTracker, TBMetrics, read_logdir
+from tbmetrics import ClassGroups, ClassPerformanceTracker, GradientTracker, TBMetrics, read_logdir
 
 #: A quantity that grows by less than this share over all sizes counts as constant.
 _FLAT = 0.05
@@ -102,6 +103,31 @@ def steps(number: int, log_dir: Path) -> Measured:
     return {"loop s": elapsed, "event bytes": size_of(log_dir), "state bytes": file.tell()}
 
 
+def parameters(number: int, log_dir: Path) -> Measured:
+    """Measure a step of a model with `number` parameters of 64 values each, bare, without a sample, and with one."""
+    watched = {"bare": None, "unsampled": 10**9, "sampled": 1}
+    measured = {}
+    for way, every in watched.items():
+        model = torch.nn.Sequential(*(torch.nn.Linear(8, 8, bias=False) for _ in range(number)))
+        for weight in model.parameters():
+            torch.nn.init.orthogonal_(weight)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+        options: dict[str, Any] = {"resources": False, "overhead_budget": None}
+        if every is not None:
+            options["gradients"] = GradientTracker(model, optimizer, every=every, detail_every=every)
+        with TBMetrics(log_dir / way, optimizer=optimizer, enabled=every is not None, **options) as tb:
+            tb.start_epoch(0)
+            measured[f"{way} step s"] = float(np.median([seconds(partial(_step, model, optimizer)) for _ in range(9)]))
+    measured["sampled step bytes"] = size_of(log_dir / "sampled") / 9
+    return measured
+
+
+def _step(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    model(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+
+
 def runs(number: int, root: Path) -> Measured:
     """Measure reading `number` runs of 1,000 scalars each."""
     for run in range(number):
@@ -118,7 +144,7 @@ def size_of(folder: Path) -> int:
 
 
 def table(title: str, sizes: Sequence[int], target: int, measure: Callable[[int], Measured]) -> Facts:
-    """Tabulate slope, largest measured value and projection of each quantity."""
+    """Tabulate the values, the slope and the projection of each quantity."""
     results = [measure(size) for size in sizes]
     rows = []
     for name in results[0]:
@@ -127,9 +153,10 @@ def table(title: str, sizes: Sequence[int], target: int, measure: Callable[[int]
         if slope * (sizes[-1] - sizes[0]) < _FLAT * values[-1]:  # only random variation
             slope, constant = 0.0, values[-1]
         unit = name.rpartition(" ")[2]
-        rows.append([name, f"{slope:.3g} {unit}", f"{values[-1]:.3g}", f"{slope * target + constant:.3g}"])
-    columns = ["what", "slope", f"at {sizes[-1]:,}", f"projected to {target:,}"]
-    return Facts(title, columns, rows, about=", ".join(f"{size:,}" for size in sizes))
+        cells = [f"{value:.3g}" for value in (*values, slope * target + constant)]
+        rows.append([name, *cells[:-1], f"{slope:.3g} {unit}", cells[-1]])
+    columns = ["what", *(f"at {size:,}" for size in sizes), "slope", f"projected to {target:,}"]
+    return Facts(title, columns, rows)
 
 
 def measure(run: Run) -> Results:
@@ -142,10 +169,11 @@ def measure(run: Run) -> Results:
         class_counts = run.choose([100, 500], normal, [*normal, 30_000, 100_000])
         sample_counts = run.choose([500, 2_000], [5_000, 20_000, 50_000])
         rank_counts, step_counts = run.choose([2], [2, 4], [2, 4, 8]), run.choose([200, 1_000], [1_000, 5_000, 10_000])
-        run_counts = run.choose([2, 5], [5, 20, 50])
+        run_counts, tensor_counts = run.choose([2, 5], [5, 20, 50]), run.choose([20, 100], [100, 500, 2_000])
         tables = [
             table("classes (512 samples)", class_counts, 1_000_000, lambda n: validation(n, 512, root / f"c{n}")),
             table("samples (100 classes)", sample_counts, 1_000_000, lambda n: validation(100, n)),
+            table("parameters (64 values each)", tensor_counts, 10_000, lambda n: parameters(n, root / f"p{n}")),
             table("steps", step_counts, 1_000_000, lambda n: steps(n, root / f"s{n}")),
             table("runs (1,000 scalars each)", run_counts, 1_000, lambda n: runs(n, root / f"r{n}")),
         ]

@@ -55,12 +55,12 @@ class TensorStatistics:
     Attributes:
         dtype: the tensor's float type; says how to read `counts`.
         counts: int64 of shape (buckets,), by bit pattern.
-        extremes: float32 (float64 for float64 tensors) of shape (2,): minimum and maximum.
+        extremes: minimum and maximum, scalars of `dtype`.
     """
 
     dtype: torch.dtype
     counts: Tensor
-    extremes: Tensor
+    extremes: tuple[Tensor, Tensor]
 
 
 def measure(tensor: Tensor) -> TensorStatistics:
@@ -95,11 +95,11 @@ def _count(bits: Tensor, shift: int, buckets: int) -> Tensor:
     return counts.scatter_add_(0, numbers, torch.ones_like(numbers))
 
 
-def _extremes(flat: Tensor) -> Tensor:
-    dtype = torch.float64 if flat.dtype == torch.float64 else torch.float32
+def _extremes(flat: Tensor) -> tuple[Tensor, Tensor]:
     if flat.numel() == 0:
-        return torch.full((2,), torch.nan, dtype=dtype, device=flat.device)
-    return torch.stack(torch.aminmax(flat)).to(dtype)
+        return (torch.full((), torch.nan, dtype=flat.dtype, device=flat.device),) * 2
+    least, largest = torch.aminmax(flat)
+    return least, largest
 
 
 @dataclass(frozen=True, slots=True)

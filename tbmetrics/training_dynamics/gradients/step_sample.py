@@ -66,7 +66,7 @@ class StepSample:
             grouped.setdefault((statistics.dtype, statistics.counts.device), []).append(name)
         for (dtype, _), names in grouped.items():
             counts = HostCopy(torch.stack([by_name[name].counts for name in names]))
-            extremes = HostCopy(torch.stack([by_name[name].extremes for name in names]))
+            extremes = HostCopy(torch.stack([end for name in names for end in by_name[name].extremes]).view(-1, 2))
             self.statistics.append(([(histogram_tag(kind, name), dtype) for name in names], counts, extremes))
 
     def take_found_inf(self, found_inf: Tensor | None) -> None:

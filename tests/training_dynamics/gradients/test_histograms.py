@@ -8,8 +8,8 @@ from tbmetrics.training_dynamics.gradients.histograms import _LAYOUTS, measure, 
 
 
 def _summary(tensor):
-    found = measure(tensor)
-    return summarise("t", found.dtype, found.counts.cpu().numpy(), found.extremes.double().tolist())
+    measured = measure(tensor)
+    return summarise("t", measured.dtype, measured.counts.numpy(), [float(end) for end in measured.extremes])
 
 
 @pytest.mark.parametrize("dtype", list(_LAYOUTS))
