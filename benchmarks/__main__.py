@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from benchmarks import baseline, tables
+from benchmarks import baseline, glance, tables
 from benchmarks.measuring import LARGE, NORMAL, QUICK, ROOT, Run, environment
 
 AREAS = (
@@ -109,10 +109,11 @@ def be_child(area: str, size: str, file: Path) -> None:
 def write(areas: dict[str, dict[str, Any]]) -> None:
     """Write results to results.json and between the marks of the page; leave other areas unchanged."""
     previous = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**previous, **areas}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    text = PAGE.read_text(encoding="utf-8")
+    everything = {**previous, **areas}
+    RESULTS.write_text(json.dumps(everything, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    text = tables.put(PAGE.read_text(encoding="utf-8"), glance.PLACE, glance.table(everything))
     for area, entry in areas.items():
-        text = tables.put(text, area, tables.markdown(entry))
+        text = tables.put(text, area, tables.folded(tables.markdown(entry)))
     PAGE.write_text(text, encoding="utf-8")
 
 

@@ -35,10 +35,15 @@ def from_json(entries: list[dict[str, Any]]) -> list[Comparison | Facts]:
 def markdown(area: Mapping[str, Any]) -> str:
     """Format one area: conditions, tables, and what was left out."""
     load = " to ".join(f"{value:.1f}" for value in area["load"])
-    about = [f"Commit `{area['commit']}`, {area['date']}, {area['size']} size, load average {load}; {area['machine']}."]
+    about = f"Commit `{area['commit']}`, {area['date']}, {area['size']} size, load average {load}; {area['machine']}."
     tables = [_table(result) for result in from_json(area["results"])]
     left_out = [f"Left out: {reason}." for reason in area["skipped"]]
-    return "\n\n".join([*about, *tables, *left_out])
+    return "\n\n".join([about, *tables, *left_out])
+
+
+def folded(text: str) -> str:
+    """`text` behind a line that opens it."""
+    return f'<details markdown="1">\n<summary>Tables</summary>\n\n{text}\n\n</details>'
 
 
 def _table(result: Comparison | Facts) -> str:

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from benchmarks import __main__ as runner
+from benchmarks import glance
 from benchmarks.measuring import ROOT, Comparison, Facts, Run
 from benchmarks.tables import as_json, marks
 
@@ -20,7 +21,7 @@ def _run_benchmarks(monkeypatch, *arguments):
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     page = tmp_path / "benchmarks.md"
-    page.write_text("".join(f"{first}\n{last}\n" for first, last in map(marks, runner.AREAS)))
+    page.write_text("".join(f"{first}\n{last}\n" for first, last in map(marks, (glance.PLACE, *runner.AREAS))))
     for name, path in (("PAGE", page), ("RESULTS", tmp_path / "r.json"), ("BASELINE", tmp_path / "b.json")):
         monkeypatch.setattr(runner, name, path)
     return tmp_path
@@ -64,6 +65,7 @@ def test_results_go_into_the_page_and_areas_that_fail_leave_the_others(files, me
     assert "failed: tab" in capsys.readouterr().err
     text = (files / "benchmarks.md").read_text()
     assert "| ours | 0.5 | 0.5 |" in text
+    assert "| a run with steps of 5 ms, everything on ÷ bare loop | not measured | 1.05 |" in text
     assert list(json.loads((files / "r.json").read_text())) == ["events"]
 
 
@@ -99,7 +101,7 @@ def test_facts_are_not_compared():
 
 def test_the_page_has_a_place_for_every_area():
     text = runner.PAGE.read_text(encoding="utf-8")
-    for area in runner.AREAS:
+    for area in (glance.PLACE, *runner.AREAS):
         assert all(text.count(mark) == 1 for mark in marks(area)), area
 
 
