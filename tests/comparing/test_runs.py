@@ -9,7 +9,7 @@ import pytest
 from tbmetrics.cli import main
 from tbmetrics.comparing.runs import compare, compare_runs
 from tbmetrics.comparing.validations import Validation
-from tbmetrics.comparing.wording import agreement_text
+from tbmetrics.comparing.wording import VERDICTS, agreement_text
 from tbmetrics.events.reader import read_run
 from tbmetrics.records import GROUP_ROWS
 from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
@@ -112,6 +112,21 @@ def test_the_command_and_the_tab_say_the_same_of_two_runs(logdir, tab, capsys, m
         assert printed[group] == [a, b, size, difference, shown["verdict_text"], shown["agreement"]]
     assert "Unpaired: there are no decisions on single samples of A at its step." in answer["basis"]
     assert "over the 50 classes in common" in answer["about_classes"]
+
+
+@pytest.mark.parametrize("columns", [80, 140])
+def test_without_an_attribute_the_command_compares_all_and_fits_the_terminal(tmp_path, capsys, monkeypatch, columns):
+    write_log(tmp_path, runs=("a", "b"), attributes={"x": 40, "y": 40}, steps=1)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["compare", "a", "b", "--logdir", str(tmp_path), "--fail-if", "tail.f1 < 2"]) == 4
+    out, error = capsys.readouterr()
+    assert re.findall(r"^(\w): f1, step 0", out, re.MULTILINE) == ["x", "y"]
+    assert [line.split()[1] for line in error.splitlines()] == ["x:", "y:"]
+    assert max(map(len, out.splitlines())) <= columns
+    rows = [line for line in out.splitlines() if re.match(r"(head|medium|tail|all|gap) +│", line)]
+    assert len(rows) == 10  # none has a second line
+    assert all(re.search(r"[+-]\d\.\d{3}", row) and any(word in row for word in VERDICTS.values()) for row in rows)
+    assert "…" not in out
 
 
 def _shown(group, value, side, form):
