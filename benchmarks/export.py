@@ -56,7 +56,10 @@ def epoch_records(rng: np.random.Generator) -> list[Record]:
     ]
     thresholds = np.linspace(0, 1, 201)
     records += [PRCurve(f"class_performance/a/pr/{g}", *[thresholds] * 7) for g in ("head", "medium", "tail", "all")]
-    records += [Image(f"attention/{i}", rng.integers(0, 255, (200, 300, 3)).astype(np.uint8)) for i in range(2)]
+    records += [
+        Image(f"training_dynamics/attention/{i}", rng.integers(0, 255, (200, 300, 3)).astype(np.uint8))
+        for i in range(2)
+    ]
     return records
 
 

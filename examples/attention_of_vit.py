@@ -1,7 +1,7 @@
 """What a vision transformer looks at, with fused kernels and any number of layers, beside its training.
 
 python examples/attention_of_vit.py
-tensorboard --logdir runs/attention     (Images: attention/…)
+tensorboard --logdir runs/attention     (Images: training_dynamics/attention/…)
 """
 
 from __future__ import annotations

@@ -26,9 +26,7 @@ def test_an_example_is_short(path):
 def test_attention_of_a_vision_transformer(tmp_path):
     attention_of_vit.train(tmp_path, epochs=2)
     history = read_run(tmp_path)
-    assert {"attention/encoder.layers.1.self_attn/overlay", "attention/encoder.layers.0.self_attn/overlay"} <= set(
-        history.images
-    )
+    assert {f"training_dynamics/attention/encoder.layers.{i}.self_attn/overlay" for i in (0, 1)} <= set(history.images)
     assert history.tables[class_table_tag("row")].steps.tolist() == [0, 1]
 
 

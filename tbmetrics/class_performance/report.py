@@ -23,13 +23,13 @@ from tbmetrics.records import (
     CURVE_COLUMNS,
     FEW_POSITIVES,
     GAP,
-    GROUP_METRICS,
     GROUP_ROWS,
     GROUPS,
     LIFT_COLUMNS,
     MEAN_METRICS,
     PAIR_COLUMNS,
     RECALL_LEVELS,
+    ROWS_WITH_MARGIN,
     SINGLE_LABEL,
     UNCERTAINTY_COLUMNS,
     UNKNOWN,
@@ -53,10 +53,10 @@ from tbmetrics.records import (
     lift_sums_tag,
     lifts_tag,
     main_metric,
-    mean_columns,
     mean_curve,
     mean_metrics,
     pr_curve_tag,
+    scalar_metrics,
     scalar_tag,
     uncertainty_tag,
     visible,
@@ -137,13 +137,16 @@ def _lifts(result: Evaluation, names: tuple[str, ...], bounds: list[dict[str, An
 
 
 def scalars(result: ClassNumbers) -> Iterator[Scalar]:
-    """The means of each group that has classes, and its other metrics."""
-    columns = mean_columns(mean_metrics(list(result.groups[ALL])))
-    for group, metrics in result.groups.items():
-        if metrics["n_classes"] == 0:
+    """The means of each group that has classes, few intervals, and the accuracy; all else is in the tables alone."""
+    columns = list(result.groups[ALL])
+    metrics, main = scalar_metrics(mean_metrics(columns)), main_metric(columns)
+    for group, values in result.groups.items():
+        if values["n_classes"] == 0:
             continue
-        for column in (*columns, *GROUP_METRICS, "n_samples", "n_skipped"):
-            value = metrics.get(column, math.nan)
+        margin = (f"{main}_lower", f"{main}_upper") if group in ROWS_WITH_MARGIN else ()
+        accuracy = ("accuracy",) if group == ALL else ()
+        for column in (*metrics, *margin, *accuracy):
+            value = values.get(column, math.nan)
             if value == value:
                 yield Scalar(scalar_tag(result.classes.attribute, column, group), value)
 

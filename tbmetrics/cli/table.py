@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 
 
+#: Characters of a line in a file, which does not wrap.
+_FILE_WIDTH = 1000
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     from tbmetrics.comparing.tabulating import FREQUENCY, GROUPINGS
@@ -77,6 +81,6 @@ def _write_table(table: RunTable, form: str, out: Path | None) -> None:
         raise InputError(f"{str(out)!r} cannot be written: {error.strerror}") from error
     with opened as file:
         if form == "rich":
-            print_table(table, Console(file=file))
+            print_table(table, Console(file=file, width=None if out is None else _FILE_WIDTH))
         else:
             file.write({"markdown": table.markdown, "latex": table.latex, "csv": table.csv}[form]())

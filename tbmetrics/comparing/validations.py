@@ -82,13 +82,38 @@ class Validation:
         return lower, upper
 
 
+def common_attributes(a: History, b: History) -> list[str]:
+    """The attributes that both runs have, sorted."""
+    return [attribute for attribute in sorted(a.class_lists) if attribute in b.class_lists]
+
+
+def attributes_with(a: History, b: History, metric: str) -> list[str]:
+    """The attributes of which both runs recorded the metric.
+
+    Raises:
+        InputError: there is none.
+    """
+    first_error: InputError | None = None
+    attributes = []
+    for attribute in common_attributes(a, b):
+        try:
+            check_metric(a, b, attribute, metric)
+        except InputError as error:
+            first_error = first_error or error
+        else:
+            attributes.append(attribute)
+    if not attributes:
+        raise first_error or InputError(f"runs {a.run!r} and {b.run!r} have no attribute in common")
+    return attributes
+
+
 def common_attribute(a: History, b: History, name: str | None) -> str:
     """The attribute to compare: `name`, or the only one that both runs have.
 
     Raises:
         InputError: there is none, or several and no name.
     """
-    common = [attribute for attribute in sorted(a.class_lists) if attribute in b.class_lists]
+    common = common_attributes(a, b)
     if name is None and len(common) == 1:
         return common[0]
     if name not in common:

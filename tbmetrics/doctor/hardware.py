@@ -31,7 +31,7 @@ def device() -> Iterator[Finding]:
         yield Finding("device", WARNING, message, advice, details)
     else:
         yield Finding(
-            "device", OK, f"the CPU, {torch.get_num_threads()} threads; no GPU is looked for", details=details
+            "device", OK, f"the CPU, threads: {torch.get_num_threads()}; no GPU is looked for", details=details
         )
 
 

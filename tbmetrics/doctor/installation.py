@@ -107,7 +107,9 @@ def command() -> Iterator[Finding]:
     details = {"command": path, "scripts": scripts}
     module = f"{sys.executable} -m tensorboard.main --logdir …"
     if path is None:
-        yield Finding("command", WARNING, "there is no command `tensorboard` on PATH", f"start it as {module}", details)
+        yield Finding(
+            "command", OK, "`tensorboard` is not on PATH; `tbmetrics board LOGDIR` starts it", details=details
+        )
     elif not _is_of_this_environment(path, scripts):
         advice = f"what that one shows is not this environment's: start {module}, or put {scripts} first in PATH"
         yield Finding("command", WARNING, f"`tensorboard` is {path}, of another environment", advice, details)

@@ -85,11 +85,14 @@ def _round_trip_problem(place: str) -> str:
     from tbmetrics.records import class_table_tag
 
     options = {"resources": False, "profiler": False, "overhead_budget": None, "process_group": False}
-    with TBMetrics(place, classes={"doctor": [900, 50, 3]}, **options) as tb:  # type: ignore[arg-type]
+    tb = TBMetrics(place, classes={"doctor": [900, 50, 3]}, **options).start()  # type: ignore[arg-type]
+    try:
         for epoch in tb.epochs(range(_STEPS)):
             tb.log_scalar("doctor", float(epoch))
             tb.update(torch.eye(3), torch.tensor([0, 1, epoch]))
             tb.step()
+    finally:
+        tb.finalize()  # without the line of a `with` block that says how to look at the run
     tag = class_table_tag("doctor")
     history = read_run(place)
     if history.problems:

@@ -12,6 +12,7 @@ from tbmetrics.exporting.options import OTHER, Options
 from tbmetrics.records import (
     AREAS,
     ATTENTION,
+    ATTENTION_PREFIX,
     DYNAMICS,
     GROUP_ROWS,
     OPTIMIZER_STEP_TAG,
@@ -82,7 +83,7 @@ def _area_and_attribute(history: History, kind: str, tag: str) -> tuple[str, str
     prefix, _, rest = tag.partition("/")
     if kind == HISTOGRAMS and prefix in _DYNAMICS_HISTOGRAMS and PARAMETERS_TAG in history.tables:
         return DYNAMICS, ""
-    area = _AREA_BY_PREFIX.get(prefix, OTHER)
+    area = ATTENTION if tag.startswith(ATTENTION_PREFIX) else _AREA_BY_PREFIX.get(prefix, OTHER)
     return area, untag_part(rest.partition("/")[0]) if area == CLASS_PERFORMANCE else ""
 
 

@@ -24,6 +24,7 @@ _ROW_HEADINGS = {
     "confusion": "true",
     "parameters": "parameter",
     "activations": "module",
+    "attention_heads": "head",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,7 @@ class Section:
         body: HTML, piece by piece.
         level: of its heading, 2 or 3.
         has_scripts: whether the body has scripts; they must be inline.
+        is_printed_only: whether a screen does not show it.
     """
 
     anchor: str
@@ -43,6 +45,7 @@ class Section:
     body: Iterable[str]
     level: int = 2
     has_scripts: bool = False
+    is_printed_only: bool = False
 
 
 def escape(text: object) -> str:
@@ -79,14 +82,24 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, text_column
 
 def figure(path: Path, title: str, description: str) -> Iterator[str]:
     """A PNG file, embedded, with its title and description."""
-    with path.open("rb") as file:
-        header = file.read(24)
-        width, height = int.from_bytes(header[16:20], "big"), int.from_bytes(header[20:24], "big")
-        alt = escape(f"{title}. {description}".strip())
-        broad = ' class="broad"' if width > 2.3 * height else ""
-        yield f'<figure{broad}><img alt="{alt}" width="{width}" height="{height}" src="data:image/png;base64,'
-        file.seek(0)
-        while chunk := file.read(3 * 2**18):
-            yield base64.b64encode(chunk).decode("ascii")
+    content = path.read_bytes()
+    width, height = int.from_bytes(content[16:20], "big"), int.from_bytes(content[20:24], "big")
+    kind, content = _smaller(content)
+    alt = escape(f"{title}. {description}".strip())
+    broad = ' class="broad"' if width > 4 * height else ""
+    yield f'<figure{broad}><img alt="{alt}" width="{width}" height="{height}" src="data:image/{kind};base64,'
+    yield base64.b64encode(content).decode("ascii")
     caption = f" <span>{escape(description)}</span>" if description else ""
     yield f'"><figcaption>{escape(title)}{caption}</figcaption></figure>\n'
+
+
+def _smaller(content: bytes) -> tuple[str, bytes]:
+    """Kind and bytes of a PNG file, without loss in half the space if it has no palette, as images of the log."""
+    from PIL import Image, features
+
+    with Image.open(io.BytesIO(content)) as image:
+        if image.mode == "P" or not features.check("webp"):
+            return "png", content
+        encoded = io.BytesIO()
+        image.save(encoded, format="WEBP", lossless=True, method=1, quality=20)
+    return "webp", encoded.getvalue()

@@ -14,7 +14,7 @@ from tbmetrics.exporting.contents import CLASS_PERFORMANCE
 from tbmetrics.exporting.files import tag_path
 from tbmetrics.exporting.options import OTHER
 from tbmetrics.figures.output import png, slug
-from tbmetrics.records import DYNAMICS, OPTIMIZER_STEP_TAG, RESOURCES, Image
+from tbmetrics.records import ATTENTION, ATTENTION_PREFIX, DYNAMICS, OPTIMIZER_STEP_TAG, RESOURCES, Image
 from tbmetrics.records.history import History, Series
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _NO_DATES = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
 _SETTINGS = {"svg.hashsalt": "tbmetrics", "pdf.fonttype": 42}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: Left out of paths, since attention has a folder of its own.
+_BEFORE_ATTENTION = ATTENTION_PREFIX.removesuffix(f"{ATTENTION}/")
 # matplotlib's settings and Python's warning filters belong to the process: one thread at a time may change them.
 _SETTINGS_LOCK = threading.RLock()
 
@@ -116,7 +118,7 @@ _FIGURES: dict[str, Callable[[History], Iterator[tuple[str, Figure]]]] = {
 
 def image_paths(tag: str, area: str, steps: list[int], clashes: Container[str] = ()) -> list[str]:
     """Paths below the run's folder: one per step if there are several, then that of the last image without a step."""
-    path = tag_path(tag, encoded=area != OTHER, clashes=clashes)
+    path = tag_path(tag.removeprefix(_BEFORE_ATTENTION), encoded=area != OTHER, clashes=clashes)
     path = f"{OTHER}/images/{path}" if area == OTHER else path
     step_paths = [f"{path}/step={step:08d}.png" for step in steps] if len(steps) > 1 else []
     return [*step_paths, f"{path}.png"]

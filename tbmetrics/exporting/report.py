@@ -6,43 +6,22 @@ scripts must say so in `Section.has_scripts`, for the page forbids them otherwis
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tbmetrics.comparing.evidence import chance_text, could_be_chance, gains, losses
-from tbmetrics.comparing.runs import ClassComparison, RunComparison, compare_runs
-from tbmetrics.comparing.wording import basis_text
-from tbmetrics.errors import InputError
-from tbmetrics.events.reader import read_run
-from tbmetrics.exporting.contents import SCALARS
+from tbmetrics.exporting.contents import CLASS_PERFORMANCE, SCALARS
 from tbmetrics.exporting.files import RunEntry
 from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, number, table
 from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
-from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, group_table_tag, main_metric, mean_metrics, metric_name
+from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, mean_metrics, metric_name
 
-_MOVERS_SHOWN = 8
+_FIRST_METRICS = ("f1", "ap", "recall", "precision")
 #: File name → what the figure shows.
 _DESCRIPTIONS = {
-    "class_distribution": "Training examples of each class, most frequent first.",
-    "metrics_by_group": "Means over the group's classes at the last validation; whiskers: 95 %.",
-    "metrics_by_family": "Means over the classes of each family at the last validation; bars: 95 %.",
-    "metrics_over_steps": "The same means at every validation; bands: 95 %.",
-    "pr_curves": "Mean precision of the group's classes at each recall; the area is their mean AP.",
-    "f1_by_training_count": "One point for each class: do rare classes fail?",
-    "confusion_by_group": (
-        "Where the examples of each group go. With several labels per example: how many times as often a label is"
-        " wrongly predicted where another is missed as in examples without the missed label (1 = independent)."
-    ),
-    "findings": "Why the tail fails: what was found, and the evidence.",
-    "classifier_by_class": "The last layer: weights, bias, likeness of classes.",
-    "training_signal_by_class": "What training gave each class.",
-    "features_by_class": "Where each class lies before the last layer.",
-    "remedies": "What known remedies would buy without training, head against tail.",
     "gradient_flow": "Gradient norm of each layer while training.",
     "gradient_by_depth": "Gradient norm from the first layer to the last.",
     "gradient_heatmap": "Gradient norm of every layer at every sample.",
@@ -96,11 +75,13 @@ def _pieces(page: Page, sections: list[Section]) -> Iterator[str]:
     )
     yield '<nav aria-label="Contents"><h2>Contents</h2>\n<ul>\n'
     for section in sections:
-        level = ' class="inner"' if section.level > 2 else ""
+        kinds = "printed" if section.is_printed_only else "inner" if section.level > 2 else ""
+        level = f' class="{kinds}"' if kinds else ""
         yield f'<li{level}><a href="#{section.anchor}">{escape(section.title)}</a></li>\n'
     yield f"</ul></nav>\n<main>\n<h1>{escape(title)}</h1>\n"
     for section in sections:
-        yield f'<section id="{section.anchor}"><h{section.level}>{escape(section.title)}</h{section.level}>\n'
+        printed = ' class="printed"' if section.is_printed_only else ""
+        yield f'<section id="{section.anchor}"{printed}><h{section.level}>{escape(section.title)}</h{section.level}>\n'
         yield from section.body
         yield "</section>\n"
     yield "</main>\n</body>\n</html>\n"
@@ -150,10 +131,10 @@ def _duration(seconds: float) -> str:
 
 
 def _groups_section(page: Page) -> Iterator[Section]:
-    """A table for each attribute: every run's groups at its last validation."""
+    """A table for each attribute, in print: on a screen the tab shows it."""
     attributes = sorted({attribute for entry in page.runs.values() for attribute in _group_summaries(entry)})
     if attributes:
-        yield Section("groups", "Head, medium and tail", _groups(page, attributes))
+        yield Section("groups", "Head, medium and tail", _groups(page, attributes), is_printed_only=True)
 
 
 def _group_summaries(entry: RunEntry) -> dict[str, Any]:
@@ -181,9 +162,10 @@ def _groups(page: Page, attributes: list[str]) -> Iterator[str]:
 
 
 def _metrics_of(summaries: Iterable[dict[str, Any]]) -> list[str]:
-    """The mean metrics of any of these runs, in the order of the first that has them."""
+    """The mean metrics of any of these runs, in the order of the tab."""
     groups = (values for summary in summaries for values in summary["groups"].values())
-    return list(dict.fromkeys(metric for values in groups for metric in mean_metrics(values)))
+    metrics = dict.fromkeys(metric for values in groups for metric in mean_metrics(values))
+    return [*(m for m in _FIRST_METRICS if m in metrics), *(m for m in metrics if m not in _FIRST_METRICS)]
 
 
 def _group_rows(run: str, summary: dict[str, Any], metrics: list[str]) -> Iterator[list[str]]:
@@ -213,97 +195,29 @@ def _counted(values: dict[str, float | None], metric: str) -> str:
     return f" <small>({', '.join(texts)})</small>" if texts else ""
 
 
-# ------------------------------------------------------------------------------------------------------- movers
-
-
-def _movers_section(page: Page) -> Iterator[Section]:
-    """The classes that gained and lost most from the first run to the second."""
-    attributes = {run: sorted(_group_summaries(entry)) for run, entry in page.runs.items()}
-    comparisons = compare_first_runs({run: page.folders[run] for run in page.runs}, attributes)
-    if any(comparison.classes for comparison in comparisons):
-        yield Section("movers", "Biggest movers", _movers(list(page.runs)[:2], comparisons))
-
-
-def compare_first_runs(folders: Mapping[str, Path], attributes: Mapping[str, Collection[str]]) -> list[RunComparison]:
-    """Compare the first two runs at the last step that both validated, for each attribute that both have.
-
-    Args:
-        folders: directory of each run.
-        attributes: of each run.
-    """
-    first_two = list(folders)[:2]
-    if len(first_two) < 2:
-        return []
-    shared = [attribute for attribute in attributes[first_two[0]] if attribute in attributes[first_two[1]]]
-    if not shared:
-        return []
-    a, b = (read_run(folders[run], run=run) for run in first_two)
-    comparisons = []
-    for attribute in shared:
-        try:
-            metric = main_metric(a.tables[group_table_tag(attribute)][-1].columns)
-            comparisons.append(compare_runs(a, b, attribute=attribute, metric=metric))
-        except (InputError, KeyError):
-            continue  # one of them has no validation yet, or they have no metric in common
-    return comparisons
-
-
-def _movers(runs: list[str], comparisons: list[RunComparison]) -> Iterator[str]:
-    a, b = map(name, runs)
-    yield f"<p>Single classes: A is {a}, B is {b}, at the last step that both validated.</p>\n"
-    for comparison in comparisons:
-        yield f"<h3>{name(comparison.attribute)}: {escape(metric_name(comparison.a.metric))}</h3>\n"
-        yield f"<p>{_balance(comparison)} {escape(basis_text(comparison))}</p>\n"
-        for heading, movers in (("Gains of B", gains(comparison.classes)), ("Losses of B", losses(comparison.classes))):
-            if movers:
-                yield f"<h4>{heading}</h4>\n"
-                rows = map(_mover_row, movers[:_MOVERS_SHOWN])
-                columns = ("class", "group", "A", "B", "B − A", "95 %", "")
-                yield from table(columns, rows, text_columns=2)
-
-
-def _balance(comparison: RunComparison) -> str:
-    gained = sum(c.difference > 0 for c in comparison.classes)
-    lost = sum(c.difference < 0 for c in comparison.classes)
-    same = len(comparison.classes) - gained - lost
-    total = f"Of {len(comparison.classes):,} classes that both runs have and define"
-    unshared = len(comparison.only_in_a) + len(comparison.only_in_b)
-    rest = f"; {unshared:,} are in one run only" if unshared else ""
-    clear = sum(not could_be_chance(c) for c in comparison.classes)
-    return (
-        f"{total}, {gained:,} gained, {lost:,} lost, {same:,} stayed the same{rest}. They are ranked by evidence: by "
-        f"the end of their 95 % interval nearest 0. {clear:,} stand out; {chance_text(len(comparison.classes))}."
-    )
-
-
-def _mover_row(mover: ClassComparison) -> list[str]:
-    is_unclear = could_be_chance(mover)
-    side = "chance" if is_unclear else "gain" if mover.difference > 0 else "loss"
-    ends = (
-        "" if math.isnan(mover.lower) else f"{number(mover.lower, signed=True)} to {number(mover.upper, signed=True)}"
-    )
-    note = " could be chance" if is_unclear else ""
-    bar = f'<i class="bar {side}" style="width:{min(abs(mover.difference), 1) * 100:.1f}px"></i>'
-    group = f'<i class="swatch {escape(mover.group)}"></i>{escape(mover.group)}'
-    difference = number(mover.difference, signed=True)
-    return [name(mover.name), group, number(mover.a), number(mover.b), difference, ends, bar + note]
-
-
 # ------------------------------------------------------------------------------------------------------ figures
 
 
 def _figures_sections(page: Page) -> Iterator[Section]:
-    """The last values, figures and texts of every run."""
+    """The last values, texts and figures of every run, without those whose content the tab shows."""
     for i, (run, entry) in enumerate(page.runs.items(), start=1):
-        yield Section(f"run-{i}", f"Run {run}", _last_values(entry))
-        for area in EXPORTED_AREAS:
-            paths = _figure_paths(entry, area)
-            if paths:
-                title = "Everything else" if area == OTHER else area.replace("_", " ").capitalize()
-                yield Section(f"run-{i}-{area.replace('_', '-')}", title, _figures(page, paths), level=3)
+        inner = list(_figures_by_area(page, entry, f"run-{i}"))
         texts = (entry.summary or {}).get("texts", {})
         if texts:
-            yield Section(f"run-{i}-texts", "Texts", _texts(texts), level=3)
+            inner.append(Section(f"run-{i}-texts", "Texts", _texts(texts), level=3))
+        values = list(_last_values(entry))
+        if inner or values:
+            yield Section(f"run-{i}", f"Run {run}", values)
+            yield from inner
+
+
+def _figures_by_area(page: Page, entry: RunEntry, anchor: str) -> Iterator[Section]:
+    for area in sorted(EXPORTED_AREAS, key=(CLASS_PERFORMANCE, OTHER).__contains__):  # curves before pictures
+        paths = _figure_paths(entry, area)
+        if paths:
+            title = {OTHER: "Everything else", CLASS_PERFORMANCE: "Images of classes"}.get(area)
+            title = title or area.replace("_", " ").capitalize()
+            yield Section(f"{anchor}-{area.replace('_', '-')}", title, _figures(page, paths), level=3)
 
 
 def _last_values(entry: RunEntry) -> Iterator[str]:
@@ -314,10 +228,13 @@ def _last_values(entry: RunEntry) -> Iterator[str]:
 
 
 def _figure_paths(entry: RunEntry, area: str) -> list[str]:
-    """PNG files of an area, scalars first; of images over steps only the last."""
+    """PNG files of an area, scalars first; of images over steps only the last.
+
+    Figures of class performance are left out, since the tab shows what they do.
+    """
     scalars = f"figures/{area}/{SCALARS}"
     units = sorted(entry.units, key=lambda unit: (not unit.startswith(scalars), unit))
-    makers = (f"figures/{area}", "images/")
+    makers = ("images/",) if area == CLASS_PERFORMANCE else (f"figures/{area}", "images/")
     paths = [path for unit in units if unit.startswith(makers) for path in entry.units[unit].files]
     return [p for p in paths if p.endswith(".png") and "/step=" not in p and f"/{area}/" in p]
 
@@ -337,9 +254,8 @@ def _texts(texts: dict[str, str]) -> Iterator[str]:
 
 
 SECTIONS: tuple[Callable[[Page], Iterable[Section]], ...] = (
-    _runs_section,
-    _groups_section,
     tab_section,
-    _movers_section,
+    _groups_section,
+    _runs_section,
     _figures_sections,
 )

@@ -252,6 +252,8 @@ def _figure_units(area: str, entries: list[Entry], options: Options) -> Iterator
     details = {"formats": list(options.figure_formats), "dpi": options.dpi, **_hidden(options)}
     weight = 6.0 * len(options.figure_formats)
     if area == CLASS_PERFORMANCE:
+        if options.formats == ("html",):
+            return  # the page has the tab instead
         for classes in (entry for entry in entries if entry.kind == CLASS_LISTS):
             shown = tuple(entry for entry in entries if entry.attribute == classes.tag)
             yield Unit(f"figures/{area}/{classes.tag}", "figures", area, shown, details, weight)

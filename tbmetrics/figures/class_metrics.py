@@ -21,7 +21,6 @@ from tbmetrics.figures.style import (
     legend,
     name_points,
     new_figure,
-    nothing,
     plain,
 )
 from tbmetrics.records import (
@@ -68,30 +67,27 @@ def _attribute_figures(history: History, attribute: str, step: int | None) -> It
     tables = history.tables.get(group_table_tag(attribute))
     last = int(tables.steps[-1]) if tables is not None else None
     view = ClassView(history, history.class_lists[attribute], last if step is None else step)
-    yield f"{attribute}/class_distribution", class_distribution(view)
+    if (view.classes.counts >= 0).any():
+        yield f"{attribute}/class_distribution", class_distribution(view)
     if tables is None:
         return
     yield f"{attribute}/metrics_by_group", metrics_by_group(view)
     if (families := view.table(family_table_tag(attribute))) is not None:
         yield f"{attribute}/metrics_by_family", metrics_by_family(view, families)
     yield f"{attribute}/metrics_over_steps", metrics_over_steps(view)
-    if view.table(curves_tag(attribute)) is not None:
-        yield f"{attribute}/pr_curves", pr_curves(view)
+    if view.table(curves_tag(attribute)) is not None and (curves := pr_curves(view)) is not None:
+        yield f"{attribute}/pr_curves", curves
     metric = main_metric(view.mean_metrics())
-    yield f"{attribute}/{metric}_by_training_count", metric_by_training_count(view, metric)
-    if view.table(confusion_tag(attribute)) is not None:
-        yield f"{attribute}/confusion_by_group", confusion_by_group(view)
+    if (by_count := metric_by_training_count(view, metric)) is not None:
+        yield f"{attribute}/{metric}_by_training_count", by_count
+    if view.table(confusion_tag(attribute)) is not None and (confusion := confusion_by_group(view)) is not None:
+        yield f"{attribute}/confusion_by_group", confusion
 
 
 def class_distribution(view: ClassView) -> Figure:
     """Training examples of each class, most frequent first, coloured and hatched by group."""
     figure, (ax,) = new_figure(f"Class distribution: {view.title}")
     counts = view.classes.counts
-    if (counts < 0).all():
-        nothing(
-            ax, "The training counts are unknown.\nGive ClassGroups.from_counts the number of examples of each class."
-        )
-        return figure
     order = np.argsort(-counts, kind="stable")
     groups = np.array(view.classes.groups)[order]
     ranked = np.maximum(counts[order], 0)
@@ -137,17 +133,19 @@ def _name_classes(ax: Axes, names: Sequence[str]) -> None:
         plain(text)
 
 
-def metric_by_training_count(view: ClassView, metric: str) -> Figure:
-    """F1 or another metric of each class against its training examples, with the trend of the means."""
+def metric_by_training_count(view: ClassView, metric: str) -> Figure | None:
+    """F1 or another metric of each class against its training examples, with the trend of the means.
+
+    None if no class has both.
+    """
     title = metric_name(metric)
-    figure, (ax,) = new_figure(f"{title} against training examples: {view.title}, step {view.step}")
     table = view.history.tables[class_table_tag(view.attribute)].at(int(view.step or 0))
     values = table.column(metric).astype(np.float64)
     counts = view.classes.counts
     usable = (counts > 0) & ~np.isnan(values)
     if not usable.any():
-        nothing(ax, f"No class has both a training count and a defined {title}.")
-        return figure
+        return None
+    figure, (ax,) = new_figure(f"{title} against training examples: {view.title}, step {view.step}")
     groups = np.array(view.classes.groups)
     size = 26 if len(values) <= 200 else 8
     for group in view.groups():
@@ -173,7 +171,8 @@ def metric_by_training_count(view: ClassView, metric: str) -> Figure:
         name_points(ax, names, counts[usable].astype(np.float64), values[usable])
     missing = int((~usable).sum())
     label(ax, x="training examples", y=title if not missing else f"{title} ({missing:,} classes undefined, not shown)")
-    legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+    scale = {"markerscale": 1 if size > 8 else 2}
+    legend(ax, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.16), **scale)
     return figure
 
 

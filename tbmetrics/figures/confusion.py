@@ -7,34 +7,35 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
-from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, nothing, plain
+from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, plain
 from tbmetrics.records import SINGLE_LABEL, Table, confusion_tag, lifts_tag
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_UNKNOWN_IN_BINS = "Not known: this validation kept its scores in bins, not row by row."
 #: With less expected, a single coincidence would be a large lift.
 _LEAST_EXPECTED = 1
 _FULL = 8  # a lift of this size has the full colour
 
 
-def confusion_by_group(view: ClassView) -> Figure:
-    """Predicted group of the examples of each true group: shares of each row, with counts; or lifts."""
+def confusion_by_group(view: ClassView) -> Figure | None:
+    """Predicted group of the examples of each true group: shares of each row, with counts; or lifts.
+
+    None if the validation kept its scores in bins, not row by row.
+    """
     lifts = view.table(lifts_tag(view.attribute))
     return _shares(view) if lifts is None else _lifts(view, lifts)
 
 
-def _shares(view: ClassView) -> Figure:
-    figure, (ax,) = new_figure(f"Predicted group by true group: {view.title}, step {view.step}", width=5.4, height=4.0)
+def _shares(view: ClassView) -> Figure | None:
     table = view.history.tables[confusion_tag(view.attribute)].at(int(view.step or 0))
     rows = [i for i, name in enumerate(table.rows) if name in view.groups()]
     columns = [i for i, name in enumerate(table.columns) if name in view.groups() or np.nansum(table.values[:, i]) > 0]
     values = table.values[np.ix_(rows, columns)].astype(np.float64)
     if np.isnan(values).any() or not values.size:
-        nothing(ax, _UNKNOWN_IN_BINS)
-        return figure
+        return None
+    figure, (ax,) = new_figure(f"Predicted group by true group: {view.title}, step {view.step}", width=5.4, height=4.0)
     totals = values.sum(axis=1, keepdims=True)
     share = np.divide(values, totals, out=np.zeros_like(values), where=totals > 0)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
@@ -55,13 +56,12 @@ def _shares(view: ClassView) -> Figure:
     return figure
 
 
-def _lifts(view: ClassView, table: Table) -> Figure:
+def _lifts(view: ClassView, table: Table) -> Figure | None:
+    if np.isnan(table.column("missed")).all():
+        return None
     title = f"False positives where a label is missed: {view.title}, step {view.step}"
     figure, (ax,) = new_figure(title, width=5.8, height=4.4)
     groups = view.groups()
-    if np.isnan(table.column("missed")).all():
-        nothing(ax, _UNKNOWN_IN_BINS)
-        return figure
     rows = [table.rows.index(group) for group in groups]
     value, lower, upper, observed, expected = (
         np.stack([table.column(f"{what}_{group}")[rows] for group in groups], axis=1).astype(np.float64)

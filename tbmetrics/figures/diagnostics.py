@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from tbmetrics.figures.style import (
     legend,
     name_points,
     new_figure,
-    nothing,
     plain,
     short,
 )
@@ -97,79 +96,82 @@ def figures(
         others = [history.tables.get(tag(attribute)) for tag in (remedies_tag, findings_table_tag)]
         remedies, findings = (s.at(shown) if s is not None and shown in s.steps else None for s in others)
         view = _View(class_list, shown, series.at(shown), remedies, findings)
-        yield f"{attribute}/findings", findings_by_rule(view)
-        yield f"{attribute}/classifier_by_class", classifier_by_class(view)
-        yield f"{attribute}/training_signal_by_class", training_signal_by_class(view)
-        yield f"{attribute}/features_by_class", features_by_class(view)
-        yield f"{attribute}/remedies", remedy_curves(view)
+        for name, draw in _FIGURES.items():
+            figure = draw(view)
+            if figure is not None:
+                yield f"{attribute}/{name}", figure
 
 
 # ------------------------------------------------------------------------------------------------- per class
 
 
-def classifier_by_class(view: _View) -> Figure:
+class _Quantity(NamedTuple):
+    """A quantity of each class and how it is drawn; on a logarithmic scale if `log` and it spans more than 20 times."""
+
+    title: str
+    values: FloatArray
+    log: bool = False
+    line: float | None = None
+
+
+def classifier_by_class(view: _View) -> Figure | None:
     """Weight norm, bias and mean logits of each class against its training examples."""
-    figure, axes = new_figure(f"Classifier: {view.title}", width=11.0, height=3.8, panels=3)
-    if np.isnan(view.column("weight_norm")).all() and np.isnan(view.column("own_logit")).all():
-        _explain_absence(axes, "The classifier is not known.")
-        return figure
-    _points(axes[0], view, view.column("weight_norm"), "weight norm")
-    _points(axes[1], view, view.column("bias"), "bias")
-    _points(axes[2], view, view.column("own_logit") - view.column("other_logit"), "mean logit: own − other samples")
-    return figure
+    margin = view.column("own_logit") - view.column("other_logit")
+    quantities = (
+        _Quantity("weight norm", view.column("weight_norm")),
+        _Quantity("bias", view.column("bias")),
+        _Quantity("mean logit: own − other samples", margin),
+    )
+    return _by_class(f"Classifier: {view.title}", view, quantities)
 
 
-def training_signal_by_class(view: _View) -> Figure:
+def training_signal_by_class(view: _View) -> Figure | None:
     """Gradient ratio, loss and excess accuracy of each class in training, against its training examples."""
-    figure, axes = new_figure(f"What training gives: {view.title}", width=11.0, height=3.8, panels=3)
-    if np.isnan(view.column("training_accuracy")).all():
-        _explain_absence(
-            axes, "No training batch was observed.\nCall tb.observe(logits, labels)\nin the training loop."
-        )
-        return figure
-    ratio = view.column("gradient_ratio")
-    _points(axes[0], view, np.clip(ratio, *_RATIOS), "gradient: positive / negative", log=True, line=1.0)
-    _points(axes[1], view, view.column("training_loss"), "mean loss of its training samples")
+    ratio = np.clip(view.column("gradient_ratio"), *_RATIOS)
     excess = view.column("training_accuracy") - view.column("recall")
-    _points(axes[2], view, excess, "training accuracy − validation recall", line=0.0)
-    return figure
+    quantities = (
+        _Quantity("gradient: positive / negative", ratio, log=True, line=1.0),
+        _Quantity("mean loss of its training samples", view.column("training_loss")),
+        _Quantity("training accuracy − validation recall", excess, line=0.0),
+    )
+    return _by_class(f"What training gives: {view.title}", view, quantities)
 
 
-def features_by_class(view: _View) -> Figure:
+def features_by_class(view: _View) -> Figure | None:
     """Spread of the classifier's input within each class, and distance to the nearest class."""
-    figure, axes = new_figure(f"Features: {view.title}", width=11.0, height=3.8, panels=3)
-    if np.isnan(view.column("nc1")).all() and np.isnan(view.column("separation")).all():
-        _explain_absence(axes, "The classifier's input was not seen\nfor two samples of any two classes.")
-        return figure
     nc1 = view.column("nc1")
-    _points(axes[0], view, np.where(nc1 > 0, nc1, np.nan), "variance within / between classes", log=True)
-    _points(axes[1], view, view.column("separation"), "distance to the nearest class (std. dev.)", line=1.0)
-    _points(axes[2], view, view.column("nearest_mean_cosine"), "cosine to the nearest class mean")
+    quantities = (
+        _Quantity("variance within / between classes", np.where(nc1 > 0, nc1, np.nan), log=True),
+        _Quantity("distance to the nearest class (std. dev.)", view.column("separation"), line=1.0),
+        _Quantity("cosine to the nearest class mean", view.column("nearest_mean_cosine")),
+    )
+    return _by_class(f"Features: {view.title}", view, quantities)
+
+
+def _by_class(title: str, view: _View, quantities: Sequence[_Quantity]) -> Figure | None:
+    """A panel for each quantity that is known of some class; None if there is none."""
+    counts = view.classes.counts
+    drawable = counts >= 0 if (counts >= 0).any() else np.full(len(counts), True)
+    known = [q for q in quantities if (np.isfinite(q.values) & drawable).any()]
+    if not known:
+        return None
+    figure, axes = new_figure(title, width=max(3.7 * len(known), 4.6), height=3.8, panels=len(known))
+    for ax, quantity in zip(axes, known, strict=True):
+        _points(ax, view, quantity)
     return figure
 
 
-def _explain_absence(axes: Sequence[Axes], why: str) -> None:
-    """Say in place of all panels why there is nothing to draw."""
-    for ax in axes[1:]:
-        ax.set_axis_off()
-    nothing(axes[0], why)
-
-
-def _points(
-    ax: Axes, view: _View, values: FloatArray, quantity: str, *, log: bool = False, line: float | None = None
-) -> None:
+def _points(ax: Axes, view: _View, quantity: _Quantity) -> None:
     """Values of the classes against their training examples (or their index if those are unknown)."""
+    values = quantity.values
     counts = view.classes.counts.astype(np.float64)
     has_counts = bool((counts >= 0).any())
     x = np.maximum(counts, 0.7) if has_counts else np.arange(len(counts), dtype=np.float64)
     usable = np.isfinite(values) & (counts >= 0 if has_counts else True)
-    if not usable.any():
-        nothing(ax, f"{quantity}:\nnot known")
-        return
     groups = np.array(view.classes.groups)
     is_sparse = len(counts) <= 200
-    if line is not None:
-        ax.axhline(line, color="#888888", linewidth=0.8, linestyle=":")
+    if quantity.line is not None:
+        ax.axhline(quantity.line, color="#888888", linewidth=0.8, linestyle=":")
     for group in (*GROUPS, UNKNOWN):
         inside = usable & (groups == group)
         if inside.any():
@@ -179,7 +181,7 @@ def _points(
             )  # fmt: skip
     if has_counts:
         ax.set_xscale("log")
-    if log and values[usable].max() > 20 * values[usable].min():
+    if quantity.log and values[usable].max() > 20 * values[usable].min():
         ax.set_yscale("log")
     ax.margins(x=0.12, y=0.14)
     if usable.sum() <= NAMES_SHOWN:
@@ -187,20 +189,20 @@ def _points(
         name_points(ax, names, x[usable], values[usable])
     missing = int((~usable).sum())
     x_label = "training examples" if has_counts else "class"
-    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=quantity)
-    legend(ax, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=0.8)
+    label(ax, x=f"{x_label} ({missing:,} classes not known)" if missing else x_label, title=quantity.title)
+    legend(ax, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2), handletextpad=0.1, columnspacing=0.8,
+           markerscale=1 if is_sparse else 2)  # fmt: skip
 
 
 # ------------------------------------------------------------------------------------- remedies and findings
 
 
-def remedy_curves(view: _View) -> Figure:
-    """Recall of the tail against recall of the head, as trained and under each remedy."""
-    figure, (ax,) = new_figure(f"What would help without training: {view.title}", width=6.6, height=5.0)
+def remedy_curves(view: _View) -> Figure | None:
+    """Recall of the tail against recall of the head, as trained and under each remedy; None without samples of both."""
     table = view.remedies
     if table is None or np.isnan(table.column("head_recall")).all() or np.isnan(table.column("tail_recall")).all():
-        nothing(ax, "There are no validation samples of head and tail.")
-        return figure
+        return None
+    figure, (ax,) = new_figure(f"What would help without training: {view.title}", width=6.6, height=5.0)
     base = table.rows.index("none")
     _cross(ax, table, base, "#222222", "*", "as trained", size=13)
     for remedy, (name, colour, marker, style) in _LINES.items():
@@ -216,7 +218,7 @@ def remedy_curves(view: _View) -> Figure:
             for i in fixed[1:]:
                 _cross(ax, table, i, colour, marker, "", size=3.5, alpha=0.45)
         tau = table.column("tau")[best]
-        title = name if np.isnan(tau) else f"{name}: τ = {tau:g}"
+        title = name if np.isnan(tau) else f"{name}: τ = {tau:.2g}"
         _cross(ax, table, best, colour, marker, f"{title}, cross-fitted", size=8)
     ax.grid(color="#dddddd", linewidth=0.6)
     ax.margins(0.05)
@@ -243,13 +245,12 @@ def _cross(
     )  # fmt: skip
 
 
-def findings_by_rule(view: _View) -> Figure:
-    """The verdict: every rule, its severity, and the numbers that it compared."""
-    figure, (ax,) = new_figure(f"Verdict: {view.title}", width=7.2, height=3.6)
+def findings_by_rule(view: _View) -> Figure | None:
+    """The verdict, if there is one: every rule, its severity, and the numbers that it compared."""
     table = view.findings
     if table is None:
-        nothing(ax, "There is no verdict.")
-        return figure
+        return None
+    figure, (ax,) = new_figure(f"Verdict: {view.title}", width=7.2, height=3.6)
     rules = table.details.get("rules", {})
     shown = np.flatnonzero(table.column("applies") != 0) if "applies" in table.columns else np.arange(len(table.rows))
     severity = table.column(FINDING_COLUMNS[0]).astype(np.float64)[shown]
@@ -277,3 +278,12 @@ def findings_by_rule(view: _View) -> Figure:
 def _short_title(title: str) -> str:
     """A rule's title on one line."""
     return short(" ".join(title.split()), 44)
+
+
+_FIGURES: dict[str, Callable[[_View], Figure | None]] = {
+    "findings": findings_by_rule,
+    "classifier_by_class": classifier_by_class,
+    "training_signal_by_class": training_signal_by_class,
+    "features_by_class": features_by_class,
+    "remedies": remedy_curves,
+}

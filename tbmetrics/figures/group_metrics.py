@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +18,6 @@ from tbmetrics.figures.style import (
     label,
     legend,
     new_figure,
-    nothing,
     plain,
 )
 from tbmetrics.records import ALL, FEW_POSITIVES, MeanCurve, metric_name
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TINY = 7
+_CHARACTERS_PER_INCH = 16  # of small text
+_ROOM_FOR_COUNT = 0.3  # height of a bar that has room for "1,234 of 5,678"
 #: Metrics over training, if there are these; otherwise the first ones.
 MAIN_METRICS = ("f1", "recall", "ap")
 #: Bars in a figure of usual width; more make it wider.
@@ -52,8 +54,9 @@ def metrics_by_group(view: ClassView) -> Figure:
         for centre, value, top in zip(x, values, np.fmax(high, values), strict=True):
             if not np.isnan(value):
                 ax.text(centre, top + 0.015, f"{value:.2f}", ha="center", va="bottom", fontsize=TINY)
-        for centre, value, metric in zip(x, values, metrics, strict=True):
-            _write_on_bar(ax, centre, "undefined" if np.isnan(value) else view.counted(group, metric))
+        for centre, value, top, metric in zip(x, values, np.fmax(high, values), metrics, strict=True):
+            foot = 0.02 if np.isnan(value) or value > _ROOM_FOR_COUNT else top + 0.08  # above a bar that is too short
+            _write_on_bar(ax, centre, foot, "undefined" if np.isnan(value) else view.counted(group, metric))
     ax.set_xticks(range(len(metrics)), [metric_name(m) for m in metrics], fontsize=NORMAL)
     ax.set_ylim(0, 1.1)
     label(ax, y="mean over the group's classes")
@@ -62,7 +65,8 @@ def metrics_by_group(view: ClassView) -> Figure:
     few = _few_positives(view, groups)
     if few:
         notes.append(f"classes with fewer than {FEW_POSITIVES} positives, whose AP is too high on average: {few}")
-    plain(figure.supxlabel("\n".join(notes), fontsize=SMALL))
+    characters = int(_CHARACTERS_PER_INCH * figure_width)
+    plain(figure.supxlabel("\n".join(textwrap.fill(note, characters) for note in notes), fontsize=SMALL))
     return figure
 
 
@@ -72,11 +76,11 @@ def _few_positives(view: ClassView, groups: list[str]) -> str:
     return ", ".join(f"{group} {n:,.0f} of {view.size(group):,}" for group, n in numbers.items() if n > 0)
 
 
-def _write_on_bar(ax: Axes, x: float, text: str) -> None:
-    """Upright text at the foot of a bar, readable over its hatch."""
+def _write_on_bar(ax: Axes, x: float, y: float, text: str) -> None:
+    """Upright text from `y` on, readable over the hatch of a bar."""
     box = {"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 0.8}
     if text:
-        ax.text(x, 0.02, text, ha="center", va="bottom", fontsize=TINY, rotation=90, bbox=box)
+        ax.text(x, y, text, ha="center", va="bottom", fontsize=TINY, rotation=90, bbox=box)
 
 
 def metrics_over_steps(view: ClassView) -> Figure:
@@ -106,13 +110,15 @@ def metrics_over_steps(view: ClassView) -> Figure:
     return figure
 
 
-def pr_curves(view: ClassView) -> Figure:
-    """Precision against recall of each group: the mean precision of its classes at each recall."""
-    figure, (ax,) = new_figure(f"Precision-recall curves: {view.title}, step {view.step}", width=5.6, height=5.4)
+def pr_curves(view: ClassView) -> Figure | None:
+    """Precision against recall of each group: the mean precision of its classes at each recall.
+
+    None if no class had a positive example.
+    """
     curves = {group: curve for group in (*view.groups(), ALL) if (curve := view.curve(group)) is not None}
     if not curves:
-        nothing(ax, "No class had a positive example in this validation.")
-        return figure
+        return None
+    figure, (ax,) = new_figure(f"Precision-recall curves: {view.title}, step {view.step}", width=5.6, height=5.4)
     for group, curve in curves.items():
         _draw_curve(ax, view, group, curve)
     ax.grid(color="#dddddd", linewidth=0.6)

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 EPOCHS_NAMED = 12  # if there are more epochs, only some of them have ticks
 BARS_SHOWN = 60  # more epochs than this are drawn as areas
-LABELLED_SHARE = 0.1  # smaller slices of the pie are only named in the bars beside it
+#: Width of the longest bar, and place of the pie, in shares of the axes.
+_BARS_WIDTH, _PIE = 0.52, (0.76, 0.08, 0.24, 0.84)
 
 #: Okabe and Ito (2008), in an order that keeps neighbours apart; black and the lightest are left out.
 _COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#7b4ea3", "#a08f1f")
@@ -103,39 +104,34 @@ def component_times(components: Components) -> Figure:
 
 
 def component_shares(components: Components, step: int | None) -> Figure:
-    """Share of each component in one epoch, as a pie and as bars, which compare better."""
+    """Share of each component in one epoch as bars, with a small pie of the same beside them."""
     index = components.index_of(step)
     seconds = components.seconds[:, index]
     shares = seconds / seconds.sum() if seconds.sum() > 0 else np.zeros(len(seconds))
-    figure, (pie, bars) = new_figure(
-        f"Share of time, epoch {components.epochs[index]}", width=9.6, height=3.6, panels=2
-    )
+    height = 1.6 + 0.3 * len(shares)
+    figure, (bars,) = new_figure(f"Share of time, epoch {components.epochs[index]}", width=7.2, height=height)
     if shares.any():
-        _draw_pie(pie, components, shares)
-    else:
-        pie.set_axis_off()
+        _draw_pie(bars.inset_axes(_PIE), components, shares)
     positions = np.arange(len(shares))
     for i in positions:
         bars.barh(i, shares[i], 0.7, linewidth=0.5, **_style(components, components.names[i]))
         text = f"{shares[i]:.1%}  {_seconds(seconds[i])}"
         plain(bars.annotate(text, (shares[i], i), (4, 0), textcoords="offset points", va="center", fontsize=SMALL))
     _name_rows(bars, components.names)
-    bars.set_xlim(0, max(shares.max(initial=0.0) * 1.7, 0.01))
+    most = max(shares.max(initial=0.0), 0.01)
+    bars.set_xlim(0, most / _BARS_WIDTH)
+    bars.set_xticks([tick for tick in bars.get_xticks() if tick <= most * 1.05])
     bars.xaxis.set_major_formatter(_percent())
     label(bars, x="Share of the epoch")
     return figure
 
 
 def _draw_pie(ax: Axes, components: Components, shares: FloatArray) -> None:
+    """In the colours and hatches of the bars, which name the components."""
     shown = [i for i in range(len(shares)) if shares[i] > 0]
-    names = [short(components.names[i]) if shares[i] >= LABELLED_SHARE else "" for i in shown]
-    wedges, texts = ax.pie(
-        shares[shown], labels=names, startangle=90, counterclock=False, textprops={"fontsize": SMALL}
-    )  # fmt: skip
+    wedges, _ = ax.pie(shares[shown], startangle=90, counterclock=False, radius=1.2)
     for i, wedge in zip(shown, wedges, strict=True):
         wedge.set(linewidth=0.8, **_style(components, components.names[i]))
-    for text in texts:
-        plain(text)
 
 
 def throughput(history: History) -> Figure:

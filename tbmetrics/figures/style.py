@@ -5,7 +5,10 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from tbmetrics.figures.output import png
 from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
@@ -90,6 +93,45 @@ def legend(ax: Axes, **options: Any) -> None:
     """A legend whose entries are plain text."""
     for text in ax.legend(fontsize=SMALL, frameon=False, **options).get_texts():
         plain(text)
+
+
+def name_lines(ax: Axes, lines: Sequence[tuple[str, Any]]) -> None:
+    """Write the name of each line beside its end, in its colour, with room between the names.
+
+    Args:
+        ax: with its scales and limits set.
+        lines: (name, line) of those to name; one without a finite value is left out.
+    """
+    ends = []
+    for name, line in lines:
+        points = np.column_stack([line.get_xdata(), line.get_ydata()]).astype(float)
+        points = points[np.isfinite(points).all(axis=1)]
+        if len(points):
+            height = float((ax.transScale + ax.transLimits).transform(points[-1:])[0, 1])
+            ends.append((height, name, tuple(points[-1].tolist()), line.get_color()))
+    ends.sort(key=itemgetter(0))
+    figure: Any = ax.figure
+    heights = _apart([end[0] for end in ends], 1.15 * SMALL / 72 / (0.8 * figure.get_figheight()))
+    for height, (_, name, point, colour) in zip(heights, ends, strict=True):
+        leader = {"arrowstyle": "-", "color": colour, "lw": 0.6, "shrinkA": 0, "shrinkB": 0, "relpos": (0, 0.5)}
+        text = ax.annotate(
+            name, point, (1.03, height), textcoords="axes fraction", annotation_clip=False, arrowprops=leader,
+            color=colour, fontsize=SMALL - 1, va="center",
+        )  # fmt: skip
+        plain(text)
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights moved at least `gap` apart, as little as that needs, up from 0."""
+    blocks: list[list[float]] = []  # [sum of the heights less what is below, number]: neighbours that touch
+    for i, height in enumerate(heights):
+        blocks.append([height - i * gap, 1])
+        while len(blocks) > 1 and blocks[-2][0] / blocks[-2][1] >= blocks[-1][0] / blocks[-1][1]:
+            total, number = blocks.pop()
+            blocks[-1] = [blocks[-1][0] + total, blocks[-1][1] + number]
+    starts = [total / number for total, number in blocks for _ in range(int(number))]
+    highest = 1 - gap * (len(starts) - 1)
+    return [max(0.0, min(start, highest)) + i * gap for i, start in enumerate(starts)]
 
 
 def short(name: str, most: int = _LONGEST_NAME) -> str:

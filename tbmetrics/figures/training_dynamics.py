@@ -15,6 +15,7 @@ from tbmetrics.figures.style import (
     figure_of_panels,
     label,
     legend,
+    name_lines,
     new_figure,
     plain,
     short,
@@ -33,7 +34,6 @@ COLUMNS_SHOWN = 300  # of the heat map; further samples share one
 POINTS_SHOWN = 150  # of a line; further samples share one
 WEIGHTS_SHOWN = 6
 VANISHING, EXPLODING = 1e-3, 1e3
-_STYLES = ("-", "--", "-.", ":")
 _MOMENTS = (("start", "#9a9a9a", ":"), ("middle", "#0072b2", "--"), ("end", "#c8452b", "-"))
 
 
@@ -41,11 +41,11 @@ def figures(history: History) -> Iterator[tuple[str, Figure]]:
     """(name, figure) of every figure that `history` has the data for."""
     gradients, weights = layer_norms(history, "gradient_norm"), layer_norms(history, "weight_norm")
     ratios = layer_update_ratios(history)
-    if gradients is not None:
+    if gradients is not None and _has_positive(gradients):
         yield "gradient_flow", gradient_flow(gradients)
         yield "gradient_by_depth", gradient_by_depth(gradients)
         yield "gradient_heatmap", gradient_heatmap(gradients)
-    if ratios is not None:
+    if ratios is not None and _has_positive(ratios):
         yield "update_ratio", update_ratio(ratios)
     if weights is not None and len(weights.times.x) > 1:
         yield "weight_norm_change", weight_norm_change(weights)
@@ -60,16 +60,18 @@ def gradient_flow(grid: Grid) -> Figure:
     figure, (ax,) = new_figure("Gradient flow: norm of each layer's gradient", width=8.2, height=4.6)
     grid, marker = _readable(grid)
     names = _layer_names(grid)
-    for line, (layer, colour) in enumerate(_picked(_medians(grid.values), LINES_SHOWN)):
-        look = {"color": colour, "lw": 1.2, "label": names[layer], **marker}
-        ax.plot(grid.times.x, _positive(grid.values[:, layer]), _STYLES[line % 4], **look)
-    ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, label="all layers", **marker)
+    lines = []
+    for layer, colour in _picked(_medians(grid.values), LINES_SHOWN):
+        (line,) = ax.plot(grid.times.x, _positive(grid.values[:, layer]), color=colour, lw=1.2, **marker)
+        lines.append((names[layer], line))
+    (total,) = ax.plot(grid.times.x, _positive(_total(grid.values)), "-", color="black", lw=2.2, **marker)
+    ax.margins(x=0.02)
     _log(ax)
+    name_lines(ax, [*lines, ("all layers", total)])
     _threshold(ax, VANISHING, "below: may be vanishing")
     _threshold(ax, EXPLODING, "above: may be exploding")
     more = f"; {LINES_SHOWN} of {len(grid.names)} layers" if len(grid.names) > LINES_SHOWN else ""
-    label(ax, x=grid.times.label, y="gradient norm", title=f"dark = first layers, light = last{more}")
-    legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5), ncols=1, handlelength=2.6)
+    label(ax, x=grid.times.label, y="gradient norm", title=f"violet = first layers, green = last{more}")
     return figure
 
 
@@ -146,14 +148,16 @@ def weight_norm_change(grid: Grid) -> Figure:
         change = np.where(grid.values[0] > 0, 100 * (grid.values / grid.values[0] - 1), np.nan)
     grid, marker = _readable(Grid(grid.times, grid.names, change))
     change, names = grid.values, _layer_names(grid)
-    for line, (layer, colour) in enumerate(_picked(np.abs(change[-1]), CHANGES_SHOWN)):
-        look = {"color": colour, "lw": 1.4, "label": names[layer], **marker}
-        ax.plot(grid.times.x, change[:, layer], _STYLES[line % 4], **look)
+    lines = []
+    for layer, colour in _picked(np.abs(change[-1]), CHANGES_SHOWN):
+        (line,) = ax.plot(grid.times.x, change[:, layer], color=colour, lw=1.4, **marker)
+        lines.append((names[layer], line))
     ax.axhline(0, color="#3a3a3a", lw=0.8)
+    ax.margins(x=0.02)
+    name_lines(ax, lines)
     measured = int(np.isfinite(change[-1]).sum())
     more = f"the {CHANGES_SHOWN} that moved most, of {measured} layers; " if measured > CHANGES_SHOWN else ""
-    label(ax, x=grid.times.label, y="change of norm (%)", title=f"{more}dark = first layers, light = last")
-    legend(ax, loc="center left", bbox_to_anchor=(1.01, 0.5), handlelength=2.6)
+    label(ax, x=grid.times.label, y="change of norm (%)", title=f"{more}violet = first layers, green = last")
     return figure
 
 
@@ -245,7 +249,7 @@ def _picked(rank: FloatArray, most: int) -> Iterator[tuple[int, Any]]:
     ranked = np.flatnonzero(np.isfinite(rank))
     picked = np.sort(ranked[np.argsort(-rank[ranked], kind="stable")[:most]])
     for i, column in enumerate(picked):
-        yield int(column), colormaps["viridis"](0.9 * i / max(len(picked) - 1, 1))
+        yield int(column), colormaps["viridis"](0.8 * i / max(len(picked) - 1, 1))
 
 
 def _short(name: str, most: int = 28) -> str:
@@ -285,6 +289,11 @@ def _threshold(ax: Axes, value: float, text: str) -> None:
         plain(
             ax.text(0.995, value, text, fontsize=SMALL - 1, ha="right", va="bottom", transform=ax.get_yaxis_transform())
         )
+
+
+def _has_positive(grid: Grid) -> bool:
+    """Whether a logarithmic axis has anything to show."""
+    return bool(np.isfinite(_positive(grid.values)).any())
 
 
 def _positive(values: FloatArray) -> FloatArray:

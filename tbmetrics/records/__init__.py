@@ -10,6 +10,7 @@ from __future__ import annotations
 from tbmetrics.classes.rules import ALL, GAP, GROUP_ROWS, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 from tbmetrics.records.columns import (
     ACTIVATION_COLUMNS,
+    ATTENTION_HEAD_COLUMNS,
     BY_CLASS,
     BY_PREDICTED_CLASS,
     CALIBRATION_BINS,
@@ -33,6 +34,7 @@ from tbmetrics.records.columns import (
     RECALL_LEVELS,
     REMEDIES,
     REMEDY_COLUMNS,
+    ROWS_WITH_MARGIN,
     TAU_NORMALIZATION,
     UNCERTAINTY_COLUMNS,
     lift_sum_columns,
@@ -41,6 +43,7 @@ from tbmetrics.records.columns import (
     mean_metrics,
     metric_name,
     recall_at,
+    scalar_metrics,
 )
 from tbmetrics.records.curves import MeanCurve, curve_points, mean_curve
 from tbmetrics.records.encoding import (
@@ -100,6 +103,7 @@ from tbmetrics.records.tags import (
     ACTIVATIONS_TAG,
     AREAS,
     ATTENTION,
+    ATTENTION_PREFIX,
     COLLAPSED_HEADS_TAG,
     DATA_PLUGIN_NAME,
     DYNAMICS,
@@ -112,6 +116,7 @@ from tbmetrics.records.tags import (
     PLUGIN_NAME,
     RESOURCES,
     TAB_PREFIX,
+    attention_heads_tag,
     calibration_tag,
     class_list_tag,
     class_pr_curve_tag,
@@ -150,6 +155,8 @@ __all__ = [
     "ALL",
     "AREAS",
     "ATTENTION",
+    "ATTENTION_HEAD_COLUMNS",
+    "ATTENTION_PREFIX",
     "BY_CLASS",
     "BY_PREDICTED_CLASS",
     "CALIBRATION_BINS",
@@ -196,6 +203,7 @@ __all__ = [
     "REMEDY_PARAMETERS",
     "REMEDY_VERSION",
     "RESOURCES",
+    "ROWS_WITH_MARGIN",
     "SCHEMA_VERSION",
     "SINGLE_LABEL",
     "TAB_PREFIX",
@@ -226,6 +234,7 @@ __all__ = [
     "Table",
     "Text",
     "TimedRecord",
+    "attention_heads_tag",
     "calibration_tag",
     "class_list_content",
     "class_list_from_payload",
@@ -274,6 +283,7 @@ __all__ = [
     "sample_content",
     "sample_data_from_payload",
     "sample_payload",
+    "scalar_metrics",
     "scalar_tag",
     "table_content",
     "table_from_content",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from tbmetrics.classes.rules import ALL, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
+from tbmetrics.classes.rules import ALL, GAP, GROUPS, HEAD, MEDIUM, TAIL, UNKNOWN
 
 #: Columns of the per-class table (`Table` of kind "classes"), one row per class in the order of the `ClassList`.
 #: Counts are exact up to 2**24 in float32. Undefined values are NaN. Further metrics follow, each with its interval.
@@ -87,6 +87,15 @@ def main_metric(columns: Collection[str]) -> str:
     return "f1" if "f1" in columns else mean_metrics(columns)[0]
 
 
+#: Rows whose interval of the main metric is also written as scalars, for the margin charts of Custom Scalars.
+ROWS_WITH_MARGIN = (TAIL, GAP)
+
+
+def scalar_metrics(metrics: Collection[str]) -> tuple[str, ...]:
+    """The metrics whose means are also scalars: all, but not precision beside F1, which contains it."""
+    return tuple(metric for metric in metrics if metric != "precision" or "f1" not in metrics)
+
+
 def mean_columns(metrics: Iterable[str]) -> tuple[str, ...]:
     """Columns of the "groups" table for these metrics."""
     return tuple(f"{metric}{end}" for metric in metrics for end in MEAN_ENDINGS)
@@ -144,6 +153,12 @@ PARAMETER_COLUMNS = (
     "weight_norm",  # Euclidean norm of the parameter before the step
     "update_ratio",  # norm of the step's change, divided by `weight_norm`
     "gradient_cosine",  # cosine between this gradient and that of the previous detailed sample
+)
+
+#: Columns of the "attention_heads" table of a module, one row per head.
+ATTENTION_HEAD_COLUMNS = (
+    "entropy",  # of a query's attention ÷ the largest possible, mean over queries
+    "keys_for_90_percent",  # smallest share of the keys that holds 90 % of the attention, mean over queries
 )
 
 #: Columns of the "activations" table, one row per watched module; shares lie in 0..1.

@@ -23,13 +23,15 @@ TAB_PREFIX = "longtail/"
 #: First segment of the tags of time, memory and throughput.
 RESOURCES = "resource_usage"
 
-#: First segment of the tags of attention images.
-ATTENTION = "attention"
-COLLAPSED_HEADS_TAG = f"{ATTENTION}/collapsed_heads"
-
-#: First segment of the tags of gradients, weights and health.
+#: First segment of the tags of gradients, weights, health and attention.
 DYNAMICS = "training_dynamics"
-#: Areas of measurement; each is the first segment of its tags and a folder of the export.
+#: Area of attention images, and the first segment of their tags in older logs.
+ATTENTION = "attention"
+#: Prefix of the tags of attention images: TensorBoard sorts by tag, and metrics come before pictures.
+ATTENTION_PREFIX = f"{DYNAMICS}/{ATTENTION}/"
+COLLAPSED_HEADS_TAG = f"{ATTENTION_PREFIX}collapsed_heads"
+
+#: Areas of measurement; each is a folder of the export.
 AREAS = ("class_performance", DYNAMICS, RESOURCES, ATTENTION)
 
 PARAMETERS_TAG = f"{DYNAMICS}/parameters"
@@ -181,6 +183,11 @@ def gallery_tag(attribute: str, kind: str, group: str) -> str:
 def dynamics_tag(quantity: str, name: str = "") -> str:
     """Tag of a scalar, e.g. `training_dynamics/gradient_norm` (of all parameters) or `…/gradient_norm/head.weight`."""
     return f"{DYNAMICS}/{quantity}/{tag_part(name)}" if name else f"{DYNAMICS}/{quantity}"
+
+
+def attention_heads_tag(module: str) -> str:
+    """Tag of the table of a module's heads, e.g. `training_dynamics/attention_heads/encoder.self_attn`."""
+    return dynamics_tag("attention_heads", module)
 
 
 def health_tag(kind: str) -> str:

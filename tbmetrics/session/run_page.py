@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from operator import itemgetter
 from typing import Any
 
 from tbmetrics.classes.groups import ClassGroups
@@ -14,13 +15,18 @@ from tbmetrics.records import (
     FEW_POSITIVES,
     GAP,
     GROUPS,
+    HEAD,
     MEAN_METRICS,
+    ROWS_WITH_MARGIN,
+    TAIL,
     Layout,
     MarginChart,
     MultilineChart,
     Text,
+    main_metric,
     mean_metrics,
     metric_name,
+    scalar_metrics,
     scalar_tag,
 )
 from tbmetrics.records.history import History
@@ -32,38 +38,47 @@ RESULTS_TEXT_TAG = "tbmetrics/results"
 def layout(
     classes: ClassGroups | None, *, metrics: Sequence[str] = MEAN_METRICS, training_dynamics: bool = False
 ) -> Layout:
-    """Charts for the Custom Scalars tab: group means with intervals and the gap of each attribute.
+    """Charts for the Custom Scalars tab: tail and gap of each attribute with intervals, then all groups.
 
     Args:
         classes: the run's classes, or None.
         metrics: means over classes that will be measured.
         training_dynamics: whether gradients are measured.
     """
-    categories: dict[str, dict[str, MultilineChart | MarginChart]] = {}
+    categories: dict[str, Mapping[str, MultilineChart | MarginChart]] = {}
     for attribute, attribute_classes in (classes or {}).items():
-        groups = [*attribute_classes.sizes(), ALL]
-        charts: dict[str, MultilineChart | MarginChart] = {
-            f"{metric} with 95 % interval": MarginChart(tuple(_band_tags(attribute, metric, group) for group in groups))
-            for metric in metrics
-        }
-        charts["gap (head − tail)"] = MultilineChart(
-            tuple(_exact_pattern(scalar_tag(attribute, metric, GAP)) for metric in metrics)
-        )
-        categories[f"class performance: {attribute}"] = charts
+        groups = attribute_classes.sizes()
+        categories[f"class performance: {attribute}"] = _charts_with_interval(attribute, groups, main_metric(metrics))
+        categories[f"class performance by group: {attribute}"] = _charts_by_group(attribute, groups, metrics)
     categories["resource usage"] = {
         "seconds by component": MultilineChart(("resource_usage/component_seconds/.*",)),
         "samples per second": MultilineChart(("resource_usage/throughput_samples_per_second",)),
-        "bytes of memory": MultilineChart(("resource_usage/memory/[a-z_]*bytes$",)),
+        "memory in bytes": MultilineChart(("resource_usage/memory/[a-z_]*bytes$",)),
         "share of time that tbmetrics takes": MultilineChart(("resource_usage/tbmetrics_overhead.*",)),
     }
     if training_dynamics:
         categories["training dynamics"] = {
-            "gradient norms": MultilineChart((f"{DYNAMICS}/gradient_norm.*",)),
+            "gradient norm, of all and of the largest parameters": MultilineChart((f"^{DYNAMICS}/gradient_norm.*",)),
             "update ratio": MultilineChart((f"^{DYNAMICS}/update_ratio$",)),
             "gradient cosine": MultilineChart((f"^{DYNAMICS}/gradient_cosine$",)),
             "weight norm": MultilineChart((f"^{DYNAMICS}/weight_norm$",)),
         }
     return Layout(categories)
+
+
+def _charts_with_interval(attribute: str, groups: Collection[str], metric: str) -> dict[str, MarginChart]:
+    """By which runs are compared: the main metric of the tail, and its gap."""
+    titles = {TAIL: f"{metric_name(metric)} of the tail", GAP: f"gap of {metric_name(metric)} (head − tail)"}
+    rows = [row for row in ROWS_WITH_MARGIN if row in groups or (row == GAP and {HEAD, TAIL} <= {*groups})]
+    return {f"{titles[row]}, 95 % interval": MarginChart((_band_tags(attribute, metric, row),)) for row in rows}
+
+
+def _charts_by_group(attribute: str, groups: Collection[str], metrics: Sequence[str]) -> dict[str, MultilineChart]:
+    charts = {}
+    for metric in scalar_metrics(metrics):
+        tags = (scalar_tag(attribute, metric, group) for group in (*groups, ALL))
+        charts[metric_name(metric)] = MultilineChart(tuple(map(_exact_pattern, tags)))
+    return charts
 
 
 def _band_tags(attribute: str, metric: str, group: str) -> tuple[str, str, str]:
@@ -157,9 +172,12 @@ def _cell(value: Any) -> str:
 
 
 def final_metrics(history: History) -> dict[str, float]:
-    """Last value of each group metric, for the HParams tab."""
+    """Last value of tail, all and gap, for the HParams tab: of each attribute's main metric, then of the others."""
     tables = [series[-1] for series in history.tables.values() if series[-1].kind == "groups"]
-    means = {m for table in tables for m in mean_metrics(table.columns)} - {"precision"}
-    shown = means | {"accuracy", "balanced_accuracy"}
-    series = {tag: s for tag, s in history.scalars.items() if tag.startswith("class_performance/")}
-    return {tag: float(s.values[-1]) for tag, s in series.items() if tag.split("/")[-2] in shown}
+    ranked = []
+    for table in tables:
+        main = main_metric(table.columns)
+        metrics = (main, *(m for m in scalar_metrics(mean_metrics(table.columns)) if m != main), "accuracy")
+        ranked += [(i, scalar_tag(table.attribute, m, row)) for i, m in enumerate(metrics) for row in (TAIL, ALL, GAP)]
+    tags = [tag for _, tag in sorted(ranked, key=itemgetter(0)) if tag in history.scalars]
+    return {tag: float(history.scalars[tag].values[-1]) for tag in tags}

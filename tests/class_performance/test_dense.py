@@ -219,7 +219,7 @@ def test_a_session_with_diagnostics_records_and_draws_what_there_is(tmp_path, ca
     assert table.column("iou_lower")[table.rows.index("tail")] < table.column("iou")[table.rows.index("tail")]
     assert history.tables["longtail/x/uncertainty"][-1].columns[-1] == "iou"
     assert not [tag for tag in history.samples if "decisions" in tag]
-    assert len(dict(figures(history))) == 6
+    assert len(dict(figures(history))) == 5  # no curves without scores
 
 
 @pytest.mark.parametrize(("example", "attribute"), [(segmentation, "pixel"), (token_classification, "entity")])

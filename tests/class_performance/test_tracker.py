@@ -216,7 +216,12 @@ def test_records_have_the_schemas_tags_and_columns_and_then_the_state_is_new():
     scalar = records[scalar_tag("x", "recall", "tail")]
     assert isinstance(scalar, Scalar)
     assert np.float32(scalar.value) == groups.column("recall")[2]
-    assert not any("unknown" in tag for tag, r in records.items() if isinstance(r, Scalar))
+    scalars = {tag.removeprefix("class_performance/x/") for tag, r in records.items() if isinstance(r, Scalar)}
+    means = {
+        f"{metric}/{group}" for metric in ("recall", "f1", "ap") for group in ("head", "medium", "tail", "all", "gap")
+    }
+    margins = {f"f1_{end}/{group}" for end in ("lower", "upper") for group in ("tail", "gap")}
+    assert scalars == {*means, *margins, "accuracy/all"}  # the rest is in the tables
     assert not any(r.value != r.value for r in records.values() if isinstance(r, Scalar))
     assert list(tracker.collect(8)) == []
     before = tracker.get_metrics()

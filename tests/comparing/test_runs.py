@@ -1,4 +1,4 @@
-"""Two runs compared: which classes count, and one answer from the command line, the exporter and the tab."""
+"""Two runs compared: which classes count, and one answer from the command line and the tab."""
 
 import json
 import re
@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tbmetrics.cli import main
-from tbmetrics.comparing.runs import compare
+from tbmetrics.comparing.runs import compare, compare_runs
 from tbmetrics.comparing.validations import Validation
-from tbmetrics.comparing.wording import agreement_text
-from tbmetrics.exporting.report import compare_first_runs
+from tbmetrics.comparing.wording import VERDICTS, agreement_text
+from tbmetrics.events.reader import read_run
 from tbmetrics.records import GROUP_ROWS
 from tbmetrics.statistics.sign_flips import EXACT_FLIPS_UP_TO
 from tests.plugin.in_process import PREFIX, answered, application, client_of
@@ -75,6 +75,10 @@ def tab(logdir):
     return answer
 
 
+def _compared(logdir):
+    return compare_runs(*(read_run(logdir / run, run=run) for run in "ab"), attribute="x", metric=MOVER_METRIC)
+
+
 def _printed(logdir, capsys, monkeypatch):
     """The rows of the table of groups that the command prints: group, A, B, classes, B − A, verdict, classes."""
     monkeypatch.setenv("COLUMNS", "200")
@@ -87,19 +91,19 @@ def _printed(logdir, capsys, monkeypatch):
     return {row[0]: row[1:] for row in rows if row[0] in GROUP_ROWS}
 
 
-def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, tab, capsys, monkeypatch):
-    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+def test_the_command_and_the_tab_say_the_same_of_two_runs(logdir, tab, capsys, monkeypatch):
+    compared = _compared(logdir)
     answer = tab("compare", run_a="a", step_a=LAST, run_b="b", step_b=LAST)
     printed = _printed(logdir, capsys, monkeypatch)
-    assert set(printed) == set(exported.groups) == set(answer["groups"]) == set(GROUP_ROWS)
-    assert answer["n_joined"] == exported.n_joined == 50
-    assert answer["n_regrouped"] == exported.n_regrouped > 0
-    assert (tuple(answer["only_in_a"]), tuple(answer["only_in_b"])) == (exported.only_in_a, exported.only_in_b)
-    assert answer["groups"]["all"]["n_defined"] == len(exported.classes) < 50
+    assert set(printed) == set(compared.groups) == set(answer["groups"]) == set(GROUP_ROWS)
+    assert answer["n_joined"] == compared.n_joined == 50
+    assert answer["n_regrouped"] == compared.n_regrouped > 0
+    assert (tuple(answer["only_in_a"]), tuple(answer["only_in_b"])) == (compared.only_in_a, compared.only_in_b)
+    assert answer["groups"]["all"]["n_defined"] == len(compared.classes) < 50
     for group, shown in answer["groups"].items():
-        for key in exported.groups[group].__slots__:
+        for key in compared.groups[group].__slots__:
             number = np.nan if shown[key] is None else shown[key]
-            assert getattr(exported.groups[group], key) == (
+            assert getattr(compared.groups[group], key) == (
                 number if key == "verdict" else pytest.approx(number, nan_ok=True)
             )
         size = "" if group == "gap" else str(shown["n_defined"])
@@ -110,6 +114,21 @@ def test_the_command_the_exporter_and_the_tab_say_the_same_of_two_runs(logdir, t
     assert "over the 50 classes in common" in answer["about_classes"]
 
 
+@pytest.mark.parametrize("columns", [80, 140])
+def test_without_an_attribute_the_command_compares_all_and_fits_the_terminal(tmp_path, capsys, monkeypatch, columns):
+    write_log(tmp_path, runs=("a", "b"), attributes={"x": 40, "y": 40}, steps=1)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["compare", "a", "b", "--logdir", str(tmp_path), "--fail-if", "tail.f1 < 2"]) == 4
+    out, error = capsys.readouterr()
+    assert re.findall(r"^(\w): f1, step 0", out, re.MULTILINE) == ["x", "y"]
+    assert [line.split()[1] for line in error.splitlines()] == ["x:", "y:"]
+    assert max(map(len, out.splitlines())) <= columns
+    rows = [line for line in out.splitlines() if re.match(r"(head|medium|tail|all|gap) +│", line)]
+    assert len(rows) == 10  # none has a second line
+    assert all(re.search(r"[+-]\d\.\d{3}", row) and any(word in row for word in VERDICTS.values()) for row in rows)
+    assert "…" not in out
+
+
 def _shown(group, value, side, form):
     lower, upper = group[f"lower{side}"], group[f"upper{side}"]
     ends = "" if lower is None else f" [{lower:{form}}, {upper:{form}}]"
@@ -117,18 +136,18 @@ def _shown(group, value, side, form):
 
 
 def test_each_run_keeps_what_it_recorded_of_its_own_classes(logdir, tab):
-    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
+    compared = _compared(logdir)
     for run in "ab":
         for group, columns in tab("groups", run=run)["groups"].items():
             recorded = [columns[MOVER_METRIC + end][LAST] for end in ("", "_lower", "_upper")]
-            assert getattr(exported, run).mean(group) == pytest.approx(recorded)
+            assert getattr(compared, run).mean(group) == pytest.approx(recorded)
 
 
 def test_gates_compare_shared_classes_with_the_baseline_and_own_means_with_numbers(logdir):
-    (exported,) = compare_first_runs({run: logdir / run for run in "ab"}, {run: ["x"] for run in "ab"})
-    recorded = exported.b.mean("tail").value
-    assert recorded < exported.a.mean("tail").value  # each over its own classes
-    assert exported.groups["tail"].difference > 0  # over those of both
+    compared = _compared(logdir)
+    recorded = compared.b.mean("tail").value
+    assert recorded < compared.a.mean("tail").value  # each over its own classes
+    assert compared.groups["tail"].difference > 0  # over those of both
     command = ["compare", "a", "b", "--logdir", str(logdir), "--metric", MOVER_METRIC, "--fail-if"]
     assert main([*command, f"tail.{MOVER_METRIC} < baseline"]) == 0
     assert main([*command, f"tail.{MOVER_METRIC} < {recorded + 1e-6:.6f}"]) == 4

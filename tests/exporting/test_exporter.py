@@ -240,6 +240,16 @@ def test_only_some_areas_are_exported(tmp_path):
         export(tmp_path / "runs", tmp_path / "out", only=["attention"])
 
 
+@pytest.mark.parametrize("prefix", ["training_dynamics/attention/", "attention/"])
+def test_images_of_attention_have_a_folder_of_their_own_whatever_their_tag_was(prefix, tmp_path):
+    with EventWriter(str(tmp_path / "runs" / "r")) as writer:
+        writer.write([Image(f"{prefix}encoder/heads", np.zeros((4, 4, 3), np.uint8))], step=0)
+    export(tmp_path / "runs", tmp_path / "out", only=["attention"], formats=["png", "json"])
+    assert (tmp_path / "out" / "r" / "attention" / "encoder" / "heads.png").is_file()
+    area = read_json(tmp_path, "out", "r", "attention.json")
+    assert list(area["images"]) == [f"{prefix}encoder/heads"]
+
+
 def test_a_unit_that_fails_does_not_stop_the_others_and_is_tried_again(logdir, tmp_path, monkeypatch):
     def fails(history):
         raise RuntimeError("no ink")

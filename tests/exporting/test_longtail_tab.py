@@ -15,7 +15,8 @@ import pytest
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import export
-from tbmetrics.exporting.longtail_tab import HistoryProvider, payload
+from tbmetrics.exporting.history_provider import HistoryProvider
+from tbmetrics.exporting.longtail_tab import payload
 from tbmetrics.records import class_table_tag
 from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log

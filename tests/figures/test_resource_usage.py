@@ -84,7 +84,8 @@ def test_stacked_bars_add_up_to_the_epoch():
 
 def test_shares_add_up_to_one_and_are_written_beside_the_bars():
     figure = dict(figures(_history(), step=1))["component_shares"]
-    pie, bars = figure.axes
+    (bars,) = figure.axes
+    (pie,) = bars.child_axes
     assert sum(bar.get_width() for bar in bars.patches) == pytest.approx(1)
     assert sum(w.theta2 - w.theta1 for w in pie.patches) == pytest.approx(360)
     assert "Share of time, epoch 1" in _texts(figure)

@@ -1,10 +1,12 @@
 """Names in figures: cut, and still told apart."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbmetrics.figures.style import distinct, short
+from tbmetrics.figures.style import _apart, distinct, short
 
 LAYERS = [
     f"fusion_film.{attribute}.{part}_generator.{layer}"
@@ -25,6 +27,14 @@ def test_layers_that_differ_in_the_middle_are_told_apart():
 def test_short_names_stay_and_the_same_name_is_shown_alike():
     assert distinct(["a", "b", "a"]) == ["a", "b", "a"]
     assert distinct(["x" * 40, "x" * 40]) == [short("x" * 40)] * 2
+
+
+@given(st.lists(st.floats(0, 1), max_size=20).map(sorted))
+def test_names_beside_lines_keep_their_order_and_distance_within_the_axes(heights):
+    moved = _apart(heights, 0.05)
+    assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(moved))
+    assert all(-1e-9 <= height <= 1 + 1e-9 for height in moved)
+    assert _apart([0.1, 0.5, 0.9], 0.05) == [0.1, 0.5, 0.9]
 
 
 @pytest.mark.parametrize("most", [10, 17, 28])

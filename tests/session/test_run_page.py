@@ -2,32 +2,64 @@
 
 import re
 
+import numpy as np
+
 from tbmetrics.classes.groups import ClassGroups
-from tbmetrics.records import MarginChart, MultilineChart, scalar_tag
-from tbmetrics.session.run_page import layout, results_text, run_text
+from tbmetrics.records import (
+    GROUP_COLUMNS,
+    GROUP_ROWS,
+    MarginChart,
+    MultilineChart,
+    Scalar,
+    Table,
+    TimedRecord,
+    group_table_tag,
+    scalar_tag,
+)
+from tbmetrics.records.history import History
+from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
 
 GROUPS = ClassGroups.from_counts({"digit (new)": {"0": 900, "1": 50, "2": 3}})
 
 
-def test_each_attribute_has_margin_charts_with_the_interval_of_every_group():
+def test_tail_and_gap_have_margin_charts_of_the_main_metric():
     charts = layout(GROUPS).categories["class performance: digit (new)"]
-    f1 = charts["f1 with 95 % interval"]
-    assert isinstance(f1, MarginChart)
-    assert (
-        scalar_tag("digit (new)", "f1", "tail"),
-        scalar_tag("digit (new)", "f1_lower", "tail"),
-        scalar_tag("digit (new)", "f1_upper", "tail"),
-    ) in f1.series
-    assert [value.rsplit("/", 1)[1] for value, _, _ in f1.series] == ["head", "medium", "tail", "all"]
+    tail, gap = charts.values()
+    assert isinstance(tail, MarginChart)
+    assert tail.series == (
+        (
+            scalar_tag("digit (new)", "f1", "tail"),
+            scalar_tag("digit (new)", "f1_lower", "tail"),
+            scalar_tag("digit (new)", "f1_upper", "tail"),
+        ),
+    )
+    assert [value for value, _, _ in gap.series] == [scalar_tag("digit (new)", "f1", "gap")]
+    without_tail = ClassGroups.from_counts({"digit": {"0": 900, "1": 50}})
+    assert not layout(without_tail).categories["class performance: digit"]
 
 
-def test_gap_tags_are_regular_expressions_that_match_only_themselves():
-    charts = layout(GROUPS).categories["class performance: digit (new)"]
-    gap = charts["gap (head − tail)"]
-    assert isinstance(gap, MultilineChart)
-    wanted = scalar_tag("digit (new)", "f1", "gap")
-    assert [bool(re.search(tag, wanted)) for tag in gap.tags].count(True) == 1
-    assert not any(re.search(tag, wanted + "x") for tag in gap.tags)
+def test_tags_of_groups_are_regular_expressions_that_match_only_themselves():
+    charts = layout(GROUPS).categories["class performance by group: digit (new)"]
+    assert list(charts) == ["Recall", "F1", "AP"]
+    f1 = charts["F1"]
+    assert isinstance(f1, MultilineChart)
+    wanted = scalar_tag("digit (new)", "f1", "tail")
+    assert [bool(re.search(tag, wanted)) for tag in f1.tags].count(True) == 1
+    assert not any(re.search(tag, wanted + "x") for tag in f1.tags)
+
+
+def test_final_metrics_begin_with_the_tail_of_the_main_metric():
+    history, values = History(), np.arange(len(GROUP_COLUMNS), dtype=np.float32)
+    rows = np.stack([values] * len(GROUP_ROWS))
+    groups = Table(group_table_tag("x"), "x", "groups", GROUP_COLUMNS, rows, GROUP_ROWS)
+    tags = [
+        scalar_tag("x", metric, row) for metric in ("ap", "f1", "precision") for row in ("all", "gap", "head", "tail")
+    ]
+    for record in (groups, *(Scalar(tag, i) for i, tag in enumerate(tags))):
+        history.add(TimedRecord(0, 0.0, record))
+    metrics = final_metrics(history)
+    assert list(metrics) == [scalar_tag("x", metric, row) for metric in ("f1", "ap") for row in ("tail", "all", "gap")]
+    assert metrics[scalar_tag("x", "f1", "tail")] == tags.index(scalar_tag("x", "f1", "tail"))
 
 
 def test_a_run_without_classes_still_shows_resources():

@@ -17,7 +17,6 @@ from tbmetrics.records import (
     CLASS_THRESHOLDS,
     DIAGNOSTIC_COLUMNS,
     FINDING_COLUMNS,
-    GROUPS,
     HEAD,
     MULTI_LABEL,
     REMEDIES,
@@ -26,9 +25,7 @@ from tbmetrics.records import (
     SINGLE_LABEL,
     TAIL,
     TAU_NORMALIZATION,
-    UNKNOWN,
     Record,
-    Scalar,
     Table,
     Text,
     diagnostics_tag,
@@ -36,12 +33,10 @@ from tbmetrics.records import (
     findings_tag,
     remedies_tag,
     remedy_parameters_tag,
-    scalar_tag,
 )
 from tbmetrics.records.history import to_jsonable
 
 #: Columns whose mean over a group's classes becomes a scalar.
-GROUP_SCALARS = ("weight_norm", "gradient_ratio", "training_accuracy", "nc1", "separation", "forgetting_rate")
 _INDICES = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 _SUMMED = ("support", "samples_seen")
 _TITLES = {**REMEDY_TITLES, TAU_NORMALIZATION: "τ-normalisation of the classifier"}
@@ -70,7 +65,6 @@ def records(
     details = {"rules": rules, "remedies": list(REMEDY_TITLES.values())}
     yield Table(findings_table_tag(attribute), attribute, "findings", FINDING_COLUMNS, numbers, tuple(rules), details)
     yield Text(findings_tag(attribute), markdown(diagnosis, findings, aim))
-    yield from _scalars(diagnosis)
 
 
 def _parameters(diagnosis: Diagnosis, remedies: Sequence[Remedy]) -> Table:
@@ -81,14 +75,6 @@ def _parameters(diagnosis: Diagnosis, remedies: Sequence[Remedy]) -> Table:
     unknown = np.full(len(diagnosis.classes), np.nan, dtype=np.float32)
     values = np.stack([known.get(column, unknown) for column in columns], axis=1)
     return Table(remedy_parameters_tag(attribute), attribute, "remedy_parameters", columns, values)
-
-
-def _scalars(diagnosis: Diagnosis) -> Iterator[Scalar]:
-    for column in GROUP_SCALARS:
-        for group in (*GROUPS, UNKNOWN):
-            value = diagnosis.mean(column, group)
-            if value == value:
-                yield Scalar(scalar_tag(diagnosis.classes.attribute, column, group), value)
 
 
 def sentences(diagnosis: Diagnosis, aim: str) -> list[str]:

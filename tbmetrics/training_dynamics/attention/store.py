@@ -10,7 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tbmetrics.records import COLLAPSED_HEADS_TAG, Record, Scalar, Text, dynamics_tag, tag_part
+from tbmetrics.records import (
+    ATTENTION_HEAD_COLUMNS,
+    COLLAPSED_HEADS_TAG,
+    Record,
+    Scalar,
+    Table,
+    Text,
+    attention_heads_tag,
+    dynamics_tag,
+    tag_part,
+)
 from tbmetrics.records.history import to_jsonable
 from tbmetrics.training_dynamics.attention.token_names import TokenNames
 
@@ -142,10 +152,11 @@ class MapStore:
         earlier = [row for row in self._statistics.get(module, ()) if row[0] != epoch]
         self._statistics[module] = [*earlier, (epoch, entropies, shares)]
         for quantity, by_head in (("attention_entropy", entropies), ("attention_keys_for_90_percent", shares)):
-            tag = dynamics_tag(quantity, module)
             known = by_head[~np.isnan(by_head)]
-            yield Scalar(tag, float(known.mean()) if known.size else np.nan)
-            yield from (Scalar(f"{tag}/head_{head}", float(value)) for head, value in enumerate(by_head))
+            yield Scalar(dynamics_tag(quantity, module), float(known.mean()) if known.size else np.nan)
+        by_head = np.stack([entropies, shares], axis=1).astype(np.float32)
+        rows = tuple(f"head {head}" for head in range(len(by_head)))
+        yield Table(attention_heads_tag(module), "", "attention_heads", ATTENTION_HEAD_COLUMNS, by_head, rows)
         collapsed = np.flatnonzero(entropies < COLLAPSED_ENTROPY).tolist()
         self._collapsed[module] = collapsed
         yield Scalar(dynamics_tag("attention_collapsed_heads", module), float(len(collapsed)))

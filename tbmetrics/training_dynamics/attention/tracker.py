@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tbmetrics.errors import InputError
-from tbmetrics.records import ATTENTION, Image, tag_part
+from tbmetrics.records import ATTENTION_PREFIX, Image, tag_part
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.cadence import Cadence, DrawingTime
 from tbmetrics.tracking.checks import check_whole_numbers, whole_epoch
@@ -327,7 +327,7 @@ def _image(name: str, figure: Figure) -> Image:
     from tbmetrics.figures.output import pixels
 
     module, _, kind = name.rpartition("/")
-    return Image(f"{ATTENTION}/{tag_part(module)}/{kind}" if module else f"{ATTENTION}/{kind}", pixels(figure))
+    return Image(ATTENTION_PREFIX + (f"{tag_part(module)}/{kind}" if module else kind), pixels(figure))
 
 
 def _check_names(grid: Any, sample_names: Any, probe: Any) -> None:

@@ -35,7 +35,7 @@ from tbmetrics.training_dynamics.gradients.step_sample import (
 from tbmetrics.training_dynamics.health.log import HealthLog
 from tbmetrics.training_dynamics.health.rules import Origin, find_origin
 
-MOST_SCALARS = 12  # parameters with a scalar of their own: the largest
+MOST_SCALARS = 4  # parameters with a scalar of their own: the largest
 
 
 class SampleRecords:

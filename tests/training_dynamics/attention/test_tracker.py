@@ -60,7 +60,8 @@ def test_a_probe_is_seen_at_the_end_of_every_epoch(tmp_path):
     torch.testing.assert_close(maps[-1]["attention"], expected, rtol=0, atol=1e-5)
     history = read_run(tmp_path)
     assert history.scalars["training_dynamics/attention_entropy/encoder.self_attn"].steps.tolist() == [0, 1, 2]
-    assert set(history.images) >= {f"attention/encoder.self_attn/{kind}" for kind in ("heads", "evolution", "overlay")}
+    tags = {f"training_dynamics/attention/encoder.self_attn/{kind}" for kind in ("heads", "evolution", "overlay")}
+    assert set(history.images) >= tags
     statistics = tb.get_metrics()["attention"]["statistics"]["encoder.self_attn"]
     assert statistics["epochs"] == [0, 1, 2]
     assert np.array(statistics["entropy"]).shape == (3, 2)
@@ -258,13 +259,16 @@ def test_every_head_has_its_numbers_and_collapsed_ones_are_named():
     visualizer = AttentionVisualizer(nn.Sequential(Sharp()), probe=torch.randn(2, 6, 8))
     visualizer.update(epoch=0)
     scalars = visualizer.history.scalars
-    by_head = [scalars[f"training_dynamics/attention_entropy/0/head_{h}"].values[0] for h in (0, 1)]
+    heads = visualizer.history.tables["training_dynamics/attention_heads/0"][-1]
+    assert (heads.rows, heads.columns) == (("head 0", "head 1"), ("entropy", "keys_for_90_percent"))
+    by_head = heads.column("entropy")
     assert by_head[0] > 0.2
     assert by_head[1] < 1e-3
     assert scalars["training_dynamics/attention_entropy/0"].values[0] == pytest.approx(np.mean(by_head))
-    assert "training_dynamics/attention_keys_for_90_percent/0/head_1" in scalars
+    shares = heads.column("keys_for_90_percent")
+    assert scalars["training_dynamics/attention_keys_for_90_percent/0"].values[0] == pytest.approx(shares.mean())
     assert scalars["training_dynamics/attention_collapsed_heads/0"].values[0] == 1
-    assert "- `0`: 1" in visualizer.history.texts["attention/collapsed_heads"][-1].markdown
+    assert "- `0`: 1" in visualizer.history.texts["training_dynamics/attention/collapsed_heads"][-1].markdown
     assert visualizer.get_metrics()["statistics"]["0"]["collapsed_heads"] == [1]
 
 
@@ -348,11 +352,11 @@ def test_pictures_in_the_log_are_few_and_the_telling_ones(tmp_path, monkeypatch)
         for _ in tb.epochs(range(2)):
             pass
     assert set(read_run(tmp_path).images) == {
-        "attention/layers.11/overlay",
-        "attention/layers.0/overlay",
-        "attention/rollout/overlay",
-        "attention/layers.11/heads",
-        "attention/layers.0/heads",
+        "training_dynamics/attention/layers.11/overlay",
+        "training_dynamics/attention/layers.0/overlay",
+        "training_dynamics/attention/rollout/overlay",
+        "training_dynamics/attention/layers.11/heads",
+        "training_dynamics/attention/layers.0/heads",
     }
     assert len(set(visualizer.visualize())) == 12 * 3 + 2
 

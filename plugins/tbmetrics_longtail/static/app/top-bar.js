@@ -51,9 +51,9 @@ export class TopBar {
       el(
         'div',
         { class: 'tools' },
-        el('span', { class: runs.fault ? 'error' : 'muted', role: 'status' }, status),
+        el('span', { class: `live-only ${runs.fault ? 'error' : 'muted'}`, role: 'status' }, status),
         el('button', { type: 'button', class: 'button', onclick: this._onHelp }, 'Keys'),
-        el('button', { type: 'button', class: 'button', onclick: this._onReload }, 'Reload'),
+        el('button', { type: 'button', class: 'button live-only', onclick: this._onReload }, 'Reload'),
       ),
     );
     const problems = (runs.value?.runs ?? []).filter((run) => run.problem);

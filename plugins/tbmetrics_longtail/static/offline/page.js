@@ -30,6 +30,7 @@ const NOT_HERE = 'the file does not hold it';
  */
 export async function show(text) {
   document.documentElement.lang = 'en';
+  document.documentElement.classList.add('offline');
   followTheme();
   const held = await unpacked(text);
   answerWith(async (url) => respond(held, url));
