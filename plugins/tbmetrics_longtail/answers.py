@@ -22,7 +22,7 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import comparison, means_of, validation
+from tbmetrics_longtail.comparison import comparison, comparison_by_count, counted, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -233,6 +233,13 @@ class Answers:
         """Run and step `b` against `a`: means by group over the classes that both have by name."""
         sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
         return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
+
+    def by_count(
+        self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
+    ) -> Json:
+        """Run and step `b` against `a` along the training count."""
+        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
+        return comparison_by_count(*(counted(side, step, metric) for side, step in sides))
 
     def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
         """The table of these runs, or of all that have validations of the attribute."""
