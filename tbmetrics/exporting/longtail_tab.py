@@ -191,6 +191,8 @@ class _RecordedAnswers:
         query |= {"attribute": attribute, "metric": metric}
         with contextlib.suppress(RequestError):  # a run without this metric
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
+            if bounds is None:
+                self._put("by_count", query, self._answers.by_count(self._experiment, a, b, attribute, metric))
 
     def _pack(self, route: str, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError

@@ -44,6 +44,8 @@ const RESERVED = Object.freeze({
   leaderboard: 140,
   training: 252,
   summary: 212,
+  boundary: 341,
+  payers: 360,
   tradeoff: 474,
   movers: 474,
   diagnosis: 420,

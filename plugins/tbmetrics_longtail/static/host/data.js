@@ -6,6 +6,7 @@ import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
 /** @import { TableAnswer } from '../model/board.js' */
+/** @import { ByCountAnswer } from '../model/by-count.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
@@ -163,6 +164,16 @@ export class Data {
   compare(a, b, attribute, metric, bounds) {
     const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
     return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
+  }
+
+  /**
+   * B against A along the training count, each at its step.
+   * @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric
+   * @returns {Resource<ByCountAnswer>}
+   */
+  byCount(a, b, attribute, metric) {
+    const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, attribute, metric };
+    return this._resources.get(address('by_count', query), `${a.version}|${b.version}`, json);
   }
 
   /**

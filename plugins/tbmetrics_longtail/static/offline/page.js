@@ -7,7 +7,7 @@ import { answerWith } from '../host/data.js';
 import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
 import { curvePoints, groupCurves } from './curves.js';
-import { compareOffline, sliceTable } from './tables.js';
+import { compareOffline, NO_INTERVALS, sliceTable } from './tables.js';
 import { unlikeSteps } from '../model/view.js';
 
 /** @import { Grouping, Maybe } from '../model/types.js' */
@@ -158,6 +158,10 @@ const ROUTES = {
   table() {
     const notes = ['The table for these thresholds, runs or seeds is in TensorBoard only.'];
     return Response.json({ columns: [], sizes: [], by_frequency: true, rows: [], notes, texts: null });
+  },
+  /** Those that the file holds were answered before. */
+  by_count() {
+    return Response.json({ is_paired: false, is_withheld: true, basis: NO_INTERVALS, tails: null, bins: [] });
   },
   compare(held, query) {
     const side = (/** @type {string} */ letter) => {
