@@ -47,6 +47,8 @@ from tbmetrics_longtail.tables import (
 from tbmetrics_longtail.uncertainty import bucket_uncertainty
 
 Json: TypeAlias = dict[str, Any]
+#: Steps in one answer of flows.
+MOST_FLOWS = 100
 
 
 class Packed(NamedTuple):
@@ -172,6 +174,15 @@ class Answers:
         recorded = self._data.attribute(experiment, run, attribute)
         values = recorded.series(FLOW).at(step)
         return {"buckets": recorded.tag(FLOW).buckets(len(values)), "values": nullable(values)}
+
+    def flows(self, experiment: Experiment, run: str, attribute: str) -> Packed:
+        """The same over steps, at most `MOST_FLOWS` of them and the last: values (steps, buckets, buckets + 1)."""
+        recorded = self._data.attribute(experiment, run, attribute)
+        series = recorded.series(FLOW)
+        last = len(series.steps) - 1
+        chosen = np.unique(np.linspace(0, last, min(last + 1, MOST_FLOWS)).round().astype(np.int64))
+        about = {"steps": series.steps[chosen].tolist(), "buckets": recorded.tag(FLOW).buckets(series.values.shape[1])}
+        return Packed(about, series.values[chosen])
 
     def lift_sums(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """What adds up to the lifts between misses and false positives, by bucket of training counts, at one step."""

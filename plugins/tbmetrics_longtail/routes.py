@@ -153,6 +153,7 @@ class Routes:
             "/confusions": self._confusions,
             "/confusion": self._at_step(self._answers.confusion),
             "/flow": self._at_step(self._answers.flow),
+            "/flows": self._flows,
             "/lift_sums": self._at_step(self._answers.lift_sums),
             "/calibration": self._at_step(self._answers.calibration),
             "/diagnosis": self._at_step(self._answers.diagnosis),
@@ -189,6 +190,9 @@ class Routes:
 
     def _bucket_uncertainty(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.bucket_uncertainty(experiment, *_run_and_attribute(query), query.text("metric"))
+
+    def _flows(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.flows(experiment, *_run_and_attribute(query))
 
     def _curves(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.curves(experiment, *_run_and_attribute(query), query.integer("step"), query.bounds())

@@ -27,6 +27,7 @@ GOOD = {
     "confusions": AT,
     "confusion": AT,
     "flow": AT,
+    "flows": "run=a&attribute=x",
     "lift_sums": AT,
     "calibration": AT,
     "diagnosis": AT,

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+import torch
 
 from tbmetrics import read_run
 from tests.plugin.logs import get_json, tensorboard_server, wait_until
 from tests.plugin.tab import at_rest, card, expect, open_frame, rows, screenshot
-from tests.plugin.test_verdicts import NAMES, _run
+from tests.plugin.test_verdicts import EACH, NAMES, _run
 
 pytestmark = pytest.mark.browser
 
@@ -152,3 +153,47 @@ def test_many_classes_are_bins_with_the_interval_of_their_samples(page, board):
     assert (b - a).mean() > 0
     at_rest(page)
     assert rows(tab)
+
+
+# -------------------------------------------------------------------------------------- where tail examples go
+
+
+def _tail_shares(counts, epoch, gain):
+    """Of the tail's examples predicted right, as another tail class, as medium and as head: what `_run` decides."""
+    labels = np.tile(np.arange(len(counts)), EACH)
+    logits = torch.randn(len(labels), len(counts), generator=torch.Generator().manual_seed(epoch))
+    logits[torch.arange(len(labels)), torch.from_numpy(labels)] += 0.4 * (epoch + 1) + gain
+    of_tail = counts[labels] < 20
+    predicted = logits.argmax(dim=1).numpy()[of_tail]
+    is_right, went = predicted == labels[of_tail], counts[predicted]
+    parts = (is_right, (went < 20) & ~is_right, (went >= 20) & (went <= 100), went > 100)
+    return [part.mean() for part in parts]
+
+
+@pytest.mark.parametrize(("runs", "steps"), [((A, B), range(3)), (("many/a", "many/b"), range(1))])
+def test_the_tail_is_followed_through_training(page, board, runs, steps):
+    root, url = board
+    tab = open_frame(page, url, a=runs[0], b=runs[1], metric="recall")
+    chart = card(tab, "tailflow").locator("svg.plot")
+    counts, heights = _classes(root, runs[0], steps[-1])[0], {}
+    script = "paths => paths.map(p => [p.dataset.side, p.dataset.part, p.getAttribute('d')])"
+    for side, part, path in chart.locator(".flow-area").evaluate_all(script):
+        edges = _heights(path).reshape(2, -1)
+        heights[side, part] = (edges[1][::-1] - edges[0])[: len(steps)]
+    gains = (0.0, 1.0 if runs[1] == B else 0.8)
+    for side, gain in zip("AB", gains, strict=True):
+        shares = np.array([_tail_shares(counts, step, gain) for step in steps]).T
+        drawn = np.array(
+            [heights.get((side, part), np.zeros(len(steps))) for part in ("right", "tail", "medium", "head")]
+        )
+        assert drawn / drawn.sum(axis=0) == pytest.approx(shares, abs=2e-3), side
+    labels = chart.locator(".flow-label").all_text_contents()
+    assert f"{100 * shares[0, -1] + 1e-9:.0f} % right" in labels
+    assert len(labels) == len(chart.locator(".flow-area").all())  # not by colour alone
+    if len(steps) > 1:
+        box = chart.bounding_box()
+        page.mouse.move(box["x"] + 64, box["y"] + 40)
+        expect(tab.locator(".tooltip")).to_contain_text("Tail · step 0")
+        page.mouse.click(box["x"] + 64, box["y"] + 40)
+        expect(tab.locator(".step-text")).to_have_text("0 (1 of 5)")
+    screenshot(page, f"tail-flow-{len(steps)}")

@@ -12,6 +12,7 @@ import { MoversCard } from '../cards/movers.js';
 import { PayersCard } from '../cards/payers.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
+import { TailFlowCard } from '../cards/tail-flow.js';
 import { TradeoffCard } from '../cards/tradeoff.js';
 import { ChartsCard } from '../cards/training.js';
 import { el } from '../charts/dom.js';
@@ -43,6 +44,7 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
+      tailflow: new TailFlowCard(page),
       classes: this.table,
     };
     this.drawn = false;

@@ -53,6 +53,7 @@ const RESERVED = Object.freeze({
   pr: 262,
   calibration: 286,
   flow: 300,
+  tailflow: 330,
   classes: 546,
 });
 

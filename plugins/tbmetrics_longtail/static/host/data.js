@@ -7,6 +7,7 @@ import { Resources } from './resources.js';
 /** @import { ApiFault, Resource } from './resources.js' */
 /** @import { TableAnswer } from '../model/board.js' */
 /** @import { ByCountAnswer } from '../model/by-count.js' */
+/** @import { Flows } from '../model/tail-flow.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
@@ -76,6 +77,11 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @returns {Resource<FlowAnswer>} */
   flow(run, attribute) {
     return this._of(run, 'flow', { attribute, step: run.step ?? 0 });
+  }
+
+  /** Over steps. @param {RunView} run @param {string} attribute @returns {Resource<Flows>} */
+  flows(run, attribute) {
+    return this._resources.get(address('flows', { run: run.run, attribute }), run.version, packed);
   }
 
   /** @param {RunView} run @param {string} attribute @returns {Resource<LiftSumsAnswer>} */

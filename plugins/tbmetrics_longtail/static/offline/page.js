@@ -154,6 +154,18 @@ const ROUTES = {
       n_recorded: recorded,
     });
   },
+  flows(held, query) {
+    const [run, attribute] = [part(query, 'run'), part(query, 'attribute')];
+    const steps = tableOf(held, query, 'classes')?.steps ?? [];
+    const known = steps.flatMap((step) => {
+      const answer = held.answers[`flow?run=${run}&attribute=${attribute}&step=${step}`];
+      return answer ? [{ step, answer }] : [];
+    });
+    if (!known.length) return undefined;
+    const values = known.flatMap(({ answer }) => answer.values.flat().map((/** @type {Maybe} */ n) => n ?? NaN));
+    const about = { steps: known.map(({ step }) => step), buckets: known[0].answer.buckets };
+    return binary(about, Float32Array.from(values));
+  },
   /** Those that the file holds were answered before. */
   table() {
     const notes = ['The table for these thresholds, runs or seeds is in TensorBoard only.'];
