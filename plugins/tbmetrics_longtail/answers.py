@@ -261,6 +261,10 @@ class Answers:
         recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
         return run_table(recorded, query, self._data.hparams(experiment))
 
+    def settings(self, experiment: Experiment, run: str) -> Json:
+        """The hyperparameters of a run, by name; empty if it has none."""
+        return {"settings": self._data.hparams(experiment).get(run, {})}
+
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
         latest = max((tag.version[1] for kinds in tags.attributes.values() for tag in kinds.values()), default=0.0)

@@ -163,6 +163,7 @@ class Routes:
             "/compare": self._compare,
             "/by_count": self._by_count,
             "/table": self._table,
+            "/settings": self._settings,
         }
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
 
@@ -217,6 +218,9 @@ class Routes:
         runs, rows = query.texts("run"), query.experiments()
         asked = TableQuery(query.text("metric"), query.step(), rows, by, query.bounds())
         return self._answers.table(experiment, runs, query.text("attribute"), asked)
+
+    def _settings(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.settings(experiment, query.text("run"))
 
     @staticmethod
     def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:

@@ -19,9 +19,10 @@ A, B, LAST = "same/running", "same/better", 2
 def board(tmp_path_factory):
     """Two runs of three validations, one of five, and two of many classes."""
     root = tmp_path_factory.mktemp("pair")
-    _run(root, A, 3, NAMES)
-    _run(root, B, 3, NAMES, gain=1.0)
-    _run(root, "same/longer", 5, NAMES)
+    settings = {"lr": 0.1, "loss": "ce", "epochs": 3, "amp": True}
+    _run(root, A, 3, NAMES, hparams=settings)
+    _run(root, B, 3, NAMES, gain=1.0, hparams=settings | {"loss": "<b>focal", "lr": 0.05, "gamma": 2})
+    _run(root, "same/longer", 5, NAMES, hparams={f"option {i}": i for i in range(5)})
     for name, gain in (("many/a", 0.0), ("many/b", 0.8)):
         _run(root, name, 1, MANY, gain)
     with tensorboard_server(root) as url:
@@ -197,3 +198,22 @@ def test_the_tail_is_followed_through_training(page, board, runs, steps):
         page.mouse.click(box["x"] + 64, box["y"] + 40)
         expect(tab.locator(".step-text")).to_have_text("0 (1 of 5)")
     screenshot(page, f"tail-flow-{len(steps)}")
+
+
+# ------------------------------------------------------------------------------------------------------ settings
+
+
+def test_the_settings_in_which_the_two_differ_are_listed(page, board):
+    _, url = board
+    tab = open_frame(page, url, a=A, b=B)
+    listed = tab.locator(".pair-settings li")
+    expect(listed).to_have_text(["lossAceB<b>focal", "lrA0.1B0.05", "gammaA–B2"])
+    expect(tab.locator(".pair-settings summary")).to_have_text("3 settings of A and B differ")
+    screenshot(page, "settings")
+    tab = open_frame(page, url, a=A, b="same/longer")
+    expect(tab.locator(".pair-settings summary")).to_have_text("9 settings of A and B differ")
+    expect(listed.first).to_be_hidden()  # many are folded
+    tab.locator(".pair-settings summary").press("Enter")
+    expect(listed.first).to_be_visible()
+    open_frame(page, url, a=A, b="many/a")  # without settings
+    expect(tab.locator(".pair-settings")).to_be_hidden()

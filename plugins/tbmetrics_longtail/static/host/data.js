@@ -7,6 +7,7 @@ import { Resources } from './resources.js';
 /** @import { ApiFault, Resource } from './resources.js' */
 /** @import { TableAnswer } from '../model/board.js' */
 /** @import { ByCountAnswer } from '../model/by-count.js' */
+/** @import { SettingsAnswer } from '../model/settings.js' */
 /** @import { Flows } from '../model/tail-flow.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
@@ -180,6 +181,11 @@ export class Data {
   byCount(a, b, attribute, metric) {
     const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, attribute, metric };
     return this._resources.get(address('by_count', query), `${a.version}|${b.version}`, json);
+  }
+
+  /** Hyperparameters by name. @param {RunView} run @returns {Resource<SettingsAnswer>} */
+  settings(run) {
+    return this._of(run, 'settings', {});
   }
 
   /**
