@@ -24,7 +24,7 @@ from sklearn.metrics import average_precision_score
 from benchmarks.measuring import Facts, Results, Run
 from tbmetrics import ClassGroups, ClassPerformanceTracker
 from tbmetrics.classes.attributes import AttributeClasses
-from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
+from tbmetrics.comparing.regrouping import ClassMeans, RecordedUncertainty
 from tbmetrics.records import class_table_tag, uncertainty_tag
 from tbmetrics.statistics.intervals import Z95, percentile_interval
 from tbmetrics.statistics.scores import influences, scores_of
@@ -178,7 +178,7 @@ def regrouped(tracker: ClassPerformanceTracker, sample: Sample, moved: ClassGrou
     ends: Ends = {}
     for metric in sample.truth:
         values = by_class.column(metric).astype(np.float64)
-        means = group_means(metric, values, moved["x"].groups, uncertainty, positives)
+        means = ClassMeans(metric, values, uncertainty, positives).by_group(moved["x"].groups)
         ends |= {(group, metric): means[group][1:] for group in GROUPS if group in means}
     return ends
 

@@ -22,7 +22,7 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import comparison, means_of, validation
+from tbmetrics_longtail.comparison import comparison, comparison_by_count, counted, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -47,6 +47,8 @@ from tbmetrics_longtail.tables import (
 from tbmetrics_longtail.uncertainty import bucket_uncertainty
 
 Json: TypeAlias = dict[str, Any]
+#: Steps in one answer of flows.
+MOST_FLOWS = 100
 
 
 class Packed(NamedTuple):
@@ -173,6 +175,15 @@ class Answers:
         values = recorded.series(FLOW).at(step)
         return {"buckets": recorded.tag(FLOW).buckets(len(values)), "values": nullable(values)}
 
+    def flows(self, experiment: Experiment, run: str, attribute: str) -> Packed:
+        """The same over steps, at most `MOST_FLOWS` of them and the last: values (steps, buckets, buckets + 1)."""
+        recorded = self._data.attribute(experiment, run, attribute)
+        series = recorded.series(FLOW)
+        last = len(series.steps) - 1
+        chosen = np.unique(np.linspace(0, last, min(last + 1, MOST_FLOWS)).round().astype(np.int64))
+        about = {"steps": series.steps[chosen].tolist(), "buckets": recorded.tag(FLOW).buckets(series.values.shape[1])}
+        return Packed(about, series.values[chosen])
+
     def lift_sums(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """What adds up to the lifts between misses and false positives, by bucket of training counts, at one step."""
         recorded = self._data.attribute(experiment, run, attribute)
@@ -234,6 +245,13 @@ class Answers:
         sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
         return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
 
+    def by_count(
+        self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
+    ) -> Json:
+        """Run and step `b` against `a` along the training count."""
+        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
+        return comparison_by_count(*(counted(side, step, metric) for side, step in sides))
+
     def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
         """The table of these runs, or of all that have validations of the attribute."""
         if not runs:
@@ -242,6 +260,10 @@ class Answers:
             runs = sorted(validated, key=natural_order)
         recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
         return run_table(recorded, query, self._data.hparams(experiment))
+
+    def settings(self, experiment: Experiment, run: str) -> Json:
+        """The hyperparameters of a run, by name; empty if it has none."""
+        return {"settings": self._data.hparams(experiment).get(run, {})}
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, TypeAlias
 
 from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.by_count import CountedValidation, compare_by_count
 from tbmetrics.comparing.regrouping import regrouped
 from tbmetrics.comparing.runs import GroupComparison, compare
 from tbmetrics.comparing.validations import GroupMean, Validation, recorded_means
@@ -21,8 +22,8 @@ from tbmetrics.records import (
     mean_metrics,
 )
 from tbmetrics_longtail.data import Attribute
-from tbmetrics_longtail.tables import CLASSES, GROUP_TABLE, RequestError, or_null, shown
-from tbmetrics_longtail.uncertainty import means_of_groups
+from tbmetrics_longtail.tables import CLASSES, GROUP_TABLE, RequestError, nullable, or_null, shown
+from tbmetrics_longtail.uncertainty import class_means
 
 Json: TypeAlias = dict[str, Any]
 
@@ -73,7 +74,7 @@ def _new_means(
     recorded: Attribute, step: int, metric: str, values: FloatArray, groups: tuple[str, ...]
 ) -> dict[str, GroupMean]:
     """Of groups drawn anew, from the recorded uncertainty by bucket."""
-    means = means_of_groups(recorded, metric, step, values, groups)
+    means = class_means(recorded, metric, step, values).by_group(groups)
     return {group: GroupMean(*mean) for group, mean in means.items()}
 
 
@@ -111,3 +112,31 @@ def _group(name: str, group: GroupComparison) -> Json:
     numbers = {key: value if isinstance(value, str) else or_null(value) for key, value in asdict(group).items()}
     agreement = "" if name == GAP else agreement_text(group)
     return numbers | {"verdict_text": VERDICTS[group.verdict], "agreement": agreement}
+
+
+def counted(recorded: Attribute, step: int, metric: str) -> CountedValidation:
+    """One metric of a run at one step, with the training counts of its classes."""
+    recorded_validation = validation(recorded, step, metric, None)
+    means = class_means(recorded, metric, step, recorded_validation.values)
+    return CountedValidation(recorded_validation, recorded.classes.counts, means)
+
+
+def comparison_by_count(a: CountedValidation, b: CountedValidation) -> Json:
+    """`b` against `a` over the tail below every boundary, and in bins of like training count."""
+    result = compare_by_count(a, b)
+    tails = result.tails
+    return {
+        "is_paired": result.is_paired,
+        "is_withheld": bool(result.withheld_because),
+        "basis": basis_text(result),
+        "tails": {
+            "tail_max": tails.tail_max.tolist(),
+            "n_defined": tails.n_defined.tolist(),
+            "mean_a": nullable(tails.mean_a),
+            "mean_b": nullable(tails.mean_b),
+            "difference": nullable(tails.mean_b - tails.mean_a),
+            "lower": nullable(tails.lower),
+            "upper": nullable(tails.upper),
+        },
+        "bins": [{name: or_null(value) for name, value in bin_._asdict().items()} for bin_ in result.bins],
+    }

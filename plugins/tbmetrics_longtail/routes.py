@@ -153,6 +153,7 @@ class Routes:
             "/confusions": self._confusions,
             "/confusion": self._at_step(self._answers.confusion),
             "/flow": self._at_step(self._answers.flow),
+            "/flows": self._flows,
             "/lift_sums": self._at_step(self._answers.lift_sums),
             "/calibration": self._at_step(self._answers.calibration),
             "/diagnosis": self._at_step(self._answers.diagnosis),
@@ -160,7 +161,9 @@ class Routes:
             "/gallery": self._of_class(self._answers.gallery),
             "/gallery_image": self._gallery_image,
             "/compare": self._compare,
+            "/by_count": self._by_count,
             "/table": self._table,
+            "/settings": self._settings,
         }
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
 
@@ -189,6 +192,9 @@ class Routes:
     def _bucket_uncertainty(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.bucket_uncertainty(experiment, *_run_and_attribute(query), query.text("metric"))
 
+    def _flows(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.flows(experiment, *_run_and_attribute(query))
+
     def _curves(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.curves(experiment, *_run_and_attribute(query), query.integer("step"), query.bounds())
 
@@ -202,15 +208,19 @@ class Routes:
         return self._answers.confusions(experiment, *_run_and_attribute(query), query.integer("step"), class_)
 
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
-        a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
-        attribute, metric = query.text("attribute"), query.text("metric")
-        return self._answers.compare(experiment, a, b, attribute, metric, query.bounds())
+        return self._answers.compare(experiment, *_sides(query), *_attribute_and_metric(query), query.bounds())
+
+    def _by_count(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.by_count(experiment, *_sides(query), *_attribute_and_metric(query))
 
     def _table(self, experiment: Experiment, query: Parameters) -> Any:
         by = query.text("by") if query.has("by") else FREQUENCY
         runs, rows = query.texts("run"), query.experiments()
         asked = TableQuery(query.text("metric"), query.step(), rows, by, query.bounds())
         return self._answers.table(experiment, runs, query.text("attribute"), asked)
+
+    def _settings(self, experiment: Experiment, query: Parameters) -> Any:
+        return self._answers.settings(experiment, query.text("run"))
 
     @staticmethod
     def _at_step(answer: Callable[[Experiment, str, str, int], Any]) -> Callable[[Experiment, Parameters], Any]:
@@ -233,6 +243,16 @@ def _class(query: Parameters) -> str | int:
 
 def _run_and_attribute(query: Parameters) -> tuple[str, str]:
     return query.text("run"), query.text("attribute")
+
+
+def _sides(query: Parameters) -> tuple[tuple[str, int], tuple[str, int]]:
+    """Run and step of A and of B."""
+    a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
+    return a, b
+
+
+def _attribute_and_metric(query: Parameters) -> tuple[str, str]:
+    return query.text("attribute"), query.text("metric")
 
 
 def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.comparing.regrouping import GroupInterval, RecordedUncertainty, group_means
+from tbmetrics.comparing.regrouping import ClassMeans, RecordedUncertainty
 from tbmetrics.records import SINGLE_LABEL, UNCERTAINTY_COLUMNS, SchemaError
 from tbmetrics.statistics.bucket_means import BIASED_BY_FEW
 from tbmetrics_longtail.data import Attribute
@@ -37,20 +37,17 @@ def bucket_uncertainty(attribute: Attribute, metric: str) -> tuple[dict[str, Any
     return {"steps": classes.steps.tolist(), "buckets": buckets}, values
 
 
-def means_of_groups(
-    attribute: Attribute, metric: str, step: int, values: NDArray[np.float64], groups: tuple[str, ...]
-) -> dict[str, GroupInterval]:
-    """The means of groups drawn anew at one step; without intervals if the log has no uncertainty there.
+def class_means(attribute: Attribute, metric: str, step: int, values: NDArray[np.float64]) -> ClassMeans:
+    """Means over any classes at one step; without intervals if the log has no uncertainty there.
 
     Args:
         attribute: of the run.
         metric: one of the means.
         step: of the validation.
         values: of the metric, (classes,).
-        groups: of the classes.
     """
     positives = attribute.column("support", step) if is_multi_label(attribute) else None
-    return group_means(metric, values, groups, _at(attribute, step), positives)
+    return ClassMeans(metric, values, _at(attribute, step), positives)
 
 
 def _at(attribute: Attribute, step: int) -> RecordedUncertainty | None:

@@ -66,6 +66,22 @@ def alone(decided: DecidedSamples, metric: str, parts: Parts) -> FloatArray:
     return (_single_label if decided.is_single else _multi_label)((side, side), (1.0, 0.0), parts)
 
 
+def nested(a: DecidedSamples, b: DecidedSamples, metric: str, parts: Parts) -> FloatArray:
+    """The variance of the difference of two runs' sums over the first part, the first two, and so on, (parts,).
+
+    As `paired` gives it for all classes up to a part as one part. A sample's influence on such a sum changes only at
+    the parts of the few classes that it concerns, so that the cost grows with the samples, not with the parts.
+    """
+    sides = _Side(a, metric, parts), _Side(b, metric, parts)
+    return _nested_variances(sides, (-1.0, 1.0), parts)
+
+
+def nested_alone(decided: DecidedSamples, metric: str, parts: Parts) -> FloatArray:
+    """The same of one run's sums, as `alone` gives it."""
+    side = _Side(decided, metric, parts)
+    return _nested_variances((side, side), (1.0, 0.0), parts)
+
+
 class _Side:
     """The influences of one run's samples on the sums over the classes of each part."""
 
@@ -203,3 +219,96 @@ def _alarm_counts(sides: tuple[_Side, _Side]) -> FloatArray:
     both = np.intersect1d(a, b, assume_unique=True)
     by_kind = (both, np.setdiff1d(a, both, assume_unique=True), np.setdiff1d(b, both, assume_unique=True))
     return np.stack([np.bincount(p % n_classes, minlength=n_classes) for p in by_kind]).astype(np.float64)
+
+
+# ------------------------------------------------------------------------------------------------ nested parts
+
+
+class _Changes(NamedTuple):
+    """What samples add to the difference of the sums, each (changes,): sample, part of the class, signed influence."""
+
+    sample: IntArray
+    part: IntArray
+    value: FloatArray
+
+
+def _nested_variances(sides: tuple[_Side, _Side], sign: tuple[float, float], parts: Parts) -> FloatArray:
+    changes = _changes(sides, sign, parts)
+    if sides[0].decided.is_single:
+        return _nested_single_label(sides, sign, parts, changes)
+    plain, smoothed = _class_variances(sides, sign)
+    own, extra = (_up_to(parts, values) for values in (plain, np.maximum(smoothed - plain, 0.0)))
+    rows = _squares_up_to(changes, np.ones(sides[0].decided.n_samples), parts.size)
+    variances: FloatArray = np.maximum(rows, own) + extra
+    return variances
+
+
+def _changes(sides: tuple[_Side, _Side], sign: tuple[float, float], parts: Parts) -> _Changes:
+    columns = []
+    for side, factor in zip(sides, sign, strict=True):
+        decided, influence = side.decided, side.influence
+        of_positives = np.where(decided.hits, influence.hit[decided.classes], influence.miss[decided.classes])
+        columns.append((decided.rows, decided.classes, factor * of_positives))
+        columns.append(
+            (decided.false_rows, decided.false_classes, factor * influence.false_alarm[decided.false_classes])
+        )
+    samples, classes, values = (np.concatenate(column) for column in zip(*columns, strict=True))
+    counts = parts.of_class[classes] >= 0
+    return _Changes(samples[counts], parts.of_class[classes][counts], values[counts])
+
+
+def _nested_single_label(
+    sides: tuple[_Side, _Side], sign: tuple[float, float], parts: Parts, changes: _Changes
+) -> FloatArray:
+    """As `_single_label`: squares of samples and of the added ones, less those of the means of their classes."""
+    labels, support = sides[0].decided.classes, sides[0].support
+    shares = _usual_shares(_outcome_counts(sides))
+    weight = support / np.maximum(support + ADDED - 1, 1)
+    mean_weight = weight / (support + ADDED)
+    frequency = [(side.alarms + 0.5) / (side.alarms + 0.5).sum() for side in sides]
+    alarms = [_up_to(parts, f * side.influence.false_alarm) for side, f in zip(sides, frequency, strict=True)]
+    variances = _squares_up_to(changes, weight[labels], parts.size)
+    of_classes, of_all = np.zeros(len(support)), np.zeros(parts.size)  # what samples added to a class sum up to
+    for share, outcome in zip(ADDED * shares, _OUTCOMES, strict=True):
+        own = _signed(
+            sign, *(s.influence.hit if hit else s.influence.miss for s, hit in zip(sides, outcome, strict=True))
+        )
+        usual = _signed(sign, *((1 - hit) * alarm for alarm, hit in zip(alarms, outcome, strict=True)))
+        squares = _up_to(parts, weight * own**2) + 2 * usual * _up_to(parts, weight * own) + usual**2 * weight.sum()
+        variances += share * squares
+        of_classes += share * own
+        of_all += share * usual
+    members = np.flatnonzero(parts.of_class >= 0)
+    by_class = _Changes(
+        np.concatenate([labels[changes.sample], members]),
+        np.concatenate([changes.part, parts.of_class[members]]),
+        np.concatenate([changes.value, of_classes[members]]),
+    )
+    sums = np.cumsum(np.bincount(by_class.part, mean_weight[by_class.sample] * by_class.value, parts.size))
+    variances -= _squares_up_to(by_class, mean_weight, parts.size) + 2 * of_all * sums + of_all**2 * mean_weight.sum()
+    misses = (shares[2] + shares[3], shares[1] + shares[3])
+    for s, side in enumerate(sides):
+        spread = _up_to(parts, frequency[s] * side.influence.false_alarm**2) - alarms[s] ** 2
+        variances += ADDED * misses[s] * sign[s] ** 2 * weight.sum() * spread
+    return variances
+
+
+def _up_to(parts: Parts, values: FloatArray) -> FloatArray:
+    """Sums of the classes' values up to each part, (parts,)."""
+    member = parts.of_class >= 0
+    sums: FloatArray = np.cumsum(np.bincount(parts.of_class[member], values[member], parts.size))
+    return sums
+
+
+def _squares_up_to(changes: _Changes, weight: FloatArray, size: int) -> FloatArray:
+    """The weighted sum over samples of their squared changes up to each part, (parts,)."""
+    if not len(changes.sample):
+        return np.zeros(size)
+    order = np.lexsort((changes.part, changes.sample))
+    sample, part, value = changes.sample[order], changes.part[order], changes.value[order]
+    is_first = np.concatenate([[True], sample[1:] != sample[:-1]])
+    before = np.cumsum(value) - value
+    before -= before[is_first][np.cumsum(is_first) - 1]
+    grown = weight[sample] * value * (2 * before + value)
+    squares: FloatArray = np.cumsum(np.bincount(part, grown, size))
+    return squares

@@ -145,42 +145,52 @@ def _bounds(bucket: Any) -> tuple[str, int, int]:
         raise ValueError(f"a bucket has a group, a lowest and a highest count, got {bucket!r:.200}") from error
 
 
-def group_means(
-    metric: str,
-    values: FloatArray,
-    groups: Sequence[str],
-    recorded: RecordedUncertainty | None,
-    positives: FloatArray | None = None,
-) -> dict[str, GroupInterval]:
-    """The mean of every group of `GROUP_ROWS` that has the metric, with its interval.
+class ClassMeans:
+    """Means of one metric over any of a run's classes, with intervals if their uncertainty was recorded.
 
     Args:
         metric: a mean over classes.
         values: of the classes, (classes,); NaN if undefined.
-        groups: of the classes.
         recorded: without it, or the metric in it, there are no intervals.
         positives: number of positives of each class of a multi-label attribute, (classes,).
     """
-    by_class, is_defined = np.array(groups, dtype=object), ~np.isnan(values)
-    chosen = {group: is_defined & ((by_class == group) | (group == ALL)) for group in GROUP_ROWS}
-    means = {group: float(values[inside].mean()) for group, inside in chosen.items() if inside.any()}
-    if HEAD in means and TAIL in means:
-        means[GAP] = means[HEAD] - means[TAIL]
-    if recorded is None or metric not in recorded.metrics:
-        return {group: GroupInterval(mean) for group, mean in means.items()}
-    uncertainty = recorded.of_metric(metric, values)
-    intervals = {}
-    for group, mean in means.items():
-        parts = [chosen[part] for part in ((HEAD, TAIL) if group == GAP else (group,))]
-        if metric in BIASED_BY_FEW and positives is not None and any(_has_too_few(positives[p]) for p in parts):
-            intervals[group] = GroupInterval(mean)
-        else:
-            intervals[group] = GroupInterval(mean, *uncertainty.interval(mean, *map(recorded.members, parts)))
-    return intervals
 
+    def __init__(
+        self,
+        metric: str,
+        values: FloatArray,
+        recorded: RecordedUncertainty | None,
+        positives: FloatArray | None = None,
+    ) -> None:
+        self._values, self._is_defined = values, ~np.isnan(values)
+        self._positives = positives if metric in BIASED_BY_FEW else None
+        self._recorded = recorded if recorded is not None and metric in recorded.metrics else None
+        self._uncertainty = None if self._recorded is None else self._recorded.of_metric(metric, values)
 
-def _has_too_few(positives: FloatArray) -> bool:
-    return has_too_few(float(np.count_nonzero(positives)), float(positives.sum()))
+    def over(self, chosen: NDArray[np.bool_], subtracted: NDArray[np.bool_] | None = None) -> GroupInterval:
+        """The mean over the chosen classes, or what it is above that over the subtracted ones; bool (classes,)."""
+        parts = [part & self._is_defined for part in (chosen, subtracted) if part is not None]
+        if not all(part.any() for part in parts):
+            return GroupInterval(math.nan)
+        means = [float(self._values[part].mean()) for part in parts]
+        mean = means[0] - sum(means[1:])
+        if self._recorded is None or self._uncertainty is None or any(map(self._has_too_few, parts)):
+            return GroupInterval(mean)
+        return GroupInterval(mean, *self._uncertainty.interval(mean, *map(self._recorded.members, parts)))
+
+    def by_group(self, groups: Sequence[str]) -> dict[str, GroupInterval]:
+        """The mean of every group of `GROUP_ROWS` that has the metric, from the group of each class."""
+        by_class = np.array(groups, dtype=object)
+        chosen = {group: (by_class == group) | (group == ALL) for group in GROUP_ROWS if group != GAP}
+        intervals = {group: self.over(inside) for group, inside in chosen.items()}
+        intervals[GAP] = self.over(chosen[HEAD], chosen[TAIL])
+        return {group: interval for group, interval in intervals.items() if not math.isnan(interval.mean)}
+
+    def _has_too_few(self, part: NDArray[np.bool_]) -> bool:
+        if self._positives is None:
+            return False
+        positives = self._positives[part]
+        return has_too_few(float(np.count_nonzero(positives)), float(positives.sum()))
 
 
 def bucket_sums(

@@ -279,21 +279,21 @@ def _means(both: Joined, members: NDArray[np.int64]) -> tuple[float, float]:
 
 def _judged(mean_a: float, mean_b: float, spread: Spread, is_withheld: bool) -> tuple[float, float, str]:
     """The 95 % interval of B minus A, and the verdict."""
-    lower, upper = _interval(mean_b - mean_a, spread.difference, 1.0)
+    lower, upper = interval_around(mean_b - mean_a, spread.difference, 1.0)
     return lower, upper, _verdict(mean_b - mean_a, lower, upper, is_withheld, (WORSE, BETTER))
 
 
 def _judged_gap(gap_a: float, gap_b: float, spread: Spread, is_withheld: bool) -> tuple[float, float, str]:
     """The 95 % interval of B's gap minus A's, and the verdict on their sizes."""
-    lower, upper = _interval(gap_b - gap_a, spread.difference, 2.0)
+    lower, upper = interval_around(gap_b - gap_a, spread.difference, 2.0)
     # |b| > |a| if b - a and b + a have one sign, so a verdict needs both to be clear of zero.
-    total = _interval(gap_a + gap_b, spread.total, 2.0)
+    total = interval_around(gap_a + gap_b, spread.total, 2.0)
     sign = 1 if total[0] > 0 else -1 if total[1] < 0 else 0
     words = {1: (NARROWER, WIDER), -1: (WIDER, NARROWER), 0: (UNDECIDED, UNDECIDED)}[sign]
     return lower, upper, _verdict(gap_b - gap_a, lower, upper, is_withheld, words)
 
 
-def _interval(centre: float, deviation: float, most: float) -> tuple[float, float]:
+def interval_around(centre: float, deviation: float, most: float) -> tuple[float, float]:
     """95 % around `centre`, within ±`most`; NaN if the deviation is."""
     half = DEVIATIONS * deviation
     return max(centre - half, -most), min(centre + half, most)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.differences import Covariances, Parts, alone, paired
-from tbmetrics.comparing.validations import Validation
+from tbmetrics.comparing.validations import GroupMean, Validation
 from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, IntArray
 from tbmetrics.statistics.intervals import Z95
 
@@ -97,7 +97,7 @@ class Spreads:
 
 def spreads(a: Validation, b: Validation, both: Joined) -> Spreads:
     """The spread of every group."""
-    reason = _unpaired_because(a, b)
+    reason = unpaired_because(a, b)
     sides = _Side(a, both.in_a, both), _Side(b, both.in_b, both)
     covariances = None
     if not reason and a.decided is not None and b.decided is not None:
@@ -106,7 +106,8 @@ def spreads(a: Validation, b: Validation, both: Joined) -> Spreads:
     return Spreads(by_group, not reason, reason)
 
 
-def _unpaired_because(a: Validation, b: Validation) -> str:
+def unpaired_because(a: Validation, b: Validation) -> str:
+    """Why the runs cannot be compared sample by sample; empty if they can."""
     if a.metric not in DECIDED_METRICS:
         what = "average precision" if a.metric == "ap" else a.metric
         return f"{what} depends on scores, which are not recorded"
@@ -118,6 +119,11 @@ def _unpaired_because(a: Validation, b: Validation) -> str:
     if a.decided is not None and b.decided is not None and a.decided.checksum != b.decided.checksum:
         return "the validation samples differ, or their order does"
     return ""
+
+
+def recorded_deviation(mean: GroupMean) -> float:
+    """The deviation of a mean from its interval, whose ends are cut at 0 and 1: the side that is not tells it."""
+    return max(mean.upper - mean.value, mean.value - mean.lower) / Z95
 
 
 def _spread(group: str, sides: tuple[_Side, _Side], both: Joined, covariances: Covariances | None) -> Spread:
@@ -165,9 +171,7 @@ class _Side:
         """The interval of the mean and its deviation: as recorded, if that is about the same classes."""
         recorded = self._run.mean(group)
         if self._has_recorded[group] and not math.isnan(recorded.lower):
-            # Ends are cut at 0 and 1; the side that is not tells the deviation.
-            half = max(recorded.upper - recorded.value, recorded.value - recorded.lower)
-            return (recorded.lower, recorded.upper), half / Z95
+            return (recorded.lower, recorded.upper), recorded_deviation(recorded)
         if self._covariance is None:
             return (math.nan, math.nan), math.nan
         deviation = _deviation(weights, self._covariance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from tbmetrics.comparing.by_count import CountComparison
 from tbmetrics.comparing.runs import (
     BETTER,
     NARROWER,
@@ -64,7 +65,7 @@ def _change(name: str, group: GroupComparison, of_metric: str = "") -> str:
     return f"{verb} {abs(group.difference):.2f}{of_metric} {where} ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
-def basis_text(comparison: RunComparison) -> str:
+def basis_text(comparison: RunComparison | CountComparison) -> str:
     """On what the intervals and verdicts rest, or why there are none."""
     if comparison.withheld_because:
         return f"No verdict: {comparison.withheld_because}. Compare the runs at one step."

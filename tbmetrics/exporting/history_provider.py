@@ -1,4 +1,4 @@
-"""Histories in the place of TensorBoard's data provider, for the tab's server."""
+"""Histories as TensorBoard's `DataProvider` would list and read them, for the tab's answers without a server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from tbmetrics.records import (
     PLUGIN_NAME,
@@ -26,6 +27,8 @@ from tbmetrics.records.history import History
 
 #: Table values in the page; beyond it steps are left out, evenly spread, never the last.
 MOST_NUMBERS = 6_000_000
+#: TensorBoard's plugin of hyperparameters, and its tag of a run's values.
+_HPARAMS, _SESSION_START = "hparams", "_hparams_/session_start_info"
 
 
 class HistoryProvider:
@@ -69,31 +72,40 @@ class HistoryProvider:
         """The tab's plugin alone."""
         return [PLUGIN_NAME]
 
-    def list_tensors(self, *_: Any, run_tag_filter: Any = None, **__: Any) -> dict[str, dict[str, Any]]:
-        """Every tag by run, with its metadata."""
+    def list_tensors(
+        self, *_: Any, plugin_name: str, run_tag_filter: Any = None, **__: Any
+    ) -> dict[str, dict[str, Any]]:
+        """Every tag of the tab, or of hyperparameters, by run, with its metadata."""
+        listing = self._settings if plugin_name == _HPARAMS else self._listing
         wanted = None if run_tag_filter is None else run_tag_filter.runs
-        return {run: tags for run, tags in self._listing.items() if wanted is None or run in wanted}
+        return {run: tags for run, tags in listing.items() if wanted is None or run in wanted}
+
+    @cached_property
+    def _settings(self) -> dict[str, dict[str, Any]]:
+        """The start of each run's session, as TensorBoard's plugin of hyperparameters lists it."""
+        listing: dict[str, dict[str, Any]] = {}
+        for run, history in self._histories.items():
+            if history.hparams is not None:
+                data = HParamsPluginData()
+                for name, value in history.hparams.hparams.items():
+                    kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
+                    setattr(data.session_start_info.hparams[name], f"{kind}_value", value)
+                listing[run] = {_SESSION_START: _series(data.SerializeToString(), 0, 0.0)}
+        return listing
 
     @cached_property
     def _listing(self) -> dict[str, dict[str, Any]]:
         """Every answer asks for it, and the histories do not change."""
-        from tensorboard.data import provider
-
-        def series(content: bytes, step: int, wall_time: float) -> Any:
-            return provider.TensorTimeSeries(
-                max_step=step, max_wall_time=wall_time, plugin_content=content, description="", display_name=""
-            )
-
         listing: dict[str, dict[str, Any]] = {}
         for run, history in self._histories.items():
-            lists = {class_list_tag(a): series(class_list_content(c), 0, 0.0) for a, c in history.class_lists.items()}
+            lists = {class_list_tag(a): _series(class_list_content(c), 0, 0.0) for a, c in history.class_lists.items()}
             tables = {
-                tag: series(table_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
+                tag: _series(table_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
                 for tag, points in history.tables.items()
                 if plugin_of(tag) == PLUGIN_NAME and len(points)
             }
             samples = {
-                tag: series(sample_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
+                tag: _series(sample_content(points[-1]), int(points.steps[-1]), float(points.wall_times[-1]))
                 for tag, points in history.samples.items()
                 if len(points)
             }
@@ -124,3 +136,11 @@ class HistoryProvider:
         for i, (step, wall_time) in enumerate(zip(points.steps.tolist(), points.wall_times.tolist(), strict=True)):
             if step in chosen:
                 yield provider.TensorDatum(step=step, wall_time=wall_time, numpy=points[i].values)
+
+
+def _series(content: bytes, step: int, wall_time: float) -> Any:
+    from tensorboard.data import provider
+
+    return provider.TensorTimeSeries(
+        max_step=step, max_wall_time=wall_time, plugin_content=content, description="", display_name=""
+    )

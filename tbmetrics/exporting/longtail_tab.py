@@ -109,6 +109,7 @@ class _RecordedAnswers:
         self.about["answers"]["runs"] = listing
         self.about["answers"]["file:///runs"] = [run["run"] for run in listing["runs"]]
         for run in listing["runs"]:
+            self._put("settings", {"run": run["run"]}, self._answers.settings(self._experiment, run["run"]))
             for attribute in run["attributes"]:
                 self._record_attribute(run["run"], attribute)
         self._record_tests(listing["runs"])
@@ -196,6 +197,8 @@ class _RecordedAnswers:
         query |= {"attribute": attribute, "metric": metric}
         with contextlib.suppress(RequestError):  # a run without this metric
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
+            if bounds is None:
+                self._put("by_count", query, self._answers.by_count(self._experiment, a, b, attribute, metric))
 
     def _pack(self, route: str, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError

@@ -11,10 +11,10 @@ from tbmetrics.classes.groups import ClassGroups, fine_buckets, macro_mean
 from tbmetrics.classes.rules import RULES
 from tbmetrics.comparing.regrouping import (
     COMBINATIONS,
+    ClassMeans,
     RecordedUncertainty,
     bucket_sums,
     buckets_of_classes,
-    group_means,
     regrouped,
     rule_of_bounds,
 )
@@ -162,7 +162,7 @@ def _from_the_log(tracker, groups, single):
     uncertainty = RecordedUncertainty.read(recorded.values, recorded.details["buckets"], classes)
     positives = None if single else table.column("support")
     columns = {metric: table.column(metric).astype(np.float64) for metric in MEAN_METRICS}
-    return {m: group_means(m, values, groups, uncertainty, positives) for m, values in columns.items()}
+    return {m: ClassMeans(m, values, uncertainty, positives).by_group(groups) for m, values in columns.items()}
 
 
 @pytest.mark.parametrize("single", [True, False])
@@ -192,15 +192,17 @@ def test_a_group_whose_classes_do_not_change_keeps_its_interval(single):
 def test_without_a_record_or_with_too_few_positives_there_is_no_interval():
     values = np.linspace(0, 1, 80)
     groups = ("head",) * 40 + ("tail",) * 40
-    plain = group_means("f1", values, groups, None)
+    plain = ClassMeans("f1", values, None).by_group(groups)
     assert plain["head"].mean == pytest.approx(values[:40].mean())
     assert plain["gap"].mean == pytest.approx(values[:40].mean() - values[40:].mean())
     assert all(np.isnan(interval.lower) and np.isnan(interval.upper) for interval in plain.values())
     recorded = RecordedUncertainty(np.full((1 + 1, 4), 0.01, dtype=np.float32), np.zeros(80, dtype=np.int64), 1)
     positives = np.array([1] * 40 + [2] * 40)
-    few = group_means("f1", values, groups, recorded, positives)
+    few = ClassMeans("f1", values, recorded, positives).by_group(groups)
     assert [np.isnan(few[group].lower) for group in ("head", "tail", "gap")] == [True, False, True]
-    assert not any(np.isnan(m.lower) for m in group_means("precision", values, groups, recorded, positives).values())
+    assert not any(
+        np.isnan(m.lower) for m in ClassMeans("precision", values, recorded, positives).by_group(groups).values()
+    )
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import export
 from tbmetrics.exporting.history_provider import HistoryProvider
 from tbmetrics.exporting.longtail_tab import payload
-from tbmetrics.records import class_table_tag
+from tbmetrics.records import HParams, class_table_tag
 from tests.browser import chromium, new_context
 from tests.plugin.logs import write_log
 from tests.plugin.tab import HOSTILE, REST, shown
@@ -63,6 +63,18 @@ def test_the_page_holds_the_tables_as_they_are(page_path, logs):
 def test_the_same_log_gives_the_same_bytes(logs):
     histories = {run: read_run(logs[0] / run, run=run) for run in RUNS}
     assert payload(histories) == payload({run: read_run(logs[0] / run, run=run) for run in RUNS})
+
+
+def test_the_page_holds_the_settings_of_runs(logs):
+    history = read_run(logs[0] / RUNS[0], run="a")
+    settings = {"lr": 0.5, "name": "<b>", "on": True, "batch": 64.0}
+    history.hparams = HParams(settings, {})
+    data, _ = payload({"a": history, "b": read_run(logs[0] / RUNS[0], run="b")})
+    content = gzip.decompress(data)
+    answers = json.loads(content[4 : 4 + struct.unpack("<I", content[:4])[0]])["answers"]
+    assert [answers[f"settings?run={run}"] for run in "ab"] == [{"settings": settings}, {"settings": {}}]
+    table = next(answer for address, answer in answers.items() if address.startswith("table?attribute=digit"))
+    assert {row["name"]: dict(row["hparams"]) for row in table["rows"]} == {"a": settings, "b": {}}
 
 
 @pytest.mark.parametrize(("numbers", "steps"), [(1, [3]), (3 * 4500, [0, 2, 3]), (10**9, [0, 1, 2, 3])])

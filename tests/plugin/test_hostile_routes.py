@@ -27,13 +27,16 @@ GOOD = {
     "confusions": AT,
     "confusion": AT,
     "flow": AT,
+    "flows": "run=a&attribute=x",
     "lift_sums": AT,
     "calibration": AT,
     "diagnosis": AT,
     "class_diagnosis": f"{AT}&class_index=0",
     "gallery": f"{AT}&class_index=0",
     "gallery_image": f"{AT}&kind=hardest_correct&group=tail",
+    "settings": "run=a",
     "table": "run=a&attribute=x&metric=f1&step=2&by=frequency&experiment=a",
+    "by_count": "run_a=a&step_a=0&run_b=a&step_b=2&attribute=x&metric=f1",
     "compare": "run_a=a&step_a=0&run_b=a&step_b=2&attribute=x&metric=f1",
 }
 #: Those that have nothing to answer with in this log: it was not diagnosed.

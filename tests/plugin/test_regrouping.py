@@ -11,7 +11,7 @@ import pytest
 
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.classes.rules import GroupRule
-from tbmetrics.comparing.regrouping import RecordedUncertainty, group_means
+from tbmetrics.comparing.regrouping import ClassMeans, RecordedUncertainty
 from tbmetrics.records import GROUP_ROWS
 from tests.plugin.in_process import PREFIX, answered, application, client_of
 from tests.plugin.logs import tables, write_log
@@ -61,7 +61,7 @@ def test_intervals_of_groups_drawn_in_the_browser_are_those_of_python(tmp_path, 
             recorded = RecordedUncertainty.read(table, truth.buckets.to_json(), attribute)
             values = truth.column(metric, step).astype(float)
             positives = truth.column("support", step) if decision == "multi_label" else None
-            expected = group_means(metric, values, groups, recorded, positives)
+            expected = ClassMeans(metric, values, recorded, positives).by_group(groups)
             for group in GROUP_ROWS:
                 columns = answer["groups"][group]
                 ends = [columns[metric + end][step] for end in ("", "_lower", "_upper")]

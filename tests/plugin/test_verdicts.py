@@ -16,11 +16,11 @@ NAMES = [f"species {i:02d}" for i in range(60)]
 EACH = 10
 
 
-def _run(root, name, epochs, classes, gain=0.0):
+def _run(root, name, epochs, classes, gain=0.0, hparams=None):
     """Recall grows with the epochs; runs of equal `gain` differ by nothing but their names."""
     counts = {c: max(2, int(900 * 0.9**i)) for i, c in enumerate(classes)}
     labels = torch.arange(len(classes)).repeat(EACH)
-    with TBMetrics(root / name, classes=ClassGroups.from_counts({"species": counts})) as tb:
+    with TBMetrics(root / name, classes=ClassGroups.from_counts({"species": counts}), hparams=hparams) as tb:
         for epoch in tb.epochs(range(epochs)):
             logits = torch.randn(len(labels), len(classes), generator=torch.Generator().manual_seed(epoch))
             logits[torch.arange(len(labels)), labels] += 0.4 * (epoch + 1) + gain

@@ -4,6 +4,7 @@
 import { Cards } from './cards.js';
 import { emptyPage, faultPage, loadingPage } from './empty.js';
 import { Headline } from './headline.js';
+import { PairSettings } from './pair-settings.js';
 import { Sidebar } from './sidebar.js';
 import { Help, TopBar } from './top-bar.js';
 import { Drawer } from '../cards/drawer.js';
@@ -65,6 +66,7 @@ export class App {
     this._drawer = new Drawer(page);
     this._help = new Help();
     this._headline = new Headline(this._data);
+    this._settings = new PairSettings(this._data);
     this._tooltip = page.tooltip;
     this._bar = new TopBar({ onHelp: () => this._help.open(), onReload: () => this._reload() });
     this._layout = this._layOut();
@@ -162,7 +164,8 @@ export class App {
   }
 
   _layOut() {
-    const main = this._cards.layOut(this._bar.element, this._bar.problems, this._headline.element);
+    const top = [this._bar.element, this._bar.problems, this._headline.element, this._settings.element];
+    const main = this._cards.layOut(...top);
     const floating = [this._drawer.element, this._tooltip.element, this._help.element];
     return el('div', { class: 'layout' }, this._sidebar.element, main, ...floating);
   }
@@ -215,6 +218,7 @@ export class App {
     if (this._layout.parentElement !== this._root) fill(this._root, this._layout);
     this._bar.update(view, runs, this._loadedAt);
     this._sidebar.update(view, this._state, this._counts ?? [], this._recorded ?? null);
+    this._settings.update(view);
     if (!this._cards.updateFirst(view)) return;
     this._headline.update(view);
     this._rows.update(view);

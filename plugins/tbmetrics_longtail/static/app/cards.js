@@ -1,6 +1,7 @@
 // @ts-check
 /** All cards: their layout, and which of them are drawn. */
 
+import { BoundaryCard } from '../cards/boundary.js';
 import { CalibrationCard } from '../cards/calibration.js';
 import { TableCard } from '../cards/classes.js';
 import { DiagnosisCard } from '../cards/diagnosis.js';
@@ -8,8 +9,10 @@ import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
 import { LeaderboardCard } from '../cards/leaderboard.js';
 import { MoversCard } from '../cards/movers.js';
+import { PayersCard } from '../cards/payers.js';
 import { PrCard } from '../cards/pr.js';
 import { SummaryCard } from '../cards/summary.js';
+import { TailFlowCard } from '../cards/tail-flow.js';
 import { TradeoffCard } from '../cards/tradeoff.js';
 import { ChartsCard } from '../cards/training.js';
 import { el } from '../charts/dom.js';
@@ -32,6 +35,8 @@ export class Cards {
       leaderboard: new LeaderboardCard(page),
       training: new ChartsCard(page),
       summary: new SummaryCard(page),
+      boundary: new BoundaryCard(page, rows),
+      payers: new PayersCard(page, rows),
       tradeoff: new TradeoffCard(page),
       movers: new MoversCard(page, rows),
       diagnosis: new DiagnosisCard(page),
@@ -39,6 +44,7 @@ export class Cards {
       pr: new PrCard(page, rows),
       calibration: new CalibrationCard(page),
       flow: new FlowCard(page),
+      tailflow: new TailFlowCard(page),
       classes: this.table,
     };
     this.drawn = false;
@@ -51,10 +57,13 @@ export class Cards {
 
   /** Lay out the cards below `top`. @param {...HTMLElement} top */
   layOut(...top) {
-    const { tradeoff, movers, ...alone } = this._cards;
+    const { boundary, payers, tradeoff, movers, ...alone } = this._cards;
     const [leaderboard, training, summary, ...below] = Object.values(alone).map(({ element }) => element);
-    const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, pair, ...below);
+    const pairs = [
+      [boundary, payers],
+      [tradeoff, movers],
+    ].map((cards) => el('div', { class: 'pair' }, ...cards.map(({ element }) => element)));
+    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, ...pairs, ...below);
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,

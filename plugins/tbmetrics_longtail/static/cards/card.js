@@ -44,6 +44,8 @@ const RESERVED = Object.freeze({
   leaderboard: 140,
   training: 252,
   summary: 212,
+  boundary: 341,
+  payers: 360,
   tradeoff: 474,
   movers: 474,
   diagnosis: 420,
@@ -51,6 +53,7 @@ const RESERVED = Object.freeze({
   pr: 262,
   calibration: 286,
   flow: 300,
+  tailflow: 330,
   classes: 546,
 });
 

@@ -14,7 +14,7 @@ const SVG = 'http://www.w3.org/2000/svg';
 export const HOST_COLORS = 7;
 
 /** As in the figures. @type {Readonly<Record<string, Marker>>} */
-const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'square', tail: 'triangle', unknown: 'cross' });
+export const GROUP_MARKERS = Object.freeze({ head: 'circle', medium: 'square', tail: 'triangle', unknown: 'cross' });
 
 /**
  * An HTML element. Attributes named `on…` are listeners; true sets an empty attribute; null, undefined and false none.

@@ -3,7 +3,7 @@
 
 import { el, fill, svg } from './dom.js';
 import { compact, number } from '../model/format.js';
-import { decimals, linear, ticks } from '../model/scale.js';
+import { decimals, linear, logarithmic, logTicks, ticks } from '../model/scale.js';
 
 /**
  * @typedef {object} PlotOptions
@@ -14,6 +14,7 @@ import { decimals, linear, ticks } from '../model/scale.js';
  * @property {string} xLabel
  * @property {string} [yLabel]
  * @property {boolean} [wholeX] the x axis counts something
+ * @property {boolean} [logX] it does so on a logarithmic scale
  * @property {{top: number, right: number, bottom: number, left: number}} [margin]
  */
 
@@ -23,12 +24,15 @@ export const MARGIN = Object.freeze({ top: 12, right: 14, bottom: 36, left: 54 }
  * Create the scales and axes of a plot.
  * @param {PlotOptions} options
  */
-export function plot({ width, height, xDomain, yDomain, xLabel, yLabel = '', wholeX = false, margin = MARGIN }) {
+export function plot(options) {
+  const { width, height, xDomain, yDomain, xLabel, yLabel = '', logX = false, margin = MARGIN } = options;
+  const wholeX = options.wholeX || logX;
   const [left, right] = [margin.left, width - margin.right];
   const [top, bottom] = [margin.top, height - margin.bottom];
-  const x = linear(xDomain, [left, right]);
+  const x = (logX ? logarithmic : linear)(xDomain, [left, right]);
   const y = linear(yDomain, [bottom, top]);
-  const xTicks = ticks(xDomain[0], xDomain[1], Math.max(2, Math.floor((right - left) / 64)), wholeX);
+  const mostX = Math.max(2, Math.floor((right - left) / 64));
+  const xTicks = logX ? logTicks(...xDomain, mostX) : ticks(...xDomain, mostX, wholeX);
   const yTicks = ticks(yDomain[0], yDomain[1], Math.max(2, Math.floor((bottom - top) / 34)));
   const [xDigits, yDigits] = [decimals(xTicks), decimals(yTicks)];
   const axes = [

@@ -6,6 +6,9 @@ import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
 /** @import { TableAnswer } from '../model/board.js' */
+/** @import { ByCountAnswer } from '../model/by-count.js' */
+/** @import { SettingsAnswer } from '../model/settings.js' */
+/** @import { Flows } from '../model/tail-flow.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
  * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
@@ -75,6 +78,11 @@ export class Data {
   /** @param {RunView} run @param {string} attribute @returns {Resource<FlowAnswer>} */
   flow(run, attribute) {
     return this._of(run, 'flow', { attribute, step: run.step ?? 0 });
+  }
+
+  /** Over steps. @param {RunView} run @param {string} attribute @returns {Resource<Flows>} */
+  flows(run, attribute) {
+    return this._resources.get(address('flows', { run: run.run, attribute }), run.version, packed);
   }
 
   /** @param {RunView} run @param {string} attribute @returns {Resource<LiftSumsAnswer>} */
@@ -163,6 +171,21 @@ export class Data {
   compare(a, b, attribute, metric, bounds) {
     const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
     return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
+  }
+
+  /**
+   * B against A along the training count, each at its step.
+   * @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric
+   * @returns {Resource<ByCountAnswer>}
+   */
+  byCount(a, b, attribute, metric) {
+    const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, attribute, metric };
+    return this._resources.get(address('by_count', query), `${a.version}|${b.version}`, json);
+  }
+
+  /** Hyperparameters by name. @param {RunView} run @returns {Resource<SettingsAnswer>} */
+  settings(run) {
+    return this._of(run, 'settings', {});
   }
 
   /**

@@ -68,7 +68,7 @@ function findBounds({ groups, counts }) {
 }
 
 /** Head above the 67th percentile of the counts, tail below the 33rd. @param {number[]} counts */
-function terciles(counts) {
+export function terciles(counts) {
   const sorted = [...counts].sort((p, q) => p - q);
   const headMin = Math.floor(percentile(sorted, 0.67)) + 1;
   return grouping('terciles', headMin, Math.min(Math.ceil(percentile(sorted, 0.33)) - 1, headMin - 1));

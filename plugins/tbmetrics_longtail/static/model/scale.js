@@ -51,6 +51,33 @@ export function ticks(low, high, wanted = 4, whole = false) {
   return Array.from({ length: Math.max(0, last - first + 1) }, (_, i) => Number(((first + i) * step).toPrecision(12)));
 }
 
+/** Where a logarithmic axis puts 0. */
+const LEAST = 0.5;
+
+/**
+ * A logarithmic map of counts from `domain` to `range`; 0 lies where ½ does.
+ * @param {[number, number]} domain @param {[number, number]} range @returns {(value: number) => number}
+ */
+export function logarithmic([d0, d1], range) {
+  const log = (/** @type {number} */ value) => Math.log10(Math.max(value, LEAST));
+  const place = linear([log(d0), log(d1)], range);
+  return (value) => place(log(value));
+}
+
+/**
+ * Round counts within [low, high] for a logarithmic axis: as many of 1, 2 and 5 times a power of ten as are `wanted`.
+ * @param {number} low @param {number} high @param {number} wanted
+ */
+export function logTicks(low, high, wanted) {
+  const powers = Array.from({ length: 16 }, (_, i) => 10 ** i).filter((power) => power <= high);
+  const choices = [[1, 2, 5], [1, 3], [1]].map((factors) =>
+    powers.flatMap((power) => factors.map((factor) => factor * power)).filter((n) => low <= n && n <= high),
+  );
+  const chosen = choices.find((values) => values.length <= wanted) ?? choices[2];
+  if (chosen.length < 2) return ticks(low, high, wanted, true);
+  return low < LEAST ? [0, ...chosen] : chosen;
+}
+
 /** Decimals needed to distinguish `values`. @param {number[]} values */
 export function decimals(values) {
   return values.length < 2

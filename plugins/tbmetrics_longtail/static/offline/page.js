@@ -7,7 +7,7 @@ import { answerWith } from '../host/data.js';
 import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
 import { curvePoints, groupCurves } from './curves.js';
-import { compareOffline, sliceTable } from './tables.js';
+import { compareOffline, NO_INTERVALS, sliceTable } from './tables.js';
 import { unlikeSteps } from '../model/view.js';
 
 /** @import { Grouping, Maybe } from '../model/types.js' */
@@ -155,10 +155,26 @@ const ROUTES = {
       n_recorded: recorded,
     });
   },
+  flows(held, query) {
+    const [run, attribute] = [part(query, 'run'), part(query, 'attribute')];
+    const steps = tableOf(held, query, 'classes')?.steps ?? [];
+    const known = steps.flatMap((step) => {
+      const answer = held.answers[`flow?run=${run}&attribute=${attribute}&step=${step}`];
+      return answer ? [{ step, answer }] : [];
+    });
+    if (!known.length) return undefined;
+    const values = known.flatMap(({ answer }) => answer.values.flat().map((/** @type {Maybe} */ n) => n ?? NaN));
+    const about = { steps: known.map(({ step }) => step), buckets: known[0].answer.buckets };
+    return binary(about, Float32Array.from(values));
+  },
   /** Those that the file holds were answered before. */
   table() {
     const notes = ['The table for these thresholds, runs or seeds is in TensorBoard only.'];
     return Response.json({ columns: [], sizes: [], by_frequency: true, rows: [], notes, texts: null });
+  },
+  /** Those that the file holds were answered before. */
+  by_count() {
+    return Response.json({ is_paired: false, is_withheld: true, basis: NO_INTERVALS, tails: null, bins: [] });
   },
   compare(held, query) {
     const side = (/** @type {string} */ letter) => {

@@ -78,6 +78,9 @@ const UNTOLD = Object.freeze({
   least_p: null,
 });
 
+/** What is said instead of intervals. */
+export const NO_INTERVALS = 'The file holds no intervals of this comparison; TensorBoard has them.';
+
 const GROUPS = Object.freeze(['head', 'medium', 'tail', 'unknown', 'all']);
 
 /**
@@ -109,7 +112,7 @@ export function compareOffline(a, b, bounds, unlike) {
     only_in_b: b.classes.names.filter((name) => !known.has(name)),
     is_paired: false,
     is_withheld: unlike !== '',
-    basis: unlike ? `No verdict: ${unlike}.` : 'The file holds no intervals of this comparison; TensorBoard has them.',
+    basis: unlike ? `No verdict: ${unlike}.` : NO_INTERVALS,
     about_classes: '',
   };
 }
