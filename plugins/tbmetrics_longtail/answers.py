@@ -12,6 +12,7 @@ from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
+from tbmetrics.comparing.steps import evaluation_name
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -240,8 +241,13 @@ class Answers:
             tags = self._data.run_tags(experiment)
             validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
             runs = sorted(validated, key=natural_order)
-        recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
-        return run_table(recorded, query, self._data.hparams(experiment))
+        recorded, unreadable = dict[str, Attribute](), dict[str, str]()
+        for run in runs:
+            try:
+                recorded[run] = self._data.attribute(experiment, run, attribute)
+            except SchemaError as error:
+                unreadable[run] = str(error)
+        return run_table(recorded, query, self._data.hparams(experiment), unreadable)
 
     def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
         attributes, problems = [], list(tags.problems)
@@ -265,6 +271,7 @@ def _describe(attribute: Attribute) -> Json:
         "group_sizes": {group: classes.groups.count(group) for group in (*GROUPS, UNKNOWN)},
         "rule": classes.rule,
         "decision": classes.decision,
+        "evaluation": evaluation_name(classes.evaluation),
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],

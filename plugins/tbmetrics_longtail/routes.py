@@ -18,7 +18,8 @@ from werkzeug import wrappers
 
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import rule_of_bounds
-from tbmetrics.comparing.tabulating import BEST, FREQUENCY, LAST
+from tbmetrics.comparing.steps import BEST, LAST
+from tbmetrics.comparing.tabulating import FREQUENCY
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle, files_below, module_texts

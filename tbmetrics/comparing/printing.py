@@ -47,8 +47,12 @@ def print_table(table: RunTable, console: Console) -> None:
     shown.caption = Text("\n".join(notes_of(table)))
     for index, name in enumerate(headings(table)):
         shown.add_column(name, justify="right" if index else "left")
+    evaluation = table.rows[0].evaluation
     for row, facts in zip(table.rows, facts_of(table), strict=True):
-        shown.add_row(Text(row.name), *facts, *map(_marked_text, row.cells.values()))
+        if row.evaluation != evaluation:
+            evaluation = row.evaluation
+            shown.add_section()
+        shown.add_row(Text(row.name), *map(Text, facts), *map(_marked_text, row.cells.values()))
     console.print(shown)
 
 

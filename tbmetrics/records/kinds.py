@@ -97,7 +97,8 @@ class Table:
 class ClassList:
     """The classes of one attribute: names, training counts (-1 = unknown), groups and families, written once per run.
 
-    Without families, `families` is empty, as in older logs.
+    Without families, `families` is empty, as in older logs. `evaluation` is the name of an evaluation beside the
+    validation, such as "test"; empty for the validation.
     """
 
     tag: str
@@ -108,6 +109,7 @@ class ClassList:
     rule: str
     decision: str  # "single_label" or "multi_label"
     families: tuple[str, ...] = ()
+    evaluation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@
  * @property {Record<string, number>} group_sizes
  * @property {string} rule
  * @property {string} decision
+ * @property {string} evaluation what the run holds, such as "test", or "validation"
  * @property {number[]} steps ascending
  * @property {string[]} columns of the per-class table
  * @property {string[]} metrics of the groups
