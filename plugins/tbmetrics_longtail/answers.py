@@ -27,7 +27,7 @@ from tbmetrics_longtail.comparison import comparison, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
-from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
+from tbmetrics_longtail.diagnosis import Picture, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, run_table
 from tbmetrics_longtail.tables import (
@@ -210,7 +210,9 @@ class Answers:
         recorded = self._data.attribute(experiment, run, attribute)
         return class_gallery(recorded, step, recorded.class_index(class_))
 
-    def gallery_image(self, experiment: Experiment, run: str, attribute: str, kind: str, group: str, step: int) -> Png:
+    def gallery_image(
+        self, experiment: Experiment, run: str, attribute: str, kind: str, group: str, step: int
+    ) -> Picture:
         """One contact sheet."""
         return sheet(self._data.attribute(experiment, run, attribute), kind, group, step)
 
