@@ -12,6 +12,7 @@ from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
+from tbmetrics.comparing.steps import evaluation_name
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -26,7 +27,7 @@ from tbmetrics_longtail.comparison import comparison, comparison_by_count, count
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
-from tbmetrics_longtail.diagnosis import Png, class_diagnosis, class_gallery, diagnosis, sheet
+from tbmetrics_longtail.diagnosis import Picture, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, run_table
 from tbmetrics_longtail.tables import (
@@ -220,7 +221,9 @@ class Answers:
         recorded = self._data.attribute(experiment, run, attribute)
         return class_gallery(recorded, step, recorded.class_index(class_))
 
-    def gallery_image(self, experiment: Experiment, run: str, attribute: str, kind: str, group: str, step: int) -> Png:
+    def gallery_image(
+        self, experiment: Experiment, run: str, attribute: str, kind: str, group: str, step: int
+    ) -> Picture:
         """One contact sheet."""
         return sheet(self._data.attribute(experiment, run, attribute), kind, group, step)
 
@@ -258,8 +261,13 @@ class Answers:
             tags = self._data.run_tags(experiment)
             validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
             runs = sorted(validated, key=natural_order)
-        recorded = {run: self._data.attribute(experiment, run, attribute) for run in runs}
-        return run_table(recorded, query, self._data.hparams(experiment))
+        recorded, unreadable = dict[str, Attribute](), dict[str, str]()
+        for run in runs:
+            try:
+                recorded[run] = self._data.attribute(experiment, run, attribute)
+            except SchemaError as error:
+                unreadable[run] = str(error)
+        return run_table(recorded, query, self._data.hparams(experiment), unreadable)
 
     def settings(self, experiment: Experiment, run: str) -> Json:
         """The hyperparameters of a run, by name; empty if it has none."""
@@ -287,6 +295,7 @@ def _describe(attribute: Attribute) -> Json:
         "group_sizes": {group: classes.groups.count(group) for group in (*GROUPS, UNKNOWN)},
         "rule": classes.rule,
         "decision": classes.decision,
+        "evaluation": evaluation_name(classes.evaluation),
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],

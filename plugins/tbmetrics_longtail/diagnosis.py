@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tbmetrics.records import GALLERY_KINDS, gallery_tag
+from tbmetrics.records import ALL, EVERY_CLASS, GALLERY_KINDS, gallery_tag
 from tbmetrics.records.sentences import filled
 from tbmetrics_longtail.data import Attribute
-from tbmetrics_longtail.tables import DIAGNOSTICS, FINDINGS, REMEDIES, RequestError, or_null, shown
+from tbmetrics_longtail.tables import CLASS_IMAGES, DIAGNOSTICS, FINDINGS, REMEDIES, RequestError, or_null, shown
 
 #: Blobs of a picture that come before the image itself: width and height.
 _BEFORE_IMAGE = 2
@@ -22,10 +22,15 @@ MAX_TEMPLATE = 2000
 CLASS_COLUMNS = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 
 
-class Png(NamedTuple):
-    """One picture."""
+class Picture(NamedTuple):
+    """One picture, PNG or JPEG."""
 
     content: bytes
+
+    @property
+    def media_type(self) -> str:
+        """As HTTP names it."""
+        return "image/jpeg" if self.content.startswith(b"\xff\xd8") else "image/png"
 
 
 def diagnosis(attribute: Attribute, step: int) -> dict[str, Any]:
@@ -50,29 +55,56 @@ def class_diagnosis(attribute: Attribute, step: int, index: int) -> dict[str, An
 
 
 def class_gallery(attribute: Attribute, step: int, index: int) -> dict[str, Any]:
-    """The contact sheets of the recorded group of class `index`: of each kind the last up to `step`, or the first.
+    """The images of class `index`, and the contact sheets of its recorded group, each of the last step up to `step`.
 
-    Sheets are not drawn at every validation.
+    They are not recorded at every validation: before the first, it is the first.
     """
     group = attribute.class_list.groups[index]
     steps = {kind: [datum.step for datum in _sheets(attribute, kind, group)] for kind in GALLERY_KINDS}
     sheets = [{"kind": kind, "step": _nearest(known, step)} for kind, known in steps.items() if known]
-    return {"class": attribute.class_list.names[index], "group": group, "sheets": sheets}
+    images = _class_images(attribute, step, index)
+    return {"class": attribute.class_list.names[index], "group": group, "sheets": sheets, "images": images}
 
 
-def sheet(attribute: Attribute, kind: str, group: str, step: int) -> Png:
+def _class_images(attribute: Attribute, step: int, index: int) -> dict[str, Any] | None:
+    """The images in which a class is the true or the predicted one, and their places in the sheet; None without."""
+    if CLASS_IMAGES not in attribute.tags:
+        return None
+    tag, series = attribute.tag(CLASS_IMAGES), attribute.series(CLASS_IMAGES)
+    drawn = {datum.step for datum in _sheets(attribute, EVERY_CLASS, ALL)}
+    steps = [recorded for recorded in series.steps.tolist() if recorded in drawn]
+    if not steps:
+        return None
+    chosen = _nearest(steps, step)
+    table = series.at(chosen).astype(np.float64)
+    ends = [tag.column_index(name) for name in ("label", "predicted")]
+    rows = table[(table[:, ends] == index).any(axis=1)]
+    images = [_image(attribute, _row(tag.columns, row)) for row in rows]
+    return {"step": chosen, "n_stored": int((~np.isnan(table[:, ends[0]])).sum()), "images": images}
+
+
+def _image(attribute: Attribute, row: dict[str, float | None]) -> dict[str, Any]:
+    """An image of the sheet, its classes by name."""
+    names = attribute.class_list.names
+    indices = {end: -1 if (value := row.get(end)) is None else int(value) for end in ("label", "predicted")}
+    classes = {end: names[i] if 0 <= i < len(names) else None for end, i in indices.items()}
+    place = [row.get(name) for name in ("left", "top", "width", "height")]
+    return {**classes, "probability": row.get("probability"), "place": place}
+
+
+def sheet(attribute: Attribute, kind: str, group: str, step: int) -> Picture:
     """The contact sheet of `kind` and `group` at one step.
 
     Raises:
         RequestError: there is no such sheet.
     """
-    groups = set(attribute.class_list.groups)
-    for word, value, known in (("kind", kind, GALLERY_KINDS), ("group", group, groups)):
+    groups = {*attribute.class_list.groups, ALL}
+    for word, value, known in (("kind", kind, (*GALLERY_KINDS, EVERY_CLASS)), ("group", group, groups)):
         if value not in known:
             raise RequestError(f"{word} {shown(value)} is unknown", f"use one of {', '.join(sorted(known))}")
     for datum in _sheets(attribute, kind, group):
         if datum.step == step:
-            return Png(attribute.blob(datum.values[_BEFORE_IMAGE].blob_key))
+            return Picture(attribute.blob(datum.values[_BEFORE_IMAGE].blob_key))
     raise RequestError(f"no sheet was drawn at step {step}", "the route `gallery` lists the steps")
 
 

@@ -18,12 +18,13 @@ from werkzeug import wrappers
 
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.regrouping import rule_of_bounds
-from tbmetrics.comparing.tabulating import BEST, FREQUENCY, LAST
+from tbmetrics.comparing.steps import BEST, LAST
+from tbmetrics.comparing.tabulating import FREQUENCY
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle, files_below, module_texts
 from tbmetrics_longtail.data import Experiment
-from tbmetrics_longtail.diagnosis import Png
+from tbmetrics_longtail.diagnosis import Picture
 from tbmetrics_longtail.run_table import TableQuery
 from tbmetrics_longtail.tables import RequestError, shown
 
@@ -275,8 +276,8 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
             return _fault(request, 500, f"no answer could be made ({type(error).__name__})", "see the server's log")
         if isinstance(content, Packed):
             return http_util.Respond(request, packed(content), "application/octet-stream")
-        if isinstance(content, Png):
-            return http_util.Respond(request, content.content, "image/png")
+        if isinstance(content, Picture):
+            return http_util.Respond(request, content.content, content.media_type)
         if isinstance(content, bytes):
             return http_util.Respond(request, content, "application/octet-stream")
         return _json(request, content)

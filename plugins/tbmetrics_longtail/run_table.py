@@ -9,11 +9,12 @@ from typing import Any, NamedTuple, TypeAlias
 
 from tbmetrics.classes.attributes import family_names
 from tbmetrics.classes.rules import GroupRule
+from tbmetrics.comparing.steps import RecordedRun, evaluation_name
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
-from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, RecordedRun, table_of_runs
+from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, table_of_runs
 from tbmetrics.comparing.validations import Validation, recorded_means
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, FloatArray
+from tbmetrics.records import ALL, FloatArray, SchemaError
 from tbmetrics_longtail.comparison import means_of, validation
 from tbmetrics_longtail.data import Attribute
 from tbmetrics_longtail.hparams import HParams
@@ -40,8 +41,16 @@ class TableQuery(NamedTuple):
     bounds: GroupRule | None = None
 
 
-def run_table(runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping[str, HParams]) -> Json:
+def run_table(
+    runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping[str, HParams], unreadable: Mapping[str, str]
+) -> Json:
     """The table of these runs, its text in three formats, and the hyperparameters of each row.
+
+    Args:
+        runs: that can be read, as far as is known.
+        query: what to show.
+        hparams: by run.
+        unreadable: of other runs, the reason by name; a note says so.
 
     Raises:
         RequestError: what is asked for is unknown, or no run has it.
@@ -52,12 +61,14 @@ def run_table(runs: Mapping[str, Attribute], query: TableQuery, hparams: Mapping
     shown_runs = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
     lacking = {query.metric: [r for r in runs if r not in measured]}
     lacking["families"] = [r for r in measured if r not in shown_runs]
+    recorded, damaged = _readable(shown_runs, query)
     try:
         table = table_of_runs(
-            [_recorded(run, attribute, query) for run, attribute in shown_runs.items()],
+            recorded,
             step=query.step,
             experiment_of=lambda run: query.experiments.get(run, run),
             left_out=lacking,
+            unreadable={**unreadable, **damaged},
         )
     except InputError as error:
         raise RequestError(str(error), getattr(error, "hint", "choose another step")) from error
@@ -77,6 +88,17 @@ def _measured(runs: Mapping[str, Attribute], metric: str) -> dict[str, Attribute
     return measured
 
 
+def _readable(runs: Mapping[str, Attribute], query: TableQuery) -> tuple[list[RecordedRun], dict[str, str]]:
+    """The runs whose groups can be read, and the reasons of the others."""
+    readable, reasons = [], dict[str, str]()
+    for run, attribute in runs.items():
+        try:
+            readable.append(_recorded(run, attribute, query))
+        except (RequestError, SchemaError) as error:
+            reasons[run] = str(error)
+    return readable, reasons
+
+
 def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:
     tag, series = attribute.tag(GROUP_TABLE), attribute.series(GROUP_TABLE)
 
@@ -88,7 +110,7 @@ def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:
         recorded = validation(attribute, step, query.metric, None if query.by == FAMILY else query.bounds)
         return _by_family(attribute, recorded) if query.by == FAMILY else recorded
 
-    return RecordedRun(run, series.steps.tolist(), overall, at)
+    return RecordedRun(run, series.steps.tolist(), overall, at, attribute.class_list.evaluation)
 
 
 def _by_family(attribute: Attribute, recorded: Validation) -> Validation:
@@ -116,6 +138,7 @@ def _to_json(table: RunTable, by_frequency: bool, hparams: Mapping[str, HParams]
 def _row(row: TableRow, hparams: Mapping[str, HParams]) -> Json:
     return {
         "name": row.name,
+        "evaluation": evaluation_name(row.evaluation),
         "runs": list(row.runs),
         "steps": list(row.steps),
         "cells": [_cell(cell) for cell in row.cells.values()],

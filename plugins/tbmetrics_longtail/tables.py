@@ -18,7 +18,7 @@ CURVES, CONFUSIONS, FLOW, CALIBRATION = "curves", "confusions", "flow", "calibra
 LIFT_SUMS = "lift_sums"
 UNCERTAINTY = "uncertainty"
 FAMILIES = "families"
-DIAGNOSTICS, REMEDIES, FINDINGS = "diagnostics", "remedies", "findings"
+DIAGNOSTICS, REMEDIES, FINDINGS, CLASS_IMAGES = "diagnostics", "remedies", "findings", "class_images"
 #: Tags that hold data of single samples, no tables; of labels there is one for each checksum.
 SAMPLES = (DECISIONS, LABELS)
 

@@ -66,12 +66,13 @@ from tbmetrics.statistics.bucket_means import column_length
 from tbmetrics.statistics.scores import scores_of
 
 
-def class_list(classes: AttributeClasses, decision: str) -> ClassList:
+def class_list(classes: AttributeClasses, decision: str, evaluation: str = "") -> ClassList:
     """The classes as a record, written once per run."""
     tag = class_list_tag(classes.attribute)
     names, attribute = tuple(map(visible, classes.names)), visible(classes.attribute)
     families = tuple(map(visible, classes.families))
-    return ClassList(tag, attribute, names, classes.counts, classes.groups, visible(classes.rule), decision, families)
+    rule = visible(classes.rule)
+    return ClassList(tag, attribute, names, classes.counts, classes.groups, rule, decision, families, evaluation)
 
 
 def records(result: ClassNumbers, pr_classes: Sequence[str]) -> Iterator[Record]:

@@ -62,7 +62,7 @@ class ValidationTracker(Tracker):
         self._states[attribute].reset()
         if attribute not in self._listed:
             self._listed.add(attribute)
-            yield report.class_list(result.classes, result.decision)
+            yield report.class_list(result.classes, result.decision, self._decisions.sample_set)
         self._own.settle(attribute, result)
         yield from report.records(result, self._pr_classes.get(attribute, ()))
         yield from decided

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import TypeAlias
 
 from tbmetrics.comparing.runs import UNDEFINED, WIDER, group_verdicts
@@ -25,7 +26,7 @@ Validations: TypeAlias = Sequence[Validation]
 def marked(
     rows: Sequence[TableRow], validations: Sequence[Validations], is_judged: Sequence[bool]
 ) -> tuple[list[TableRow], list[str]]:
-    """The rows with their marks, and what these rest on.
+    """The rows with their marks, and what these rest on. Only rows of one evaluation are compared.
 
     A single run is compared with a single run by the interval of the difference, paired if it can be; experiments of
     several runs by Welch's test over the runs. Each row is judged alone, at 95 %.
@@ -37,11 +38,12 @@ def marked(
     """
     judge = _Judge(validations)
     marks: list[dict[str, str]] = [{} for _ in rows]
-    for column in rows[0].cells:
-        cells = {i: row.cells[column] for i, row in enumerate(rows) if is_judged[i]}
-        for i, mark in _marks_of(column, cells, judge).items():
+    for evaluation, column in product(dict.fromkeys(row.evaluation for row in rows), rows[0].cells):
+        judged = (i for i, row in enumerate(rows) if is_judged[i] and row.evaluation == evaluation)
+        for i, mark in _marks_of(column, {i: rows[i].cells[column] for i in judged}, judge).items():
             marks[i][column] = mark
-    return [_with_marks(row, of_row) for row, of_row in zip(rows, marks, strict=True)], judge.notes(marks)
+    several = len({row.evaluation for row in rows}) > 1
+    return [_with_marks(row, of_row) for row, of_row in zip(rows, marks, strict=True)], judge.notes(marks, several)
 
 
 def _with_marks(row: TableRow, marks: Mapping[str, str]) -> TableRow:
@@ -88,13 +90,14 @@ class _Judge:
             self._verdicts[best, other] = verdicts
         return self._verdicts[best, other]
 
-    def notes(self, marks: Sequence[Mapping[str, str]]) -> list[str]:
+    def notes(self, marks: Sequence[Mapping[str, str]], several_evaluations: bool) -> list[str]:
         """What the marks mean and rest on; nothing if there are none."""
         present = {mark for of_row in marks for mark in of_row.values()}
         if not present:
             return []
         basis = f", each row judged alone by {' and '.join(self._bases)}" if self._bases else ""
-        notes = [f"Bold or ★: the best of a column; ≈: not told apart from it{basis}."]
+        column = "column in its evaluation" if several_evaluations else "column"
+        notes = [f"Bold or ★: the best of a {column}; ≈: not told apart from it{basis}."]
         return notes + ([_TOO_LITTLE] if UNTOLD in present else [])
 
 

@@ -74,8 +74,13 @@ def _runs(table: RunTable, *, is_wide: bool) -> Table:
     for index, name in enumerate(headings(table)):
         heading = name if is_wide else name.replace(" (", "\n(")
         shown.add_column(heading, justify="right" if index else "left", overflow="fold", no_wrap=index > 0)
+    evaluation = table.rows[0].evaluation
     for row, facts in zip(table.rows, facts_of(table), strict=True):
-        shown.add_row(Text(row.name), *facts, *(_marked_text(cell, is_wide=is_wide) for cell in row.cells.values()))
+        if row.evaluation != evaluation:
+            evaluation = row.evaluation
+            shown.add_section()
+        cells = (_marked_text(cell, is_wide=is_wide) for cell in row.cells.values())
+        shown.add_row(Text(row.name), *map(Text, facts), *cells)
     return shown
 
 

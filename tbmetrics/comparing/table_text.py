@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tbmetrics.comparing.escaping import csv_cell, latex_cell, markdown_cell, one_line
+from tbmetrics.comparing.steps import evaluation_name
 
 if TYPE_CHECKING:
     from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
@@ -24,8 +25,12 @@ def headings(table: RunTable) -> list[str]:
 
 
 def facts_of(table: RunTable) -> list[list[str]]:
-    """The number of runs and the step of each row, if the rows differ in them."""
-    texts = {"runs": lambda row: f"{len(row.runs):,}", "step": _step_text}
+    """The evaluation, the number of runs and the step of each row, if the rows differ in them."""
+    texts: Mapping[str, Callable[[TableRow], str]] = {
+        "evaluation": lambda row: evaluation_name(row.evaluation),
+        "runs": lambda row: f"{len(row.runs):,}",
+        "step": _step_text,
+    }
     return [[texts[name](row) for name in _fact_names(table)] for row in table.rows]
 
 
@@ -101,7 +106,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 def csv_text(table: RunTable) -> str:
     """Plain numbers: for every column mean, interval, deviation, number of classes and mark; empty if undefined."""
     ends = ("", "_lower", "_upper", "_deviation", "_n_classes", "_mark")
-    heading = ["run", "n_runs", "step", *(f"{c}{end}" for c in table.columns for end in ends)]
+    heading = ["run", "evaluation", "n_runs", "step", *(f"{c}{end}" for c in table.columns for end in ends)]
     lines = [list(map(csv_cell, heading)), *map(_csv_row, table.rows)]
     return "".join(f"{','.join(line)}\n" for line in lines)
 
@@ -113,13 +118,21 @@ def _csv_row(row: TableRow) -> list[str]:
         numbers = (cell.mean, cell.lower, cell.upper, cell.deviation)
         values += ["" if math.isnan(n) else f"{n:.9g}" for n in numbers]
         values += [str(cell.n_classes), cell.mark]
-    return [csv_cell(row.name), str(len(row.runs)), ";".join(map(str, steps)), *values]
+    return [
+        csv_cell(row.name),
+        csv_cell(evaluation_name(row.evaluation)),
+        str(len(row.runs)),
+        ";".join(map(str, steps)),
+        *values,
+    ]
 
 
 def _fact_names(table: RunTable) -> list[str]:
     has_several = any(len(row.runs) > 1 for row in table.rows)
+    has_evaluations = any(row.evaluation for row in table.rows)
     has_steps = len({step for row in table.rows for step in row.steps}) > 1
-    return (["runs"] if has_several else []) + (["step"] if has_steps else [])
+    shown = {"evaluation": has_evaluations, "runs": has_several, "step": has_steps}
+    return [name for name, is_shown in shown.items() if is_shown]
 
 
 def _step_text(row: TableRow) -> str:

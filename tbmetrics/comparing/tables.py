@@ -38,12 +38,14 @@ class TableRow:
         runs: names of its runs.
         steps: of each run.
         cells: by column.
+        evaluation: what its runs hold, such as "test"; empty for the validation.
     """
 
     name: str
     runs: tuple[str, ...]
     steps: tuple[int, ...]
     cells: Mapping[str, TableCell]
+    evaluation: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class RunTable:
         attribute, metric: what was validated.
         columns: groups that have classes, "all" and, if there are head and tail, "gap".
         sizes: classes in each column but the gap; empty if the rows have different classes.
-        rows: in the order of the runs' names.
+        rows: by evaluation, the validation first, and within it in the order of the runs' names.
         notes: what was compared and what limits it, in sentences.
     """
 

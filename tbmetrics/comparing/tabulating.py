@@ -13,42 +13,17 @@ import numpy as np
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.marking import marked
 from tbmetrics.comparing.seeds import experiments, seed_pattern
+from tbmetrics.comparing.steps import ChosenSteps, RecordedRun, choose_steps, listed
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, mean_metrics
+from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, SchemaError, mean_metrics
 from tbmetrics.records.history import History
 from tbmetrics.statistics.student import deviation, mean_interval
 
-#: Steps that are chosen run by run.
-LAST, BEST = "last", "best"
 #: What classes are grouped by.
 GROUPINGS = FREQUENCY, FAMILY = "frequency", "family"
 _SPREAD_OF_RUN = "Intervals of single runs: 95 %, of these validation samples; another seed may differ by more."
-#: Names that a note lists before it says how many more there are.
-_NAMED = 5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class RecordedRun:
-    """One attribute and metric of one run, as a table reads it.
-
-    Attributes:
-        name: of the run.
-        steps: of its validations, ascending; at least one.
-        overall: the mean over all classes at each step, (steps,).
-        at: the validation at a step.
-    """
-
-    name: str
-    steps: Sequence[int]
-    overall: Callable[[], FloatArray]
-    at: Callable[[int], Validation]
-
-    def best_step(self) -> int:
-        """The first step with the highest mean over all classes; the last step if no mean is defined."""
-        means = self.overall()
-        return self.steps[-1] if np.isnan(means).all() else self.steps[int(np.nanargmax(means))]
 
 
 def table_of_histories(
@@ -122,7 +97,7 @@ def _recorded(run: str, history: History, attribute: str, metric: str, by: str) 
         recorded = validation(history, attribute, metric, step)
         return by_family(history, recorded) if by == FAMILY else recorded
 
-    return RecordedRun(run, tables.steps.tolist(), overall, at)
+    return RecordedRun(run, tables.steps.tolist(), overall, at, history.class_lists[attribute].evaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +105,7 @@ class _Experiment:
     """The validations of one row by run."""
 
     name: str
+    evaluation: str
     validations: Mapping[str, Validation]
 
     @property
@@ -138,99 +114,77 @@ class _Experiment:
         return frozenset((v.names, v.groups, v.decision) for v in self.validations.values())
 
 
-@dataclass(frozen=True, slots=True)
-class _Steps:
-    """The step of each run by its name, and what is said of them."""
-
-    by_run: Mapping[str, int]
-    notes: Sequence[str]
-    is_alike: bool = True
-
-
 def table_of_runs(
     runs: Sequence[RecordedRun],
     *,
     step: int | str | None = None,
     experiment_of: Callable[[str], str] = str,
     left_out: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    unreadable: Mapping[str, str] = MappingProxyType({}),
 ) -> RunTable:
-    """The table of these runs.
+    """The table of these runs; only runs of one evaluation are compared.
 
     Args:
         runs: of one attribute and metric, in the order of the rows.
-        step: a step, "last" or "best" of each run, or None for the last that all have.
+        step: a step, "last" or "best" of each run, or None for the last that all of an evaluation have.
         experiment_of: from a run's name to that of its row.
         left_out: names of other runs by what they lack; a note says so.
+        unreadable: of other runs that cannot be read, the reason by name; a note says so.
 
     Raises:
-        InputError: no runs, or no run with that step.
+        InputError: no runs, none that can be read, or no run with that step.
     """
-    if not runs:
-        raise InputError("no run has a validation of that attribute yet")
-    steps = _steps(runs, step)
-    validations = {run.name: run.at(steps.by_run[run.name]) for run in runs if run.name in steps.by_run}
-    folded = [
-        _Experiment(name, {run: validations[run] for run in members})
-        for name, members in experiments(validations, experiment_of).items()
-    ]
-    columns, judged = _columns(validations.values()), _with_usual_classes(folded)
+    steps = choose_steps(runs, step) if runs else None
+    validations, reasons = _read(runs, steps) if steps else ({}, {})
+    reasons = {**unreadable, **reasons}
+    if steps is None or not validations:
+        raise InputError(_unread(reasons) if reasons else "no run has a validation of that attribute yet")
+    folded = _folded({run.name: run.evaluation for run in runs}, validations, experiment_of)
+    columns, judged = _columns(validations.values()), _comparable(folded)
     rows = [_row(experiment, columns) for experiment in folded]
     notes = [*steps.notes, *_notes_on_spread(rows), *_notes_on_classes(folded, judged)]
     notes += _notes_on_defined(rows, folded)
-    if steps.is_alike:
-        is_judged = [e in judged for e in folded]
-        rows, basis = marked(rows, [tuple(e.validations.values()) for e in folded], is_judged)
-        notes += basis
-    notes += [f"Without {what}, and left out: {_listed(names)}." for what, names in left_out.items() if names]
+    rows, basis = marked(
+        rows,
+        [tuple(e.validations.values()) for e in folded],
+        [e in judged and e.evaluation not in steps.without_common for e in folded],
+    )
+    notes += basis
+    notes += [f"Without {what}, and left out: {listed(names)}." for what, names in left_out.items() if names]
+    notes += [f"Left out: {_unread(reasons)}."] if reasons else []
     first = next(iter(validations.values()))
-    sizes = _sizes(first) if len(judged) == len(folded) else {}
+    sizes = _sizes(first) if len({e.classes for e in folded}) == len(folded[0].classes) == 1 else {}
     of_columns = {c: sizes[c] for c in columns if c in sizes and c != GAP}
     return RunTable(first.attribute, first.metric, columns, of_columns, tuple(rows), tuple(notes))
 
 
-# ------------------------------------------------------------------------------------------------------- steps
+def _read(runs: Iterable[RecordedRun], steps: ChosenSteps) -> tuple[dict[str, Validation], dict[str, str]]:
+    """The validation of each run at its step, and the reasons of those that cannot be read."""
+    validations, reasons = dict[str, Validation](), dict[str, str]()
+    for run in runs:
+        if run.name in steps.by_run:
+            try:
+                validations[run.name] = run.at(steps.by_run[run.name])
+            except (InputError, SchemaError) as error:
+                reasons[run.name] = str(error)
+    return validations, reasons
 
 
-def _steps(runs: Sequence[RecordedRun], step: int | str | None) -> _Steps:
-    if step is None:
-        return _common_step(runs)
-    if step == LAST:
-        return _by_run({run.name: run.steps[-1] for run in runs}, "Each run is at its last step")
-    if step == BEST:
-        note = "Each run is at the step of its highest mean over all classes, chosen on the samples it is judged on"
-        return _by_run({run.name: run.best_step() for run in runs}, note)
-    if not isinstance(step, int):
-        raise InputError(f"step must be a number, {LAST!r} or {BEST!r}, got {step!r}")
-    return _one_step(runs, step)
+def _unread(reasons: Mapping[str, str]) -> str:
+    """Which runs cannot be read, and why."""
+    return listed([f"{run!r} cannot be read ({reason})" for run, reason in reasons.items()], str)
 
 
-def _common_step(runs: Sequence[RecordedRun]) -> _Steps:
-    common = set(runs[0].steps).intersection(*(run.steps for run in runs))
-    if not common:
-        last = _by_run({run.name: run.steps[-1] for run in runs}, "No step is common to all: each run is at its last")
-        return _Steps(last.by_run, [*last.notes, "Nothing is marked, as the steps differ."], is_alike=False)
-    step = max(common)
-    ending = [run.name for run in runs if run.steps[-1] == step]
-    note = f"Step {step:,}, the last that all {len(runs):,} runs have." if len(runs) > 1 else f"Step {step:,}."
-    if 0 < len(ending) < len(runs):
-        note += f" {_listed(ending)} {'ends' if len(ending) == 1 else 'end'} there."
-    return _Steps(dict.fromkeys((run.name for run in runs), step), [note])
-
-
-def _by_run(by_run: Mapping[str, int], note: str) -> _Steps:
-    lowest, highest = min(by_run.values()), max(by_run.values())
-    span = f"step {lowest:,}" if lowest == highest else f"steps {lowest:,} to {highest:,}"
-    return _Steps(by_run, [f"{note}: {span}."])
-
-
-def _one_step(runs: Sequence[RecordedRun], step: int) -> _Steps:
-    lacking = [run.name for run in runs if step not in run.steps]
-    if len(lacking) == len(runs):
-        nearest = sorted({s for run in runs for s in run.steps}, key=lambda s: abs(s - step))[:5]
-        raise InputError(f"no run has a validation at step {step}; the nearest are {sorted(nearest)}")
-    by_run = {run.name: step for run in runs if step in run.steps}
-    notes = [f"Step {step:,}."] + ([f"Without that step, and left out: {_listed(lacking)}."] if lacking else [])
-    return _Steps(by_run, notes)
+def _folded(
+    evaluations: Mapping[str, str], validations: Mapping[str, Validation], experiment_of: Callable[[str], str]
+) -> list[_Experiment]:
+    """The rows, those of the validation first; the runs of an experiment are of one evaluation."""
+    folded = []
+    for evaluation in sorted({evaluations[run] for run in validations}):
+        members = [run for run in validations if evaluations[run] == evaluation]
+        for name, names in experiments(members, experiment_of).items():
+            folded.append(_Experiment(name, evaluation, {run: validations[run] for run in names}))
+    return folded
 
 
 # ------------------------------------------------------------------------------------------------ rows, columns
@@ -249,7 +203,8 @@ def _row(experiment: _Experiment, columns: Sequence[str]) -> TableRow:
     validations = experiment.validations
     counts = [_defined(v) for v in validations.values()]
     cells = {c: _cell([v.mean(c) for v in validations.values()], min(n[c] for n in counts), c) for c in columns}
-    return TableRow(experiment.name, tuple(validations), tuple(v.step for v in validations.values()), cells)
+    steps = tuple(v.step for v in validations.values())
+    return TableRow(experiment.name, tuple(validations), steps, cells, experiment.evaluation)
 
 
 def _cell(means: Sequence[GroupMean], n_classes: int, column: str) -> TableCell:
@@ -280,11 +235,14 @@ def _counted(groups: Iterable[str]) -> Mapping[str, int]:
 # ------------------------------------------------------------------------------------------------------- notes
 
 
-def _with_usual_classes(folded: Sequence[_Experiment]) -> list[_Experiment]:
-    """The experiments with the classes and groups that most of them have: these can be compared."""
-    counts = Counter(experiment.classes for experiment in folded if len(experiment.classes) == 1)
-    usual = counts.most_common(1)[0][0] if counts else None
-    return [experiment for experiment in folded if experiment.classes == usual]
+def _comparable(folded: Sequence[_Experiment]) -> list[_Experiment]:
+    """The experiments with the classes and groups that most of their evaluation have."""
+    comparable = []
+    for evaluation in dict.fromkeys(e.evaluation for e in folded):
+        counts = Counter(e.classes for e in folded if e.evaluation == evaluation and len(e.classes) == 1)
+        usual = counts.most_common(1)[0][0] if counts else None
+        comparable += [e for e in folded if e.evaluation == evaluation and e.classes == usual]
+    return comparable
 
 
 def _notes_on_spread(rows: Sequence[TableRow]) -> list[str]:
@@ -299,7 +257,7 @@ def _notes_on_classes(folded: Sequence[_Experiment], judged: Sequence[_Experimen
     others = [experiment.name for experiment in folded if experiment not in judged]
     if not others:
         return []
-    return [f"Other classes or groups, and so not compared with the rest: {_listed(others)}."]
+    return [f"Other classes or groups, and so not compared with the rest: {listed(others)}."]
 
 
 def _notes_on_defined(rows: Sequence[TableRow], folded: Sequence[_Experiment]) -> list[str]:
@@ -312,10 +270,4 @@ def _notes_on_defined(rows: Sequence[TableRow], folded: Sequence[_Experiment]) -
             for c, cell in row.cells.items()
             if c not in (ALL, GAP) and cell.n_classes < sizes[c]
         ]
-    return [f"Means are over the classes with a value: {_listed(partial, str)}."] if partial else []
-
-
-def _listed(names: Sequence[str], shown: Callable[[str], str] = repr) -> str:
-    """The names, or the first of them and how many more there are."""
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    return ", ".join(map(shown, names[:_NAMED])) + more
+    return [f"Means are over the classes with a value: {listed(partial, str)}."] if partial else []

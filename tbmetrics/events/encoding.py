@@ -44,6 +44,8 @@ from tbmetrics.records import (
     visible,
 )
 
+#: Of lossy images.
+_JPEG_QUALITY = 90
 LAYOUT_TAG = "custom_scalars__config__"
 
 
@@ -93,9 +95,12 @@ def _histogram(record: Histogram) -> Any:
 
 def _image(record: Image) -> Any:
     height, width, channels = record.pixels.shape
-    png = io.BytesIO()
-    PillowImage.fromarray(record.pixels).save(png, format="PNG")
-    image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png.getvalue())
+    encoded, opened = io.BytesIO(), PillowImage.fromarray(record.pixels)
+    if record.is_lossy:
+        opened.save(encoded, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
+    else:
+        opened.save(encoded, format="PNG")
+    image = Summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=encoded.getvalue())
     return Summary.Value(tag=record.tag, image=image)
 
 

@@ -174,6 +174,7 @@ def _attribute(history: History, classes: ClassList) -> Pieces:
         "rule": classes.rule,
         "decision": classes.decision,
         **({"families": list(classes.families)} if classes.families else {}),
+        **({"evaluation": classes.evaluation} if classes.evaluation else {}),
     }
     yield _json(about)[:-1]
     tables, groups, confusion = (history.tables.get(tag, Series()) for tag in _table_tags(classes.attribute))

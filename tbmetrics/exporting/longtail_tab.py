@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
-from tbmetrics.comparing.tabulating import BEST, LAST
+from tbmetrics.comparing.steps import BEST, LAST
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.history_provider import HistoryProvider

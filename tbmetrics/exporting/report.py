@@ -17,7 +17,7 @@ from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, 
 from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
-from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, mean_metrics, metric_name
+from tbmetrics.records import EVERY_CLASS, FEW_POSITIVES, GALLERY, GAP, GROUP_ROWS, mean_metrics, metric_name
 
 _FIRST_METRICS = ("f1", "ap", "recall", "precision")
 #: File name → what the figure shows.
@@ -230,13 +230,15 @@ def _last_values(entry: RunEntry) -> Iterator[str]:
 def _figure_paths(entry: RunEntry, area: str) -> list[str]:
     """PNG files of an area, scalars first; of images over steps only the last.
 
-    Figures of class performance are left out, since the tab shows what they do.
+    Left out are figures of class performance, since the tab shows what they do, and the sheet with images of every
+    class, which needs a table to be read.
     """
     scalars = f"figures/{area}/{SCALARS}"
     units = sorted(entry.units, key=lambda unit: (not unit.startswith(scalars), unit))
     makers = ("images/",) if area == CLASS_PERFORMANCE else (f"figures/{area}", "images/")
     paths = [path for unit in units if unit.startswith(makers) for path in entry.units[unit].files]
-    return [p for p in paths if p.endswith(".png") and "/step=" not in p and f"/{area}/" in p]
+    others = ("/step=", f"/{GALLERY}/{EVERY_CLASS}/")
+    return [p for p in paths if p.endswith(".png") and f"/{area}/" in p and not any(part in p for part in others)]
 
 
 def _figures(page: Page, paths: list[str]) -> Iterator[str]:

@@ -170,6 +170,17 @@ ACTIVATION_COLUMNS = (
 )
 
 
+#: Columns of the "class_images" table, one row per image of the sheet; empty rows are NaN.
+CLASS_IMAGE_COLUMNS = (
+    "label",  # index of the true class; multi-label: of the class in question if it is a label, or -1
+    "predicted",  # index of the predicted class, or -1
+    "probability",  # of what was predicted; multi-label: of the class in question
+    "left",  # place in the sheet, in pixels
+    "top",
+    "width",
+    "height",
+)
+
 #: Columns of the "diagnostics" table, one row per class in the order of the `ClassList`: what explains its recall.
 #: Training columns cover the steps since the previous validation. Undefined and unknown values are NaN.
 DIAGNOSTIC_COLUMNS = (

@@ -107,6 +107,7 @@ def class_list_payload(classes: ClassList) -> bytes:
         "rule": classes.rule,
         "decision": classes.decision,
         **({"families": list(classes.families)} if classes.families else {}),
+        **({"evaluation": classes.evaluation} if classes.evaluation else {}),
     }
     return _json_bytes(payload)
 
@@ -133,6 +134,7 @@ def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
         rule=_required(tag, fields, "rule"),
         decision=_required(tag, fields, "decision"),
         families=tuple(families),
+        evaluation=fields.get("evaluation", ""),
     )
 
 
@@ -200,7 +202,7 @@ def _is_counts(value: Any) -> bool:
 _TEXT, _TEXTS = ("a text", _is_text), ("a list of texts", _is_texts)
 #: Description and check of each JSON field, since a log may be damaged or malicious.
 _FIELDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("attribute", "kind", "rule", "decision"), _TEXT),
+    **dict.fromkeys(("attribute", "kind", "rule", "decision", "evaluation"), _TEXT),
     **dict.fromkeys(("columns", "rows", "names", "groups", "families"), _TEXTS),
     "counts": ("a list of whole numbers", _is_counts),
     "details": ("an object", lambda value: isinstance(value, dict)),

@@ -53,10 +53,14 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image, uint8 of shape (height, width, 3 or 4)."""
+    """An image, uint8 of shape (height, width, 3 or 4).
+
+    A lossy one, of 3 channels, is written as JPEG: a quarter of the bytes of PNG, read back almost alike.
+    """
 
     tag: str
     pixels: NDArray[np.uint8]
+    is_lossy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Table:
     empty), "groups" (`rows` is `GROUP_ROWS`), "families" (`rows` names them), "confusion" (true group × predicted
     group; `rows` and `columns` name them), "lifts" (groups), "confusions" (pairs of classes), "flow", "lift_sums" and
     "calibration" (buckets of training counts, described in `details`), "uncertainty" (buckets, then pairs of them;
-    described in `details`). Everything except `values` is written once per tag and must not change during a run.
+    described in `details`), "class_images" (images of a sheet). Everything except `values` is written once per tag and
+    must not change during a run.
     """
 
     tag: str
@@ -97,7 +102,8 @@ class Table:
 class ClassList:
     """The classes of one attribute: names, training counts (-1 = unknown), groups and families, written once per run.
 
-    Without families, `families` is empty, as in older logs.
+    Without families, `families` is empty, as in older logs. `evaluation` is the name of an evaluation beside the
+    validation, such as "test"; empty for the validation.
     """
 
     tag: str
@@ -108,6 +114,7 @@ class ClassList:
     rule: str
     decision: str  # "single_label" or "multi_label"
     families: tuple[str, ...] = ()
+    evaluation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

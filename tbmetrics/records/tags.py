@@ -13,6 +13,8 @@ DATA_PLUGIN_NAME = "tbmetrics"
 GALLERY = "gallery"
 #: Kinds of contact sheets.
 MISTAKES, HARDEST = GALLERY_KINDS = "confident_mistakes", "hardest_correct"
+#: Kind of the one sheet, of group "all", with images of every class.
+EVERY_CLASS = "every_class"
 
 #: Optimizer steps done at the end of each epoch; maps epochs to optimizer steps.
 OPTIMIZER_STEP_TAG = "tbmetrics/optimizer_step"
@@ -178,6 +180,11 @@ def findings_tag(attribute: str) -> str:
 def gallery_tag(attribute: str, kind: str, group: str) -> str:
     """Tag of a contact sheet, e.g. `class_performance/digit/gallery/confident_mistakes/tail`."""
     return f"class_performance/{tag_part(attribute)}/{GALLERY}/{kind}/{group}"
+
+
+def class_images_tag(attribute: str) -> str:
+    """Tag of the table that lists the images of the sheet of every class, e.g. `longtail/digit/class_images`."""
+    return f"longtail/{tag_part(attribute)}/class_images"
 
 
 def dynamics_tag(quantity: str, name: str = "") -> str:

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,64 @@ def test_steps_that_differ_are_said(uneven):
         table(uneven, step=4)
     with pytest.raises(InputError, match="'last' or 'best', got 'first'"):
         table(uneven, step="first")
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory):
+    """Two runs with a validation of every step, and a test set at the end that the worse run happens to win."""
+    root = tmp_path_factory.mktemp("evaluated")
+    for name, strengths in {"plain": (1.0, 3.0), "focal": (3.0, 1.0)}.items():
+        with TBMetrics(root / name, classes=ClassGroups.from_counts({"x": COUNTS})) as tb:
+            for step in tb.epochs(range(3)):
+                tb.update(torch.tensor(_logits(strengths[0], 0, step)), torch.tensor(LABELS))
+                if step == 1:
+                    logits = torch.tensor(_logits(strengths[1], 1, step))
+                    tb.update(logits, torch.tensor(LABELS), evaluation="test")
+    return root
+
+
+def test_only_rows_of_one_evaluation_are_compared(evaluated):
+    result = table(evaluated)
+    rows = [(row.name, row.evaluation, row.steps, row.cells["all"].mark) for row in result.rows]
+    assert rows == [
+        ("focal", "", (2,), "best"),
+        ("plain", "", (2,), "worse"),
+        ("focal/test", "test", (1,), "worse"),
+        ("plain/test", "test", (1,), "best"),
+    ]
+    assert result.notes[:2] == (
+        "Validation: step 2, the last that all 2 runs have.",
+        "Test: step 1, the last that all 2 runs have.",
+    )
+    assert any("the best of a column in its evaluation" in note for note in result.notes)
+    assert table(evaluated, runs="test$").notes[0] == "Step 1, the last that all 2 runs have."
+    folded = table(evaluated, seeds="plain|focal")
+    assert [(row.runs, row.evaluation) for row in folded.rows] == [
+        (("focal",), ""),
+        (("plain",), ""),
+        (("focal/test", "plain/test"), "test"),
+    ]
+
+
+def test_evaluations_are_told_apart_in_every_format(evaluated):
+    result = table(evaluated)
+    names = ["validation", "validation", "test", "test"]
+    assert [row["evaluation"] for row in csv.DictReader(io.StringIO(result.csv()))] == names
+    assert [line.split("|")[2].strip() for line in result.markdown().splitlines()[2:6]] == names
+    assert "run & evaluation & step &" in result.latex()
+
+
+def test_a_run_that_cannot_be_read_is_left_out_and_named(logdir):
+    histories = {run: read_logdir(logdir)[run] for run in ("focal/seed0", "plain/seed0")}
+    damaged = histories["plain/seed0"]
+    listed = damaged.class_lists["x"]
+    damaged.class_lists["x"] = replace(listed, names=listed.names[:-1], groups=listed.groups[:-1])
+    result = table_of_histories(histories)
+    assert [row.name for row in result.rows] == ["focal/seed0"]
+    reason = "run 'plain/seed0' has 6 rows for 5 classes of 'x'"
+    assert result.notes[-1] == f"Left out: 'plain/seed0' cannot be read ({reason})."
+    with pytest.raises(InputError, match="'plain/seed0' cannot be read"):
+        table_of_histories({"plain/seed0": damaged})
 
 
 def test_the_best_step_is_that_of_the_highest_mean_of_all_classes(logdir):

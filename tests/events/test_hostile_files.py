@@ -290,6 +290,13 @@ def test_images_come_back(height, width, channels, data):
     np.testing.assert_array_equal(_again(Image("i", pixels)).pixels, pixels)
 
 
+def test_lossy_images_come_back_almost_alike():
+    y, x = np.mgrid[:64, :96]
+    pixels = np.stack([2 * x, 3 * y, x + y], axis=2).astype(np.uint8)
+    again = _again(Image("i", pixels, is_lossy=True)).pixels
+    assert 0 < np.abs(again.astype(int) - pixels).mean() < 2
+
+
 def test_a_file_that_shrinks_while_it_is_read_is_a_problem_and_no_exception(tmp_path, monkeypatch):
     from tbmetrics.events import file_index
     from tests.events.test_writer import CLASSES

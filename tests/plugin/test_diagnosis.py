@@ -13,7 +13,16 @@ import torch
 
 from tbmetrics import ClassGroups, TBMetrics
 from tbmetrics.events.reader import read_run
-from tbmetrics.records import GALLERY_KINDS, diagnostics_tag, findings_table_tag, gallery_tag, remedies_tag
+from tbmetrics.records import (
+    ALL,
+    EVERY_CLASS,
+    GALLERY_KINDS,
+    class_images_tag,
+    diagnostics_tag,
+    findings_table_tag,
+    gallery_tag,
+    remedies_tag,
+)
 from tbmetrics_longtail.diagnosis import WORDS, _sentence
 from tests.plugin.logs import get, get_json, tensorboard_server, wait_for_steps
 from tests.plugin.tab import card, expect, open_frame, screenshot, shown
@@ -156,6 +165,25 @@ def test_the_gallery_is_of_the_group_of_the_class_and_its_pictures_are_the_logs(
     assert get_json(_route(board, "gallery", run="even", attribute="x", step=2, class_index=5))["sheets"] == []
 
 
+def test_the_images_of_a_class_are_those_of_the_log(board, logdir):
+    about = {"run": "biased", "attribute": "x"}
+    answer = get_json(_route(board, "gallery", **about, step=2, class_index=5))["images"]
+    run = read_run(logdir / "biased")
+    table = run.tables[class_images_tag("x")].at(answer["step"])
+    expected = table.values[(table.values[:, :2] == 5).any(axis=1)]
+    names = list(COUNTS)
+    assert answer["n_stored"] == (~np.isnan(table.column("label"))).sum()
+    assert [names.index(image["label"]) for image in answer["images"]] == expected[:, 0].tolist()
+    assert [names.index(image["predicted"]) for image in answer["images"]] == expected[:, 1].tolist()
+    assert [image["place"] for image in answer["images"]] == expected[:, 3:].tolist()
+    sheet = _route(board, "gallery_image", **about, kind=EVERY_CLASS, group=ALL, step=answer["step"])
+    _, headers, body = get(sheet)
+    assert headers["Content-Type"] == "image/png"
+    truth = run.images[gallery_tag("x", EVERY_CLASS, ALL)]
+    np.testing.assert_array_equal(np.asarray(PIL.Image.open(io.BytesIO(body))), truth[-1].pixels)
+    assert get_json(_route(board, "gallery", run="even", attribute="x", step=2, class_index=5))["images"] is None
+
+
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
@@ -182,6 +210,23 @@ def test_the_drawer_shows_the_images_of_the_group_of_the_class(page, board):
     expect(tab.locator(".gallery figcaption").first).to_contain_text("most confident mistakes")
     sheets.last.scroll_into_view_if_needed()
     screenshot(page, "drawer-gallery")
+
+
+@pytest.mark.browser
+def test_the_drawer_shows_the_images_of_the_class_and_of_one_confusion(page, board):
+    tab = open_frame(page, board, attribute="x", a="biased", b="even", open="f")
+    answer = get_json(_route(board, "gallery", run="biased", attribute="x", step=2, class_index=5))["images"]
+    tiles = tab.locator(".class-images svg")
+    expect(tiles).to_have_count(len(answer["images"]))
+    shown_texts = set(tiles.evaluate_all("tiles => tiles.map(tile => tile.getAttribute('aria-label'))"))
+    assert shown_texts == {f"true {i['label']}, predicted {i['predicted']}" for i in answer["images"]}
+    link = tab.locator(".confused[data-side=A] .images-link").first
+    stored = int(link.inner_text().split(" ")[0])
+    link.click()
+    expect(tiles).to_have_count(stored)
+    screenshot(page, "drawer-class-images")
+    tab.get_by_role("button", name="Show all").click()
+    expect(tiles).to_have_count(len(answer["images"]))
 
 
 @pytest.mark.browser

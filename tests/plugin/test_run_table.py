@@ -106,6 +106,22 @@ def test_what_is_not_there_is_refused(ask, query, error):
     assert error in ask(query, 400)["error"]
 
 
+def test_a_damaged_run_is_named_and_the_others_are_answered(tmp_path):
+    for run, sizes in {"whole": [7], "two_problems": [7, 5]}.items():
+        for epoch, size in enumerate(sizes):
+            counts = dict(list(COUNTS.items())[:size])
+            with TBMetrics(tmp_path / run, classes=ClassGroups.from_counts({"x": counts})) as tb:
+                tb.start_epoch(epoch)
+                tb.update(9 * torch.eye(size), torch.arange(size))
+    client = client_of(application(tmp_path)[0])
+    got = answered(client, "GET", f"{PREFIX}/table?attribute=x&metric=recall&run=two_problems&run=whole")
+    answer = json.loads(got.body)
+    assert [row["name"] for row in answer["rows"]] == ["whole"]
+    assert answer["notes"][-1].startswith(
+        "Left out: 'two_problems' cannot be read (tag 'longtail/x' has tables of diff"
+    )
+
+
 # ------------------------------------------------------------------------------------------------------ the card
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.diagnostics.gallery import as_pixels, tile_shape
+from tbmetrics.class_performance.diagnostics.tiles import as_pixels, tile_shape
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import GROUPS, UNKNOWN, Float32Array
 

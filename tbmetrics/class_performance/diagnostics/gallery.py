@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
+from tbmetrics.class_performance.diagnostics.class_images import ClassImages
+from tbmetrics.class_performance.diagnostics.tiles import as_pixels, tile_shape
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.errors import InputError
 from tbmetrics.records import GALLERY_KINDS, GROUPS, HARDEST, MISTAKES, UNKNOWN
@@ -42,17 +43,22 @@ class Gallery:
         size: samples of each kind.
         side: pixels of the longer side of a stored image.
         original_bytes: budget for original images beside the shrunk ones; 0 = none.
+
+    Attributes:
+        by_class: a few samples of each class.
     """
 
     def __init__(self, classes: AttributeClasses, size: int, side: int, original_bytes: int = 0) -> None:
         self._group = torch.tensor([_GROUPS.index(g) for g in classes.groups])
         self._size, self._side = size, side
         self.original_bytes = original_bytes
+        self.by_class = ClassImages(classes, side)
         self.reset()
 
     def reset(self) -> None:
         """Forget all samples."""
         self._best: dict[tuple[str, str], _Best] = {}
+        self.by_class.reset()
 
     @torch.no_grad()
     def add(
@@ -81,6 +87,7 @@ class Gallery:
                         in_group = torch.where(group[labels] == number, score, -torch.inf)
                     best = self._best.setdefault((kind, name), _Best(self._size, self._side))
                     best.add(in_group, facts, images, originals)
+        self.by_class.add(scored, images)
 
     def _affords(self, originals: Tensor) -> bool:
         """Whether as many such images as may be stored fit the budget."""
@@ -177,27 +184,6 @@ def _best_of(stored: Tensor | None, new: Tensor | None, best: Tensor) -> Tensor 
     if stored is None or new is None or (stored.shape[1:], stored.dtype) != (new.shape[1:], new.dtype):
         return None
     return torch.cat([stored, new])[best.to(stored.device)]
-
-
-def tile_shape(images: Tensor, side: int) -> tuple[int, int]:
-    """(height, width) of images (N, C, H, W) shrunk so that the longer side has at most `side` pixels."""
-    height, width = images.shape[-2:]
-    factor = min(1.0, side / max(height, width))
-    return max(1, round(height * factor)), max(1, round(width * factor))
-
-
-def as_pixels(images: Tensor, shape: tuple[int, int]) -> Tensor:
-    """uint8 (n, height, width, 3). Bytes and values in 0..1 stay as they are; others (normalised images) are stretched,
-    each from its smallest to its largest value."""
-    wide = images.float() / (255 if images.dtype == torch.uint8 else 1)
-    low, high = (f(wide.flatten(1), dim=1)[:, None, None, None] for f in (torch.amin, torch.amax))
-    in_range = (low >= 0) & (high <= 1)
-    wide = torch.where(in_range, wide, (wide - low) / (high - low).clamp(min=1e-12)).nan_to_num(0)
-    if wide.shape[-2:] != shape:
-        wide = F.interpolate(wide, size=shape, mode="area")
-    if wide.shape[1] != 3:
-        wide = wide[:, :1].expand(-1, 3, -1, -1) if wide.shape[1] == 1 else wide[:, :3]
-    return (wide.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
 
 
 def checked_images(images: Any, samples: int) -> Tensor:

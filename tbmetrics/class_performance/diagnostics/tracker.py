@@ -265,6 +265,8 @@ class LongTailDiagnostics(Tracker):
             self._sheets.undrawn.add(attribute)
             if diagnosis is not None and diagnostics.sample is not None:
                 self._projector.unwritten[attribute] = Unwritten(epoch, diagnosis[0].left_out.get("features", ""))
+            if diagnostics.gallery.by_class.are_due:
+                yield from diagnostics.gallery.by_class.records()
         if not self.is_interrupted and self._sheets.are_due():
             yield from self._sheets.images(self._attributes)
         if not self.is_interrupted and self._projector.are_due():
@@ -275,9 +277,11 @@ class LongTailDiagnostics(Tracker):
         self._projector.write({a: (classes, sample) for a, (classes, sample) in every if sample is not None})
 
     def closing(self) -> list[Record]:
-        """The contact sheets of the last validation that are not drawn yet; the files of the Projector tab, too."""
+        """The images of the last validation that are not written yet; the files of the Projector tab, too."""
         self._write_projector()
-        return list(self._sheets.images(self._attributes))
+        by_class = [d.gallery.by_class for d in self._attributes.values()]
+        unwritten = (record for images in by_class if images.has_news for record in images.records())
+        return [*self._sheets.images(self._attributes), *unwritten]
 
     def get_metrics(self) -> dict[str, Any]:
         """`{"findings": [{"attribute", "name", "severity", "says", "evidence", …}], "other_rules": [...],

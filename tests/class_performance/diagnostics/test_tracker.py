@@ -12,6 +12,7 @@ from tbmetrics import ClassGroups, InputError, LongTailDiagnostics, MetricsManag
 from tbmetrics.exporting import export
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
+    EVERY_CLASS,
     FINDING_COLUMNS,
     REMEDY_COLUMNS,
     diagnostics_tag,
@@ -427,7 +428,8 @@ def _sheets(folder, model, images, attention, inputs=lambda x: (x,), **options):
                 tb.update(model(*inputs(images)), labels, images=images)
             model.train()
     shown = read_run(folder).images
-    return {tag: shown[tag][-1].pixels.shape[0] for tag in shown if "/gallery/" in tag}
+    tags = (tag for tag in shown if "/gallery/" in tag and EVERY_CLASS not in tag)
+    return {tag: shown[tag][-1].pixels.shape[0] for tag in tags}
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import { test } from 'node:test';
 import {
   differing,
   MOST_RUNS,
+  rowsByEvaluation,
   runsOfBoard,
   settingText,
   sortedRows,
@@ -13,6 +14,7 @@ import {
 /** @param {string} name @param {(number | null)[]} means @param {Record<string, any>} [hparams] */
 const row = (name, means, hparams = {}) => ({
   name,
+  evaluation: name.endsWith('/test') ? 'test' : 'validation',
   runs: [name],
   steps: [3],
   cells: means.map((mean) => ({ mean, lower: null, upper: null, deviation: null, n_classes: 1, mark: '' })),
@@ -37,6 +39,16 @@ test('rows are sorted by numbers, names and settings, the undefined last', () =>
   assert.deepEqual(order(rows, 'run', false), ['run1', 'run9', 'run10']);
   assert.deepEqual(order(rows, 'hparam:lr', false), ['run1', 'run10', 'run9']);
   assert.deepEqual(order(rows, 'nothing', true), ['run10', 'run9', 'run1']);
+});
+
+test('rows are sorted within their evaluation', () => {
+  const rows = [row('a', [0.2, 1]), row('b', [0.3, 1]), row('a/test', [0.1, 1]), row('b/test', [0.4, 1])];
+  const parts = rowsByEvaluation(answer(rows), { column: 'tail', descending: true });
+  const names = [...parts].map(([evaluation, of]) => [evaluation, of.map(({ name }) => name)]);
+  assert.deepEqual(names, [
+    ['validation', ['b', 'a']],
+    ['test', ['b/test', 'a/test']],
+  ]);
 });
 
 test('settings that all rows share are left out', () => {

@@ -30,6 +30,7 @@ function info(given = {}) {
     group_sizes: { head: 1, medium: 1, tail: 1, unknown: 0 },
     rule: 'decoupling',
     decision: 'multi_label',
+    evaluation: 'validation',
     steps: [0, 1, 2],
     columns: ['support', 'precision', 'recall', 'f1', 'ap'],
     metrics: ['precision', 'f1', 'worst_f1', 'ece'],
@@ -107,6 +108,14 @@ test('steps that differ are said', () => {
   assert.equal(unlikeSteps(3, 3), '');
   assert.equal(unlikeSteps(9, 2), 'A is at step 9, B is at step 2');
   assert.equal(unlikeSteps(9, null), 'A is at step 9, B has no validation yet');
+});
+
+test('at first a validation is compared with a validation, not with its own test set', () => {
+  const validation = [{ evaluation: 'validation' }];
+  const list = runs({ a: validation, 'a/test': [{ evaluation: 'test' }], b: validation });
+  assert.deepEqual([view(list).a?.run, view(list).b?.run], ['a', 'b']);
+  const alone = view(list.slice(0, 2));
+  assert.deepEqual([alone.a?.run, alone.b?.run], ['a', 'a/test']);
 });
 
 test('one run is compared with none', () => {

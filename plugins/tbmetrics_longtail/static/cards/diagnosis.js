@@ -38,6 +38,7 @@ export class DiagnosisCard {
       picture: () => this._picture(),
     });
     this.element = this._card.element;
+    this.element.hidden = true; // until a run has findings
     this._chart = new RemedyChart(page.tooltip);
     this._plot = el('figure', { class: 'chart' }, el('h3', {}, REMEDIES), this._chart.element);
     this._plot.append(el('p', { class: 'caption' }, `Along their τ: ${MARKS.join(', ')}.`));

@@ -2,24 +2,23 @@
 /** One class in detail: its curves in A and B over training, and every metric of it at the chosen step. */
 
 import { nothing, skeleton } from './card.js';
+import { confusionsOf } from './drawer-confusions.js';
 import { diagnosisOf, DrawerGallery } from './drawer-diagnosis.js';
+import { DrawerImages } from './drawer-images.js';
 import { classLine, isFew } from './pr.js';
 import { el, fill, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { LineChart } from '../charts/line-chart.js';
 import { PrChart } from '../charts/pr-chart.js';
 import { count, interval, metricText, number, signed } from '../model/format.js';
-import { groupsOfClasses } from '../model/grouping.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
+/** @import { Side } from './drawer-images.js' */
 /** @import { Resource } from '../host/resources.js' */
-/** @import { ClassCurveAnswer, HistoryAnswer, Maybe, Point, Row, RunView, Series, View } from '../model/types.js' */
-
-/** @typedef {{letter: 'A' | 'B', run: RunView, index: number}} Side */
+/** @import { ClassCurveAnswer, HistoryAnswer, Maybe, Point, Row, Series, View } from '../model/types.js' */
 
 const CHART = { width: 396, height: 200 };
-const CONFUSED = 5;
 
 export class Drawer {
   /** @param {Page} page */
@@ -28,6 +27,7 @@ export class Drawer {
     this._page = page;
     this._data = data;
     this._gallery = new DrawerGallery(data);
+    this._images = new DrawerImages(page);
     this._tooltip = tooltip;
     this._retry = retry;
     this._name = el('h2', { id: 'drawer-title' });
@@ -77,7 +77,8 @@ export class Drawer {
       el('h3', {}, `${metricText(view.classMetric).label} over training`),
       faults.length ? this._fault(faults[0].error) : this._curves(view, histories.get(view.classMetric) ?? []),
       ...this._prCurve(view, sides, row.name),
-      ...this._confusions(view, sides),
+      ...confusionsOf(this._page, view, sides, this._images),
+      ...this._images.of(view, sides, row.name),
       ...diagnosisOf(this._data, view, sides),
       ...this._gallery.of(view, sides),
       el('h3', {}, `At ${view.step === null ? 'no step' : `step ${count(view.step)}`}`),
@@ -181,50 +182,6 @@ export class Drawer {
         el('ul', { class: 'notes' }, ...notes),
       ),
     ];
-  }
-
-  /** The classes it is mistaken for, and those mistaken for it. @param {View} view @param {Side[]} sides */
-  _confusions(view, sides) {
-    const lists = sides.flatMap((side) => {
-      if (!side.run.info.kinds.includes('confusions') || side.run.step === null) return [];
-      const confusions = this._data.confusions(side.run, view.attribute, side.index).value;
-      const classes = this._data.classes(side.run, view.attribute).value;
-      if (!confusions || !classes) return [];
-      const groups = groupsOfClasses(classes, view.grouping);
-      const item = (/** @type {number} */ other, /** @type {number} */ n) =>
-        el(
-          'li',
-          {},
-          other < 0
-            ? 'nothing predicted'
-            : el(
-                'button',
-                { type: 'button', class: 'class-link', onclick: () => this._page.set({ open: classes.names[other] }) },
-                groupBadge(groups[other], ''),
-                nameOf(classes.names[other]),
-              ),
-          el('span', { class: 'number' }, count(n)),
-        );
-      const mistakenFor = confusions.pairs.filter(([trueClass]) => trueClass === side.index).slice(0, CONFUSED);
-      const mistakenHere = confusions.pairs
-        .filter(([trueClass, predicted]) => predicted === side.index && trueClass !== side.index)
-        .slice(0, CONFUSED);
-      return [
-        el(
-          'div',
-          { class: 'confused', 'data-side': side.letter },
-          el('h4', {}, sideBadge(side.letter), ' mistaken for'),
-          mistakenFor.length
-            ? el('ol', {}, ...mistakenFor.map(([, predicted, n]) => item(predicted, n)))
-            : el('p', { class: 'hint' }, 'nothing'),
-          el('h4', {}, sideBadge(side.letter), ' predicted, but was'),
-          mistakenHere.length
-            ? el('ol', {}, ...mistakenHere.map(([trueClass, , n]) => item(trueClass, n)))
-            : el('p', { class: 'hint' }, 'nothing'),
-        ),
-      ];
-    });
-    return lists.length ? [el('h3', {}, 'Confusions'), el('div', { class: 'confused-lists' }, ...lists)] : [];
   }
 
   /** @param {string} error */

@@ -4,7 +4,7 @@
 import { Card } from './card.js';
 import { barOf, boardScale } from '../charts/board-bar.js';
 import { el, fill, groupBadge, nameOf, runSwatch, setOptions, sideBadge } from '../charts/dom.js';
-import { differing, MARK_TEXTS, runsOfBoard, settingText, sortedRows } from '../model/board.js';
+import { differing, MARK_TEXTS, rowsByEvaluation, runsOfBoard, settingText } from '../model/board.js';
 import { count, metricText, number } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
@@ -85,13 +85,20 @@ export class LeaderboardCard {
     const focused = /** @type {HTMLElement | null} */ (this._card.body.querySelector(':focus'))?.dataset.focus;
     const settings = differing(answer.rows).slice(0, MOST_SETTINGS);
     const scales = answer.columns.map((column, i) => boardScale(answer, i, column));
-    const rows = sortedRows(answer, this._sort).map((row) => this._row(row, view, answer, scales, settings));
+    const parts = [...rowsByEvaluation(answer, this._sort)].map(([evaluation, rows], _, all) =>
+      el(
+        'tbody',
+        {},
+        all.length > 1 && evaluationHeading(evaluation),
+        ...rows.map((row) => this._row(row, view, answer, scales, settings)),
+      ),
+    );
     fill(
       this._card.body,
       el(
         'div',
         { class: 'table-scroll plain board-scroll', tabindex: 0, role: 'region', 'aria-label': 'All runs, scrollable' },
-        el('table', { class: 'board' }, el('thead', {}, this._head(answer, settings)), el('tbody', {}, ...rows)),
+        el('table', { class: 'board' }, el('thead', {}, this._head(answer, settings)), ...parts),
       ),
       el('div', { class: 'notes muted' }, ...answer.notes.map((note) => el('p', {}, note))),
     );
@@ -176,12 +183,19 @@ export class LeaderboardCard {
     );
     const rows = answer.rows.map((row) => [
       row.name,
+      row.evaluation,
       row.runs.length,
       row.steps.join(' '),
       ...row.cells.flatMap((cell) => ends.map((end) => cell[end])),
     ]);
-    return { columns: ['run', 'n_runs', 'step', ...columns], rows };
+    return { columns: ['run', 'evaluation', 'n_runs', 'step', ...columns], rows };
   }
+}
+
+/** @param {string} evaluation */
+function evaluationHeading(evaluation) {
+  const text = el('span', { class: 'board-evaluation-text' }, 'Evaluation: ', nameOf(evaluation));
+  return el('tr', { class: 'board-evaluation' }, el('th', { scope: 'rowgroup', colspan: 99 }, text));
 }
 
 /** What rows differ in besides their numbers. @param {TableAnswer} answer */

@@ -8,7 +8,7 @@ import { groupsOf } from '../host/data.js';
 import { count, coverage, metricText, number, plural, shorten } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
 import { seedInterval } from '../model/seeds.js';
-import { mean, paretoFront } from '../model/statistics.js';
+import { frontsByEvaluation, mean } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
@@ -18,6 +18,7 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
  * @typedef {object} Place one run, or the mean of an experiment's seeds
  * @property {string} label
  * @property {'A' | 'B' | ''} badge
+ * @property {string} evaluation
  * @property {RunStyle} style
  * @property {number} x
  * @property {number} y
@@ -116,8 +117,8 @@ export class TradeoffCard {
     });
     this._x = x;
     this._y = y;
-    const front = paretoFront(this._places, Boolean(metricText(view.metric).lowerIsBetter));
-    this._front = new Set(front);
+    const fronts = frontsByEvaluation(this._places, Boolean(metricText(view.metric).lowerIsBetter));
+    this._front = new Set(fronts.flat());
     const ordered = [...this._places].sort((p, q) => p.badge.length - q.badge.length);
     this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this._svg.setAttribute('width', String(width));
@@ -126,7 +127,7 @@ export class TradeoffCard {
     fill(
       this._svg,
       ...axes,
-      svg('path', { class: 'front', d: front.map((p, i) => `${i ? 'L' : 'M'}${x(p.x)} ${y(p.y)}`).join('') }),
+      ...fronts.map((front) => svg('path', { class: 'front', d: linePath(front, x, y) })),
       ...ordered.flatMap((place) => this._mark(place, x, y, view)),
     );
   }
@@ -290,6 +291,7 @@ function placeOf(run, answer, view) {
   return {
     label: run.run,
     badge,
+    evaluation: run.info.evaluation,
     style: run.style,
     x: h.y,
     y: t.y,
@@ -314,7 +316,8 @@ function together(experiment, places, view) {
   /** @type {Place['interval']} */
   const interval = [...(seedInterval(xs, [0, 1]) ?? NONE), ...(seedInterval(ys, [0, 1]) ?? NONE)];
   const badge = runs.some((r) => r.run === view.a?.run) ? 'A' : runs.some((r) => r.run === view.b?.run) ? 'B' : '';
-  return { label, badge, style, x, y, interval, counts: [null, null], seeds: known.length, trail: [] };
+  const { evaluation } = runs[0].info;
+  return { label, badge, evaluation, style, x, y, interval, counts: [null, null], seeds: known.length, trail: [] };
 }
 
 /** Seeds are compared at one step. @param {Experiment} experiment */

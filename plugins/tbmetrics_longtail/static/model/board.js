@@ -20,6 +20,7 @@ import { number } from './format.js';
 /**
  * @typedef {object} BoardRow
  * @property {string} name
+ * @property {string} evaluation
  * @property {string[]} runs
  * @property {number[]} steps
  * @property {BoardCell[]} cells by column
@@ -92,6 +93,16 @@ function compared(a, b, descending) {
   const sign = descending ? -1 : 1;
   if (typeof a === 'number' && typeof b === 'number') return sign * (a - b);
   return sign * String(a).localeCompare(String(b), 'en', { numeric: true });
+}
+
+/**
+ * Rows by evaluation, in the order of the answer: only those of one evaluation are compared.
+ * @param {TableAnswer} answer @param {BoardSort} sort @returns {Map<string, BoardRow[]>}
+ */
+export function rowsByEvaluation(answer, sort) {
+  const sorted = sortedRows(answer, sort);
+  const names = new Set(answer.rows.map(({ evaluation }) => evaluation));
+  return new Map([...names].map((name) => [name, sorted.filter(({ evaluation }) => evaluation === name)]));
 }
 
 /** A cell's interval or deviation in words. @param {BoardCell} cell */

@@ -102,7 +102,7 @@ export function niceDomain(data, { bounds = [-Infinity, Infinity], zero = false 
 
 /**
  * A line through the defined points, broken at the undefined.
- * @param {Point[]} points @param {(v: number) => number} x @param {(v: number) => number} y
+ * @param {readonly Pick<Point, 'x' | 'y'>[]} points @param {(v: number) => number} x @param {(v: number) => number} y
  */
 export function linePath(points, x, y) {
   let path = '';

@@ -64,6 +64,21 @@ export function binnedTrend(points, bins = 24) {
 /** @typedef {{x: number, y: number}} Place */
 
 /**
+ * The Pareto front of each evaluation: a test set is not compared with a validation.
+ * @template {Place & {evaluation: string}} P
+ * @param {readonly P[]} points @param {boolean} lowerIsBetter @returns {P[][]}
+ */
+export function frontsByEvaluation(points, lowerIsBetter) {
+  const evaluations = [...new Set(points.map(({ evaluation }) => evaluation))];
+  return evaluations.map((name) =>
+    paretoFront(
+      points.filter(({ evaluation }) => evaluation === name),
+      lowerIsBetter,
+    ),
+  );
+}
+
+/**
  * Pareto front: points that no other point dominates, by ascending x.
  * @template {Place} T
  * @param {readonly T[]} points @param {boolean} [lowerIsBetter] @returns {T[]}

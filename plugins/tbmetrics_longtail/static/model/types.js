@@ -13,6 +13,7 @@
  * @property {Record<string, number>} group_sizes
  * @property {string} rule
  * @property {string} decision
+ * @property {string} evaluation what the run holds, such as "test", or "validation"
  * @property {number[]} steps ascending
  * @property {string[]} columns of the per-class table
  * @property {string[]} metrics of the groups
@@ -203,6 +204,15 @@
  * @property {string} class
  * @property {Group} group the one recorded with the run
  * @property {{kind: string, step: number}[]} sheets
+ * @property {{step: number, n_stored: number, images: ClassImage[]} | null} images of the class; null = not recorded
+ */
+
+/**
+ * @typedef {object} ClassImage one of the sheet with images of every class
+ * @property {string | null} label the true class; multi-label: null where the class in question is no label
+ * @property {string | null} predicted
+ * @property {Maybe} probability
+ * @property {number[]} place left, top, width and height in the sheet
  */
 
 /**

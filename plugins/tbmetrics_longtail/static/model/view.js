@@ -105,7 +105,7 @@ export function resolve(state, runs, order) {
   );
   const { experimentOf, error: seedsError } = seedPattern(state.seeds);
   const names = candidates.map(({ run }) => run);
-  const { a, b } = compared(state, names, experimentOf);
+  const { a, b } = compared(state, candidates, experimentOf);
   const ticked = new Set(state.shown ?? tickedAtFirst(names, [a, b], experimentOf));
   const all = candidates.map(({ run, info }) => ({
     run,
@@ -166,15 +166,19 @@ function place(order, run) {
 
 /**
  * The runs compared: as chosen, else the first two, of different experiments if there are any. Without a pattern, names
- * that look like seeds tell them.
- * @param {State} state @param {readonly string[]} runs @param {((run: string) => string) | null} experimentOf
+ * that look like seeds tell them. A test set is compared with a validation only if nothing else is there.
+ * @param {State} state @param {readonly {run: string, info: AttributeInfo}[]} candidates
+ * @param {((run: string) => string) | null} experimentOf
  */
-function compared(state, runs, experimentOf) {
+function compared(state, candidates, experimentOf) {
+  const runs = candidates.map(({ run }) => run);
   const known = (/** @type {string | null} */ run) => run !== null && runs.includes(run);
   const wantedB = known(state.b) ? state.b : null;
   const a = known(state.a) ? /** @type {string} */ (state.a) : (runs.find((run) => run !== wantedB) ?? runs[0]);
   const labelOf = experimentOf ?? ofUsualSeeds;
-  const other = runs.find((run) => labelOf(run) !== labelOf(a));
+  const evaluation = candidates.find(({ run }) => run === a)?.info.evaluation;
+  const alike = candidates.filter(({ info }) => info.evaluation === evaluation).map(({ run }) => run);
+  const other = [...alike, ...runs].find((run) => labelOf(run) !== labelOf(a));
   const b = state.b === '' ? null : (wantedB ?? other ?? runs.find((run) => run !== a) ?? null);
   return { a, b };
 }
