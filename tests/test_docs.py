@@ -1,6 +1,8 @@
 """Every Python sample of the README and of docs/ runs as written, page by page, in an empty directory."""
 
+import argparse
 import re
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent
 SAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+COMMANDS = ("board", "compare", "demo", "doctor", "evaluate", "export", "table")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -47,3 +50,12 @@ def test_the_site_lists_every_page():
 def test_the_reference_has_every_public_name():
     documented = re.findall(r"^::: tbmetrics\.(\w+)$", (ROOT / "docs/reference.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(documented) == sorted(set(tbmetrics.__all__) - {"__version__"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_line_page_has_every_option(command):
+    parser = argparse.ArgumentParser()
+    import_module(f"tbmetrics.cli.{command}").add_arguments(parser)
+    page = (ROOT / "docs/command-line.md").read_text("utf-8").partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+    options = {option for action in parser._actions for option in action.option_strings if option.startswith("--")}
+    assert set(re.findall(r"`(?:[^`]* \[?)?(--[a-z-]+)", page)) == options - {"--help"}
