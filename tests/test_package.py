@@ -176,7 +176,7 @@ def test_the_wheel_alone_gives_the_tab(tmp_path, monkeypatch):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(site), "--quiet", str(wheel)], check=True
     )
-    python = environment / "bin" / "python"
+    python = Path(sysconfig.get_path("scripts", "venv", {"base": str(environment)}), "python")
     where = subprocess.run(
         [str(python), "-c", "import tbmetrics, tbmetrics_longtail; print(tbmetrics.__file__)"],
         cwd=tmp_path, capture_output=True, text=True, check=True,
