@@ -6,6 +6,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import torch
 
 import tbmetrics
 
@@ -15,6 +16,7 @@ ROOT = Path(__file__).parent.parent
 SAMPLE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 COMMANDS = ("board", "compare", "demo", "doctor", "evaluate", "export", "table")
+PICTURE = re.compile(r"!\[[^]]*\]\(([^)]+\.png)\)")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -28,10 +30,31 @@ def _with_samples():
             yield pytest.param(page, id=page.name, marks=NOISY if page.stem == "integrations" else ())
 
 
+def _names_of_a_training():
+    """What the README takes for granted: a model, its optimizer, data of three classes, and a step."""
+    model = torch.nn.Linear(8, 3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    labels = torch.arange(90) % 3
+    loader = [(torch.randn(90, 8) + labels[:, None], labels)]
+
+    def train_step(images, labels):
+        torch.nn.functional.cross_entropy(model(images), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return {
+        "model": model,
+        "optimizer": optimizer,
+        "train_loader": loader,
+        "val_loader": loader,
+        "train_step": train_step,
+    }
+
+
 @pytest.mark.parametrize("page", list(_with_samples()))
 def test_the_samples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "__main__"}
+    names = _names_of_a_training() if page.stem == "README" else {"__name__": "__main__"}
     for number, sample in enumerate(SAMPLE.findall(page.read_text(encoding="utf-8")), start=1):
         exec(compile(sample, f"{page.name}, sample {number}", "exec"), names)
 
@@ -40,6 +63,13 @@ def test_the_samples_of_a_page_run_in_order(page, tmp_path, monkeypatch):
 def test_links_between_pages_lead_somewhere(page):
     for target in LINK.findall(page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_every_picture_is_small_and_shown():
+    shown = {Path(name).name for page in PAGES for name in PICTURE.findall(page.read_text(encoding="utf-8"))}
+    pictures = list((ROOT / "docs/images").glob("*.png"))
+    assert {picture.name for picture in pictures} == shown
+    assert max(picture.stat().st_size for picture in pictures) < 400_000
 
 
 def test_the_site_lists_every_page():
