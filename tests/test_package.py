@@ -82,6 +82,14 @@ def test_the_contributing_page_lists_what_is_public():
     assert [name for name in (*PUBLIC_PACKAGES, *PUBLIC_MODULES) if f"`{name}`" not in page] == []
 
 
+def test_the_version_and_its_date_are_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = tuple(re.search(rf"^{key}: (\S+)$", citation, re.MULTILINE)[1] for key in ("version", "date-released"))
+    latest = re.search(r"^## (\d\S*) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited == latest.groups()
+    assert tbmetrics.__version__ == cited[0]
+
+
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(AttributeError, match=r"has no attribute 'Metrics'; it has .*TBMetrics"):
         _ = tbmetrics.Metrics
