@@ -78,7 +78,7 @@ def draw_all(log_dir: Path, figures: Path) -> None:
         page = browser.new_page(color_scheme="light")
         page.set_default_timeout(60_000)
         address = f"{board}data/plugin_entry.html?name=longtail"
-        save(view(page, address, TAB, 1440, 1190), "long-tail-tab.png")
+        save(view(page, address, TRAINING, 1440, 1190), "long-tail-tab.png")
         views = {
             "All runs, and what can be said of two": view(page, address, TAB, TILE[0] + SIDEBAR, TILE[1], part="main"),
             "Every class, and what it is mistaken for": view(page, address, CLASS, *TILE),
