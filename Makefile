@@ -10,7 +10,7 @@ FUZZ_SECONDS ?= 600
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[demo]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $(VENV)/.demo
 
 .PHONY: demo test coverage check lint docs bench bench-check test-bounds release-check fuzz board clean

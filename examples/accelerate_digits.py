@@ -1,6 +1,6 @@
 """A custom loop with Accelerate: pass tbmetrics what `prepare` returns. The task is that of `tbmetrics demo`.
 
-pip install 'tbmetrics[demo,accelerate]'
+pip install 'tbmetrics[accelerate]'
 python examples/accelerate_digits.py
 tensorboard --logdir runs/accelerate
 """

@@ -1,6 +1,6 @@
 """Lightning: add one callback and change nothing else. The task is that of `tbmetrics demo`.
 
-pip install 'tbmetrics[demo,lightning]'
+pip install 'tbmetrics[lightning]'
 python examples/lightning_digits.py
 tensorboard --logdir runs/lightning
 """

@@ -1,6 +1,6 @@
 """Predictions that are there already become a run: here those of a scikit-learn classifier, through a file.
 
-pip install scikit-learn
+pip install tbmetrics
 python examples/predictions_from_a_file.py
 tensorboard --logdir runs/forest
 

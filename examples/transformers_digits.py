@@ -1,6 +1,6 @@
 """The Trainer of Transformers with a tiny vision transformer. The task is that of `tbmetrics demo`.
 
-pip install 'tbmetrics[demo,transformers]'
+pip install 'tbmetrics[transformers]'
 python examples/transformers_digits.py
 tensorboard --logdir runs/transformers
 """

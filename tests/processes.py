@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 import traceback
@@ -18,8 +19,11 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 #: Processes are forked from one that has no threads and has imported what each of them would (an optimizer imports
 #: dynamo, the end of a session matplotlib).
-context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["torch.distributed", "torch._dynamo", "matplotlib.pyplot", "tests.training"])
+if sys.platform == "win32":
+    context = multiprocessing.get_context("spawn")
+else:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch.distributed", "torch._dynamo", "matplotlib.pyplot", "tests.training"])
 
 
 def wait_until(attempt: Callable[[], T], is_done: Callable[[T], bool] = bool) -> T:

@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and its exit status."""
 
+import os
 import re
 import signal
 import socket
@@ -12,6 +13,7 @@ import torch
 
 from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
+from tbmetrics.events.places import how_to_look
 from tests.plugin.logs import get_json
 from tests.processes import wait_until
 
@@ -54,6 +56,14 @@ def test_compare_shows_groups_and_movers(logdir, capsys):
     for word in ("head", "medium", "tail", "gap", "gains of B", "[bold]a"):
         assert word in out
     assert "losses of B" not in out
+
+
+def test_an_encoding_without_our_signs_is_printed_to_all_the_same(logdir):
+    command = [sys.executable, "-m", "tbmetrics", "compare", "weak", "strong", "--logdir", logdir]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}  # what Windows gives a pipe
+    done = subprocess.run(command, capture_output=True, env=environment, check=True)
+    assert b"B - A" in done.stdout
+    assert b"digit: f1" in done.stdout
 
 
 def test_nothing_to_show_is_status_3_and_one_line(tmp_path, capsys):
@@ -187,6 +197,12 @@ def test_board_says_that_a_port_is_taken(logdir):
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"tbmetrics: TensorBoard did not start: TensorBoard could not bind to port {port}" in done.stderr
+
+
+@pytest.mark.parametrize(("platform", "place"), [("linux", "'my runs'"), ("win32", '"my runs"')])
+def test_what_to_type_is_quoted_for_the_shell_of_the_system(platform, place, monkeypatch):
+    monkeypatch.setattr(sys, "platform", platform)
+    assert f"tbmetrics board {place} " in how_to_look("my runs")
 
 
 def test_the_end_of_a_run_says_once_how_to_look_at_it(tmp_path, monkeypatch, capsys):

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from examples import attention_of_vit, predictions_from_a_file
+from examples import attention_of_vit, plain_loop, predictions_from_a_file, scikit_learn
 from tbmetrics import TBMetrics, read_run
+from tbmetrics.demo.numbers import load_splits
 from tbmetrics.records import class_table_tag
+from tests.demo.runs import part_of
 
 pytestmark = pytest.mark.slow
 
@@ -38,6 +40,30 @@ def test_predictions_of_a_scikit_learn_classifier(tmp_path):
     recall = [(decided == label)[saved["labels"] == label].mean() for label in range(10)]
     assert table.column("recall") == pytest.approx(recall, rel=1e-6)
     assert groups["head"]["recall"] > groups["tail"]["recall"]
+
+
+def test_a_plain_loop_keeps_the_best_epoch(tmp_path):
+    tb = plain_loop.train(tmp_path, splits=part_of(load_splits(), 10), epochs=2)
+    assert read_run(tmp_path).tables[class_table_tag("number")].steps.tolist() == [0, 1]
+    assert tb.best("recall", group="tail").step in (0, 1)
+    assert torch.load(tmp_path / "best.pt", weights_only=True).keys()
+
+
+def test_two_processes_of_torchrun_count_each_sample_once(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1"}
+    example = [ROOT / "examples" / "torchrun_digits.py", tmp_path, "1"]
+    done = subprocess.run([*command, *example], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("recall of the tail") == 2
+    support = read_run(tmp_path).tables[class_table_tag("number")][0].column("support")
+    assert support.sum() == len(load_splits().validation)
+
+
+def test_two_scikit_learn_classifiers_are_compared_in_pairs(tmp_path):
+    comparison = scikit_learn.evaluate(tmp_path)
+    assert comparison.is_paired
+    assert comparison.groups["all"].n_classes == 10
 
 
 @pytest.mark.parametrize(("worse", "status"), [(False, 0), (True, 4)])

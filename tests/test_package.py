@@ -82,6 +82,14 @@ def test_the_contributing_page_lists_what_is_public():
     assert [name for name in (*PUBLIC_PACKAGES, *PUBLIC_MODULES) if f"`{name}`" not in page] == []
 
 
+def test_the_version_and_its_date_are_the_same_everywhere():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    cited = tuple(re.search(rf"^{key}: (\S+)$", citation, re.MULTILINE)[1] for key in ("version", "date-released"))
+    latest = re.search(r"^## (\d\S*) \((\S+)\)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert cited == latest.groups()
+    assert tbmetrics.__version__ == cited[0]
+
+
 def test_an_unknown_name_says_what_there_is():
     with pytest.raises(AttributeError, match=r"has no attribute 'Metrics'; it has .*TBMetrics"):
         _ = tbmetrics.Metrics
@@ -176,7 +184,7 @@ def test_the_wheel_alone_gives_the_tab(tmp_path, monkeypatch):
     subprocess.run(
         [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(site), "--quiet", str(wheel)], check=True
     )
-    python = environment / "bin" / "python"
+    python = Path(sysconfig.get_path("scripts", "venv", {"base": str(environment)}), "python")
     where = subprocess.run(
         [str(python), "-c", "import tbmetrics, tbmetrics_longtail; print(tbmetrics.__file__)"],
         cwd=tmp_path, capture_output=True, text=True, check=True,

@@ -17,6 +17,8 @@ Exit status: 0 all went well; 1 a log was damaged or a run could not be exported
 from __future__ import annotations
 
 import argparse
+import codecs
+import io
 import sys
 from collections.abc import Sequence
 
@@ -33,12 +35,14 @@ _COMMANDS = (
     ("doctor", doctor, "check the installation, the device and a log directory"),
     ("demo", demo, "train two methods on long-tailed numbers, to look at"),
 )
+_PLAIN_SIGNS = {"−": "-", "★": "*", "≈": "~", "→": "->", "≥": ">=", "≤": "<=", "τ": "tau"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     from tbmetrics.exporting.options import NothingToShowError
 
+    _tolerate_narrow_encodings()
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -49,6 +53,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     return status
+
+
+def _tolerate_narrow_encodings() -> None:
+    """Replace what an encoding lacks when printing: on Windows that of a file or a pipe lacks "−" and "★"."""
+    codecs.register_error("tbmetrics.plain", _plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="tbmetrics.plain")
+
+
+def _plain(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return "".join(_PLAIN_SIGNS.get(sign, "?") for sign in error.object[error.start : error.end]), error.end
 
 
 def _complain(message: str, status: int) -> int:

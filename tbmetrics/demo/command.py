@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +16,6 @@ from tbmetrics.comparing.tables import RunTable
 from tbmetrics.comparing.wording import sentence
 from tbmetrics.demo.numbers import load_splits
 from tbmetrics.demo.training import EPOCHS, METHODS, SEEDS, train
-from tbmetrics.errors import InputError
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting import table
 from tbmetrics.figures.progress import progress
@@ -41,12 +39,7 @@ def run_demo(
 
     Returns:
         recall of the numbers on the test set, a row a method; and a sentence on the first run of each.
-
-    Raises:
-        InputError: scikit-learn, whose digits are the data, is missing.
     """
-    if find_spec("sklearn") is None:
-        raise InputError("the demonstration needs scikit-learn: pip install 'tbmetrics[demo]'")
     runs = [(method, seed, log_dir / method / f"seed{seed}", epochs) for seed in range(seeds) for method in METHODS]
     processes = min(len(runs), jobs or os.cpu_count() or 1)
     with progress("demo", shown=not quiet) as show:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import tempfile
 import uuid
@@ -14,7 +13,7 @@ from typing import Any
 
 from tbmetrics.doctor.findings import FAILED, OK, WARNING, Finding
 from tbmetrics.errors import InputError
-from tbmetrics.events.places import is_url
+from tbmetrics.events.places import is_url, quoted
 from tbmetrics.records.history import History
 
 LITTLE_BYTES = 2**30
@@ -150,9 +149,7 @@ def _retention(logdir: str, runs: Mapping[str, History]) -> Iterator[Finding]:
         for plugin, (steps, (run, tag)) in beyond.items()
     )
     flag = ",".join(f"{plugin}={steps}" for plugin, (steps, _) in beyond.items())
-    advice = (
-        f"tensorboard --logdir {shlex.quote(logdir)} --samples_per_plugin {flag}   (tbmetrics export leaves out none)"
-    )
+    advice = f"tensorboard --logdir {quoted(logdir)} --samples_per_plugin {flag}   (tbmetrics export leaves out none)"
     yield Finding("retention", WARNING, f"TensorBoard keeps a sample: {samples}", advice, details)
 
 

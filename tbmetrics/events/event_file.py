@@ -60,7 +60,8 @@ class EventFile:
         Path(log_dir).mkdir(parents=True, exist_ok=True)
         name, first = new_name(suffix)
         self.path = os.path.join(log_dir, name)
-        self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND, 0o644)
+        binary = getattr(os, "O_BINARY", 0)  # on Windows; without it every byte 10 would become 13 and 10
+        self._file = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | binary, 0o644)
         self._whole_bytes = 0  # up to the end of the last whole record
         self.write(first)
 

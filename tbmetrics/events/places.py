@@ -6,6 +6,8 @@ import os
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,13 @@ TAB = "#longtail"
 
 def how_to_look(log_dir: str | os.PathLike[str]) -> str:
     """How to open the tab on a log directory, in one line."""
-    place = shlex.quote(os.fspath(log_dir))
+    place = quoted(os.fspath(log_dir))
     return f"See it: tbmetrics board {place}   (or tensorboard --logdir {place}, then http://localhost:6006/{TAB})"
+
+
+def quoted(argument: str) -> str:
+    """`argument` as this system's shell takes it."""
+    return subprocess.list2cmdline([argument]) if sys.platform == "win32" else shlex.quote(argument)
 
 
 def directory_of_runs(log_dir: str) -> str:

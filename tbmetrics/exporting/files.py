@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -128,7 +129,8 @@ def remove_abandoned(out: Path) -> None:
     for path in out.rglob(f".*{_TEMPORARY}*"):
         pid = path.name.rpartition(_TEMPORARY)[2]
         if pid.isdecimal() and not process_runs(int(pid)) and path.is_file() and not path.is_symlink():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # on Windows, of an export that is running: its file is open
+                path.unlink()
 
 
 def sha256_of(path: Path, size: int) -> str:

@@ -30,9 +30,12 @@ def host_rss_bytes() -> int | None:
 
 
 def host_peak_rss_bytes() -> int | None:
-    """Peak resident memory of this process so far, in bytes; None on Windows."""
+    """Peak resident memory of this process so far, in bytes; None on Windows without psutil."""
     if sys.platform == "win32":
-        return None
+        try:
+            return int(import_module("psutil").Process().memory_info().peak_wset)
+        except ImportError:
+            return None
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -48,7 +51,10 @@ def host_bytes() -> dict[str, int]:
 def host_available_bytes() -> int | None:
     """Bytes that this process could still take: free memory of the host, within its control group; None if unknown."""
     if not _MEMINFO.exists():
-        return None
+        try:
+            return int(import_module("psutil").virtual_memory().available)
+        except ImportError:
+            return None
     fields = dict(line.split(":", 1) for line in _MEMINFO.read_text().splitlines() if ":" in line)
     available = int(fields["MemAvailable"].split()[0]) * 1024
     try:

@@ -1,6 +1,6 @@
 """Tests the bounds: `python -m tests.bounds`, or `make test-bounds`.
 
-For each Python of 3.10 to 3.13 that is found (on PATH, or below ~/.pyenv) an environment is made and the tests run in
+For each Python of 3.10 to 3.14 that is found (on PATH, or below ~/.pyenv) an environment is made and the tests run in
 it: with the lowest declared versions on the oldest of them, with the newest versions on all. Prints a table, and writes
 it to build/bounds/table.md. Exit status 1 where a test failed or an environment could not be made.
 """
@@ -20,7 +20,7 @@ from tests.bounds.versions import FRAMEWORKS, HELD, SHOWN, TOOLS, declared, lowe
 
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "bounds"
-PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+PYTHONS = ("3.10", "3.11", "3.12", "3.13", "3.14")
 LOWEST, NEWEST = "lowest", "newest"
 #: Not run here, and why.
 LEFT_OUT = {

@@ -1,7 +1,8 @@
 """Checks a release: `python -m tests.bounds.release`, or `make release-check`.
 
 Builds the wheel and the source archive, checks what the index would refuse, installs the wheel in an empty environment
-of the lowest and of the newest Python found, and there writes a run, exports it and lets the doctor look. Leaves dist/.
+of the lowest and of the newest Python found, and there writes a run, exports it, lets the doctor look, and trains the
+demo. Leaves dist/.
 """
 
 from __future__ import annotations
@@ -30,6 +31,16 @@ assert tb.get_metrics()["class_performance"]["type_metrics"]["animal"]["tail"]["
 COMMANDS = (
     ("-m", "tbmetrics", "export", "runs", "--out", "exports", "--quiet"),
     ("-m", "tbmetrics", "doctor", "runs"),
+    ("-m", "tbmetrics", "demo", "--log-dir", "runs/demo", "--epochs", "1", "--seeds", "1", "--quiet"),
+    (
+        "-m",
+        "tbmetrics",
+        "compare",
+        "runs/demo/cross_entropy/seed0",
+        "runs/demo/logit_adjusted/seed0",
+        "--attribute",
+        "number",
+    ),
     ("-c", "from importlib.metadata import entry_points; entry_points(group='tensorboard_plugins')['longtail'].load()"),
 )
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
-#: What the tests need beside the package; the first two are compared with, and their lower bounds are tested too.
+#: What the tests need beside the package; the first is compared with, and its lower bound is tested too.
 TOOLS = (
-    "scikit-learn", "torchmetrics",
+    "torchmetrics",
     "hypothesis", "pandas", "psutil", "pytest", "pytest-cov", "pytest-timeout", "pytest-xdist", "torch-tb-profiler",
 )  # fmt: skip
-COMPARED = TOOLS[:2]
+COMPARED = TOOLS[:1]
 #: The extras that callbacks are for, tested on demand.
 FRAMEWORKS = ("lightning", "transformers")
 #: What the lowest versions need and do not say: TensorBoard before 2.21 starts with pkg_resources; old matplotlib calls

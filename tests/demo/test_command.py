@@ -24,9 +24,3 @@ def test_the_command_trains_every_run_anew_and_prints_the_table(tmp_path, monkey
     for method in ("cross_entropy", "logit_adjusted"):
         assert read_run(tmp_path / method / "seed0").tables[class_table_tag("number")].steps.tolist() == [0]
         assert len(list((tmp_path / method).rglob("events.out.tfevents.*"))) == 2  # validation and test
-
-
-def test_without_scikit_learn_it_says_what_to_install(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
-    assert main(["demo", "--log-dir", str(tmp_path)]) == 2
-    assert "pip install 'tbmetrics[demo]'" in capsys.readouterr().err

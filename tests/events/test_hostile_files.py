@@ -2,7 +2,6 @@
 
 import io
 import os
-import resource
 import struct
 import tempfile
 from pathlib import Path
@@ -30,6 +29,8 @@ from tbmetrics.events.writer import EventWriter
 from tbmetrics.records import Histogram, Image, PRCurve, Scalar, SchemaError, Table, Text, decode_content
 from tests.events.test_writer import EVERYTHING, TABLE
 from tests.fuzz.targets import read_everything
+
+resource = pytest.importorskip("resource")  # limits of a process, which Windows has not
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import errno
 import logging
 import os
 import re
-import resource
 import shutil
 import threading
 from pathlib import Path
@@ -28,6 +27,7 @@ from tests.training import (
 )
 
 pytestmark = pytest.mark.slow
+resource = pytest.importorskip("resource")  # limits of a process, which Windows has not
 
 EPOCHS = 6
 

@@ -51,6 +51,8 @@ def test_free_memory_is_within_the_control_group(monkeypatch, tmp_path):
     (tmp_path / "memory.max").write_text("5000\n")
     assert memory.host_available_bytes() == 4000
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
+    assert memory.host_available_bytes() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
+    monkeypatch.setattr(memory, "import_module", _missing)
     assert memory.host_available_bytes() is None
 
 

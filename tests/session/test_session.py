@@ -335,7 +335,7 @@ def test_several_attributes_by_dictionary(tmp_path):
         (lambda d: TBMetrics(d, trackers=[_Faulty(), _Faulty()]), "two trackers share a name"),
         (lambda d: TBMetrics(d).update(torch.ones(1, 2), torch.ones(1)), "needs classes"),
         (lambda d: TBMetrics(d).log_scalar("loss", torch.ones(2)), "reduce it first"),
-        (lambda d: TBMetrics("/proc/nowhere/run").start(), "/proc/nowhere/run"),
+        (lambda d: TBMetrics(f"{__file__}/run").start(), "test_session.py/run"),
         (lambda d: TBMetrics(d, classes={}), "no attributes|no classes"),
     ],
 )

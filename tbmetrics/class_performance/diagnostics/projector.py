@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample, Point
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.events.places import is_url
-from tbmetrics.figures.output import slug
+from tbmetrics.figures.output import clashing, slug
 from tbmetrics.tracking.cadence import DrawingTime
 
 if TYPE_CHECKING:
@@ -71,12 +71,13 @@ class ProjectorFiles:
         unwritten, self.unwritten = self.unwritten, {}
         if self._directory is None:
             return
+        clashes = clashing(samples)
         try:
             with self._time:
                 for attribute, (step, reason) in unwritten.items():
                     classes, sample = samples[attribute]
                     if points := sample.points():
-                        write_points(self._directory, classes, step, points)
+                        write_points(self._directory, slug(attribute, clashes), classes, step, points)
                     else:
                         self._warn(f"there are no features of {attribute!r}: {reason or 'nothing was validated'}")
         except OSError as error:
@@ -89,12 +90,19 @@ class ProjectorFiles:
             logger.warning("tbmetrics: the Projector tab shows nothing: %s", reason)
 
 
-def write_points(directory: Path, classes: AttributeClasses, step: int, points: Sequence[Point]) -> None:
+def write_points(directory: Path, name: str, classes: AttributeClasses, step: int, points: Sequence[Point]) -> None:
     """Write the points of a validation, and enter them into the run's configuration beside those of others.
 
     A TensorBoard that runs already goes on with the configuration it has read, so that the last few validations stay.
+
+    Args:
+        directory: of the run.
+        name: of the attribute's folder.
+        classes: of the attribute.
+        step: of the validation.
+        points: its sample.
     """
-    place = Path(FOLDER, slug(classes.attribute))
+    place = Path(FOLDER, name)
     folder = directory / place / f"{step:05d}"
     folder.mkdir(parents=True, exist_ok=True)
     _write_whole(folder / TENSORS, _tensors(points))

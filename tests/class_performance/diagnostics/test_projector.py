@@ -91,6 +91,17 @@ def test_the_last_validations_stay_and_what_others_entered_too(tmp_path, monkeyp
     assert not (tmp_path / "projector" / "x" / "00006" / "sprite.png").exists()
 
 
+def test_attributes_whose_folders_would_be_one_stay_apart(tmp_path):
+    groups = ClassGroups.from_counts({"Shape": COUNTS, "shape": COUNTS})
+    model = nn.Sequential(nn.Identity(), nn.Linear(4, 6)).eval()
+    diagnostics = LongTailDiagnostics(projector=True, classifiers={"Shape": "1", "shape": "1"})
+    with TBMetrics(tmp_path, model=model, classes=groups, diagnostics=diagnostics) as tb, torch.no_grad():
+        logits = model(torch.randn(60, 4))
+        tb.update({"Shape": logits, "shape": logits}, {"Shape": LABELS, "shape": LABELS})
+    folders = {entry.tensor_path.split("/")[1].lower() for entry in _config(tmp_path).embeddings}
+    assert len(folders) == len(_config(tmp_path).embeddings) == 2
+
+
 def test_so_many_samples_as_were_asked_for(tmp_path):
     _run(tmp_path / "some", projector=12)
     features, rows = _rows(tmp_path / "some", _config(tmp_path / "some").embeddings[0])
