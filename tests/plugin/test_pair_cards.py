@@ -6,7 +6,7 @@ import torch
 
 from tbmetrics import read_run
 from tests.plugin.logs import get_json, tensorboard_server, wait_until
-from tests.plugin.tab import at_rest, card, expect, open_frame, rows, screenshot
+from tests.plugin.tab import at_rest, card, expect, open_frame, rows, screenshot, shown
 from tests.plugin.test_verdicts import EACH, NAMES, _run
 
 pytestmark = pytest.mark.browser
@@ -217,3 +217,72 @@ def test_the_settings_in_which_the_two_differ_are_listed(page, board):
     expect(listed.first).to_be_visible()
     open_frame(page, url, a=A, b="many/a")  # without settings
     expect(tab.locator(".pair-settings")).to_be_hidden()
+
+
+# -------------------------------------------------------------------------------------------- the step of the pair
+
+
+def test_each_run_can_be_shown_at_its_best_step(page, board):
+    root, url = board
+    means = {
+        run: [np.nanmean(_classes(root, run, step)[1]) for step in range(n)]
+        for run, n in ((A, 3), (B, 3), ("same/longer", 5))
+    }
+    best = {run: int(np.argmax(values)) for run, values in means.items()}
+    tab = open_frame(page, url, a=A, b="same/longer", metric="recall")
+    expect(tab.locator(".step-text")).to_have_text("2 (last that A and B have)")
+    tab.get_by_label("Which step").select_option("Best of each run")
+    expect(tab.locator(".sidebar")).to_contain_text(
+        f"A at {best[A]}, B at {best['same/longer']}: best Recall, all classes."
+    )
+    tile = tab.locator(".tile[data-group=all]")
+    for side, run in (("A", A), ("B", "same/longer")):
+        expect(tile.locator(f"[data-side={side}]")).to_have_text(shown(max(means[run])))
+    assert best[A] != best["same/longer"]
+    expect(tile.locator(".verdict")).to_have_text("no verdict")
+    expect(tab.locator(".headline")).to_contain_text("Nothing can be said of A and B: A is at step")
+    page.wait_for_url("**p.longtail.pick=best**")
+    tab.get_by_label("Run B").select_option(B)  # the same step of both
+    assert best[A] == best[B]
+    expect(tile.locator(".verdict")).to_have_text("▲ better")
+    tab.get_by_role("slider", name="Step").press("Home")
+    expect(tab.get_by_label("Which step")).to_have_value("chosen")
+    expect(tile.locator("[data-side=A]")).to_have_text(shown(means[A][0]))
+    tab.get_by_label("Run B").select_option("same/longer")
+    tab.get_by_label("Which step").select_option("Last of each run")
+    expect(tile.locator("[data-side=B]")).to_have_text(shown(means["same/longer"][4]))
+    expect(tile.locator("[data-side=A]")).to_have_text(shown(means[A][2]))
+
+
+# ---------------------------------------------------------------------------------------- metrics of the class table
+
+
+def test_the_table_shows_further_metrics_and_sorts_by_them(page, board):
+    root, url = board
+    tables = [read_run(root / run).tables["longtail/species"].at(LAST) for run in (A, B)]
+    tab = open_frame(page, url, a=A, b=B, metric="recall")
+    chooser = card(tab, "classes").locator(".chooser")
+    chooser.locator("summary").press("Enter")
+    chooser.get_by_label("F1").check()
+    chooser.get_by_label("Precision", exact=True).check()
+    expect(chooser.get_by_label("Average precision")).to_be_disabled()  # three at once are enough
+    page.keyboard.press("Escape")
+    expect(chooser.get_by_label("F1")).to_be_hidden()
+    header = tab.locator(".classes thead th:not([hidden])")
+    expect(header).to_have_count(14)
+    tab.locator("[data-sort='difference:f1']").click()
+    expect(tab.locator(".classes th[aria-sort=descending]")).to_have_text("B − A↓")
+    at_rest(page)
+    seen = rows(tab)
+    places = [NAMES.index(row[0]) for row in seen]
+    for metric, first in (("f1", 7), ("precision", 10)):
+        a, b = (table.column(metric).astype(float)[places] for table in tables)
+        expected = [[shown(p), shown(q), shown(q - p, signed=True)] for p, q in zip(a, b, strict=True)]
+        assert [row[first : first + 3] for row in seen] == expected
+    difference = tables[1].column("f1").astype(float) - tables[0].column("f1").astype(float)
+    assert difference[places] == pytest.approx(np.sort(difference)[::-1][: len(places)])
+    screenshot(page, "further-metrics")
+    page.wait_for_url("**p.longtail.columns=**")
+    tab.locator(".sidebar select").nth(1).select_option("f1")  # is no further one now, and the order starts anew
+    expect(header).to_have_count(11)
+    expect(tab.locator(".classes th[aria-sort=descending]")).to_have_text("Training↓")

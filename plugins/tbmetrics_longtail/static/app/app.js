@@ -23,6 +23,7 @@ import {
   saveState,
 } from '../host/tensorboard.js';
 import { groupingOf, groupsOfClasses, recordedBounds } from '../model/grouping.js';
+import { atSteps, bestStep } from '../model/steps.js';
 import { movedStep, resolve, runOrder, sizesOfGroups } from '../model/view.js';
 
 /** @import { How, Page } from '../cards/card.js' */
@@ -195,7 +196,7 @@ export class App {
       host.value ?? [],
       runs.value.runs.map((run) => run.run),
     );
-    this._view = this._grouped(resolve(this._state, runs.value.runs, order));
+    this._view = this._stepped(this._grouped(resolve(this._state, runs.value.runs, order)));
     if (!this._view) this._show(emptyPage(runs.value.logdir, runs.value.runs, () => this._retry()));
     else this._drawView(this._view, runs);
   }
@@ -211,6 +212,22 @@ export class App {
     const grouping = groupingOf(this._state, this._counts);
     const sizes = grouping && classes ? sizesOfGroups(groupsOfClasses(classes, grouping)) : view.sizes;
     return { ...view, grouping, sizes, moving: this._moving };
+  }
+
+  /** The view with every run at its best step, once what tells those of A and B has arrived. @param {View | null} view */
+  _stepped(view) {
+    if (view?.pick !== 'best') return view;
+    const { attribute, metric } = view;
+    const drawn = new Set([...view.charted, view.a, view.b]);
+    const answers = new Map(
+      view.runs.flatMap((run) => (drawn.has(run) ? [[run.run, this._data.groups(run, attribute, metric)]] : [])),
+    );
+    const waits = [view.a, view.b].some((run) => run && answers.get(run.run)?.status === 'loading');
+    if (waits) return view;
+    return atSteps(view, ({ run }) => {
+      const answer = answers.get(run)?.value;
+      return answer ? bestStep(answer, metric) : null;
+    });
   }
 
   /** @param {View} view @param {Resource<RunsAnswer>} runs */
@@ -278,7 +295,7 @@ export class App {
     } else if (event.key === '?') this._help.open();
     else if (event.key === 'ArrowLeft' || event.key === 'ArrowRight') {
       event.preventDefault();
-      this.set({ step: movedStep(this._view, event.key === 'ArrowLeft' ? -1 : 1) }, { replace: true });
+      this.set({ pick: null, step: movedStep(this._view, event.key === 'ArrowLeft' ? -1 : 1) }, { replace: true });
     }
   }
 

@@ -10,6 +10,11 @@ import { badgeOf, experimentsInNames, movedStep, USUAL_PATTERN } from '../model/
 /** @import { State } from '../model/state.js' */
 /** @import { Grouping, Maybe, RunView, View } from '../model/types.js' */
 
+const PICKS = Object.freeze([
+  { value: '', label: 'Last that A and B have' },
+  { value: 'last', label: 'Last of each run' },
+  { value: 'best', label: 'Best of each run' },
+]);
 const SETTLE_MS = 80; // a slider on the move asks for nothing until it rests this long
 
 export class Sidebar {
@@ -26,6 +31,8 @@ export class Sidebar {
     this._a = picker((value) => set({ a: value }));
     this._b = picker((value) => set({ b: value }));
     this._meaning = el('p', { class: 'hint' });
+    this._pick = picker((value) => set({ pick: value === 'last' || value === 'best' ? value : null, step: null }));
+    this._pick.setAttribute('aria-label', 'Which step');
     this._slider = el('input', { type: 'range', id: 'step', min: 0, step: 1, oninput: () => this._slide() });
     this._stepText = el('output', { for: 'step', class: 'step-text' });
     this._stepsAB = el('p', { class: 'hint' });
@@ -71,6 +78,7 @@ export class Sidebar {
         'section',
         {},
         el('div', { class: 'row' }, el('label', { for: 'step' }, 'Step'), this._stepText),
+        this._pick,
         this._slider,
         this._stepsAB,
       ),
@@ -123,7 +131,7 @@ export class Sidebar {
     const runs = view.runs.map((r) => ({ value: r.run, label: shorten(r.run), title: r.run }));
     setOptions(this._a, runs, view.a?.run ?? '');
     setOptions(this._b, [{ value: '', label: 'none' }, ...runs], view.b?.run ?? '');
-    this._updateStep(view);
+    this._updateStep(view, state);
     this._updateRuns(view, state);
   }
 
@@ -145,9 +153,15 @@ export class Sidebar {
           : `${plural(view.runs.length, 'run')} look like the seeds of ${plural(inNames, 'experiment')}.`);
   }
 
-  /** @param {View} view */
-  _updateStep(view) {
+  /** @param {View} view @param {State} state */
+  _updateStep(view, state) {
     if (this._sliding !== undefined) return;
+    const isChosen = state.step !== null;
+    setOptions(
+      this._pick,
+      [...PICKS, ...(isChosen ? [{ value: 'chosen', label: 'As chosen' }] : [])],
+      isChosen ? 'chosen' : (state.pick ?? ''),
+    );
     const index = view.step === null ? 0 : view.steps.indexOf(view.step);
     this._slider.max = String(Math.max(0, view.steps.length - 1));
     this._slider.value = String(index);
@@ -165,7 +179,7 @@ export class Sidebar {
     window.clearTimeout(this._sliding);
     this._sliding = window.setTimeout(() => {
       this._sliding = undefined;
-      this._set({ step: movedStep(view, index - view.steps.indexOf(view.step ?? NaN)) });
+      this._set({ pick: null, step: movedStep(view, index - view.steps.indexOf(view.step ?? NaN)) });
     }, SETTLE_MS);
   }
 
@@ -241,6 +255,7 @@ function side(letter, control) {
 function stepText(view, index) {
   const step = view.steps[index];
   if (step === undefined) return 'none yet';
+  if (view.pick === 'best' && index === view.steps.indexOf(view.step ?? NaN)) return 'the best of each';
   if (step === view.usual && index < view.steps.length - 1) return `${count(step)} (last that A and B have)`;
   return index === view.steps.length - 1
     ? `${count(step)} (latest)`
@@ -254,5 +269,13 @@ function differingSteps(view) {
     if (!run || run.step === view.step) return [];
     return [`${letter.toUpperCase()} ${run.step === null ? 'has none so early' : `at its step ${count(run.step)}`}`];
   });
+  if (view.pick === 'best') return bestSteps(view);
   return texts.length ? `${texts.join(', ')}.` : '';
+}
+
+/** The best steps of A and B, and by what. @param {View} view */
+function bestSteps({ a, b, metric }) {
+  const at = (/** @type {string} */ letter, /** @type {RunView | null} */ run) =>
+    run && run.step !== null ? [`${letter} at ${count(run.step)}`] : [];
+  return `${[...at('A', a), ...at('B', b)].join(', ')}: best ${metricText(metric).label}, all classes.`;
 }

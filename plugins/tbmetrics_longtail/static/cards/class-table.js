@@ -4,13 +4,14 @@
 import { el, fill, groupBadge, nameOf } from '../charts/dom.js';
 import { sparkline } from '../charts/line-chart.js';
 import { firstDirection, visibleRows } from '../model/class-list.js';
-import { movedByChance } from '../model/evidence.js';
+import { couldBeChance, movedByChance } from '../model/evidence.js';
 import { count, number, signed } from '../model/format.js';
 import { verdict } from '../model/view.js';
 
 /** @import { Trends } from '../host/trends.js' */
+/** @import { Pair } from '../host/more-metrics.js' */
 /** @import { SortKey } from '../model/state.js' */
-/** @import { Row, RunStyle } from '../model/types.js' */
+/** @import { Interval, Row, RunStyle } from '../model/types.js' */
 
 const ROW_HEIGHT = 36;
 const HEADER_HEIGHT = 40;
@@ -19,6 +20,8 @@ const HEADER_HEIGHT = 40;
  * @typedef {object} TableOptions
  * @property {string} metric the label of the metric
  * @property {string} classMetric its column
+ * @property {{metric: string, label: string}[]} further metrics, in columns of their own
+ * @property {string} furtherKey changes with their values
  * @property {boolean} hasB
  * @property {boolean} joined whether the classes of both are there
  * @property {number} scale the difference that fills a bar
@@ -35,12 +38,13 @@ export class ClassTable {
   /**
    * `trendOf` is told which rows are in sight.
    * @param {{onSort: (key: SortKey, descending: boolean) => void, onOpen: (name: string) => void,
-   *   trendOf: (rows: readonly Row[]) => void}} actions
+   *   trendOf: (rows: readonly Row[]) => void, furtherOf: (row: Row, metric: string) => Pair}} actions
    */
-  constructor({ onSort, onOpen, trendOf }) {
+  constructor({ onSort, onOpen, trendOf, furtherOf }) {
     this._onSort = onSort;
     this._onOpen = onOpen;
     this._trendOf = trendOf;
+    this._furtherOf = furtherOf;
     /** @type {readonly Row[]} */
     this._rows = [];
     /** @type {TableOptions | null} */
@@ -101,7 +105,10 @@ export class ClassTable {
       ['a', options.hasB ? `${options.metric} A` : options.metric, 'At the chosen step'],
       ['b', `${options.metric} B`, 'At the chosen step'],
       ['difference', 'B − A', 'Difference'],
+      ...options.further.flatMap(({ metric, label }) => furtherColumns(metric, label, options.hasB)),
     ];
+    if (columns.length !== this._headers.size || columns.some(([key]) => !this._headers.has(key)))
+      this._headers.clear();
     if (!this._headers.size) {
       for (const [key, , title] of columns) this._headers.set(key, this._header(key, title));
       const trend = el('th', { scope: 'col', class: 'column-trend', title: 'Over all steps' }, el('span', {}, 'Trend'));
@@ -109,6 +116,7 @@ export class ClassTable {
     }
     for (const [key, label] of columns) this._updateHeader(key, label, options);
     this._table.classList.toggle('has-b', options.hasB);
+    this._table.style.minWidth = options.further.length ? `${leastWidth(options)}px` : '';
   }
 
   /** @param {SortKey} key @param {string} title @returns {HeaderCell} */
@@ -121,14 +129,22 @@ export class ClassTable {
       label,
       arrow,
     );
-    return { cell: el('th', { scope: 'col', class: `column-${key}` }, button), label, arrow };
+    return {
+      cell: el(
+        'th',
+        { scope: 'col', class: `column-${key.split(':')[0]}${key.includes(':') ? ' further' : ''}` },
+        button,
+      ),
+      label,
+      arrow,
+    };
   }
 
   /** @param {SortKey} key @param {string} text @param {TableOptions} options */
   _updateHeader(key, text, { hasB, sort, descending }) {
     const { cell, label, arrow } = /** @type {HeaderCell} */ (this._headers.get(key));
     const isSorted = sort === key;
-    cell.hidden = !hasB && (key === 'b' || key === 'difference');
+    cell.hidden = !hasB && /^(b|difference)(:|$)/.test(key);
     cell.setAttribute('aria-sort', isSorted ? (descending ? 'descending' : 'ascending') : 'none');
     label.textContent = text;
     arrow.textContent = isSorted ? (descending ? '↓' : '↑') : '';
@@ -200,12 +216,32 @@ export class ClassTable {
       hasB &&
         el(
           'td',
-          { class: `number difference${movedByChance(row) ? ' chance' : ''}`, title: differenceTitle(row) },
+          { class: `number difference${movedByChance(row) ? ' chance' : ''}`, title: differenceTitle(row.interval) },
           bar(row, scale, classMetric),
           el('span', {}, signed(row.difference)),
         ),
+      ...this._furtherCells(row),
       el('td', { class: 'column-trend' }),
     );
+  }
+
+  /** @param {Row} row */
+  _furtherCells(row) {
+    const { hasB, further } = /** @type {TableOptions} */ (this._options);
+    return further.flatMap(({ metric }) => {
+      const pair = this._furtherOf(row, metric);
+      const isChance = couldBeChance(pair.interval);
+      return [
+        el('td', { class: 'number further' }, number(pair.a)),
+        hasB && el('td', { class: 'number' }, number(pair.b)),
+        hasB &&
+          el(
+            'td',
+            { class: `number${isChance ? ' chance' : ''}`, title: differenceTitle(pair.interval) },
+            signed(pair.difference),
+          ),
+      ];
+    });
   }
 
   /** Draw the trend lines that have arrived in the visible rows. @param {Trends} trends */
@@ -266,10 +302,24 @@ function spacer(element, rows) {
   cell.style.height = `${rows * ROW_HEIGHT}px`;
 }
 
-/** @param {Row} row */
-function differenceTitle(row) {
-  if (!row.interval) return null;
-  return `95 %: ${signed(row.interval[0])} to ${signed(row.interval[1])}${movedByChance(row) ? '; could be chance' : ''}`;
+/** @param {Interval | null} interval */
+function differenceTitle(interval) {
+  if (!interval) return null;
+  return `95 %: ${signed(interval[0])} to ${signed(interval[1])}${couldBeChance(interval) ? '; could be chance' : ''}`;
+}
+
+/** @param {string} metric @param {string} label @param {boolean} hasB @returns {[SortKey, string, string][]} */
+function furtherColumns(metric, label, hasB) {
+  return [
+    [`a:${metric}`, hasB ? `${label} A` : label, `${label} at the chosen step`],
+    [`b:${metric}`, `${label} B`, `${label} at the chosen step`],
+    [`difference:${metric}`, 'B − A', `Difference of ${label}`],
+  ];
+}
+
+/** Pixels in which all columns can be read. @param {TableOptions} options */
+function leastWidth({ hasB, further }) {
+  return hasB ? 900 + 300 * further.length : 640 + 106 * further.length;
 }
 
 /**

@@ -4,9 +4,11 @@
 import { Card, NO_VALIDATION, nothing, skeleton } from './card.js';
 import { ClassTable } from './class-table.js';
 import { el, fill, groupBadge, set as setAttributes } from '../charts/dom.js';
+import { MoreMetrics } from '../host/more-metrics.js';
 import { Trends } from '../host/trends.js';
-import { filterRows, groupCounts, largestDifference, onlyInOne, sortRows } from '../model/class-list.js';
+import { filterRows, groupCounts, largestDifference, onlyInOne, sideOf, sortRows } from '../model/class-list.js';
 import { count, metricText, plural } from '../model/format.js';
+import { INITIAL, MOST_COLUMNS } from '../model/state.js';
 import { GROUPS } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
@@ -42,13 +44,31 @@ export class TableCard {
     this._chips = el('div', { class: 'chips', role: 'group', 'aria-label': 'Groups in the table' });
     this._shown = el('span', { class: 'muted', role: 'status' });
     fill(this._card.title, 'Classes', this._shown);
-    fill(this._card.tools, this._chips, this.search);
+    this._choices = el('div', { class: 'choices', role: 'group', 'aria-label': 'Further metrics' });
+    this._chooser = el(
+      'details',
+      {
+        class: 'chooser',
+        onkeydown: (/** @type {KeyboardEvent} */ event) => this._closeChooser(event),
+        onfocusout: (/** @type {FocusEvent} */ event) => {
+          if (event.relatedTarget instanceof Node && !this._chooser.contains(event.relatedTarget))
+            this._chooser.open = false;
+        },
+      },
+      el('summary', { class: 'button' }, 'Metrics'),
+      this._choices,
+    );
+    fill(this._card.tools, this._chips, this._chooser, this.search);
+    this._more = new MoreMetrics(page.data);
     this._trends = new Trends(page.data);
     this._table = new ClassTable({
       onSort: (sort, descending) => page.set({ sort, descending }),
       onOpen: (name) => page.set({ open: name }),
       trendOf: (visible) => this._trends.want(visible),
+      furtherOf: (row, metric) => this._more.of(row, metric),
     });
+    /** Metrics with columns of their own. @type {string[]} */
+    this._further = [];
     /** @type {readonly Row[]} */
     this._list = [];
     this._orderedOf = '';
@@ -61,12 +81,17 @@ export class TableCard {
 
   /** @param {View} view @param {State} state */
   update(view, state) {
-    if (!this._card.ready(this._source.parts)) return;
+    const offered = offeredMetrics(view);
+    this._further = state.columns.filter((metric) => offered.includes(metric));
+    this._more.update(view, this._further);
+    if (!this._card.ready([...this._source.parts, ...this._more.parts])) return;
     if (!this._source.rows) {
       this._card.put(this._source.expected ? skeleton() : nothing(NO_VALIDATION));
       return;
     }
-    const rows = this._ordered(this._source.rows, state);
+    this._offer(offered);
+    const sort = this._sortOf(state);
+    const rows = this._ordered(this._source.rows, { ...state, ...sort });
     this._describe(view, state, rows.length);
     if (this._table.element.parentElement !== this._card.body) fill(this._card.body, this._table.element);
     const metric = metricText(view.classMetric).label;
@@ -74,11 +99,12 @@ export class TableCard {
     this._table.update(rows, {
       metric,
       classMetric: view.classMetric,
+      further: this._further.map((name) => ({ metric: name, label: metricText(name).label })),
+      furtherKey: this._more.key,
       hasB: view.b !== null,
       joined: this._source.joined,
       scale: largestDifference(this._source.rows),
-      sort: state.sort,
-      descending: state.descending,
+      ...sort,
       open: state.open,
       high: this._card.height(14 * 36, 44),
       sides: [view.a, view.b].flatMap((run) => (run ? [run.style] : [])),
@@ -88,10 +114,51 @@ export class TableCard {
 
   /** The rows to list, recomputed only after a change. @param {readonly Row[]} rows @param {State} state */
   _ordered(rows, { search, groups, sort, descending, brush }) {
-    const key = JSON.stringify([this._source.key, search, groups, sort, descending, brush]);
-    if (key !== this._orderedOf) this._list = sortRows(filterRows(rows, search, groups, brush), sort, descending);
+    const key = JSON.stringify([this._source.key, search, groups, sort, descending, brush, this._more.key]);
+    const further = this._more.of.bind(this._more);
+    if (key !== this._orderedOf)
+      this._list = sortRows(filterRows(rows, search, groups, brush), sort, descending, further);
     this._orderedOf = key;
     return this._list;
+  }
+
+  /** The order of the state, or by training examples if its metric is not shown. @param {State} state */
+  _sortOf({ sort, descending }) {
+    const [, metric] = sideOf(sort);
+    if (metric === null || this._further.includes(metric)) return { sort, descending };
+    return { sort: INITIAL.sort, descending: INITIAL.descending };
+  }
+
+  /** Checkboxes of the metrics that can be added. @param {readonly string[]} offered */
+  _offer(offered) {
+    this._chooser.hidden = !offered.length;
+    const key = JSON.stringify([offered, this._further]);
+    if (this._choices.dataset.key === key) return;
+    this._choices.dataset.key = key;
+    const focused = /** @type {HTMLInputElement | null} */ (this._choices.querySelector('input:focus'))?.value;
+    const boxes = offered.map((metric) => {
+      const isShown = this._further.includes(metric);
+      return el('input', {
+        type: 'checkbox',
+        value: metric,
+        checked: isShown,
+        disabled: !isShown && this._further.length >= MOST_COLUMNS,
+        onchange: () =>
+          this._page.set({
+            columns: isShown ? this._further.filter((other) => other !== metric) : [...this._further, metric],
+          }),
+      });
+    });
+    fill(this._choices, ...boxes.map((box) => el('label', {}, box, metricText(box.value).label)));
+    boxes.find((box) => box.value === focused)?.focus();
+  }
+
+  /** @param {KeyboardEvent} event */
+  _closeChooser(event) {
+    if (event.key !== 'Escape' || !this._chooser.open) return;
+    event.stopPropagation();
+    this._chooser.open = false;
+    /** @type {HTMLElement} */ (this._chooser.firstElementChild).focus();
   }
 
   /** @param {View} view @param {State} state @param {number} n */
@@ -135,9 +202,21 @@ export class TableCard {
       row.a,
       row.b,
       row.difference,
+      ...this._further.flatMap((metric) => {
+        const { a, b, difference } = this._more.of(row, metric);
+        return [a, b, difference];
+      }),
     ]);
-    return { columns: ['class', 'group', 'training_count', 'rank', 'support', 'a', 'b', 'difference'], rows };
+    const further = this._further.flatMap((metric) => ['a', 'b', 'difference'].map((side) => `${metric}_${side}`));
+    const columns = ['class', 'group', 'training_count', 'rank', 'support', 'a', 'b', 'difference'];
+    return { columns: [...columns, ...further], rows };
   }
+}
+
+/** The metrics of single classes besides the one shown. @param {View} view */
+function offeredMetrics({ a, b, means, classMetric }) {
+  const has = (/** @type {string} */ metric) => [a, b].some((run) => run?.info.columns.includes(metric));
+  return means.filter((metric) => metric !== classMetric && has(metric));
 }
 
 /** @param {View} view @param {readonly Row[]} rows @param {State} state @param {boolean} joined */

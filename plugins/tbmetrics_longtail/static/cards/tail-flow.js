@@ -45,7 +45,7 @@ export class TailFlowCard {
       onpointerleave: () => page.tooltip.hide(),
       onclick: (/** @type {PointerEvent} */ event) => {
         const step = this._stepUnder(event);
-        if (step !== null) page.set({ step });
+        if (step !== null) page.set({ pick: null, step });
       },
     });
   }

@@ -44,7 +44,7 @@ export class ChartsCard {
     this._charts = CHARTS.map((group) => {
       const chart = new LineChart({
         onHover: (step, event) => this._hover(group, step, event),
-        onPick: (step) => set({ step: step === this._view?.steps.at(-1) ? null : step }),
+        onPick: (step) => set({ pick: null, step: step === this._view?.steps.at(-1) ? null : step }),
       });
       const heading = el('h3', {});
       return { group, chart, heading, box: el('figure', { class: 'chart' }, heading, chart.element) };

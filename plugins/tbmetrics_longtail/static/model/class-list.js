@@ -4,7 +4,7 @@
 import { differenceInterval } from './evidence.js';
 import { GROUPS } from './view.js';
 
-/** @import { SortKey } from './state.js' */
+/** @import { SideKey, SortKey } from './state.js' */
 /** @import { ClassesAnswer, Group, Interval, Maybe, Row } from './types.js' */
 
 /**
@@ -158,20 +158,30 @@ export function filterRows(rows, search, leftOut, brush = null) {
 /**
  * Sorted rows; undefined values come last in either direction, ties keep their order.
  * @param {readonly Row[]} rows @param {SortKey} key @param {boolean} descending
+ * @param {(row: Row, metric: string) => Record<SideKey, Maybe>} [further] a further metric, for its keys
  */
-export function sortRows(rows, key, descending) {
+export function sortRows(rows, key, descending, further = (row) => row) {
+  const [side, metric] = sideOf(key);
   const sign = descending ? -1 : 1;
   return [...rows].sort((p, q) => {
     if (key === 'name') return sign * COLLATOR.compare(p.name, q.name);
-    const [x, y] = [sortValue(p, key), sortValue(q, key)];
+    const [x, y] = [p, q].map((row) =>
+      metric === null ? sortValue(row, side) : further(row, metric)[/** @type {SideKey} */ (side)],
+    );
     if (x === null || y === null) return Number(x === null) - Number(y === null);
     return sign * (x - y);
   });
 }
 
-/** @param {Row} row @param {Exclude<SortKey, 'name'>} key */
+/** @param {Row} row @param {string} key */
 function sortValue(row, key) {
-  return key === 'group' ? GROUPS.indexOf(row.group) : row[key];
+  return key === 'group' ? GROUPS.indexOf(row.group) : row[/** @type {SideKey | 'count' | 'support'} */ (key)];
+}
+
+/** What a key sorts by, and the further metric that it is of. @param {SortKey} key @returns {[string, string | null]} */
+export function sideOf(key) {
+  const colon = key.indexOf(':');
+  return colon < 0 ? [key, null] : [key.slice(0, colon), key.slice(colon + 1)];
 }
 
 /** Initial direction of a column: names ascending, numbers descending. @param {SortKey} key */

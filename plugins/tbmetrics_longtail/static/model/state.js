@@ -3,19 +3,22 @@
 
 /** @import { Maybe } from './types.js' */
 
-/** @typedef {'name' | 'group' | 'count' | 'support' | 'a' | 'b' | 'difference'} SortKey */
+/** @typedef {'a' | 'b' | 'difference'} SideKey */
+/** @typedef {'name' | 'group' | 'count' | 'support' | SideKey | `${SideKey}:${string}`} SortKey of a further metric after ":" */
 
 /**
  * @typedef {object} State what the user has chosen; null = automatic
  * @property {string | null} attribute
  * @property {string | null} metric
- * @property {number | null} step the chosen step; null = the latest
+ * @property {number | null} step the chosen step; null = by `pick`
+ * @property {'last' | 'best' | null} pick of each run; null = the last step that A and B have
  * @property {string | null} a
  * @property {string | null} b an empty string = none
  * @property {string[] | null} shown the ticked runs
  * @property {string} filter regular expression over run names
  * @property {string} search text in class names
  * @property {string[]} groups groups left out of the table
+ * @property {string[]} columns further metrics in the table
  * @property {SortKey} sort
  * @property {boolean} descending
  * @property {string | null} open the class in the drawer
@@ -33,12 +36,14 @@ export const INITIAL = Object.freeze({
   attribute: null,
   metric: null,
   step: null,
+  pick: null,
   a: null,
   b: null,
   shown: null,
   filter: '',
   search: '',
   groups: [],
+  columns: [],
   sort: 'count',
   descending: true,
   open: null,
@@ -57,6 +62,9 @@ export const HABITS = Object.freeze(/** @type {const} */ (['metric', 'sort', 'ru
 /** @type {readonly SortKey[]} */
 const SORT_KEYS = ['name', 'group', 'count', 'support', 'a', 'b', 'difference'];
 const GROUPS = ['head', 'medium', 'tail', 'unknown'];
+const PICKS = /** @type {const} */ (['last', 'best']);
+/** Further metrics in the table, at most. */
+export const MOST_COLUMNS = 2;
 const RULES = ['decoupling', 'oltr', 'dbl', 'lvis', 'terciles', 'custom'];
 
 /**
@@ -66,7 +74,7 @@ const RULES = ['decoupling', 'oltr', 'dbl', 'lvis', 'terciles', 'custom'];
 export function toTexts(state) {
   /** @type {Record<string, string>} */
   const texts = {};
-  for (const key of /** @type {const} */ (['attribute', 'metric', 'a', 'b', 'open', 'rule', 'full'])) {
+  for (const key of /** @type {const} */ (['attribute', 'metric', 'pick', 'a', 'b', 'open', 'rule', 'full'])) {
     const value = state[key];
     if (value !== null) texts[key] = value;
   }
@@ -80,6 +88,7 @@ export function toTexts(state) {
   if (state.shown !== null) texts.shown = JSON.stringify(state.shown);
   if (state.filter) texts.filter = state.filter;
   if (state.search) texts.search = state.search;
+  if (state.columns.length) texts.columns = JSON.stringify(state.columns);
   if (state.groups.length) texts.without = state.groups.join(',');
   if (state.sort !== INITIAL.sort || state.descending !== INITIAL.descending) {
     texts.sort = `${state.sort}${state.descending ? '-desc' : '-asc'}`;
@@ -92,17 +101,20 @@ export function toTexts(state) {
  * @param {Readonly<Record<string, string | undefined>>} texts @returns {State}
  */
 export function fromTexts(texts) {
-  const [, sort, order] = /^(\w+)-(asc|desc)$/.exec(texts.sort ?? '') ?? [];
-  const key = SORT_KEYS.find((known) => known === sort);
+  const [, sort, order] = /^(.+)-(asc|desc)$/.exec(texts.sort ?? '') ?? [];
+  const isFurther = /^(a|b|difference):./.test(sort ?? '');
+  const key = isFurther ? /** @type {SortKey} */ (sort) : SORT_KEYS.find((known) => known === sort);
   return {
     attribute: texts.attribute ?? null,
     metric: texts.metric ?? null,
     step: whole(texts.step),
+    pick: PICKS.find((known) => known === texts.pick) ?? null,
     a: texts.a ?? null,
     b: texts.b ?? null,
     shown: strings(texts.shown),
     filter: texts.filter ?? '',
     search: texts.search ?? '',
+    columns: (strings(texts.columns) ?? []).slice(0, MOST_COLUMNS),
     groups: (texts.without ?? '').split(',').filter((group) => GROUPS.includes(group)),
     sort: key ?? INITIAL.sort,
     descending: key ? order === 'desc' : INITIAL.descending,

@@ -304,6 +304,7 @@
  * @property {RunView | null} b
  * @property {number[]} steps all steps of the charted and compared runs
  * @property {Maybe} step
+ * @property {'last' | 'best' | null} pick which step of each run; null = a common one
  * @property {Maybe} usual the step without a choice: the last that A and B have, or else the newest
  * @property {string | null} filterError
  * @property {Grouping | null} grouping null = as recorded

@@ -119,7 +119,8 @@ export function resolve(state, runs, order) {
   const newest = steps.length ? steps[steps.length - 1] : null;
   const usual =
     lastOfBoth(all.find((r) => r.run === a)?.info.steps, all.find((r) => r.run === b)?.info.steps) ?? newest;
-  const step = state.step === null ? usual : (stepAt(steps, state.step) ?? steps[0] ?? null);
+  const unchosen = state.pick === 'last' ? newest : usual;
+  const step = state.step === null ? unchosen : (stepAt(steps, state.step) ?? steps[0] ?? null);
   const views = all.map((r) => ({ ...r, step: stepAt(r.info.steps, step), version: versionOf(r.info) }));
   const metric = chosen(state.metric, metrics);
   const charted = views.filter((r) => r.ticked && r.matches);
@@ -136,6 +137,7 @@ export function resolve(state, runs, order) {
     b: views.find((r) => r.run === b) ?? null,
     steps,
     step,
+    pick: state.step === null ? state.pick : null,
     usual,
     filterError: filter.error,
     grouping: null,
