@@ -116,6 +116,10 @@ class Parameters:
             return None
         return self.text("step") if self.text("step") in (LAST, BEST) else self.integer("step")
 
+    def by(self) -> str:
+        """What classes are grouped by: training counts, unless families are asked for."""
+        return self.text("by") if self.has("by") else FREQUENCY
+
     def bounds(self) -> GroupRule | None:
         """The rule of `head_min` and `tail_max`, or None if neither is given."""
         if not self.has("head_min") and not self.has("tail_max"):
@@ -205,12 +209,11 @@ class Routes:
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
         a, b = ((query.text(f"run_{side}"), query.integer(f"step_{side}")) for side in "ab")
         attribute, metric = query.text("attribute"), query.text("metric")
-        return self._answers.compare(experiment, a, b, attribute, metric, query.bounds())
+        return self._answers.compare(experiment, a, b, attribute, metric, query.bounds(), query.by())
 
     def _table(self, experiment: Experiment, query: Parameters) -> Any:
-        by = query.text("by") if query.has("by") else FREQUENCY
         runs, rows = query.texts("run"), query.experiments()
-        asked = TableQuery(query.text("metric"), query.step(), rows, by, query.bounds())
+        asked = TableQuery(query.text("metric"), query.step(), rows, query.by(), query.bounds())
         return self._answers.table(experiment, runs, query.text("attribute"), asked)
 
     @staticmethod

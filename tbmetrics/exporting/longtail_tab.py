@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
 from tbmetrics.comparing.steps import BEST, LAST
+from tbmetrics.comparing.tabulating import FAMILY
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.html_parts import Page, Section
@@ -191,6 +192,9 @@ class _RecordedAnswers:
         query |= {"attribute": attribute, "metric": metric}
         with contextlib.suppress(RequestError):  # a run without this metric
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
+            if bounds is None:  # without families it is refused
+                by_family = self._answers.compare(self._experiment, a, b, attribute, metric, by=FAMILY)
+                self._put("compare", query | {"by": FAMILY}, by_family)
 
     def _pack(self, route: str, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError

@@ -4,6 +4,7 @@
 import { CalibrationCard } from '../cards/calibration.js';
 import { TableCard } from '../cards/classes.js';
 import { DiagnosisCard } from '../cards/diagnosis.js';
+import { FamiliesCard } from '../cards/families.js';
 import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
 import { LeaderboardCard } from '../cards/leaderboard.js';
@@ -34,6 +35,7 @@ export class Cards {
       summary: new SummaryCard(page),
       tradeoff: new TradeoffCard(page),
       movers: new MoversCard(page, rows),
+      families: new FamiliesCard(page),
       diagnosis: new DiagnosisCard(page),
       frequency: new FrequencyCard(page, rows),
       pr: new PrCard(page, rows),

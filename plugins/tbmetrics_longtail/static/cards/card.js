@@ -46,6 +46,7 @@ const RESERVED = Object.freeze({
   summary: 212,
   tradeoff: 474,
   movers: 474,
+  families: 300,
   diagnosis: 420,
   frequency: 436,
   pr: 262,

@@ -160,6 +160,7 @@ const ROUTES = {
     return Response.json({ columns: [], sizes: [], by_frequency: true, rows: [], notes, texts: null });
   },
   compare(held, query) {
+    if (query.has('by')) return undefined; // the file holds those of families
     const side = (/** @type {string} */ letter) => {
       const run = query.get(`run_${letter}`) ?? '';
       const classQuery = new URLSearchParams({ run, attribute: query.get('attribute') ?? '' });
