@@ -12,7 +12,7 @@ from tbmetrics.comparing.runs import compare
 from tbmetrics.comparing.validations import by_family, validation
 from tests.plugin.in_process import PREFIX, answered, application, client_of
 from tests.plugin.logs import get_json, tensorboard_server, wait_for_steps
-from tests.plugin.tab import at_rest, card, expect, open_frame, screenshot, shown
+from tests.plugin.tab import all_drawn, card, expect, open_frame, screenshot, shown
 
 COUNTS = {f"c{i}": count for i, count in enumerate([900, 400, 50, 30, 9, 5, 2])}
 FAMILIES = {"c0": "even", "c1": "odd", "c2": "even", "c3": "odd"}
@@ -166,7 +166,7 @@ def test_the_leaderboard_shows_the_table_and_chooses_what_is_compared(page, boar
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab = open_frame(page, board, attribute="x", metric="recall")
     found = card(tab, "leaderboard")
-    at_rest(page)
+    all_drawn(tab)
     expected = table(logdir, attribute="x")
     expect(found.locator(".board tbody .class-link")).to_have_text([row[0] for row in _expected(expected)])
     texts = found.locator(".board tbody tr").evaluate_all(

@@ -56,7 +56,16 @@ export class Cards {
     const { tradeoff, movers, ...alone } = this._cards;
     const [leaderboard, training, summary, ...below] = Object.values(alone).map(({ element }) => element);
     const pair = el('div', { class: 'pair' }, tradeoff.element, movers.element);
-    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, pair, ...below);
+    const main = el(
+      'main',
+      { class: 'main', 'aria-busy': 'true' },
+      ...top,
+      leaderboard,
+      training,
+      summary,
+      pair,
+      ...below,
+    );
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,
@@ -66,7 +75,14 @@ export class Cards {
       near.observe(card.element);
       inSight.observe(card.element);
     }
+    this._main = main;
     return main;
+  }
+
+  /** Say whether anything near the window is still to come. @param {boolean} changes whether a redraw will follow */
+  setBusy(changes) {
+    const waits = () => [...this._near].some((card) => card.getAttribute('aria-busy') === 'true');
+    this._main?.setAttribute('aria-busy', String(changes || waits()));
   }
 
   /**
