@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -12,7 +12,8 @@ from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
-from tbmetrics.comparing.steps import evaluation_name
+from tbmetrics.comparing.steps import evaluation_name, evaluation_of
+from tbmetrics.comparing.tabulating import FREQUENCY
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -23,13 +24,13 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import comparison, comparison_by_count, counted, means_of, validation
+from tbmetrics_longtail.comparison import by_family, comparison, comparison_by_count, counted, means_of, validation
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
 from tbmetrics_longtail.diagnosis import Picture, class_diagnosis, class_gallery, diagnosis, sheet
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
-from tbmetrics_longtail.run_table import TableQuery, run_table
+from tbmetrics_longtail.run_table import TableQuery, check_grouping, run_table
 from tbmetrics_longtail.tables import (
     CALIBRATION,
     CLASSES,
@@ -69,7 +70,7 @@ class Answers:
     def runs(self, experiment: Experiment) -> Json:
         """Every run with long-tail data, in TensorBoard's order, and what was measured in it."""
         tags = self._data.run_tags(experiment)
-        runs = [self._run(experiment, run, tags[run]) for run in sorted(tags, key=natural_order)]
+        runs = [self._run(experiment, run, tags) for run in sorted(tags, key=natural_order)]
         return {"schema_version": SCHEMA_VERSION, "logdir": self._logdir, "runs": runs}
 
     def groups(self, experiment: Experiment, run: str, attribute: str, metrics: Sequence[str] = ()) -> Json:
@@ -243,10 +244,14 @@ class Answers:
         attribute: str,
         metric: str,
         bounds: GroupRule | None = None,
+        by: str = FREQUENCY,
     ) -> Json:
-        """Run and step `b` against `a`: means by group over the classes that both have by name."""
-        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
-        return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
+        """Run and step `b` against `a`: means by group, or family, over the classes that both have by name."""
+        check_grouping(by)
+        sides = [(self._data.attribute(experiment, run, attribute), step) for run, step in (a, b)]
+        if by == FREQUENCY:
+            return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
+        return comparison(*(by_family(side, validation(side, step, metric, None)) for side, step in sides))
 
     def by_count(
         self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
@@ -273,14 +278,17 @@ class Answers:
         """The hyperparameters of a run, by name; empty if it has none."""
         return {"settings": self._data.hparams(experiment).get(run, {})}
 
-    def _run(self, experiment: Experiment, run: str, tags: RunTags) -> Json:
+    def _run(self, experiment: Experiment, run: str, tags_by_run: Mapping[str, RunTags]) -> Json:
+        tags = tags_by_run[run]
         attributes, problems = [], list(tags.problems)
         latest = max((tag.version[1] for kinds in tags.attributes.values() for tag in kinds.values()), default=0.0)
         if is_replaced(self._logdir, run, latest):
             problems.append(REPLACED)
         for name in sorted(tags.attributes, key=natural_order):
             try:
-                attributes.append(_describe(Attribute(self._data, experiment, name, tags.attributes[name])))
+                attribute = Attribute(self._data, experiment, name, tags.attributes[name])
+                evaluation = evaluation_of(run, tags_by_run, attribute.class_list.evaluation)
+                attributes.append(_describe(attribute) | {"evaluation": evaluation_name(evaluation)})
             except (RequestError, SchemaError) as error:
                 problems.append(str(error))
         return {"run": run, "attributes": attributes} | ({"problem": "; ".join(problems)} if problems else {})
@@ -295,7 +303,6 @@ def _describe(attribute: Attribute) -> Json:
         "group_sizes": {group: classes.groups.count(group) for group in (*GROUPS, UNKNOWN)},
         "rule": classes.rule,
         "decision": classes.decision,
-        "evaluation": evaluation_name(classes.evaluation),
         "steps": attribute.main_series().steps.tolist(),
         "columns": list(attribute.tag(CLASSES).columns),
         "metrics": attribute.tag(GROUP_TABLE).metrics if GROUP_TABLE in attribute.tags else [],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
+from tbmetrics.classes.attributes import family_names
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.comparing.by_count import CountedValidation, compare_by_count
 from tbmetrics.comparing.regrouping import regrouped
@@ -12,6 +13,7 @@ from tbmetrics.comparing.runs import GroupComparison, compare
 from tbmetrics.comparing.validations import GroupMean, Validation, recorded_means
 from tbmetrics.comparing.wording import VERDICTS, agreement_text, basis_text, classes_text, sentence
 from tbmetrics.records import (
+    ALL,
     DECISIONS,
     GAP,
     LABELS,
@@ -22,7 +24,7 @@ from tbmetrics.records import (
     mean_metrics,
 )
 from tbmetrics_longtail.data import Attribute
-from tbmetrics_longtail.tables import CLASSES, GROUP_TABLE, RequestError, nullable, or_null, shown
+from tbmetrics_longtail.tables import CLASSES, FAMILIES, GROUP_TABLE, RequestError, nullable, or_null, shown
 from tbmetrics_longtail.uncertainty import class_means
 
 Json: TypeAlias = dict[str, Any]
@@ -53,6 +55,24 @@ def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | 
         recorded.class_list.decision,
         _decided(recorded, step),
     )
+
+
+def by_family(recorded: Attribute, by_frequency: Validation) -> Validation:
+    """The same validation by families.
+
+    Raises:
+        RequestError: the run has no families.
+    """
+    families, means = recorded.class_list.families, {ALL: by_frequency.mean(ALL)}
+    if not families:
+        raise RequestError(
+            f"attribute {shown(recorded.name)} has no families", "give them as ClassGroups(…, families=…)"
+        )
+    if FAMILIES in recorded.tags:
+        tag, table = recorded.tag(FAMILIES), recorded.series(FAMILIES).at(by_frequency.step)
+        tag.check_rows(len(table))
+        means |= recorded_means(tag.rows, tag.columns, table, by_frequency.metric)
+    return replace(by_frequency, groups=families, partition=family_names(families), recorded=means)
 
 
 def means_of(recorded: Attribute) -> tuple[str, ...]:

@@ -116,6 +116,10 @@ class Parameters:
             return None
         return self.text("step") if self.text("step") in (LAST, BEST) else self.integer("step")
 
+    def by(self) -> str:
+        """What classes are grouped by: training counts, unless families are asked for."""
+        return self.text("by") if self.has("by") else FREQUENCY
+
     def bounds(self) -> GroupRule | None:
         """The rule of `head_min` and `tail_max`, or None if neither is given."""
         if not self.has("head_min") and not self.has("tail_max"):
@@ -209,15 +213,15 @@ class Routes:
         return self._answers.confusions(experiment, *_run_and_attribute(query), query.integer("step"), class_)
 
     def _compare(self, experiment: Experiment, query: Parameters) -> Any:
-        return self._answers.compare(experiment, *_sides(query), *_attribute_and_metric(query), query.bounds())
+        sides, (attribute, metric) = _sides(query), _attribute_and_metric(query)
+        return self._answers.compare(experiment, *sides, attribute, metric, query.bounds(), query.by())
 
     def _by_count(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.by_count(experiment, *_sides(query), *_attribute_and_metric(query))
 
     def _table(self, experiment: Experiment, query: Parameters) -> Any:
-        by = query.text("by") if query.has("by") else FREQUENCY
         runs, rows = query.texts("run"), query.experiments()
-        asked = TableQuery(query.text("metric"), query.step(), rows, by, query.bounds())
+        asked = TableQuery(query.text("metric"), query.step(), rows, query.by(), query.bounds())
         return self._answers.table(experiment, runs, query.text("attribute"), asked)
 
     def _settings(self, experiment: Experiment, query: Parameters) -> Any:

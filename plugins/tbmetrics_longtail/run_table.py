@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Container, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from tbmetrics.classes.attributes import family_names
 from tbmetrics.classes.rules import GroupRule
-from tbmetrics.comparing.steps import RecordedRun, evaluation_name
+from tbmetrics.comparing.steps import RecordedRun, evaluation_name, evaluation_of
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, table_of_runs
-from tbmetrics.comparing.validations import Validation, recorded_means
+from tbmetrics.comparing.validations import Validation
 from tbmetrics.errors import InputError
 from tbmetrics.records import ALL, FloatArray, SchemaError
-from tbmetrics_longtail.comparison import means_of, validation
+from tbmetrics_longtail.comparison import by_family, means_of, validation
 from tbmetrics_longtail.data import Attribute
 from tbmetrics_longtail.hparams import HParams
-from tbmetrics_longtail.tables import FAMILIES, GROUP_TABLE, RequestError, or_null, shown
+from tbmetrics_longtail.tables import GROUP_TABLE, RequestError, or_null, shown
 
 Json: TypeAlias = dict[str, Any]
 
@@ -55,13 +53,12 @@ def run_table(
     Raises:
         RequestError: what is asked for is unknown, or no run has it.
     """
-    if query.by not in GROUPINGS:
-        raise RequestError(f"by={shown(query.by)} is unknown", f"use one of {', '.join(GROUPINGS)}")
+    check_grouping(query.by)
     measured = _measured(runs, query.metric)
     shown_runs = {run: a for run, a in measured.items() if query.by == FREQUENCY or a.class_list.families}
     lacking = {query.metric: [r for r in runs if r not in measured]}
     lacking["families"] = [r for r in measured if r not in shown_runs]
-    recorded, damaged = _readable(shown_runs, query)
+    recorded, damaged = _readable(shown_runs, query, {*runs, *unreadable})
     try:
         table = table_of_runs(
             recorded,
@@ -73,6 +70,16 @@ def run_table(
     except InputError as error:
         raise RequestError(str(error), getattr(error, "hint", "choose another step")) from error
     return _to_json(table, query.by == FREQUENCY, hparams)
+
+
+def check_grouping(by: str) -> None:
+    """Check what classes are grouped by.
+
+    Raises:
+        RequestError: it is unknown.
+    """
+    if by not in GROUPINGS:
+        raise RequestError(f"by={shown(by)} is unknown", f"use one of {', '.join(GROUPINGS)}")
 
 
 def _measured(runs: Mapping[str, Attribute], metric: str) -> dict[str, Attribute]:
@@ -88,18 +95,20 @@ def _measured(runs: Mapping[str, Attribute], metric: str) -> dict[str, Attribute
     return measured
 
 
-def _readable(runs: Mapping[str, Attribute], query: TableQuery) -> tuple[list[RecordedRun], dict[str, str]]:
+def _readable(
+    runs: Mapping[str, Attribute], query: TableQuery, names: Container[str]
+) -> tuple[list[RecordedRun], dict[str, str]]:
     """The runs whose groups can be read, and the reasons of the others."""
     readable, reasons = [], dict[str, str]()
     for run, attribute in runs.items():
         try:
-            readable.append(_recorded(run, attribute, query))
+            readable.append(_recorded(run, attribute, query, names))
         except (RequestError, SchemaError) as error:
             reasons[run] = str(error)
     return readable, reasons
 
 
-def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:
+def _recorded(run: str, attribute: Attribute, query: TableQuery, names: Container[str]) -> RecordedRun:
     tag, series = attribute.tag(GROUP_TABLE), attribute.series(GROUP_TABLE)
 
     def overall() -> FloatArray:
@@ -108,18 +117,10 @@ def _recorded(run: str, attribute: Attribute, query: TableQuery) -> RecordedRun:
 
     def at(step: int) -> Validation:
         recorded = validation(attribute, step, query.metric, None if query.by == FAMILY else query.bounds)
-        return _by_family(attribute, recorded) if query.by == FAMILY else recorded
+        return by_family(attribute, recorded) if query.by == FAMILY else recorded
 
-    return RecordedRun(run, series.steps.tolist(), overall, at, attribute.class_list.evaluation)
-
-
-def _by_family(attribute: Attribute, recorded: Validation) -> Validation:
-    families, means = attribute.class_list.families, {ALL: recorded.mean(ALL)}
-    if FAMILIES in attribute.tags:
-        tag, table = attribute.tag(FAMILIES), attribute.series(FAMILIES).at(recorded.step)
-        tag.check_rows(len(table))
-        means |= recorded_means(tag.rows, tag.columns, table, recorded.metric)
-    return replace(recorded, groups=families, partition=family_names(families), recorded=means)
+    evaluation = evaluation_of(run, names, attribute.class_list.evaluation)
+    return RecordedRun(run, series.steps.tolist(), overall, at, evaluation)
 
 
 def _to_json(table: RunTable, by_frequency: bool, hparams: Mapping[str, HParams]) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,7 +13,7 @@ import numpy as np
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.marking import marked
 from tbmetrics.comparing.seeds import experiments, seed_pattern
-from tbmetrics.comparing.steps import ChosenSteps, RecordedRun, choose_steps, listed
+from tbmetrics.comparing.steps import ChosenSteps, RecordedRun, choose_steps, evaluation_of, listed
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
 from tbmetrics.errors import InputError
@@ -59,7 +59,7 @@ def table_of_histories(
     shown = {r: h for r, h in measured.items() if by == FREQUENCY or h.class_lists[attribute].families}
     if measured and not shown:
         raise InputError(f"no run has families of {attribute!r}; give them in training, as ClassGroups(…, families=…)")
-    runs = [_recorded(run, history, attribute, metric, by) for run, history in shown.items()]
+    runs = [_recorded(run, history, attribute, metric, by, histories) for run, history in shown.items()]
     lacking = {metric: [r for r in validated if r not in measured], "families": [r for r in measured if r not in shown]}
     return table_of_runs(runs, step=step, experiment_of=seed_pattern(seeds), left_out=lacking)
 
@@ -86,7 +86,7 @@ def _metrics(history: History, attribute: str) -> tuple[str, ...]:
     return mean_metrics(group_tables(history, attribute)[-1].columns)
 
 
-def _recorded(run: str, history: History, attribute: str, metric: str, by: str) -> RecordedRun:
+def _recorded(run: str, history: History, attribute: str, metric: str, by: str, runs: Container[str]) -> RecordedRun:
     tables = group_tables(history, attribute)
 
     def overall() -> FloatArray:
@@ -97,7 +97,8 @@ def _recorded(run: str, history: History, attribute: str, metric: str, by: str) 
         recorded = validation(history, attribute, metric, step)
         return by_family(history, recorded) if by == FAMILY else recorded
 
-    return RecordedRun(run, tables.steps.tolist(), overall, at, history.class_lists[attribute].evaluation)
+    evaluation = evaluation_of(run, runs, history.class_lists[attribute].evaluation)
+    return RecordedRun(run, tables.steps.tolist(), overall, at, evaluation)
 
 
 @dataclass(frozen=True, slots=True)

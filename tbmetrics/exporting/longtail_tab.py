@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from tbmetrics.classes.rules import RULES, GroupRule
 from tbmetrics.comparing.steps import BEST, LAST
+from tbmetrics.comparing.tabulating import FAMILY
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.history_provider import HistoryProvider
@@ -199,6 +200,8 @@ class _RecordedAnswers:
             self._put("compare", query, self._answers.compare(self._experiment, a, b, attribute, metric, bounds))
             if bounds is None:
                 self._put("by_count", query, self._answers.by_count(self._experiment, a, b, attribute, metric))
+                by_family = self._answers.compare(self._experiment, a, b, attribute, metric, by=FAMILY)
+                self._put("compare", query | {"by": FAMILY}, by_family)  # without families it is refused
 
     def _pack(self, route: str, query: dict[str, Any]) -> None:
         from tbmetrics_longtail.tables import RequestError

@@ -107,7 +107,7 @@ def class_list_payload(classes: ClassList) -> bytes:
         "rule": classes.rule,
         "decision": classes.decision,
         **({"families": list(classes.families)} if classes.families else {}),
-        **({"evaluation": classes.evaluation} if classes.evaluation else {}),
+        **({} if classes.evaluation is None else {"evaluation": classes.evaluation}),
     }
     return _json_bytes(payload)
 
@@ -134,7 +134,7 @@ def class_list_from_payload(tag: str, payload: bytes) -> ClassList:
         rule=_required(tag, fields, "rule"),
         decision=_required(tag, fields, "decision"),
         families=tuple(families),
-        evaluation=fields.get("evaluation", ""),
+        evaluation=fields.get("evaluation"),
     )
 
 

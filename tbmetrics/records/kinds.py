@@ -103,7 +103,7 @@ class ClassList:
     """The classes of one attribute: names, training counts (-1 = unknown), groups and families, written once per run.
 
     Without families, `families` is empty, as in older logs. `evaluation` is the name of an evaluation beside the
-    validation, such as "test"; empty for the validation.
+    validation, such as "test", empty for the validation and None in older logs.
     """
 
     tag: str
@@ -114,7 +114,7 @@ class ClassList:
     rule: str
     decision: str  # "single_label" or "multi_label"
     families: tuple[str, ...] = ()
-    evaluation: str = ""
+    evaluation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,19 @@ def test_only_rows_of_one_evaluation_are_compared(evaluated):
     ]
 
 
+def test_older_logs_tell_evaluations_by_the_names_of_their_runs(evaluated):
+    histories = read_logdir(evaluated)
+    for history in histories.values():
+        history.class_lists["x"] = replace(history.class_lists["x"], evaluation=None)
+    rows = table_of_histories(histories).rows
+    assert [(row.name, row.evaluation) for row in rows] == [
+        ("focal", ""),
+        ("plain", ""),
+        ("focal/test", "test"),
+        ("plain/test", "test"),
+    ]
+
+
 def test_evaluations_are_told_apart_in_every_format(evaluated):
     result = table(evaluated)
     names = ["validation", "validation", "test", "test"]

@@ -54,35 +54,14 @@ def _settled(tab: Any, name: str) -> None:
     expect(tab.locator(f"[data-card={name}][aria-busy=false]")).to_have_count(1)
 
 
-def at_rest(page: Any, frame: Any = None) -> None:
-    """Nothing is asked for, on its way or being drawn: for what is read at one instant, or by its place.
+def all_drawn(tab: Any) -> None:
+    """Everything near the window has come and is drawn: for what is read at one instant, or by its place.
 
-    The page's own clock is what counts, as all that it puts off (by 200 ms at most) waits on the same thread, so that a
-    busy machine delays both.
+    Scrolling is noticed in the frame that follows it.
     """
-    page.wait_for_load_state("networkidle")
-    (frame or page).evaluate(REST)
-
-
-#: JavaScript: waits until nothing in the document changes and no card in sight is busy; those out of sight rest.
-REST = """() => new Promise(resolve => {
-  const isInSight = element => {
-    const { top, bottom } = element.getBoundingClientRect();
-    return bottom > 0 && top < window.innerHeight;
-  };
-  let timer;
-  const again = () => {
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-      if ([...document.querySelectorAll('[aria-busy=true], .skeleton')].some(isInSight)) return again();
-      observer.disconnect();
-      resolve();
-    }, 300);
-  };
-  const observer = new MutationObserver(again);
-  observer.observe(document, { subtree: true, childList: true, attributes: true, characterData: true });
-  again();
-})"""
+    main = tab.locator("main")
+    main.evaluate("() => new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
+    expect(main).to_have_attribute("aria-busy", "false")
 
 
 def eventually(page: Any, read: Callable[[], bool]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.plugin.logs import tensorboard_server, wait_for_steps, write_log
-from tests.plugin.tab import CONTRAST, HOSTILE, at_rest, expect, open_frame, open_tab, screenshot
+from tests.plugin.tab import CONTRAST, HOSTILE, all_drawn, expect, open_frame, open_tab, screenshot
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -47,9 +47,9 @@ STATES: dict[str, dict[str, Any]] = {
 def test_axe_finds_no_fault(page, board, state, theme):
     page.emulate_media(color_scheme=theme)
     page.set_viewport_size({"width": 1440, "height": 4600})  # every card in sight
-    open_frame(page, board, **STATES[state])
-    expect(page.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
-    at_rest(page)
+    tab = open_frame(page, board, **STATES[state])
+    expect(tab.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
+    all_drawn(tab)
     assert faults(page) == []
     assert page.locator("#longtail").evaluate(CONTRAST) == []
     screenshot(page, f"all-{state}-{theme}")
@@ -59,7 +59,7 @@ def test_axe_finds_no_fault_in_an_open_menu_and_in_the_help(page, board):
     tab = open_frame(page, board, attribute="digit")
     tab.get_by_role("button", name="Menu of the card").first.click()
     expect(tab.get_by_role("menu")).to_be_visible()
-    at_rest(page)
+    all_drawn(tab)
     assert faults(page) == []
     page.keyboard.press("Escape")
     tab.get_by_role("button", name="Keys").click()
@@ -70,7 +70,7 @@ def test_axe_finds_no_fault_in_an_open_menu_and_in_the_help(page, board):
 def test_everything_can_be_reached_by_keyboard_with_the_focus_in_sight(page, board):
     tab = open_tab(page, board, attribute="digit")
     frame = page.frames[-1]
-    at_rest(page, frame)  # what is drawn anew loses the focus
+    all_drawn(tab)  # what is drawn anew loses the focus
     tab.locator("h1").click()
     seen: set[str] = set()
     script = """() => {
@@ -94,7 +94,7 @@ def test_everything_can_be_reached_by_keyboard_with_the_focus_in_sight(page, boa
     for items in (".mover-list >> nth=0 >> button", ".pairs tbody button", ".classes tbody:not(.spacer) button"):
         buttons = tab.locator(items)
         buttons.first.scroll_into_view_if_needed()
-        at_rest(page, frame)
+        all_drawn(tab)
         assert buttons.count() > 1
         assert sum(button.get_attribute("tabindex") == "0" for button in buttons.all()) == 1
         buttons.first.focus()

@@ -15,7 +15,7 @@ from tests.plugin.tab import (
     CONTRAST,
     HOSTILE,
     UNDEFINED,
-    at_rest,
+    all_drawn,
     card,
     drawn_values,
     eventually,
@@ -105,7 +105,7 @@ def test_the_curves_lie_where_the_values_are(page, board, logs):
 def test_hovering_tells_the_values_of_every_run(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
     chart = card(tab, "training").locator(".line-chart").nth(2)
-    at_rest(page)  # nothing above it moves it any more
+    all_drawn(tab)  # nothing above it moves it any more
     box = chart.bounding_box()
     page.mouse.move(box["x"] + 43, box["y"] + 80)  # the left end: step 0
     tooltip = tab.locator(".tooltip")
@@ -142,7 +142,7 @@ def test_sorting_is_numpys_with_undefined_last(page, board, logs):
     values = truth.column("f1", STEPS - 1)
     header = tab.get_by_role("columnheader", name="F1")
     header.scroll_into_view_if_needed()
-    at_rest(page)  # cards above grow as they are drawn, and would move the header between press and release
+    all_drawn(tab)  # cards above grow as they are drawn, and would move the header between press and release
     for direction, sign in (("descending", -1), ("ascending", 1)):
         header.get_by_role("button").click()
         expect(header).to_have_attribute("aria-sort", direction)
@@ -156,7 +156,7 @@ def test_of_thousands_of_classes_only_those_in_sight_are_in_the_page(page, board
     tab = open_frame(page, board, attribute="species")
     table = tab.locator("table.classes")
     expect(table).to_have_attribute("aria-rowcount", str(MANY + 1))
-    at_rest(page)
+    all_drawn(tab)
     assert tab.locator("table.classes tr").count() < 60
     order = np.argsort(-logs[1]["baseline"]["species"].classes.counts, kind="stable")
     tab.locator(".table-card .table-scroll").evaluate("element => { element.scrollTop = 36 * 4000; }")
@@ -313,7 +313,7 @@ def test_text_has_the_contrast_that_wcag_asks_for(page, board, theme):
     expect(tab.locator("html")).to_have_attribute("data-theme", theme)
     tab.locator(".class-name").first.click()
     expect(tab.locator(".drawer .metric-table tbody tr").first).to_be_visible()
-    at_rest(page, page.frames[-1])
+    all_drawn(tab)
     assert tab.locator("#longtail").evaluate(CONTRAST) == []
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests.plugin import test_browser
-from tests.plugin.tab import HOSTILE, at_rest, card, expect, open_frame
+from tests.plugin.tab import HOSTILE, all_drawn, card, expect, open_frame
 
 logs, board = test_browser.logs, test_browser.board
 
@@ -78,7 +78,7 @@ def test_charts_are_taken_away_as_a_picture_that_stands_alone(page, board, name,
     page.emulate_media(color_scheme=theme)
     tab = open_frame(page, board, attribute="digit", a="focal", b="other & <b>bold", step="3")
     found = card(tab, name)
-    at_rest(page)
+    all_drawn(tab)
     svg = downloaded(page, found, "SVG", tmp_path).decode("utf-8")
     root = ElementTree.fromstring(svg)
     assert_stands_alone(svg, root)
@@ -118,7 +118,7 @@ def test_names_in_a_picture_are_text_and_cut_where_they_do_not_fit(page, board, 
     tab = open_frame(page, board, attribute="hostile", open=HOSTILE[4])
     found = card(tab, "pr")
     expect(found.locator(".caption")).to_contain_text("Dotted")
-    at_rest(page)
+    all_drawn(tab)
     svg = downloaded(page, found, "SVG", tmp_path).decode("utf-8")
     root = ElementTree.fromstring(svg)
     assert_stands_alone(svg, root)
@@ -147,8 +147,9 @@ def copied(page, found, kind: str) -> str:
 @pytest.mark.parametrize("name", [*CHARTS, *TABLES])
 def test_every_table_is_copied_as_markdown_and_latex(page, board, name, tmp_path):
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    found = card(open_frame(page, board, attribute="digit"), name)
-    at_rest(page)
+    tab = open_frame(page, board, attribute="digit")
+    found = card(tab, name)
+    all_drawn(tab)
     table = json.loads(downloaded(page, found, "JSON", tmp_path))
     facts, _, head, rule, *rows = copied(page, found, "Markdown").splitlines()
     assert "attribute digit, " in facts

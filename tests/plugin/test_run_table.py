@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tbmetrics import ClassGroups, TBMetrics, table
+from tbmetrics import ClassGroups, TBMetrics, read_run, table
+from tbmetrics.comparing.runs import compare
+from tbmetrics.comparing.validations import by_family, validation
 from tests.plugin.in_process import PREFIX, answered, application, client_of
-from tests.plugin.logs import tensorboard_server, wait_for_steps
-from tests.plugin.tab import at_rest, card, expect, open_frame, screenshot, shown
+from tests.plugin.logs import get_json, tensorboard_server, wait_for_steps
+from tests.plugin.tab import all_drawn, card, expect, open_frame, screenshot, shown
 
 COUNTS = {f"c{i}": count for i, count in enumerate([900, 400, 50, 30, 9, 5, 2])}
 FAMILIES = {"c0": "even", "c1": "odd", "c2": "even", "c3": "odd"}
@@ -34,9 +36,12 @@ def logdir(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ask(logdir):
-    client = client_of(application(logdir)[0])
+def client(logdir):
+    return client_of(application(logdir)[0])
 
+
+@pytest.fixture(scope="module")
+def ask(client):
     def answer(query, status=200):
         got = answered(client, "GET", f"{PREFIX}/table?attribute=x&metric=recall{query}")
         assert got.status == status, got.body
@@ -106,6 +111,24 @@ def test_what_is_not_there_is_refused(ask, query, error):
     assert error in ask(query, 400)["error"]
 
 
+def test_two_runs_are_compared_by_family(logdir, client):
+    query = "attribute=x&metric=recall&run_a=a/s0&step_a=1&run_b=b/s0&step_b=1"
+    answer = json.loads(answered(client, "GET", f"{PREFIX}/compare?{query}&by=family").body)
+    a, b = (
+        by_family(history, validation(history, "x", "recall", 1))
+        for history in (read_run(logdir / run, run=run) for run in ("a/s0", "b/s0"))
+    )
+    expected = compare(a, b)
+    assert list(answer["groups"]) == ["even", "odd", "other", "all"]
+    for name, group in expected.groups.items():
+        got = answer["groups"][name]
+        assert got["verdict"] == group.verdict
+        for number in ("mean_a", "mean_b", "lower_a", "upper_a", "difference", "lower", "upper"):
+            assert got[number] == pytest.approx(getattr(group, number), abs=1e-6)
+    refused = answered(client, "GET", f"{PREFIX}/compare?{query}&by=size")
+    assert (refused.status, "by='size' is unknown" in refused.body.decode()) == (400, True)
+
+
 def test_a_damaged_run_is_named_and_the_others_are_answered(tmp_path):
     for run, sizes in {"whole": [7], "two_problems": [7, 5]}.items():
         for epoch, size in enumerate(sizes):
@@ -143,7 +166,7 @@ def test_the_leaderboard_shows_the_table_and_chooses_what_is_compared(page, boar
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab = open_frame(page, board, attribute="x", metric="recall")
     found = card(tab, "leaderboard")
-    at_rest(page)
+    all_drawn(tab)
     expected = table(logdir, attribute="x")
     expect(found.locator(".board tbody .class-link")).to_have_text([row[0] for row in _expected(expected)])
     texts = found.locator(".board tbody tr").evaluate_all(
@@ -186,3 +209,21 @@ def test_steps_families_and_seeds_are_chosen_above(page, board, logdir):
     expect(folded.locator(".board tbody tr")).to_have_count(2)
     expect(folded.locator(".board tbody .class-link")).to_have_text([row[0] for row in _expected(expected)])
     expect(folded.locator(".notes")).to_contain_text("Welch")
+
+
+@pytest.mark.browser
+def test_families_are_listed_the_worst_of_a_first(page, board):
+    tab = open_frame(page, board, attribute="x", metric="recall", a="a/s0", b="b/s0", step="1")
+    query = "attribute=x&metric=recall&run_a=a/s0&step_a=1&run_b=b/s0&step_b=1&by=family"
+    groups = get_json(f"{board}data/plugin/longtail/compare?{query}")["groups"]
+    del groups["all"]
+    found = card(tab, "families")
+    worst_first = sorted(groups, key=lambda name: groups[name]["mean_a"])
+    expect(found.locator("tbody th")).to_have_text(worst_first)
+    for i, name in enumerate(worst_first):
+        cells = found.locator("tbody tr").nth(i)
+        expect(cells).to_contain_text(shown(groups[name]["mean_b"]))
+        expect(cells).to_contain_text(shown(groups[name]["difference"], signed=True))
+        expect(cells.locator(".verdict")).to_contain_text(groups[name]["verdict_text"])
+    found.locator("[data-focus=name]").click()
+    expect(found.locator("tbody th")).to_have_text(sorted(groups))

@@ -21,7 +21,7 @@ from tbmetrics.statistics.lifts import lift_interval
 from tests.plugin.logs import EventFile, Truth, get_json, tables, tensorboard_server, wait_for_steps, write_log
 from tests.plugin.tab import (
     UNDEFINED,
-    at_rest,
+    all_drawn,
     card,
     drawn_values,
     eventually,
@@ -96,7 +96,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     a = logs[1]["baseline/seed1"]["digit"]
     tab = open_frame(page, board, attribute="digit", rule="custom", head="200", tail="10")
     expect(tab.locator(".tile[data-group=tail] [data-side=A]")).not_to_have_text("…")
-    at_rest(page)
+    all_drawn(tab)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     slider = tab.get_by_role("slider", name="Tail up to: training examples")
@@ -104,7 +104,7 @@ def test_dragging_a_threshold_moves_charts_and_table_without_asking_the_server(p
     for _ in range(4):
         page.keyboard.press("ArrowRight")
     expect(tab.locator("h1 + p")).not_to_contain_text("tail up to 10 ")
-    at_rest(page)  # the last of the four is drawn
+    all_drawn(tab)  # the last of the four is drawn
     tail_max = int(tab.get_by_role("spinbutton", name="Tail up to: number of training examples").input_value())
     assert tail_max > 10
     inside = _groups(a, 200, tail_max) == "tail"
@@ -183,7 +183,7 @@ def test_intervals_of_new_groups_in_older_logs_take_the_classes_as_independent(p
         text = f"[{shown(max(0, mean - half))}, {shown(min(1, mean + half))}] approximate"
         expect(tab.locator(".tile[data-group=medium] .interval").first).to_have_text(text)
         screenshot(page, "approximate")
-        at_rest(page)
+        page.goto("about:blank")
 
 
 # --------------------------------------------------------------------------------------------- 2. A against B
@@ -360,7 +360,7 @@ def test_three_seeds_of_each_are_tested_and_a_step_that_one_lacks_has_no_mean(pa
         expect(card(tab, "tradeoff").locator(".caption")).to_contain_text(
             "1 experiment left out: a seed lacks this step"
         )
-        at_rest(page)  # nothing is asked of a server that is gone
+        page.goto("about:blank")  # nothing is asked of a server that is gone
 
 
 def test_it_says_what_can_be_told_and_what_cannot(page, board, logs):
@@ -387,7 +387,7 @@ def test_the_trade_off_has_every_run_and_the_front_that_none_beats(page, board, 
     tab = open_frame(page, board, attribute="digit")
     card(tab, "summary")  # what is above stays where it is
     plane = card(tab, "tradeoff")
-    at_rest(page)
+    all_drawn(tab)
     assert sorted(plane.locator("[data-run]").evaluate_all("runs => runs.map(r => r.dataset.run)")) == sorted(RUNS)
     at = {run: [float(logs[1][run]["digit"].group("f1", g)[-1]) for g in ("head", "tail")] for run in RUNS}
     beaten = {
@@ -414,7 +414,7 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     for name in ("summary", "tradeoff"):  # what is above stays where it is
         card(tab, name)
     frequency = card(tab, "frequency")
-    at_rest(page)
+    all_drawn(tab)
     screenshot(page, "frequency")
     box = frequency.locator(".plot").first.bounding_box()
     page.mouse.move(box["x"] + 100, box["y"] + 60)
@@ -422,7 +422,7 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
     page.mouse.move(box["x"] + 400, box["y"] + 80, steps=4)
     page.mouse.up()
     expect(frequency.get_by_role("button", name="Clear")).to_be_visible()
-    at_rest(page)  # the last of the moves is drawn
+    all_drawn(tab)  # the last of the moves is drawn
     told = re.compile(r"Ranks (\d+) to (\d+): (\d+) classes")
     expect(frequency.locator(".chosen")).to_contain_text(told)
     first, last, n = map(int, told.match(frequency.locator(".chosen").inner_text()).groups())
@@ -440,7 +440,7 @@ def test_brushing_ranks_narrows_the_table_and_is_told(page, board, logs):
 def test_bars_are_hatched_by_group_and_every_class_with_a_value_has_a_mark(page, board, logs):
     tab = open_frame(page, board, attribute="digit")
     frequency = card(tab, "frequency")
-    at_rest(page)
+    all_drawn(tab)
     fills = frequency.locator(".count-bars path[fill]").evaluate_all("paths => paths.map(p => p.getAttribute('fill'))")
     assert "url(#hatch-medium)" in fills
     assert "url(#hatch-tail)" in fills

@@ -175,6 +175,7 @@ export class App {
   _schedule() {
     if (this._scheduled) return;
     this._scheduled = true;
+    this._cards.setBusy(true);
     window.requestAnimationFrame(() => {
       this._scheduled = false;
       this._draw();
@@ -243,6 +244,7 @@ export class App {
     this._drawer.update(view, this._rows.find(this._state.open));
     this._showLinked();
     this._tooltip.follow();
+    this._cards.setBusy(this._moving || this._scheduled);
   }
 
   /** Scroll once to the card that the address points to. */

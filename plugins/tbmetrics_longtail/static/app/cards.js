@@ -5,6 +5,7 @@ import { BoundaryCard } from '../cards/boundary.js';
 import { CalibrationCard } from '../cards/calibration.js';
 import { TableCard } from '../cards/classes.js';
 import { DiagnosisCard } from '../cards/diagnosis.js';
+import { FamiliesCard } from '../cards/families.js';
 import { FlowCard } from '../cards/flow.js';
 import { FrequencyCard } from '../cards/frequency.js';
 import { LeaderboardCard } from '../cards/leaderboard.js';
@@ -39,6 +40,7 @@ export class Cards {
       payers: new PayersCard(page, rows),
       tradeoff: new TradeoffCard(page),
       movers: new MoversCard(page, rows),
+      families: new FamiliesCard(page),
       diagnosis: new DiagnosisCard(page),
       frequency: new FrequencyCard(page, rows),
       pr: new PrCard(page, rows),
@@ -63,7 +65,16 @@ export class Cards {
       [boundary, payers],
       [tradeoff, movers],
     ].map((cards) => el('div', { class: 'pair' }, ...cards.map(({ element }) => element)));
-    const main = el('main', { class: 'main' }, ...top, leaderboard, training, summary, ...pairs, ...below);
+    const main = el(
+      'main',
+      { class: 'main', 'aria-busy': 'true' },
+      ...top,
+      leaderboard,
+      training,
+      summary,
+      ...pairs,
+      ...below,
+    );
     const near = new IntersectionObserver((entries) => this._note(entries, this._near), {
       root: main,
       rootMargin: AHEAD,
@@ -73,7 +84,14 @@ export class Cards {
       near.observe(card.element);
       inSight.observe(card.element);
     }
+    this._main = main;
     return main;
+  }
+
+  /** Say whether anything near the window is still to come. @param {boolean} changes whether a redraw will follow */
+  setBusy(changes) {
+    const waits = () => [...this._near].some((card) => card.getAttribute('aria-busy') === 'true');
+    this._main?.setAttribute('aria-busy', String(changes || waits()));
   }
 
   /**

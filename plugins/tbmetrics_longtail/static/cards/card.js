@@ -48,6 +48,7 @@ const RESERVED = Object.freeze({
   payers: 360,
   tradeoff: 474,
   movers: 474,
+  families: 300,
   diagnosis: 420,
   frequency: 436,
   pr: 262,

@@ -20,12 +20,12 @@ export function differenceText(group, view, sides, answer, waits) {
   const comparison = answer?.groups[group];
   if (waits) return frame(null, '', '…');
   if (!comparison) return plainDifference(view, sides);
-  const { difference, verdict: judgement, verdict_text: words, agreement } = comparison;
-  const isClear = Object.hasOwn(SIGNS, judgement);
+  const { difference, agreement } = comparison;
+  const { className, words } = judged(comparison);
   return frame(
     difference,
-    isClear ? (GOOD.includes(judgement) ? 'better' : 'worse') : '',
-    isClear ? `${SIGNS[judgement]} ${words}` : words,
+    className,
+    words,
     el('p', { class: 'tells' }, tells(group, comparison, /** @type {CompareAnswer} */ (answer))),
     agreement && el('p', { class: 'muted agreement' }, `Classes: ${agreement}`),
   );
@@ -34,6 +34,13 @@ export function differenceText(group, view, sides, answer, waits) {
 /** @type {Readonly<Record<string, string>>} */
 const SIGNS = Object.freeze({ better: '▲', worse: '▼', wider: '▲', narrower: '▼' });
 const GOOD = Object.freeze(['better', 'narrower']);
+
+/** A verdict as a class and in words. @param {GroupComparison} comparison */
+export function judged({ verdict, verdict_text: text }) {
+  const isClear = Object.hasOwn(SIGNS, verdict);
+  const className = isClear ? (GOOD.includes(verdict) ? 'better' : 'worse') : '';
+  return { className, words: isClear ? `${SIGNS[verdict]} ${text}` : text };
+}
 
 /**
  * @param {Maybe} value @param {string} className @param {string} words

@@ -166,11 +166,13 @@ export class Data {
   /**
    * B against A, each at its step.
    * @param {RunView} a @param {RunView} b @param {string} attribute @param {string} metric
-   * @param {Grouping | null} bounds @returns {Resource<CompareAnswer>}
+   * @param {Grouping | null} bounds @param {'family'} [by] instead of head, medium and tail
+   * @returns {Resource<CompareAnswer>}
    */
-  compare(a, b, attribute, metric, bounds) {
+  compare(a, b, attribute, metric, bounds, by) {
     const query = { run_a: a.run, step_a: a.step ?? 0, run_b: b.run, step_b: b.step ?? 0, ...boundsQuery(bounds) };
-    return this._resources.get(address('compare', { ...query, attribute, metric }), `${a.version}|${b.version}`, json);
+    const asked = address('compare', { ...query, attribute, metric, ...(by ? { by } : {}) });
+    return this._resources.get(asked, `${a.version}|${b.version}`, json);
   }
 
   /**

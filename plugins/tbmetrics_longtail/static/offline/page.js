@@ -177,6 +177,7 @@ const ROUTES = {
     return Response.json({ is_paired: false, is_withheld: true, basis: NO_INTERVALS, tails: null, bins: [] });
   },
   compare(held, query) {
+    if (query.has('by')) return undefined; // the file holds those of families
     const side = (/** @type {string} */ letter) => {
       const run = query.get(`run_${letter}`) ?? '';
       const classQuery = new URLSearchParams({ run, attribute: query.get('attribute') ?? '' });
