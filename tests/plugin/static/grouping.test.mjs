@@ -13,7 +13,7 @@ import {
 } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
 import { stopsOf } from '../../../plugins/tbmetrics_longtail/static/app/groups-control.js';
 
-/** @import { Bucket } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
+/** @import { Bucket } from '../../../plugins/tbmetrics_longtail/static/model/answers.js' */
 
 const NONE = { rule: null, head: null, tail: null };
 

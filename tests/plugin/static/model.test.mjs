@@ -19,7 +19,8 @@ import {
 } from '../../../plugins/tbmetrics_longtail/static/model/view.js';
 import { INITIAL } from '../../../plugins/tbmetrics_longtail/static/model/state.js';
 
-/** @import { AttributeInfo, RunInfo, View } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
+/** @import { AttributeInfo, RunInfo } from '../../../plugins/tbmetrics_longtail/static/model/answers.js' */
+/** @import { View } from '../../../plugins/tbmetrics_longtail/static/model/types.js' */
 /** @import { State } from '../../../plugins/tbmetrics_longtail/static/model/state.js' */
 
 /** @param {Partial<AttributeInfo>} [given] @returns {AttributeInfo} */

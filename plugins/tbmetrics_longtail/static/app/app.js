@@ -29,7 +29,8 @@ import { movedStep, resolve, runOrder, sizesOfGroups } from '../model/view.js';
 /** @import { How, Page } from '../cards/card.js' */
 /** @import { Resource } from '../host/resources.js' */
 /** @import { State } from '../model/state.js' */
-/** @import { Maybe, RunsAnswer, View } from '../model/types.js' */
+/** @import { RunsAnswer } from '../model/answers.js' */
+/** @import { Maybe, View } from '../model/types.js' */
 
 const RELOAD_MS = 30_000;
 const SETTLED_MS = 200;

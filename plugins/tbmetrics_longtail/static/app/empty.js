@@ -4,7 +4,7 @@
 import { el, fill, nameOf } from '../charts/dom.js';
 
 /** @import { ApiFault } from '../host/resources.js' */
-/** @import { RunInfo } from '../model/types.js' */
+/** @import { RunInfo } from '../model/answers.js' */
 
 const SNIPPET = `from tbmetrics import ClassGroups, TBMetrics
 

@@ -7,7 +7,8 @@ import { clock, plural, ruleText } from '../model/format.js';
 import { problemsOf } from '../model/view.js';
 
 /** @import { Resource } from '../host/resources.js' */
-/** @import { RunsAnswer, View } from '../model/types.js' */
+/** @import { RunsAnswer } from '../model/answers.js' */
+/** @import { View } from '../model/types.js' */
 
 export class TopBar {
   /** @param {{onHelp: () => void, onReload: () => void}} actions */

@@ -13,7 +13,8 @@ import { unlikeSteps } from '../model/view.js';
 /** @import { Page } from './card.js' */
 /** @import { ClassRows } from '../host/class-rows.js' */
 /** @import { ByCountAnswer, TailDifferences } from '../model/by-count.js' */
-/** @import { ClassesAnswer, Maybe, Table, View } from '../model/types.js' */
+/** @import { ClassesAnswer } from '../model/answers.js' */
+/** @import { Maybe, Table, View } from '../model/types.js' */
 
 const HEIGHT = 300;
 const ROWS = 3; // of labels above the plot

@@ -13,7 +13,8 @@ import { linePath, markerPath } from '../model/scale.js';
 /** @import { Page } from './card.js' */
 /** @import { SideAnswer } from '../host/resources.js' */
 /** @import { Reliability } from '../model/grouping.js' */
-/** @import { CalibrationAnswer, RunView, Table, View } from '../model/types.js' */
+/** @import { CalibrationAnswer } from '../model/answers.js' */
+/** @import { RunView, Table, View } from '../model/types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail']);
 const HEIGHT = 230;

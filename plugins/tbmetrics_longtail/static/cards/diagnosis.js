@@ -10,7 +10,8 @@ import { isDefined, number, signed } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
 /** @import { SideAnswer } from '../host/resources.js' */
-/** @import { DiagnosisAnswer, FindingAnswer, RemedyAnswer, RunView, Table, View } from '../model/types.js' */
+/** @import { DiagnosisAnswer, FindingAnswer, RemedyAnswer } from '../model/answers.js' */
+/** @import { RunView, Table, View } from '../model/types.js' */
 
 const HEIGHT = 300;
 const REMEDIES = 'Remedies without training';

@@ -6,7 +6,8 @@ import { address } from '../host/data.js';
 import { count, number, plural } from '../model/format.js';
 
 /** @import { Page } from './card.js' */
-/** @import { ClassImage, RunView, View } from '../model/types.js' */
+/** @import { ClassImage } from '../model/answers.js' */
+/** @import { RunView, View } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, index: number}} Side */
 /** @typedef {{label: string | null, predicted: string | null}} Pair */

@@ -16,7 +16,8 @@ import { pointAt } from '../model/view.js';
 /** @import { Page } from './card.js' */
 /** @import { Side } from './drawer-images.js' */
 /** @import { Resource } from '../host/resources.js' */
-/** @import { ClassCurveAnswer, HistoryAnswer, Maybe, Point, Row, Series, View } from '../model/types.js' */
+/** @import { ClassCurveAnswer, HistoryAnswer } from '../model/answers.js' */
+/** @import { Maybe, Point, Row, Series, View } from '../model/types.js' */
 
 const CHART = { width: 396, height: 200 };
 

@@ -11,7 +11,8 @@ import { extent, niceDomain } from '../model/scale.js';
 
 /** @import { Page } from './card.js' */
 /** @import { FamilyRow, FamilySort } from '../model/families.js' */
-/** @import { CompareAnswer, GroupComparison, Interval, Table, View } from '../model/types.js' */
+/** @import { CompareAnswer, GroupComparison } from '../model/answers.js' */
+/** @import { Interval, Table, View } from '../model/types.js' */
 
 /** @type {readonly {key: FamilySort['key'], side?: 'A' | 'B', text: string, ofTwo?: boolean}[]} */
 const COLUMNS = Object.freeze([

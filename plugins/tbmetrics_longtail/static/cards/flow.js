@@ -19,9 +19,10 @@ import { joinedPairs } from '../model/pairs.js';
 /** @import { Part } from '../host/resources.js' */
 /** @import { State } from '../model/state.js' */
 /**
- * @import { ClassesAnswer, ConfusionAnswer, ConfusionsAnswer, FlowAnswer, LiftSumsAnswer, RunView, Table, View
- * } from '../model/types.js'
+ * @import { ClassesAnswer, ConfusionAnswer,
+ *   ConfusionsAnswer, FlowAnswer, LiftSumsAnswer } from '../model/answers.js'
  */
+/** @import { RunView, Table, View } from '../model/types.js' */
 
 const ALWAYS = new Set(['head', 'medium', 'tail']);
 const LISTED = 10;

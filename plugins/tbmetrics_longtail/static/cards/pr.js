@@ -13,7 +13,8 @@ import { count, coverage, FEW_POSITIVES, number, plural, shorten } from '../mode
 /** @import { ClassRows } from '../host/class-rows.js' */
 /** @import { Resource } from '../host/resources.js' */
 /** @import { State } from '../model/state.js' */
-/** @import { ClassCurveAnswer, CurvesAnswer, RunView, Table, View } from '../model/types.js' */
+/** @import { ClassCurveAnswer, CurvesAnswer } from '../model/answers.js' */
+/** @import { RunView, Table, View } from '../model/types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail']);
 const HEIGHT = 250;

@@ -6,7 +6,8 @@ import { el, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { count, number, percent, UNDEFINED } from '../model/format.js';
 import { shareDifference } from '../model/pairs.js';
 
-/** @import { ConfusionAnswer, RunView } from '../model/types.js' */
+/** @import { ConfusionAnswer } from '../model/answers.js' */
+/** @import { RunView } from '../model/types.js' */
 
 /** A difference of this size has the full colour. */
 const FULL = 0.3;

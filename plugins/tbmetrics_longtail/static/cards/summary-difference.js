@@ -5,7 +5,8 @@ import { el } from '../charts/dom.js';
 import { isDefined, signed } from '../model/format.js';
 import { unlikeSteps } from '../model/view.js';
 
-/** @import { CompareAnswer, GroupComparison, Maybe, Point, RunView, View } from '../model/types.js' */
+/** @import { CompareAnswer, GroupComparison } from '../model/answers.js' */
+/** @import { Maybe, Point, RunView, View } from '../model/types.js' */
 
 /**
  * @typedef {{run: RunView, point: Point | null, loaded: boolean, own?: Point | null}} SideValue one run's value of a

@@ -7,7 +7,8 @@ import { LEAST_SEEDS, rangeOfGroup, seedDifference, seedInterval } from '../mode
 import { mean } from '../model/statistics.js';
 import { groupPoints, pointAt, verdict } from '../model/view.js';
 
-/** @import { GroupsAnswer, RunView, View } from '../model/types.js' */
+/** @import { GroupsAnswer } from '../model/answers.js' */
+/** @import { RunView, View } from '../model/types.js' */
 
 /** @typedef {{run: RunView, answer: GroupsAnswer}[]} Answers of the runs of one experiment */
 /** @typedef {{letter: 'A' | 'B', step: number | null, values: number[], n: number}} Seeds values of those that have the step, and how many there are */

@@ -15,10 +15,8 @@ import { groupPoints, pointAt } from '../model/view.js';
 /** @import { Page } from './card.js' */
 /** @import { SideValue } from './summary-difference.js' */
 /** @import { Resource } from '../host/resources.js' */
-/**
- * @import { CompareAnswer, GroupComparison, GroupsAnswer, Maybe, Point, RunView, Table, View
- * } from '../model/types.js'
- */
+/** @import { CompareAnswer, GroupComparison, GroupsAnswer } from '../model/answers.js' */
+/** @import { Maybe, Point, RunView, Table, View } from '../model/types.js' */
 
 const GROUPS = /** @type {const} */ (['head', 'medium', 'tail', 'unknown', 'all', 'gap']);
 const PLOT_HEIGHT = 16;

@@ -14,7 +14,8 @@ import { PARTS, tailShares } from '../model/tail-flow.js';
 /** @import { Page } from './card.js' */
 /** @import { FlowPanel } from '../charts/flow-areas.js' */
 /** @import { Flows } from '../model/tail-flow.js' */
-/** @import { BucketSums, Maybe, RunView, Table, View } from '../model/types.js' */
+/** @import { BucketSums } from '../model/answers.js' */
+/** @import { Maybe, RunView, Table, View } from '../model/types.js' */
 
 /** @typedef {FlowPanel & {run: RunView}} Side */
 

@@ -12,7 +12,8 @@ import { frontsByEvaluation, mean } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
-/** @import { Experiment, GroupsAnswer, Maybe, Point, RunStyle, RunView, Table, View } from '../model/types.js' */
+/** @import { GroupsAnswer } from '../model/answers.js' */
+/** @import { Experiment, Maybe, Point, RunStyle, RunView, Table, View } from '../model/types.js' */
 
 /**
  * @typedef {object} Place one run, or the mean of an experiment's seeds

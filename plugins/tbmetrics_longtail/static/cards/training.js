@@ -14,7 +14,8 @@ import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
 /** @import { Resource } from '../host/resources.js' */
-/** @import { Experiment, GroupsAnswer, Maybe, RunView, Series, Table, View } from '../model/types.js' */
+/** @import { GroupsAnswer } from '../model/answers.js' */
+/** @import { Experiment, Maybe, RunView, Series, Table, View } from '../model/types.js' */
 
 const CHARTS = /** @type {const} */ (['head', 'medium', 'tail', 'gap']);
 const HEIGHT = 204;

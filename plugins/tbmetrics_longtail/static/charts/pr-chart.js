@@ -7,7 +7,8 @@ import { count, number, plural } from '../model/format.js';
 import { linePath, markerPath, spread } from '../model/scale.js';
 
 /** @import { Tooltip } from './plot.js' */
-/** @import { Maybe, OperatingPoint, Point, RunStyle } from '../model/types.js' */
+/** @import { OperatingPoint } from '../model/answers.js' */
+/** @import { Maybe, Point, RunStyle } from '../model/types.js' */
 
 /**
  * @typedef {object} PrLine

@@ -7,7 +7,8 @@ import { number } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
 
 /** @import { Tooltip } from './plot.js' */
-/** @import { Marker, RemedyAnswer, RunView } from '../model/types.js' */
+/** @import { RemedyAnswer } from '../model/answers.js' */
+/** @import { Marker, RunView } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, remedies: RemedyAnswer[]}} Drawn */
 /** @typedef {{letter: 'A' | 'B', x: number, y: number, answer: RemedyAnswer}} Spot */

@@ -8,7 +8,8 @@ import { groupsOfClasses } from '../model/grouping.js';
 /** @import { Data } from './data.js' */
 /** @import { Part } from './resources.js' */
 /** @import { Side } from '../model/class-list.js' */
-/** @import { ClassesAnswer, Grouping, Row, RunView, View } from '../model/types.js' */
+/** @import { ClassesAnswer } from '../model/answers.js' */
+/** @import { Grouping, Row, RunView, View } from '../model/types.js' */
 
 /** @typedef {Side & {key: string}} KeyedSide */
 

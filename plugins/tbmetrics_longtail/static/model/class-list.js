@@ -5,7 +5,8 @@ import { differenceInterval } from './evidence.js';
 import { GROUPS } from './view.js';
 
 /** @import { SideKey, SortKey } from './state.js' */
-/** @import { ClassesAnswer, Group, Interval, Maybe, Row } from './types.js' */
+/** @import { ClassesAnswer } from './answers.js' */
+/** @import { Group, Interval, Maybe, Row } from './types.js' */
 
 /**
  * @typedef {object} Side one run's classes with columns of its per-class table

@@ -3,7 +3,8 @@
 
 import { percent } from './format.js';
 
-/** @import { ConfusionsAnswer, Interval, Row } from './types.js' */
+/** @import { ConfusionsAnswer } from './answers.js' */
+/** @import { Interval, Row } from './types.js' */
 
 /** Share of classes that did not change and are told apart all the same, at most. */
 const BY_CHANCE = 0.05;

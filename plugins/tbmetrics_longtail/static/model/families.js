@@ -1,7 +1,7 @@
 // @ts-check
 /** Families as rows of a table, in the order of a column. */
 
-/** @import { GroupComparison } from './types.js' */
+/** @import { GroupComparison } from './answers.js' */
 
 /** @typedef {{name: string} & GroupComparison} FamilyRow */
 /** @typedef {{key: 'name' | 'n_classes' | 'mean_a' | 'mean_b' | 'difference', descending: boolean}} FamilySort */

@@ -6,9 +6,10 @@ import { bucketsWithin, gapOf, putIntervals } from './uncertainty.js';
 import { GROUPS } from './view.js';
 
 /**
- * @import { Bucket, BucketSums, BucketUncertainty, CalibrationAnswer, ConfusionAnswer, FlowAnswer, Group, Grouping,
- *   GroupsAnswer, Maybe } from './types.js'
+ * @import { Bucket, BucketSums, BucketUncertainty,
+ *   CalibrationAnswer, ConfusionAnswer, FlowAnswer, GroupsAnswer } from './answers.js'
  */
+/** @import { Group, Grouping, Maybe } from './types.js' */
 
 /** The bounds of the named rules: head from `headMin` on, tail up to `tailMax` training examples. */
 export const RULES = Object.freeze({

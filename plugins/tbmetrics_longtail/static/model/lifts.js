@@ -4,7 +4,8 @@
 import { groupOfBucket } from './grouping.js';
 import { Z95 } from './statistics.js';
 
-/** @import { Grouping, LiftSumsAnswer, Maybe } from './types.js' */
+/** @import { LiftSumsAnswer } from './answers.js' */
+/** @import { Grouping, Maybe } from './types.js' */
 
 /** With less expected, a single coincidence would be a large lift. */
 const LEAST_EXPECTED = 1;

@@ -4,7 +4,8 @@
 import { pairsByEvidence } from './evidence.js';
 import { Z95 } from './statistics.js';
 
-/** @import { ClassesAnswer, ConfusionsAnswer, Maybe } from './types.js' */
+/** @import { ClassesAnswer, ConfusionsAnswer } from './answers.js' */
+/** @import { Maybe } from './types.js' */
 
 /** A single mistake says nothing of two classes. */
 const LEAST_EXAMPLES = 2;

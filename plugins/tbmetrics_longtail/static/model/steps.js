@@ -4,7 +4,8 @@
 import { metricText } from './format.js';
 import { experimentsOf } from './view.js';
 
-/** @import { GroupsAnswer, Maybe, RunView, View } from './types.js' */
+/** @import { GroupsAnswer } from './answers.js' */
+/** @import { Maybe, RunView, View } from './types.js' */
 
 /**
  * The first step at which the mean over all classes, or of the tail if there is none, is best; null if none is defined.

@@ -4,7 +4,8 @@
 import { flowByGroup, groupOfBucket } from './grouping.js';
 import { bucketsWithin } from './uncertainty.js';
 
-/** @import { Bucket, BucketSums, Grouping, Maybe } from './types.js' */
+/** @import { Bucket, BucketSums } from './answers.js' */
+/** @import { Grouping, Maybe } from './types.js' */
 
 /**
  * @typedef {object} Flows

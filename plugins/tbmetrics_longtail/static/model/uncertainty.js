@@ -3,7 +3,8 @@
 
 import { Z95 } from './statistics.js';
 
-/** @import { Bucket, BucketSums, BucketUncertainty, Group, Maybe } from './types.js' */
+/** @import { Bucket, BucketSums, BucketUncertainty } from './answers.js' */
+/** @import { Group, Maybe } from './types.js' */
 /** @typedef {Record<string, Record<string, Maybe[]>>} Columns by group, by column */
 
 /** Over more classes than this, with fewer than two positives each, the bias of a mean is as large as its interval. */

@@ -4,10 +4,8 @@
 import { count, inUsualOrder, metricText } from './format.js';
 
 /** @import { State } from './state.js' */
-/**
- * @import { AttributeInfo, Experiment, Group, GroupsAnswer, Maybe, Point, RunInfo, RunStyle, RunView, View
- * } from './types.js'
- */
+/** @import { AttributeInfo, GroupsAnswer, RunInfo } from './answers.js' */
+/** @import { Experiment, Group, Maybe, Point, RunStyle, RunView, View } from './types.js' */
 
 /** @type {readonly Group[]} */
 export const GROUPS = Object.freeze(['head', 'medium', 'tail', 'unknown']);

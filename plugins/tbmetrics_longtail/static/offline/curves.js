@@ -4,7 +4,8 @@
 import { meansOver } from './tables.js';
 import { FEW_POSITIVES } from '../model/format.js';
 
-/** @import { CurvesAnswer, Maybe } from '../model/types.js' */
+/** @import { CurvesAnswer } from '../model/answers.js' */
+/** @import { Maybe } from '../model/types.js' */
 
 /** @typedef {{columns: string[], values: Float32Array}} StepTable a table at one step, row by row */
 

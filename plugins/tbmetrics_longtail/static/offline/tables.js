@@ -3,7 +3,8 @@
 
 import { groupsOfClasses } from '../model/grouping.js';
 
-/** @import { ClassesAnswer, CompareAnswer, GroupComparison, Grouping, Maybe } from '../model/types.js' */
+/** @import { ClassesAnswer, CompareAnswer, GroupComparison } from '../model/answers.js' */
+/** @import { Grouping, Maybe } from '../model/types.js' */
 
 /**
  * @typedef {object} OfflineTable
