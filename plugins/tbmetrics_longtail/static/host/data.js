@@ -10,8 +10,9 @@ import { Resources } from './resources.js';
 /** @import { SettingsAnswer } from '../model/settings.js' */
 /** @import { Flows } from '../model/tail-flow.js' */
 /**
- * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer, CompareAnswer, ConfusionAnswer, ConfusionsAnswer,
- *   CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, LiftSumsAnswer, GroupsAnswer, Histories, HistoryAnswer, RunsAnswer } from '../model/answers.js'
+ * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer,
+ *   ClassesAnswer, CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer,
+ *   FlowAnswer, GalleryAnswer, LiftSumsAnswer, GroupsAnswer, Histories, HistoryAnswer, RunsAnswer } from '../model/answers.js'
  */
 /** @import { Grouping, RunView, View } from '../model/types.js' */
 
