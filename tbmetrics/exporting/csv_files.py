@@ -72,7 +72,7 @@ def row_names(history: History, tables: Series[Table]) -> list[str]:
 
 
 def table_lines(history: History, entries: list[Entry]) -> Lines:
-    """A line per step and row of the table; classes with their training counts and groups."""
+    """A line per step and row of the table; classes with their training counts and groups; pairs without empty rows."""
     tables: Series[Table] = entries[0].content(history)
     first, names = tables[0], row_names(history, tables)
     classes = history.class_lists.get(first.attribute) if first.kind == "classes" else None
@@ -85,7 +85,10 @@ def table_lines(history: History, entries: list[Entry]) -> Lines:
     yield ",".join(map(csv_cell, ["attribute", "step", "wall_time", *headings, *first.columns])) + "\n"
     attribute = csv_cell(first.attribute)
     for step, time, table in zip(tables.steps.tolist(), times(tables.wall_times), tables, strict=True):
-        columns = (numbers(column, "") for column in table.values.T)
+        shown = table.values
+        if first.kind == "confusions":  # filled up with NaN, as every step has as many rows
+            shown = shown[~np.isnan(shown).all(axis=1)]
+        columns = (numbers(column, "") for column in shown.T)
         for row, values in zip(row_cells, zip(*columns, strict=True), strict=False):
             yield f"{attribute},{step},{time},{row},{','.join(values)}\n"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from tbmetrics.exporting.files import (
     run_folders,
     write_whole,
 )
+from tbmetrics.exporting.html_parts import Section
 from tbmetrics.exporting.json_files import all_metrics
+from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import (
     DEFAULT_FORMATS,
     EXPORTED_AREAS,
@@ -121,6 +123,8 @@ class _Exporter:
         self._replaceable = frozenset(self._last.files) if self._last.complete else None
         self._workers = Workers(self._take_result)
         self._has_begun = False
+        self._tab: Section | None = None
+        self._has_tab = False
         self._planned_units = self._done_units = 0
 
     # ------------------------------------------------------------------------------------------------ the runs
@@ -144,6 +148,8 @@ class _Exporter:
                 self._make_units(history, units, entry, runs_left=len(selected) - number)
             if all(entry.summary is None for entry in self._manifest.runs.values()):
                 raise NothingToShowError(_why_nothing(self._logdir, self._manifest, attributes, self._options))
+            if self._workers.are_started and "html" in self._options.formats:
+                self._make_tab(selected)
             self._workers.wait()
         for run, entries_by_unit in shown.items():
             _note_files_of_tags(self._manifest.runs[run], entries_by_unit)
@@ -265,11 +271,24 @@ class _Exporter:
         hashes = (self._manifest.files[path]["sha256"] for files in files_by_run.values() for path in files.values())
         self._write_shared(ALL_METRICS, "".join(hashes), all_metrics(paths))
 
+    def _make_tab(self, folders: dict[str, Path]) -> None:
+        """Make the part of the page that depends on the logs alone; worker processes draw meanwhile."""
+        self._show_progress(f"{REPORT}: the Long Tail tab")
+        self._tab = tab_section({run: folders[run] for run in self._shown_runs()})
+        self._has_tab = True
+
+    def _shown_runs(self) -> dict[str, RunEntry]:
+        return {run: entry for run, entry in self._manifest.runs.items() if entry.summary is not None}
+
     def _write_page(self, folders: dict[str, Path]) -> None:
         self._show_progress(REPORT)
-        runs = {run: entry for run, entry in self._manifest.runs.items() if entry.summary is not None}
-        key = report_key(runs, self._manifest.files)
-        self._write_shared(REPORT, key, report_page(self._out, runs, folders))
+        runs = self._shown_runs()
+        self._write_shared(REPORT, report_key(runs, self._manifest.files), self._page(runs, folders))
+
+    def _page(self, runs: dict[str, RunEntry], folders: dict[str, Path]) -> Iterator[bytes]:
+        if not self._has_tab:
+            self._make_tab(folders)
+        yield from report_page(self._out, runs, self._tab)
 
     def _write_shared(self, name: str, key: str, content: Iterable[bytes]) -> None:
         last = self._last.shared.get(name)

@@ -19,12 +19,12 @@ class Page:
     Attributes:
         out: directory of the export.
         runs: by name.
-        folders: the directory of each run's event files.
+        tab: the section with the Long Tail tab, if there is one.
     """
 
     out: Path
     runs: dict[str, RunEntry]
-    folders: dict[str, Path]
+    tab: Section | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ from tbmetrics.comparing.tabulating import FAMILY
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
 from tbmetrics.exporting.history_provider import HistoryProvider
-from tbmetrics.exporting.html_parts import Page, Section
+from tbmetrics.exporting.html_parts import Section
 from tbmetrics.records import Table
 from tbmetrics.records.history import History
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Classes of an attribute that the tests of run against run may go through, summed over the tests.
 MOST_TESTED = 400_000
+#: And so many tests of an attribute.
+MOST_TESTS = 200
 
 _KINDS = ("classes", "curves", "confusions")  # tables embedded whole; the browser selects from them
 _SAFE = "!~*'()-_."  # not escaped by JavaScript's encodeURIComponent
@@ -55,12 +58,11 @@ longtail.show(document.getElementById('data').textContent);
 _DIGITS = 7
 
 
-def tab_section(page: Page) -> Iterator[Section]:
-    """The tab, if any run has class performance."""
-    histories = {run: read_run(page.folders[run], run=run) for run in page.runs}
+def tab_section(folders: Mapping[str, Path]) -> Section | None:
+    """The tab, if any of these runs has class performance; it depends on the logs alone."""
+    histories = {run: read_run(folder, run=run) for run, folder in folders.items()}
     with_classes = {run: history for run, history in histories.items() if history.class_lists}
-    if with_classes:
-        yield Section("long-tail", "Long Tail", _body(with_classes), has_scripts=True)
+    return Section("long-tail", "Long Tail", list(_body(with_classes)), has_scripts=True) if with_classes else None
 
 
 def _body(histories: Mapping[str, History]) -> Iterator[str]:
@@ -143,9 +145,9 @@ class _RecordedAnswers:
             self._put("diagnosis", query, self._answers.diagnosis(self._experiment, **query))
 
     def _record_tests(self, runs: list[Any]) -> None:
-        """B against A at the last step of both for each attribute, up to `MOST_TESTED`.
+        """B against A at the last step of both for each attribute, up to `MOST_TESTED` and `MOST_TESTS`.
 
-        Runs of one evaluation come first, and only they are tested by the named rules, too.
+        First come the recorded groups, then those of the named rules, and each time first the runs of one evaluation.
         """
         sides_by_attribute: dict[str, list[tuple[str, list[int], int]]] = {}
         metrics_by_attribute: dict[str, dict[str, None]] = {}
@@ -157,14 +159,11 @@ class _RecordedAnswers:
         names = {run["run"] for run in runs}
         for attribute, sides in sides_by_attribute.items():
             evaluations = [_evaluation(run, names) for run, *_ in sides]
+            pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
+            pairs.sort(key=lambda pair: evaluations[pair[0]] != evaluations[pair[1]])
+            tests = itertools.product(_rules(), pairs, metrics_by_attribute[attribute])
             left = MOST_TESTED
-            pairs = sorted(
-                itertools.permutations(range(len(sides)), 2),
-                key=lambda p: (evaluations[p[0]] != evaluations[p[1]], sum(p)),
-            )
-            for (i, j), metric, bounds in itertools.product(pairs, metrics_by_attribute[attribute], _rules()):
-                if bounds is not None and evaluations[i] != evaluations[j]:
-                    continue
+            for bounds, (i, j), metric in itertools.islice(tests, MOST_TESTS):
                 left -= sides[i][2]
                 if left >= 0:
                     (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]

@@ -14,7 +14,6 @@ from typing import Any
 from tbmetrics.exporting.contents import CLASS_PERFORMANCE, SCALARS
 from tbmetrics.exporting.files import RunEntry
 from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, number, table
-from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
 from tbmetrics.records import EVERY_CLASS, FEW_POSITIVES, GALLERY, GAP, GROUP_ROWS, mean_metrics, metric_name
@@ -47,15 +46,15 @@ def report_key(runs: dict[str, RunEntry], files: dict[str, dict[str, Any]]) -> s
     return digest([list(content.items()), versions_for("html")])
 
 
-def report_page(out: Path, runs: dict[str, RunEntry], folders: dict[str, Path]) -> Iterator[bytes]:
+def report_page(out: Path, runs: dict[str, RunEntry], tab: Section | None) -> Iterator[bytes]:
     """The page, piece by piece.
 
     Args:
         out: directory of the export, which has the figures.
         runs: what is known of each run.
-        folders: the directory of each run's event files.
+        tab: the section with the Long Tail tab.
     """
-    page = Page(out, runs, {run: folders[run] for run in runs})
+    page = Page(out, runs, tab)
     sections = [section for list_sections in SECTIONS for section in list_sections(page)]
     for piece in _pieces(page, sections):
         yield piece.encode("utf-8", "replace")
@@ -88,6 +87,11 @@ def _pieces(page: Page, sections: list[Section]) -> Iterator[str]:
 
 
 # --------------------------------------------------------------------------------------------------------- runs
+
+
+def _tab_section(page: Page) -> Iterator[Section]:
+    if page.tab is not None:
+        yield page.tab
 
 
 def _runs_section(page: Page) -> Iterator[Section]:
@@ -256,7 +260,7 @@ def _texts(texts: dict[str, str]) -> Iterator[str]:
 
 
 SECTIONS: tuple[Callable[[Page], Iterable[Section]], ...] = (
-    tab_section,
+    _tab_section,
     _groups_section,
     _runs_section,
     _figures_sections,

@@ -64,6 +64,11 @@ class Workers:
             self._processes.append(process)
             self._idle.put(process)
 
+    @property
+    def are_started(self) -> bool:
+        """Whether tasks are made in other processes."""
+        return self._threads is not None
+
     def submit(self, task: Task) -> None:
         """Have a task made; wait while too many are pending."""
         if self._threads is None:

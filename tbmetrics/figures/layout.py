@@ -6,13 +6,14 @@ measured once; only what moves with the size of the axes (legends and texts) is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matplotlib.backends.backend_agg import RendererAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.layout_engine import LayoutEngine
-from matplotlib.ticker import LogLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, StrMethodFormatter
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _PAD = 0.06  # inches at the edges of the figure, and around titles and legends
 _GAP = 0.12  # inches between panels
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _ROUNDS = 2  # the first changes the size of the axes, the second the places of legends
 
 
@@ -44,12 +46,12 @@ class TightLayout(LayoutEngine):
 
     def execute(self, fig: Any) -> None:
         """Place title, legends and axes."""
-        renderer = RendererAgg(*map(int, fig.bbox.size), fig.dpi)  # measures text for every format
+        renderer = _renderer(fig)
         panels = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
         for ax in panels:
             ax.minorticks_off()  # those of a logarithmic scale would cost more than all others
             for axis in (ax.xaxis, ax.yaxis):
-                _label_short_scale(axis)
+                _label_logarithmic(axis)
             ax.apply_aspect()
         fixed = {ax: _around(ax, _decorations(ax, renderer)) for ax in panels}
         below, above = _place_title_and_legends(fig, renderer)
@@ -59,12 +61,28 @@ class TightLayout(LayoutEngine):
                 ax.apply_aspect()
 
 
-def _label_short_scale(axis: Any) -> None:
-    """Label 1, 2 and 5 of each decade of a logarithmic scale of less than two decades, which would have one label."""
+def _renderer(fig: Any) -> Any:
+    """The one that draws the figure, as it remembers what it measures; for other formats one of its own."""
+    if isinstance(fig.canvas, FigureCanvasAgg):
+        return fig.canvas.get_renderer()
+    return RendererAgg(*map(int, fig.bbox.size), fig.dpi)
+
+
+def _label_logarithmic(axis: Any) -> None:
+    """Label powers of ten; of less than two decades, which would have one label, 1, 2 and 5."""
+    if axis.get_scale() != "log":
+        return
     low, high = axis.get_view_interval()
-    if axis.get_scale() == "log" and high < 100 * low:
+    if high < 100 * low:
         axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    elif isinstance(axis.get_major_formatter(), LogFormatterSciNotation):
+        axis.set_major_formatter(FuncFormatter(_power_of_ten))
+
+
+def _power_of_ten(value: float, _: int | None = None) -> str:
+    """10⁻³, as plain text: to set it as mathematics takes as long as to draw ten labels."""
+    return f"10{f'{round(math.log10(value))}'.translate(_SUPERSCRIPTS)}" if value > 0 else ""
 
 
 def _decorations(ax: Axes, renderer: Any) -> Iterable[Any]:

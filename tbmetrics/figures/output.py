@@ -98,7 +98,7 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
     palette, background = image.getpalette() or [], 3 * int(np.asarray(image)[0, 0])
     palette[background : background + 3] = drawn[0, 0].tolist()  # exactly: it would be a mean of similar colours
     image.putpalette(palette)
-    image.save(buffer, format="PNG", dpi=(dpi, dpi), compress_level=9)
+    image.save(buffer, format="PNG", dpi=(dpi, dpi), compress_level=7)
     return buffer.getvalue()
 
 

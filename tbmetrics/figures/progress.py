@@ -11,12 +11,13 @@ from typing import TypeAlias
 #: Called with the work done, all that is known (0: unknown), and the current activity.
 Progress: TypeAlias = Callable[[int, int, str], None]
 
-_PAUSE_SECONDS = 5.0
+#: Seconds before the first line, and between lines.
+_FIRST_SECONDS, _PAUSE_SECONDS = 1.0, 5.0
 
 
 @contextmanager
 def progress(title: str, *, shown: bool = True) -> Iterator[Progress]:
-    """Show progress on stderr: a bar that disappears at the end, or a line every five seconds if it is no terminal.
+    """Show progress on stderr: a bar that disappears at the end, or lines if it is no terminal, see `progress_lines`.
 
     Args:
         title: what the lines begin with.
@@ -38,18 +39,18 @@ def progress(title: str, *, shown: bool = True) -> Iterator[Progress]:
 
 
 def progress_lines(title: str, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """A function that prints a line to stderr every five seconds; short work prints none.
+    """A function that prints a line to stderr after the first second and every five; shorter work prints none.
 
     Args:
         title: what the lines begin with.
         clock: seconds.
     """
-    last = clock()
+    following = clock() + _FIRST_SECONDS
 
     def show(done: int, total: int, activity: str) -> None:
-        nonlocal last
-        if clock() - last >= _PAUSE_SECONDS:
-            last = clock()
+        nonlocal following
+        if clock() >= following:
+            following = clock() + _PAUSE_SECONDS
             of_all = f" of {total}" if total else ""
             print(f"tbmetrics: {title}: {done}{of_all} done, {activity}", file=sys.stderr, flush=True)
 

@@ -202,12 +202,15 @@ class MetricsManager:
         Returns:
             everything measured, as `get_metrics` gives it.
         """
-        self.stop_tracking()
-        if self._finalized or not self.tb.enabled or not self.tb.writes:
-            return self.get_metrics()
-        self._finalized = True
-        with progress("figures of MetricsManager") as show:
+        writes = not self._finalized and self.tb.enabled and self.tb.writes
+        with progress("MetricsManager", shown=writes) as show:
+            show(0, 0, "ending the session")
+            self.stop_tracking()
+            if not writes:
+                return self.get_metrics()
+            self._finalized = True
             names = itertools.count(1)
+            show(0, 0, "drawing figures")
             with announced(lambda name: show(next(names), 0, name)):
                 self.visualize()
         metrics = self.get_metrics()

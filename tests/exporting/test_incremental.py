@@ -46,7 +46,7 @@ def test_an_unchanged_log_is_not_even_read(runs, out, monkeypatch):
         pytest.fail("read again")
 
     monkeypatch.setattr("tbmetrics.exporting.exporter.read_run", never)
-    monkeypatch.setattr("tbmetrics.exporting.report.read_run", never)
+    monkeypatch.setattr("tbmetrics.exporting.longtail_tab.read_run", never)
     second = _export(runs, out)
     assert (second.written, second.removed, second.problems) == ([], [], {})
     assert second.files == first.files

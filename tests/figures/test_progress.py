@@ -6,15 +6,17 @@ import sys
 from tbmetrics.figures.progress import progress, progress_lines
 
 
-def test_a_line_every_five_seconds_and_none_of_short_work(capsys):
+def test_a_line_after_a_second_then_every_five_and_none_of_short_work(capsys):
     now = [0.0]
     show = progress_lines("export", clock=lambda: now[0])
-    for second in range(12):
+    show(0, 20, "begins")
+    for second in range(1, 12):
         now[0] = float(second)
         show(second, 20 if second < 8 else 0, f"figure {second}")
     assert capsys.readouterr().err.splitlines() == [
-        "tbmetrics: export: 5 of 20 done, figure 5",
-        "tbmetrics: export: 10 done, figure 10",
+        "tbmetrics: export: 1 of 20 done, figure 1",
+        "tbmetrics: export: 6 of 20 done, figure 6",
+        "tbmetrics: export: 11 done, figure 11",
     ]
 
 
