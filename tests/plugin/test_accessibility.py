@@ -39,6 +39,7 @@ STATES: dict[str, dict[str, Any]] = {
     "seeds": {"attribute": "digit", "seeds": "/seed\\d", "rule": "lvis", "ranks": "3-9"},
     "hostile": {"attribute": "hostile", "search": "<img"},
     "full": {"attribute": "digit", "full": "tradeoff"},
+    "further": {"attribute": "digit", "columns": '["recall"]', "pick": "best"},
 }
 
 
@@ -46,7 +47,7 @@ STATES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_no_fault(page, board, state, theme):
     page.emulate_media(color_scheme=theme)
-    page.set_viewport_size({"width": 1440, "height": 4600})  # every card in sight
+    page.set_viewport_size({"width": 1440, "height": 5600})  # every card in sight
     tab = open_frame(page, board, **STATES[state])
     expect(tab.locator(".skeleton, [aria-busy=true]")).to_have_count(0)
     all_drawn(tab)

@@ -26,12 +26,15 @@ GROUND = {"light": (255, 255, 255), "dark": (48, 48, 48)}
 #: The cards with charts: how many, and what only their pictures say besides title, attribute, step and runs.
 CHARTS = {
     "training": (4, ["F1 over training", "F1", "Head", "Gap", "bands: 95 % interval"]),
+    "boundary": (1, ["F1: every boundary of the tail", "F1", "band: 95 %, pointwise", "F1, B − A"]),
+    "payers": (1, ["F1: who gains, who pays", "F1", "Training examples", "Tail"]),
     "tradeoff": (1, ["Trade-off between head and tail", "F1", "dashed: beaten by none on both", "F1, head"]),
     "frequency": (
         2,
         ["F1 by class frequency", "F1", "lines: mean of neighbouring classes", "Tail"],
     ),
     "pr": (3, ["Precision-recall curves", "● means of the decision rule", "Medium", "Recall"]),
+    "tailflow": (1, ["Where tail examples go over training", "50 %", "Step"]),
     "calibration": (3, ["Calibration by group", "bars: share of the examples in each bin", "Confidence"]),
 }
 TABLES = ["summary", "movers", "flow", "classes"]

@@ -456,8 +456,8 @@ def test_bars_are_hatched_by_group_and_every_class_with_a_value_has_a_mark(page,
 def test_lifts_and_pairs_follow_the_thresholds(page, board, logs):
     a = logs[1]["baseline/seed1"]["digit"]
     tab = open_frame(page, board, attribute="digit", rule="custom", head="300", tail="40", pairs="tail", b="")
-    expect(tab.locator("[data-card=tailflow]")).to_be_hidden()  # of several labels an example it is not known
     flow = card(tab, "flow")
+    expect(tab.locator("[data-card=tailflow]")).to_be_hidden()  # of several labels an example it is not known
     own = _groups(a, 300, 40)
     place = [(*GROUPS, UNKNOWN).index(own[np.flatnonzero(a.buckets.of_class == b)[0]]) for b in range(len(a.buckets))]
     member, sums, size = np.eye(4)[place], a.lift_sums[LAST].astype(np.float64), len(a.buckets)

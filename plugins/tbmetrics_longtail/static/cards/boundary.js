@@ -3,6 +3,7 @@
 
 import { Card, nothing } from './card.js';
 import { el, fill, groupMarker, sideBadge, svg } from '../charts/dom.js';
+import { pairEntries } from '../charts/picture.js';
 import { plot, pointerIn } from '../charts/plot.js';
 import { Latest } from '../host/resources.js';
 import { boundaryAt, hasBoundaries, ruleBoundaries, tailEnd, toldBoundaries } from '../model/by-count.js';
@@ -43,9 +44,11 @@ export class BoundaryCard {
     this._tails = null;
     /** @type {((count: number) => number) | null} */
     this._x = null;
+    /** @type {Pick<View, 'a' | 'b'>} */
+    this._pair = { a: null, b: null };
     this._hint = el('p', { class: 'hint' });
     this._svg = svg('svg', {
-      class: 'plot over-ranks',
+      class: 'plot over-ranks boundary-plot',
       role: 'img',
       onpointermove: (/** @type {PointerEvent} */ event) => this._hover(event),
       onpointerleave: () => page.tooltip.hide(),
@@ -60,6 +63,7 @@ export class BoundaryCard {
     const isMean = [a, b].every((run) => run?.info.means.includes(metric) && run.step !== null);
     this.element.hidden = !a || !b || !isMean || (classes && !hasBoundaries(classes.counts)) || false;
     if (!a || !b || this.element.hidden) return;
+    this._pair = { a, b };
     const label = metricText(metric).label;
     this._card.title.textContent = `${label}: every boundary of the tail`;
     this._card.caption('B − A of the tail below each boundary; band: 95 %, pointwise. Click to choose one.');
@@ -228,6 +232,7 @@ export class BoundaryCard {
     if (!this._tails) return null;
     return {
       legend: [
+        ...pairEntries(this._pair),
         { text: 'band: 95 %, pointwise' },
         { mark: groupMarker('tail'), text: 'where the tail ends now' },
         { text: this._hint.textContent ?? '' },

@@ -44,7 +44,7 @@ export class TableCard {
     this._chips = el('div', { class: 'chips', role: 'group', 'aria-label': 'Groups in the table' });
     this._shown = el('span', { class: 'muted', role: 'status' });
     fill(this._card.title, 'Classes', this._shown);
-    this._choices = el('div', { class: 'choices', role: 'group', 'aria-label': 'Further metrics' });
+    this._choices = el('div', { class: 'choices', role: 'group', 'aria-label': 'More columns' });
     this._chooser = el(
       'details',
       {

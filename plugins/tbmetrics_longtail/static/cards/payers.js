@@ -3,7 +3,7 @@
 
 import { Card, nothing } from './card.js';
 import { el, fill, groupBadge, groupTitle, nameOf, sideBadge, svg } from '../charts/dom.js';
-import { groupEntry } from '../charts/picture.js';
+import { groupEntry, pairEntries } from '../charts/picture.js';
 import { MOST_ARROWS, moveMarks, placesOf } from '../charts/move-chart.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { Latest } from '../host/resources.js';
@@ -42,6 +42,8 @@ export class PayersCard {
     /** @type {PlacedMove[]} */
     this._places = [];
     this._width = 0;
+    /** @type {Pick<View, 'a' | 'b'>} */
+    this._pair = { a: null, b: null };
     this._hint = el('p', { class: 'hint' });
     this._svg = svg('svg', {
       class: 'plot',
@@ -61,6 +63,7 @@ export class PayersCard {
     const classes = a && this._page.data.classes(a, attribute).value;
     this.element.hidden = !a || !b || (classes && !hasBoundaries(classes.counts)) || false;
     if (!a || !b || this.element.hidden) return;
+    this._pair = { a, b };
     const label = metricText(classMetric).label;
     const isMany = a.info.n_classes > MOST_ARROWS;
     this._card.title.textContent = `${label}: who gains, who pays`;
@@ -163,6 +166,7 @@ export class PayersCard {
     if (!this._places.length) return null;
     return {
       legend: [
+        ...pairEntries(this._pair),
         { text: 'from A to B’s mark; grey and hollow: could be chance' },
         ...this._groups().map((group) => groupEntry(group, '', groupTitle(group))),
         { text: this._hint.textContent ?? '' },

@@ -136,7 +136,7 @@ export class TailFlowCard {
   _picture() {
     if (!this._sides.length) return null;
     return {
-      legend: this._sides.map(({ letter, run }) => ({ strong: letter, text: runEntry(letter, run).text })),
+      legend: this._sides.map(({ letter, run }) => runEntry(letter, run)),
       panels: [{ heading: null, chart: this._svg }],
       columns: 1,
     };

@@ -54,6 +54,11 @@ export function runEntry(letter, run) {
   return { mark: runSwatch(run.style), strong: letter, text: `${shorten(run.run, 80)}${step}` };
 }
 
+/** The compared runs in the legend. @param {{a: RunView | null, b: RunView | null}} view @returns {Entry[]} */
+export function pairEntries({ a, b }) {
+  return [...(a ? [runEntry('A', a)] : []), ...(b ? [runEntry('B', b)] : [])];
+}
+
 /** The heading of a group's chart. @param {string} group @param {string} title @param {string} note @returns {Entry} */
 export function groupEntry(group, title, note) {
   return { mark: groupMarker(group), strong: title, text: note };
