@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -423,3 +424,15 @@ def test_many_runs_stay_apart(page, tmp_path):
         eventually(page, lambda: page.frames[-1].evaluate(wide))  # charts follow the window in the next frame
         screenshot(page, "900-px")
         page.goto("about:blank")
+
+
+@pytest.mark.skipif(not os.environ.get("TBMETRICS_PICTURES"), reason="TBMETRICS_PICTURES is not set")
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [700, 1024, 1440])
+@pytest.mark.parametrize("attribute", ["few", "digit", "species"])
+def test_pictures_of_the_whole_tab_to_look_at(page, board, attribute, width, theme):
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": width, "height": 6000})  # every card in sight
+    tab = open_frame(page, board, attribute=attribute)
+    all_drawn(tab)
+    screenshot(page, f"whole-{attribute}-{width}-{theme}")

@@ -6,7 +6,7 @@ import torch
 
 from tbmetrics import read_run
 from tests.plugin.logs import get_json, tensorboard_server, wait_until
-from tests.plugin.tab import at_rest, card, expect, open_frame, rows, screenshot, shown
+from tests.plugin.tab import all_drawn, card, expect, open_frame, rows, screenshot, shown
 from tests.plugin.test_verdicts import EACH, NAMES, _run
 
 pytestmark = pytest.mark.browser
@@ -152,7 +152,7 @@ def test_many_classes_are_bins_with_the_interval_of_their_samples(page, board):
     assert text.startswith(f"Of {len(drawn)} bins ")
     assert text.endswith("Paired: both runs decided the same validation samples.")
     assert (b - a).mean() > 0
-    at_rest(page)
+    all_drawn(tab)
     assert rows(tab)
 
 
@@ -272,7 +272,7 @@ def test_the_table_shows_further_metrics_and_sorts_by_them(page, board):
     expect(header).to_have_count(14)
     tab.locator("[data-sort='difference:f1']").click()
     expect(tab.locator(".classes th[aria-sort=descending]")).to_have_text("B − A↓")
-    at_rest(page)
+    all_drawn(tab)
     seen = rows(tab)
     places = [NAMES.index(row[0]) for row in seen]
     for metric, first in (("f1", 7), ("precision", 10)):

@@ -95,12 +95,14 @@ export class Cards {
   }
 
   /**
-   * Update the first charts, which need little data. Returns whether they are drawn or have failed.
+   * Update the first charts, which need little data, but not out of sight while a threshold moves. Returns whether they
+   * are drawn or have failed.
    * @param {View} view
    */
   updateFirst(view) {
-    this._cards.training.update(view);
-    return this.drawn || !this._cards.training.frame.waits;
+    const { training } = this._cards;
+    if (!view.moving || this._inSight.has(training.element)) training.update(view);
+    return this.drawn || !training.frame.waits;
   }
 
   /** @param {IntersectionObserverEntry[]} entries @param {Set<Element>} into */

@@ -12,9 +12,11 @@ import {
   MOST_MARKS,
   RankBrush,
   trendLine,
+  sidesOf,
 } from '../charts/frequency-chart.js';
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
+import { byFrequency } from '../model/class-list.js';
 import { count, metricText, number, plural } from '../model/format.js';
 import { extent, niceDomain } from '../model/scale.js';
 import { mean } from '../model/statistics.js';
@@ -69,6 +71,8 @@ export class FrequencyCard {
     this._sides = [];
     /** @type {SVGSVGElement | null} */
     this._bars = null;
+    /** What the marks were drawn for. */
+    this._marksOf = '';
     this._choosing = new RankBrush({
       onDrag: (range) => this._showBrush(range),
       onChosen: (range) => page.set({ brush: range }),
@@ -89,15 +93,20 @@ export class FrequencyCard {
     const width = Math.max(300, this._card.width);
     const isDense = rows.length > MOST_MARKS;
     const height = this._card.height((isDense && view.b ? HEIGHT_OF_TWO : HEIGHT) + BARS, 100) - BARS;
-    const key = [this._rows.key, view.classMetric, view.a?.run, view.b?.run, width, height].join('|');
-    if (this._card.isNew(key)) this._draw(view, rows, width, height, label);
+    const others = [view.classMetric, view.a?.run, view.b?.run, width, height].join('|');
+    if (this._card.isNew(`${this._rows.key}|${others}`)) {
+      const marksOf = `${this._rows.valuesKey}|${others}`;
+      const areDrawn = marksOf === this._marksOf && this._svg.parentElement === this._card.body;
+      this._marksOf = marksOf;
+      if (areDrawn) this._drawGroups(view, rows, width);
+      else this._draw(view, rows, width, height, label);
+    }
     this._showBrush(state.brush);
   }
 
   /** @param {View} view @param {readonly Row[]} rows @param {number} width @param {number} height @param {string} label */
   _draw(view, rows, width, height, label) {
-    const byRank = rows.filter((row) => row.rank > 0).sort((p, q) => p.rank - q.rank);
-    this._byRank = byRank;
+    const byRank = (this._byRank = byFrequency(rows));
     if (!byRank.length) {
       fill(
         this._card.body,
@@ -108,14 +117,7 @@ export class FrequencyCard {
       return;
     }
     this._card.caption(captionOf(byRank.length));
-    this._sides = /** @type {const} */ (['a', 'b']).flatMap((side) => {
-      const run = view[side];
-      const points = byRank.flatMap((row) => {
-        const y = row[side];
-        return y === null ? [] : [{ x: row.rank, y, row }];
-      });
-      return run ? [{ letter: side === 'a' ? 'A' : 'B', run, points }] : [];
-    });
+    this._sides = sidesOf(view, byRank);
     const ends = byRank.flatMap((row) => [...(row.intervalA ?? []), ...((view.b && row.intervalB) || [])]);
     const values = this._sides.flatMap(({ points }) => points.map((p) => p.y));
     const yDomain = niceDomain(extent(hasIntervals(byRank.length) ? values.concat(ends) : values), { bounds: [0, 1] });
@@ -150,6 +152,17 @@ export class FrequencyCard {
     fill(this._card.body, this._legend(), this._chosen, this._svg, this._bars, this._strip);
     this._choosing.follow(this._bars);
     this._choosing.cover(byRank.length, [MARGIN.left, width - MARGIN.right]);
+    this._drawStrip(rows);
+  }
+
+  /** Groups alone, as while a threshold moves: marks do not show them. @param {View} view @param {readonly Row[]} rows @param {number} width */
+  _drawGroups(view, rows, width) {
+    this._byRank = byFrequency(rows);
+    this._sides = sidesOf(view, this._byRank);
+    const bars = countBars(this._byRank, width, BARS, MARGIN);
+    this._bars?.replaceWith(bars);
+    this._bars = bars;
+    this._choosing.follow(bars);
     this._drawStrip(rows);
   }
 

@@ -7,7 +7,7 @@ import { linear, linePath, markerPath } from '../model/scale.js';
 import { binnedTrend } from '../model/statistics.js';
 import { GROUPS } from '../model/view.js';
 
-/** @import { Group, Row, RunView } from '../model/types.js' */
+/** @import { Group, Row, RunView, View } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, points: {x: number, y: number, row: Row}[]}} FrequencySide */
 /** @typedef {{x: (v: number) => number, y: (v: number) => number}} Scales */
@@ -306,4 +306,16 @@ export class RankBrush {
     const { from, to } = this._drag ?? { from: 1, to: 1 };
     return [Math.min(from, to), Math.max(from, to)];
   }
+}
+
+/** The defined values of A and B. @param {View} view @param {readonly Row[]} byRank @returns {FrequencySide[]} */
+export function sidesOf(view, byRank) {
+  return /** @type {const} */ (['a', 'b']).flatMap((side) => {
+    const run = view[side];
+    const points = byRank.flatMap((row) => {
+      const y = row[side];
+      return y === null ? [] : [{ x: row.rank, y, row }];
+    });
+    return run ? [{ letter: side === 'a' ? 'A' : 'B', run, points }] : [];
+  });
 }

@@ -49,6 +49,7 @@ export class LineChart {
     this._cursor = svg('line', { class: 'hover-line', visibility: 'hidden' });
     this._axesOf = '';
     this._linesOf = '';
+    this._labelsOf = '';
     /** @type {LineNodes[]} */
     this._nodes = [];
     this._frame = svg('g');
@@ -84,13 +85,10 @@ export class LineChart {
     const ordered = [...series].sort((p, q) => p.badge.length - q.badge.length);
     const nodes = this._nodesOf(ordered);
     ordered.forEach((s, i) => this._place(nodes[i], s, x, y, beside(series.indexOf(s))));
-    fill(
-      this._labels,
-      ...this._endLabels(
-        x,
-        y,
-        series.map((_, i) => beside(i)),
-      ),
+    this._drawLabels(
+      x,
+      y,
+      series.map((_, i) => beside(i)),
     );
   }
 
@@ -192,9 +190,9 @@ export class LineChart {
     );
     const only = points.length === 1 && hasBand ? points[0] : null;
     const ends = only && only.lower !== null && only.upper !== null ? [y(only.lower), y(only.upper)] : null;
-    band?.setAttribute('d', bandPath(points, x, y));
-    line.setAttribute('d', linePath(points, x, y));
-    marker.setAttribute('d', marks.join(''));
+    if (band) setShape(band, bandPath(points, x, y));
+    setShape(line, linePath(points, x, y));
+    setShape(marker, marks.join(''));
     set(group, { transform: beside ? `translate(${beside} 0)` : null });
     set(interval, {
       visibility: ends ? null : 'hidden',
@@ -206,10 +204,10 @@ export class LineChart {
   }
 
   /**
-   * The letters A and B where their lines end.
+   * The letters A and B where their lines end, drawn anew only if they are elsewhere.
    * @param {(value: number) => number} x @param {(value: number) => number} y @param {readonly number[]} beside
    */
-  _endLabels(x, y, beside) {
+  _drawLabels(x, y, beside) {
     const { series } = /** @type {ChartContent} */ (this._content);
     const ends = series.flatMap((s, i) => {
       const last = s.badge ? s.points.filter((p) => p.y !== null).at(-1) : undefined;
@@ -222,9 +220,13 @@ export class LineChart {
       14,
       [MARGIN.top + 6, this._height - MARGIN.bottom - 4],
     );
-    return ends.map((end, i) =>
+    const key = JSON.stringify([ends.map((end) => [end.badge, end.style.index, end.x]), heights]);
+    if (key === this._labelsOf) return;
+    this._labelsOf = key;
+    const labels = ends.map((end, i) =>
       svg('text', { class: 'end-label', x: end.x + 8, y: heights[i], dy: '0.35em', ...runColor(end.style) }, end.badge),
     );
+    fill(this._labels, ...labels);
   }
 
   /** The step nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */
@@ -237,6 +239,11 @@ export class LineChart {
       Math.abs(x(step) - place) < Math.abs(x(best) - place) ? step : best,
     );
   }
+}
+
+/** Of another shape only, as the browser paints again whatever is set. @param {SVGElement} path @param {string} shape */
+function setShape(path, shape) {
+  if (path.getAttribute('d') !== shape) path.setAttribute('d', shape);
 }
 
 const WIDTH = 92;

@@ -26,6 +26,8 @@ export class ClassRows {
     this.joined = false;
     /** Changes with the rows. */
     this.key = '';
+    /** The key without the groups. */
+    this.valuesKey = '';
     /** @type {(() => readonly Row[]) | null} */
     this._make = null;
     /** @type {readonly Row[] | null} */
@@ -55,6 +57,7 @@ export class ClassRows {
     const key = `${joinedOf}|${view.grouping?.key ?? ''}`;
     if (key === this.key && this._make) return;
     this.key = key;
+    this.valuesKey = joinedOf;
     this._rows = null;
     const { grouping } = view;
     this._make = () => {

@@ -219,3 +219,8 @@ export function visibleRows(scrollTop, height, rowHeight, n, spare = 8) {
   const last = Math.min(n, Math.ceil((scrollTop + height) / rowHeight) + spare);
   return { first: Math.min(first, last), last };
 }
+
+/** Classes with a rank, the most frequent first. @param {readonly Row[]} rows */
+export function byFrequency(rows) {
+  return rows.filter((row) => row.rank > 0).sort((p, q) => p.rank - q.rank);
+}
