@@ -4,11 +4,12 @@
 import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
+/** @import { GalleryAnswer } from '../model/gallery.js' */
 /** @import { ApiFault, Resource } from './resources.js' */
 /** @import { TableAnswer } from '../model/board.js' */
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer, ClassesAnswer,
- * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, GalleryAnswer, Grouping,
+ * CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer, FlowAnswer, Grouping,
  * LiftSumsAnswer,
  * GroupsAnswer, Histories, HistoryAnswer, RunView, RunsAnswer, View
  * } from '../model/types.js'
