@@ -23,17 +23,8 @@ from tbmetrics.exporting.html_parts import Page, Section, escape, figure, name, 
 from tbmetrics.exporting.longtail_tab import tab_section
 from tbmetrics.exporting.options import EXPORTED_AREAS, OTHER
 from tbmetrics.exporting.units import digest, versions_for
-from tbmetrics.records import (
-    EVERY_CLASS,
-    FEW_POSITIVES,
-    GALLERY,
-    GAP,
-    GROUP_ROWS,
-    group_table_tag,
-    main_metric,
-    mean_metrics,
-    metric_name,
-)
+from tbmetrics.records import FEW_POSITIVES, GAP, GROUP_ROWS, group_table_tag, main_metric, mean_metrics, metric_name
+from tbmetrics.records.tags import EVERY_CLASS
 
 _MOVERS_SHOWN = 8
 #: File name → what the figure shows.
@@ -332,7 +323,7 @@ def _figure_paths(entry: RunEntry, area: str) -> list[str]:
     units = sorted(entry.units, key=lambda unit: (not unit.startswith(scalars), unit))
     makers = (f"figures/{area}", "images/")
     paths = [path for unit in units if unit.startswith(makers) for path in entry.units[unit].files]
-    others = ("/step=", f"/{GALLERY}/{EVERY_CLASS}/")
+    others = ("/step=", f"/{EVERY_CLASS}/")
     return [p for p in paths if p.endswith(".png") and f"/{area}/" in p and not any(part in p for part in others)]
 
 
