@@ -4,26 +4,19 @@
 import { el, nameOf, sideBadge, svg } from '../charts/dom.js';
 import { address } from '../host/data.js';
 import { count, number, plural } from '../model/format.js';
+import { PARTS } from '../model/gallery.js';
 
 /** @import { Page } from './card.js' */
-/** @import { ClassImage } from '../model/answers.js' */
+/** @import { ClassImage, Pair } from '../model/gallery.js' */
 /** @import { RunView, View } from '../model/types.js' */
 
 /** @typedef {{letter: 'A' | 'B', run: RunView, index: number}} Side */
-/** @typedef {{label: string | null, predicted: string | null}} Pair */
 
 const ABOUT = 'A few of each class, first those of different confusions, with the probability of the prediction.';
 const HOW = 'To see images of each class, train with diagnostics=True and validate with tb.update(…, images=images).';
 
 /** Images of fewer pixels across show them, rather than blur. */
 const COARSE = 48;
-
-/** Heading, and which of the images of a class. @type {readonly [string, (image: Pair, name: string) => boolean][]} */
-const PARTS = Object.freeze([
-  ['mistaken', ({ label, predicted }, name) => label === name && predicted !== name],
-  ['right', ({ label, predicted }, name) => label === name && predicted === name],
-  ['wrongly predicted as it', ({ label, predicted }, name) => label !== name && predicted === name],
-]);
 
 export class DrawerImages {
   /** @param {Page} page */

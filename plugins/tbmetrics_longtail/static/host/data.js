@@ -5,6 +5,7 @@ import { canRegroup, groupMeans } from '../model/grouping.js';
 import { Resources } from './resources.js';
 
 /** @import { ApiFault, Resource } from './resources.js' */
+/** @import { GalleryAnswer } from '../model/gallery.js' */
 /** @import { TableAnswer } from '../model/board.js' */
 /** @import { ByCountAnswer } from '../model/by-count.js' */
 /** @import { SettingsAnswer } from '../model/settings.js' */
@@ -12,7 +13,7 @@ import { Resources } from './resources.js';
 /**
  * @import { BucketSums, BucketUncertainty, CalibrationAnswer, ClassCurveAnswer, ClassDiagnosisAnswer,
  *   ClassesAnswer, CompareAnswer, ConfusionAnswer, ConfusionsAnswer, CurvesAnswer, DiagnosisAnswer,
- *   FlowAnswer, GalleryAnswer, LiftSumsAnswer, GroupsAnswer, Histories, HistoryAnswer, RunsAnswer } from '../model/answers.js'
+ *   FlowAnswer, LiftSumsAnswer, GroupsAnswer, Histories, HistoryAnswer, RunsAnswer } from '../model/answers.js'
  */
 /** @import { Grouping, RunView, View } from '../model/types.js' */
 

@@ -196,21 +196,6 @@
  * @property {Record<string, string | number | null>} values
  */
 
-/**
- * @typedef {object} GalleryAnswer
- * @property {string} class
- * @property {Group} group the one recorded with the run
- * @property {{kind: string, step: number}[]} sheets
- * @property {{step: number, n_stored: number, images: ClassImage[]} | null} images of the class; null = not recorded
- */
-
-/**
- * @typedef {object} ClassImage one of the sheet with images of every class
- * @property {string | null} label the true class; multi-label: null where the class in question is no label
- * @property {string | null} predicted
- * @property {Maybe} probability
- * @property {number[]} place left, top, width and height in the sheet
- */
 
 /**
  * @typedef {object} GroupComparison
