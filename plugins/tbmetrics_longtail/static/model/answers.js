@@ -1,7 +1,7 @@
 // @ts-check
 /** Types of the server's answers; this file has no code. */
 
-/** @import { Group, Maybe } from './types.js' */
+/** @import { Maybe } from './types.js' */
 
 /**
  * @typedef {object} AttributeInfo what the route `runs` says of one attribute of one run
@@ -195,7 +195,6 @@
  * @property {number} step
  * @property {Record<string, string | number | null>} values
  */
-
 
 /**
  * @typedef {object} GroupComparison
