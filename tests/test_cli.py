@@ -150,7 +150,7 @@ def test_a_file_gets_the_format_of_its_suffix(logdir, tmp_path, capsys):
     for name, start in (
         ("t.tex", "% recall"),
         ("t.md", "| run |"),
-        ("t.csv", "run,n_runs,step,head"),
+        ("t.csv", "run,evaluation,n_runs,step,head"),
         ("t.txt", "run"),
     ):
         assert main(["table", str(logdir), "--out", str(tmp_path / name)]) == 0

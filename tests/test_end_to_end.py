@@ -16,7 +16,7 @@ from tests.processes import wait_until
 
 pytestmark = pytest.mark.slow
 
-EPOCHS = 3
+EPOCHS = 2
 
 
 @pytest.fixture(scope="module")

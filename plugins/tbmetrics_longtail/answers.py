@@ -276,6 +276,7 @@ class Answers:
 
     def settings(self, experiment: Experiment, run: str) -> Json:
         """The hyperparameters of a run, by name; empty if it has none."""
+        self._data.tags_of_run(experiment, run)  # refuses a run that is not there
         return {"settings": self._data.hparams(experiment).get(run, {})}
 
     def _run(self, experiment: Experiment, run: str, tags_by_run: Mapping[str, RunTags]) -> Json:

@@ -31,7 +31,7 @@ def out(tmp_path):
 
 
 def _export(runs, out, **options):
-    return export(runs, out, **{"formats": FORMATS, "dpi": 30, "jobs": 1, **options})
+    return export(runs, out, **{"formats": FORMATS, "only": ["class_performance", "other"], "dpi": 30, "jobs": 1, **options})
 
 
 def _times(out):

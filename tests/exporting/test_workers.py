@@ -21,7 +21,7 @@ def logdir(tmp_path_factory):
 
 def test_figures_are_real_images_and_the_same_bytes_come_out_of_any_number_of_processes(logdir, tmp_path):
     for folder, jobs in (("first", 1), ("second", 3)):
-        report = export(logdir, tmp_path / folder, formats=EVERYTHING, dpi=40, jobs=jobs)
+        report = export(logdir, tmp_path / folder, formats=EVERYTHING, dpi=40, jobs=jobs, runs="one")
         assert report.problems == {}
         assert report.files == sorted(report.written)
     first, second = files(tmp_path / "first"), files(tmp_path / "second")

@@ -52,7 +52,7 @@ def history_of(layers, samples, epochs=True):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("layers", "samples"), [(1, 1), (3, 2), (25, 40), (200, 700)])
+@pytest.mark.parametrize(("layers", "samples"), [(1, 1), (3, 2), (25, 40), (120, 300)])
 def test_every_figure_is_drawn_without_a_warning(layers, samples):
     drawn = dict(figures(history_of(layers, samples)))
     for figure in drawn.values():

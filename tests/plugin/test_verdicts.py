@@ -72,7 +72,7 @@ def test_unlike_steps_have_no_verdict_and_the_same_step_no_difference(page, boar
     screenshot(page, "unlike-steps")
     assert main(["compare", "same/finished", "same/running", "--logdir", str(root), "--metric", "recall"]) == 0
     out = capsys.readouterr().out
-    assert "(step 2)" in out
+    assert "recall, step 2" in out
     assert "better" not in out
     assert "worse" not in out
 

@@ -369,9 +369,9 @@ def test_a_short_run_draws_three_pictures(tmp_path, monkeypatch):
         for _ in tb.epochs(range(1)):
             pass
     assert set(read_run(tmp_path).images) == {
-        "attention/layers.2/overlay",
-        "attention/layers.0/overlay",
-        "attention/rollout/overlay",
+        "training_dynamics/attention/layers.2/overlay",
+        "training_dynamics/attention/layers.0/overlay",
+        "training_dynamics/attention/rollout/overlay",
     }
 
 
