@@ -68,7 +68,7 @@ def _change(name: str, group: GroupComparison, of_metric: str = "") -> str:
 def basis_text(comparison: RunComparison | CountComparison) -> str:
     """On what the intervals and verdicts rest, or why there are none."""
     if comparison.withheld_because:
-        return f"No verdict: {comparison.withheld_because}. Compare the runs at one step."
+        return f"No verdict: {comparison.withheld_because}."
     if comparison.is_paired:
         return "Paired: both runs decided the same validation samples."
     return f"Unpaired: {comparison.unpaired_because}."

@@ -9,7 +9,7 @@ import { Latest } from '../host/resources.js';
 import { boundaryAt, hasBoundaries, ruleBoundaries, tailEnd, toldBoundaries } from '../model/by-count.js';
 import { count, metricText, number, plural, signed } from '../model/format.js';
 import { bandPath, extent, linePath, markerPath, niceDomain } from '../model/scale.js';
-import { unlikeSteps } from '../model/view.js';
+import { unlikeness } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
 /** @import { ClassRows } from '../host/class-rows.js' */
@@ -67,7 +67,7 @@ export class BoundaryCard {
     const label = metricText(metric).label;
     this._card.title.textContent = `${label}: every boundary of the tail`;
     this._card.caption('B − A of the tail below each boundary; band: 95 %, pointwise. Click to choose one.');
-    const unlike = unlikeSteps(a.step, b.step);
+    const unlike = unlikeness(a, b);
     if (unlike) {
       this._tails = null;
       this._card.ready([]);
