@@ -144,7 +144,7 @@ export class BoundaryCard {
     this._svg.setAttribute('height', String(height));
     const { known, clear } = toldBoundaries(tails);
     const told = known
-      ? `It leaves out 0 at ${count(clear)} of ${plural(known, 'boundary', 'boundaries')}.`
+      ? `The band leaves out 0 at ${count(clear)} of ${plural(known, 'boundary', 'boundaries')}.`
       : 'There are no intervals.';
     this._svg.setAttribute('aria-label', `${label} of the tail, B minus A, by where the tail ends. ${told}`);
     fill(this._hint, [told, basis, seedsText(this._page.state().seeds)].filter(Boolean).join(' '));
