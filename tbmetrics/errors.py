@@ -1,4 +1,4 @@
-"""The exceptions and warnings of tbmetrics.
+"""The exceptions and warnings of tbmetrics, and where in the user's code a warning points.
 
 ValueError
 └── InputError      an argument cannot be used; always raised, never suppressed
@@ -7,6 +7,14 @@ ArithmeticError
 UserWarning
 └── TBMetricsWarning
 """
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+_OURS = (str(Path(__file__).parent), contextlib.__file__)
 
 
 class InputError(ValueError):
@@ -25,3 +33,11 @@ class NonFiniteError(ArithmeticError):
 
 class TBMetricsWarning(UserWarning):
     """Something was left out or could not be measured; training continues."""
+
+
+def caller_level() -> int:
+    """The `stacklevel` with which a warning of the calling function names the line outside this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
+        level, frame = level + 1, frame.f_back
+    return level

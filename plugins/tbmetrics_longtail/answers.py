@@ -12,8 +12,8 @@ from tbmetrics.classes.groups import fine_buckets
 from tbmetrics.classes.rules import GroupRule
 from tbmetrics.classes.sources import UNKNOWN_COUNT
 from tbmetrics.comparing.regrouping import COMBINATIONS, bucket_sums, combination
-from tbmetrics.comparing.steps import evaluation_name, evaluation_of
 from tbmetrics.comparing.tabulating import FREQUENCY
+from tbmetrics.comparing.validations import evaluation_name, evaluation_of
 from tbmetrics.records import (
     BY_CLASS,
     BY_PREDICTED_CLASS,
@@ -24,7 +24,15 @@ from tbmetrics.records import (
     SchemaError,
     lift_sum_columns,
 )
-from tbmetrics_longtail.comparison import by_family, comparison, comparison_by_count, counted, means_of, validation
+from tbmetrics_longtail.comparison import (
+    Side,
+    by_family,
+    comparison,
+    comparison_by_count,
+    counted,
+    means_of,
+    validation,
+)
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
 from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
@@ -248,17 +256,22 @@ class Answers:
     ) -> Json:
         """Run and step `b` against `a`: means by group, or family, over the classes that both have by name."""
         check_grouping(by)
-        sides = [(self._data.attribute(experiment, run, attribute), step) for run, step in (a, b)]
+        sides = [self._side(experiment, *side, attribute) for side in (a, b)]
         if by == FREQUENCY:
-            return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
-        return comparison(*(by_family(side, validation(side, step, metric, None)) for side, step in sides))
+            return comparison(*(validation(*side, metric, bounds) for side in sides))
+        return comparison(*(by_family(side.recorded, validation(*side, metric)) for side in sides))
 
     def by_count(
         self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
     ) -> Json:
         """Run and step `b` against `a` along the training count."""
-        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
-        return comparison_by_count(*(counted(side, step, metric) for side, step in sides))
+        return comparison_by_count(*(counted(self._side(experiment, *side, attribute), metric) for side in (a, b)))
+
+    def _side(self, experiment: Experiment, run: str, step: int, attribute: str) -> Side:
+        recorded = self._data.attribute(experiment, run, attribute)
+        name = recorded.class_list.evaluation
+        runs = self._data.run_tags(experiment, [run.rpartition("/")[0]]) if name is None else ()
+        return Side(recorded, evaluation_of(run, runs, name), step)
 
     def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
         """The table of these runs, or of all that have validations of the attribute."""

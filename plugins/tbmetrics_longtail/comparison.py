@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from tbmetrics.classes.attributes import family_names
 from tbmetrics.classes.rules import GroupRule
@@ -30,7 +30,17 @@ from tbmetrics_longtail.uncertainty import class_means
 Json: TypeAlias = dict[str, Any]
 
 
-def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | None) -> Validation:
+class Side(NamedTuple):
+    """One of two compared runs: an attribute, the evaluation that the run holds, and the step."""
+
+    recorded: Attribute
+    evaluation: str
+    step: int
+
+
+def validation(
+    recorded: Attribute, evaluation: str, step: int, metric: str, bounds: GroupRule | None = None
+) -> Validation:
     """One metric of a run at one step.
 
     Raises:
@@ -54,6 +64,7 @@ def validation(recorded: Attribute, step: int, metric: str, bounds: GroupRule | 
         means,
         recorded.class_list.decision,
         _decided(recorded, step),
+        evaluation=evaluation,
     )
 
 
@@ -134,11 +145,11 @@ def _group(name: str, group: GroupComparison) -> Json:
     return numbers | {"verdict_text": VERDICTS[group.verdict], "agreement": agreement}
 
 
-def counted(recorded: Attribute, step: int, metric: str) -> CountedValidation:
+def counted(side: Side, metric: str) -> CountedValidation:
     """One metric of a run at one step, with the training counts of its classes."""
-    recorded_validation = validation(recorded, step, metric, None)
-    means = class_means(recorded, metric, step, recorded_validation.values)
-    return CountedValidation(recorded_validation, recorded.classes.counts, means)
+    recorded_validation = validation(*side, metric)
+    means = class_means(side.recorded, metric, side.step, recorded_validation.values)
+    return CountedValidation(recorded_validation, side.recorded.classes.counts, means)
 
 
 def comparison_by_count(a: CountedValidation, b: CountedValidation) -> Json:

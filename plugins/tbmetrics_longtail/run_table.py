@@ -7,10 +7,10 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from tbmetrics.classes.rules import GroupRule
-from tbmetrics.comparing.steps import RecordedRun, evaluation_name, evaluation_of
+from tbmetrics.comparing.steps import RecordedRun
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
 from tbmetrics.comparing.tabulating import FAMILY, FREQUENCY, GROUPINGS, table_of_runs
-from tbmetrics.comparing.validations import Validation
+from tbmetrics.comparing.validations import Validation, evaluation_name, evaluation_of
 from tbmetrics.errors import InputError
 from tbmetrics.records import ALL, FloatArray, SchemaError
 from tbmetrics_longtail.comparison import by_family, means_of, validation
@@ -110,16 +110,17 @@ def _readable(
 
 def _recorded(run: str, attribute: Attribute, query: TableQuery, names: Container[str]) -> RecordedRun:
     tag, series = attribute.tag(GROUP_TABLE), attribute.series(GROUP_TABLE)
+    evaluation = evaluation_of(run, names, attribute.class_list.evaluation)
 
     def overall() -> FloatArray:
         means: FloatArray = series.values[:, tag.rows.index(ALL), tag.column_index(query.metric)].astype(float)
         return means
 
     def at(step: int) -> Validation:
-        recorded = validation(attribute, step, query.metric, None if query.by == FAMILY else query.bounds)
+        bounds = None if query.by == FAMILY else query.bounds
+        recorded = validation(attribute, evaluation, step, query.metric, bounds)
         return by_family(attribute, recorded) if query.by == FAMILY else recorded
 
-    evaluation = evaluation_of(run, names, attribute.class_list.evaluation)
     return RecordedRun(run, series.steps.tolist(), overall, at, evaluation)
 
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.errors import InputError, TBMetricsWarning, caller_level
 from tbmetrics.tracking.checks import check_choice
 
 LOGITS, PROBABILITIES, CLASSES = "logits", "probabilities", "classes"
@@ -277,7 +277,7 @@ class InputWatch:
         advice = self._look.advice(ap_gain) if self._is_suspicious() else ""
         if advice:
             self.has_warned = True
-            warnings.warn(f"{self._name}: {advice}; this is said once", TBMetricsWarning, stacklevel=2)
+            warnings.warn(f"{self._name}: {advice}; this is said once", TBMetricsWarning, stacklevel=caller_level())
 
     def share(self) -> dict[str, float]:
         """What was seen, for `merge`."""

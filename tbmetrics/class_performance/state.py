@@ -12,7 +12,7 @@ from torch import Tensor
 from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
 from tbmetrics.class_performance.stored import StoredValidation
-from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.errors import InputError, TBMetricsWarning, caller_level
 from tbmetrics.records import SINGLE_LABEL
 
 
@@ -195,7 +195,7 @@ class AttributeState(StoredValidation):
                 f"attribute {self.attribute!r}: rows with {'infinite or ' if single else ''}NaN logits are left out "
                 "and counted (n_skipped); this is said once",
                 TBMetricsWarning,
-                stacklevel=2,
+                stacklevel=caller_level(),
             )
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
 

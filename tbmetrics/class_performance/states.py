@@ -12,7 +12,7 @@ from tbmetrics.class_performance.dense import DenseOptions, is_dense
 from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.padding import repeats_warning
 from tbmetrics.class_performance.state import AttributeState
-from tbmetrics.errors import InputError, TBMetricsWarning
+from tbmetrics.errors import InputError, TBMetricsWarning, caller_level
 
 State: TypeAlias = AttributeState | DenseState
 
@@ -93,7 +93,7 @@ class AttributeStates(Mapping[str, State]):
         warning = repeats_warning(announced, stuck, rank)
         if warning and not self._warned_of_repeats:
             self._warned_of_repeats = True
-            warnings.warn(f"attribute {attribute!r}: {warning}; this is said once", TBMetricsWarning, stacklevel=2)
+            warnings.warn(f"attribute {attribute!r}: {warning}; this is said once", TBMetricsWarning, stacklevel=caller_level())
 
     def combine(self, share: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         """The states of two blocks of ranks as one."""

@@ -95,7 +95,7 @@ class Condition:
         """What the condition needs and the comparison lacks, or an empty string."""
         group, own = comparison.groups[self.group], comparison.b.mean(self.group)
         if self.from_baseline and comparison.withheld_because:
-            return f"{comparison.withheld_because}; compare runs at a step that both have"
+            return comparison.withheld_because
         value, lower = (group.difference, group.lower) if self.from_baseline else (own.value, own.lower)
         if math.isnan(value):
             return f"{self.group}.{self.metric} is undefined"

@@ -18,6 +18,8 @@ from tbmetrics.statistics.intervals import Interval, wilson
 if TYPE_CHECKING:
     from tbmetrics.comparing.runs import ClassComparison
 
+#: Smaller differences are shown as 0.000, and are neither gains nor losses.
+_LEAST_SHOWN = 0.0005
 #: Share of classes that did not change and yet are told apart, at most.
 BY_CHANCE = 0.05
 #: How much wider than Newcombe's an interval of a difference is. His tells 0 of 2 from 2 of 2, and 0 of 1 from 3 of 3,
@@ -41,12 +43,12 @@ def difference_interval(a: FloatArray, of_a: Interval, b: FloatArray, of_b: Inte
 
 def gains(classes: Iterable[ClassComparison]) -> list[ClassComparison]:
     """The classes that gained, those with the most evidence first: by the lower end of their difference."""
-    return sorted((c for c in classes if c.difference > 0), key=lambda c: (_last(-c.lower), -c.difference))
+    return sorted((c for c in classes if c.difference >= _LEAST_SHOWN), key=lambda c: (_last(-c.lower), -c.difference))
 
 
 def losses(classes: Iterable[ClassComparison]) -> list[ClassComparison]:
     """The classes that lost, those with the most evidence first: by the upper end of their difference."""
-    return sorted((c for c in classes if c.difference < 0), key=lambda c: (_last(c.upper), c.difference))
+    return sorted((c for c in classes if c.difference <= -_LEAST_SHOWN), key=lambda c: (_last(c.upper), c.difference))
 
 
 def could_be_chance(moved: ClassComparison) -> bool:

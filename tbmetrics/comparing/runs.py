@@ -21,6 +21,8 @@ from tbmetrics.comparing.validations import (
     Validation,
     check_metric,
     common_attribute,
+    evaluation_name,
+    evaluation_of,
     steps_to_compare,
     validation,
 )
@@ -180,7 +182,10 @@ def compare_runs(
     name = common_attribute(a, b, attribute)
     check_metric(a, b, name, metric)
     steps = steps_to_compare(a, b, name, step)
-    return compare(*(validation(run, name, metric, s) for run, s in zip((a, b), steps, strict=True)))
+    runs = (a.run, b.run)
+    evaluations = [evaluation_of(run.run, runs, run.class_lists[name].evaluation) for run in (a, b)]
+    sides = zip((a, b), steps, evaluations, strict=True)
+    return compare(*(validation(run, name, metric, s, evaluation) for run, s, evaluation in sides))
 
 
 def group_verdicts(a: Validation, b: Validation) -> tuple[Mapping[str, str], Spreads]:
@@ -200,6 +205,9 @@ def group_verdicts(a: Validation, b: Validation) -> tuple[Mapping[str, str], Spr
 
 def withheld_because(a: Validation, b: Validation) -> str:
     """Why no verdict can be given: what is not alike; empty if nothing."""
+    if a.evaluation != b.evaluation:
+        names = [evaluation_name(side.evaluation) for side in (a, b)]
+        return f'A is of the evaluation "{names[0]}", B of "{names[1]}"'
     if a.step != b.step:
         return f"A is at step {a.step:,}, B is at step {b.step:,}"
     if a.decision and b.decision and a.decision != b.decision:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from tbmetrics.comparing.validations import Validation
+from tbmetrics.comparing.validations import Validation, evaluation_name
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
 
@@ -76,23 +76,6 @@ def choose_steps(runs: Sequence[RecordedRun], step: int | str | None) -> ChosenS
     if not isinstance(step, int):
         raise InputError(f"step must be a number, {LAST!r} or {BEST!r}, got {step!r}")
     return _one_step(runs, step)
-
-
-def evaluation_of(run: str, runs: Container[str], recorded: str | None) -> str:
-    """The evaluation that a run holds, empty for the validation.
-
-    Args:
-        run: its name.
-        runs: the names of all runs.
-        recorded: the name that it recorded, or None; then a run directly below another is an evaluation of that one.
-    """
-    parent, _, name = run.rpartition("/")
-    return (name if parent in runs else "") if recorded is None else recorded
-
-
-def evaluation_name(evaluation: str) -> str:
-    """How an evaluation is called: the validation has no name of its own."""
-    return evaluation or "validation"
 
 
 def _common_steps(runs: Sequence[RecordedRun]) -> ChosenSteps:

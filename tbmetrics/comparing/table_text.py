@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from tbmetrics.comparing.escaping import csv_cell, latex_cell, markdown_cell, one_line
-from tbmetrics.comparing.steps import evaluation_name
+from tbmetrics.comparing.validations import evaluation_name
 
 if TYPE_CHECKING:
     from tbmetrics.comparing.tables import RunTable, TableCell, TableRow

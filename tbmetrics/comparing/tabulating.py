@@ -13,9 +13,17 @@ import numpy as np
 from tbmetrics.classes.groups import PARTITION
 from tbmetrics.comparing.marking import marked
 from tbmetrics.comparing.seeds import experiments, seed_pattern
-from tbmetrics.comparing.steps import ChosenSteps, RecordedRun, choose_steps, evaluation_of, listed
+from tbmetrics.comparing.steps import ChosenSteps, RecordedRun, choose_steps, listed
 from tbmetrics.comparing.tables import RunTable, TableCell, TableRow
-from tbmetrics.comparing.validations import GroupMean, Validation, by_family, group_tables, recorded_means, validation
+from tbmetrics.comparing.validations import (
+    GroupMean,
+    Validation,
+    by_family,
+    evaluation_of,
+    group_tables,
+    recorded_means,
+    validation,
+)
 from tbmetrics.errors import InputError
 from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, SchemaError, mean_metrics
 from tbmetrics.records.history import History
@@ -88,16 +96,16 @@ def _metrics(history: History, attribute: str) -> tuple[str, ...]:
 
 def _recorded(run: str, history: History, attribute: str, metric: str, by: str, runs: Container[str]) -> RecordedRun:
     tables = group_tables(history, attribute)
+    evaluation = evaluation_of(run, runs, history.class_lists[attribute].evaluation)
 
     def overall() -> FloatArray:
         means = (recorded_means(t.rows, t.columns, t.values, metric) for t in tables)
         return np.array([mean[ALL].value for mean in means])
 
     def at(step: int) -> Validation:
-        recorded = validation(history, attribute, metric, step)
+        recorded = validation(history, attribute, metric, step, evaluation)
         return by_family(history, recorded) if by == FAMILY else recorded
 
-    evaluation = evaluation_of(run, runs, history.class_lists[attribute].evaluation)
     return RecordedRun(run, tables.steps.tolist(), overall, at, evaluation)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -55,6 +55,7 @@ class Validation:
         decision: "single_label" or "multi_label"; empty if unknown.
         decided: what was decided on each sample; None if that was not recorded.
         intervals: lower and upper ends of the classes' own 95 % intervals, float (2, classes); None if unknown.
+        evaluation: name of the evaluation, such as "test"; empty for the validation.
     """
 
     attribute: str
@@ -68,6 +69,7 @@ class Validation:
     decided: DecidedSamples | None = None
     intervals: FloatArray | None = None
     partition: tuple[str, ...] = PARTITION
+    evaluation: str = ""
 
     def mean(self, group: str) -> GroupMean:
         """The recorded mean of `group`; NaN if there is none."""
@@ -80,6 +82,23 @@ class Validation:
             return unknown, unknown
         lower, upper = self.intervals[:, classes]
         return lower, upper
+
+
+def evaluation_of(run: str, runs: Container[str], recorded: str | None) -> str:
+    """The evaluation that a run holds, empty for the validation.
+
+    Args:
+        run: its name.
+        runs: the names of all runs.
+        recorded: the name that it recorded, or None; then a run directly below another is an evaluation of that one.
+    """
+    parent, _, name = run.rpartition("/")
+    return (name if parent in runs else "") if recorded is None else recorded
+
+
+def evaluation_name(evaluation: str) -> str:
+    """How an evaluation is called: the validation has no name of its own."""
+    return evaluation or "validation"
 
 
 def common_attributes(a: History, b: History) -> list[str]:
@@ -171,8 +190,8 @@ def group_tables(history: History, attribute: str) -> Series[Table]:
     return tables
 
 
-def validation(history: History, attribute: str, metric: str, step: int) -> Validation:
-    """The validation of a run at `step`.
+def validation(history: History, attribute: str, metric: str, step: int, evaluation: str = "") -> Validation:
+    """The validation of a run at `step`, or the evaluation that the run holds.
 
     Raises:
         InputError: its tables do not fit its classes, or are damaged.
@@ -186,7 +205,17 @@ def validation(history: History, attribute: str, metric: str, step: int) -> Vali
     decided = _decided(history, attribute, step, len(values))
     intervals = np.stack(class_interval(metric, lambda name: classes.column(name).astype(np.float64)))
     return Validation(
-        attribute, metric, step, listed.names, listed.groups, values, recorded, listed.decision, decided, intervals
+        attribute,
+        metric,
+        step,
+        listed.names,
+        listed.groups,
+        values,
+        recorded,
+        listed.decision,
+        decided,
+        intervals,
+        evaluation=evaluation,
     )
 
 

@@ -42,9 +42,14 @@ def sentence(comparison: RunComparison) -> str:
     first, *others = [(group, comparison.groups[group]) for group in groups]
     if first[1].verdict == UNDEFINED:
         return "Nothing can be said of A and B: no class has a value in both."
-    clauses = [_change(*first, _in_text(comparison.a.metric)), *(f"and {_change(*other)}" for other in others)]
+    clauses = [_change(*first, _in_text(comparison.a.metric))]
+    for name, group in others:
+        if group.verdict == first[1].verdict == UNDECIDED:
+            clauses.append(f"or {_where(name)} {_ends(group)}")
+        else:
+            clauses.append(f"and {_change(name, group)}")
     up = f"{first[1].n_higher:,} of {first[1].n_defined:,} {'' if first[0] == ALL else f'{first[0]} '}classes up"
-    return f"B {' '.join(clauses)}; {up}."
+    return f"B {' '.join(clauses).removesuffix(',')}; {up}."
 
 
 def _in_text(metric: str) -> str:
@@ -54,21 +59,33 @@ def _in_text(metric: str) -> str:
 
 def _change(name: str, group: GroupComparison, of_metric: str = "") -> str:
     """What B does on a group: "gains 0.28 recall on the tail (0.23 to 0.33)"."""
-    where = "over all classes" if name == ALL else f"on the {name}"
+    where = _where(name)
     if group.verdict == UNTOLD:
-        return f"differs by {group.difference:+.2f}{of_metric} {where}, which cannot be told from chance"
+        return f"differs by {_signed(group.difference)}{of_metric} {where}, which cannot be told from chance,"
     if group.verdict == UNDECIDED:
         subject = f" of{of_metric}" if of_metric else ""
-        return f"shows no clear change{subject} {where} ({group.lower:+.2f} to {group.upper:+.2f})"
+        return f"shows no clear change{subject} {where} {_ends(group)}"
     verb = "gains" if group.verdict == BETTER else "loses"
     ends = sorted((abs(group.lower), abs(group.upper)))
     return f"{verb} {abs(group.difference):.2f}{of_metric} {where} ({ends[0]:.2f} to {ends[1]:.2f})"
 
 
+def _where(group: str) -> str:
+    return "over all classes" if group == ALL else f"on the {group}"
+
+
+def _ends(group: GroupComparison) -> str:
+    return f"({_signed(group.lower)} to {_signed(group.upper)})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def basis_text(comparison: RunComparison | CountComparison) -> str:
     """On what the intervals and verdicts rest, or why there are none."""
     if comparison.withheld_because:
-        return f"No verdict: {comparison.withheld_because}. Compare the runs at one step."
+        return f"No verdict: {comparison.withheld_because}."
     if comparison.is_paired:
         return "Paired: both runs decided the same validation samples."
     return f"Unpaired: {comparison.unpaired_because}."

@@ -9,7 +9,7 @@ import html
 import itertools
 import json
 import struct
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,24 +149,22 @@ class _RecordedAnswers:
 
         First come the recorded groups, then those of the named rules, and each time first the runs of one evaluation.
         """
-        sides_by_attribute: dict[str, list[tuple[str, list[int], int]]] = {}
+        sides_by_attribute: dict[str, list[tuple[str, list[int], int, str]]] = {}
         metrics_by_attribute: dict[str, dict[str, None]] = {}
         for run in runs:
             for about in (about for about in run["attributes"] if about["steps"]):
-                side = (run["run"], about["steps"], about["n_classes"])
+                side = (run["run"], about["steps"], about["n_classes"], about["evaluation"])
                 sides_by_attribute.setdefault(about["attribute"], []).append(side)
                 metrics_by_attribute.setdefault(about["attribute"], {}).update(dict.fromkeys(about["means"]))
-        names = {run["run"] for run in runs}
         for attribute, sides in sides_by_attribute.items():
-            evaluations = [_evaluation(run, names) for run, *_ in sides]
             pairs = sorted(itertools.permutations(range(len(sides)), 2), key=sum)
-            pairs.sort(key=lambda pair: evaluations[pair[0]] != evaluations[pair[1]])
+            pairs.sort(key=lambda pair: sides[pair[0]][3] != sides[pair[1]][3])
             tests = itertools.product(_rules(), pairs, metrics_by_attribute[attribute])
             left = MOST_TESTED
             for bounds, (i, j), metric in itertools.islice(tests, MOST_TESTS):
                 left -= sides[i][2]
                 if left >= 0:
-                    (a, steps_a, _), (b, steps_b, _) = sides[i], sides[j]
+                    (a, steps_a, *_), (b, steps_b, *_) = sides[i], sides[j]
                     step_a, step_b = last_steps(steps_a, steps_b)
                     self._record_test(attribute, metric, (a, step_a), (b, step_b), bounds)
 
@@ -239,12 +237,6 @@ class _RecordedAnswers:
 
     def _put(self, route: str, query: dict[str, Any], answer: Any) -> None:
         self.about["answers"][_address(route, query)] = _short(answer)
-
-
-def _evaluation(run: str, names: Collection[str]) -> str:
-    """Name of a run below that of the run that it evaluates; empty if it is a run of its own."""
-    parent, _, name = run.rpartition("/")
-    return name if parent in names else ""
 
 
 def _short(value: Any) -> Any:

@@ -21,6 +21,7 @@ HEADS_SHOWN = 12
 NAMES_SHOWN = 24
 EPOCHS_SHOWN = 6
 IMAGES_SHOWN = 6
+_WIDTH = 1.7  # inches of an image
 _MAP = "viridis"
 _NAME_AT_AN_EDGE = 17  # characters
 #: Opacity of the patches laid over an image, and the most pixels of a side of the two together.
@@ -69,15 +70,19 @@ def overlay(
     images = images[:IMAGES_SHOWN]
     columns = len(images)
     lines = max(text.count("\n") for text in titles) + 1 if titles else 1
-    grid = PanelGrid(title, (1 + len(patches)) * columns, columns, 1.7, left=0.3, first_above=0.16 * lines + 0.06)
+    height = _WIDTH * min(1.0, max(image.shape[0] / image.shape[1] for image in images))
+    room = {"left": 0.3, "first_above": 0.16 * lines + 0.06}
+    grid = PanelGrid(title, (1 + len(patches)) * columns, columns, _WIDTH, height=height, **room)
     ratios = [[p * p.size / max(float(p.sum()), 1e-12) for p in row[:columns]] for row in patches]
     reach = max((float(np.abs(r - 1).max()) for row in ratios for r in row), default=1.0) or 1.0
     scale = _around_one(reach)
     for column, image in enumerate(images):
         picture = _colours(image)
-        grid.image(column, picture, titles[column], SMALL)
+        shape = picture.shape[:2]
+        grid.image(column, picture, titles[column], SMALL, proportions=shape)
         for row, row_ratios in enumerate(ratios, 1):
-            grid.image(row * columns + column, _laid_over(picture, scale.to_rgba(row_ratios[column])[..., :3]))
+            colours = _laid_over(picture, scale.to_rgba(row_ratios[column])[..., :3])
+            grid.image(row * columns + column, colours, proportions=shape)
     grid.name_rows(["image", *rows])
     if patches:
         grid.bar(scale, "attention ÷ even share", max(0.0, 1 - reach), 1 + reach)

@@ -25,7 +25,7 @@ _LEAST_SIDE, _OPACITY = 96, 0.6  # of the patches over an image
 
 
 class PanelGrid:
-    """Square panels of one size, and a colour bar on the right.
+    """Panels of one size, square unless `height` is given, and a colour bar on the right.
 
     All of it lies in one axes whose unit is the inch: drawing axes, ticks and a layout for each panel would take most
     of the time.
@@ -34,10 +34,11 @@ class PanelGrid:
         title: of the figure.
         count: panels; the last row may have fewer than `columns`.
         columns: panels in a row.
-        size: of a panel.
+        size: width of a panel.
         left, below: room for the labels at the edges.
         above: room above every row, for the titles of panels.
         first_above: additional room above the first row.
+        height: of a panel, if it is not its width.
 
     Attributes:
         figure: drawn by Agg, with no trace in pyplot.
@@ -45,38 +46,48 @@ class PanelGrid:
 
     def __init__(
         self, title: str, count: int, columns: int, size: float, *, left: float, below: float = 0.1, above: float = 0.0,
-        first_above: float = 0.0,
+        first_above: float = 0.0, height: float | None = None,
     ) -> None:  # fmt: skip
         rows = -(-count // columns)
         self._count, self._columns, self._size, self._left = count, columns, size, left
-        self._rise = above + size + _GAP
+        self._height = size if height is None else height
+        self._rise = above + self._height + _GAP
         self._top = below + rows * self._rise - above - _GAP  # of the panels in the first row
         self._foot = below
         across = left + columns * (size + _GAP)
         width = max(across + _BAR_GAP + _BAR + _RIGHT, _LEAST_WIDTH)
-        height = self._top + above + first_above + _TITLE
-        self.figure = empty_figure(width, height)
-        self._ax = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height), autoscale_on=False)
+        total = self._top + above + first_above + _TITLE
+        self.figure = empty_figure(width, total)
+        self._ax = self.figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, total), autoscale_on=False)
         self._ax.set_axis_off()
         self._bar_left = across + _BAR_GAP
-        self._text(width / 2, height - 0.1, title, size=LARGE, va="top")
+        self._text(width / 2, total - 0.1, title, size=LARGE, va="top")
 
     def image(
-        self, panel: int, values: NDArray[Any], title: str = "", title_size: float = NORMAL, **options: Any
-    ) -> Any:
-        """Draw values by colour, or (height, width, 3) colours, in a panel; return matplotlib's image."""
+        self, panel: int, values: NDArray[Any], title: str = "", title_size: float = NORMAL,
+        proportions: tuple[int, ...] | None = None, **options: Any,
+    ) -> Any:  # fmt: skip
+        """Draw values by colour, or (height, width, 3) colours, in a panel; return matplotlib's image.
+
+        They fill the panel, or as much of it as their `proportions`, height and width, allow.
+        """
         left, bottom = self._corner(panel)
-        frame = (left, left + self._size, bottom, bottom + self._size)
-        drawn = self._ax.imshow(values, extent=frame, aspect="auto", interpolation="nearest", **options)
-        self._frame(left, bottom, self._size, self._size)
+        width, height = self._size, self._height
         if title:
-            self._text(left + self._size / 2, bottom + self._size + 0.05, title, size=title_size, va="bottom")
+            self._text(left + width / 2, bottom + height + 0.05, title, size=title_size, va="bottom")
+        if proportions is not None:
+            scale = min(height / proportions[0], width / proportions[1])
+            height, width = scale * proportions[0], scale * proportions[1]
+            left, bottom = left + (self._size - width) / 2, bottom + (self._height - height) / 2
+        frame = (left, left + width, bottom, bottom + height)
+        drawn = self._ax.imshow(values, extent=frame, aspect="auto", interpolation="nearest", **options)
+        self._frame(left, bottom, width, height)
         return drawn
 
     def name_rows(self, names: Sequence[str]) -> None:
         """Name the rows on the left."""
         for row, name in enumerate(names):
-            middle = self._corner(row * self._columns)[1] + self._size / 2
+            middle = self._corner(row * self._columns)[1] + self._height / 2
             self._text(self._left - 0.16, middle, name, rotation=90)
 
     def label_left(self, length: int, names: Sequence[str], axis_label: str) -> None:
@@ -84,10 +95,10 @@ class PanelGrid:
         for panel in range(0, self._count, self._columns):
             left, bottom = self._corner(panel)
             for place, text in _labels(length, names):
-                y = bottom + self._size * (1 - place)
+                y = bottom + self._height * (1 - place)
                 self._lines([left - _TICK, left], [y, y])
                 self._text(left - _TICK - 0.03, y, text, size=SMALL - 1, ha="right")
-            self._text(0.14, bottom + self._size / 2, axis_label, rotation=90)
+            self._text(0.14, bottom + self._height / 2, axis_label, rotation=90)
 
     def label_below(self, length: int, names: Sequence[str], axis_label: str) -> None:
         """Label the columns of the lowest heat maps with `names`, or with numbers if there are none."""
@@ -123,7 +134,7 @@ class PanelGrid:
     def _corner(self, panel: int) -> tuple[float, float]:
         """Left and bottom of a panel."""
         row, column = divmod(panel, self._columns)
-        return self._left + column * (self._size + _GAP), self._top - self._size - row * self._rise
+        return self._left + column * (self._size + _GAP), self._top - self._height - row * self._rise
 
     def _text(
         self, x: float, y: float, text: str, size: float = NORMAL, ha: Any = "center", va: Any = "center",
@@ -172,7 +183,8 @@ def contact_sheet(
     columns = min(MOST_COLUMNS, len(images))
     rows = -(-len(images) // columns)
     lines = [_lines(caption) for caption in captions]
-    tiles = _TILE if attention is None else 2 * _TILE + _TILE_GAP / 2
+    tallest = max(_fitted(image)[1] for image in images)
+    tiles = tallest if attention is None else 2 * tallest + _TILE_GAP / 2
     pitch = tiles + _LINE_HEIGHT * max(map(len, lines)) + _TILE_GAP  # of rows; all in inches
     key = 0.0 if attention is None else _KEY
     width = max((_TILE + _TILE_GAP) * columns + _TILE_GAP, _LEAST_WIDTH)
@@ -190,7 +202,7 @@ def contact_sheet(
             upper = top - row * (high + _TILE_GAP / 2)
             extent = (middle - wide / 2, middle + wide / 2, upper - high, upper)
             ax.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
-        plain(ax.text(middle, top - tiles - 0.04, "\n".join(lines[i]), fontsize=7, ha="center", va="top"))
+        plain(ax.text(middle, upper - high - 0.04, "\n".join(lines[i]), fontsize=7, ha="center", va="top"))
     if attention is not None:
         text = "below each: attention on its patches; orange: more than the even share, purple: less"
         ax.text(width / 2, _TILE_GAP / 2, text, fontsize=7, ha="center", va="bottom")

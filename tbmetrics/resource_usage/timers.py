@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import sys
 import time
 import warnings
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
-from tbmetrics.errors import TBMetricsWarning
+from tbmetrics.errors import TBMetricsWarning, caller_level
 from tbmetrics.resource_usage.device import DeviceClock
 
 #: Code that warnings do not point at: this package, and the context managers that call it.
-_OURS = (str(Path(__file__).parent.parent), contextlib.__file__)
 
 
 @dataclass(slots=True)
@@ -243,14 +239,6 @@ class ComponentTimer:
             component = f"component {name!r}" if name else "a component"
             message = f"{component} {problem}; pair start_component and end_component (said once)"
             warnings.warn(message, TBMetricsWarning, stacklevel=caller_level())
-
-
-def caller_level() -> int:
-    """The `stacklevel` with which a warning of the calling function names the line outside this package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 class TimesComponents(Protocol):

@@ -33,6 +33,7 @@ def test_gains_and_losses_are_those_with_the_most_evidence_first():
     few, many = ClassComparison("few", "tail", 0.0, 0.9, -0.1, 1.0), ClassComparison("many", "head", 0.5, 0.7, 0.1, 0.3)
     lost, bare = ClassComparison("lost", "head", 0.9, 0.8, -0.15, -0.05), ClassComparison("bare", "tail", 0.0, 1.0)
     classes = [few, lost, bare, many, ClassComparison("same", "tail", 0.5, 0.5, -0.1, 0.1)]
+    classes += [ClassComparison("+0.000", "head", 0.5, 0.5004), ClassComparison("-0.000", "head", 0.5, 0.4996)]
     assert [c.name for c in gains(classes)] == ["many", "few", "bare"]
     assert [c.name for c in losses(classes)] == ["lost"]
     assert [could_be_chance(c) for c in (few, many, lost, bare)] == [True, False, False, True]

@@ -12,8 +12,10 @@ from scipy import stats
 from sklearn.metrics import recall_score
 
 from tbmetrics import ClassGroups, InputError, TBMetrics, read_logdir, table
+from tbmetrics.comparing.conditions import Condition
 from tbmetrics.comparing.runs import compare_runs
 from tbmetrics.comparing.tabulating import table_of_histories, table_of_runs
+from tbmetrics.comparing.wording import basis_text
 
 COUNTS = {"a": 900, "b": 400, "c": 50, "d": 9, "e": 5, "f": 2}
 MEMBERS = {"head": [0, 1], "medium": [2], "tail": [3, 4, 5], "all": range(6)}
@@ -189,6 +191,23 @@ def test_only_rows_of_one_evaluation_are_compared(evaluated):
         (("plain",), ""),
         (("focal/test", "plain/test"), "test"),
     ]
+
+
+def test_runs_of_two_evaluations_have_no_verdict(evaluated):
+    histories = read_logdir(evaluated)
+    plain, focal, tested = (histories[name] for name in ("plain", "focal", "focal/test"))
+    result = compare_runs(plain, tested, metric="recall", step=1)
+    assert result.withheld_because == 'A is of the evaluation "validation", B of "test"'
+    assert basis_text(result) == f"No verdict: {result.withheld_because}."
+    assert {group.verdict for group in result.groups.values()} <= {"withheld", "undefined"}
+    gate = Condition.parse("all.recall < baseline")
+    assert gate.failure(result) == f"cannot judge 'all.recall < baseline': {result.withheld_because}"
+    assert Condition.parse("all.recall < 0").failure(result) is None
+    for alike in ((plain, focal), (histories["plain/test"], tested)):
+        assert compare_runs(*alike, metric="recall").groups["all"].verdict in ("better", "worse")
+    for history in (focal, tested):
+        history.class_lists["x"] = replace(history.class_lists["x"], evaluation=None)  # as in older logs
+    assert compare_runs(focal, tested, step=1).withheld_because == result.withheld_because
 
 
 def test_older_logs_tell_evaluations_by_the_names_of_their_runs(evaluated):

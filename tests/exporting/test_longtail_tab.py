@@ -116,7 +116,7 @@ def test_from_disk_thresholds_classes_and_steps_work(page_path, logs):
         for _ in range(3):
             page.keyboard.press("ArrowRight")
         expect(tab.locator("h1 + p")).not_to_contain_text("tail up to 9 ")
-        all_drawn(page.frames[-1])  # the last of the three
+        all_drawn(page.frames[-1])  # the last of the three is drawn
         tail_max = int(tab.get_by_role("spinbutton", name="Tail up to: number of training examples").input_value())
         inside = np.array(GroupRule("t", 100, tail_max).groups(a.classes.counts)) == "tail"
         expected = float(np.nanmean(f1[inside]))

@@ -52,6 +52,15 @@ def test_an_overlay_has_a_row_an_epoch_and_a_column_an_image(shape):
     ]
 
 
+@pytest.mark.parametrize("shape", [(8, 16), (16, 8)])
+def test_images_and_what_lies_over_them_keep_their_proportions(shape):
+    patches = [[_weights(9).reshape(3, 3)]]
+    figure = attention.overlay([np.eye(*shape)], patches, ["1"], ["epoch 0"], "m")
+    for image in _images(figure)[:2]:
+        left, right, bottom, top = image.get_extent()
+        assert (top - bottom) / (right - left) == pytest.approx(shape[0] / shape[1])
+
+
 def test_patches_lie_over_the_pixels_that_they_belong_to():
     """A patch that has all of the attention is brown where it lies, and what it covers is seen through it."""
     image = np.zeros((8, 8))

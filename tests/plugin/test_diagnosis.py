@@ -230,6 +230,22 @@ def test_the_drawer_shows_the_images_of_the_class_and_of_one_confusion(page, boa
 
 
 @pytest.mark.browser
+def test_a_pair_of_confused_classes_opens_the_images_of_that_confusion(page, board):
+    tab = open_frame(page, board, attribute="x", a="biased", b="even")
+    pair = card(tab, "flow").locator(".pairs tbody tr").first
+    true, predicted = (name.inner_text() for name in pair.locator(".class-link .name").all())
+    pair.get_by_role("button", name=f"Images of {true} mistaken for {predicted}").click()
+    expect(tab.locator("#drawer-title")).to_have_text(true)
+    expect(tab.locator(".images-filter")).to_contain_text(f"{true} → {predicted}")
+    expect(tab.get_by_role("heading", name="Images", exact=True)).to_be_in_viewport()
+    texts = tab.locator(".class-images svg")
+    expect(texts.first).to_have_attribute("aria-label", f"true {true}, predicted {predicted}")
+    screenshot(page, "pair-images")
+    page.keyboard.press("Escape")
+    expect(pair.locator(".images-link")).to_be_focused()
+
+
+@pytest.mark.browser
 def test_without_diagnostics_there_is_no_card(page, tmp_path):
     with TBMetrics(tmp_path / "r", classes=ClassGroups.from_counts({"x": [900, 5]})) as tb:
         tb.update(torch.eye(2), torch.tensor([0, 1]))
@@ -237,4 +253,5 @@ def test_without_diagnostics_there_is_no_card(page, tmp_path):
         wait_for_steps(url, 1, 1)
         tab = open_frame(page, url)
         expect(tab.locator("[data-card=diagnosis]")).to_be_hidden()
+        expect(tab.locator(".images-link")).to_have_count(0)
         page.goto("about:blank")

@@ -10,13 +10,13 @@ from tbmetrics import ClassGroups, TBMetrics, read_run
 from tbmetrics.cli import main
 from tbmetrics.comparing import compare_runs
 from tests.plugin.logs import get_json, tensorboard_server, wait_until
-from tests.plugin.tab import expect, open_frame, screenshot, shown
+from tests.plugin.tab import card, expect, open_frame, screenshot, shown
 
 NAMES = [f"species {i:02d}" for i in range(60)]
 EACH = 10
 
 
-def _run(root, name, epochs, classes, gain=0.0, hparams=None):
+def _run(root, name, epochs, classes, gain=0.0, hparams=None, evaluation=""):
     """Recall grows with the epochs; runs of equal `gain` differ by nothing but their names."""
     counts = {c: max(2, int(900 * 0.9**i)) for i, c in enumerate(classes)}
     labels = torch.arange(len(classes)).repeat(EACH)
@@ -25,6 +25,8 @@ def _run(root, name, epochs, classes, gain=0.0, hparams=None):
             logits = torch.randn(len(labels), len(classes), generator=torch.Generator().manual_seed(epoch))
             logits[torch.arange(len(labels)), labels] += 0.4 * (epoch + 1) + gain
             tb.update({"species": logits}, {"species": labels})
+            if evaluation:
+                tb.update({"species": logits}, {"species": labels}, evaluation=evaluation)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def board(tmp_path_factory):
     root = tmp_path_factory.mktemp("unlike")
     _run(root, "same/finished", 10, NAMES)
     _run(root, "same/running", 3, NAMES)
-    _run(root, "same/better", 3, NAMES, gain=1.0)
+    _run(root, "same/better", 3, NAMES, gain=1.0, evaluation="test")
     _run(root, "lists/a", 5, NAMES[:45])
     _run(root, "lists/b", 5, NAMES[15:])
     with tensorboard_server(root) as url:
@@ -42,7 +44,7 @@ def board(tmp_path_factory):
 
 
 def _is_complete(found):
-    return sorted(len(run["attributes"][0]["steps"]) for run in found["runs"]) == [3, 3, 5, 5, 10]
+    return sorted(len(run["attributes"][0]["steps"]) for run in found["runs"]) == [3, 3, 3, 5, 5, 10]
 
 
 def _recall(run, step):
@@ -75,6 +77,19 @@ def test_unlike_steps_have_no_verdict_and_the_same_step_no_difference(page, boar
     assert "recall, step 2" in out
     assert "better" not in out
     assert "worse" not in out
+
+
+def test_a_validation_and_a_test_set_have_no_verdict(page, board):
+    _root, url = board
+    because = 'A is of the evaluation "validation", B of "test"'
+    tab = open_frame(page, url, a="same/running", b="same/better/test", metric="recall")
+    for group in ("head", "tail", "all", "gap"):
+        expect(_tile(tab, group).locator(".verdict")).to_have_text("no verdict")
+        expect(_tile(tab, group).locator(".tells")).to_have_text(f"No verdict: {because}.")
+    expect(tab.locator(".headline")).to_have_text(f"Nothing can be said of A and B: {because}.")
+    expect(card(tab, "boundary")).to_contain_text(f"No verdict: {because}.")
+    expect(card(tab, "payers")).to_contain_text(f"No verdict: {because}.")
+    expect(card(tab, "payers").locator(".move:not(.chance)")).to_have_count(0)
 
 
 def test_a_better_run_is_called_so_with_the_interval_of_the_paired_difference(page, board, capsys, monkeypatch):

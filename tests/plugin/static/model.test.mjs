@@ -14,7 +14,7 @@ import {
   stepAt,
   TICKED_AT_FIRST,
   unionOfSteps,
-  unlikeSteps,
+  unlikeness,
   verdict,
 } from '../../../plugins/tbmetrics_longtail/static/model/view.js';
 import { INITIAL } from '../../../plugins/tbmetrics_longtail/static/model/state.js';
@@ -105,10 +105,13 @@ test('at first two experiments are compared, not two seeds of one, where the nam
   assert.equal(experimentsInNames(['bs32', 'bs64']), null);
 });
 
-test('steps that differ are said', () => {
-  assert.equal(unlikeSteps(3, 3), '');
-  assert.equal(unlikeSteps(9, 2), 'A is at step 9, B is at step 2');
-  assert.equal(unlikeSteps(9, null), 'A is at step 9, B has no validation yet');
+test('steps and evaluations that differ are said', () => {
+  const at = (/** @type {number | null} */ step, evaluation = 'validation') => ({ step, info: { evaluation } });
+  assert.equal(unlikeness(at(3), at(3)), '');
+  assert.equal(unlikeness(at(9), at(2)), 'A is at step 9, B is at step 2');
+  assert.equal(unlikeness(at(9), at(null)), 'A is at step 9, B has no validation yet');
+  assert.equal(unlikeness(at(9), at(9, 'test')), 'A is of the evaluation "validation", B of "test"');
+  assert.equal(unlikeness(at(9, 'test'), at(9, 'test')), '');
 });
 
 test('at first a validation is compared with a validation, not with its own test set', () => {

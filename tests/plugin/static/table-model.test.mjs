@@ -221,6 +221,8 @@ test('movers: without intervals by value, of equal ones those with more positive
     row('UP', 0, 0.5, 9),
     row('down', 0.9, 0.25, 2),
     row('same', 0.5, 0.5, 3),
+    row('shown as +0.000', 0.5, 0.5004, 3),
+    row('shown as -0.000', 0.5, 0.4996, 3),
     row('new', null, 0.1, 4),
   ];
   const names = (/** @type {readonly {name: string}[]} */ list) => list.map(({ name }) => name);

@@ -59,6 +59,7 @@ export class App {
       state: () => this._state,
       retry: () => this._retry(),
       redraw: () => this._schedule(),
+      openImages: (pair) => this._drawer.openImages(pair),
       linkTo: (card) => linkTo(this._state, card),
       about: (card) => this._about(card),
     };

@@ -9,7 +9,7 @@ import { Latest } from '../host/resources.js';
 import { boundaryAt, hasBoundaries, ruleBoundaries, tailEnd, toldBoundaries } from '../model/by-count.js';
 import { count, metricText, number, plural, signed } from '../model/format.js';
 import { bandPath, extent, linePath, markerPath, niceDomain } from '../model/scale.js';
-import { unlikeSteps } from '../model/view.js';
+import { unlikeness } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
 /** @import { ClassRows } from '../host/class-rows.js' */
@@ -67,7 +67,7 @@ export class BoundaryCard {
     const label = metricText(metric).label;
     this._card.title.textContent = `${label}: every boundary of the tail`;
     this._card.caption('B − A of the tail below each boundary; band: 95 %, pointwise. Click to choose one.');
-    const unlike = unlikeSteps(a.step, b.step);
+    const unlike = unlikeness(a, b);
     if (unlike) {
       this._tails = null;
       this._card.ready([]);
@@ -144,7 +144,7 @@ export class BoundaryCard {
     this._svg.setAttribute('height', String(height));
     const { known, clear } = toldBoundaries(tails);
     const told = known
-      ? `It leaves out 0 at ${count(clear)} of ${plural(known, 'boundary', 'boundaries')}.`
+      ? `The band leaves out 0 at ${count(clear)} of ${plural(known, 'boundary', 'boundaries')}.`
       : 'There are no intervals.';
     this._svg.setAttribute('aria-label', `${label} of the tail, B minus A, by where the tail ends. ${told}`);
     fill(this._hint, [told, basis, seedsText(this._page.state().seeds)].filter(Boolean).join(' '));

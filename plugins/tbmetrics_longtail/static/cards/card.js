@@ -27,6 +27,7 @@ import { el, fill, nameOf } from '../charts/dom.js';
  * @property {() => State} state
  * @property {() => void} retry
  * @property {() => void} redraw in the next frame
+ * @property {(pair: {label: string, predicted: string | null}) => void} openImages of one confusion
  * @property {(card: string) => string} linkTo
  * @property {(card: string) => Record<string, string | number | null>} about what a download was made of
  */

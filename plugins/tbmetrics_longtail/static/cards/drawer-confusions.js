@@ -1,6 +1,7 @@
 // @ts-check
 /** What one class is mistaken for, what is mistaken for it, and the way to the images of each confusion. */
 
+import { skeleton } from './card.js';
 import { el, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
 import { count, plural } from '../model/format.js';
 import { groupsOfClasses } from '../model/grouping.js';
@@ -21,8 +22,9 @@ export function confusionsOf(page, view, sides, images) {
 function listsOf(page, view, side, images) {
   const { letter, run, index } = side;
   if (!run.info.kinds.includes('confusions') || run.step === null) return null;
-  const confusions = page.data.confusions(run, view.attribute, index).value;
+  const { value: confusions, status } = page.data.confusions(run, view.attribute, index);
   const classes = page.data.classes(run, view.attribute).value;
+  if (!confusions && status === 'loading') return [skeleton()];
   if (!confusions || !classes) return null;
   const groups = groupsOfClasses(classes, view.grouping);
   const linkTo = (/** @type {number} */ other) =>

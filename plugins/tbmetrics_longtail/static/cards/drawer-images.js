@@ -1,6 +1,7 @@
 // @ts-check
 /** The images of one class: its mistakes, its hits, and what was taken for it; or those of one confusion. */
 
+import { skeleton } from './card.js';
 import { el, nameOf, sideBadge, svg } from '../charts/dom.js';
 import { address } from '../host/data.js';
 import { count, number, plural } from '../model/format.js';
@@ -24,6 +25,8 @@ export class DrawerImages {
     this._page = page;
     /** The confusion that is shown alone. @type {Pair | null} */
     this._pair = null;
+    /** Whether the images are still to be scrolled to. */
+    this._isSought = false;
     this._name = '';
     this._heading = el('h3', { tabindex: -1 }, 'Images');
     /** Tiles in the page, by address and place: they are kept when the drawer is redrawn. @type {Map<string, Element>} */
@@ -32,8 +35,19 @@ export class DrawerImages {
 
   /** Show the images of one confusion alone, or null for all. @param {Pair | null} pair */
   show(pair) {
-    this._pair = pair;
+    this.choose(this._name, pair);
     this._page.redraw();
+  }
+
+  /** What to show of a class from now on. @param {string} name @param {Pair | null} pair */
+  choose(name, pair) {
+    [this._name, this._pair, this._isSought] = [name, pair, true];
+  }
+
+  /** Scroll to what was chosen, once, when what stands above it has come. */
+  reveal() {
+    if (!this._isSought) return;
+    this._isSought = false;
     this._heading.scrollIntoView({ block: 'start' });
     this._heading.focus({ preventScroll: true });
   }
@@ -46,7 +60,7 @@ export class DrawerImages {
 
   /** @param {View} view @param {Side[]} sides @param {string} name of the class */
   of(view, sides, name) {
-    if (name !== this._name) [this._name, this._pair] = [name, null];
+    if (name !== this._name) [this._name, this._pair, this._isSought] = [name, null, false];
     const recorded = sides.filter((side) => this._answer(view, side));
     if (!recorded.length) return [this._heading, el('p', { class: 'hint' }, HOW)];
     const tiles = this._tiles;
@@ -73,7 +87,7 @@ export class DrawerImages {
   _side(view, side, tiles) {
     const { value, fault } = this._answer(view, side) ?? {};
     if (fault) return [el('p', { class: 'hint' }, sideBadge(side.letter), ` ${fault.error}`)];
-    if (!value) return [];
+    if (!value) return [skeleton()];
     const { images: stored } = value;
     const about = { run: side.run.run, attribute: view.attribute, kind: 'every_class', group: 'all' };
     const url = stored && address('gallery_image', { ...about, step: stored.step });

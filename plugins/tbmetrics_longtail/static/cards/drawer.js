@@ -86,6 +86,13 @@ export class Drawer {
       metricTable(histories),
     );
     if (opens) this._close.focus({ preventScroll: true });
+    if (!this._body.querySelector('.skeleton')) this._images.reveal();
+  }
+
+  /** Open the true class of a confusion at the images of that confusion. @param {{label: string, predicted: string | null}} pair */
+  openImages(pair) {
+    this._images.choose(pair.label, pair);
+    this._page.set({ open: pair.label });
   }
 
   /** @param {Row} row */

@@ -174,7 +174,12 @@ export class FlowCard {
     return pairTable(
       listed,
       sides.map(({ letter }) => letter),
-      { groupOf, whose: state.pairs, open: (name) => this._page.set({ open: name }) },
+      {
+        groupOf,
+        whose: state.pairs,
+        open: (name) => this._page.set({ open: name }),
+        openImages: sides.some(({ run }) => run.info.kinds.includes('class_images')) ? this._page.openImages : null,
+      },
     );
   }
 

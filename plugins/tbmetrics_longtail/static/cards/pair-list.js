@@ -9,10 +9,13 @@ import { count, percent, UNDEFINED } from '../model/format.js';
 
 /**
  * @param {readonly ClassPair[]} pairs @param {readonly ('A' | 'B')[]} letters of their sides
- * @param {{groupOf: (name: string) => Group, whose: string, open: (name: string) => void}} options `whose` is the group
- *   whose mistakes are listed, or empty
+ * @param {object} options
+ * @param {(name: string) => Group} options.groupOf
+ * @param {string} options.whose the group whose mistakes are listed, or empty
+ * @param {(name: string) => void} options.open
+ * @param {((pair: {label: string, predicted: string | null}) => void) | null} options.openImages null = none recorded
  */
-export function pairTable(pairs, letters, { groupOf, whose, open }) {
+export function pairTable(pairs, letters, { groupOf, whose, open, openImages }) {
   const name = (/** @type {string} */ text) =>
     el(
       'button',
@@ -40,6 +43,7 @@ export function pairTable(pairs, letters, { groupOf, whose, open }) {
         isChance && el('span', { class: 'for-readers' }, ', could be chance'),
       ),
       el('td', { class: 'number muted' }, shareText(sides)),
+      openImages && el('td', { class: 'number' }, imagesButton(from, to, openImages)),
     );
   };
   const sidesOf = letters.flatMap((letter, i) => [i ? ' → ' : '', sideBadge(letter)]);
@@ -47,7 +51,15 @@ export function pairTable(pairs, letters, { groupOf, whose, open }) {
     'table',
     { class: 'pairs' },
     el('caption', { class: 'for-readers' }, `${whose ? groupTitle(whose) : 'All'} classes mistaken most`),
-    el('colgroup', {}, el('col'), el('col'), el('col', { class: 'n' }), el('col', { class: 'share' })),
+    el(
+      'colgroup',
+      {},
+      el('col'),
+      el('col'),
+      el('col', { class: 'n' }),
+      el('col', { class: 'share' }),
+      openImages && el('col', { class: 'images' }),
+    ),
     el(
       'thead',
       {},
@@ -58,10 +70,18 @@ export function pairTable(pairs, letters, { groupOf, whose, open }) {
         el('th', { scope: 'col' }, 'Predicted'),
         el('th', { scope: 'col', class: 'number' }, 'Examples ', ...sidesOf),
         el('th', { scope: 'col', class: 'number' }, 'Share of the class'),
+        openImages && el('td', {}),
       ),
     ),
     oneTabStop(el('tbody', {}, ...pairs.map(row)), 'button'),
   );
+}
+
+/** @param {string} label @param {string | null} predicted @param {(pair: {label: string, predicted: string | null}) => void} open */
+function imagesButton(label, predicted, open) {
+  const about = `Images of ${label} mistaken for ${predicted ?? 'nothing'}`;
+  const attributes = { type: 'button', class: 'images-link', 'aria-label': about, title: about };
+  return el('button', { ...attributes, onclick: () => open({ label, predicted }) }, 'images');
 }
 
 /** @param {readonly (PairSide | null)[]} sides */

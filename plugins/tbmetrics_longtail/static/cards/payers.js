@@ -10,7 +10,7 @@ import { Latest } from '../host/resources.js';
 import { hasBoundaries, movesOfBins, movesOfClasses } from '../model/by-count.js';
 import { count, metricText, number, plural, signed } from '../model/format.js';
 import { extent, niceDomain } from '../model/scale.js';
-import { GROUPS, unlikeSteps } from '../model/view.js';
+import { GROUPS, unlikeness } from '../model/view.js';
 
 /** @import { Page } from './card.js' */
 /** @import { PlacedMove } from '../charts/move-chart.js' */
@@ -78,7 +78,7 @@ export class PayersCard {
     if (!rows || !this._card.ready([...this._rows.parts, ...(resource ? [{ name: 'Bins', resource }] : [])])) return;
     if (resource && !resource.value) return;
     const bins = resource?.value?.bins;
-    const unlike = unlikeSteps(a.step, b.step);
+    const unlike = unlikeness(a, b);
     const [width, height] = [Math.max(260, this._card.width), this._card.height(HEIGHT, 60)];
     const key = [this._rows.key, scope, a.version, b.version, bins?.length, resource?.stale, width, height].join('|');
     if (!this._card.isNew(key)) return;

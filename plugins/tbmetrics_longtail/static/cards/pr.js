@@ -60,7 +60,9 @@ export class PrCard {
       const classCurve = index >= 0 ? this._page.data.classCurve(side.run, view.attribute, index) : null;
       return { ...side, classCurve };
     });
-    this._card.caption(captionOf(open?.name ?? null));
+    const curves = this._sides.flatMap(({ resource }) => Object.values(resource.value?.groups ?? {}));
+    const hasFew = curves.some(({ n_few_positives: n }) => n > 0);
+    this._card.caption(captionOf(open?.name ?? null, hasFew));
     if (!this._sides.length) {
       this._card.ready([]);
       this._card.put(nothing(`These runs have no curves of single classes: ${NOT_RECORDED}`));
@@ -149,11 +151,11 @@ export class PrCard {
   }
 }
 
-/** @param {string | null} open */
-function captionOf(open) {
-  const what =
-    'Mean precision of the group’s classes at each recall; the area is their mean AP, too high on average for classes ' +
-    `with few positives (under ${FEW_POSITIVES}). ● the decision rule in use.`;
+/** @param {string | null} open @param {boolean} hasFew whether classes have few positives */
+function captionOf(open, hasFew) {
+  const few = `, too high on average for classes with few positives (under ${FEW_POSITIVES})`;
+  const area = `the area is their mean AP${hasFew ? few : ''}`;
+  const what = `Mean precision of the group’s classes at each recall; ${area}. ● the decision rule in use.`;
   return open ? el('span', {}, `${what} Dotted: `, nameOf(open), ', ◆ where its F1 is best.') : what;
 }
 

@@ -3,7 +3,7 @@
 
 import { el } from '../charts/dom.js';
 import { isDefined, signed } from '../model/format.js';
-import { unlikeSteps } from '../model/view.js';
+import { unlikeness } from '../model/view.js';
 
 /** @import { CompareAnswer, GroupComparison } from '../model/answers.js' */
 /** @import { Maybe, Point, RunView, View } from '../model/types.js' */
@@ -65,7 +65,7 @@ function frame(value, className, words, ...more) {
 function plainDifference(view, sides) {
   const [a, b] = [view.a, view.b].map((run) => sides.find((s) => s.run === run)?.point?.y);
   const value = isDefined(a) && isDefined(b) ? Number(b) - Number(a) : null;
-  const unlike = unlikeSteps(view.a?.step ?? null, view.b?.step ?? null);
+  const unlike = unlikeness(view.a, view.b);
   const words =
     unlike || view.means.includes(view.metric) ? 'no verdict' : isDefined(value) ? 'no interval' : 'undefined';
   return frame(value, '', words, unlike && el('p', { class: 'tells' }, `No verdict: ${unlike}.`));

@@ -5,7 +5,7 @@ import { el, sideBadge } from '../charts/dom.js';
 import { count, interval, number, plural, pValue, signed } from '../model/format.js';
 import { LEAST_SEEDS, rangeOfGroup, seedDifference, seedInterval } from '../model/seeds.js';
 import { mean } from '../model/statistics.js';
-import { groupPoints, pointAt, verdict } from '../model/view.js';
+import { groupPoints, pointAt, unlikeness, verdict } from '../model/view.js';
 
 /** @import { GroupsAnswer } from '../model/answers.js' */
 /** @import { RunView, View } from '../model/types.js' */
@@ -46,6 +46,8 @@ function sideText({ letter, step, values, n }, group) {
 
 /** @param {Seeds} a @param {Seeds} b @param {string} group @param {View} view */
 function differenceText(a, b, group, view) {
+  const unlike = unlikeness(view.a, view.b);
+  if (unlike) return `Not compared: ${unlike}.`;
   if (a.values.length < a.n || b.values.length < b.n) return 'Not compared: a seed lacks the step.';
   const { difference, interval: ends, p, permutation, sign } = seedDifference(a.values, b.values);
   const text = `Between seeds ${signed(difference)}`;

@@ -165,11 +165,11 @@ function legendOf(letter, run) {
 }
 
 /** @param {View} view */
-function captionOf({ b, metric, means }) {
+function captionOf({ b, runs, metric, means }) {
   const values = means.includes(metric)
     ? 'Means with 95 % intervals of this validation set.'
     : metricText(metric).meaning;
-  if (!b) return `${values} Choose a run B to compare.`;
+  if (!b) return runs.length > 1 ? `${values} Choose a run B to compare.` : values;
   if (!means.includes(metric)) return `${values} Difference: B minus A.`;
   return `${values} Another seed may differ by more. p: whether other classes would agree (sign-flip test).`;
 }

@@ -6,7 +6,7 @@ import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } fro
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { groupsOf } from '../host/data.js';
 import { count, coverage, metricText, number, plural, shorten } from '../model/format.js';
-import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
+import { extent, labelHeights, linePath, markerPath, niceDomain } from '../model/scale.js';
 import { seedInterval } from '../model/seeds.js';
 import { frontsByEvaluation, mean } from '../model/statistics.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
@@ -120,6 +120,8 @@ export class TradeoffCard {
     this._y = y;
     const fronts = frontsByEvaluation(this._places, Boolean(metricText(view.metric).lowerIsBetter));
     this._front = new Set(fronts.flat());
+    const compared = this._places.filter(({ badge }) => badge);
+    const heights = labelHeights(compared.map((p) => ({ x: x(p.x), y: Math.max(14, y(p.y) - 8) })));
     const ordered = [...this._places].sort((p, q) => p.badge.length - q.badge.length);
     this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
     this._svg.setAttribute('width', String(width));
@@ -129,41 +131,39 @@ export class TradeoffCard {
       this._svg,
       ...axes,
       ...fronts.map((front) => svg('path', { class: 'front', d: linePath(front, x, y) })),
-      ...ordered.flatMap((place) => this._mark(place, x, y, view)),
+      ...ordered.map((place) => this._mark(place, x, y, view, heights[compared.indexOf(place)])),
     );
   }
 
-  /** @param {Place} place @param {(v: number) => number} x @param {(v: number) => number} y @param {View} view */
-  _mark(place, x, y, view) {
+  /** @param {Place} place @param {(v: number) => number} x @param {(v: number) => number} y @param {View} view @param {number} labelHeight */
+  _mark(place, x, y, view, labelHeight) {
     const [left, right, low, high] = place.interval;
     const shown = place.badge !== '' || view.experiments !== null;
     const atEdge = x(place.x) > this._width() - 40;
     const bar = (/** @type {number[]} */ [x1, x2, y1, y2]) =>
       svg('line', { class: 'whisker-line thin', x1, x2, y1, y2 });
-    return [
-      svg(
-        'g',
-        { class: place.badge ? 'run compared' : 'run', ...runColor(place.style), 'data-run': place.label },
-        place.trail.length > 1 && svg('path', { class: 'trail', d: linePath(place.trail, x, y) }),
-        shown && left !== null && right !== null && bar([x(left), x(right), y(place.y), y(place.y)]),
-        shown && low !== null && high !== null && bar([x(place.x), x(place.x), y(low), y(high)]),
-        svg('path', {
-          class: 'run-marker',
-          d: markerPath(place.style.marker, x(place.x), y(place.y), place.badge ? 5.5 : 4),
-        }),
-        place.badge &&
-          svg(
-            'text',
-            {
-              class: 'end-label',
-              x: x(place.x) + (atEdge ? -9 : 9),
-              y: Math.max(14, y(place.y) - 8),
-              'text-anchor': atEdge ? 'end' : 'start',
-            },
-            place.badge,
-          ),
-      ),
-    ];
+    return svg(
+      'g',
+      { class: place.badge ? 'run compared' : 'run', ...runColor(place.style), 'data-run': place.label },
+      place.trail.length > 1 && svg('path', { class: 'trail', d: linePath(place.trail, x, y) }),
+      shown && left !== null && right !== null && bar([x(left), x(right), y(place.y), y(place.y)]),
+      shown && low !== null && high !== null && bar([x(place.x), x(place.x), y(low), y(high)]),
+      svg('path', {
+        class: 'run-marker',
+        d: markerPath(place.style.marker, x(place.x), y(place.y), place.badge ? 5.5 : 4),
+      }),
+      place.badge &&
+        svg(
+          'text',
+          {
+            class: 'end-label',
+            x: x(place.x) + (atEdge ? -9 : 9),
+            y: labelHeight,
+            'text-anchor': atEdge ? 'end' : 'start',
+          },
+          place.badge,
+        ),
+    );
   }
 
   /** @param {PointerEvent} event */

@@ -105,8 +105,9 @@ export class ChartsCard {
     const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), {
       bounds: [0, 1],
     });
-    for (const { group, chart, heading } of this._charts) {
+    for (const { group, chart, heading, box } of this._charts) {
       const series = this._series[group];
+      box.hidden = group !== CHARTS[0] && !rangeOf(series); // the width is that of the first
       const yDomain = group === 'gap' ? niceDomain(rangeOf(series), { zero: true }) : shared;
       fill(heading, ...headingOf(group, view, series));
       chart.draw(
@@ -176,13 +177,15 @@ export class ChartsCard {
     const notes = [more > 0 ? `and ${more} more` : '', bandText(view), view.step === null ? '' : '┊ chosen step'];
     return {
       legend: [...legend, ...notes.filter(Boolean).map((text) => ({ text }))],
-      panels: this._charts.map(({ group, chart }) => ({
-        heading:
-          group === 'gap'
-            ? { strong: 'Gap', text: 'head − tail' }
-            : groupEntry(group, groupTitle(group), sizeText(group, view, this._series?.[group] ?? [])),
-        chart: chart.element,
-      })),
+      panels: this._charts
+        .filter(({ box }) => !box.hidden)
+        .map(({ group, chart }) => ({
+          heading:
+            group === 'gap'
+              ? { strong: 'Gap', text: 'head − tail' }
+              : groupEntry(group, groupTitle(group), sizeText(group, view, this._series?.[group] ?? [])),
+          chart: chart.element,
+        })),
       columns: 2,
     };
   }

@@ -19,6 +19,8 @@ import { GROUPS } from './view.js';
 
 /** Puts rows without an interval behind all others: ends of intervals lie between −2 and 2. */
 const UNKNOWN = 4;
+/** Smaller differences are shown as 0.000, and are neither gains nor losses. */
+const LEAST_SHOWN = 0.0005;
 const COLLATOR = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /**
@@ -86,7 +88,7 @@ export function ranked(rows) {
 export function movers(rows, lowerIsBetter, most) {
   const sign = lowerIsBetter ? -1 : 1;
   const moved = (/** @type {Row} */ row, /** @type {1 | -1} */ direction) =>
-    direction * Number(row.difference) > 0 ? worthOf(row.difference, row.interval, direction) : null;
+    direction * Number(row.difference) >= LEAST_SHOWN ? worthOf(row.difference, row.interval, direction) : null;
   const worse = sign === 1 ? -1 : 1;
   return {
     gains: topOf(rows, (row) => moved(row, sign), most),

@@ -62,7 +62,7 @@ function findBounds({ groups, counts }) {
   const least = (/** @type {number[]} */ values) => values.reduce((low, n) => Math.min(low, n), Infinity);
   const most = (/** @type {number[]} */ values) => values.reduce((high, n) => Math.max(high, n), -1);
   const headMin = head.length ? least(head) : most([...medium, ...tail]) + 1;
-  const tailMax = most(tail);
+  const tailMax = tail.length ? most(tail) : Math.min(0, least([...medium, ...head]) - 1);
   return tailMax < headMin && most(medium) < headMin && least(medium) > tailMax
     ? grouping('recorded', headMin, tailMax)
     : null;

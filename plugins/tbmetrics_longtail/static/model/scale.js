@@ -227,3 +227,13 @@ export function spread(wanted, distance, [top, bottom]) {
   });
   return placed;
 }
+
+/**
+ * Heights of two letters wanted at these points, pushed apart if they would overlap.
+ * @param {readonly {x: number, y: number}[]} points one or two
+ */
+export function labelHeights(points) {
+  const [a, b = a] = points;
+  const wanted = points.map(({ y }) => y);
+  return a && Math.abs(a.x - b.x) < 16 ? spread(wanted, 13, [Math.min(...wanted), Infinity]) : wanted;
+}

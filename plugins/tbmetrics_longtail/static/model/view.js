@@ -76,11 +76,16 @@ function lastOfBoth(a = [], b = []) {
   return b.findLast((step) => inA.has(step)) ?? null;
 }
 
-/** What is not alike if A and B are compared at these steps, or nothing. @param {Maybe} a @param {Maybe} b */
-export function unlikeSteps(a, b) {
-  if (a === b) return '';
+/** @typedef {{info: {evaluation: string}, step: Maybe} | null} Compared */
+
+/** What is not alike in A and B, or nothing; as the server says it. @param {Compared} a @param {Compared} b */
+export function unlikeness(a, b) {
+  if (!a || !b) return '';
+  const [ofA, ofB] = [a.info.evaluation, b.info.evaluation];
+  if (ofA !== ofB) return `A is of the evaluation "${ofA}", B of "${ofB}"`;
+  if (a.step === b.step) return '';
   const at = (/** @type {Maybe} */ step) => (step === null ? 'has no validation yet' : `is at step ${count(step)}`);
-  return `A ${at(a)}, B ${at(b)}`;
+  return `A ${at(a.step)}, B ${at(b.step)}`;
 }
 
 /**

@@ -8,8 +8,9 @@ import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
 import { curvePoints, groupCurves } from './curves.js';
 import { compareOffline, NO_INTERVALS, sliceTable } from './tables.js';
-import { unlikeSteps } from '../model/view.js';
+import { unlikeness } from '../model/view.js';
 
+/** @import { AttributeInfo, RunInfo } from '../model/answers.js' */
 /** @import { Grouping, Maybe } from '../model/types.js' */
 /** @import { OfflineTable } from './tables.js' */
 
@@ -185,15 +186,20 @@ const ROUTES = {
       const column = table?.columns.indexOf(query.get('metric') ?? '') ?? -1;
       const step = table?.steps.indexOf(Number(query.get(`step_${letter}`))) ?? -1;
       const classes = held.answers[`classes?run=${part(classQuery, 'run')}&attribute=${part(classQuery, 'attribute')}`];
-      return table && column >= 0 && step >= 0
-        ? { classes, values: sliceTable(held.values, table, { step, column }) }
-        : null;
+      if (!table || column < 0 || step < 0) return null;
+      const values = sliceTable(held.values, table, { step, column });
+      return { classes, values, info: infoOf(held, classQuery), step: table.steps[step] };
     };
     const [a, b] = [side('a'), side('b')];
-    const [stepA, stepB] = ['step_a', 'step_b'].map((name) => Number(query.get(name)));
-    return a && b ? Response.json(compareOffline(a, b, boundsOf(query), unlikeSteps(stepA, stepB))) : undefined;
+    return a && b ? Response.json(compareOffline(a, b, boundsOf(query), unlikeness(a, b))) : undefined;
   },
 };
+
+/** @param {Held} held @param {URLSearchParams} query of a run and an attribute @returns {AttributeInfo} */
+function infoOf({ answers }, query) {
+  const { attributes } = answers.runs.runs.find((/** @type {RunInfo} */ { run }) => run === query.get('run'));
+  return attributes.find((/** @type {AttributeInfo} */ { attribute }) => attribute === query.get('attribute'));
+}
 
 /** @param {URLSearchParams} query @param {string} name */
 function part(query, name) {
