@@ -33,6 +33,7 @@ from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, check_grouping, run_table
 from tbmetrics_longtail.tables import (
     CALIBRATION,
+    CLASS_LIST,
     CLASSES,
     CONFUSION,
     FLOW,
@@ -144,7 +145,7 @@ class Answers:
         try:
             sums = recorded.derived(
                 CLASSES,
-                ("bucket_sums", metric, *recorded.classes.counts.tolist()),
+                ("bucket_sums", metric, recorded.tag(CLASS_LIST).version),
                 lambda series: bucket_sums(series.values, columns, metric, buckets),
             )
         except ValueError as error:

@@ -67,8 +67,7 @@ class Attribute:
         self.tags = tags
         self._source = source
         self._experiment = experiment
-        self.class_list = source.class_list(experiment, self.tag(CLASS_LIST))
-        self.classes = _attribute_classes(self.class_list)
+        self.class_list, self.classes = source.classes(experiment, self.tag(CLASS_LIST))
 
     def tag(self, kind: str) -> Tag:
         """The tag of `kind`.
@@ -225,14 +224,15 @@ class LongTailData:
             raise RequestError(f"run {shown(run)} has no attribute {shown(attribute)}", f"it has {known}")
         return Attribute(self, experiment, attribute, tags.attributes[attribute])
 
-    def class_list(self, experiment: Experiment, tag: Tag) -> ClassList:
-        """The class list in `tag`."""
+    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses]:
+        """The class list in `tag`, and the classes in it."""
 
-        def load() -> tuple[ClassList, int]:
+        def load() -> tuple[tuple[ClassList, AttributeClasses], int]:
             payload = np.asarray(self._read(experiment, tag, MAX_STEPS)[-1].numpy).reshape(-1)
             if payload.size != 1 or not isinstance(payload[0], bytes):
                 raise SchemaError(f"tag {tag.name!r}: a class list is one string, got a tensor of {payload.size}")
-            return class_list_from_payload(tag.name, payload[0]), 4 * len(payload[0])
+            listed = class_list_from_payload(tag.name, payload[0])
+            return (listed, _attribute_classes(listed)), 4 * len(payload[0])
 
         return self._cache.get((experiment.id, tag.run, tag.name), tag.version, load)
 
