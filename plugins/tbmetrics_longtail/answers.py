@@ -249,7 +249,7 @@ class Answers:
     ) -> Json:
         """Run and step `b` against `a`: means by group, or family, over the classes that both have by name."""
         check_grouping(by)
-        sides = [(self._data.attribute(experiment, run, attribute), step) for run, step in (a, b)]
+        sides = self._sides(experiment, a, b, attribute)
         if by == FREQUENCY:
             return comparison(*(validation(side, step, metric, bounds) for side, step in sides))
         return comparison(*(by_family(side, validation(side, step, metric, None)) for side, step in sides))
@@ -258,19 +258,25 @@ class Answers:
         self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
     ) -> Json:
         """Run and step `b` against `a` along the training count."""
-        sides = ((self._data.attribute(experiment, run, attribute), step) for run, step in (a, b))
+        sides = self._sides(experiment, a, b, attribute)
         return comparison_by_count(*(counted(side, step, metric) for side, step in sides))
+
+    def _sides(
+        self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str
+    ) -> list[tuple[Attribute, int]]:
+        tags = self._data.run_tags(experiment, {a[0], b[0]})
+        return [(self._data.attribute(experiment, run, attribute, tags), step) for run, step in (a, b)]
 
     def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
         """The table of these runs, or of all that have validations of the attribute."""
+        tags = self._data.run_tags(experiment, runs or None)
         if not runs:
-            tags = self._data.run_tags(experiment)
             validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
             runs = sorted(validated, key=natural_order)
         recorded, unreadable = dict[str, Attribute](), dict[str, str]()
         for run in runs:
             try:
-                recorded[run] = self._data.attribute(experiment, run, attribute)
+                recorded[run] = self._data.attribute(experiment, run, attribute, tags)
             except SchemaError as error:
                 unreadable[run] = str(error)
         return run_table(recorded, query, self._data.hparams(experiment), unreadable)

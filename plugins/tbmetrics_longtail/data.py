@@ -200,25 +200,18 @@ class LongTailData:
         """The tags of every run that has long-tail data, or of those of `runs` that have."""
         return {run: _tags_by_attribute(run, tags) for run, tags in self._list(experiment, runs).items()}
 
-    def tags_of_run(self, experiment: Experiment, run: str) -> RunTags:
-        """The tags of one run.
-
-        Raises:
-            RequestError: there is no such run.
-        """
-        tags = self.run_tags(experiment, [run]).get(run)
-        if tags is None:
-            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
-        return tags
-
-    def attribute(self, experiment: Experiment, run: str, attribute: str) -> Attribute:
-        """One attribute of one run.
+    def attribute(
+        self, experiment: Experiment, run: str, attribute: str, listed: Mapping[str, RunTags] | None = None
+    ) -> Attribute:
+        """One attribute of one run; its tags are asked for unless they are among those `listed`.
 
         Raises:
             RequestError: there is no such run or attribute.
             SchemaError: its class list is damaged or of a newer schema.
         """
-        tags = self.tags_of_run(experiment, run)
+        tags = (listed or self.run_tags(experiment, [run])).get(run)
+        if tags is None:
+            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
         if attribute not in tags.attributes:
             known = ", ".join(map(shown, sorted(tags.attributes))) or "; ".join(tags.problems)
             raise RequestError(f"run {shown(run)} has no attribute {shown(attribute)}", f"it has {known}")
