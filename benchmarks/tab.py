@@ -1,7 +1,7 @@
-"""The Long Tail tab at the size of iNaturalist: first chart, dragging, sorting, and cost for the server.
+"""The Long Tail tab at the size of iNaturalist: first chart, dragging, comparing, sorting, and cost for the server.
 
 Logs of many runs are generated, TensorBoard is started on them with and without the tab's plugin, and Chromium opens
-the tab, drags a threshold and sorts the table.
+the tab, drags a threshold, sorts the table and compares other runs.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ board.main()
 """
 
 DRAGGING = "frame while dragging"
+COMPARED = "another B compared"
 
 FIRST_CHART = """() => new Promise(resolve => {
   const look = () => {
@@ -84,6 +85,22 @@ SORT = """async () => {
     await new Promise(resolve => setTimeout(resolve, 300));
   }
   return times;
+}"""
+
+#: From the choice of a run until the comparison is there and every card near the window is drawn.
+COMPARE = """async run => {
+  const frame = () => new Promise(resolve => requestAnimationFrame(resolve));
+  const select = document.querySelector('select[aria-label="Run B"]');
+  const main = document.querySelector('.main');
+  const before = performance.now();
+  select.value = run;
+  select.dispatchEvent(new Event('change', { bubbles: true }));
+  const isAnswered = () => performance
+    .getEntriesByType('resource')
+    .some(({ name }) => name.includes('/compare?') && name.includes(`run_b=${run}&`));
+  do await frame();
+  while (!isAnswered() || main.getAttribute('aria-busy') === 'true');
+  return performance.now() - before;
 }"""
 
 
@@ -192,11 +209,11 @@ def loaded(board: Board, runs: int, validations: int) -> bool:
     return len(steps) == runs and min(steps) == validations
 
 
-def in_chromium(board: Board) -> dict[str, list[float]]:
+def in_chromium(board: Board, runs: int) -> dict[str, list[float]]:
     """Milliseconds of user actions in the tab."""
     from playwright.sync_api import sync_playwright
 
-    milliseconds: dict[str, list[float]] = {"first chart": [], DRAGGING: [], "sort": []}
+    milliseconds: dict[str, list[float]] = {"first chart": [], DRAGGING: [], "sort": [], COMPARED: []}
     address = board.url + "data/plugin_entry.html?name=longtail"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
@@ -213,6 +230,9 @@ def in_chromium(board: Board) -> dict[str, list[float]]:
         milliseconds[DRAGGING] = page.evaluate(DRAG)
         page.wait_for_timeout(2000)
         milliseconds["sort"] = page.evaluate(SORT)
+        for run in range(2, min(runs, 8)):  # at first it is run1
+            page.wait_for_load_state("networkidle")
+            milliseconds[COMPARED].append(page.evaluate(COMPARE, f"run{run}"))
         browser.close()
     return milliseconds
 
@@ -222,7 +242,7 @@ def measure(run: Run) -> Results:
     if not run.has("playwright") or shutil.which("chromium") is None:
         run.skip("the tab", "needs playwright and Chromium")
         return []
-    classes, runs, validations = run.choose((300, 2, 5), (8142, 10, 100))
+    classes, runs, validations = run.choose((300, 4, 5), (8142, 10, 100))
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder, "empty")
         empty.mkdir()
@@ -259,7 +279,7 @@ def look(logdir: Path, runs: int, validations: int, size: int) -> tuple[dict[str
     board = Board(logdir, plugin=True)
     board.until(lambda: loaded(board, runs, validations))
     memory["loaded, with it"] = board.megabytes()
-    milliseconds = in_chromium(board)
+    milliseconds = in_chromium(board, runs)
     memory["after the tab was used"] = board.megabytes()
     board.close()
     return milliseconds, memory

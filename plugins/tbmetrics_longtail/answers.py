@@ -41,6 +41,7 @@ from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, check_grouping, run_table
 from tbmetrics_longtail.tables import (
     CALIBRATION,
+    CLASS_LIST,
     CLASSES,
     CONFUSION,
     FLOW,
@@ -152,7 +153,7 @@ class Answers:
         try:
             sums = recorded.derived(
                 CLASSES,
-                ("bucket_sums", metric, *recorded.classes.counts.tolist()),
+                ("bucket_sums", metric, recorded.tag(CLASS_LIST).version),
                 lambda series: bucket_sums(series.values, columns, metric, buckets),
             )
         except ValueError as error:
@@ -256,7 +257,7 @@ class Answers:
     ) -> Json:
         """Run and step `b` against `a`: means by group, or family, over the classes that both have by name."""
         check_grouping(by)
-        sides = [self._side(experiment, *side, attribute) for side in (a, b)]
+        sides = self._sides(experiment, a, b, attribute)
         if by == FREQUENCY:
             return comparison(*(validation(*side, metric, bounds) for side in sides))
         return comparison(*(by_family(side.recorded, validation(*side, metric)) for side in sides))
@@ -265,24 +266,28 @@ class Answers:
         self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str, metric: str
     ) -> Json:
         """Run and step `b` against `a` along the training count."""
-        return comparison_by_count(*(counted(self._side(experiment, *side, attribute), metric) for side in (a, b)))
+        return comparison_by_count(*(counted(side, metric) for side in self._sides(experiment, a, b, attribute)))
 
-    def _side(self, experiment: Experiment, run: str, step: int, attribute: str) -> Side:
-        recorded = self._data.attribute(experiment, run, attribute)
+    def _sides(self, experiment: Experiment, a: tuple[str, int], b: tuple[str, int], attribute: str) -> list[Side]:
+        tags = self._data.run_tags(experiment, {a[0], b[0]})
+        return [self._side(experiment, *side, attribute, tags) for side in (a, b)]
+
+    def _side(self, experiment: Experiment, run: str, step: int, attribute: str, tags: Mapping[str, RunTags]) -> Side:
+        recorded = self._data.attribute(experiment, run, attribute, tags)
         name = recorded.class_list.evaluation
         runs = self._data.run_tags(experiment, [run.rpartition("/")[0]]) if name is None else ()
         return Side(recorded, evaluation_of(run, runs, name), step)
 
     def table(self, experiment: Experiment, runs: Sequence[str], attribute: str, query: TableQuery) -> Json:
         """The table of these runs, or of all that have validations of the attribute."""
+        tags = self._data.run_tags(experiment, runs or None)
         if not runs:
-            tags = self._data.run_tags(experiment)
             validated = (run for run in tags if GROUP_TABLE in tags[run].attributes.get(attribute, {}))
             runs = sorted(validated, key=natural_order)
         recorded, unreadable = dict[str, Attribute](), dict[str, str]()
         for run in runs:
             try:
-                recorded[run] = self._data.attribute(experiment, run, attribute)
+                recorded[run] = self._data.attribute(experiment, run, attribute, tags)
             except SchemaError as error:
                 unreadable[run] = str(error)
         return run_table(recorded, query, self._data.hparams(experiment), unreadable)

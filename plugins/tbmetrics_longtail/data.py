@@ -67,8 +67,7 @@ class Attribute:
         self.tags = tags
         self._source = source
         self._experiment = experiment
-        self.class_list = source.class_list(experiment, self.tag(CLASS_LIST))
-        self.classes = _attribute_classes(self.class_list)
+        self.class_list, self.classes = source.classes(experiment, self.tag(CLASS_LIST))
 
     def tag(self, kind: str) -> Tag:
         """The tag of `kind`.
@@ -201,38 +200,32 @@ class LongTailData:
         """The tags of every run that has long-tail data, or of those of `runs` that have."""
         return {run: _tags_by_attribute(run, tags) for run, tags in self._list(experiment, runs).items()}
 
-    def tags_of_run(self, experiment: Experiment, run: str) -> RunTags:
-        """The tags of one run.
-
-        Raises:
-            RequestError: there is no such run.
-        """
-        tags = self.run_tags(experiment, [run]).get(run)
-        if tags is None:
-            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
-        return tags
-
-    def attribute(self, experiment: Experiment, run: str, attribute: str) -> Attribute:
-        """One attribute of one run.
+    def attribute(
+        self, experiment: Experiment, run: str, attribute: str, listed: Mapping[str, RunTags] | None = None
+    ) -> Attribute:
+        """One attribute of one run; its tags are asked for unless they are among those `listed`.
 
         Raises:
             RequestError: there is no such run or attribute.
             SchemaError: its class list is damaged or of a newer schema.
         """
-        tags = self.tags_of_run(experiment, run)
+        tags = (listed or self.run_tags(experiment, [run])).get(run)
+        if tags is None:
+            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
         if attribute not in tags.attributes:
             known = ", ".join(map(shown, sorted(tags.attributes))) or "; ".join(tags.problems)
             raise RequestError(f"run {shown(run)} has no attribute {shown(attribute)}", f"it has {known}")
         return Attribute(self, experiment, attribute, tags.attributes[attribute])
 
-    def class_list(self, experiment: Experiment, tag: Tag) -> ClassList:
-        """The class list in `tag`."""
+    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses]:
+        """The class list in `tag`, and the classes in it."""
 
-        def load() -> tuple[ClassList, int]:
+        def load() -> tuple[tuple[ClassList, AttributeClasses], int]:
             payload = np.asarray(self._read(experiment, tag, MAX_STEPS)[-1].numpy).reshape(-1)
             if payload.size != 1 or not isinstance(payload[0], bytes):
                 raise SchemaError(f"tag {tag.name!r}: a class list is one string, got a tensor of {payload.size}")
-            return class_list_from_payload(tag.name, payload[0]), 4 * len(payload[0])
+            listed = class_list_from_payload(tag.name, payload[0])
+            return (listed, _attribute_classes(listed)), 4 * len(payload[0])
 
         return self._cache.get((experiment.id, tag.run, tag.name), tag.version, load)
 

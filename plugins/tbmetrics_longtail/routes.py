@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import gzip
+import hashlib
 import json
 import logging
 import re
@@ -55,8 +57,14 @@ BUNDLE = "bundle.js"
 
 
 @functools.cache
-def _bundled() -> str:
-    return bundle(module_texts(_STATIC), "index.js")
+def _bundled() -> bytes:
+    return bundle(module_texts(_STATIC), "index.js").encode()
+
+
+@functools.lru_cache(maxsize=8)
+def _compressed(content: bytes) -> bytes:
+    """As sent: TensorBoard would compress it anew for each request."""
+    return gzip.compress(content, mtime=0)
 
 
 class Parameters:
@@ -301,11 +309,15 @@ def _serve_static(request: wrappers.Request) -> Any:
     if request.method != "GET":
         return _not_allowed(request)
     name = request.path.rpartition("/static/")[2]
-    if name == BUNDLE:
-        return http_util.Respond(request, _bundled(), MEDIA_TYPES[".js"])
-    if name not in STATIC_FILES:
+    if name != BUNDLE and name not in STATIC_FILES:
         return _fault(request, 404, f"there is no file {shown(name)}", f"there are {', '.join(STATIC_FILES)}")
-    return http_util.Respond(request, _STATIC.joinpath(name).read_bytes(), STATIC_FILES[name])
+    content = _bundled() if name == BUNDLE else _STATIC.joinpath(name).read_bytes()
+    media_type = MEDIA_TYPES[".js"] if name == BUNDLE else STATIC_FILES[name]
+    tag = hashlib.sha256(content).hexdigest()[:32]
+    headers = [("ETag", f'"{tag}"')]
+    if request.if_none_match.contains(tag):  # the browser has this version, perhaps already compiled
+        return wrappers.Response(status=304, headers=headers)
+    return http_util.Respond(request, _compressed(content), media_type, content_encoding="gzip", headers=headers)
 
 
 _static: WsgiApp = wrappers.Request.application(_serve_static)

@@ -93,7 +93,9 @@ class AttributeStates(Mapping[str, State]):
         warning = repeats_warning(announced, stuck, rank)
         if warning and not self._warned_of_repeats:
             self._warned_of_repeats = True
-            warnings.warn(f"attribute {attribute!r}: {warning}; this is said once", TBMetricsWarning, stacklevel=caller_level())
+            warnings.warn(
+                f"attribute {attribute!r}: {warning}; this is said once", TBMetricsWarning, stacklevel=caller_level()
+            )
 
     def combine(self, share: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
         """The states of two blocks of ranks as one."""

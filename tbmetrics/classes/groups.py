@@ -278,7 +278,8 @@ def _from_hmt(
 
 def _buckets_between(classes: AttributeClasses, edges: NDArray[np.int64]) -> CountBuckets:
     intervals = np.searchsorted(edges, classes.counts, side="right")  # 0 = unknown count
-    group_numbers = np.array([PARTITION.index(group) for group in classes.groups], dtype=np.int64)
+    numbers = {group: number for number, group in enumerate(PARTITION)}
+    group_numbers = np.array([numbers[group] for group in classes.groups], dtype=np.int64)
     keys, of_class = np.unique(group_numbers * (len(edges) + 1) + intervals, return_inverse=True)
     groups = tuple(PARTITION[key // (len(edges) + 1)] for key in keys.tolist())
     return _described(classes.counts, of_class.astype(np.int64), groups)

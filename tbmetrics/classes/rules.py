@@ -35,14 +35,9 @@ class GroupRule:
 
     def groups(self, counts: NDArray[np.int64]) -> tuple[str, ...]:
         """The group of each count; a negative count is "unknown"."""
-        return tuple(self._group(int(count)) for count in counts)
-
-    def _group(self, count: int) -> str:
-        if count < 0:
-            return UNKNOWN
-        if count >= self.head_min:
-            return HEAD
-        return TAIL if count <= self.tail_max else MEDIUM
+        conditions = [counts < 0, counts >= self.head_min, counts <= self.tail_max]
+        names = (UNKNOWN, HEAD, TAIL, MEDIUM)
+        return tuple(names[place] for place in np.select(conditions, [0, 1, 2], 3).tolist())
 
 
 #: The named rules of the field with fixed bounds. The bounds move published numbers, so each record names its rule.

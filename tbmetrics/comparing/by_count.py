@@ -165,18 +165,29 @@ class _Side:
 
     def deviations(self) -> FloatArray:
         """The deviation of each tail's mean: as recorded, if that is about the same classes."""
-        deviations = np.array([self._recorded(index) for index in range(len(self._boundaries))], dtype=np.float64)
+        alike = self._is_about_joined().tolist()
+        recorded = [self._recorded(index) if alike[index] else math.nan for index in range(len(self._boundaries))]
+        deviations = np.array(recorded, dtype=np.float64)
         decided, is_unknown = self._run.decided, np.isnan(deviations)
         if is_unknown.any() and decided is not None and self._run.metric in DECIDED_METRICS:
             variances = np.maximum(nested_alone(decided, self._run.metric, self.parts), 0.0)
             deviations[is_unknown] = (np.sqrt(variances) / np.maximum(self._n_defined, 1))[is_unknown]
         return deviations
 
+    def _is_about_joined(self) -> NDArray[np.bool_]:
+        """Whether the run's own tail below each boundary has the joined classes, and no others."""
+        n = len(self._boundaries)
+        is_counted = self._is_defined & (self._counts >= 0)
+        own = np.where(is_counted, np.searchsorted(self._boundaries, self._counts), n)
+        of_both = np.where(self.parts.of_class >= 0, self.parts.of_class, n)
+        # Where they are not the same, one of the two tails has one class more, up to the higher boundary.
+        changes = np.bincount(np.minimum(own, of_both), minlength=n + 1)
+        changes -= np.bincount(np.maximum(own, of_both), minlength=n + 1)
+        alike: NDArray[np.bool_] = np.cumsum(changes)[:n] == 0
+        return alike
+
     def _recorded(self, index: int) -> float:
         inside = (self._counts >= 0) & (self._counts <= self._boundaries[index])
-        of_both = (self.parts.of_class >= 0) & (self.parts.of_class <= index)
-        if not np.array_equal(inside & self._is_defined, of_both):
-            return math.nan
         if TAIL in self._run.recorded and np.array_equal(inside, self._is_tail):
             mean = self._run.mean(TAIL)
         else:
@@ -191,7 +202,7 @@ def _bins(a: CountedValidation, b: CountedValidation, both: Joined) -> list[Coun
     binned = joined(*sides)
     spread, counts = spreads(*sides, binned), a.counts[both.in_a]
     bins = []
-    for name in sorted(set(binned.groups.tolist()) - {UNKNOWN}, key=int):
+    for name in sorted(set(binned.partition) - {UNKNOWN}, key=int):
         members = binned.members(name)
         defined = members[both.is_defined[members]]
         if defined.size:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,32 +107,28 @@ class GroupComparison:
     least_p: float = math.nan
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class RunComparison:
     """Run B against run A on the classes that both have by name, grouped as in A.
 
     Attributes:
         a, b: the validations compared, with each run's own group means.
+        joined: the classes that both runs have.
+        spreads: how far the means of their groups may be from the truth.
         groups: by "head", "medium", "tail", "unknown", "all", and "gap" (head minus tail); or by families and "all".
-        classes: those defined in both runs, by difference, the largest gain of B first.
-        n_joined: classes that both runs have.
-        n_regrouped: those of them that B puts into another group than A.
+        n_regrouped: classes of both runs that B puts into another group than A.
         only_in_a, only_in_b: names of the classes that the other run lacks.
-        is_paired: whether intervals are of differences on the same samples.
-        unpaired_because: why they are not; empty if they are.
         withheld_because: why there is no verdict; empty if there is.
     """
 
     a: Validation
     b: Validation
+    joined: Joined
+    spreads: Spreads
     groups: Mapping[str, GroupComparison]
-    classes: tuple[ClassComparison, ...]
-    n_joined: int
     n_regrouped: int
     only_in_a: tuple[str, ...]
     only_in_b: tuple[str, ...]
-    is_paired: bool
-    unpaired_because: str
     withheld_because: str
 
     @property
@@ -139,27 +136,47 @@ class RunComparison:
         """The attribute that both runs validated."""
         return self.a.attribute
 
+    @property
+    def n_joined(self) -> int:
+        """Number of classes that both runs have."""
+        return len(self.joined)
+
+    @property
+    def is_paired(self) -> bool:
+        """Whether intervals are of differences on the same samples."""
+        return self.spreads.is_paired
+
+    @property
+    def unpaired_because(self) -> str:
+        """Why they are not; empty if they are."""
+        return self.spreads.unpaired_because
+
+    @cached_property
+    def classes(self) -> tuple[ClassComparison, ...]:
+        """The classes defined in both runs, by difference, the largest gain of B first."""
+        a, b, both = self.a, self.b, self.joined
+        ends = difference_interval(both.a, a.class_intervals(both.in_a), both.b, b.class_intervals(both.in_b))
+        columns = (column.tolist() for column in (both.a, both.b, *ends, _mcnemar(a, b, both, self.spreads)))
+        names, groups = ([of_a[index] for index in both.in_a.tolist()] for of_a in (a.names, a.groups))
+        defined = [c for c in map(ClassComparison, names, groups, *columns) if not math.isnan(c.difference)]
+        return tuple(sorted(defined, key=lambda c: (-c.difference, c.name)))
+
 
 def compare(a: Validation, b: Validation) -> RunComparison:
     """Compares run `b` with run `a`, the baseline."""
     both, withheld = joined(a, b), withheld_because(a, b)
     spread = spreads(a, b, both)
-    ends = difference_interval(both.a, a.class_intervals(both.in_a), both.b, b.class_intervals(both.in_b))
-    columns = (column.tolist() for column in (both.a, both.b, *ends, _mcnemar(a, b, both, spread)))
-    classes = map(ClassComparison, both.names, both.groups, *columns)
-    defined = [c for c in classes if not math.isnan(c.difference)]
     in_a, in_b = set(a.names), set(b.names)
+    groups_in_b = b.group_indices_in(a.partition)[both.in_b]
     return RunComparison(
         a=a,
         b=b,
+        joined=both,
+        spreads=spread,
         groups=_compare_groups(both, spread, bool(withheld)),
-        classes=tuple(sorted(defined, key=lambda c: (-c.difference, c.name))),
-        n_joined=len(both.names),
-        n_regrouped=int(np.count_nonzero(both.groups != np.array(b.groups, dtype=object)[both.in_b])),
+        n_regrouped=int(np.count_nonzero(both.group_indices != groups_in_b)),
         only_in_a=tuple(name for name in a.names if name not in in_b),
         only_in_b=tuple(name for name in b.names if name not in in_a),
-        is_paired=spread.is_paired,
-        unpaired_because=spread.unpaired_because,
         withheld_because=withheld,
     )
 
@@ -218,7 +235,7 @@ def withheld_because(a: Validation, b: Validation) -> str:
 def _mcnemar(a: Validation, b: Validation, both: Joined, spread: Spreads) -> NDArray[np.float64]:
     """P-value of each joined class; NaN unless recall of the same samples is compared."""
     if not spread.is_paired or a.metric != "recall" or a.decided is None or b.decided is None:
-        return np.full(len(both.names), math.nan)
+        return np.full(len(both), math.nan)
     only_a, only_b = (
         np.bincount(a.decided.classes[mask], minlength=len(a.names))[both.in_a]
         for mask in (a.decided.hits & ~b.decided.hits, b.decided.hits & ~a.decided.hits)

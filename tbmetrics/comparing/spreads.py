@@ -21,24 +21,26 @@ from tbmetrics.statistics.intervals import Z95
 DECIDED_METRICS = ("precision", "recall", "f1")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Joined:
     """The classes that two runs have by name, in the order of A.
 
     Attributes:
-        names, groups: of the classes, the groups as in A, object arrays (joined,).
         partition: the different groups in A.
+        group_indices: index in it of each class's group in A, int64 (joined,).
         in_a, in_b: where each class is in its run, int64 (joined,).
         a, b: its values, float64 (joined,).
     """
 
-    names: NDArray[np.object_]
-    groups: NDArray[np.object_]
     partition: tuple[str, ...]
+    group_indices: IntArray
     in_a: IntArray
     in_b: IntArray
     a: FloatArray
     b: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.in_a)
 
     @property
     def has_gap(self) -> bool:
@@ -50,25 +52,40 @@ class Joined:
         """The groups, "all" and, if there is one, the gap."""
         return (*self.partition, ALL, *((GAP,) if self.has_gap else ()))
 
-    @property
+    @cached_property
     def is_defined(self) -> NDArray[np.bool_]:
         """Whether both runs have a value, bool (joined,)."""
         defined: NDArray[np.bool_] = ~(np.isnan(self.a) | np.isnan(self.b))
         return defined
 
+    @cached_property
+    def n_defined(self) -> FloatArray:
+        """Number of classes of each group whose value both runs have, (groups,)."""
+        return np.bincount(self.group_indices[self.is_defined], minlength=len(self.partition)).astype(np.float64)
+
     def members(self, group: str) -> IntArray:
         """Indices of the classes in `group`, or of all."""
-        return np.arange(len(self.names)) if group == ALL else np.flatnonzero(self.groups == group)
+        if group == ALL:
+            return np.arange(len(self))
+        return np.flatnonzero(self.group_indices == self.partition.index(group))
 
 
 def joined(a: Validation, b: Validation) -> Joined:
     """The classes that both runs have."""
-    index_in_b = {name: index for index, name in enumerate(b.names)}
-    indices = [(index, index_in_b[name]) for index, name in enumerate(a.names) if name in index_in_b]
-    in_a, in_b = np.array(indices, dtype=np.int64).reshape(-1, 2).T
-    names, groups = np.array(a.names, dtype=object)[in_a], np.array(a.groups, dtype=object)[in_a]
+    in_a, in_b = _common_classes(a.names, b.names)
     values = a.values[in_a].astype(np.float64), b.values[in_b].astype(np.float64)
-    return Joined(names, groups, a.partition, in_a, in_b, *values)
+    return Joined(a.partition, a.group_indices[in_a], in_a, in_b, *values)
+
+
+def _common_classes(a: tuple[str, ...], b: tuple[str, ...]) -> tuple[IntArray, IntArray]:
+    """Where each name that both have is in A, and where in B."""
+    if a == b:
+        everywhere = np.arange(len(a), dtype=np.int64)
+        return everywhere, everywhere
+    index_in_b = {name: index for index, name in enumerate(b)}
+    indices = [(index, index_in_b[name]) for index, name in enumerate(a) if name in index_in_b]
+    in_a, in_b = np.array(indices, dtype=np.int64).reshape(-1, 2).T
+    return in_a, in_b
 
 
 class Spread(NamedTuple):
@@ -138,8 +155,7 @@ def _spread(group: str, sides: tuple[_Side, _Side], both: Joined, covariances: C
 
 def _weights(both: Joined, group: str) -> FloatArray:
     """The weight of each part's sum in the mean over a group, or in the gap, (parts,); NaN if it is undefined."""
-    groups = both.partition
-    sizes = np.array([np.count_nonzero(both.is_defined[both.members(g)]) for g in groups], dtype=np.float64)
+    groups, sizes = both.partition, both.n_defined
     if group == ALL:
         return np.full(len(groups), 1 / sizes.sum() if sizes.sum() else math.nan)
     weights = np.zeros(len(groups))
@@ -160,10 +176,9 @@ class _Side:
         self._run, self._both = run, both
         self._values = run.values[where].astype(np.float64)
         of_class = np.full(len(run.names), -1, dtype=np.int64)
-        self._groups = np.array([both.partition.index(group) for group in both.groups], dtype=np.int64)
-        of_class[where[both.is_defined]] = self._groups[both.is_defined]
+        of_class[where[both.is_defined]] = both.group_indices[both.is_defined]
         self.parts = Parts(of_class, len(both.partition))
-        self._has_recorded = {group: self._covers(where, group) for group in (*both.partition, ALL)}
+        self._has_recorded = self._covered()
         if both.has_gap:
             self._has_recorded[GAP] = self._has_recorded[HEAD] and self._has_recorded[TAIL]
 
@@ -186,12 +201,14 @@ class _Side:
 
     def _mean(self, weights: FloatArray) -> float:
         defined = self._both.is_defined
-        return float((weights[self._groups[defined]] * self._values[defined]).sum())
+        return float((weights[self._both.group_indices[defined]] * self._values[defined]).sum())
 
-    def _covers(self, where: IntArray, group: str) -> bool:
-        """Whether the recorded mean of `group` is over the joined, defined classes of that group."""
-        own = np.isin(np.array(self._run.groups, dtype=object), (group,)) | (group == ALL)
-        own_defined = np.flatnonzero(own & ~np.isnan(self._run.values))
-        members = self._both.members(group)
-        joined_defined = where[members[self._both.is_defined[members]]]
-        return group in self._run.recorded and np.array_equal(own_defined, np.sort(joined_defined))
+    def _covered(self) -> dict[str, bool]:
+        """Whether the recorded mean of each group, and of all, is over its joined, defined classes."""
+        run, partition, joined_groups = self._run, self._both.partition, self.parts.of_class
+        own_groups = np.where(np.isnan(run.values), -1, run.group_indices_in(partition))
+        differs = own_groups != joined_groups
+        unlike = {*own_groups[differs].tolist(), *joined_groups[differs].tolist()}
+        covered = {group: index not in unlike for index, group in enumerate(partition)}
+        covered[ALL] = not np.any((own_groups < 0) != (joined_groups < 0))
+        return {group: covers and group in run.recorded for group, covers in covered.items()}

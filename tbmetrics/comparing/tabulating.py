@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -25,7 +26,7 @@ from tbmetrics.comparing.validations import (
     validation,
 )
 from tbmetrics.errors import InputError
-from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, SchemaError, mean_metrics
+from tbmetrics.records import ALL, GAP, HEAD, TAIL, FloatArray, IntArray, SchemaError, mean_metrics
 from tbmetrics.records.history import History
 from tbmetrics.statistics.student import deviation, mean_interval
 
@@ -109,7 +110,7 @@ def _recorded(run: str, history: History, attribute: str, metric: str, by: str, 
     return RecordedRun(run, tables.steps.tolist(), overall, at, evaluation)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Experiment:
     """The validations of one row by run."""
 
@@ -117,7 +118,7 @@ class _Experiment:
     evaluation: str
     validations: Mapping[str, Validation]
 
-    @property
+    @cached_property
     def classes(self) -> frozenset[tuple[tuple[str, ...], tuple[str, ...], str]]:
         """The different lists of classes, with their groups, of its runs."""
         return frozenset((v.names, v.groups, v.decision) for v in self.validations.values())
@@ -228,16 +229,17 @@ def _cell(means: Sequence[GroupMean], n_classes: int, column: str) -> TableCell:
 
 def _defined(run: Validation) -> Mapping[str, int]:
     """Number of classes with a value in each column."""
-    return _counted(group for group, value in zip(run.groups, run.values.tolist(), strict=True) if value == value)
+    return _counted(run, run.group_indices[~np.isnan(run.values)])
 
 
 def _sizes(run: Validation) -> Mapping[str, int]:
     """Number of classes in each column."""
-    return _counted(run.groups)
+    return _counted(run, run.group_indices)
 
 
-def _counted(groups: Iterable[str]) -> Mapping[str, int]:
-    counts = Counter(groups)
+def _counted(run: Validation, group_indices: IntArray) -> Mapping[str, int]:
+    sizes = np.bincount(group_indices, minlength=len(run.partition)).tolist()
+    counts = Counter({group: size for group, size in zip(run.partition, sizes, strict=True) if size})
     return Counter({**counts, ALL: counts.total(), GAP: counts[HEAD] + counts[TAIL]})
 
 

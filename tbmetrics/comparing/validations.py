@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -42,7 +43,7 @@ class GroupMean(NamedTuple):
     upper: float = math.nan
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Validation:
     """One metric of one attribute at one validation of one run.
 
@@ -70,6 +71,18 @@ class Validation:
     intervals: FloatArray | None = None
     partition: tuple[str, ...] = PARTITION
     evaluation: str = ""
+
+    @cached_property
+    def group_indices(self) -> IntArray:
+        """Index in `partition` of each class's group, int64 (classes,)."""
+        indices = {group: index for index, group in enumerate(self.partition)}
+        return np.array([indices[group] for group in self.groups], dtype=np.int64)
+
+    def group_indices_in(self, partition: Sequence[str]) -> IntArray:
+        """The same in another partition; a group that it lacks gets an index beyond its last."""
+        indices = {group: index for index, group in enumerate(partition)}
+        own = [indices.get(group, len(partition) + index) for index, group in enumerate(self.partition)]
+        return np.array(own, dtype=np.int64)[self.group_indices]
 
     def mean(self, group: str) -> GroupMean:
         """The recorded mean of `group`; NaN if there is none."""

@@ -61,8 +61,13 @@ def _flips(differences: NDArray[np.floating], seed: int) -> _Flips:
         negative = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
         return _Flips(_flipped(differences, negative), exact=True)
     rng = np.random.default_rng(seed)
-    parts = [_flipped(differences, _random_bits(rng, rows, n)) for rows in _chunks(FLIPS, FLIPS_AT_ONCE)]
-    return _Flips(np.concatenate(parts), exact=False)
+    of_bytes = _sums_of_bytes(differences)
+    first = 256 * np.arange(len(of_bytes))
+    selected = []
+    for rows in _chunks(FLIPS, FLIPS_AT_ONCE):
+        drawn = rng.integers(0, 256, size=(rows, len(of_bytes)), dtype=np.uint8)
+        selected.append(of_bytes.ravel()[first + drawn].sum(axis=1))
+    return _Flips(differences.sum() - 2 * np.concatenate(selected), exact=False)
 
 
 def _flipped(differences: NDArray[np.floating], negative: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -71,9 +76,13 @@ def _flipped(differences: NDArray[np.floating], negative: NDArray[np.integer]) -
     return sums
 
 
-def _random_bits(rng: np.random.Generator, rows: int, n: int) -> NDArray[np.uint8]:
-    drawn = rng.integers(0, 256, size=(rows, (n + 7) // 8), dtype=np.uint8)
-    return np.unpackbits(drawn, axis=1, count=n)
+def _sums_of_bytes(differences: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What each byte of sign bits adds up of its eight differences, (bytes, 256): faster than a product."""
+    eights = np.zeros(((differences.size + 7) // 8, 8))
+    eights.ravel()[: differences.size] = differences
+    bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1)
+    sums: NDArray[np.float64] = eights @ bits.T.astype(np.float64)
+    return sums
 
 
 def _chunks(total: int, size: int) -> list[int]:

@@ -31,7 +31,8 @@ def out(tmp_path):
 
 
 def _export(runs, out, **options):
-    return export(runs, out, **{"formats": FORMATS, "only": ["class_performance", "other"], "dpi": 30, "jobs": 1, **options})
+    usual = {"formats": FORMATS, "only": ["class_performance", "other"], "dpi": 30, "jobs": 1}
+    return export(runs, out, **usual | options)
 
 
 def _times(out):

@@ -1,5 +1,6 @@
 """The plugin in a real TensorBoard: every validation kept, answers that are the log's, a clear 400 for the rest."""
 
+import gzip
 import json
 import struct
 import urllib.error
@@ -246,3 +247,15 @@ def test_the_bundle_is_served_and_kept_apart_from_other_files(made):
     status, headers, body = get(f"{base}data/plugin/longtail/static/bundle.js")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/javascript")
     assert body.rstrip().endswith(b"export const { render } = $index;")
+
+
+@pytest.mark.parametrize("name", ["bundle.js", "style.css"])
+def test_a_file_that_the_browser_has_is_not_sent_again(base, name):
+    url = f"{base}data/plugin/longtail/static/{name}"
+    _, headers, body = get(url)
+    zipped = urllib.request.urlopen(urllib.request.Request(url, headers={"Accept-Encoding": "gzip"})).read()
+    assert gzip.decompress(zipped) == body
+    with pytest.raises(urllib.error.HTTPError, match="304"):
+        urllib.request.urlopen(urllib.request.Request(url, headers={"If-None-Match": headers["ETag"]}))
+    other = urllib.request.Request(url, headers={"If-None-Match": '"another"'})
+    assert urllib.request.urlopen(other).read() == body

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
+import { reliabilityOf } from '../../../plugins/tbmetrics_longtail/static/model/reliability.js';
 import { flowByGroup } from '../../../plugins/tbmetrics_longtail/static/model/grouping.js';
 import { pngScale } from '../../../plugins/tbmetrics_longtail/static/charts/picture.js';
 import { nearest } from '../../../plugins/tbmetrics_longtail/static/charts/plot.js';

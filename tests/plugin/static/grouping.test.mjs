@@ -120,6 +120,14 @@ test('means, intervals and the gap are those of the classes', () => {
   assert.equal(wide.head.f1_n_classes[0], 3);
 });
 
+test('after a threshold has moved, groups are as if made anew, and those that it does not bound are kept', () => {
+  const moved = [3, 1, 40, 3].map((tail) => groupingOf({ rule: 'custom', head: 100, tail }, [1]));
+  const inTurn = moved.map((grouping) => groupMeans(SUMS, grouping, 'f1').groups);
+  moved.forEach((grouping, i) => assert.deepEqual(inTurn[i], groupMeans({ ...SUMS }, grouping, 'f1').groups));
+  assert.ok(inTurn.every(({ head, all }) => head === inTurn[0].head && all === inTurn[0].all));
+  assert.notDeepEqual(inTurn[1].gap, inTurn[0].gap);
+});
+
 test('other metrics are combined their own way, without an interval', () => {
   const logs = {
     ...SUMS,

@@ -208,7 +208,9 @@ export class App {
   _grouped(view) {
     if (!view) return null;
     const run = view.a ?? view.runs[0];
-    const classes = this._data.classes(run, view.attribute).value;
+    // The recorded groups need no counts, so that the first charts do not wait for these.
+    const isNeeded = this._state.rule !== null || this._cards.drawn;
+    const classes = isNeeded ? this._data.classes(run, view.attribute).value : undefined;
     /** @type {readonly Maybe[]} */
     this._counts = classes?.counts ?? [];
     this._recorded = classes ? recordedBounds(classes) : null;
@@ -238,8 +240,8 @@ export class App {
     if (this._layout.parentElement !== this._root) fill(this._root, this._layout);
     this._bar.update(view, runs, this._loadedAt);
     this._sidebar.update(view, this._state, this._counts ?? [], this._recorded ?? null);
-    this._settings.update(view);
     if (!this._cards.updateFirst(view)) return;
+    this._settings.update(view);
     this._headline.update(view);
     this._rows.update(view);
     this._cards.update(view, this._state);

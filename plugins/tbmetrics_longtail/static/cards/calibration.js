@@ -7,12 +7,13 @@ import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
 import { count, number, plural } from '../model/format.js';
-import { isExact, reliabilityOf } from '../model/grouping.js';
+import { isExact } from '../model/grouping.js';
+import { reliabilityOf } from '../model/reliability.js';
 import { linePath, markerPath } from '../model/scale.js';
 
 /** @import { Page } from './card.js' */
 /** @import { SideAnswer } from '../host/resources.js' */
-/** @import { Reliability } from '../model/grouping.js' */
+/** @import { Reliability } from '../model/reliability.js' */
 /** @import { CalibrationAnswer } from '../model/answers.js' */
 /** @import { RunView, Table, View } from '../model/types.js' */
 

@@ -269,7 +269,10 @@ function badgeOfExperiment(view, { runs }) {
 
 /** @param {Series[]} series */
 function rangeOf(series) {
-  return extent(series.flatMap(({ points, band }) => points.flatMap((p) => (band ? [p.y, p.lower, p.upper] : [p.y]))));
+  const ends = /** @type {const} */ (['y', 'lower', 'upper']);
+  return extent(
+    series.flatMap(({ points, band }) => ends.slice(0, band ? 3 : 1).flatMap((end) => points.map((p) => p[end]))),
+  );
 }
 
 /** @param {typeof CHARTS[number]} group @param {View} view @param {Series[]} series */

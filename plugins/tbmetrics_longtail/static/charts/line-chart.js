@@ -15,7 +15,7 @@ import {
   ticks,
 } from '../model/scale.js';
 
-/** @import { Maybe, RunStyle, Series } from '../model/types.js' */
+/** @import { Maybe, Point, RunStyle, Series } from '../model/types.js' */
 
 /**
  * @typedef {object} ChartContent
@@ -34,6 +34,8 @@ import {
  * @property {SVGElement} marker
  * @property {SVGElement} interval of a single validation
  * @property {SVGElement} group all but the band
+ * @property {Point[] | null} points drawn last
+ * @property {string} place changes with where they were drawn
  */
 
 const MARGIN = { top: 10, right: 26, bottom: 38, left: 42 };
@@ -119,6 +121,8 @@ export class LineChart {
       marker: svg('path', { class: 'run-marker' }),
       interval: svg('line', { class: 'whisker-line' }),
       group: svg('g', { class: badge ? 'run compared' : 'run', ...runColor(style) }),
+      points: null,
+      place: '',
     }));
     for (const { group, interval, line, marker } of this._nodes) group.append(interval, line, marker);
     const bands = this._nodes.flatMap(({ band }) => band ?? []);
@@ -183,7 +187,11 @@ export class LineChart {
    * @param {LineNodes} nodes @param {Series} series @param {(value: number) => number} x
    * @param {(value: number) => number} y @param {number} beside pixels by which a single validation is moved
    */
-  _place({ band, line, marker, interval, group }, { points, style, badge, band: hasBand }, x, y, beside) {
+  _place(nodes, { points, style, badge, band: hasBand }, x, y, beside) {
+    const { band, line, marker, interval, group } = nodes;
+    const place = `${this._axesOf} ${beside}`;
+    if (points === nodes.points && place === nodes.place) return;
+    Object.assign(nodes, { points, place });
     const radius = badge ? 3.2 : 2.6;
     const marks = markedPoints(points, style.index).map((p) =>
       markerPath(style.marker, x(p.x), y(Number(p.y)), radius),

@@ -6,8 +6,7 @@ import { bucketsWithin, gapOf, putIntervals } from './uncertainty.js';
 import { GROUPS } from './view.js';
 
 /**
- * @import { Bucket, BucketSums, BucketUncertainty,
- *   CalibrationAnswer, ConfusionAnswer, FlowAnswer, GroupsAnswer } from './answers.js'
+ * @import { Bucket, BucketSums, BucketUncertainty, ConfusionAnswer, FlowAnswer, GroupsAnswer } from './answers.js'
  */
 /** @import { Group, Grouping, Maybe } from './types.js' */
 
@@ -122,19 +121,42 @@ export function isExact(buckets, bounds) {
 export function groupMeans(sums, bounds, metric, uncertainty = null) {
   const { steps, buckets } = sums;
   const groupOf = buckets.map((bucket) => groupOfBucket(bucket, bounds));
+  const earlier = lastMeans.get(sums);
+  const isLike = earlier?.metric === metric && earlier.uncertainty === uncertainty;
   /** @type {GroupsAnswer['groups']} */
   const groups = {};
-  for (const group of GROUPS)
-    groups[group] = columnsOf(
-      sums,
-      stretchesOf(sums, (i) => groupOf[i] === group),
-      metric,
-    );
-  groups.all = columnsOf(sums, [[0, buckets.length]], metric);
-  groups.gap = gapOf(groups.head, groups.tail, metric);
+  /** @type {GroupsAnswer['groups']} */
+  const others = {};
+  const members = Object.fromEntries([...GROUPS, 'all', 'gap'].map((group) => [group, membersOf(groupOf, group)]));
+  for (const group of Object.keys(members)) {
+    if (isLike && earlier.members[group] === members[group]) groups[group] = earlier.groups[group];
+    else groups[group] = others[group] = meansOf(group);
+  }
   const within = uncertainty && bucketsWithin(buckets, uncertainty.buckets);
-  if (uncertainty && within) putIntervals(groups, metric, sums, groupOf, uncertainty, within);
+  if (uncertainty && within) putIntervals(others, metric, sums, groupOf, uncertainty, within);
+  lastMeans.set(sums, { metric, uncertainty, members, groups });
   return { steps, groups, approximate: !within };
+
+  /** @param {string} group */
+  function meansOf(group) {
+    if (group === 'gap') return gapOf(groups.head, groups.tail, metric);
+    const isIn = (/** @type {number} */ bucket) => group === 'all' || groupOf[bucket] === group;
+    return columnsOf(sums, stretchesOf(sums, isIn), metric);
+  }
+}
+
+/**
+ * The last means of each run: while one threshold moves, groups that it does not bound stay as they are.
+ * @type {WeakMap<BucketSums, {metric: string, uncertainty: BucketUncertainty | null,
+ *   members: Record<string, string>, groups: GroupsAnswer['groups']}>}
+ */
+const lastMeans = new WeakMap();
+
+/** A text that changes with the buckets that are in a group. @param {readonly Group[]} groupOf @param {string} group */
+function membersOf(groupOf, group) {
+  if (group === 'all') return '';
+  const wanted = group === 'gap' ? ['head', 'tail'] : [group];
+  return groupOf.map((own) => wanted.indexOf(own)).join();
 }
 
 /** Cumulative sums over buckets by training count, so that the cost of a group does not depend on its classes. */
@@ -250,92 +272,4 @@ export function flowByGroup({ buckets, values }, bounds) {
     });
   });
   return { rows, columns, values: known ? summed : rows.map(() => columns.map(() => null)) };
-}
-
-/**
- * @typedef {object} Reliability
- * @property {number[]} n examples in each bin
- * @property {Maybe[]} confidence their mean confidence
- * @property {Maybe[]} accuracy how many of them are right
- * @property {Maybe[]} lower Wilson’s interval of the accuracy
- * @property {Maybe[]} upper
- * @property {number} total
- * @property {Maybe} ece expected calibration error, its bias taken off; of older logs as in Guo et al. (2017)
- */
-
-const EXAMPLES_PER_BIN = 20;
-
-/**
- * The reliability of one group ("all" = every class).
- * @param {CalibrationAnswer} answer @param {Grouping | null} bounds @param {string} group @returns {Reliability}
- */
-export function reliabilityOf({ buckets, by, n, confidence, right }, bounds, group) {
-  const inside = buckets.flatMap((b, i) => (group === 'all' || groupOfBucket(b, bounds) === group ? [i] : []));
-  const bins = n[0]?.length ?? 0;
-  const summed = (/** @type {Maybe[][]} */ table) =>
-    Array.from({ length: bins }, (_, bin) => inside.reduce((sum, i) => sum + (table[i][bin] ?? 0), 0));
-  const [counts, confidences, rights] = [summed(n), summed(confidence), summed(right)];
-  const total = counts.reduce((sum, value) => sum + value, 0);
-  const share = (/** @type {number[]} */ sums) => sums.map((sum, bin) => (counts[bin] ? sum / counts[bin] : null));
-  const intervals = rights.map((value, bin) => wilson(value, counts[bin]));
-  const error = by ? calibrationError : plainCalibrationError;
-  return {
-    n: counts,
-    confidence: share(confidences),
-    accuracy: share(rights),
-    lower: intervals.map((interval) => interval && interval[0]),
-    upper: intervals.map((interval) => interval && interval[1]),
-    total,
-    ece: total >= (by ? EXAMPLES_PER_BIN : 1) ? error(counts, confidences, rights) / total : null,
-  };
-}
-
-/** Wilson's 95 % interval of a share. @param {number} successes @param {number} trials @returns {[number, number] | null} */
-function wilson(successes, trials) {
-  if (!trials) return null;
-  const share = successes / trials;
-  const scale = 1 + Z95 ** 2 / trials;
-  const centre = (share + Z95 ** 2 / (2 * trials)) / scale;
-  const half = (Z95 / scale) * Math.sqrt((share * (1 - share)) / trials + Z95 ** 2 / (4 * trials ** 2));
-  return [Math.max(0, centre - half), Math.min(1, centre + half)];
-}
-
-/** @param {number[]} counts @param {number[]} confidences @param {number[]} rights */
-function plainCalibrationError(counts, confidences, rights) {
-  return counts.reduce((sum, _, bin) => sum + Math.abs(rights[bin] - confidences[bin]), 0);
-}
-
-/**
- * Sum over bins of the absolute gap, reduced by what noise adds to the squared one: no bias if few are in a bin.
- * The same as `calibration_error` in tbmetrics.
- * @param {number[]} counts @param {number[]} confidences @param {number[]} rights
- */
-function calibrationError(counts, confidences, rights) {
-  let [absolute, squared, noise] = [0, 0, 0];
-  for (const [n, confidence, right] of mergedBins(counts, confidences, rights)) {
-    absolute += Math.abs(right - confidence);
-    squared += (right - confidence) ** 2 / n;
-    noise += (right * (1 - right / n)) / (n - 1);
-  }
-  const factor = squared ? 1 - noise / squared : 0;
-  return absolute * Math.sign(factor) * Math.sqrt(Math.abs(factor));
-}
-
-/**
- * Neighbouring bins merged until each has enough examples; what remains joins the last.
- * @param {number[]} counts @param {number[]} confidences @param {number[]} rights @returns {number[][]}
- */
-function mergedBins(counts, confidences, rights) {
-  const plus = (/** @type {number[]} */ p, /** @type {number[]} */ q) => p.map((value, i) => value + q[i]);
-  /** @type {number[][]} */
-  const merged = [];
-  let pending = [0, 0, 0];
-  counts.forEach((n, bin) => {
-    pending = plus(pending, [n, confidences[bin], rights[bin]]);
-    if (pending[0] < EXAMPLES_PER_BIN) return;
-    merged.push(pending);
-    pending = [0, 0, 0];
-  });
-  const last = merged.pop();
-  return [...merged, last ? plus(last, pending) : pending];
 }

@@ -154,57 +154,64 @@ export function markedPoints(points, phase, limit = 24) {
   return defined.filter((_, i) => i % every === phase % every || i === defined.length - 1);
 }
 
+/** Corners of a marker of radius 1. @type {Readonly<Record<string, readonly (readonly [number, number])[]>>} */
+const CORNERS = Object.freeze({
+  diamond: [
+    [0, -1.3],
+    [1.3, 0],
+    [0, 1.3],
+    [-1.3, 0],
+  ],
+  triangle: [
+    [0, -1.25],
+    [1.2, 0.95],
+    [-1.2, 0.95],
+  ],
+  square: [
+    [-1, -1],
+    [1, -1],
+    [1, 1],
+    [-1, 1],
+  ],
+  cross: [
+    [-0.42, -1.25],
+    [0.42, -1.25],
+    [0.42, -0.42],
+    [1.25, -0.42],
+    [1.25, 0.42],
+    [0.42, 0.42],
+    [0.42, 1.25],
+    [-0.42, 1.25],
+    [-0.42, 0.42],
+    [-1.25, 0.42],
+    [-1.25, -0.42],
+    [-0.42, -0.42],
+  ],
+});
+
+/** Shapes from their centre on, by marker and radius. @type {Map<string, string>} */
+const shapes = new Map();
+
 /**
  * A marker of radius `r` around (x, y), as a closed path.
  * @param {Marker} marker @param {number} x @param {number} y @param {number} r
  */
 export function markerPath(marker, x, y, r) {
-  switch (marker) {
-    case 'diamond':
-      return polygon(x, y, [
-        [0, -1.3 * r],
-        [1.3 * r, 0],
-        [0, 1.3 * r],
-        [-1.3 * r, 0],
-      ]);
-    case 'triangle':
-      return polygon(x, y, [
-        [0, -1.25 * r],
-        [1.2 * r, 0.95 * r],
-        [-1.2 * r, 0.95 * r],
-      ]);
-    case 'square':
-      return polygon(x, y, [
-        [-r, -r],
-        [r, -r],
-        [r, r],
-        [-r, r],
-      ]);
-    case 'cross': {
-      const [o, i] = [1.25 * r, 0.42 * r];
-      return polygon(x, y, [
-        [-i, -o],
-        [i, -o],
-        [i, -i],
-        [o, -i],
-        [o, i],
-        [i, i],
-        [i, o],
-        [-i, o],
-        [-i, i],
-        [-o, i],
-        [-o, -i],
-        [-i, -i],
-      ]);
-    }
-    default:
-      return `M${round(x - r)} ${round(y)}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
-  }
+  const key = `${marker}${r}`;
+  let shape = shapes.get(key);
+  if (shape === undefined) shapes.set(key, (shape = shapeOf(marker, r)));
+  return `M${round(x)} ${round(y)}${shape}`;
 }
 
-/** @param {number} x @param {number} y @param {number[][]} corners */
-function polygon(x, y, corners) {
-  return `M${corners.map(([dx, dy]) => `${round(x + dx)} ${round(y + dy)}`).join('L')}Z`;
+/** @param {Marker} marker @param {number} r */
+function shapeOf(marker, r) {
+  const corners = CORNERS[marker];
+  if (!corners) return `m${-r} 0a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0Z`;
+  const steps = corners.map(([x, y], i) => {
+    const [fromX, fromY] = i ? corners[i - 1] : [0, 0];
+    return `${round((x - fromX) * r)} ${round((y - fromY) * r)}`;
+  });
+  return `m${steps.join('l')}Z`;
 }
 
 /** @param {number} value */

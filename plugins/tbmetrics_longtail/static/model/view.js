@@ -229,8 +229,10 @@ function versionOf(info) {
  */
 export function groupPoints(answer, group, metric) {
   const columns = answer.groups[group] ?? {};
+  const known = pointsOf.get(columns);
+  if (known?.metric === metric) return known.points;
   const [y, lower, upper, n] = ['', '_lower', '_upper', '_n_classes'].map((end) => columns[`${metric}${end}`] ?? []);
-  return answer.steps.map((x, i) => ({
+  const points = answer.steps.map((x, i) => ({
     x,
     y: y[i] ?? null,
     lower: lower[i] ?? null,
@@ -238,7 +240,12 @@ export function groupPoints(answer, group, metric) {
     n: n[i] ?? null,
     ...(answer.approximate && lower[i] !== null ? { approximate: true } : {}),
   }));
+  pointsOf.set(columns, { metric, points });
+  return points;
 }
+
+/** Points by the columns that they were made of. @type {WeakMap<object, {metric: string, points: Point[]}>} */
+const pointsOf = new WeakMap();
 
 /** The point of `step`, if there is one. @param {readonly Point[]} points @param {Maybe} step */
 export function pointAt(points, step) {
