@@ -69,7 +69,7 @@ fuzz: $(READY)  ## FUZZ_SECONDS (600) of coverage-guided fuzzing for each target
 	  $(BIN)/python -m tests.fuzz $$target --seconds $(FUZZ_SECONDS) || exit 1; done
 
 board: $(VENV)/.demo  ## TensorBoard on the demo's runs
-	$(BIN)/tbmetrics board runs/demo
+	$(BIN)/tbmetrics board runs/demo --attribute number --metric recall --a cross_entropy/seed0/test --b logit_adjusted/seed0/test
 
 clean:
 	rm -rf $(VENV) runs exports dist build site node_modules

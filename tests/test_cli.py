@@ -180,9 +180,12 @@ def test_a_table_that_cannot_be_made_is_one_line(logdir, capsys, options, status
 
 @pytest.mark.slow
 def test_board_serves_the_tab_until_it_is_interrupted(logdir):
-    command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--port", "0", "--no-browser"]
+    shown = ["--attribute", "the digit", "--a", "weak", "--b", "strong"]
+    command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--port", "0", "--no-browser", *shown]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
-        address = re.fullmatch(r"(http://localhost:\d+/)#longtail   \(Ctrl\+C ends it\)\n", board.stdout.readline())[1]
+        state = r"#longtail&p\.longtail\.attribute=the%20digit&p\.longtail\.a=weak&p\.longtail\.b=strong"
+        line = board.stdout.readline()
+        address = re.fullmatch(rf"(http://localhost:\d+/){state}   \(Ctrl\+C ends it\)\n", line)[1]
         runs = wait_until(lambda: get_json(f"{address}data/plugin/longtail/runs")["runs"], lambda runs: len(runs) == 2)
         board.send_signal(signal.SIGINT)
         assert board.wait(30) == 0
@@ -197,6 +200,11 @@ def test_board_says_that_a_port_is_taken(logdir):
         done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 2
     assert f"tbmetrics: TensorBoard did not start: TensorBoard could not bind to port {port}" in done.stderr
+
+
+def test_board_refuses_a_directory_that_is_not_there(tmp_path, capsys):
+    assert main(["board", str(tmp_path / "nothere"), "--no-browser"]) == 2
+    assert "there is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("platform", "place"), [("linux", "'my runs'"), ("win32", '"my runs"')])

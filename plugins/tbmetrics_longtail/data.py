@@ -209,13 +209,22 @@ class LongTailData:
             RequestError: there is no such run or attribute.
             SchemaError: its class list is damaged or of a newer schema.
         """
-        tags = (listed or self.run_tags(experiment, [run])).get(run)
-        if tags is None:
-            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
+        tags = self.tags_of_run(experiment, run, listed)
         if attribute not in tags.attributes:
             known = ", ".join(map(shown, sorted(tags.attributes))) or "; ".join(tags.problems)
             raise RequestError(f"run {shown(run)} has no attribute {shown(attribute)}", f"it has {known}")
         return Attribute(self, experiment, attribute, tags.attributes[attribute])
+
+    def tags_of_run(self, experiment: Experiment, run: str, listed: Mapping[str, RunTags] | None = None) -> RunTags:
+        """The tags of one run; they are asked for unless they are among those `listed`.
+
+        Raises:
+            RequestError: there is no such run.
+        """
+        tags = (listed or self.run_tags(experiment, [run])).get(run)
+        if tags is None:
+            raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
+        return tags
 
     def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses]:
         """The class list in `tag`, and the classes in it."""

@@ -208,7 +208,8 @@ class InputLook:
         if self.within_one and is_wide and ap_gain >= COSINE_AP_GAIN:
             return (
                 "all logits lie in [-1, 1], as those of a normalised classifier do, and make nearly equal "
-                "probabilities: give logit_scale=… (the factor in your loss), or logit_scale=1.0 if they are logits"
+                "probabilities: give logit_scale=… (the factor in your loss), or logit_scale=1.0 if they are logits; a "
+                "model that has barely been trained has such logits, too"
             )
         return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, replace
@@ -19,6 +20,8 @@ from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
+
+logger = logging.getLogger("tbmetrics")
 
 
 class ValidationTracker(Tracker):
@@ -46,9 +49,15 @@ class ValidationTracker(Tracker):
         self._unevaluated: set[str] = set()  # attributes with batches that `_results` does not know yet
         self._unrecorded: set[str] = set()  # attributes with batches that `records` has not returned
         self._listed: set[str] = set()
+        self._sizes: dict[str, int] = {}  # samples of each attribute's last recorded validation
 
     def records(self, epoch: int) -> list[TimedRecord]:
-        """Records of the validation since the last call, at step `epoch`; none without an update."""
+        """Records of the validation since the last call, at step `epoch`; none without an update.
+
+        Of a run that is interrupted within a validation only whole ones count: as large as the one before, if any.
+        """
+        if self.is_interrupted:
+            self._drop_partial(epoch)
         fresh = [a for a in self.attributes if a in self._unrecorded]
         self._evaluate()
         self._unrecorded.clear()
@@ -56,8 +65,22 @@ class ValidationTracker(Tracker):
         now = time.time()
         return [TimedRecord(epoch, now, record) for attribute in fresh for record in self._records_of(attribute)]
 
+    def _drop_partial(self, epoch: int) -> None:
+        for attribute in sorted(self._unrecorded):
+            state, usual = self._states[attribute], self._sizes.get(attribute, 0)
+            if state.n_samples >= usual or not state.has_rows:
+                continue
+            logger.warning(
+                "tbmetrics: attribute %r: the validation of epoch %d was interrupted after %d of %d samples and is not "
+                "recorded", attribute, epoch, state.n_samples, usual,
+            )  # fmt: skip
+            state.reset()
+            self._unevaluated.discard(attribute)
+            self._unrecorded.discard(attribute)
+
     def _records_of(self, attribute: str) -> Iterator[Record]:
         result = self._results[attribute]
+        self._sizes[attribute] = self._states[attribute].n_samples
         decided = list(self._decisions.records(self._states[attribute]))
         self._states[attribute].reset()
         if attribute not in self._listed:

@@ -24,7 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from tbmetrics.comparing.printing import print_table
-    from tbmetrics.demo.command import run_demo
+    from tbmetrics.demo.command import SHOWN, run_demo
     from tbmetrics.demo.training import METHODS
 
     options = {} if arguments.epochs is None else {"epochs": arguments.epochs}
@@ -33,5 +33,5 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_table(table, Console())
     print(f"\nOn the test set, seed 0, with A = {METHODS[0]} and B = {METHODS[1]}: {sentence}\n")
-    print(how_to_look(arguments.log_dir))
+    print(how_to_look(arguments.log_dir, **SHOWN))
     return OK

@@ -23,6 +23,12 @@ from tbmetrics.figures.progress import progress
 _Run: TypeAlias = tuple[str, int, Path, int]  # method, seed, directory, epochs
 
 SEED_PATTERN = r"/seed\d+"
+#: What the tab has to show for what the demonstration says.
+SHOWN = {
+    "attribute": "number",
+    "metric": "recall",
+    **{side: f"{method}/seed0/test" for side, method in zip("ab", METHODS, strict=True)},
+}
 
 
 def run_demo(

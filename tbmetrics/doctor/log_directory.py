@@ -38,6 +38,7 @@ def writable(logdir: str) -> Iterator[Finding]:
         layer = type(file_system(logdir)).__name__
         yield Finding("log directory", OK, f"{scheme_of(logdir)}:// goes through TensorBoard's {layer}")
         return
+    is_new = not os.path.exists(logdir)
     try:
         with _temporary_run(logdir) as place:
             free = shutil.disk_usage(place).free
@@ -51,7 +52,9 @@ def writable(logdir: str) -> Iterator[Finding]:
         advice = "make room: records that cannot be written are dropped, and counted in tbmetrics/dropped_records"
         yield Finding("log directory", WARNING, message, advice, details)
     else:
-        yield Finding("log directory", OK, f"{logdir!r} can be written, {free / 2**30:,.0f} GiB free", details=details)
+        state = "does not exist yet and can be made" if is_new else "can be written"
+        message = f"{logdir!r} {state}, {free / 2**30:,.0f} GiB free"
+        yield Finding("log directory", OK, message, details=details)
 
 
 def round_trip(logdir: str | None) -> Iterator[Finding]:

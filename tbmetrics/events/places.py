@@ -8,8 +8,10 @@ import shlex
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from tbmetrics.errors import InputError
 from tbmetrics.events.event_file import EVENT_FILE_MARK, EventFile
@@ -30,10 +32,17 @@ LOCAL_EVENTS, REMOTE_EVENTS = 200, 1_000_000
 TAB = "#longtail"
 
 
-def how_to_look(log_dir: str | os.PathLike[str]) -> str:
-    """How to open the tab on a log directory, in one line."""
+def how_to_look(log_dir: str | os.PathLike[str], **state: str) -> str:
+    """How to open the tab on a log directory, in one line, with this state of the tab; see `tab_address`."""
     place = quoted(os.fspath(log_dir))
-    return f"See it: tbmetrics board {place}   (or tensorboard --logdir {place}, then http://localhost:6006/{TAB})"
+    options = "".join(f" --{name} {quoted(value)}" for name, value in state.items())
+    address = f"http://localhost:6006/{tab_address(state)}"
+    return f"See it: tbmetrics board {place}{options}   (or tensorboard --logdir {place}, then {address})"
+
+
+def tab_address(state: Mapping[str, str]) -> str:
+    """What follows TensorBoard's address to open the tab: `attribute`, `metric`, and the runs `a` and `b` it shows."""
+    return TAB + "".join(f"&p.longtail.{name}={quote(value, safe='')}" for name, value in state.items())
 
 
 def quoted(argument: str) -> str:

@@ -129,6 +129,10 @@ def _versions() -> Iterable[tuple[str, str]]:
             continue
 
 
+#: What is said at the end of a run that was given classes and no validation.
+NO_VALIDATION = "classes were given, but no validation: call tb.update(logits, labels) for each validation batch"
+
+
 def results_text(type_metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], faults: Mapping[str, str]) -> Text:
     """Page about the last validation: one table per attribute, and what could not be measured."""
     parts = ["# Results of the last validation", ""]

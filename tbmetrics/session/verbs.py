@@ -20,7 +20,7 @@ from tbmetrics.session.loops import StepCounter
 from tbmetrics.session.overhead import OverheadBudget
 from tbmetrics.session.parts import SessionTrackers, number_of_parameters
 from tbmetrics.session.run_log import RunLog
-from tbmetrics.session.run_page import final_metrics, layout, results_text, run_text
+from tbmetrics.session.run_page import NO_VALIDATION, final_metrics, layout, results_text, run_text
 from tbmetrics.session.termination import Termination
 from tbmetrics.session.tracker_calls import TrackerCalls
 from tbmetrics.tracking.checks import whole_epoch
@@ -215,6 +215,8 @@ class SessionVerbs:
     def _closing_records(self) -> Iterator[Record]:
         if self.class_performance is not None:
             metrics = self._call(self.class_performance, self.class_performance.get_class_type_metrics, default={})
+            if not metrics and self.writes and not self._is_failing:
+                logger.warning("tbmetrics: %s", NO_VALIDATION)
             yield results_text(metrics, self._calls.faults())
         if self._hparams:
             yield HParams(self._hparams, final_metrics(self.history))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tbmetrics import GradientTracker, InputError, Tracker, read_run
+from tbmetrics import GradientTracker, InputError, TBMetrics, Tracker, read_run
 from tests.processes import context, run_together
 from tests.training import (
     assert_same_parameters,
@@ -142,6 +142,34 @@ def _leave_without_goodbye(log_dir):
         run_epoch(tb, model, optimizer, epoch)
         tb.flush()
     os._exit(7)
+
+
+@pytest.mark.parametrize(("samples", "recorded"), [(20, [0]), (60, [0, 1])])
+def test_a_validation_that_was_interrupted_is_recorded_only_if_it_is_whole(tmp_path, caplog, samples, recorded):
+    labels = torch.arange(60) % 3
+
+    def train():
+        with TBMetrics(tmp_path, classes={"x": [900, 50, 5]}) as tb:
+            for epoch in tb.epochs(range(2)):
+                rows = labels[: 60 if epoch == 0 else samples]
+                tb.update(5 * torch.eye(3)[rows], rows)
+                if epoch:
+                    raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train()
+    assert read_run(tmp_path).tables["longtail/x"].steps.tolist() == recorded
+    said = "the validation of epoch 1 was interrupted after 20 of 60 samples and is not recorded" in caplog.text
+    assert said == (recorded == [0])
+
+
+@pytest.mark.parametrize("validates", [True, False])
+def test_a_run_with_classes_and_no_validation_says_so(tmp_path, caplog, validates):
+    with TBMetrics(tmp_path, classes={"x": [900, 50, 5]}) as tb:
+        tb.log_scalar("loss", 1.0)
+        if validates:
+            tb.update(torch.eye(3), torch.arange(3))
+    assert ("classes were given, but no validation" in caplog.text) != validates
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("no start")])
