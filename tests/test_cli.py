@@ -188,7 +188,10 @@ def test_board_serves_the_tab_until_it_is_interrupted(logdir):
         address = re.fullmatch(rf"(http://localhost:\d+/){state}   \(Ctrl\+C ends it\)\n", line)[1]
         runs = wait_until(lambda: get_json(f"{address}data/plugin/longtail/runs")["runs"], lambda runs: len(runs) == 2)
         board.send_signal(signal.SIGINT)
-        assert board.wait(30) == 0
+        try:
+            assert board.wait(30) == 0
+        finally:
+            board.kill()
     assert {run["run"] for run in runs} == {"weak", "strong"}
 
 
