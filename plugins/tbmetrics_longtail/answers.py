@@ -113,7 +113,7 @@ class Answers:
         """Columns of the per-class table at one step, one after the other, little-endian float32."""
         recorded = self._data.attribute(experiment, run, attribute)
         indices = [recorded.tag(CLASSES).column_index(column) for column in columns]
-        values: NDArray[np.float32] = recorded.series(CLASSES).at(step)[:, indices].T
+        values: NDArray[np.float32] = recorded.table(CLASSES, step)[:, indices].T
         return values.astype("<f4").tobytes()
 
     def history(self, experiment: Experiment, run: str, attribute: str, class_: str | int, column: str) -> Json:
@@ -183,7 +183,7 @@ class Answers:
     def flow(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Where positives go between buckets of training counts at one step; the last column is "none"."""
         recorded = self._data.attribute(experiment, run, attribute)
-        values = recorded.series(FLOW).at(step)
+        values = recorded.table(FLOW, step)
         return {"buckets": recorded.tag(FLOW).buckets(len(values)), "values": nullable(values)}
 
     def flows(self, experiment: Experiment, run: str, attribute: str) -> Packed:
@@ -198,7 +198,7 @@ class Answers:
     def lift_sums(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """What adds up to the lifts between misses and false positives, by bucket of training counts, at one step."""
         recorded = self._data.attribute(experiment, run, attribute)
-        tag, values = recorded.tag(LIFT_SUMS), recorded.series(LIFT_SUMS).at(step)
+        tag, values = recorded.tag(LIFT_SUMS), recorded.table(LIFT_SUMS, step)
         tag.check_columns(values.shape[1], lift_sum_columns(tag.rows))
         names = ("positives", "missed", "absent_share", "false_positives")
         columns = {name: nullable(values[:, i]) for i, name in enumerate(names)}
@@ -209,7 +209,7 @@ class Answers:
     def calibration(self, experiment: Experiment, run: str, attribute: str, step: int) -> Json:
         """Examples, summed confidence and right ones by bucket of training counts and confidence bin, at one step."""
         recorded = self._data.attribute(experiment, run, attribute)
-        table = recorded.series(CALIBRATION).at(step).astype(np.float64)
+        table = recorded.table(CALIBRATION, step).astype(np.float64)
         recorded.tag(CALIBRATION).check_columns(table.shape[1], CALIBRATION_COLUMNS)
         n, confidence, right = np.split(table, 3, axis=1)
         sums = {"n": nullable(n), "confidence": nullable(confidence), "right": nullable(right)}
@@ -241,7 +241,7 @@ class Answers:
         """True group × predicted group at one step."""
         recorded = self._data.attribute(experiment, run, attribute)
         tag = recorded.tag(CONFUSION)
-        values = recorded.series(CONFUSION).at(step)
+        values = recorded.table(CONFUSION, step)
         tag.check_rows(len(values))
         return {"rows": list(tag.rows), "columns": list(tag.columns), "values": nullable(values)}
 

@@ -27,7 +27,7 @@ def confusions(attribute: Attribute, step: int, class_: str | int | None) -> dic
         step: of the validation.
         class_: only pairs with this class, by name or index.
     """
-    table = attribute.series(CONFUSIONS).at(step)
+    table = attribute.table(CONFUSIONS, step)
     attribute.tag(CONFUSIONS).check_columns(table.shape[1], PAIR_COLUMNS)
     known = table[np.isfinite(table).all(axis=1) & (np.abs(table) < MOST_EXACT).all(axis=1)].astype(np.int64)
     known = known[(known[:, :2] < len(attribute.classes)).all(axis=1) & (known[:, 0] >= 0) & (known[:, 1] >= NO_CLASS)]

@@ -39,7 +39,7 @@ def class_curve(recorded: Attribute, step: int, index: int) -> Json:
 
 
 def _mean_curve(recorded: Attribute, step: int, members: IntArray) -> MeanCurve:
-    values, support = recorded.series(CURVES).at(step)[members], recorded.column("support", step)[members]
+    values, support = recorded.table(CURVES, step)[members], recorded.column("support", step)[members]
     try:
         return mean_curve(recorded.tag(CURVES).columns, values, support)
     except ValueError as error:
@@ -49,7 +49,7 @@ def _mean_curve(recorded: Attribute, step: int, members: IntArray) -> MeanCurve:
 def _points(recorded: Attribute, step: int, index: int) -> tuple[list[Any], list[Any]]:
     tag = recorded.tag(CURVES)
     try:
-        recall, precision = curve_points(tag.columns, recorded.series(CURVES).at(step)[index])
+        recall, precision = curve_points(tag.columns, recorded.table(CURVES, step)[index])
     except ValueError as error:
         raise SchemaError(f"tag {tag.name!r}: {error}") from error
     return recall.tolist(), nullable(precision)

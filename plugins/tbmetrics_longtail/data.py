@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar
@@ -17,6 +15,7 @@ from tbmetrics.records import (
     LABELS,
     PLUGIN_NAME,
     ClassList,
+    Float32Array,
     SampleData,
     SchemaError,
     class_list_from_payload,
@@ -26,6 +25,7 @@ from tbmetrics.records import (
 )
 from tbmetrics_longtail.hparams import PLUGIN_NAME as HPARAMS_PLUGIN
 from tbmetrics_longtail.hparams import HParams, hparams_by_run
+from tbmetrics_longtail.series_cache import SeriesCache, stored_bytes
 from tbmetrics_longtail.tables import (
     CLASS_LIST,
     CLASSES,
@@ -36,6 +36,7 @@ from tbmetrics_longtail.tables import (
     RunTags,
     Series,
     Tag,
+    nothing_at,
     shown,
     stacked,
 )
@@ -48,8 +49,6 @@ MAX_STEPS = 10_000
 MAX_READ_BYTES = 192 * 2**20
 #: Bytes that are expected of the data of single samples at one step: as many as a tracker records unless told.
 SAMPLE_BYTES = 2**18
-#: Memory for tables that were read.
-CACHE_BYTES = 512 * 2**20
 
 
 class Experiment(NamedTuple):
@@ -104,17 +103,30 @@ class Attribute:
         TensorBoard chooses them by their number alone.
         """
         series = self._source.series(self._experiment, self.tag(kind), self._points())
-        if kind in (CLASSES, CURVES, DIAGNOSTICS) and series.values.shape[1] != len(self.classes):
+        self._check_rows(kind, series.values.shape[1])
+        return series
+
+    def table(self, kind: str, step: int) -> Float32Array:
+        """The table of `kind` at `step`, float32 (rows, columns), without decoding those of other steps.
+
+        Raises:
+            RequestError: nothing was recorded at that step; the hint names the nearest ones.
+        """
+        table = self._source.table(self._experiment, self.tag(kind), self._points(), step)
+        self._check_rows(kind, len(table))
+        return table
+
+    def _check_rows(self, kind: str, rows: int) -> None:
+        if kind in (CLASSES, CURVES, DIAGNOSTICS) and rows != len(self.classes):
             raise SchemaError(
-                f"tag {self.tag(kind).name!r} has {series.values.shape[1]} rows for {len(self.classes)} classes: "
+                f"tag {self.tag(kind).name!r} has {rows} rows for {len(self.classes)} classes: "
                 "two different problems were written into one directory; give each run its own"
             )
-        return series
 
     def column(self, name: str, step: int, word: str = "column") -> NDArray[np.float64]:
         """One column of the per-class table at `step`, float64 (classes,)."""
         index = self.tag(CLASSES).column_index(name, word)
-        return self.series(CLASSES).at(step)[:, index].astype(np.float64)
+        return self.table(CLASSES, step)[:, index].astype(np.float64)
 
     def _points(self) -> int:
         columns = len(self.tags[CLASSES].columns) if CLASSES in self.tags else 1
@@ -145,41 +157,6 @@ class Attribute:
     def main_series(self) -> Series:
         """The series whose steps are the attribute's: the small table of groups, or else the per-class table."""
         return self.series(GROUP_TABLE if GROUP_TABLE in self.tags else CLASSES)
-
-
-class SeriesCache:
-    """The most recently used series, at most `max_bytes` of them, shared by the threads that answer requests.
-
-    A series is loaded again if its version has changed. Loads happen one at a time: decoding holds the interpreter
-    anyway, and requests for one series share one load.
-    """
-
-    def __init__(self, max_bytes: int = CACHE_BYTES) -> None:
-        self.max_bytes = max_bytes
-        self.bytes = 0
-        self._items: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], int, Any]] = OrderedDict()
-        self._lock = threading.RLock()  # a derived series loads the one that it derives from
-
-    def get(self, key: tuple[Any, ...], version: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
-        """The value cached under `key` at `version`, or that of `load`, which returns it with its size in bytes."""
-        with self._lock:
-            cached = self._items.get(key)
-            if cached is not None and cached[0] == version:
-                self._items.move_to_end(key)
-                value: T = cached[2]
-                return value
-            self._drop(key)
-            value, size = load()
-            if size <= self.max_bytes:
-                self._items[key] = (version, size, value)
-                self.bytes += size
-                while self.bytes > self.max_bytes:
-                    self._drop(next(iter(self._items)))
-            return value
-
-    def _drop(self, key: tuple[Any, ...]) -> None:
-        if key in self._items:
-            self.bytes -= self._items.pop(key)[1]
 
 
 class LongTailData:
@@ -242,8 +219,7 @@ class LongTailData:
         """The table in `tag` at up to `points` steps, ascending; of a step written twice the later."""
 
         def load() -> tuple[Series, int]:
-            by_step = {int(datum.step): datum for datum in self._read(experiment, tag, points)}
-            ordered = [by_step[step] for step in sorted(by_step)]
+            ordered = list(self._by_step(experiment, tag, points).values())
             tables = [table_from_content(tag.name, tag.content, np.asarray(d.numpy)).values for d in ordered]
             series = Series(
                 np.array([d.step for d in ordered], dtype=np.int64),
@@ -253,6 +229,27 @@ class LongTailData:
             return series, series.values.nbytes + 16 * len(ordered)
 
         return self._cache.get((experiment.id, tag.run, tag.name, points), tag.version, load)
+
+    def table(self, experiment: Experiment, tag: Tag, points: int, step: int) -> Float32Array:
+        """The table in `tag` at `step`, one of those of `series`; a `RequestError` if it has none."""
+
+        def load() -> tuple[Float32Array, int]:
+            by_step = self._by_step(experiment, tag, points)
+            if step not in by_step:
+                raise nothing_at(step, np.array(list(by_step), dtype=np.int64))
+            values = table_from_content(tag.name, tag.content, np.asarray(by_step[step].numpy)).values
+            return values, values.nbytes
+
+        return self._cache.get((experiment.id, tag.run, tag.name, points, step), tag.version, load)
+
+    def _by_step(self, experiment: Experiment, tag: Tag, points: int) -> dict[int, Any]:
+        """The points of a tag as stored, by ascending step; of a step written twice the later."""
+
+        def load() -> tuple[dict[int, Any], int]:
+            by_step = {int(datum.step): datum for datum in self._read(experiment, tag, points)}
+            return dict(sorted(by_step.items())), sum(stored_bytes(datum.numpy) for datum in by_step.values())
+
+        return self._cache.get((experiment.id, tag.run, tag.name, points, "stored"), tag.version, load)
 
     def samples(self, experiment: Experiment, tag: Tag) -> dict[int, SampleData]:
         """Data of single samples by step."""

@@ -57,9 +57,14 @@ class Series:
         if index < len(self.steps) and self.steps[index] == step:
             table: Float32Array = self.values[index]
             return table
-        nearest = self.steps[np.argsort(np.abs(self.steps.astype(np.float64) - step), kind="stable")[:5]]
-        named = ", ".join(map(str, sorted(nearest.tolist())))
-        raise RequestError(f"nothing was recorded at step {step}", f"the nearest steps are {named}")
+        raise nothing_at(step, self.steps)
+
+
+def nothing_at(step: int, steps: NDArray[np.int64]) -> RequestError:
+    """The error for a step that is not among `steps`; it names the nearest."""
+    nearest = steps[np.argsort(np.abs(steps.astype(np.float64) - step), kind="stable")[:5]]
+    named = ", ".join(map(str, sorted(nearest.tolist())))
+    return RequestError(f"nothing was recorded at step {step}", f"the nearest steps are {named}")
 
 
 @dataclass(frozen=True, slots=True)

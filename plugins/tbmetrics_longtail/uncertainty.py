@@ -24,17 +24,17 @@ def bucket_uncertainty(attribute: Attribute, metric: str) -> tuple[dict[str, Any
     metrics = attribute.tag(UNCERTAINTY).columns if UNCERTAINTY in attribute.tags else UNCERTAINTY_COLUMNS
     if metric not in metrics:
         raise RequestError(f"metric {shown(metric)} has no recorded uncertainty", f"use one of {', '.join(metrics)}")
-    classes, recorded = attribute.series(CLASSES), attribute.series(UNCERTAINTY)
+    steps, recorded = attribute.main_series().steps, attribute.series(UNCERTAINTY)
     example = _read(attribute, recorded.values[-1])
     column = metrics.index(metric)
-    values = np.full((len(classes.steps), example.size + recorded.values.shape[1]), np.nan, dtype=np.float32)
-    is_recorded = np.isin(classes.steps, recorded.steps)
-    values[is_recorded, example.size :] = recorded.values[np.isin(recorded.steps, classes.steps), :, column]
+    values = np.full((len(steps), example.size + recorded.values.shape[1]), np.nan, dtype=np.float32)
+    is_recorded = np.isin(steps, recorded.steps)
+    values[is_recorded, example.size :] = recorded.values[np.isin(recorded.steps, steps), :, column]
     if metric in BIASED_BY_FEW and is_multi_label(attribute):
-        support = classes.values[:, :, attribute.tag(CLASSES).column_index("support")]
+        support = attribute.series(CLASSES).values[:, :, attribute.tag(CLASSES).column_index("support")]
         values[:, : example.size] = support @ np.eye(example.size, dtype=np.float32)[example.of_class]
     buckets = attribute.tag(UNCERTAINTY).details["buckets"]
-    return {"steps": classes.steps.tolist(), "buckets": buckets}, values
+    return {"steps": steps.tolist(), "buckets": buckets}, values
 
 
 def class_means(attribute: Attribute, metric: str, step: int, values: NDArray[np.float64]) -> ClassMeans:

@@ -141,7 +141,7 @@ def test_a_damaged_run_is_named_and_the_others_are_answered(tmp_path):
     answer = json.loads(got.body)
     assert [row["name"] for row in answer["rows"]] == ["whole"]
     assert answer["notes"][-1].startswith(
-        "Left out: 'two_problems' cannot be read (tag 'longtail/x' has tables of diff"
+        "Left out: 'two_problems' cannot be read (tag 'longtail/x' has 7 rows for 5 classes"
     )
 
 
