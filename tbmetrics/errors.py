@@ -10,11 +10,12 @@ UserWarning
 
 from __future__ import annotations
 
-import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
-_OURS = (str(Path(__file__).parent), contextlib.__file__)
+_PACKAGE = str(Path(__file__).parent)
 
 
 class InputError(ValueError):
@@ -36,8 +37,15 @@ class TBMetricsWarning(UserWarning):
 
 
 def caller_level() -> int:
-    """The `stacklevel` with which a warning of the calling function names the line outside this package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
-        level, frame = level + 1, frame.f_back
-    return level
+    """The `stacklevel` with which a warning of the calling function names the line that called this package.
+
+    Decorators of other packages may lie between its own frames.
+    """
+    frames = enumerate(_frames(sys._getframe(1)), start=1)
+    return 1 + max((level for level, frame in frames if frame.f_code.co_filename.startswith(_PACKAGE)), default=0)
+
+
+def _frames(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back

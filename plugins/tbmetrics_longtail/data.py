@@ -219,7 +219,7 @@ class LongTailData:
         """The table in `tag` at up to `points` steps, ascending; of a step written twice the later."""
 
         def load() -> tuple[Series, int]:
-            ordered = list(self._by_step(experiment, tag, points).values())
+            ordered = list(self._stored(experiment, tag, points).values())
             tables = [table_from_content(tag.name, tag.content, np.asarray(d.numpy)).values for d in ordered]
             series = Series(
                 np.array([d.step for d in ordered], dtype=np.int64),
@@ -233,8 +233,12 @@ class LongTailData:
     def table(self, experiment: Experiment, tag: Tag, points: int, step: int) -> Float32Array:
         """The table in `tag` at `step`, one of those of `series`; a `RequestError` if it has none."""
 
+        def stored() -> tuple[dict[int, Any], int]:
+            by_step = self._stored(experiment, tag, points)
+            return by_step, sum(stored_bytes(datum.numpy) for datum in by_step.values())
+
         def load() -> tuple[Float32Array, int]:
-            by_step = self._by_step(experiment, tag, points)
+            by_step = self._cache.get((experiment.id, tag.run, tag.name, points, "stored"), tag.version, stored)
             if step not in by_step:
                 raise nothing_at(step, np.array(list(by_step), dtype=np.int64))
             values = table_from_content(tag.name, tag.content, np.asarray(by_step[step].numpy)).values
@@ -242,14 +246,10 @@ class LongTailData:
 
         return self._cache.get((experiment.id, tag.run, tag.name, points, step), tag.version, load)
 
-    def _by_step(self, experiment: Experiment, tag: Tag, points: int) -> dict[int, Any]:
+    def _stored(self, experiment: Experiment, tag: Tag, points: int) -> dict[int, Any]:
         """The points of a tag as stored, by ascending step; of a step written twice the later."""
-
-        def load() -> tuple[dict[int, Any], int]:
-            by_step = {int(datum.step): datum for datum in self._read(experiment, tag, points)}
-            return dict(sorted(by_step.items())), sum(stored_bytes(datum.numpy) for datum in by_step.values())
-
-        return self._cache.get((experiment.id, tag.run, tag.name, points, "stored"), tag.version, load)
+        by_step = {int(datum.step): datum for datum in self._read(experiment, tag, points)}
+        return dict(sorted(by_step.items()))
 
     def samples(self, experiment: Experiment, tag: Tag) -> dict[int, SampleData]:
         """Data of single samples by step."""

@@ -36,7 +36,6 @@ from tbmetrics.records import (
 )
 from tbmetrics.records.history import to_jsonable
 
-#: Columns whose mean over a group's classes becomes a scalar.
 _INDICES = ("nearest_weight_class", "nearest_mean_class", "nearest_head_class")
 _SUMMED = ("support", "samples_seen")
 _TITLES = {**REMEDY_TITLES, TAU_NORMALIZATION: "τ-normalisation of the classifier"}

@@ -16,12 +16,11 @@ from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRow, RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
+from tbmetrics.class_performance.diagnostics.small_batches import SmallBatchBuffer, is_small
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import MULTI_LABEL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
 MAX_POINTS = 64  # validations whose recall is kept
-#: Small batches are gathered until they hold this many numbers: a pass over few costs its calls.
-BLOCK_NUMBERS = 2**17
 
 
 @dataclass(slots=True)
@@ -61,15 +60,14 @@ class ValidationState:
     ) -> None:
         self._classes, self._taus, self._thresholds = classes, taus, thresholds
         self._rows = RowSample(max_bytes)
+        self._small_batches = SmallBatchBuffer(self._add_stacked)
         self.decision = ""
         self.reset()
 
     def reset(self) -> None:
         """Forget the validation."""
         self._rows.reset()
-        self._waiting: list[tuple[Tensor, Tensor]] = []  # batches that are not added up yet
-        self._waiting_kind: tuple[torch.dtype, torch.device] | None = None
-        self._waiting_numbers = 0
+        self._small_batches.clear()
         self._samples: list[tuple[Tensor, ...]] = []  # labels, predictions, amounts that win
         self._positives: list[tuple[Tensor, Tensor]] = []
         self._label_logits: Tensor | None = None
@@ -79,30 +77,19 @@ class ValidationState:
     @property
     def sampled_share(self) -> float:
         """Share of the rows whose logits were kept."""
-        self._add_waiting()
+        self._small_batches.flush()
         return self._rows.share
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
         """Add a batch without NaN: logits float32 or float64 (N, C); labels (N,), all known, or (N, C) of 1, 0, -1."""
         self.decision = decision_kind(logits, labels)
         self.n_samples += len(labels)
-        kind = logits.dtype, logits.device
-        if kind != self._waiting_kind or self._waiting_numbers + logits.numel() > BLOCK_NUMBERS:
-            self._add_waiting()
-        if logits.numel() >= BLOCK_NUMBERS:
-            self._add_block(logits, labels)
-            return
-        self._waiting.append((logits.clone(), labels.clone()))
-        self._waiting_kind, self._waiting_numbers = kind, self._waiting_numbers + logits.numel()
+        batch = (logits.clone(), labels.clone()) if is_small(logits) else (logits, labels)
+        self._small_batches.put(*batch)
 
-    def _add_waiting(self) -> None:
-        if self._waiting:
-            logits, labels = (torch.cat(parts) for parts in zip(*self._waiting, strict=True))
-            self._waiting, self._waiting_numbers = [], 0
-            self._add_block(logits, labels)
-
-    @torch.no_grad()
-    def _add_block(self, logits: Tensor, labels: Tensor) -> None:
+    def _add_stacked(self, logits: Tensor, labels: Tensor) -> None:
+        """Add batches of equal size: logits (batches, N, C), labels (batches, N) or (batches, N, C)."""
+        logits, labels = logits.flatten(0, 1), labels.flatten(0, 1)
         self._add_logits(logits, labels)
         self._rows.add(logits, labels)
         if labels.ndim == 2:
@@ -159,7 +146,7 @@ class ValidationState:
 
     def judged(self, objective: Objective) -> tuple[RemedyTable, LabelNoise | None, FloatArray | None]:
         """The table of what each remedy would do, wrong labels, and `suspect_share`; None if these cannot be told."""
-        self._add_waiting()
+        self._small_batches.flush()
         logits, labels, index = self._rows.tensors()
         if self.decision == MULTI_LABEL:
             cuts = torch.as_tensor(self._thresholds).logit().float()
@@ -177,7 +164,7 @@ class ValidationState:
 
     def columns(self) -> dict[str, FloatArray]:
         """`support`, `recall`, `own_logit`, `other_logit`."""
-        self._add_waiting()
+        self._small_batches.flush()
         if self._label_logits is None:
             return {}
         support, others = to_numpy(self._support), to_numpy(self._known - self._support)
@@ -194,7 +181,7 @@ class ValidationState:
 
     def outcomes(self) -> PositiveOutcomes:
         """The outcomes of all positives, in the order of the samples."""
-        self._add_waiting()
+        self._small_batches.flush()
         if not self._positives:
             return PositiveOutcomes(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.bool_))
         classes, hits = (torch.cat(column).cpu().numpy() for column in zip(*self._positives, strict=True))

@@ -3,18 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from tbmetrics import InputError
-from tbmetrics.class_performance.diagnostics import training_signal
-from tbmetrics.class_performance.diagnostics.training_signal import (
-    MAX_BATCHES,
-    SMALL_BYTES,
-    SmallBatchBuffer,
-    TrainingSignal,
-)
+from tbmetrics.class_performance.diagnostics import small_batches
+from tbmetrics.class_performance.diagnostics.small_batches import SMALL_BYTES
+from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
 
 CLASSES = 5
 
@@ -327,7 +321,7 @@ def test_what_does_not_fit_is_refused(logits, labels, loss, message):
 @pytest.mark.parametrize("multi", [False, True])
 def test_buffered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monkeypatch, multi):
     def columns(small_bytes):
-        monkeypatch.setattr(training_signal, "SMALL_BYTES", small_bytes)
+        monkeypatch.setattr(small_batches, "SMALL_BYTES", small_bytes)
         signal = TrainingSignal("x", CLASSES)
         for number, (logits, labels) in enumerate(_batches(n=37)):
             size = 16 if number % 5 else 9
@@ -349,45 +343,3 @@ def test_buffered_batches_count_as_each_alone_and_may_be_changed_meanwhile(monke
     assert together.keys() == alone.keys()
     for name, values in alone.items():
         np.testing.assert_allclose(together[name], values, rtol=1e-5, err_msg=name)
-
-
-SHAPES = st.sampled_from([(2, 3), (4, 3), (SMALL_BYTES // 8, 3)])
-
-
-@given(st.lists(st.tuples(SHAPES, st.booleans()), max_size=60))
-def test_every_batch_is_processed_once_and_in_order_with_others_of_its_shape(kinds):
-    processed = []
-
-    def process(values, other):
-        assert (other is None) or other.shape == values.shape[:2]
-        processed.extend((values[i], None if other is None else other[i]) for i in range(len(values)))
-
-    buffer = SmallBatchBuffer(process)
-    batches = [
-        (torch.full(shape, float(i)), torch.zeros(shape[0]) if more else None) for i, (shape, more) in enumerate(kinds)
-    ]
-    for i, batch in enumerate(batches):
-        buffer.put(*batch)
-        assert i + 1 - len(processed) < MAX_BATCHES
-    buffer.flush()
-    assert [values[0, 0].item() for values, _ in processed] == list(range(len(batches)))
-    for (values, other), (expected, expected_other) in zip(processed, batches, strict=True):
-        assert torch.equal(values, expected)
-        assert (other is None) == (expected_other is None)
-
-
-def test_a_large_batch_is_processed_at_once_and_not_copied():
-    processed = []
-    buffer = SmallBatchBuffer(lambda values: processed.append(values))
-    large = torch.zeros(SMALL_BYTES, 1)
-    buffer.put(large)
-    assert processed[0].data_ptr() == large.data_ptr()
-    buffer.flush()
-    assert len(processed) == 1
-
-
-def test_what_is_cleared_is_not_processed():
-    buffer = SmallBatchBuffer(lambda values: 1 / 0)
-    buffer.put(torch.zeros(2, 2))
-    buffer.clear()
-    buffer.flush()

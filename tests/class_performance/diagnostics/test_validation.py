@@ -1,8 +1,13 @@
-"""When a class was learnt and what was forgotten, over validations."""
+"""What is kept of a validation; when a class was learnt and what was forgotten, over validations."""
 
 import numpy as np
+import pytest
+import torch
 
-from tbmetrics.class_performance.diagnostics.validation import MAX_POINTS, PositiveOutcomes, Progress
+from tbmetrics import ClassGroups
+from tbmetrics.class_performance.diagnostics import small_batches
+from tbmetrics.class_performance.diagnostics.options import TAUS
+from tbmetrics.class_performance.diagnostics.validation import MAX_POINTS, PositiveOutcomes, Progress, ValidationState
 
 
 def _outcomes(classes, hits):
@@ -41,3 +46,31 @@ def test_memory_is_bounded_and_the_first_validation_stays():
     assert len(progress._points) < MAX_POINTS
     assert progress._points[0][0] == 0
     assert abs(progress.half_recall_steps()[0] - 500) <= 1000 / MAX_POINTS * 2
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_small_batches_count_as_each_alone_and_may_be_changed_meanwhile(monkeypatch, multi):
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(size, 4, generator=generator), torch.randint(0, 4, (size,), generator=generator))
+        for size in (16, 16, 9, 16, 16)
+    ]
+
+    def measured(small_bytes):
+        monkeypatch.setattr(small_batches, "SMALL_BYTES", small_bytes)
+        state = ValidationState(ClassGroups.from_counts({"x": [900, 50, 30, 5]})["x"], TAUS, np.full(4, 0.5), 2**20)
+        for logits, labels in batches:
+            scores = logits.clone()
+            truth = torch.nn.functional.one_hot(labels, 4).to(torch.int8) if multi else labels.clone()
+            state.add(scores, truth)
+            if small_bytes:
+                scores.zero_()
+                truth.zero_()
+        return state.columns(), state.outcomes(), state.n_samples
+
+    together, alone = measured(small_batches.SMALL_BYTES), measured(0)
+    for name, values in alone[0].items():
+        np.testing.assert_allclose(together[0][name], values, rtol=1e-5, err_msg=name)
+    np.testing.assert_array_equal(together[1].classes, alone[1].classes)
+    np.testing.assert_array_equal(together[1].hits, alone[1].hits)
+    assert together[2] == alone[2] == 73
