@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams import summary_v2 as hparams_summary
 
 from tbmetrics.records import (
     PLUGIN_NAME,
@@ -27,8 +28,6 @@ from tbmetrics.records.history import History
 
 #: Table values in the page; beyond it steps are left out, evenly spread, never the last.
 MOST_NUMBERS = 6_000_000
-#: TensorBoard's plugin of hyperparameters, and its tag of a run's values.
-_HPARAMS, _SESSION_START = "hparams", "_hparams_/session_start_info"
 
 
 class HistoryProvider:
@@ -76,7 +75,7 @@ class HistoryProvider:
         self, *_: Any, plugin_name: str, run_tag_filter: Any = None, **__: Any
     ) -> dict[str, dict[str, Any]]:
         """Every tag of the tab, or of hyperparameters, by run, with its metadata."""
-        listing = self._settings if plugin_name == _HPARAMS else self._listing
+        listing = self._settings if plugin_name == hparams_metadata.PLUGIN_NAME else self._listing
         wanted = None if run_tag_filter is None else run_tag_filter.runs
         return {run: tags for run, tags in listing.items() if wanted is None or run in wanted}
 
@@ -86,11 +85,8 @@ class HistoryProvider:
         listing: dict[str, dict[str, Any]] = {}
         for run, history in self._histories.items():
             if history.hparams is not None:
-                data = HParamsPluginData()
-                for name, value in history.hparams.hparams.items():
-                    kind = "bool" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
-                    setattr(data.session_start_info.hparams[name], f"{kind}_value", value)
-                listing[run] = {_SESSION_START: _series(data.SerializeToString(), 0, 0.0)}
+                start = hparams_summary.hparams_pb(dict(history.hparams.hparams), start_time_secs=0).value[0]
+                listing[run] = {start.tag: _series(start.metadata.plugin_data.content, 0, 0.0)}
         return listing
 
     @cached_property
