@@ -2,7 +2,7 @@
 /** Whether the difference on the tail depends on where the tail ends: B minus A at every boundary. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupMarker, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, groupMarker, setSize, sideBadge, svg } from '../charts/dom.js';
 import { pairEntries } from '../charts/picture.js';
 import { plot, pointerIn } from '../charts/plot.js';
 import { Latest } from '../host/resources.js';
@@ -139,9 +139,7 @@ export class BoundaryCard {
       svg('path', { class: 'run-line', d: linePath(points, x, y) }),
       ...this._nowMark(now, x, y, [left, right, top, bottom]),
     );
-    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this._svg.setAttribute('width', String(width));
-    this._svg.setAttribute('height', String(height));
+    setSize(this._svg, width, height);
     const { known, clear } = toldBoundaries(tails);
     const told = known
       ? `The band leaves out 0 at ${count(clear)} of ${plural(known, 'boundary', 'boundaries')}.`

@@ -2,7 +2,7 @@
 /** Reliability diagrams by group: confidence against how often the model is right, for A and B. */
 
 import { Card, NOT_RECORDED, nothing, Width } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, runColor, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, groupBadge, groupTitle, nameOf, runColor, setSize, sideBadge, svg } from '../charts/dom.js';
 import { groupEntry, runEntry } from '../charts/picture.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { keyOf, partsOf, SideAnswers } from '../host/resources.js';
@@ -105,9 +105,7 @@ export class CalibrationCard {
     });
     const { x, y, bottom } = frame;
     const spots = drawn.flatMap((d) => d.reliability.n.flatMap((n, bin) => (n ? [{ ...d, bin }] : [])));
-    chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    chart.setAttribute('width', String(width));
-    chart.setAttribute('height', String(height));
+    setSize(chart, width, height);
     const errors = drawn.map(({ letter, reliability }) => `${letter}: calibration error ${number(reliability.ece)}`);
     chart.setAttribute('aria-label', `Reliability of ${group} classes. ${errors.join('; ')}`);
     fill(

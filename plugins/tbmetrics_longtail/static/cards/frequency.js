@@ -2,7 +2,7 @@
 /** The metric of every class against its frequency rank, over the training counts themselves; ranks can be brushed. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, groupBadge, groupTitle, nameOf, setSize, sideBadge, svg } from '../charts/dom.js';
 import {
   classMarks,
   countBars,
@@ -140,9 +140,7 @@ export class FrequencyCard {
     this._yOf = (/** @type {FrequencySide} */ side) => frames[panels.findIndex((panel) => panel.includes(side))].y;
     this._width = width;
     this._height = height;
-    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this._svg.setAttribute('width', String(width));
-    this._svg.setAttribute('height', String(height));
+    setSize(this._svg, width, height);
     this._svg.setAttribute('aria-label', describe(this._sides, label));
     const isShown = (/** @type {unknown} */ node) => !(node instanceof Element && node.classList.contains('x'));
     fill(this._axes, ...frames.flatMap(({ axes }) => axes.filter(isShown)));

@@ -2,7 +2,7 @@
 /** Who gains and who pays: every class, or bin of like training count, on its way from A to B. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, groupBadge, groupTitle, nameOf, setSize, sideBadge, svg } from '../charts/dom.js';
 import { groupEntry, pairEntries } from '../charts/picture.js';
 import { MOST_ARROWS, moveMarks, placesOf } from '../charts/move-chart.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
@@ -109,9 +109,7 @@ export class PayersCard {
     this._width = width;
     this._places = placesOf(moves, frame);
     fill(this._svg, ...frame.axes, ...moveMarks(this._places, frame.right));
-    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this._svg.setAttribute('width', String(width));
-    this._svg.setAttribute('height', String(height));
+    setSize(this._svg, width, height);
     const text = clearText(moves);
     this._svg.setAttribute('aria-label', `${label} from A to B by training examples. ${text}`);
     fill(this._hint, [text, basis].filter(Boolean).join(' '));

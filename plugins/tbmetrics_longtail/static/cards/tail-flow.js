@@ -2,7 +2,7 @@
 /** Where the examples of the tail go over training, A above B. */
 
 import { Card } from './card.js';
-import { el, fill, nameOf, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, nameOf, setSize, sideBadge, svg } from '../charts/dom.js';
 import { flowAreas, partName } from '../charts/flow-areas.js';
 import { runEntry } from '../charts/picture.js';
 import { pointerIn } from '../charts/plot.js';
@@ -83,9 +83,7 @@ export class TailFlowCard {
     this._x = x;
     this._width = width;
     fill(this._svg, ...marks);
-    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this._svg.setAttribute('width', String(width));
-    this._svg.setAttribute('height', String(height));
+    setSize(this._svg, width, height);
     this._svg.setAttribute('aria-label', this._sides.map(describe).join(' '));
     const legend = this._sides.map(({ letter, run }) => el('li', {}, sideBadge(letter), nameOf(run.run)));
     fill(this._card.body, this._svg, el('ul', { class: 'legend' }, ...legend));

@@ -2,7 +2,7 @@
 /** The trade-off plane: head against tail of every run at the chosen step, and the Pareto front. */
 
 import { Card, nothing } from './card.js';
-import { el, fill, groupBadge, nameOf, runColor, runSwatch, sideBadge, svg } from '../charts/dom.js';
+import { el, fill, groupBadge, nameOf, runColor, runSwatch, setSize, sideBadge, svg } from '../charts/dom.js';
 import { nearest, plot, pointerIn } from '../charts/plot.js';
 import { groupsOf } from '../host/data.js';
 import { count, coverage, metricText, number, plural, shorten } from '../model/format.js';
@@ -123,9 +123,7 @@ export class TradeoffCard {
     const compared = this._places.filter(({ badge }) => badge);
     const heights = labelHeights(compared.map((p) => ({ x: x(p.x), y: Math.max(14, y(p.y) - 8) })));
     const ordered = [...this._places].sort((p, q) => p.badge.length - q.badge.length);
-    this._svg.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this._svg.setAttribute('width', String(width));
-    this._svg.setAttribute('height', String(height));
+    setSize(this._svg, width, height);
     this._svg.setAttribute('aria-label', describe(this._places, label));
     fill(
       this._svg,

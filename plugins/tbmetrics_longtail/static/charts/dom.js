@@ -28,6 +28,13 @@ export function el(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** The size of a chart, in pixels of the page. @param {Element} chart @param {number} width @param {number} height */
+export function setSize(chart, width, height) {
+  chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
+  chart.setAttribute('width', String(width));
+  chart.setAttribute('height', String(height));
+}
+
 /**
  * An SVG element.
  * @template {keyof SVGElementTagNameMap} K

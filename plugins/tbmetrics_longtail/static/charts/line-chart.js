@@ -1,7 +1,7 @@
 // @ts-check
 /** Line charts: lines with markers and bands over steps, and lines small enough for a cell of a table. */
 
-import { fill, runColor, set, svg } from './dom.js';
+import { fill, runColor, set, setSize, svg } from './dom.js';
 import { compact, number } from '../model/format.js';
 import {
   bandPath,
@@ -78,9 +78,7 @@ export class LineChart {
     const x = this._x;
     const y = linear(yDomain, [height - MARGIN.bottom, MARGIN.top]);
     const beside = (/** @type {number} */ i) => (steps.length > 1 ? 0 : (i - (series.length - 1) / 2) * APART);
-    this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this.element.setAttribute('width', String(width));
-    this.element.setAttribute('height', String(height));
+    setSize(this.element, width, height);
     this.element.setAttribute('aria-label', content.label);
     this._drawAxes(y);
     // The compared runs are drawn last, on top of the others.

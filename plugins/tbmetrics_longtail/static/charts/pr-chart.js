@@ -1,7 +1,7 @@
 // @ts-check
 /** One precision-recall chart: lines over recall, the points where the model decides, and where F1 is best. */
 
-import { el, fill, runColor, svg } from './dom.js';
+import { el, fill, runColor, setSize, svg } from './dom.js';
 import { nearest, plot, pointerIn } from './plot.js';
 import { count, number, plural } from '../model/format.js';
 import { linePath, markerPath, spread } from '../model/scale.js';
@@ -53,9 +53,7 @@ export class PrChart {
     this._x = x;
     this._y = y;
     this._spots = lines.flatMap(spotsOf);
-    this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this.element.setAttribute('width', String(width));
-    this.element.setAttribute('height', String(height));
+    setSize(this.element, width, height);
     const points = lines.map(
       (l) =>
         `${l.letter} decides at precision ${number(l.decision.precision)}, recall ${number(l.decision.recall)}` +

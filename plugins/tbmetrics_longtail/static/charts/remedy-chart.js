@@ -1,7 +1,7 @@
 // @ts-check
 /** Head against tail recall of each remedy along its τ, from the model as trained. */
 
-import { el, fill, runColor, sideBadge, svg } from './dom.js';
+import { el, fill, runColor, setSize, sideBadge, svg } from './dom.js';
 import { nearest, plot, pointerIn } from './plot.js';
 import { number } from '../model/format.js';
 import { extent, linePath, markerPath, niceDomain } from '../model/scale.js';
@@ -56,9 +56,7 @@ export class RemedyChart {
       yLabel: 'Recall, tail',
     });
     const { x, y } = frame;
-    this.element.setAttribute('viewBox', `0 0 ${width} ${height}`);
-    this.element.setAttribute('width', String(width));
-    this.element.setAttribute('height', String(height));
+    setSize(this.element, width, height);
     this.element.setAttribute('aria-label', describe(spots));
     fill(
       this.element,
