@@ -10,7 +10,7 @@ import torch
 
 from tbmetrics.resource_usage import memory
 from tbmetrics.resource_usage.device import Device, checked_device, open_device
-from tbmetrics.resource_usage.epoch import Epoch, with_rest
+from tbmetrics.resource_usage.epoch import DATA_LOADING, Epoch, with_rest
 from tbmetrics.resource_usage.flops import StepFlops
 from tbmetrics.resource_usage.flops import peak_flops as known_peak_flops
 from tbmetrics.resource_usage.memory import PeakByComponent, PeakSnapshots
@@ -61,6 +61,7 @@ class EpochMeter:
         self._steps = StepRecorder()
         self._rate = SmoothedRate()
         self._overhead: dict[str, int] = {}
+        self._last_step: int | None = None
         self._began = 0
         self._ended: int | None = None
         self._memory_before: dict[str, float] = {}
@@ -88,6 +89,16 @@ class EpochMeter:
         if self._ended is None:  # the start of the session belongs to no epoch
             self._overhead, self._ended = {}, self._began
 
+    def start_loading(self) -> None:
+        """Begin to load a batch, which ends a step."""
+        self.boundary(DATA_LOADING, self._clock())
+        self.timer.start(DATA_LOADING)
+
+    def end_loading(self, samples: int | None, tokens: int) -> None:
+        """Count the batch that was loaded."""
+        self.timer.end(DATA_LOADING)
+        self.count_samples(samples, tokens)
+
     def count_samples(self, samples: int | None, tokens: int) -> None:
         """Count a batch that is handed out; with one of unknown size, the number of samples in the epoch is unknown."""
         self._tokens += tokens
@@ -98,25 +109,41 @@ class EpochMeter:
             self._rate.pause()
         else:
             self._samples += samples
-            self._largest_batch = max(self._largest_batch, samples)
+            if samples > self._largest_batch:
+                self._largest_batch = samples
             self._rate.count(samples, now)
-        if self._steps.kind in (None, "count_samples"):
+        if self._steps.kind != DATA_LOADING:
             self.boundary("count_samples", now)
 
+    @property
+    def next_step(self) -> int:
+        """The step at which `after_step` has to be called next, at the latest; those between are counted then."""
+        counts_flops = self._step_flops is not None and not self.flops_per_step
+        if self._last_step is None or counts_flops or self._steps.kind in (None, "after_step"):
+            return 0
+        return self._last_step + self._rates.until_next(self._optimizer_steps)
+
+    def skip_to(self, step: int) -> None:
+        """Go on counting after `step`."""
+        self._last_step = step
+
     def after_step(self, step: int) -> None:
-        """Count an optimizer step."""
-        self._optimizer_steps += 1
+        """Count the optimizer steps up to `step`."""
+        self._optimizer_steps += 1 if self._last_step is None else max(step - self._last_step, 1)
+        self._last_step = step
         if self._step_flops is not None and not self.flops_per_step:
             self._step_flops.step_ended()
             self.flops_per_step = self._step_flops.flops
-        if self._rates.accepts_next() and not math.isnan(self._rate.value):
+        if self._rates.accepts(self._optimizer_steps) and not math.isnan(self._rate.value):
             self._rates.put(step, time.time(), self._rate.value)
         if self._steps.kind in (None, "after_step"):
-            self.boundary("after_step")
+            self.boundary("after_step", self._clock())
 
-    def boundary(self, kind: str, now: int | None = None) -> None:
+    def boundary(self, kind: str, now: int) -> None:
         """Note a possible end of a step, and observe the next one if it is to be sampled."""
-        if not self.is_open or not self._steps.boundary(kind, self._clock() if now is None else now):
+        if not self.is_open or not self._steps.boundary(kind, now):
+            return
+        if self.timer.observer is None and not self._steps.is_sampling:
             return
         if self.timer.observer is not None and self._peaks is not None:
             self._peaks.end_step()

@@ -8,6 +8,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +114,7 @@ class ResourceMonitor(Tracker):
         peak_snapshots = PeakSnapshots(Path(save_dir)) if snapshots and save_dir is not None else None
         self._meter = EpochMeter(device, clock, peak_flops, peak_snapshots, flops)
         self._timer = self._meter.timer
-        self._blocks: dict[str, ComponentBlock] = {}
+        self.start_loading, self.end_loading = self._meter.start_loading, self._meter.end_loading
         self._batch_points: list[tuple[float, float]] = []
         self._drawing = ComponentDrawing(clock) if images else None
         self._ready: list[TimedRecord] = []
@@ -135,27 +136,38 @@ class ResourceMonitor(Tracker):
     def start_component(self, name: str) -> None:
         """Start timing `name`; components nest, also in themselves."""
         if name == DATA_LOADING:
-            self._meter.boundary(DATA_LOADING)
-        self._timer.start(name)
+            self.start_loading()
+        else:
+            self._timer.start(name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing `name`, or the innermost component."""
         self._timer.end(name)
 
-    def component(self, name: str) -> ComponentBlock:
-        """A context manager that times its block as component `name`."""
-        block = self._blocks.get(name)
-        if block is None:
-            block = self._blocks[name] = ComponentBlock(self, name)
-        return block
+    def component(self, name: str, call: Callable[..., Any] | None = None) -> ComponentBlock:
+        """A context manager that times its block as component `name`; through `call(action, name)`, if given."""
+        start: Callable[..., Any] = self.start_component if name == DATA_LOADING else self._timer.start
+        end: Callable[..., Any] = self._timer.end
+        if call is not None:
+            start, end = partial(call, start), partial(call, end)
+        return ComponentBlock(start, end, name)
 
     def count_samples(self, samples: int | None, *, tokens: int = 0) -> None:
         """Count a batch of `samples` samples (None if unknown, as the epoch's are then) and `tokens` tokens."""
         self._meter.count_samples(samples, tokens)
 
+    @property
+    def next_step(self) -> int:  # type: ignore[override]
+        """The step at which `after_step` has to be called next, at the latest."""
+        return self._meter.next_step
+
     def after_step(self, step: int) -> None:
-        """Count an optimizer step."""
+        """Count the optimizer steps since the last call: one, or in a session all up to `step`."""
         self._meter.after_step(step)
+
+    def skip_to(self, step: int) -> None:
+        """Go on counting after `step`: the session's count was set anew."""
+        self._meter.skip_to(step)
 
     def add_overhead(self, tracker_name: str, nanoseconds: int) -> None:
         """Add to the time that tbmetrics itself took, by tracker; timing of components is already counted."""

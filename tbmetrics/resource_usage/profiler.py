@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import time
@@ -26,6 +27,7 @@ REQUEST = "PROFILE"
 _PREFIX = "tbmetrics_"
 _SUFFIX = ".pt.trace.json.gz"
 _LOOK_EVERY_SECONDS = 1.0
+_STEPS_BETWEEN_LOOKS = 10  # at most, where they are quick
 _MOST_STEPS = 1000
 
 
@@ -90,6 +92,7 @@ class ProfilerTracker(Tracker):
         self._options: dict[str, Any] = {"profile_memory": profile_memory, "record_shapes": record_shapes}
         self._requested = 0
         self._next_look = 0.0
+        self._last_call, self._step_time = -math.inf, math.inf  # seconds
         self._profiler: Any = None
         self._ready: list[TimedRecord] = []
         self._step_seconds: dict[str, float] = {}
@@ -106,15 +109,27 @@ class ProfilerTracker(Tracker):
         check_whole_numbers(at_most=_MOST_STEPS, steps=requested)
         self._requested = requested
 
+    @property
+    def next_step(self) -> int:  # type: ignore[override]
+        """The step of the next profile that is due, or of the next look for a request."""
+        is_quick = _STEPS_BETWEEN_LOOKS * self._step_time < _LOOK_EVERY_SECONDS
+        if self._profiler is not None or self._requested or not is_quick:
+            return 0
+        due = (step for step in self._at if step > self._step)
+        regular = () if self._every is None else ((self._step // self._every + 1) * self._every,)
+        return min([*due, *regular, self._step + _STEPS_BETWEEN_LOOKS])
+
     def after_step(self, step: int) -> None:
         """Advance the profile that is being made, or begin one that is due."""
-        self._step = step
+        steps, self._step = max(step - self._step, 1), step
         if self._profiler is not None:
             self._profiler.step()
             if self._is_finished:
                 self._end()
             return
-        if time.monotonic() >= self._next_look:
+        now = time.monotonic()
+        self._step_time, self._last_call = (now - self._last_call) / steps, now
+        if now >= self._next_look:
             self._look_for_request()
         if step in self._at or (self._every is not None and step % self._every == 0):
             self._requested = self._requested or self._steps

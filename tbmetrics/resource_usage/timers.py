@@ -241,27 +241,21 @@ class ComponentTimer:
             warnings.warn(message, TBMetricsWarning, stacklevel=caller_level())
 
 
-class TimesComponents(Protocol):
-    """A monitor or session that times components by name."""
-
-    def start_component(self, name: str) -> None:
-        """Start timing `name`."""
-
-    def end_component(self, name: str | None = None) -> None:
-        """Stop timing `name`."""
-
-
 class ComponentBlock:
-    """A context manager that times its block as one component; it has no state, so it nests in itself."""
+    """A context manager that times its block as one component; it has no state, so it nests in itself.
 
-    __slots__ = ("_name", "_timed_by")
+    Args:
+        start, end: called with the name when the block begins and ends.
+        name: of the component.
+    """
 
-    def __init__(self, timed_by: TimesComponents, name: str) -> None:
-        self._timed_by = timed_by
-        self._name = name
+    __slots__ = ("_end", "_name", "_start")
+
+    def __init__(self, start: Callable[[str], object], end: Callable[[str], object], name: str) -> None:
+        self._start, self._end, self._name = start, end, name
 
     def __enter__(self) -> None:
-        self._timed_by.start_component(self._name)
+        self._start(self._name)
 
     def __exit__(self, *_: object) -> None:
-        self._timed_by.end_component(self._name)
+        self._end(self._name)

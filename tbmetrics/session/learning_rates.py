@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from numbers import Real
@@ -24,6 +25,10 @@ class LearningRates:
     def __init__(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
         self._optimizers = tuple(optimizers)
         self._cadence = Cadence(None, "every")
+
+    def next_after(self, step: int) -> float:
+        """The first step after `step` whose rates may be recorded."""
+        return self._cadence.next_after(step) if self._optimizers else math.inf
 
     def due(self, step: int) -> bool:
         """Whether to record those of `step`; then the next are due half a second later at the earliest."""

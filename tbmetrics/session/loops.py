@@ -70,12 +70,14 @@ class StepCounter:
         self._count_unless_seen()
 
     def start_batch(self) -> None:
-        """Begin a batch, which `end_batch` ends."""
+        """Begin the first of several batches, each of which `end_batch` ends."""
         self._counted_explicitly = self._counts_passes = False
 
     def end_batch(self) -> None:
         """Count a step at the end of a batch unless the optimizer or the caller counts."""
-        if not self._counted_explicitly:
+        if self._counted_explicitly:
+            self._counted_explicitly = False
+        else:
             self._count_unless_seen()
 
     def _count_unless_seen(self) -> None:

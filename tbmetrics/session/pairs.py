@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache, partial
 from multiprocessing import parent_process
 from numbers import Integral
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 T = TypeVar("T")
+_NOTHING = nullcontext()
 
 logger = logging.getLogger("tbmetrics")
 
@@ -98,17 +100,22 @@ class SessionPairs(SessionVerbs):
             yield from loader
             return
         iterator = iter(with_progress(loader, self.current_epoch) if progress else loader)
+        self._steps.start_batch()
         while True:
-            self.start_component(DATA_LOADING)
+            if self.resources is not None:
+                self._call_resources(self.resources.start_loading)
             try:
                 batch = next(iterator)
-            except StopIteration:
-                return
-            finally:
+            except BaseException as error:
                 self.end_component(DATA_LOADING)
+                if isinstance(error, StopIteration):
+                    return
+                raise
             size = batch_size_of(batch) if samples is None else samples(batch)
-            self._count(batch, size, 0 if tokens is None else tokens(batch))
-            self._steps.start_batch()
+            if self.resources is not None:
+                self._call_resources(self.resources.end_loading, size, 0 if tokens is None else tokens(batch))
+                if size is None:
+                    self._warn_of_unknown_size(batch)
             yield batch
             self._steps.end_batch()
 
@@ -119,15 +126,12 @@ class SessionPairs(SessionVerbs):
             batch: the batch, or the number of its samples.
             tokens: number of its tokens, for tokens per second.
         """
-        if self._is_running():
-            self._count(batch, int(batch) if isinstance(batch, Integral) else batch_size_of(batch), tokens)
-
-    def _count(self, batch: Any, size: int | None, tokens: int) -> None:
-        if self.resources is not None:
-            count = partial(self.resources.count_samples, tokens=tokens) if tokens else self.resources.count_samples
-            self._call_resources(count, size)
-            if size is None:
-                self._warn_of_unknown_size(batch)
+        if self.resources is None or not self._is_running():
+            return
+        size = int(batch) if isinstance(batch, Integral) else batch_size_of(batch)
+        self._call_resources(partial(self.resources.count_samples, tokens=tokens), size)
+        if size is None:
+            self._warn_of_unknown_size(batch)
 
     def _warn_of_unknown_size(self, batch: Any) -> None:
         is_index = batch is None or isinstance(batch, Integral | str)  # of a loop that loads its data itself
@@ -139,11 +143,13 @@ class SessionPairs(SessionVerbs):
                 type(batch).__name__,
             )
 
-    def component(self, name: str) -> ComponentBlock:
+    def component(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that times its block as component `name`."""
+        if self.resources is None or not (self._state == "running" or self._is_running()):
+            return _NOTHING
         block = self._blocks.get(name)
         if block is None:
-            block = self._blocks[name] = ComponentBlock(self, name)
+            block = self._blocks[name] = self.resources.component(name, self._call_resources)
         return block
 
     def profile(self, steps: int | None = None) -> None:
@@ -162,6 +168,7 @@ class SessionPairs(SessionVerbs):
                 "profiler=ProfilerTracker('traces')"
             )
         self._call(self.profiler, self.profiler.profile, steps)
+        self._step_ends.restart(self._steps.done)
 
 
 @cache

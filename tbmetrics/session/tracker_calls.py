@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -31,6 +32,8 @@ class TrackerCalls:
             t.name: Isolation(f"tracker {t.name!r}", t.stop, strict=strict, later=True) for t in trackers
         }
         self._trackers, self._overriding = tuple(trackers), dict[str, tuple[Tracker, ...]]()
+        hearing = dict.fromkeys((*self.overriding("after_step"), *self.overriding("arrived")))
+        self._stepping = (*hearing, *(t for t in trackers if t.cadences and t not in hearing))
         self._spent = {t.name: 0 for t in trackers}
         self._inner_nanoseconds = 0  # spent in calls nested in the current one
 
@@ -56,6 +59,11 @@ class TrackerCalls:
             self._spent[tracker.name] += now - before - self._inner_nanoseconds
             before = now
         self._inner_nanoseconds = outer + before - start
+
+    def next_step(self) -> float:
+        """The step whose end a tracker has to hear of next, at the latest."""
+        calls = ((self._isolation[tracker.name].call, tracker) for tracker in self._stepping)
+        return min((call(getattr, tracker, "next_step", default=0) for call, tracker in calls), default=math.inf)
 
     def call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """Return `action(*args)`, or `default` if it raised or the tracker is switched off."""

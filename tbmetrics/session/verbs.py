@@ -21,6 +21,7 @@ from tbmetrics.session.overhead import OverheadBudget
 from tbmetrics.session.parts import SessionTrackers, number_of_parameters
 from tbmetrics.session.run_log import RunLog
 from tbmetrics.session.run_page import NO_VALIDATION, final_metrics, layout, results_text, run_text
+from tbmetrics.session.step_ends import StepEnds
 from tbmetrics.session.termination import Termination
 from tbmetrics.session.tracker_calls import TrackerCalls
 from tbmetrics.tracking.checks import whole_epoch
@@ -83,8 +84,6 @@ class SessionVerbs:
         self._log = log
         self._hparams = hparams
         self._parameters = number_of_parameters(model)
-        self._steps = StepCounter(next(iter(optimizers), None), self._after_step, initial_step)
-        self._learning_rates = LearningRates(optimizers)
         self._termination = Termination(self._end_at_once, self._write_so_far)
         self.classes: ClassGroups | None = trackers.classes
         self.class_performance = trackers.class_performance
@@ -99,6 +98,9 @@ class SessionVerbs:
         self._calls = TrackerCalls(self.trackers, log.history, strict=strict)
         self._call = self._calls.call
         self._budget = OverheadBudget(overhead_budget, self.trackers) if overhead_budget is not None else None
+        learning_rates = LearningRates(optimizers)
+        self._step_ends = StepEnds(log, self._calls, learning_rates, self._budget, self._count_costs)
+        self._steps = StepCounter(next(iter(optimizers), None), self._step_ends.after_step, initial_step)
         if self.resources in self.trackers:
             self._call_resources = self._calls.untimed(self.resources)
 
@@ -114,7 +116,12 @@ class SessionVerbs:
 
     @global_step.setter
     def global_step(self, step: int) -> None:
-        self._steps.done = step
+        if step != self._steps.done:
+            self._step_ends.catch_up(self._steps.done)
+            self._step_ends.restart(step)
+            self._steps.done = step
+            if self.resources is not None:
+                self.resources.skip_to(step)
 
     @property
     def is_open(self) -> bool:
@@ -202,6 +209,7 @@ class SessionVerbs:
 
     def _write_so_far(self) -> None:
         """Write the measurements of steps, since the process may be about to end."""
+        self._step_ends.catch_up(self._steps.done)
         for tracker in self.trackers:
             self._log.write(self._calls.collect(tracker, tracker.pending))
         self._log.flush()
@@ -242,6 +250,7 @@ class SessionVerbs:
         self.current_epoch, self._resumed_epoch = epoch, None
         if not is_running:
             return
+        self._step_ends.restart(self._steps.done)
         self._calls.settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
@@ -266,6 +275,7 @@ class SessionVerbs:
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
         self._steps.end_epoch()
+        self._step_ends.catch_up(self._steps.done)
         self._count_costs()
         if self.resources is not None and self.enabled:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
@@ -308,25 +318,14 @@ class SessionVerbs:
         if self._is_running():
             self._steps.count_explicitly()
 
-    def _after_step(self, step: int) -> None:
-        if self._learning_rates.due(step):
-            self._log.put_scalars(self._learning_rates.scalars(), step)
-        self._calls.after_step(step)
-        for tracker in self._calls.overriding("arrived"):
-            if tracker.has_arrivals and (arrived := self._calls.collect(tracker, tracker.arrived)):
-                self._log.write(arrived)
-        if self._budget is not None and self._budget.concerns(step):
-            self._count_costs()
-            self._budget.after_step(step)
-
     def start_component(self, name: str) -> None:
         """Start timing component `name`; components nest."""
-        if self.resources is not None and self._is_running():
+        if self.resources is not None and (self._state == "running" or self._is_running()):
             self._call_resources(self.resources.start_component, name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing component `name`, or the innermost."""
-        if self.resources is not None and self._is_running():
+        if self.resources is not None and (self._state == "running" or self._is_running()):
             self._call_resources(self.resources.end_component, name)
 
     # --------------------------------------------------------------------------------------------- internals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable
 
 from tbmetrics.tracking.checks import check_whole_numbers
@@ -14,7 +15,8 @@ _DRAWING_SHARE = 0.01
 #: Share of the run's time that one drawing may take before it stops with what it has.
 _LONG_SHARE = 0.02
 #: Steps 1, 2, 5, 10, 20, 50, 100, … are sampled whatever the time, so that a run of any length shows something.
-_DENSE = frozenset(digit * 10**power for power in range(12) for digit in (1, 2, 5))
+_DENSE_STEPS = tuple(digit * 10**power for power in range(20) for digit in (1, 2, 5))
+_DENSE = frozenset(_DENSE_STEPS)
 
 
 class Cadence:
@@ -65,6 +67,14 @@ class Cadence:
         if step % (self.every * self.factor) == 0:
             return self.is_exact or self._clock() >= self._last_time + self._seconds * self.factor or step in _DENSE
         return step in _DENSE and not self.is_exact
+
+    def next_after(self, step: int) -> int:
+        """The first step after `step` that may be due, as far as steps decide."""
+        if self._is_next_wanted:
+            return step + 1
+        distance = self.every * self.factor
+        regular = (step // distance + 1) * distance
+        return regular if self.is_exact else min(regular, _DENSE_STEPS[bisect_right(_DENSE_STEPS, step)])
 
     def sampled(self, step: int) -> None:
         """Note that `step` is sampled; what goes by steps alone need not be told."""

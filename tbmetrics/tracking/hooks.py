@@ -48,9 +48,9 @@ class Hook:
     def __call__(self, *args: Any) -> None:
         """Called by torch."""
         # The compiler comes first: it must not see the gate, or it would compile anew whenever that has moved.
-        if is_compiling() or not self._gate.is_open or _is_transformed():
+        if is_compiling() or not self._gate.is_open or _is_tracing() or _transforms() is not None:
             return
-        if torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing():
+        if (_dispatch_modes() and _is_traced()) or (_HAS_CUDA and _is_captured()):
             return
         self._action(*args[self._taken])
 
@@ -72,11 +72,17 @@ _dispatch_modes, _dispatch_mode = torch._C._len_torch_dispatch_stack, torch._C._
 _TRACING_MODES = tuple(getattr(torch._C._TorchDispatchModeKey, name) for name in ("PROXY", "FAKE", "FUNCTIONAL"))
 
 
-def _is_transformed() -> bool:
-    """Whether what runs now is traced by `torch.jit` or `make_fx`, or transformed by `torch.func`."""
-    if _is_tracing() or _transforms() is not None:
-        return True
-    return _dispatch_modes() > 0 and any(_dispatch_mode(key) is not None for key in _TRACING_MODES)
+_HAS_CUDA = torch.backends.cuda.is_built()
+
+
+def _is_traced() -> bool:
+    """Whether a dispatch mode of `make_fx`, of fake tensors or of functionalisation is on."""
+    return any(_dispatch_mode(key) is not None for key in _TRACING_MODES)
+
+
+def _is_captured() -> bool:
+    """Whether a CUDA graph is being captured."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 class ParameterHook(Hook):

@@ -36,6 +36,9 @@ class Tracker:
     #: Whether `arrived` may have something to give; a session asks only then.
     has_arrivals: bool = True
 
+    #: The step at which `after_step` has to be called next; a session may leave out those before it. 0: every step.
+    next_step: int = 0
+
     #: Records to hand over; a tracker that measures between the ends of epochs has a list of its own.
     _ready: Sequence[TimedRecord] = ()
     _own_history: History | None = None
@@ -115,7 +118,10 @@ class Tracker:
         """Begin an epoch."""
 
     def after_step(self, step: int) -> None:
-        """Handle the end of an optimizer step, counted from 1; on the training thread, so never synchronize."""
+        """Handle the end of an optimizer step, counted from 1; on the training thread, so never synchronize.
+
+        A tracker that says its `next_step` is not called before, but at the end of an epoch.
+        """
 
     def arrived(self) -> Iterable[TimedRecord]:
         """Yield per-step records that are ready; called after every step, so never wait."""

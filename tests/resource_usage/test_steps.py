@@ -127,7 +127,7 @@ def test_time_between_epochs_does_not_count():
 def test_points_thin_out_evenly():
     points = ThinnedPoints()
     for step in range(10_000):
-        if points.accepts_next():
+        if points.accepts(step + 1):
             points.put(step, 0.0, float(step))
     steps = [step for step, _, _ in points.points]
     assert MOST_POINTS / 2 <= len(steps) <= MOST_POINTS

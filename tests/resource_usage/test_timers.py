@@ -131,11 +131,7 @@ def test_components_do_not_cross_epochs():
 
 def test_an_exception_ends_its_component():
     timer = ComponentTimer()
-
-    class Owner:
-        start_component, end_component = timer.start, timer.end
-
-    block = ComponentBlock(Owner(), "a")
+    block = ComponentBlock(timer.start, timer.end, "a")
     with pytest.raises(KeyError), block, block:
         raise KeyError
     assert timer.take()["a"].count == 1

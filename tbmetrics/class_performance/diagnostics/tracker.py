@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -182,6 +183,11 @@ class LongTailDiagnostics(Tracker):
         for diagnostics in self._attributes.values():
             if diagnostics.classifier is not None:
                 diagnostics.classifier.detach()
+
+    @property
+    def next_step(self) -> int:  # type: ignore[override]
+        """None: only the last step of an epoch is of interest."""
+        return sys.maxsize
 
     def after_step(self, step: int) -> None:
         """Note the step of training."""

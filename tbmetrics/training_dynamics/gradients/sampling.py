@@ -123,6 +123,8 @@ class StepSampler:
     def count_to(self, step: int) -> None:
         """Take the number of steps done, and decide whether the next one is sampled."""
         self.step = step
+        if not self.attached:
+            return
         self._is_detailed_next = self._detail_every.due(step + 1)
         self._is_sampled_next = self._is_detailed_next or self._every.due(step + 1)
         if self._is_sampled_next and not self._stepped:
@@ -130,6 +132,13 @@ class StepSampler:
         is_open = self._is_sampled_next or not self._is_quiet or bool(self._stepped)
         if is_open is not self._gate.is_open:
             self._move_gate(is_open)
+
+    @property
+    def next_step(self) -> int:
+        """The step whose end `count_to` has to be told next, at the latest; those between are not sampled."""
+        if self._gate.is_open or not self.attached:
+            return 0
+        return min(cadence.next_after(self.step + 1) for cadence in (self._every, self._detail_every)) - 1
 
     def _move_gate(self, is_open: bool) -> None:
         self._gate.is_open = is_open

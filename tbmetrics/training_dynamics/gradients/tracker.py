@@ -171,6 +171,11 @@ class GradientTracker(Tracker):
 
     # --------------------------------------------------------------------------------------------- arriving
 
+    @property
+    def next_step(self) -> int:  # type: ignore[override]
+        """The step before the next that may be sampled; 0 while a sample is on its way."""
+        return 0 if self.has_arrivals else self._sampler.next_step
+
     def after_step(self, step: int) -> None:
         """Take the session's number of the step just done."""
         self._sampler.count_to(step)
