@@ -147,7 +147,7 @@ def batch_tensors(attribute: str, logits: Any, labels: Any) -> tuple[Tensor, Ten
     Raises:
         InputError: neither, or of a type that is not numeric.
     """
-    logits, labels = (_as_tensor(attribute, *named) for named in (("logits", logits), ("labels", labels)))
+    logits, labels = _as_tensor(attribute, "logits", logits), _as_tensor(attribute, "labels", labels)
     if logits.is_floating_point() and logits.element_size() == 1:
         logits = logits.float()
     return logits, labels.long() if labels.dtype in UNSIGNED else labels

@@ -53,7 +53,7 @@ class DenseOptions(NamedTuple):
 
 def is_dense(logits: Any, labels: Any) -> bool:
     """Whether a batch has a label for each place: logits (N, C, …) or (N, …, C), classes (N, H, W); labels (N, …)."""
-    dims, of_labels = (getattr(values, "ndim", 0) for values in (logits, labels))
+    dims, of_labels = getattr(logits, "ndim", 0), getattr(labels, "ndim", 0)
     return of_labels >= 2 and (dims == of_labels + 1 or dims == of_labels >= 3)
 
 

@@ -60,18 +60,23 @@ def by_attribute(argument: str, values: T | Mapping[str, T], attributes: Collect
     Raises:
         InputError: a single value for several attributes, or an unknown attribute.
     """
-    known = ", ".join(map(repr, attributes))
-    if not isinstance(values, Mapping):
+    if not isinstance(values, dict | Mapping):  # a dict needs no look at the abstract class
         if len(attributes) != 1:
             raise InputError(
-                f"{argument} must be a dictionary by attribute, got {type(values).__name__}; the attributes are {known}"
+                f"{argument} must be a dictionary by attribute, got {type(values).__name__}; the attributes are "
+                f"{_listed(attributes)}"
             )
         return dict.fromkeys(attributes, values)
-    unknown = [attribute for attribute in values if attribute not in attributes]
-    if unknown:
+    if unknown := [attribute for attribute in values if attribute not in attributes]:
         output = f"; of a model's output give output[{argument!r}]" if argument in unknown else ""
-        raise InputError(f"{argument} name attributes that are not tracked: {unknown}; tracked are {known}{output}")
+        raise InputError(
+            f"{argument} name attributes that are not tracked: {unknown}; tracked are {_listed(attributes)}{output}"
+        )
     return dict(values)
+
+
+def _listed(attributes: Collection[str]) -> str:
+    return ", ".join(map(repr, attributes))
 
 
 def logits_and_labels(

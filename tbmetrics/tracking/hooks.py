@@ -85,6 +85,15 @@ def _is_captured() -> bool:
     return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
+class EvaluationHook(Hook):
+    """Calls `action(module, args, output)` after a forward pass, but not in training."""
+
+    def __call__(self, module: nn.Module, *args: Any) -> None:
+        """Called by torch."""
+        if not (module.training and torch.is_grad_enabled()):
+            super().__call__(module, *args)
+
+
 class ParameterHook(Hook):
     """Calls the bound method `action` as long as its owner lives.
 
@@ -181,6 +190,11 @@ def after_forward(module: nn.Module, action: Callable[..., Any], *, always: bool
     """Call `action(module, args, output)` after each forward pass of `module`; `always`: also after one that raised."""
     register = partial(module.register_forward_hook, Hook(action), always_call=always)
     return ForwardHandle(module, "_forward_hooks", register)
+
+
+def after_evaluation(module: nn.Module, action: Callable[..., Any]) -> ForwardHandle:
+    """Call `action(module, args, output)` after each forward pass of `module` outside training."""
+    return ForwardHandle(module, "_forward_hooks", partial(module.register_forward_hook, EvaluationHook(action)))
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

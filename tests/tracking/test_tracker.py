@@ -4,6 +4,8 @@ import logging
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTailDiagnostics, TBMetrics, read_run
 from tbmetrics.errors import InputError, NonFiniteError
@@ -160,6 +162,20 @@ def test_a_stretched_cadence_of_time_waits_twice_as_long():
     assert not again.due(560)
     clock.now += 0.2
     assert again.due(560)
+
+
+@given(st.none() | st.integers(1, 30), st.integers(0, 3), st.integers(0, 400), st.booleans())
+def test_no_step_before_the_next_possible_one_is_due(every, stretches, step, is_wanted):
+    cadence = Cadence(every, "every", clock=_Clock(1.0))
+    for _ in range(stretches):
+        cadence.stretch()
+    if is_wanted:
+        cadence.begin_epoch()
+    following = cadence.next_after(step)
+    assert following > step
+    assert not any(cadence.due(between) for between in range(step + 1, following))
+    cadence._last_time = -1e9  # enough time has passed
+    assert cadence.due(following)
 
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "10"])

@@ -14,7 +14,7 @@ from tbmetrics.class_performance.diagnostics.head import Head, is_square, read_h
 from tbmetrics.class_performance.diagnostics.numbers import nearest_by_cosine, to_numpy
 from tbmetrics.errors import InputError
 from tbmetrics.records import FloatArray
-from tbmetrics.tracking.hooks import after_forward
+from tbmetrics.tracking.hooks import after_evaluation
 
 _ROWS_COMPARED = 64
 MAX_PASS_BYTES = 256 * 2**20  # of forward passes that no `update` has claimed yet
@@ -42,7 +42,7 @@ class _Candidate:
 
     def record(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         """Keep references to input and output of an evaluation pass."""
-        if (module.training and torch.is_grad_enabled()) or not isinstance(output, Tensor) or output.ndim != 2:
+        if not isinstance(output, Tensor) or output.ndim != 2:
             return
         features = args[0] if args and isinstance(args[0], Tensor) else None
         if features is not None:
@@ -122,7 +122,7 @@ class Classifier:
     def attach(self, guard: Callable[..., Any]) -> None:
         """Set a forward hook on every candidate; it does nothing in training passes."""
         for candidate in self._candidates if not self._handles else ():
-            self._handles.append(after_forward(candidate.module, partial(guard, candidate.record)))
+            self._handles.append(after_evaluation(candidate.module, partial(guard, candidate.record)))
 
     def detach(self) -> None:
         """Remove every hook and drop all passes."""

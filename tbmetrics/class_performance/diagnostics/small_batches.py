@@ -31,7 +31,7 @@ class SmallBatchBuffer:
 
     def put(self, *batch: Tensor | None) -> None:
         """Add a batch; `batch[0]` is its largest tensor. Small tensors must not change afterwards: pass copies."""
-        shapes = tuple(None if t is None else (t.shape, t.dtype, t.device) for t in batch)
+        shapes = tuple([None if t is None else (t.shape, t.dtype, t.device) for t in batch])
         if shapes != self._shapes:
             self.flush()
             self._shapes = shapes
