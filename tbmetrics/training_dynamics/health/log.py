@@ -174,4 +174,6 @@ def _text(kind: str, message: str) -> Text:
 
 def _padded(table: FloatArray, rows: int) -> FloatArray:
     """`table` with rows of NaN for parameters that appeared later."""
+    if len(table) == rows:
+        return table
     return np.pad(table, ((0, rows - len(table)), (0, 0)), constant_values=np.nan)
