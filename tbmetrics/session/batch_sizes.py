@@ -38,15 +38,20 @@ def batch_size_of(batch: Any) -> int | None:
 
 
 def _stacked_size(batch: list[Any] | tuple[Any, ...] | dict[Any, Any]) -> int | None:
-    """Size of a flat batch of stacked tensors, the usual case, in a microsecond; None of any other."""
+    """Size of a batch of stacked tensors, the usual case, in a microsecond; None of any other.
+
+    After a tensor, fields may be dictionaries of stacked tensors, such as labels by attribute.
+    """
     size: int | None = None
     for field in batch.values() if isinstance(batch, dict) else batch:
-        if not isinstance(field, Tensor) or field.is_nested:
+        if isinstance(field, Tensor) and not field.is_nested:
+            shape = field.shape
+            of_field = shape[0] if len(shape) not in (0, 3) else None
+        else:
+            of_field = _stacked_size(field) if isinstance(field, dict) and size is not None else None
+        if of_field is None or size not in (None, of_field):
             return None
-        shape = field.shape
-        if len(shape) in (0, 3) or size not in (None, shape[0]):
-            return None
-        size = shape[0]
+        size = of_field
     return size
 
 

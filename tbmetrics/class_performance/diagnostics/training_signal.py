@@ -225,6 +225,10 @@ class TrainingSignal:
         return columns
 
     def _check(self, logits: Any, labels: Any, loss: Any) -> None:
+        if isinstance(logits, Tensor) and isinstance(labels, Tensor) and loss is None:  # the usual case, quickly
+            rows, shape = len(labels), logits.shape
+            if shape == (rows, self.num_classes) and logits.is_floating_point() and labels.shape in ((rows,), shape):
+                return
         name, classes = f"attribute {self.attribute!r}", self.num_classes
         for what, value in (("logits", logits), ("labels", labels), ("loss", loss)):
             if not isinstance(value, Tensor) and not (what == "loss" and value is None):
