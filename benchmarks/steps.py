@@ -1,7 +1,9 @@
 """Cost of a step: a small model trained bare, with the default trackers, and with everything on; and its Python calls.
 
-The ways take turns in one process, in blocks of steps. Within a block the median step is one without a sample, the mean
-holds all samples. The number of Python calls does not depend on the machine.
+The ways take turns in one process, in blocks of a second or so: samples are taken by the clock, which also runs while
+the other ways have their turn, so that shorter blocks would hold more samples than a run of its own. Within a block the
+median step is one without a sample, the mean holds all samples. The number of Python calls does not depend on the
+machine.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from torch.nn import functional as F
 from benchmarks.measuring import Comparison, Facts, Results, Run
 from tbmetrics import ClassGroups, LongTailDiagnostics, TBMetrics
 
-WIDTH, CLASSES, BATCH, BLOCK = 32, 10, 16, 50
+WIDTH, CLASSES, BATCH, BLOCK, COUNTED = 32, 10, 16, 3000, 100
 BARE, DEFAULT, EVERYTHING = "bare loop", "default trackers", "everything on"
 COUNTS = (900, 500, 200, 90, 50, 30, 20, 10, 5, 2)
 
@@ -125,14 +127,14 @@ def measure(run: Run) -> Results:
 def _compare(run: Run, ways: dict[str, Training], layers: int) -> list[Comparison | Facts]:
     means: dict[str, list[float]] = {way: [] for way in ways}
     medians: dict[str, list[float]] = {way: [] for way in ways}
-    for turn in range(-2, run.choose(6, 20)):
+    for turn in range(-1, run.choose(3, 10)):
         for way, training in ways.items():
             mean, median = training.block()
             if turn >= 0:
                 means[way].append(mean)
                 medians[way].append(median)
     watched = (DEFAULT, EVERYTHING)
-    counted = {way: [calls(training.step) for _ in range(2 * BLOCK)] for way, training in ways.items()}
+    counted = {way: [calls(training.step) for _ in range(COUNTED)] for way, training in ways.items()}
     bare = statistics.median(counted[BARE])
     rows = [
         [way, f"{statistics.median(n):.0f}", f"{statistics.median(n) - bare:.0f}", f"{max(n) - bare:.0f}"]
