@@ -256,7 +256,8 @@ def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> No
     if not logits.is_floating_point():
         raise InputError(f"{name}: logits must be a float tensor, got {logits.dtype}; pass the model's raw output")
     if logits.ndim != 2 or logits.shape[1] != classes:
-        raise InputError(f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}")
+        hint = "; the model's outputs and the classes that were given must be the same" if logits.ndim == 2 else ""
+        raise InputError(f"{name}: logits must have shape (N, {classes}), got {tuple(logits.shape)}{hint}")
     if labels.ndim not in (1, 2) or labels.shape[0] != logits.shape[0] or labels.shape[1:] not in ((), (classes,)):
         raise InputError(
             f"{name}: labels must be class indices ({len(logits)},) or multi-hot ({len(logits)}, {classes}), "

@@ -83,8 +83,11 @@ def whole_count(attribute: str, name: Any, count: Any) -> int:
     try:
         whole = int(count) if float(count).is_integer() else operator.index(count)
     except (TypeError, ValueError, OverflowError, RuntimeError):  # the last is torch's
+        hint = (
+            "; names of classes need their training counts: {'cat': 900, 'lynx': 12}" if isinstance(count, str) else ""
+        )
         raise ValueError(
-            f"attribute {attribute!r}, class {name!r}: the count must be a whole number, got {count!r}"
+            f"attribute {attribute!r}, class {name!r}: the count must be a whole number, got {count!r}{hint}"
         ) from None
     if not UNKNOWN_COUNT <= whole < MOST_COUNT:
         raise ValueError(

@@ -43,7 +43,7 @@ class ProfilerTracker(Tracker):
     the next `steps` are recorded.
     The trace `tbmetrics_{host}_{pid}.{time}.pt.trace.json.gz` opens in the PyTorch Profiler tab of TensorBoard
     (`torch-tb-profiler`) and at https://ui.perfetto.dev; the Text tab has the top operators, and scalars have the time
-    of a step by category. While no profile is made, a step costs one read of the clock.
+    of a step by category. While no profile is made, a step costs nothing.
 
     Args:
         log_dir: directory of the traces; None = that of the session.

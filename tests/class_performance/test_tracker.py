@@ -336,7 +336,7 @@ def test_update_leaves_inputs_graph_and_random_state_alone():
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
-        (torch.zeros(4, 5), torch.zeros(4, dtype=torch.long), r"logits must have shape \(N, 6\), got \(4, 5\)"),
+        (torch.zeros(4, 5), torch.zeros(4, dtype=torch.long), r"\(N, 6\), got \(4, 5\); the model's outputs"),
         (torch.zeros(4), torch.zeros(4, dtype=torch.long), r"logits must have shape \(N, 6\)"),
         (torch.zeros(4, 6), torch.zeros(3, dtype=torch.long), r"labels must be class indices \(4,\)"),
         (torch.zeros(4, 6), torch.zeros(4, 5, dtype=torch.long), r"multi-hot \(4, 6\), got shape \(4, 5\)"),

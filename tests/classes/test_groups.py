@@ -140,6 +140,7 @@ def test_members_sizes_and_macro_mean():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: ClassGroups.from_counts({"x": ["cat", "lynx"]}), "got 'cat'; names of classes need their training"),
         (lambda: ClassGroups.from_counts({"x": {"a": 1.5}}), "class 'a': the count must be a whole number, got 1.5"),
         (lambda: ClassGroups.from_counts({"x": {"a": -2}}), "must be >= 0, or -1 = unknown, got -2"),
         (lambda: ClassGroups.from_counts({"x": {"a": "many"}}), "must be a whole number, got 'many'"),
