@@ -30,6 +30,7 @@ AREAS = (
     "seeds",
     "verdicts",
     "steps",
+    "imports",
     "training_dynamics",
     "attention",
     "diagnostics",

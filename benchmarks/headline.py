@@ -1,6 +1,6 @@
 """Total cost: whole training runs without instrumentation, with tbmetrics, and with alternatives.
 
-Each run is a separate process, and runs take turns of half a second: a transformer is trained and validated on
+Each run is a separate process, and runs take turns of two seconds: a transformer is trained and validated on
 handwritten digits with two attributes over a few epochs. With CUDA the model is a ViT-B/16 in bfloat16 on generated
 images. Times are those of the loop, from the first epoch until everything is written, without loading modules and data.
 Processor time includes all threads and child processes, so background work is counted there.
@@ -112,7 +112,7 @@ def when_spent(name: str, epochs: int, wall: dict[str, list[float]], parts: list
 
 
 def measure(run: Run) -> Results:
-    """Compare on two sizes of the digits' transformer, or on ViT-B/16 with a GPU."""
+    """Compare on two sizes of the digits' transformer and in a short run, or on ViT-B/16 with a GPU."""
     ways = [BARE, OURS]
     if run.has("pytorch_lightning", "Lightning") and run.has("torchmetrics"):
         ways += [LIGHTNING_BARE, LIGHTNING]
@@ -123,7 +123,7 @@ def measure(run: Run) -> Results:
     run.skip("ViT-B/16 in bfloat16", "needs CUDA")
     if run.size == "quick":
         return compare("quick", 3, ways)
-    return [*compare("medium", 3, ways), *compare("small", 5, ways)]
+    return [*compare("medium", 3, ways), *compare("small", 5, ways), *compare("short", 9, ways)]
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Size:
 SIZES = {
     "small": Size(dim=48, blocks=2, heads=4, batch=16, steps=400, epochs=3),
     "medium": Size(dim=192, blocks=6, heads=6, batch=64, steps=100, epochs=4),
+    "short": Size(dim=48, blocks=2, heads=4, batch=16, steps=60, epochs=1),
     "quick": Size(dim=48, blocks=2, heads=4, batch=16, steps=30, epochs=2),
     "vit": Size(dim=768, blocks=12, heads=12, batch=64, steps=200, epochs=2),
 }

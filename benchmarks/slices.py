@@ -1,7 +1,8 @@
-"""Run processes in turns of half a second, so that a slow phase of the machine affects all of them alike.
+"""Run processes in turns of two seconds, so that a slow phase of the machine affects all of them alike.
 
 Runs of several minutes cannot be compared one after the other on a shared machine, whose speed may drift by 10 %. Here
-all processes are started at once, and all but one are stopped (`SIGSTOP`) at any time.
+all processes are started at once, and all but one are stopped (`SIGSTOP`) at any time. Turns are not shorter, because
+clocks run on while a process is stopped, and what goes by the clock, such as samples, would come too often.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from benchmarks.measuring import ROOT, environment
 
-SLICE_SECONDS = 0.5
+SLICE_SECONDS = 2.0
 
 
 class Sliced:

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from PIL import Image as PillowImage
 from tensorboard.compat.proto.histogram_pb2 import HistogramProto
 from tensorboard.compat.proto.summary_pb2 import DATA_CLASS_TENSOR, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
@@ -95,6 +94,8 @@ def _histogram(record: Histogram) -> Any:
 
 def _image(record: Image) -> Any:
     height, width, channels = record.pixels.shape
+    from PIL import Image as PillowImage  # not before the first image: loading it takes 30 ms
+
     encoded, opened = io.BytesIO(), PillowImage.fromarray(record.pixels)
     if record.is_lossy:
         opened.save(encoded, format="JPEG", quality=_JPEG_QUALITY, subsampling=0)
