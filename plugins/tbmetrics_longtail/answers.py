@@ -35,8 +35,9 @@ from tbmetrics_longtail.comparison import (
 )
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
-from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
+from tbmetrics_longtail.data import Attribute, LongTailData
 from tbmetrics_longtail.diagnosis import Picture, class_diagnosis, class_gallery, diagnosis, sheet
+from tbmetrics_longtail.listing import Experiment
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, check_grouping, run_table
 from tbmetrics_longtail.tables import (

@@ -25,8 +25,8 @@ from tbmetrics.comparing.tabulating import FREQUENCY
 from tbmetrics.records import SchemaError
 from tbmetrics_longtail.answers import Answers, Packed
 from tbmetrics_longtail.bundle import bundle, files_below, module_texts
-from tbmetrics_longtail.data import Experiment
 from tbmetrics_longtail.diagnosis import Picture
+from tbmetrics_longtail.listing import Experiment
 from tbmetrics_longtail.run_table import TableQuery
 from tbmetrics_longtail.tables import RequestError, shown
 
@@ -181,7 +181,16 @@ class Routes:
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
 
     def _groups(self, experiment: Experiment, query: Parameters) -> Any:
-        return self._answers.groups(experiment, *_run_and_attribute(query), query.texts("metric"))
+        runs, asked = query.texts("run"), (query.text("attribute"), query.texts("metric"))
+        if len(runs) < 2:
+            return self._answers.groups(experiment, query.text("run"), *asked)
+        return {"answers": [self._groups_or_fault(experiment, run, *asked) for run in runs]}
+
+    def _groups_or_fault(self, experiment: Experiment, run: str, attribute: str, metrics: list[str]) -> Any:
+        try:
+            return self._answers.groups(experiment, run, attribute, metrics)
+        except (RequestError, SchemaError) as error:
+            return _words_of(error)
 
     def _classes(self, experiment: Experiment, query: Parameters) -> Any:
         return self._answers.classes(experiment, *_run_and_attribute(query))
@@ -277,12 +286,8 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
         experiment = Experiment(plugin_util.context(request.environ), plugin_util.experiment_id(request.environ))
         try:
             content = answer(experiment, Parameters(request))
-        except RequestError as error:
-            return _fault(request, 400, str(error), error.hint)
-        except SchemaError as error:
-            return _fault(
-                request, 400, str(error), "the log is damaged, or was written by another version of tbmetrics"
-            )
+        except (RequestError, SchemaError) as error:
+            return _json(request, _words_of(error), 400)
         except Exception as error:  # never a trace to the browser: the server's log has it
             logger.exception("tbmetrics: %s could not be answered", request.path)
             return _fault(request, 500, f"no answer could be made ({type(error).__name__})", "see the server's log")
@@ -296,6 +301,11 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
 
     app: WsgiApp = wrappers.Request.application(respond)
     return app
+
+
+def _words_of(error: RequestError | SchemaError) -> dict[str, str]:
+    damaged = "the log is damaged, or was written by another version of tbmetrics"
+    return {"error": str(error), "hint": error.hint if isinstance(error, RequestError) else damaged}
 
 
 def packed(content: Packed) -> bytes:

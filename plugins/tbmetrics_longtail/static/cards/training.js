@@ -54,16 +54,17 @@ export class ChartsCard {
     this._grid = el('div', { class: 'chart-grid' }, ...this._charts.map(({ box }) => box));
   }
 
+  /** Ask for what the charts show. @param {View} view */
+  ask(view) {
+    return view.charted.map((run) => ({ name: run.run, run, resource: groupsOf(this._data, run, view) }));
+  }
+
   /** @param {View} view */
   update(view) {
     this._view = view;
     this._card.title.textContent = `${metricText(view.metric).label} over training`;
     this._card.caption(captionOf(view));
-    const parts = view.charted.map((run) => ({
-      name: run.run,
-      run,
-      resource: groupsOf(this._data, run, view),
-    }));
+    const parts = this.ask(view);
     if (!this._card.ready(parts)) return;
     if (!view.charted.length) {
       this._card.put(nothing('No run is drawn: tick one in the list of runs.'));
