@@ -320,7 +320,7 @@ def _describe(attribute: Attribute) -> Json:
     return {
         "attribute": attribute.name,
         "n_classes": len(classes.names),
-        "group_sizes": {group: classes.groups.count(group) for group in (*GROUPS, UNKNOWN)},
+        "group_sizes": {group: attribute.group_sizes.get(group, 0) for group in (*GROUPS, UNKNOWN)},
         "rule": classes.rule,
         "decision": classes.decision,
         "steps": attribute.main_series().steps.tolist(),

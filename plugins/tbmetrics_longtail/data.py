@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -60,7 +61,7 @@ class Attribute:
         self.tags = tags
         self._source = source
         self._experiment = experiment
-        self.class_list, self.classes = source.classes(experiment, self.tag(CLASS_LIST))
+        self.class_list, self.classes, self.group_sizes = source.classes(experiment, self.tag(CLASS_LIST))
 
     def tag(self, kind: str) -> Tag:
         """The tag of `kind`.
@@ -199,15 +200,15 @@ class LongTailData:
             raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
         return tags
 
-    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses]:
-        """The class list in `tag`, and the classes in it."""
+    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses, Mapping[str, int]]:
+        """The class list in `tag`, the classes in it, and how many are in each group."""
 
-        def load() -> tuple[tuple[ClassList, AttributeClasses], int]:
+        def load() -> tuple[tuple[ClassList, AttributeClasses, Mapping[str, int]], int]:
             payload = np.asarray(self._read(experiment, tag, MAX_STEPS)[-1].numpy).reshape(-1)
             if payload.size != 1 or not isinstance(payload[0], bytes):
                 raise SchemaError(f"tag {tag.name!r}: a class list is one string, got a tensor of {payload.size}")
             listed = class_list_from_payload(tag.name, payload[0])
-            return (listed, _attribute_classes(listed)), 4 * len(payload[0])
+            return (listed, _attribute_classes(listed), Counter(listed.groups)), 4 * len(payload[0])
 
         return self._cache.get((experiment.id, tag.run, tag.name), tag.version, load)
 

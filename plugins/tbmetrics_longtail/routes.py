@@ -40,7 +40,6 @@ MEDIA_TYPES = MappingProxyType({".js": "text/javascript", ".css": "text/css", ".
 _STATIC = files("tbmetrics_longtail").joinpath("static")
 #: Classes whose curves one request may ask for.
 MOST_CLASSES = 100
-
 _INTEGER = re.compile(r"-?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?[0-9]{1,40}(?:\.[0-9]{0,40})?(?:[eE][-+]?[0-9]{1,4})?")  # float() reads "1_0" and "٣" too
 
@@ -181,10 +180,10 @@ class Routes:
         return {**{route: _answering(answer) for route, answer in answers.items()}, "/static/*": _static}
 
     def _groups(self, experiment: Experiment, query: Parameters) -> Any:
-        runs, asked = query.texts("run"), (query.text("attribute"), query.texts("metric"))
+        runs, attribute, metrics = query.texts("run"), query.text("attribute"), query.texts("metric")
         if len(runs) < 2:
-            return self._answers.groups(experiment, query.text("run"), *asked)
-        return {"answers": [self._groups_or_fault(experiment, run, *asked) for run in runs]}
+            return self._answers.groups(experiment, query.text("run"), attribute, metrics)
+        return {"answers": [self._groups_or_fault(experiment, run, attribute, metrics) for run in runs]}
 
     def _groups_or_fault(self, experiment: Experiment, run: str, attribute: str, metrics: list[str]) -> Any:
         try:
@@ -305,7 +304,7 @@ def _answering(answer: Callable[[Experiment, Parameters], Any]) -> WsgiApp:
 
 def _words_of(error: RequestError | SchemaError) -> dict[str, str]:
     damaged = "the log is damaged, or was written by another version of tbmetrics"
-    return {"error": str(error), "hint": error.hint if isinstance(error, RequestError) else damaged}
+    return {"error": str(error), "hint": getattr(error, "hint", damaged)}
 
 
 def packed(content: Packed) -> bytes:
@@ -336,9 +335,10 @@ _static: WsgiApp = wrappers.Request.application(_serve_static)
 def _json(
     request: wrappers.Request, content: Any, code: int = 200, headers: list[tuple[str, str]] | None = None
 ) -> Any:
-    # Encoded here: TensorBoard's own encoder walks every number in Python, and writes NaN as a string.
-    text = json.dumps(content, allow_nan=False)
-    return http_util.Respond(request, text, "application/json", code=code, headers=headers)
+    # TensorBoard's own encoder walks every number in Python, and writes NaN as a string; its compression takes almost
+    # three times as long for 4 % less.
+    sent = gzip.compress(json.dumps(content, allow_nan=False).encode(), 1, mtime=0)
+    return http_util.Respond(request, sent, "application/json", code=code, content_encoding="gzip", headers=headers)
 
 
 def _fault(request: wrappers.Request, code: int, error: str, hint: str) -> Any:
