@@ -134,7 +134,9 @@ export class ChartsCard {
 
   _drawLegend() {
     const lines = sidesFirst(this._series?.head ?? []);
-    const key = JSON.stringify(lines.map((line) => [line.label, line.badge, line.style.index, seedsOf(line)]));
+    const key = JSON.stringify(
+      lines.map((line) => [line.label, line.badge, line.style.index, line.nRuns > 1 && seedsOf(line)]),
+    );
     if (this._legend.dataset.key === key) return;
     this._legend.dataset.key = key;
     const shown = lines.slice(0, MOST_IN_LEGEND);

@@ -207,7 +207,7 @@ function columnsOf(sums, stretches, metric) {
   const total = (/** @type {number} */ what, /** @type {number} */ step) => {
     const row = (what * steps.length + step) * width;
     let sum = 0;
-    for (const [from, to] of stretches) sum += upTo[row + to] - upTo[row + from];
+    for (let i = 0; i < stretches.length; i += 1) sum += upTo[row + stretches[i][1]] - upTo[row + stretches[i][0]];
     return sum;
   };
   const members = combine === 'mean' ? [] : stretches.flatMap(([from, to]) => order.slice(from, to));
