@@ -35,8 +35,9 @@ from tbmetrics_longtail.comparison import (
 )
 from tbmetrics_longtail.confusions import confusions
 from tbmetrics_longtail.curves import class_curve, group_curves
-from tbmetrics_longtail.data import Attribute, Experiment, LongTailData
+from tbmetrics_longtail.data import Attribute, LongTailData
 from tbmetrics_longtail.diagnosis import Picture, class_diagnosis, class_gallery, diagnosis, sheet
+from tbmetrics_longtail.listing import Experiment
 from tbmetrics_longtail.replaced import REPLACED, is_replaced
 from tbmetrics_longtail.run_table import TableQuery, check_grouping, run_table
 from tbmetrics_longtail.tables import (
@@ -319,7 +320,7 @@ def _describe(attribute: Attribute) -> Json:
     return {
         "attribute": attribute.name,
         "n_classes": len(classes.names),
-        "group_sizes": {group: classes.groups.count(group) for group in (*GROUPS, UNKNOWN)},
+        "group_sizes": {group: attribute.group_sizes.get(group, 0) for group in (*GROUPS, UNKNOWN)},
         "rule": classes.rule,
         "decision": classes.decision,
         "steps": attribute.main_series().steps.tolist(),

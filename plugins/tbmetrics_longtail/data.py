@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from tbmetrics.records import (
 )
 from tbmetrics_longtail.hparams import PLUGIN_NAME as HPARAMS_PLUGIN
 from tbmetrics_longtail.hparams import HParams, hparams_by_run
+from tbmetrics_longtail.listing import Experiment, Listing
 from tbmetrics_longtail.series_cache import SeriesCache, stored_bytes
 from tbmetrics_longtail.tables import (
     CLASS_LIST,
@@ -51,13 +53,6 @@ MAX_READ_BYTES = 192 * 2**20
 SAMPLE_BYTES = 2**18
 
 
-class Experiment(NamedTuple):
-    """Which experiment is asked about, on whose behalf: TensorBoard's `RequestContext` and experiment id."""
-
-    context: Any
-    id: str
-
-
 class Attribute:
     """One attribute of one run: its classes, and its tables over steps, read on demand."""
 
@@ -66,7 +61,7 @@ class Attribute:
         self.tags = tags
         self._source = source
         self._experiment = experiment
-        self.class_list, self.classes = source.classes(experiment, self.tag(CLASS_LIST))
+        self.class_list, self.classes, self.group_sizes = source.classes(experiment, self.tag(CLASS_LIST))
 
     def tag(self, kind: str) -> Tag:
         """The tag of `kind`.
@@ -164,18 +159,20 @@ class LongTailData:
 
     def __init__(self, data_provider: Any) -> None:
         self._provider = data_provider
+        self._listing = Listing(data_provider)
         self._cache = SeriesCache()
 
     def has_data(self, experiment: Experiment) -> bool:
         """Whether any run has long-tail data; lists names without reading any."""
         plugins = self._provider.list_plugins(experiment.context, experiment_id=experiment.id)
         if plugins is None:
-            return bool(self._list(experiment, None))
+            return bool(self._listing.all(experiment))
         return PLUGIN_NAME in plugins
 
-    def run_tags(self, experiment: Experiment, runs: Iterable[str] | None = None) -> dict[str, RunTags]:
+    def run_tags(self, experiment: Experiment, runs: Collection[str] | None = None) -> dict[str, RunTags]:
         """The tags of every run that has long-tail data, or of those of `runs` that have."""
-        return {run: _tags_by_attribute(run, tags) for run, tags in self._list(experiment, runs).items()}
+        listed = self._listing.all(experiment) if runs is None else self._listing.of(experiment, runs)
+        return {run: _tags_by_attribute(run, tags) for run, tags in listed.items()}
 
     def attribute(
         self, experiment: Experiment, run: str, attribute: str, listed: Mapping[str, RunTags] | None = None
@@ -203,15 +200,15 @@ class LongTailData:
             raise RequestError(f"run {shown(run)} is unknown", "the route `runs` lists the runs with long-tail data")
         return tags
 
-    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses]:
-        """The class list in `tag`, and the classes in it."""
+    def classes(self, experiment: Experiment, tag: Tag) -> tuple[ClassList, AttributeClasses, Mapping[str, int]]:
+        """The class list in `tag`, the classes in it, and how many are in each group."""
 
-        def load() -> tuple[tuple[ClassList, AttributeClasses], int]:
+        def load() -> tuple[tuple[ClassList, AttributeClasses, Mapping[str, int]], int]:
             payload = np.asarray(self._read(experiment, tag, MAX_STEPS)[-1].numpy).reshape(-1)
             if payload.size != 1 or not isinstance(payload[0], bytes):
                 raise SchemaError(f"tag {tag.name!r}: a class list is one string, got a tensor of {payload.size}")
             listed = class_list_from_payload(tag.name, payload[0])
-            return (listed, _attribute_classes(listed)), 4 * len(payload[0])
+            return (listed, _attribute_classes(listed), Counter(listed.groups)), 4 * len(payload[0])
 
         return self._cache.get((experiment.id, tag.run, tag.name), tag.version, load)
 
@@ -290,13 +287,6 @@ class LongTailData:
     def derived(self, experiment: Experiment, tag: Tag, name: tuple[Any, ...], load: Callable[[], tuple[T, int]]) -> T:
         """The value of `load`, cached under `name` until the tag grows."""
         return self._cache.get((experiment.id, tag.run, tag.name, *name), tag.version, load)
-
-    def _list(self, experiment: Experiment, runs: Iterable[str] | None) -> Mapping[str, Mapping[str, Any]]:
-        run_filter = None if runs is None else provider.RunTagFilter(runs=list(runs))
-        series_by_run: Mapping[str, Mapping[str, Any]] = self._provider.list_tensors(
-            experiment.context, experiment_id=experiment.id, plugin_name=PLUGIN_NAME, run_tag_filter=run_filter
-        )
-        return series_by_run
 
     def _read(self, experiment: Experiment, tag: Tag, points: int) -> list[Any]:
         """The tag's points, at least one."""

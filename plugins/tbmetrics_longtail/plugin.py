@@ -10,7 +10,8 @@ from tensorboard.plugins import base_plugin
 
 from tbmetrics.records import PLUGIN_NAME
 from tbmetrics_longtail.answers import Answers
-from tbmetrics_longtail.data import MAX_STEPS, Experiment, LongTailData
+from tbmetrics_longtail.data import MAX_STEPS, LongTailData
+from tbmetrics_longtail.listing import Experiment
 from tbmetrics_longtail.routes import BUNDLE, Routes
 
 

@@ -83,7 +83,8 @@ def _body(histories: Mapping[str, History]) -> Iterator[str]:
 def payload(histories: Mapping[str, History]) -> tuple[bytes, int]:
     """The tab's data as gzip of JSON and float32 numbers, and how many validations were left out to keep it small."""
     from tbmetrics_longtail.answers import Answers
-    from tbmetrics_longtail.data import Experiment, LongTailData
+    from tbmetrics_longtail.data import LongTailData
+    from tbmetrics_longtail.listing import Experiment
 
     provider = HistoryProvider(histories)
     recorded = _RecordedAnswers(Answers(LongTailData(provider), ""), Experiment(None, ""))

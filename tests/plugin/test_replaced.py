@@ -11,7 +11,8 @@ from tensorboard.backend.event_processing.plugin_event_multiplexer import EventM
 from tbmetrics import ClassGroups, TBMetrics
 from tbmetrics_longtail import replaced
 from tbmetrics_longtail.answers import Answers
-from tbmetrics_longtail.data import Experiment, LongTailData
+from tbmetrics_longtail.data import LongTailData
+from tbmetrics_longtail.listing import Experiment
 
 
 def _train(log_dir, names, epochs):

@@ -13,11 +13,10 @@ export function render() {
   const root = el('div', { id: 'longtail' });
   const style = el('link', { rel: 'stylesheet', href: new URL('./style.css', import.meta.url).href });
   // Widths are measured when drawing: so not before the style sheet is there.
+  document.head.append(style);
   const app = new App(root);
-  app.ask();
   style.addEventListener('load', () => app.start(), { once: true });
   style.addEventListener('error', () => app.start(), { once: true });
-  document.head.append(style);
   document.body.append(root);
   takeFocus();
 }

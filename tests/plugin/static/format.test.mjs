@@ -40,6 +40,9 @@ test('counts have thousands separators', () => {
   assert.equal(count(8142), '8,142');
   assert.equal(plural(1, 'class', 'classes'), '1 class');
   assert.equal(plural(1200, 'step'), '1,200 steps');
+  const asBrowsersWrite = new Intl.NumberFormat('en-US');
+  for (const value of [0, 7, 999, 1000, 12345, 1234567, 1e9, 1e15, -4, -1234, 0.5, 1234.5678, 0.0004, 2.0005])
+    assert.equal(count(value), asBrowsersWrite.format(value));
 });
 
 test('small shares and p-values are not rounded to zero', () => {

@@ -43,6 +43,7 @@ export class App {
     this._started = false;
     this._scheduled = false;
     this._moving = false;
+    this._isPainted = false;
     this._loadedAt = Date.now();
     /** @type {View | null} */
     this._view = null;
@@ -50,7 +51,8 @@ export class App {
     this._opener = null;
     /** @type {RunsAnswer | undefined} */
     this._lastRuns = undefined;
-    this._data = new Data(() => this._schedule());
+    this._data = new Data(() => this._arrived());
+    this._ask(); // while the page is made
     /** @type {Page} */
     const page = {
       data: this._data,
@@ -78,7 +80,7 @@ export class App {
   }
 
   /** Ask for what the first charts begin with, before anything can be drawn. */
-  ask() {
+  _ask() {
     this._data.runs();
     this._data.hostRuns();
   }
@@ -173,6 +175,12 @@ export class App {
     return el('div', { class: 'layout' }, this._sidebar.element, main, ...floating);
   }
 
+  /** What the first charts need is asked for as soon as it is known, without waiting for a frame. */
+  _arrived() {
+    if (this._view) this._schedule();
+    else this._draw();
+  }
+
   /** Draw once in the next frame, no matter how many answers arrive before. */
   _schedule() {
     if (this._scheduled) return;
@@ -185,12 +193,11 @@ export class App {
   }
 
   _draw() {
-    if (!this._started) return;
     const runs = this._data.runs();
     const host = this._data.hostRuns();
     if (host.status === 'loading' || runs.status === 'loading') return;
     if (!runs.value) {
-      this._show(faultPage(runs.fault ?? { error: 'Nothing came', hint: '' }, () => this._retry()));
+      if (this._started) this._show(faultPage(runs.fault ?? { error: 'Nothing came', hint: '' }, () => this._retry()));
       return;
     }
     if (runs.value !== this._lastRuns) this._loadedAt = Date.now();
@@ -200,6 +207,8 @@ export class App {
       runs.value.runs.map((run) => run.run),
     );
     this._view = this._stepped(this._grouped(resolve(this._state, runs.value.runs, order)));
+    if (this._view) this._cards.ask(this._view);
+    if (!this._started) return;
     if (!this._view) this._show(emptyPage(runs.value.logdir, runs.value.runs, () => this._retry()));
     else this._drawView(this._view, runs);
   }
@@ -241,6 +250,11 @@ export class App {
     this._bar.update(view, runs, this._loadedAt);
     this._sidebar.update(view, this._state, this._counts ?? [], this._recorded ?? null);
     if (!this._cards.updateFirst(view)) return;
+    if (!this._isPainted) {
+      this._isPainted = true; // the first charts come into sight before the other cards are drawn
+      this._schedule();
+      return;
+    }
     this._settings.update(view);
     this._headline.update(view);
     this._rows.update(view);

@@ -94,6 +94,11 @@ export class Cards {
     this._main?.setAttribute('aria-busy', String(changes || waits()));
   }
 
+  /** Ask for what the first charts show. @param {View} view */
+  ask(view) {
+    if (!this.drawn) this._cards.training.ask(view);
+  }
+
   /**
    * Update the first charts, which need little data, but not out of sight while a threshold moves. Returns whether they
    * are drawn or have failed.

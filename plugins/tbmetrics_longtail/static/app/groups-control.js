@@ -1,7 +1,7 @@
 // @ts-check
 /** The thresholds of head and tail: a named rule, or two sliders over the training counts. */
 
-import { el, fill, groupBadge, setOptions } from '../charts/dom.js';
+import { el, fill, groupBadge, setOptions, setText } from '../charts/dom.js';
 import { count, plural, ruleText } from '../model/format.js';
 import { RULES } from '../model/grouping.js';
 import { GROUPS } from '../model/view.js';
@@ -103,21 +103,16 @@ export class GroupsControl {
       this._place(this._head, this._shown.headMin);
       this._place(this._tail, this._shown.tailMax);
     }
-    const key = JSON.stringify([...sizes]);
-    if (this._sizes.dataset.key === key) return;
-    this._sizes.dataset.key = key;
     const listed = GROUPS.filter((group) => group !== 'unknown' || sizes.get(group));
-    fill(
-      this._sizes,
-      ...listed.map((group) =>
-        el('li', {}, groupBadge(group), el('span', { 'data-size': group }, count(sizes.get(group) ?? 0))),
-      ),
-    );
-    this._sizes.title = plural(
-      [...sizes.values()].reduce((sum, n) => sum + n, 0),
-      'class',
-      'classes',
-    );
+    const all = [...sizes.values()].reduce((sum, n) => sum + n, 0);
+    const key = JSON.stringify([listed, all]);
+    if (this._sizes.dataset.key !== key) {
+      this._sizes.dataset.key = key;
+      this._sizes.title = plural(all, 'class', 'classes');
+      fill(this._sizes, ...listed.map((group) => el('li', {}, groupBadge(group), el('span', { 'data-size': group }))));
+    }
+    for (const size of this._sizes.querySelectorAll('span[data-size]'))
+      setText(size, count(sizes.get(size.getAttribute('data-size') ?? '') ?? 0));
   }
 
   /** @param {{slider: HTMLInputElement, box: HTMLInputElement}} control @param {number} value */

@@ -112,6 +112,7 @@ export class Sidebar {
   update(view, state, counts, recorded) {
     this._view = view;
     this._groups.update(view, state, counts, view.sizes, recorded);
+    if (view.moving) return; // nothing else here depends on a threshold
     this._updateSeeds(view, state);
     setOptions(
       this._attribute,

@@ -2,7 +2,7 @@
 /** The line above the cards: what is shown, how fresh it is, what could not be read, and the list of keys. */
 
 import { problemList } from './empty.js';
-import { el, fill, nameOf } from '../charts/dom.js';
+import { el, fill, nameOf, setText } from '../charts/dom.js';
 import { clock, plural, ruleText } from '../model/format.js';
 import { problemsOf } from '../model/view.js';
 
@@ -13,10 +13,23 @@ import { problemsOf } from '../model/view.js';
 export class TopBar {
   /** @param {{onHelp: () => void, onReload: () => void}} actions */
   constructor({ onHelp, onReload }) {
-    this._onHelp = onHelp;
-    this._onReload = onReload;
-    this.element = el('header', { class: 'bar' });
+    this._heading = el('h1', {});
+    this._caption = el('p', { class: 'caption' });
+    this._status = el('span', { role: 'status' });
+    this.element = el(
+      'header',
+      { class: 'bar' },
+      el('div', {}, this._heading, this._caption),
+      el(
+        'div',
+        { class: 'tools' },
+        this._status,
+        el('button', { type: 'button', class: 'button', onclick: onHelp }, 'Keys'),
+        el('button', { type: 'button', class: 'button live-only', onclick: onReload }, 'Reload'),
+      ),
+    );
     this.problems = el('div', {});
+    this._key = '';
   }
 
   /** @param {View} view @param {Resource<RunsAnswer>} runs @param {number} loadedAt */
@@ -31,32 +44,13 @@ export class TopBar {
     const rule = grouping
       ? `head from ${grouping.headMin}, tail up to ${grouping.tailMax} training examples (recorded: “${info.rule}”)`
       : ruleText(info.rule);
-    const key = JSON.stringify([
-      view.attribute,
-      info.n_classes,
-      decision,
-      rule,
-      status,
-      problemsOf(runs.value?.runs ?? []),
-    ]);
-    if (this.element.dataset.key === key) return;
-    this.element.dataset.key = key;
-    fill(
-      this.element,
-      el(
-        'div',
-        {},
-        el('h1', {}, nameOf(view.attribute)),
-        el('p', { class: 'caption' }, `${plural(info.n_classes, 'class', 'classes')}${decision}. Groups: ${rule}.`),
-      ),
-      el(
-        'div',
-        { class: 'tools' },
-        el('span', { class: `live-only ${runs.fault ? 'error' : 'muted'}`, role: 'status' }, status),
-        el('button', { type: 'button', class: 'button', onclick: this._onHelp }, 'Keys'),
-        el('button', { type: 'button', class: 'button live-only', onclick: this._onReload }, 'Reload'),
-      ),
-    );
+    setText(this._caption, `${plural(info.n_classes, 'class', 'classes')}${decision}. Groups: ${rule}.`);
+    setText(this._status, status);
+    const key = JSON.stringify([view.attribute, runs.fault !== null, problemsOf(runs.value?.runs ?? [])]);
+    if (key === this._key) return;
+    this._key = key;
+    fill(this._heading, nameOf(view.attribute));
+    this._status.className = `live-only ${runs.fault ? 'error' : 'muted'}`;
     const problems = (runs.value?.runs ?? []).filter((run) => run.problem);
     fill(this.problems, problems.length > 0 && problemList(problems));
   }

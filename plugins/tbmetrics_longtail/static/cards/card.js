@@ -98,7 +98,8 @@ export class Card {
 
   /** @param {...(Node | string)} content */
   caption(...content) {
-    fill(this._caption, ...content);
+    const isThere = this._caption.childElementCount === 0 && this._caption.textContent === content[0];
+    if (content.length !== 1 || !isThere) fill(this._caption, ...content);
   }
 
   /** Show the card in full or normal size. @param {boolean} full */

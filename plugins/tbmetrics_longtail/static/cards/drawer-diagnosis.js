@@ -2,7 +2,7 @@
 /** What the diagnostics say of one class in A and B, and the images worth looking at in its group. */
 
 import { el, groupBadge, nameOf, sideBadge } from '../charts/dom.js';
-import { address } from '../host/data.js';
+import { address } from '../host/requests.js';
 import { count, number } from '../model/format.js';
 
 /** @import { Data } from '../host/data.js' */

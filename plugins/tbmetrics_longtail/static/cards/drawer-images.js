@@ -3,7 +3,7 @@
 
 import { skeleton } from './card.js';
 import { el, nameOf, sideBadge, svg } from '../charts/dom.js';
-import { address } from '../host/data.js';
+import { address } from '../host/requests.js';
 import { count, number, plural } from '../model/format.js';
 import { PARTS } from '../model/gallery.js';
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** The menu of a card: its charts as a picture, its numbers as tables, its address, and the whole window for it. */
 
-import { el, fill } from '../charts/dom.js';
+import { el, fill, setText } from '../charts/dom.js';
 import { drawPicture, pngBlob, svgBlob } from '../charts/picture.js';
 import { hasAddress } from '../host/tensorboard.js';
 import { metricText, ruleText } from '../model/format.js';
@@ -70,8 +70,9 @@ export class CardMenu {
 
   /** @param {boolean} full */
   update(full) {
-    this._full.textContent = full ? 'Normal size' : 'Full size';
-    this._button.setAttribute('aria-label', `Menu of the card ${this._card.title.textContent}`);
+    setText(this._full, full ? 'Normal size' : 'Full size');
+    const label = `Menu of the card ${this._card.title.textContent}`;
+    if (this._button.getAttribute('aria-label') !== label) this._button.setAttribute('aria-label', label);
   }
 
   /** @param {string} label @param {() => void} act */

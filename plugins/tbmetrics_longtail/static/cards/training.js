@@ -2,13 +2,13 @@
 /** The four charts over steps: head, medium and tail on one scale, and the gap between head and tail. */
 
 import { Card, nothing, Width } from './card.js';
-import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, sideBadge } from '../charts/dom.js';
+import { el, fill, groupBadge, groupTitle, nameOf, runSwatch, setText, sideBadge } from '../charts/dom.js';
 import { LineChart } from '../charts/line-chart.js';
 import { groupEntry } from '../charts/picture.js';
 import { groupsOf } from '../host/data.js';
 import { count, coverage, interval, metricText, number, plural, shorten } from '../model/format.js';
 import { canRegroup } from '../model/grouping.js';
-import { extent, niceDomain } from '../model/scale.js';
+import { extent, niceDomain, rangeOfPoints } from '../model/scale.js';
 import { meanLine, rangeOfGroup } from '../model/seeds.js';
 import { badgeOf, groupPoints, pointAt } from '../model/view.js';
 
@@ -47,23 +47,25 @@ export class ChartsCard {
         onHover: (step, event) => this._hover(group, step, event),
         onPick: (step) => set({ pick: null, step: step === this._view?.steps.at(-1) ? null : step }),
       });
-      const heading = el('h3', {});
-      return { group, chart, heading, box: el('figure', { class: 'chart' }, heading, chart.element) };
+      const size = el('span', { class: 'muted' }, group === 'gap' ? 'head − tail' : '');
+      const heading = el('h3', {}, group === 'gap' ? 'Gap' : groupBadge(group, groupTitle(group)), size);
+      return { group, chart, size, box: el('figure', { class: 'chart' }, heading, chart.element) };
     });
     this._chart = new Width(this._charts[0].box, page.redraw);
     this._grid = el('div', { class: 'chart-grid' }, ...this._charts.map(({ box }) => box));
   }
 
+  /** Ask for what the charts show. @param {View} view */
+  ask(view) {
+    return view.charted.map((run) => ({ name: run.run, run, resource: groupsOf(this._data, run, view) }));
+  }
+
   /** @param {View} view */
   update(view) {
     this._view = view;
-    this._card.title.textContent = `${metricText(view.metric).label} over training`;
+    setText(this._card.title, `${metricText(view.metric).label} over training`);
     this._card.caption(captionOf(view));
-    const parts = view.charted.map((run) => ({
-      name: run.run,
-      run,
-      resource: groupsOf(this._data, run, view),
-    }));
+    const parts = this.ask(view);
     if (!this._card.ready(parts)) return;
     if (!view.charted.length) {
       this._card.put(nothing('No run is drawn: tick one in the list of runs.'));
@@ -105,11 +107,11 @@ export class ChartsCard {
     const shared = niceDomain(rangeOf(CHARTS.slice(0, 3).flatMap((group) => this._series?.[group] ?? [])), {
       bounds: [0, 1],
     });
-    for (const { group, chart, heading, box } of this._charts) {
+    for (const { group, chart, size, box } of this._charts) {
       const series = this._series[group];
       box.hidden = group !== CHARTS[0] && !rangeOf(series); // the width is that of the first
       const yDomain = group === 'gap' ? niceDomain(rangeOf(series), { zero: true }) : shared;
-      fill(heading, ...headingOf(group, view, series));
+      if (group !== 'gap') setText(size, sizeText(group, view, series));
       chart.draw(
         {
           series,
@@ -132,7 +134,9 @@ export class ChartsCard {
 
   _drawLegend() {
     const lines = sidesFirst(this._series?.head ?? []);
-    const key = JSON.stringify(lines.map((line) => [line.label, line.badge, line.style.index, seedsOf(line)]));
+    const key = JSON.stringify(
+      lines.map((line) => [line.label, line.badge, line.style.index, line.nRuns > 1 && seedsOf(line)]),
+    );
     if (this._legend.dataset.key === key) return;
     this._legend.dataset.key = key;
     const shown = lines.slice(0, MOST_IN_LEGEND);
@@ -269,16 +273,7 @@ function badgeOfExperiment(view, { runs }) {
 
 /** @param {Series[]} series */
 function rangeOf(series) {
-  const ends = /** @type {const} */ (['y', 'lower', 'upper']);
-  return extent(
-    series.flatMap(({ points, band }) => ends.slice(0, band ? 3 : 1).flatMap((end) => points.map((p) => p[end]))),
-  );
-}
-
-/** @param {typeof CHARTS[number]} group @param {View} view @param {Series[]} series */
-function headingOf(group, view, series) {
-  if (group === 'gap') return ['Gap', el('span', { class: 'muted' }, 'head − tail')];
-  return [groupBadge(group, groupTitle(group)), el('span', { class: 'muted' }, sizeText(group, view, series))];
+  return extent(series.flatMap(({ points, band }) => rangeOfPoints(points, band) ?? []));
 }
 
 /** How many classes A’s mean covers at its step. @param {typeof CHARTS[number]} group @param {View} view @param {Series[]} series */

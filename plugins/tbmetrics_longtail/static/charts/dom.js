@@ -30,7 +30,9 @@ export function el(tag, attributes = {}, ...children) {
 
 /** The size of a chart, in pixels of the page. @param {Element} chart @param {number} width @param {number} height */
 export function setSize(chart, width, height) {
-  chart.setAttribute('viewBox', `0 0 ${width} ${height}`);
+  const box = `0 0 ${width} ${height}`;
+  if (chart.getAttribute('viewBox') === box) return; // set again, the browser would lay out all of the chart
+  chart.setAttribute('viewBox', box);
   chart.setAttribute('width', String(width));
   chart.setAttribute('height', String(height));
 }
@@ -59,6 +61,11 @@ export function set(element, attributes) {
 /** @param {Element} element @param {Child[]} children */
 function append(element, children) {
   for (const child of children) if (child) element.append(child);
+}
+
+/** Write `text` unless it stands there: written again, the browser would lay it out. @param {Element} element @param {string} text */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
 }
 
 /** Replace the content of `element`. @param {Element} element @param {...Child} children */

@@ -35,6 +35,7 @@ import {
  * @property {SVGElement} interval of a single validation
  * @property {SVGElement} group all but the band
  * @property {Point[] | null} points drawn last
+ * @property {boolean} isAlone whether they were a single validation's
  * @property {string} place changes with where they were drawn
  */
 
@@ -79,7 +80,8 @@ export class LineChart {
     const y = linear(yDomain, [height - MARGIN.bottom, MARGIN.top]);
     const beside = (/** @type {number} */ i) => (steps.length > 1 ? 0 : (i - (series.length - 1) / 2) * APART);
     setSize(this.element, width, height);
-    this.element.setAttribute('aria-label', content.label);
+    if (this.element.getAttribute('aria-label') !== content.label)
+      this.element.setAttribute('aria-label', content.label);
     this._drawAxes(y);
     // The compared runs are drawn last, on top of the others.
     const ordered = [...series].sort((p, q) => p.badge.length - q.badge.length);
@@ -120,6 +122,7 @@ export class LineChart {
       interval: svg('line', { class: 'whisker-line' }),
       group: svg('g', { class: badge ? 'run compared' : 'run', ...runColor(style) }),
       points: null,
+      isAlone: true,
       place: '',
     }));
     for (const { group, interval, line, marker } of this._nodes) group.append(interval, line, marker);
@@ -199,6 +202,9 @@ export class LineChart {
     if (band) setShape(band, bandPath(points, x, y));
     setShape(line, linePath(points, x, y));
     setShape(marker, marks.join(''));
+    const isAlone = points.length === 1 || beside !== 0;
+    if (!isAlone && !nodes.isAlone) return; // as nearly always: nothing stands there
+    nodes.isAlone = isAlone;
     set(group, { transform: beside ? `translate(${beside} 0)` : null });
     set(interval, {
       visibility: ends ? null : 'hidden',
@@ -210,13 +216,13 @@ export class LineChart {
   }
 
   /**
-   * The letters A and B where their lines end, drawn anew only if they are elsewhere.
+   * The letters A and B where their lines end; those there are moved up and down.
    * @param {(value: number) => number} x @param {(value: number) => number} y @param {readonly number[]} beside
    */
   _drawLabels(x, y, beside) {
     const { series } = /** @type {ChartContent} */ (this._content);
     const ends = series.flatMap((s, i) => {
-      const last = s.badge ? s.points.filter((p) => p.y !== null).at(-1) : undefined;
+      const last = s.badge ? s.points.findLast((p) => p.y !== null) : undefined;
       return last
         ? [{ badge: s.badge, style: s.style, x: x(last.x) + beside[i], y: y(/** @type {number} */ (last.y)) }]
         : [];
@@ -226,13 +232,18 @@ export class LineChart {
       14,
       [MARGIN.top + 6, this._height - MARGIN.bottom - 4],
     );
-    const key = JSON.stringify([ends.map((end) => [end.badge, end.style.index, end.x]), heights]);
-    if (key === this._labelsOf) return;
-    this._labelsOf = key;
-    const labels = ends.map((end, i) =>
-      svg('text', { class: 'end-label', x: end.x + 8, y: heights[i], dy: '0.35em', ...runColor(end.style) }, end.badge),
-    );
-    fill(this._labels, ...labels);
+    const key = JSON.stringify(ends.map((end) => [end.badge, end.style.index, end.x]));
+    if (key !== this._labelsOf) {
+      this._labelsOf = key;
+      const labels = ends.map((end) =>
+        svg('text', { class: 'end-label', x: end.x + 8, dy: '0.35em', ...runColor(end.style) }, end.badge),
+      );
+      fill(this._labels, ...labels);
+    }
+    [...this._labels.children].forEach((label, i) => {
+      const height = String(heights[i]);
+      if (label.getAttribute('y') !== height) label.setAttribute('y', height);
+    });
   }
 
   /** The step nearest to the pointer. @param {PointerEvent} event @returns {Maybe} */

@@ -2,9 +2,10 @@
 /** The plugin's routes as methods; answers are fetched once, and again when their run has grown. */
 
 import { canRegroup, groupMeans } from '../model/grouping.js';
+import { address, floats, hostRunsAddress, json, packed, Together } from './requests.js';
 import { Resources } from './resources.js';
 
-/** @import { ApiFault, Resource } from './resources.js' */
+/** @import { Resource } from './resources.js' */
 /** @import { GalleryAnswer } from '../model/gallery.js' */
 /** @import { TableAnswer } from '../model/board.js' */
 /** @import { ByCountAnswer } from '../model/by-count.js' */
@@ -21,6 +22,7 @@ export class Data {
   /** @param {() => void} changed called after every arrival */
   constructor(changed) {
     this._resources = new Resources(changed);
+    this._together = new Together();
     this._round = 0;
   }
 
@@ -54,7 +56,9 @@ export class Data {
    */
   groups(run, attribute, metric) {
     if (run.info.metrics.length && !run.info.metrics.includes(metric)) return nothing(run.run, attribute);
-    return this._of(run, 'groups', { attribute, metric });
+    const query = { attribute, metric };
+    const read = () => this._together.ask('groups', run.run, query);
+    return this._resources.get(address('groups', { run: run.run, ...query }), run.version, read);
   }
 
   /** @param {RunView} run @param {string} attribute @returns {Resource<ClassesAnswer>} */
@@ -252,91 +256,4 @@ export function groupsOf(data, run, view) {
     worked.set(sums, known);
   }
   return { ...resource, value: known.answer };
-}
-
-const PLUGIN = new URL(import.meta.url.slice(0, import.meta.url.lastIndexOf('/static/') + 1));
-
-/**
- * The address of a route.
- * @param {string} route @param {Record<string, string | number | readonly string[]>} [query]
- */
-export function address(route, query = {}) {
-  const texts = Object.entries(query).flatMap(([name, value]) =>
-    (Array.isArray(value) ? value : [value]).map((item) => `${name}=${encodeURIComponent(String(item))}`),
-  );
-  return `${PLUGIN.href}${route}${texts.length ? '?' : ''}${texts.join('&')}`;
-}
-
-/** The address of TensorBoard's own list of runs: its order gives the runs their colours. */
-export function hostRunsAddress() {
-  return new URL('../../runs', PLUGIN).href;
-}
-
-/** A failed request, in words for the user. */
-class ApiError extends Error {
-  /** @param {ApiFault} fault */
-  constructor({ error, hint }) {
-    super(error);
-    this.hint = hint;
-  }
-}
-
-/** @param {string} url @returns {Promise<any>} */
-export async function json(url) {
-  const response = await get(url);
-  return response.json();
-}
-
-/** Little-endian float32 values, whatever the machine. @param {string} url @returns {Promise<Float32Array>} */
-export async function floats(url) {
-  const response = await get(url);
-  const bytes = new DataView(await response.arrayBuffer());
-  return Float32Array.from({ length: bytes.byteLength >> 2 }, (_, i) => bytes.getFloat32(4 * i, true));
-}
-
-/**
- * Words and numbers in one answer: the length of a JSON text, the text, float32 values; all little-endian.
- * @param {string} url @returns {Promise<any>} the JSON with the numbers as `values`
- */
-export async function packed(url) {
-  const response = await get(url);
-  const bytes = new DataView(await response.arrayBuffer());
-  const length = bytes.getUint32(0, true);
-  const about = JSON.parse(new TextDecoder().decode(new Uint8Array(bytes.buffer, 4, length)));
-  const first = 4 + length;
-  const values = Float32Array.from({ length: (bytes.byteLength - first) >> 2 }, (_, i) =>
-    bytes.getFloat32(first + 4 * i, true),
-  );
-  return { ...about, values };
-}
-
-/** @type {(url: string) => Promise<Response>} */
-let transport = (url) => fetch(url, { credentials: 'same-origin' });
-
-/** Let `other` answer requests instead of the server. @param {(url: string) => Promise<Response>} other */
-export function answerWith(other) {
-  transport = other;
-}
-
-/** @param {string} url */
-async function get(url) {
-  const response = await transport(url).catch(() => {
-    throw new ApiError({
-      error: 'TensorBoard does not answer',
-      hint: 'Is it still running? Start it again, then retry.',
-    });
-  });
-  if (!response.ok) throw new ApiError(await faultOf(response));
-  return response;
-}
-
-/** @param {Response} response @returns {Promise<ApiFault>} */
-async function faultOf(response) {
-  const fallback = { error: `TensorBoard answered with status ${response.status}`, hint: 'Its terminal says more.' };
-  try {
-    const { error, hint } = await response.json();
-    return typeof error === 'string' ? { error, hint: typeof hint === 'string' ? hint : '' } : fallback;
-  } catch {
-    return fallback;
-  }
 }

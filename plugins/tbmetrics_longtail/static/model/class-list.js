@@ -21,7 +21,6 @@ import { GROUPS } from './view.js';
 const UNKNOWN = 4;
 /** Smaller differences are shown as 0.000, and are neither gains nor losses. */
 const LEAST_SHOWN = 0.0005;
-const COLLATOR = new Intl.Collator('en', { numeric: true, sensitivity: 'base' });
 
 /**
  * All classes of A, then those only in B, joined by name.
@@ -166,8 +165,9 @@ export function filterRows(rows, search, leftOut, brush = null) {
 export function sortRows(rows, key, descending, further = (row) => row) {
   const [side, metric] = sideOf(key);
   const sign = descending ? -1 : 1;
+  const collator = key === 'name' ? new Intl.Collator('en', { numeric: true, sensitivity: 'base' }) : null;
   return [...rows].sort((p, q) => {
-    if (key === 'name') return sign * COLLATOR.compare(p.name, q.name);
+    if (collator) return sign * collator.compare(p.name, q.name);
     const [x, y] = [p, q].map((row) =>
       metric === null ? sortValue(row, side) : further(row, metric)[/** @type {SideKey} */ (side)],
     );

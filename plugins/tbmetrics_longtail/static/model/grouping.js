@@ -206,7 +206,9 @@ function columnsOf(sums, stretches, metric) {
   const [means, lower, upper, counts] = Array.from({ length: 4 }, () => new Array(steps.length));
   const total = (/** @type {number} */ what, /** @type {number} */ step) => {
     const row = (what * steps.length + step) * width;
-    return stretches.reduce((sum, [from, to]) => sum + upTo[row + to] - upTo[row + from], 0);
+    let sum = 0;
+    for (let i = 0; i < stretches.length; i += 1) sum += upTo[row + stretches[i][1]] - upTo[row + stretches[i][0]];
+    return sum;
   };
   const members = combine === 'mean' ? [] : stretches.flatMap(([from, to]) => order.slice(from, to));
   // Infinite summands (the log of 0, one over 0) cannot be taken away again from what has been summed up.

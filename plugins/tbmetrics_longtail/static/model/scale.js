@@ -29,6 +29,23 @@ export function extent(values) {
 }
 
 /**
+ * Smallest and largest value of a line, and of its band if it has one; null if there are none.
+ * @param {readonly Point[]} points @param {boolean} band @returns {[number, number] | null}
+ */
+export function rangeOfPoints(points, band) {
+  let low = Infinity;
+  let high = -Infinity;
+  for (const { y, lower, upper } of points) {
+    for (const value of band ? [y, lower, upper] : [y]) {
+      if (value === null || !Number.isFinite(value)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  return low <= high ? [low, high] : null;
+}
+
+/**
  * The distance between ticks: 1, 2 or 5 times a power of ten, so that about `wanted` of them fit.
  * @param {number} span @param {number} wanted
  */

@@ -3,7 +3,7 @@
 
 import { App } from '../app/app.js';
 import { el } from '../charts/dom.js';
-import { answerWith } from '../host/data.js';
+import { answerWith } from '../host/requests.js';
 import { followTheme } from '../host/tensorboard.js';
 import { groupOfCount } from '../model/grouping.js';
 import { curvePoints, groupCurves } from './curves.js';
@@ -23,7 +23,7 @@ import { unlikeness } from '../model/view.js';
  */
 
 const ROOT = 'file:///longtail/';
-const NOT_HERE = 'the file does not hold it';
+const FAULT = Object.freeze({ error: 'the file does not hold it', hint: 'Open the log in TensorBoard for it.' });
 
 /**
  * Show the tab with the data in `text`, gzip in base64.
@@ -60,7 +60,7 @@ function respond(held, url) {
   }
   const [route, query] = address.split('?', 2);
   const answer = ROUTES[route]?.(held, new URLSearchParams(query));
-  return answer ?? Response.json({ error: NOT_HERE, hint: 'Open the log in TensorBoard for it.' }, { status: 404 });
+  return answer ?? Response.json(FAULT, { status: 404 });
 }
 
 /** As the server packs them. @param {any} about @param {Float32Array} values */
@@ -155,6 +155,14 @@ const ROUTES = {
       n_mistakes: null,
       n_recorded: recorded,
     });
+  },
+  /** Of several runs; the file holds the answer for each. */
+  groups(held, query) {
+    const [attribute, metric] = [part(query, 'attribute'), part(query, 'metric')];
+    const runs = query.getAll('run').map(encodeURIComponent);
+    if (runs.length === 1) return undefined;
+    const answers = runs.map((run) => held.answers[`groups?run=${run}&attribute=${attribute}&metric=${metric}`]);
+    return Response.json({ answers: answers.map((answer) => answer ?? FAULT) });
   },
   flows(held, query) {
     const [run, attribute] = [part(query, 'run'), part(query, 'attribute')];
