@@ -192,7 +192,7 @@ class _Judge:
         weights = self._sample_weights(kept, class_weights)
         if kept.log_prior is None or not weights.any():
             return None
-        return fit_prior(kept.logits.astype(np.float64), self.labels[kept.positions], kept.log_prior, weights)
+        return fit_prior(kept.logits, self.labels[kept.positions], kept.log_prior, weights)
 
     def _amounts(self, kept: Rows, fit: PriorFit) -> _Amounts:
         most = max(row.tau or 0.0 for row in self.table.rows)
@@ -207,11 +207,13 @@ class _Judge:
         weights = self._sample_weights(kept, self.weights)
         if kept.norms is None or not taus or self.samples.predictions[0, 1] < 0 or not weights.any():
             return None
-        logits, labels = kept.logits.astype(np.float64), self.labels[kept.positions]
-        linear = logits if kept.bias is None else logits - kept.bias
-        scales = [np.maximum(kept.norms, 1e-12) ** -tau for tau in taus]
-        candidates = [logits, *(linear * scale for scale in scales)]
-        losses = np.stack([calibrated_loss(candidate, labels, weights) for candidate in candidates], axis=1)
+        logits, labels = kept.logits, self.labels[kept.positions]
+        linear = logits if kept.bias is None else logits - kept.bias.astype(np.float32)
+        fits, smallest = [calibrated_loss(logits, labels, weights)], max(float(kept.norms.min()), 1e-12)
+        for tau in taus:
+            scale = (np.maximum(kept.norms, 1e-12) / smallest) ** -tau  # the unit of logits does not matter
+            fits.append(calibrated_loss(linear * scale.astype(np.float32), labels, weights, fits[-1].sharpness))
+        losses = np.stack([fit.by_sample for fit in fits], axis=1)
         total = weights @ losses
         best = int(np.argmin(total))
         others = np.full(self.labels.size, best)
