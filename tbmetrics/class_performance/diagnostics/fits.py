@@ -291,7 +291,7 @@ def _scaled_all(logits: FloatArray) -> tuple[FloatArray, float]:
 def _exponentials(
     z: Float32Array, prior: FloatArray, parameters: FloatArray
 ) -> tuple[Float32Array, FloatArray, FloatArray]:
-    """exp(parameters · (z, prior) less the largest of its row), its sum in every row, and the logarithm of all of it."""
+    """exp(parameters · (z, prior) - the largest of its row), the sum of every row, and the logarithm of all of it."""
     scores = torch.from_numpy(z * np.float32(parameters[0]))
     scores += torch.from_numpy((parameters[1] * prior).astype(np.float32))
     largest = scores.amax(1, keepdim=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise, label_noise, suspect_shares
 from tbmetrics.class_performance.diagnostics.multi_label import judge_multi
-from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
+from tbmetrics.class_performance.diagnostics.numbers import first_largest, sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRow, RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
@@ -128,14 +128,14 @@ class ValidationState:
         Its decisions do not change with the unit of the logits.
         """
         taus = [row.tau for row in self.rows() if row.remedy == TAU_NORMALIZATION and row.tau is not None]
-        decisions, norms = [logits.argmax(1)], self.inputs.norms
+        decisions, norms = [first_largest(logits)], self.inputs.norms
         if norms is None:
             decisions += [torch.full_like(decisions[0], -1)] * len(taus)
         else:
             linear = logits - self.inputs.bias.to(logits) if self.inputs.bias is not None else logits
             buffer = torch.empty_like(logits)
             scales = (norms.to(logits).clamp(min=1e-12).pow(-tau) for tau in taus)
-            decisions += [torch.mul(linear, scale, out=buffer).argmax(1) for scale in scales]
+            decisions += [first_largest(torch.mul(linear, scale, out=buffer)) for scale in scales]
         return torch.stack(decisions, dim=1).int()
 
     def rows(self) -> tuple[RemedyRow, ...]:
