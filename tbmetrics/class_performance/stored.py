@@ -204,5 +204,7 @@ def ranks_of_labels(state: StoredValidation) -> NDArray[np.int64]:
 
 
 def _joined(state: StoredValidation, column: int) -> NDArray[Any]:
-    joined: NDArray[Any] = torch.cat([batch[column] for batch in state.per_sample]).cpu().numpy()
+    if len(state.per_sample) > 1:
+        state.per_sample = [tuple(map(torch.cat, zip(*state.per_sample, strict=True)))]
+    joined: NDArray[Any] = state.per_sample[0][column].cpu().numpy()
     return joined
