@@ -137,17 +137,19 @@ def fit_sigmoid(logits: Tensor, labels: Tensor, log_odds: Tensor) -> float:
     z, scale = _scaled_all(z)
     counted = y >= 0
     prior = np.broadcast_to(log_odds.cpu().numpy(), z.shape)[counted]
-    features = np.stack([z[counted], np.ones(len(prior)), prior - prior.mean()], axis=1).astype(np.float64)
-    truth = (y[counted] > 0).astype(np.float64)
+    features = torch.from_numpy(np.stack([z[counted], np.ones(len(prior)), prior - prior.mean()]).astype(np.float64))
+    truth = torch.from_numpy(y[counted] > 0).double()
+    is_free = np.array([True, True, bool(features[2].any())])
 
-    def evaluate(parameters: FloatArray) -> tuple[float, tuple[FloatArray, FloatArray]]:
-        margin = features @ parameters
-        p = 1 / (1 + np.exp(-np.clip(margin, -500, 500)))
-        weighted = features * (p * (1 - p))[:, None]
-        return float(truth @ margin - np.logaddexp(0, margin).sum()), (features.T @ (truth - p), weighted.T @ features)
+    def evaluate(parameters: FloatArray) -> tuple[float, _Parts]:
+        margin = torch.from_numpy(parameters) @ features
+        p = margin.sigmoid()
+        weighted = features * (p * (1 - p))
+        value = truth @ margin - torch.nn.functional.softplus(margin, threshold=40).sum()
+        return float(value), ((features @ (truth - p)).numpy(), (weighted @ features.T).numpy())
 
-    def step(parts: tuple[FloatArray, FloatArray], damping: float) -> FloatArray:
-        return _solved(parts[0], parts[1], np.array([True, True, bool(features[:, 2].any())]), damping)
+    def step(parts: _Parts, damping: float) -> FloatArray:
+        return _solved(parts[0], parts[1], is_free, damping)
 
     best, _, _ = _maximize(np.array([1.0, 0.0, 0.0]), evaluate, step)
     return float(scale / best[0])
@@ -263,7 +265,7 @@ def _scaled(logits: NDArray[np.floating]) -> tuple[Float32Array, float]:
     """Finite logits about the mean of their row, with a standard deviation of 1, and the factor."""
     values = torch.from_numpy(logits)
     centred = values - values.mean(1, keepdim=True)
-    size = float(torch.linalg.vector_norm(centred, dtype=torch.float64))
+    size = float(torch.linalg.vector_norm(centred))
     if not np.isfinite(size):
         return _scaled(_finite(logits))
     scale = size / np.sqrt(max(1, centred.numel())) or 1.0
