@@ -86,7 +86,10 @@ def fit_prior(
 
 
 class CalibratedLoss(NamedTuple):
-    """The negative log-likelihood of each sample after one temperature, (samples,), and its inverse in units of z."""
+    """The negative log-likelihood of each sample after one temperature, (samples,).
+
+    `sharpness` is the inverse of the temperature, for logits with a mean square of 1 about the largest of each row.
+    """
 
     by_sample: FloatArray
     sharpness: float
@@ -101,27 +104,31 @@ def calibrated_loss(
         logits, labels, weights: as for `fit_prior`.
         sharpness: where to start, such as that of similar logits.
     """
-    z, _ = _scaled(logits)
-    largest = torch.from_numpy(z).amax(1, keepdim=True).numpy()
-    z, smooth = z - largest, 0.05 / len(labels)
-    square, z_of_label = z**2, _picked(z, labels)
-    smoothed = (1 - smooth) * z_of_label - smooth * largest[:, 0]  # the mean of a row was 0
-    weights, buffer = weights / weights.sum(), torch.empty(z.shape)
-
-    def evaluate(parameters: FloatArray) -> tuple[float, _Parts]:
-        e = torch.mul(torch.from_numpy(z), float(parameters[0]), out=buffer).exp_()
-        total = _totals(e)
-        mean = _dot(e.numpy(), z) / total
-        own = parameters[0] * smoothed - np.log(total)
-        return float(weights @ own), (smoothed - mean, _dot(e.numpy(), square) / total - mean**2)
-
-    def step(parts: _Parts, damping: float) -> FloatArray:
-        gradient, curvature = (part @ weights for part in parts)
-        return np.array([gradient / ((1 + damping + _RIDGE) * curvature + 1e-30)])
-
-    best, _, _ = _maximize(np.array([sharpness]), evaluate, step)
-    total = _totals(torch.mul(torch.from_numpy(z), float(best[0]), out=buffer).exp_())
-    return CalibratedLoss(np.log(total) - best[0] * z_of_label, float(best[0]))
+    values = torch.from_numpy(logits)
+    below = values - values.amax(1, keepdim=True)
+    scale = float(torch.linalg.vector_norm(below)) / np.sqrt(below.numel()) or 1.0
+    if not np.isfinite(scale):
+        return calibrated_loss(_finite(logits), labels, weights, sharpness)
+    below = (below / scale).float()
+    z, smooth, weights = below.numpy(), 0.05 / len(labels), weights / weights.sum()
+    square, z_of_label, e = z**2, _picked(z, labels), torch.empty_like(below)
+    smoothed = (1 - smooth) * z_of_label + smooth * below.mean(1).double().numpy()
+    best, best_value, candidate = 0.0, -np.inf, sharpness
+    for _ in range(_STEPS):
+        total = _totals(torch.mul(below, candidate, out=e).exp_())
+        log_total, mean = np.log(total), _dot(e.numpy(), z) / total
+        value = float(weights @ (candidate * smoothed - log_total))
+        if value < best_value:  # too far
+            candidate = (candidate + best) / 2
+            continue
+        gradient = float(weights @ (smoothed - mean))
+        curvature = float(weights @ (_dot(e.numpy(), square) / total - mean**2))
+        step, best, best_value = gradient / (curvature + 1e-30), candidate, value
+        losses = log_total - best * z_of_label
+        if abs(step * gradient) < 1e-7:
+            break
+        candidate = best + step if best + step > 0 else best / 2
+    return CalibratedLoss(losses, best)
 
 
 def fit_sigmoid(logits: Tensor, labels: Tensor, log_odds: Tensor) -> float:
