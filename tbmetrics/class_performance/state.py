@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
@@ -48,7 +49,8 @@ class AttributeState(StoredValidation):
                 indices = indices[(labels >= 0).to(indices.device)]
             self._add_single(logits, labels.long())
         else:
-            self._add_multi(logits, labels.to(torch.int8))
+            labels = labels.to(torch.int8)
+            self._add_multi(logits, labels, bool((labels < 0).any()))
         if indices is not None and len(indices):
             self._indices.append(indices)
         if self._mode != "exact" and isinstance(self.scores, ExactScores):
@@ -59,6 +61,12 @@ class AttributeState(StoredValidation):
         if self.activation.takes_classes:
             return None
         # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
+        if (
+            not self.watch.is_needed
+            and not single
+            and bool(logits.sum(dtype=torch.promote_types(logits.dtype, torch.float32)).isfinite())
+        ):
+            return None
         good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
         return None if self.watch.defined_rows(logits, good, single) else good
 
@@ -74,10 +82,10 @@ class AttributeState(StoredValidation):
             largest, predicted = wide.max(dim=1)
             confidence = self.activation.confidence(wide, largest)
             self.scores.add(logits, labels)
-        self._accumulate(self._single_counts(labels, predicted))
         ranks = (self._ranks(logits, labels),) if self.top_k else ()
         self.per_sample.append((labels.int(), predicted.int(), confidence, *ranks))
         self.n_samples += len(labels)
+        self._is_counted = False
 
     def _ranks(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Number of classes that come before the label, int32 (N,); of equal scores the first comes first."""
@@ -89,11 +97,14 @@ class AttributeState(StoredValidation):
         earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
         return ((scores > score) | ((scores == score) & earlier)).sum(dim=1, dtype=torch.int32)
 
-    def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
+    def _add_multi(self, logits: Tensor, labels: Tensor, has_unknown: bool) -> None:
         if not len(labels):
             return
-        self._accumulate(self._multi_counts(logits, labels))
-        has_unknown = bool(labels.amin() < 0)
+        if isinstance(self.scores, ExactScores):
+            self._is_counted = False
+        else:
+            counts = self._multi_counts(logits, labels)
+            self._counts = counts if self._counts is None else self._counts + counts
         self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
         self.n_samples += len(labels)
 
@@ -115,8 +126,16 @@ class AttributeState(StoredValidation):
             self._cuts[key] = self.activation.cuts(self.thresholds, logits.dtype).to(logits.device)
         return self._cuts[key]
 
-    def _accumulate(self, counts: Tensor) -> None:
-        self._counts = counts if self._counts is None else self._counts + counts
+    def counts(self) -> NDArray[np.int64]:
+        """True positives, false positives, false negatives, support: int64 (4, C); what is stored is counted now."""
+        if not self._is_counted and self.per_sample:
+            label, predicted, *_ = (torch.cat(column) for column in zip(*self.per_sample, strict=True))
+            self._counts = self._single_counts(label.long(), predicted.long())
+        elif not self._is_counted and isinstance(self.scores, ExactScores):
+            parts = [self._multi_counts(*chunk) for chunk in self.scores.chunks()]
+            self._counts = torch.stack(parts).sum(0) if parts else None
+        self._is_counted = True
+        return super().counts()
 
     def drop_repeated(self, earlier: Tensor | None = None) -> int:
         """Drop rows of samples that came before; from bins, only rows of the last batch can be dropped.
@@ -151,12 +170,9 @@ class AttributeState(StoredValidation):
         if self.per_sample:
             columns = [torch.cat(batches) for batches in zip(*self.per_sample, strict=True)]
             self.per_sample = [tuple(column[rows.to(column.device)] for column in columns)]
-            label, predicted, *_ = self.per_sample[0]
-            self._counts = self._single_counts(label.long(), predicted.long())
         elif dropped is not None and self._counts is not None:
             self._counts = self._counts - dropped
-        elif isinstance(self.scores, ExactScores):
-            self._counts = sum(self._multi_counts(*batch) for batch in self.scores.batches())  # type: ignore[assignment]
+        self._is_counted = isinstance(self.scores, BinnedScores) and not self.per_sample
         self._indices = [torch.cat(self._indices)[rows.to(self._indices[0].device)]]
         self.n_samples = int(rows.sum())
 

@@ -76,6 +76,7 @@ class StoredValidation:
         self.n_samples = 0
         self._skipped: Tensor | int = 0
         self._counts: Tensor | None = None
+        self._is_counted = True
         self.scores: ExactScores | BinnedScores = ExactScores(activation=self.activation)
         self.watch.reset()
         # Single-label: label, prediction, confidence and, with `top_k`, the rank of the label.
@@ -112,6 +113,7 @@ class StoredValidation:
             if self._mode == "auto" and not self._told_of_bins:
                 self._told_of_bins = True
                 logger.warning(_IN_BINS, self.attribute, self._max_bytes)
+            self.counts()
             self.scores = BinnedScores(self.scores)
 
     def indices(self) -> Tensor | None:
