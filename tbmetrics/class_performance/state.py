@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -49,8 +50,7 @@ class AttributeState(StoredValidation):
                 indices = indices[(labels >= 0).to(indices.device)]
             self._add_single(logits, labels.long())
         else:
-            labels = labels.to(torch.int8)
-            self._add_multi(logits, labels, bool((labels < 0).any()))
+            self._add_multi(logits, labels.to(torch.int8))
         if indices is not None and len(indices):
             self._indices.append(indices)
         if self._mode != "exact" and isinstance(self.scores, ExactScores):
@@ -60,13 +60,9 @@ class AttributeState(StoredValidation):
         """Which rows decide something, bool (N,); None = all."""
         if self.activation.takes_classes:
             return None
-        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
-        if (
-            not self.watch.is_needed
-            and not single
-            and bool(logits.sum(dtype=torch.promote_types(logits.dtype, torch.float32)).isfinite())
-        ):
+        if not single and not self.watch.is_needed and _has_finite_sum(logits):
             return None
+        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
         good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
         return None if self.watch.defined_rows(logits, good, single) else good
 
@@ -97,7 +93,7 @@ class AttributeState(StoredValidation):
         earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
         return ((scores > score) | ((scores == score) & earlier)).sum(dim=1, dtype=torch.int32)
 
-    def _add_multi(self, logits: Tensor, labels: Tensor, has_unknown: bool) -> None:
+    def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
         if not len(labels):
             return
         if isinstance(self.scores, ExactScores):
@@ -105,6 +101,7 @@ class AttributeState(StoredValidation):
         else:
             counts = self._multi_counts(logits, labels)
             self._counts = counts if self._counts is None else self._counts + counts
+        has_unknown = bool(labels.amin() < 0)
         self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
         self.n_samples += len(labels)
 
@@ -214,6 +211,11 @@ class AttributeState(StoredValidation):
                 stacklevel=caller_level(),
             )
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
+
+
+def _has_finite_sum(values: Tensor) -> bool:
+    """Whether all values add up to a number, so that none is NaN."""
+    return math.isfinite(float(values.sum(dtype=torch.promote_types(values.dtype, torch.float32))))
 
 
 def first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:
