@@ -111,10 +111,13 @@ class AttributeState(StoredValidation):
         return torch.stack([torch.bincount(x, minlength=self.num_classes) for x in classes])
 
     def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
-        predicted, positive = logits >= self.score_thresholds(logits), labels > 0
-        masks = positive & predicted, predicted & (labels == 0), positive
-        hits, false_positives, support = torch.stack(masks).sum(1)
-        return torch.stack((hits, false_positives, support - hits, support))
+        predicted = logits >= self.score_thresholds(logits)
+        rows, classes = (labels > 0).nonzero(as_tuple=True)
+        is_hit = predicted[rows, classes]
+        hits, support = (torch.bincount(of, minlength=self.num_classes) for of in (classes[is_hit], classes))
+        # A product is ten times as fast as a sum of booleans, and exact below 2^24 rows.
+        false_positives = logits.new_ones(len(logits), dtype=torch.float32) @ (predicted & (labels == 0)).float()
+        return torch.stack((hits, false_positives.long(), support - hits, support))
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`, (C,); compared with them, they decide as float32 would."""

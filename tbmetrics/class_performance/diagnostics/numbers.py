@@ -25,12 +25,6 @@ def to_numpy(values: Tensor) -> FloatArray:
     return array
 
 
-def first_largest(values: Tensor) -> Tensor:
-    """Where each row is largest, int64 (rows,); on the host by numpy, which takes a quarter of torch's time."""
-    on_host = values.device.type == "cpu" and values.dtype != torch.bfloat16
-    return torch.from_numpy(values.numpy().argmax(1)) if on_host else values.argmax(1)
-
-
 def evenly_spread(size: int, most: int) -> IntArray:
     """Positions among `size`, at most `most` (at least two), from the first to the last, ascending."""
     return np.unique(np.linspace(0, size - 1, min(max(2, most), size)).astype(np.int64))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.diagnostics.fits import PriorFit, calibrated_loss, fit_prior
-from tbmetrics.class_performance.diagnostics.numbers import evenly_spread, first_largest
+from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
     SHOWN_GROUPS,
@@ -25,6 +25,7 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     recall_means,
 )
 from tbmetrics.class_performance.evaluation import group_means
+from tbmetrics.class_performance.flows import first_largest
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import ALL, HEAD, LOGIT_ADJUSTMENT, TAIL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 from tbmetrics.statistics.scores import scores_of

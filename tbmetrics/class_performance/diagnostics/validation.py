@@ -12,11 +12,12 @@ from torch import Tensor
 from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.label_noise import LabelNoise, label_noise, suspect_shares
 from tbmetrics.class_performance.diagnostics.multi_label import judge_multi
-from tbmetrics.class_performance.diagnostics.numbers import first_largest, sum_dtype, to_numpy
+from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRow, RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
 from tbmetrics.class_performance.diagnostics.small_batches import SmallBatchBuffer, is_small
+from tbmetrics.class_performance.flows import first_largest
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import MULTI_LABEL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
