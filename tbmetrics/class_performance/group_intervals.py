@@ -207,12 +207,13 @@ def _sums_by_row(
         # Most cells are negatives: their false alarms are multiplied, the few positives looked up.
         member = torch.nn.functional.one_hot(bucket, n)[..., None]
         alarms = (false_alarm[has_alarms].T[:, None] * member).flatten(1)
-        by_row = torch.zeros(len(labels), n, metrics, device=logits.device)
-        by_row[..., has_alarms] = ((predicted & (labels == 0)).float() @ alarms).view(len(labels), n, -1)
+        by_row = torch.zeros(n, metrics, len(labels), device=logits.device)
+        by_row[:, has_alarms] = (alarms.T @ (predicted & (labels == 0)).float().T).view(n, -1, len(labels))
         rows, classes = (labels > 0).nonzero(as_tuple=True)
-        outcomes = torch.where(predicted[rows, classes], hit[:, classes], miss[:, classes]).T
-        by_row.view(-1, metrics).index_add_(0, rows * n + bucket[classes], outcomes)
-        sums[..., first : first + len(labels)] = by_row.view(-1, n, metrics).permute(1, 2, 0).cpu().numpy()
+        outcomes = torch.where(predicted[rows, classes], hit[:, classes], miss[:, classes])
+        cells = (bucket[classes] * metrics + torch.arange(metrics, device=rows.device)[:, None]) * len(labels) + rows
+        by_row.view(-1).index_add_(0, cells.flatten(), outcomes.flatten())
+        sums[..., first : first + len(labels)] = by_row.cpu().numpy()
         first += len(labels)
     return sums
 

@@ -101,10 +101,11 @@ class _Totals:
         other, missed = (_cells(rows[part], classes[part], labels) for part in (slice(None), is_missed))
         negative = member.sum(0) - other @ member
         both = torch.cat((wrong, negative), dim=1)
-        self.sums += both.double().sum(0)
+        self.sums += both.sum(0, dtype=torch.float64)
         self.not_absent += other.T @ torch.cat((both, one), dim=1)
         self.negative_missed += missed.T @ negative
-        self._add_rows(missed @ member, wrong, one)
+        rows = rows[is_missed].unique_consecutive()
+        self._add_rows((missed @ member)[rows], wrong[rows], one[rows])
 
     def _add_rows(self, count: Tensor, wrong: Tensor, one: Tensor) -> None:
         """Add rows with `count` misses and `wrong` false positives by bucket, both (rows, buckets)."""

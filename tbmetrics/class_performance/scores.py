@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -89,20 +90,22 @@ class ExactScores:
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Logits and labels in the same order, about `SCORES_AT_ONCE` scores at a time: joined if small, else split."""
-        small: list[tuple[Tensor, Tensor]] = []
-        free = 0
+        self._join_small()
         for batch in self.batches():
-            rows, most = len(batch[0]), max(1, SCORES_AT_ONCE // max(1, batch[0].shape[1]))
-            if small and rows > free:
-                yield _joined(small)
-                small = []
-            free = (free if small else most) - rows
-            if rows > most:
-                yield from zip(*(column.split(most) for column in batch), strict=True)
-            else:
-                small.append(batch)
-        if small:
-            yield _joined(small)
+            yield from zip(*(column.split(_rows_at_once(batch[0])) for column in batch), strict=True)
+
+    def _join_small(self) -> None:
+        """Hold small batches as fewer large ones, since a pass over few numbers costs its calls."""
+        waiting = deque(self.batches())
+        self._logits, self._labels = [], []
+        while waiting:
+            small = [waiting.popleft()]
+            free = _rows_at_once(small[0][0]) - len(small[0][0])
+            while waiting and len(waiting[0][0]) <= free:
+                small.append(waiting.popleft())
+                free -= len(small[-1][0])
+            for held, columns in zip((self._logits, self._labels), zip(*small, strict=True), strict=True):
+                held.append(torch.cat(columns) if len(columns) > 1 else columns[0])
 
     def blocks(self, num_classes: int) -> Iterator[ScoreBlock]:
         """All scores by class, a block of classes at a time, on the host.
@@ -110,6 +113,7 @@ class ExactScores:
         A softmax needs whole rows, so probabilities are computed again for every part of the classes that is laid out;
         a part may take a quarter of the bytes held, which bounds the passes.
         """
+        self._join_small()
         single = self._labels[0].ndim == 1
         dtype = np.dtype(np.float64) if single else np.result_type(*(_host(logits[:0]) for logits in self._logits))
         samples = sum(len(logits) for logits in self._logits)
@@ -319,11 +323,8 @@ class BinnedScores:
         return np.where(least == greatest, least, np.nan)
 
 
-def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    if len(batches) == 1:
-        return batches[0]
-    logits, labels = (torch.cat(column) for column in zip(*batches, strict=True))
-    return logits, labels
+def _rows_at_once(scores: Tensor) -> int:
+    return max(1, SCORES_AT_ONCE // max(1, scores.shape[1]))
 
 
 def _is_negative(labels: Tensor, part: slice) -> Tensor:

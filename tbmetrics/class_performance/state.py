@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
@@ -58,6 +60,8 @@ class AttributeState(StoredValidation):
         """Which rows decide something, bool (N,); None = all."""
         if self.activation.takes_classes:
             return None
+        if not single and not self.watch.is_needed and _has_finite_sum(logits):
+            return None
         # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
         good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
         return None if self.watch.defined_rows(logits, good, single) else good
@@ -74,10 +78,10 @@ class AttributeState(StoredValidation):
             largest, predicted = wide.max(dim=1)
             confidence = self.activation.confidence(wide, largest)
             self.scores.add(logits, labels)
-        self._accumulate(self._single_counts(labels, predicted))
         ranks = (self._ranks(logits, labels),) if self.top_k else ()
         self.per_sample.append((labels.int(), predicted.int(), confidence, *ranks))
         self.n_samples += len(labels)
+        self._is_counted = False
 
     def _ranks(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Number of classes that come before the label, int32 (N,); of equal scores the first comes first."""
@@ -92,7 +96,11 @@ class AttributeState(StoredValidation):
     def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
         if not len(labels):
             return
-        self._accumulate(self._multi_counts(logits, labels))
+        if isinstance(self.scores, ExactScores):
+            self._is_counted = False
+        else:
+            counts = self._multi_counts(logits, labels)
+            self._counts = counts if self._counts is None else self._counts + counts
         has_unknown = bool(labels.amin() < 0)
         self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
         self.n_samples += len(labels)
@@ -103,10 +111,13 @@ class AttributeState(StoredValidation):
         return torch.stack([torch.bincount(x, minlength=self.num_classes) for x in classes])
 
     def _multi_counts(self, logits: Tensor, labels: Tensor) -> Tensor:
-        predicted, positive = logits >= self.score_thresholds(logits), labels > 0
-        masks = positive & predicted, predicted & (labels == 0), positive
-        hits, false_positives, support = torch.stack(masks).sum(1)
-        return torch.stack((hits, false_positives, support - hits, support))
+        predicted = logits >= self.score_thresholds(logits)
+        rows, classes = (labels > 0).nonzero(as_tuple=True)
+        is_hit = predicted[rows, classes]
+        hits, support = (torch.bincount(of, minlength=self.num_classes) for of in (classes[is_hit], classes))
+        # A product is ten times as fast as a sum of booleans, and exact below 2^24 rows.
+        false_positives = logits.new_ones(len(logits), dtype=torch.float32) @ (predicted & (labels == 0)).float()
+        return torch.stack((hits, false_positives.long(), support - hits, support))
 
     def score_thresholds(self, logits: Tensor) -> Tensor:
         """The decision thresholds on the scale of `logits`, (C,); compared with them, they decide as float32 would."""
@@ -115,8 +126,16 @@ class AttributeState(StoredValidation):
             self._cuts[key] = self.activation.cuts(self.thresholds, logits.dtype).to(logits.device)
         return self._cuts[key]
 
-    def _accumulate(self, counts: Tensor) -> None:
-        self._counts = counts if self._counts is None else self._counts + counts
+    def counts(self) -> NDArray[np.int64]:
+        """True positives, false positives, false negatives, support: int64 (4, C); what is stored is counted now."""
+        if not self._is_counted and self.per_sample:
+            label, predicted, *_ = (torch.cat(column) for column in zip(*self.per_sample, strict=True))
+            self._counts = self._single_counts(label.long(), predicted.long())
+        elif not self._is_counted and isinstance(self.scores, ExactScores):
+            parts = [self._multi_counts(*chunk) for chunk in self.scores.chunks()]
+            self._counts = torch.stack(parts).sum(0) if parts else None
+        self._is_counted = True
+        return super().counts()
 
     def drop_repeated(self, earlier: Tensor | None = None) -> int:
         """Drop rows of samples that came before; from bins, only rows of the last batch can be dropped.
@@ -151,12 +170,9 @@ class AttributeState(StoredValidation):
         if self.per_sample:
             columns = [torch.cat(batches) for batches in zip(*self.per_sample, strict=True)]
             self.per_sample = [tuple(column[rows.to(column.device)] for column in columns)]
-            label, predicted, *_ = self.per_sample[0]
-            self._counts = self._single_counts(label.long(), predicted.long())
         elif dropped is not None and self._counts is not None:
             self._counts = self._counts - dropped
-        elif isinstance(self.scores, ExactScores):
-            self._counts = sum(self._multi_counts(*batch) for batch in self.scores.batches())  # type: ignore[assignment]
+        self._is_counted = isinstance(self.scores, BinnedScores) and not self.per_sample
         self._indices = [torch.cat(self._indices)[rows.to(self._indices[0].device)]]
         self.n_samples = int(rows.sum())
 
@@ -198,6 +214,11 @@ class AttributeState(StoredValidation):
                 stacklevel=caller_level(),
             )
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
+
+
+def _has_finite_sum(values: Tensor) -> bool:
+    """Whether all values add up to a number, so that none is NaN."""
+    return math.isfinite(float(values.sum(dtype=torch.promote_types(values.dtype, torch.float32))))
 
 
 def first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:

@@ -76,6 +76,7 @@ class StoredValidation:
         self.n_samples = 0
         self._skipped: Tensor | int = 0
         self._counts: Tensor | None = None
+        self._is_counted = True
         self.scores: ExactScores | BinnedScores = ExactScores(activation=self.activation)
         self.watch.reset()
         # Single-label: label, prediction, confidence and, with `top_k`, the rank of the label.
@@ -112,6 +113,7 @@ class StoredValidation:
             if self._mode == "auto" and not self._told_of_bins:
                 self._told_of_bins = True
                 logger.warning(_IN_BINS, self.attribute, self._max_bytes)
+            self.counts()
             self.scores = BinnedScores(self.scores)
 
     def indices(self) -> Tensor | None:
@@ -204,5 +206,7 @@ def ranks_of_labels(state: StoredValidation) -> NDArray[np.int64]:
 
 
 def _joined(state: StoredValidation, column: int) -> NDArray[Any]:
-    joined: NDArray[Any] = torch.cat([batch[column] for batch in state.per_sample]).cpu().numpy()
+    if len(state.per_sample) > 1:
+        state.per_sample = [tuple(map(torch.cat, zip(*state.per_sample, strict=True)))]
+    joined: NDArray[Any] = state.per_sample[0][column].cpu().numpy()
     return joined

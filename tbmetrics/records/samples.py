@@ -109,8 +109,12 @@ def decisions_data(attribute: str, decided: DecidedSamples) -> SampleData:
     return _data(decisions_tag(attribute), attribute, DECISIONS, decided, content)
 
 
+#: Of zlib: a twentieth more bytes than its usual level, in a fifth of the time.
+_LEVEL = 4
+
+
 def _data(tag: str, attribute: str, kind: str, decided: DecidedSamples, content: bytes) -> SampleData:
-    n_samples, n_classes, payload = decided.n_samples, decided.n_classes, zlib.compress(content)
+    n_samples, n_classes, payload = decided.n_samples, decided.n_classes, zlib.compress(content, _LEVEL)
     return SampleData(tag, attribute, kind, decided.decision, decided.checksum, n_samples, n_classes, payload)
 
 

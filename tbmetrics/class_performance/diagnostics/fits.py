@@ -16,8 +16,10 @@ from torch import Tensor
 from tbmetrics.class_performance.diagnostics.numbers import evenly_spread
 from tbmetrics.records import Float32Array, FloatArray, IntArray
 
+_Parts = tuple[FloatArray, FloatArray]
 _STEPS = 40
 _RIDGE = 1e-9
+_LARGEST = 1e100  # logits whose squares add up
 _SIGMOID_SCORES = 250_000  # most multi-label logits behind a temperature
 
 
@@ -35,14 +37,16 @@ class PriorFit(NamedTuple):
     others: FloatArray
 
 
-def fit_prior(logits: FloatArray, labels: IntArray, log_prior: FloatArray | None, weights: FloatArray) -> PriorFit:
+def fit_prior(
+    logits: NDArray[np.floating], labels: IntArray, log_prior: FloatArray | None, weights: FloatArray
+) -> PriorFit:
     """Fit softmax(logits / temperature − tau · log prior) to labels by weighted likelihood.
 
     A twentieth of a sample counts for every class alike, so that logits that part the classes perfectly have a
     temperature, too.
 
     Args:
-        logits: float64 (samples, C); an infinite one counts as the largest or smallest finite one of its row.
+        logits: (samples, C); an infinite one counts as the largest or smallest finite one of its row.
         labels: class indices (samples,).
         log_prior: (C,); None = fit the temperature alone.
         weights: of the samples, (samples,), not negative, with a positive sum.
@@ -54,39 +58,77 @@ def fit_prior(logits: FloatArray, labels: IntArray, log_prior: FloatArray | None
     weights = weights / weights.sum()
     is_free = np.array([True, bool(prior.any())])
 
-    def evaluate(parameters: FloatArray) -> tuple[float, tuple[FloatArray, FloatArray]]:
-        p, log_total = _softmax(z, prior, parameters)
+    def evaluate(parameters: FloatArray) -> tuple[float, _Parts]:
+        e, total, log_total = _exponentials(z, prior, parameters)
         own = parameters[0] * z_of_label + parameters[1] * prior_of_label - log_total
-        mean_z, mean_prior = _dot(p, z), _product(p, prior)
-        mean_square = _product(p, prior**2)
-        weighted = np.multiply(p, z, out=p)
-        curvature = np.empty((len(z), 2, 2))
-        curvature[:, 0, 0] = _dot(weighted, z) - mean_z**2
-        curvature[:, 0, 1] = curvature[:, 1, 0] = _product(weighted, prior) - mean_z * mean_prior
-        curvature[:, 1, 1] = mean_square - mean_prior**2
-        gradient = np.stack([z_of_label - mean_z, prior_of_label - mean_prior], axis=1)
-        return float(weights @ own), (gradient, curvature)
+        mean_z, mean_prior = _dot(e, z) / total, _product(e, prior) / total
+        mean_square = _product(e, prior**2) / total
+        weighted = np.multiply(e, z, out=e)
+        mixed = _product(weighted, prior) / total - mean_z * mean_prior
+        curvature = [_dot(weighted, z) / total - mean_z**2, mixed, mixed, mean_square - mean_prior**2]
+        gradient = np.stack([z_of_label - mean_z, prior_of_label - mean_prior])
+        return float(weights @ own), (gradient, np.stack(curvature).reshape(2, 2, -1))
 
-    def step(parts: tuple[FloatArray, FloatArray], damping: float) -> FloatArray:
-        gradient, curvature = (np.tensordot(weights, part, axes=1) for part in parts)
+    def step(parts: _Parts, damping: float) -> FloatArray:
+        gradient, curvature = (part @ weights for part in parts)
         return _solved(gradient, curvature, is_free, damping)
 
     best, _, (gradient, curvature) = _maximize(np.array([1.0, 0.0]), evaluate, step)
-    total = _regular(np.tensordot(weights, curvature, axes=1), is_free)
-    without = total - weights[:, None, None] * curvature
-    without[:, 1, 1] += 0 if is_free[1] else 1
-    gradient[:, ~is_free] = 0
-    moved = np.linalg.solve(without + _RIDGE * total, weights[:, None, None] * gradient[:, :, None])[:, :, 0]
-    others = np.stack([scale / np.maximum(best[0] - moved[:, 0], 1e-12), -(best[1] - moved[:, 1])], axis=1)
+    total = _regular(curvature @ weights, is_free)
+    without = (1 + _RIDGE) * total[:, :, None] - weights * curvature
+    without[1, 1] += 0 if is_free[1] else 1
+    gradient[~is_free] = 0
+    determinant = without[0, 0] * without[1, 1] - without[0, 1] * without[1, 0]
+    moved = weights / determinant * gradient * np.stack([without[1, 1], without[0, 0]])
+    moved -= weights / determinant * gradient[::-1] * without[0, 1]
+    others = np.stack([scale / np.maximum(best[0] - moved[0], 1e-12), -(best[1] - moved[1])], axis=1)
     return PriorFit(scale / best[0], -float(best[1]), others)
 
 
-def calibrated_loss(logits: FloatArray, labels: IntArray, weights: FloatArray) -> FloatArray:
-    """The negative log-likelihood of each sample after one temperature, (samples,)."""
-    z, scale = _scaled(logits)
-    parameters = np.array([scale / fit_prior(logits, labels, None, weights).temperature, 0.0])
-    _, log_total = _softmax(z, np.zeros(z.shape[1]), parameters)
-    return log_total - parameters[0] * _picked(z, labels)
+class CalibratedLoss(NamedTuple):
+    """The negative log-likelihood of each sample after one temperature, (samples,).
+
+    `sharpness` is the inverse of the temperature, for logits with a mean square of 1 about the largest of each row.
+    """
+
+    by_sample: FloatArray
+    sharpness: float
+
+
+def calibrated_loss(
+    logits: NDArray[np.floating], labels: IntArray, weights: FloatArray, sharpness: float = 1.0
+) -> CalibratedLoss:
+    """Fit the temperature as `fit_prior` does without a prior.
+
+    Args:
+        logits, labels, weights: as for `fit_prior`.
+        sharpness: where to start, such as that of similar logits.
+    """
+    values = torch.from_numpy(logits)
+    below = values - values.amax(1, keepdim=True)
+    scale = float(torch.linalg.vector_norm(below)) / np.sqrt(below.numel()) or 1.0
+    if not np.isfinite(scale):
+        return calibrated_loss(_finite(logits), labels, weights, sharpness)
+    below = (below / scale).float()
+    z, smooth, weights = below.numpy(), 0.05 / len(labels), weights / weights.sum()
+    square, z_of_label, e = z**2, _picked(z, labels), torch.empty_like(below)
+    smoothed = (1 - smooth) * z_of_label + smooth * below.mean(1).double().numpy()
+    best, best_value, candidate = 0.0, -np.inf, sharpness
+    for _ in range(_STEPS):
+        total = _totals(torch.mul(below, candidate, out=e).exp_())
+        log_total, mean = np.log(total), _dot(e.numpy(), z) / total
+        value = float(weights @ (candidate * smoothed - log_total))
+        if value < best_value:  # too far
+            candidate = (candidate + best) / 2
+            continue
+        gradient = float(weights @ (smoothed - mean))
+        curvature = float(weights @ (_dot(e.numpy(), square) / total - mean**2))
+        step, best, best_value = gradient / (curvature + 1e-30), candidate, value
+        losses = log_total - best * z_of_label
+        if abs(step * gradient) < 1e-7:
+            break
+        candidate = best + step if best + step > 0 else best / 2
+    return CalibratedLoss(losses, best)
 
 
 def fit_sigmoid(logits: Tensor, labels: Tensor, log_odds: Tensor) -> float:
@@ -102,17 +144,19 @@ def fit_sigmoid(logits: Tensor, labels: Tensor, log_odds: Tensor) -> float:
     z, scale = _scaled_all(z)
     counted = y >= 0
     prior = np.broadcast_to(log_odds.cpu().numpy(), z.shape)[counted]
-    features = np.stack([z[counted], np.ones(len(prior)), prior - prior.mean()], axis=1).astype(np.float64)
-    truth = (y[counted] > 0).astype(np.float64)
+    features = torch.from_numpy(np.stack([z[counted], np.ones(len(prior)), prior - prior.mean()]).astype(np.float64))
+    truth = torch.from_numpy(y[counted] > 0).double()
+    is_free = np.array([True, True, bool(features[2].any())])
 
-    def evaluate(parameters: FloatArray) -> tuple[float, tuple[FloatArray, FloatArray]]:
-        margin = features @ parameters
-        p = 1 / (1 + np.exp(-np.clip(margin, -500, 500)))
-        weighted = features * (p * (1 - p))[:, None]
-        return float(truth @ margin - np.logaddexp(0, margin).sum()), (features.T @ (truth - p), weighted.T @ features)
+    def evaluate(parameters: FloatArray) -> tuple[float, _Parts]:
+        margin = torch.from_numpy(parameters) @ features
+        p = margin.sigmoid()
+        weighted = features * (p * (1 - p))
+        value = truth @ margin - torch.nn.functional.softplus(margin, threshold=40).sum()
+        return float(value), ((features @ (truth - p)).numpy(), (weighted @ features.T).numpy())
 
-    def step(parts: tuple[FloatArray, FloatArray], damping: float) -> FloatArray:
-        return _solved(parts[0], parts[1], np.array([True, True, bool(features[:, 2].any())]), damping)
+    def step(parts: _Parts, damping: float) -> FloatArray:
+        return _solved(parts[0], parts[1], is_free, damping)
 
     best, _, _ = _maximize(np.array([1.0, 0.0, 0.0]), evaluate, step)
     return float(scale / best[0])
@@ -132,14 +176,14 @@ class NoiseFit(NamedTuple):
     deviance_at: float
 
 
-def fit_noise(logits: FloatArray, labels: IntArray, log_prior: FloatArray | None, asked: float) -> NoiseFit:
+def fit_noise(logits: NDArray[np.floating], labels: IntArray, log_prior: FloatArray | None, asked: float) -> NoiseFit:
     """Fit (1 − share) · softmax(logits / temperature − tau · log prior) + share / C to labels by likelihood.
 
     The model expects samples between classes that overlap; a wrong label it does not expect, however far from any
     boundary. (Angluin & Laird, Machine Learning 1988, for the noise; temperature and prior are free.)
 
     Args:
-        logits: float64 (samples, C).
+        logits: (samples, C).
         labels: class indices (samples,).
         log_prior: (C,), or None.
         asked: share for which `deviance_at` is wanted.
@@ -150,14 +194,14 @@ def fit_noise(logits: FloatArray, labels: IntArray, log_prior: FloatArray | None
 
     def evaluate(parameters: FloatArray) -> tuple[float, tuple[FloatArray, FloatArray]]:
         share = _share(parameters)
-        p, _ = _softmax(z, prior, parameters)
-        clean = (1 - share) * _picked(p, labels)
+        e, totals, _ = _exponentials(z, prior, parameters)
+        clean = (1 - share) * _picked(e, labels) / totals
         total = clean + share * floor + 1e-300
         right = clean / total
         gradient = np.stack(
             [
-                right * (z_of_label - _dot(p, z)),
-                right * (prior[labels] - _product(p, prior)),
+                right * (z_of_label - _dot(e, z) / totals),
+                right * (prior[labels] - _product(e, prior) / totals),
                 (1 - right) * (1 - share) - right * share,
             ],
             axis=1,
@@ -173,15 +217,14 @@ def fit_noise(logits: FloatArray, labels: IntArray, log_prior: FloatArray | None
 
     free = np.array([True, bool(prior.any()), True])
     fixed = free & np.array([True, True, False])
-    clean, at_asked = (climb(np.array([1.0, 0.0, logit]), fixed) for logit in (-np.inf, _logit(asked)))
+    clean = climb(np.array([1.0, 0.0, -np.inf]), fixed)
+    at_asked = climb(np.array([*clean[0][:2], _logit(asked)]), fixed)
     best = max((clean, climb(at_asked[0], free)), key=lambda outcome: outcome[1])
     deviance, deviance_at = (max(0.0, 2 * (best[1] - other[1])) for other in (clean, at_asked))
     return NoiseFit(_share(best[0]), deviance, deviance_at)
 
 
 # ---------------------------------------------------------------------------------------------------- numerics
-
-_Parts = tuple[FloatArray, FloatArray]
 
 
 def _maximize(
@@ -195,12 +238,13 @@ def _maximize(
     for _ in range(_STEPS):
         candidate = best + step(parts, damping)
         new_value, new_parts = evaluate(candidate) if candidate[0] > 0 else (-np.inf, parts)
-        if new_value >= value:
-            gain, best, value, parts = new_value - value, candidate, new_value, new_parts
+        gain = new_value - value
+        if gain >= 0:
+            best, value, parts = candidate, new_value, new_parts
             damping = damping / 4 if damping > 1e-3 else 0.0
-            if gain < 1e-7 * (1 + abs(value)):
-                break
-        else:
+        if abs(gain) < 1e-7 * (1 + abs(value)):  # at the top rounding may say that it goes down
+            break
+        if not gain >= 0:
             damping = max(4 * damping, 1e-2)
             if damping > 1e6:
                 break
@@ -224,17 +268,24 @@ def _regular(curvature: FloatArray, is_free: NDArray[np.bool_]) -> FloatArray:
     return curvature + np.diag(np.full(len(curvature), 1e-30))
 
 
-def _scaled(logits: FloatArray) -> tuple[Float32Array, float]:
+def _scaled(logits: NDArray[np.floating]) -> tuple[Float32Array, float]:
     """Finite logits about the mean of their row, with a standard deviation of 1, and the factor."""
-    finite = np.isfinite(logits)
-    if not finite.all():
-        low = np.where(finite, logits, np.inf).min(1, keepdims=True)
-        high = np.where(finite, logits, -np.inf).max(1, keepdims=True)
-        logits = np.where(finite, logits, np.where(logits > 0, high, low))
-        logits = np.where(np.isfinite(logits), logits, 0)
-    centred = logits - logits.mean(1, keepdims=True)
-    scale = float(np.sqrt(np.square(centred).mean())) or 1.0
-    return (centred / scale).astype(np.float32), scale
+    values = torch.from_numpy(logits)
+    centred = values - values.mean(1, keepdim=True)
+    size = float(torch.linalg.vector_norm(centred))
+    if not np.isfinite(size):
+        return _scaled(_finite(logits))
+    scale = size / np.sqrt(max(1, centred.numel())) or 1.0
+    return (centred / scale).float().numpy(), float(scale)
+
+
+def _finite(logits: NDArray[np.floating]) -> FloatArray:
+    """Infinite logits as the largest or smallest finite one of their row."""
+    finite, wide = np.isfinite(logits), logits.astype(np.float64)
+    low = np.where(finite, wide, np.inf).min(1, keepdims=True)
+    high = np.where(finite, wide, -np.inf).max(1, keepdims=True)
+    wide = np.where(finite, wide, np.where(wide > 0, high, low))
+    return np.clip(np.where(np.isfinite(wide), wide, 0), -_LARGEST, _LARGEST)
 
 
 def _scaled_all(logits: FloatArray) -> tuple[FloatArray, float]:
@@ -246,15 +297,21 @@ def _scaled_all(logits: FloatArray) -> tuple[FloatArray, float]:
     return clipped / scale, scale
 
 
-def _softmax(z: Float32Array, prior: FloatArray, parameters: FloatArray) -> tuple[Float32Array, FloatArray]:
-    """Softmax of parameters · (z, prior) in every row, and the logarithm of its denominator."""
-    p = z * np.float32(parameters[0])
-    p += (parameters[1] * prior).astype(np.float32)
-    largest = p.max(1, keepdims=True)
-    np.exp(np.subtract(p, largest, out=p), out=p)
-    total = p.sum(1, keepdims=True)
-    p /= total
-    return p, (largest.astype(np.float64) + np.log(total.astype(np.float64)))[:, 0]
+def _exponentials(
+    z: Float32Array, prior: FloatArray, parameters: FloatArray
+) -> tuple[Float32Array, FloatArray, FloatArray]:
+    """exp(parameters · (z, prior) - the largest of its row), the sum of every row, and the logarithm of all of it."""
+    scores = torch.from_numpy(z * np.float32(parameters[0]))
+    scores += torch.from_numpy((parameters[1] * prior).astype(np.float32))
+    largest = scores.amax(1, keepdim=True)
+    e = scores.sub_(largest).exp_()
+    total = _totals(e)
+    return e.numpy(), total, largest[:, 0].double().numpy() + np.log(total)
+
+
+def _totals(e: Tensor) -> FloatArray:
+    totals: FloatArray = e.sum(1).double().numpy()
+    return totals
 
 
 def _dot(a: Float32Array, b: Float32Array) -> FloatArray:

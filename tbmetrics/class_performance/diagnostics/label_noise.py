@@ -56,7 +56,7 @@ def label_noise(rows: Rows, labels: IntArray, classes: AttributeClasses) -> Labe
         return None
     inside = inside[evenly_spread(inside.size, NOISE_SCORES // judged.size)]
     chosen = np.searchsorted(judged, labels[rows.positions[inside]])
-    logits = rows.logits[inside][:, judged].astype(np.float64)
+    logits = rows.logits[inside][:, judged]
     prior = None if rows.log_prior is None else rows.log_prior[judged]
     fit = fit_noise(logits, chosen, prior, MATERIAL_SHARE)
     sign = 1.0 if fit.share >= MATERIAL_SHARE else -1.0

@@ -13,7 +13,7 @@ from tbmetrics.class_performance.diagnostics.numbers import to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import (
     NONE,
     SHOWN_GROUPS,
-    Estimate,
+    Estimates,
     Objective,
     RemedyRow,
     RemedyTable,
@@ -64,19 +64,18 @@ def judge_multi(
 
 
 class _Outcome(NamedTuple):
-    """Counts of a decision by class, float64 (C,), and the influence of every row on each mean, {mean: (rows,)}."""
+    """Counts of a decision by class, float64 (C,), the means, and the influence of every row on each, (rows, means)."""
 
     hits: FloatArray
     calls: FloatArray
-    means: dict[str, float]
-    influence: dict[str, FloatArray]
+    means: FloatArray
+    influence: FloatArray
 
-    def less(self, other: _Outcome, mean: str) -> Estimate:
-        """This mean less the other's, paired by row."""
-        difference = self.influence[mean] - other.influence[mean]
+    def less(self, other: _Outcome) -> Estimates:
+        """These means less the other's, paired by row."""
+        difference = self.influence - other.influence
         n = len(difference)
-        variance = float(np.square(difference).sum()) * n / max(n - 1, 1)
-        return Estimate.normal(self.means[mean] - other.means[mean], variance)
+        return Estimates.normal(self.means - other.means, np.square(difference).sum(0) * n / max(n - 1, 1))
 
 
 class _Judge:
@@ -101,22 +100,25 @@ class _Judge:
         self.judged = self.support >= LEAST_POSITIVES
         self.objective = objective
         weights = {group: class_weights(self.support > 0, classes, {group: 1.0}) for group in SHOWN_GROUPS}
-        self.weights = {f"{group}_{metric}": w for metric in ("f1", "recall") for group, w in weights.items()}
-        self.weights[_OBJECTIVE] = class_weights(self.judged, classes, objective)
+        self.by_group = weights
+        by_mean = {f"{group}_{metric}": w for metric in ("f1", "recall") for group, w in weights.items()}
+        by_mean[_OBJECTIVE] = class_weights(self.judged, classes, objective)
+        self.means, self.weights = list(by_mean), np.stack(list(by_mean.values()))
+        self.is_recall = np.array([[name.endswith("recall")] for name in by_mean])
         self.positive_float = self.positive.float()
-        table.n_classes = int((self.weights[_OBJECTIVE] > 0).sum())
+        table.n_classes = int((by_mean[_OBJECTIVE] > 0).sum())
         self.temperature = fit_sigmoid(logits, labels, self.log_odds) if self.can_shift else 1.0
 
     def fill(self) -> None:
         """All rows."""
         as_trained = self._outcome(self._decided(self.cuts))
         blind = self._outcome(self.known)
-        bar = max(as_trained, blind, key=lambda outcome: np.nan_to_num(outcome.means[_OBJECTIVE], nan=-1.0))
+        bar = max(as_trained, blind, key=lambda outcome: np.nan_to_num(outcome.means[-1], nan=-1.0))
         for index, row in enumerate(self.table.rows):
             cuts = self._cuts(index, row)
             if cuts is not None:
                 self._put(index, self._outcome(self._decided(cuts)), as_trained, bar)
-        head, tail = self.weights[f"{HEAD}_recall"], self.weights[f"{TAIL}_recall"]
+        head, tail = self.by_group[HEAD], self.by_group[TAIL]
         if head.any() and tail.any():
             self.table.gap = recall_mean(as_trained.hits, self.support, head - tail)
 
@@ -147,13 +149,13 @@ class _Judge:
 
     def _choose(self, taus: list[float]) -> tuple[int, list[int]]:
         """The best amount on all rows, and without each fold."""
-        folds = [self.fold == k for k in range(FOLDS)]
+        in_fold = torch.nn.functional.one_hot(self.fold, FOLDS).float().T
         counts = np.zeros((len(taus), FOLDS, 3, len(self.support)))
+        counts[:, :, 2] = to_numpy(in_fold @ self.positive_float)
         for t, tau in enumerate(taus):
-            decided = self._decided(self._shifted(torch.tensor(tau)))
-            for k, rows in enumerate(folds):
-                masks = (decided & self.positive, decided, self.positive)
-                counts[t, k] = np.stack([to_numpy(mask[rows].sum(0)) for mask in masks])
+            decided = self._decided(self._shifted(torch.tensor(tau))).float()
+            counts[t, :, 0] = to_numpy(in_fold @ (decided * self.positive_float))
+            counts[t, :, 1] = to_numpy(in_fold @ decided)
         total = counts.sum(1)
         without = [self._best(total - counts[:, k]) for k in range(FOLDS)]
         return self._best(total), without
@@ -171,40 +173,36 @@ class _Judge:
         return (self.logits >= cuts) & self.known
 
     def _outcome(self, decided: Tensor) -> _Outcome:
-        hit, call = (decided & self.positive).float(), decided.float()
+        call = decided.float()
+        hit = call * self.positive_float
         hits, calls = to_numpy(hit.sum(0)), to_numpy(call.sum(0))
         _, recall, f1 = scores_of(hits, calls, self.support)
+        values = np.where(self.is_recall, np.nan_to_num(recall), np.nan_to_num(f1))
         with np.errstate(divide="ignore", invalid="ignore"):
             share, each = np.nan_to_num(1 / (calls + self.support)), np.nan_to_num(1 / self.support, posinf=0)
-        per_mean = []
-        for name, weights in self.weights.items():
-            if name.endswith("recall"):
-                per_mean.append((weights * each, 0 * weights, -weights * np.nan_to_num(recall) * each))
-            else:
-                loss = -weights * np.nan_to_num(f1) * share
-                per_mean.append((2 * weights * share, loss, loss))
-        factors = [torch.from_numpy(np.stack(part, axis=1)).to(hit) for part in zip(*per_mean, strict=True)]
-        influence = to_numpy(hit @ factors[0] + call @ factors[1] + self.positive_float @ factors[2])
-        values = {name: recall if name.endswith("recall") else f1 for name in self.weights}
-        means = {
-            name: float(np.nan_to_num(values[name]) @ weights) if weights.any() else np.nan
-            for name, weights in self.weights.items()
-        }
-        return _Outcome(hits, calls, means, dict(zip(self.weights, influence.T, strict=True)))
+        loss = -self.weights * values * np.where(self.is_recall, each, share)
+        gain = self.weights * np.where(self.is_recall, each, 2 * share)
+        by_cell = (gain, np.where(self.is_recall, 0, loss), loss)
+        of_hit, of_call, of_positive = (torch.from_numpy(part.T).to(hit) for part in by_cell)
+        influence = hit @ of_hit + call @ of_call + self.positive_float @ of_positive
+        means = np.where(self.weights.any(1), (values * self.weights).sum(1), np.nan)
+        return _Outcome(hits, calls, means, to_numpy(influence))
 
     def _put(self, index: int, outcome: _Outcome, as_trained: _Outcome, bar: _Outcome) -> None:
         table = self.table
         precision, _, _ = scores_of(outcome.hits, outcome.calls, self.support)
-        for group in SHOWN_GROUPS:
-            recall = recall_mean(outcome.hits, self.support, self.weights[f"{group}_recall"])
-            f1 = Estimate.normal(outcome.means[f"{group}_f1"], float(np.square(outcome.influence[f"{group}_f1"]).sum()))
+        estimates = Estimates.normal(outcome.means, np.square(outcome.influence).sum(0)).within(0, 1)
+        gains = outcome.less(as_trained)
+        for group, weights in self.by_group.items():
+            recall = recall_mean(outcome.hits, self.support, weights).within(0, 1)
+            f1 = estimates.estimate(self.means.index(f"{group}_f1"))
             for metric, estimate in (("recall", recall), ("f1", f1)):
-                table.put_estimate(index, f"{group}_{metric}", estimate.within(0, 1))
+                table.put_estimate(index, f"{group}_{metric}", estimate)
             table.put(index, f"{group}_precision", float(group_means(precision[None], self.classes.members(group))[0]))
         for group in (HEAD, TAIL):
-            table.put_estimate(index, f"{group}_gain", outcome.less(as_trained, f"{group}_recall"))
-        table.put(index, _OBJECTIVE, outcome.means[_OBJECTIVE])
-        table.put_estimate(index, "objective_gain", outcome.less(bar, _OBJECTIVE))
+            table.put_estimate(index, f"{group}_gain", gains.estimate(self.means.index(f"{group}_recall")))
+        table.put(index, _OBJECTIVE, outcome.means[-1])
+        table.put_estimate(index, "objective_gain", outcome.less(bar).estimate(-1))
 
 
 def best_cuts(logits: Tensor, positive: Tensor, known: Tensor, cuts: Tensor, fold: Tensor) -> Tensor:

@@ -51,6 +51,33 @@ class Estimate(NamedTuple):
 UNKNOWN_ESTIMATE = Estimate(float("nan"), float("nan"), float("nan"))
 
 
+class Estimates(NamedTuple):
+    """Numbers and their 95 % intervals, each (decisions,)."""
+
+    value: FloatArray
+    lower: FloatArray
+    upper: FloatArray
+
+    @classmethod
+    def normal(cls, value: FloatArray, variance: FloatArray) -> Estimates:
+        """With the intervals of normal distributions."""
+        half = Z95 * np.sqrt(variance)
+        return cls(value, value - half, value + half)
+
+    @classmethod
+    def unknown(cls, size: int) -> Estimates:
+        """NaN throughout."""
+        return cls(*np.full((3, size), np.nan))
+
+    def within(self, least: float, most: float) -> Estimates:
+        """With intervals that do not leave the metric's range."""
+        return self._replace(lower=np.maximum(least, self.lower), upper=np.minimum(most, self.upper))
+
+    def estimate(self, index: int) -> Estimate:
+        """One of them."""
+        return Estimate(*(float(values[index]) for values in self))
+
+
 class Lean(NamedTuple):
     """How much of the training prior is in the logits, and what balanced accuracy would gain without it.
 
@@ -138,13 +165,14 @@ class RemedyTable:
         row = self.row(remedy, None)
         return float("nan") if row is None else self.value(row, column)
 
-    def put(self, row: int, column: str, value: float) -> None:
-        """Set one number of the table."""
+    def put(self, row: int | list[int], column: str, value: float | FloatArray) -> None:
+        """Set one number of a row, or of each of several."""
         self.values[row, REMEDY_COLUMNS.index(column)] = value
 
-    def put_estimate(self, row: int, column: str, estimate: Estimate) -> None:
-        """Set a number of the table and its interval."""
-        for suffix, value in zip(("", "_lower", "_upper"), estimate, strict=True):
+    def put_estimate(self, row: int | list[int], column: str, estimate: Estimate | Estimates) -> None:
+        """Set a number of a row, or of several, and its interval."""
+        ends: tuple[float | FloatArray, ...] = tuple(estimate)
+        for suffix, value in zip(("", "_lower", "_upper"), ends, strict=True):
             self.put(row, f"{column}{suffix}", value)
 
 
@@ -184,38 +212,53 @@ def weighted_mean(values: FloatArray, classes: AttributeClasses, objective: Obje
 
 
 def recall_mean(hits: FloatArray, support: FloatArray, weights: FloatArray) -> Estimate:
-    """A weighted mean of the recalls of classes, or a difference of such means, from counts (classes,).
+    """A weighted mean of the recalls of classes, or a difference of such means, from counts (classes,)."""
+    return recall_means(hits[None], support, weights).estimate(0)
+
+
+def recall_means(hits: FloatArray, support: FloatArray, weights: FloatArray) -> Estimates:
+    """`recall_mean` of several decisions, from hits (decisions, classes).
 
     The variance of each recall is taken at (hits + 1) / (samples + 2), so that it is not 0 if all samples agree.
     """
     used = (weights != 0) & (support > 0)
     if not used.any():
-        return UNKNOWN_ESTIMATE
-    recall = hits[used] / support[used]
-    variance = weights[used] ** 2 @ smoothed_variance(hits[used], support[used])
-    return Estimate.normal(float(weights[used] @ recall), float(variance))
+        return Estimates.unknown(len(hits))
+    hits, support, weights = hits[:, used], support[used], weights[used]
+    return Estimates.normal(hits / support @ weights, smoothed_variance(hits, support) @ weights**2)
 
 
 def paired_mean(differences: FloatArray, labels: IntArray, weights: FloatArray) -> Estimate:
     """A weighted mean over classes of the mean difference of each class's samples.
-
-    The variance within a class is shrunk towards the mean square of all differences, as if the class had one more
-    sample, and that mean square as if one more sample had changed: a class of one sample has a variance, too, and no
-    interval has no width.
 
     Args:
         differences: of each sample, −1 to 1, (samples,).
         labels: class of each sample.
         weights: of the classes, (classes,), at least 0.
     """
-    inside = weights[labels] > 0
-    if not inside.any():
-        return UNKNOWN_ESTIMATE
-    d, y, size = differences[inside], labels[inside], len(weights)
-    n, sums = np.bincount(y, minlength=size), np.bincount(y, weights=d, minlength=size)
-    squares = np.bincount(y, weights=d**2, minlength=size)
-    used = n > 0
-    n, sums, squares, w = n[used].astype(np.float64), sums[used], squares[used], weights[used]
-    typical = (squares.sum() + 1) / (len(d) + 2)
+    n, sums, squares = (
+        np.bincount(labels, weights=values, minlength=len(weights)).astype(np.float64)
+        for values in (None, differences, differences**2)
+    )
+    return paired_means(sums[None], squares[None], n, weights).estimate(0)
+
+
+def paired_means(sums: FloatArray, squares: FloatArray, n: FloatArray, weights: FloatArray) -> Estimates:
+    """`paired_mean` of several decisions.
+
+    The variance within a class is shrunk towards the mean square of all differences, as if the class had one more
+    sample, and that mean square as if one more sample had changed: a class of one sample has a variance, too, and no
+    interval has no width.
+
+    Args:
+        sums, squares: sums of the differences, and of their squares, (decisions, classes).
+        n: samples of each class.
+        weights: of the classes, (classes,), at least 0.
+    """
+    used = (weights > 0) & (n > 0)
+    if not used.any():
+        return Estimates.unknown(len(sums))
+    sums, squares, n, weights = sums[:, used], squares[:, used], n[used], weights[used]
+    typical = (squares.sum(1, keepdims=True) + 1) / (n.sum() + 2)
     variance = (squares - sums**2 / n + typical) / n
-    return Estimate.normal(float(w @ (sums / n)), float(w**2 @ (variance / n)))
+    return Estimates.normal(sums / n @ weights, variance / n @ weights**2)

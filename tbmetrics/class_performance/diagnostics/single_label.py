@@ -20,10 +20,13 @@ from tbmetrics.class_performance.diagnostics.remedies import (
     RemedyTable,
     class_weights,
     paired_mean,
+    paired_means,
     recall_mean,
+    recall_means,
 )
+from tbmetrics.class_performance.evaluation import group_means
+from tbmetrics.class_performance.flows import first_largest
 from tbmetrics.classes.attributes import AttributeClasses
-from tbmetrics.classes.groups import macro_mean
 from tbmetrics.records import ALL, HEAD, LOGIT_ADJUSTMENT, TAIL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 from tbmetrics.statistics.scores import scores_of
 
@@ -96,6 +99,17 @@ class _Amounts(NamedTuple):
     hits: NDArray[np.bool_]
 
 
+class _Outcome(NamedTuple):
+    """What becomes of the samples in one row of the table: by class, how many are hit, decided for, and changed."""
+
+    row: int
+    tau: float
+    hits: FloatArray
+    calls: FloatArray
+    changed: FloatArray
+    accuracy: float
+
+
 def judge_single(
     samples: Samples, kept: Rows, rows: tuple[RemedyRow, ...], classes: AttributeClasses, objective: Objective
 ) -> RemedyTable:
@@ -129,6 +143,7 @@ class _Judge:
         self.as_trained = samples.predictions[:, 0] == self.labels
         self.fit: PriorFit | None = None
         self.shifted: Tensor | None = None  # room for the logits less the prior
+        self.outcomes: list[_Outcome] = []
         table.n_classes = int((self.weights > 0).sum())
 
     def fill(self) -> None:
@@ -147,6 +162,7 @@ class _Judge:
             elif row.remedy == LOGIT_ADJUSTMENT and self.fit is not None:
                 amount = np.full(self.labels.size, row.tau * self.fit.temperature)
                 self._put(index, row.tau, self._hits(amount), self._called(amount))
+        self._fill_in()
         self.table.lean = self._lean()
         gap = self.by_group[HEAD] - self.by_group[TAIL]
         if self.by_group[HEAD].any() and self.by_group[TAIL].any():
@@ -192,7 +208,7 @@ class _Judge:
         weights = self._sample_weights(kept, class_weights)
         if kept.log_prior is None or not weights.any():
             return None
-        return fit_prior(kept.logits.astype(np.float64), self.labels[kept.positions], kept.log_prior, weights)
+        return fit_prior(kept.logits, self.labels[kept.positions], kept.log_prior, weights)
 
     def _amounts(self, kept: Rows, fit: PriorFit) -> _Amounts:
         most = max(row.tau or 0.0 for row in self.table.rows)
@@ -207,11 +223,13 @@ class _Judge:
         weights = self._sample_weights(kept, self.weights)
         if kept.norms is None or not taus or self.samples.predictions[0, 1] < 0 or not weights.any():
             return None
-        logits, labels = kept.logits.astype(np.float64), self.labels[kept.positions]
-        linear = logits if kept.bias is None else logits - kept.bias
-        scales = [np.maximum(kept.norms, 1e-12) ** -tau for tau in taus]
-        candidates = [logits, *(linear * scale for scale in scales)]
-        losses = np.stack([calibrated_loss(candidate, labels, weights) for candidate in candidates], axis=1)
+        logits, labels = kept.logits, self.labels[kept.positions]
+        linear = logits if kept.bias is None else logits - kept.bias.astype(np.float32)
+        fits, smallest = [calibrated_loss(logits, labels, weights)], max(float(kept.norms.min()), 1e-12)
+        for tau in taus:
+            scale = (np.maximum(kept.norms, 1e-12) / smallest) ** -tau  # the unit of logits does not matter
+            fits.append(calibrated_loss(linear * scale.astype(np.float32), labels, weights, fits[-1].sharpness))
+        losses = np.stack([fit.by_sample for fit in fits], axis=1)
         total = weights @ losses
         best = int(np.argmin(total))
         others = np.full(self.labels.size, best)
@@ -236,32 +254,35 @@ class _Judge:
         if self.shifted is None:
             self.shifted = torch.empty_like(logits)
         prior, multiples = (torch.from_numpy(v).to(logits) for v in (self.kept.log_prior, amounts))
-        called: IntArray = torch.addr(logits, multiples, prior, alpha=-1, out=self.shifted).argmax(1).numpy()
-        return called
+        return first_largest(torch.addr(logits, multiples, prior, alpha=-1, out=self.shifted)).numpy()
 
     def _counts(self, hits: NDArray[np.bool_]) -> FloatArray:
         return np.bincount(self.labels[hits], minlength=len(self.classes)).astype(np.float64)
 
     def _put(self, index: int, tau: float, hits: NDArray[np.bool_], called: NDArray[np.integer] | None) -> None:
-        table, counts = self.table, self._counts(hits)
-        table.put(index, "tau", tau)
-        if self.fit is not None and table.rows[index].remedy == LOGIT_ADJUSTMENT:
-            table.put(index, "temperature", self.fit.temperature)
-        calls = np.full(len(counts), np.nan) if called is None else np.bincount(called, minlength=len(counts))
-        precision, _, f1 = scores_of(counts, calls.astype(np.float64), self.support)
+        size = len(self.classes)
+        calls = np.full(size, np.nan) if called is None else np.bincount(called, minlength=size).astype(np.float64)
+        changed = self._counts(hits != self.as_trained)
+        self.outcomes.append(_Outcome(index, tau, self._counts(hits), calls, changed, float(hits.mean())))
+
+    def _fill_in(self) -> None:
+        """The numbers of all outcomes."""
+        table, rows = self.table, [outcome.row for outcome in self.outcomes]
+        counts, calls, changed = (np.stack([o[part] for o in self.outcomes]) for part in (2, 3, 4))
+        table.put(rows, "tau", np.array([outcome.tau for outcome in self.outcomes]))
+        table.put(rows, "accuracy", np.array([outcome.accuracy for outcome in self.outcomes]))
+        precision, _, f1 = scores_of(counts, calls, self.support)
         for group, weights in self.by_group.items():
             members = self.classes.members(group)
-            recalls = recall_mean(counts, self.support, weights).within(0, 1)
-            table.put_estimate(index, f"{group}_recall", recalls)
+            table.put_estimate(rows, f"{group}_recall", recall_means(counts, self.support, weights).within(0, 1))
             for metric, values in (("precision", precision), ("f1", f1)):
-                table.put(index, f"{group}_{metric}", macro_mean(values, members)[0])
-        table.put(index, "balanced_accuracy", table.value(table.rows[index], "all_recall"))
-        table.put(index, "accuracy", float(hits.mean()))
-        table.put(index, "objective", recall_mean(counts, self.support, self.weights).value)
-        changes = hits.astype(np.float64) - self.as_trained
-        for column, weights in (
-            ("head_gain", self.by_group[HEAD]),
-            ("tail_gain", self.by_group[TAIL]),
-            ("objective_gain", self.weights),
-        ):
-            table.put_estimate(index, column, paired_mean(changes, self.labels, weights))
+                table.put(rows, f"{group}_{metric}", group_means(values, members))
+        table.put(rows, "balanced_accuracy", recall_means(counts, self.support, self.by_group[ALL]).value)
+        table.put(rows, "objective", recall_means(counts, self.support, self.weights).value)
+        gains = {"head_gain": self.by_group[HEAD], "tail_gain": self.by_group[TAIL], "objective_gain": self.weights}
+        gained = counts - self._counts(self.as_trained)
+        for column, weights in gains.items():
+            table.put_estimate(rows, column, paired_means(gained, changed, self.support, weights))
+        if self.fit is not None:
+            adjusted = [row for row in rows if table.rows[row].remedy == LOGIT_ADJUSTMENT]
+            table.put(adjusted, "temperature", self.fit.temperature)

@@ -17,6 +17,7 @@ from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRo
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
 from tbmetrics.class_performance.diagnostics.small_batches import SmallBatchBuffer, is_small
+from tbmetrics.class_performance.flows import first_largest
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import MULTI_LABEL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
@@ -128,14 +129,14 @@ class ValidationState:
         Its decisions do not change with the unit of the logits.
         """
         taus = [row.tau for row in self.rows() if row.remedy == TAU_NORMALIZATION and row.tau is not None]
-        decisions, norms = [logits.argmax(1)], self.inputs.norms
+        decisions, norms = [first_largest(logits)], self.inputs.norms
         if norms is None:
             decisions += [torch.full_like(decisions[0], -1)] * len(taus)
         else:
             linear = logits - self.inputs.bias.to(logits) if self.inputs.bias is not None else logits
             buffer = torch.empty_like(logits)
             scales = (norms.to(logits).clamp(min=1e-12).pow(-tau) for tau in taus)
-            decisions += [torch.mul(linear, scale, out=buffer).argmax(1) for scale in scales]
+            decisions += [first_largest(torch.mul(linear, scale, out=buffer)) for scale in scales]
         return torch.stack(decisions, dim=1).int()
 
     def rows(self) -> tuple[RemedyRow, ...]:
