@@ -19,6 +19,7 @@ from tbmetrics.figures.style import (
     legend,
     new_figure,
     plain,
+    set_ticks,
 )
 from tbmetrics.records import ALL, FEW_POSITIVES, MeanCurve, metric_name
 
@@ -57,7 +58,7 @@ def metrics_by_group(view: ClassView) -> Figure:
         for centre, value, top, metric in zip(x, values, np.fmax(high, values), metrics, strict=True):
             foot = 0.02 if np.isnan(value) or value > _ROOM_FOR_COUNT else top + 0.08  # above a bar that is too short
             _write_on_bar(ax, centre, foot, "undefined" if np.isnan(value) else view.counted(group, metric))
-    ax.set_xticks(range(len(metrics)), [metric_name(m) for m in metrics], fontsize=NORMAL)
+    set_ticks(ax.xaxis, range(len(metrics)), [metric_name(m) for m in metrics], size=NORMAL)
     ax.set_ylim(0, 1.1)
     label(ax, y="mean over the group's classes")
     legend(ax, ncols=len(groups), loc="upper center", bbox_to_anchor=(0.5, -0.08))
@@ -100,7 +101,7 @@ def metrics_over_steps(view: ClassView) -> Figure:
             )  # fmt: skip
         ax.set_ylim(-0.02, 1.02)
         if len(steps) == 1:
-            ax.set_xticks(steps)
+            set_ticks(ax.xaxis, steps)
         else:
             ax.locator_params(axis="x", integer=True)
         counted = {group: view.counted(group, metric) for group in groups}
