@@ -117,6 +117,28 @@ def _arrays(series: Series[Any]) -> Iterator[Any]:
     yield np.array([getattr(item, "occurrence", -1) for item in stored], dtype=np.int64)
 
 
+def group_by_files(
+    fingerprints: Mapping[Entry, str], units: Iterable[tuple[Iterable[Entry], list[str]]]
+) -> dict[str, list[dict[str, Any]]]:
+    """Kind → {"files": those that show the tags, "tags": tag → fingerprint}, for the tags that are in the same files.
+
+    Args:
+        fingerprints: by entry.
+        units: (entries, files) of each unit.
+    """
+    files: dict[Entry, set[str]] = {entry: set() for entry in fingerprints}
+    for entries, paths in units:
+        for entry in entries:
+            files[entry].update(paths)
+    groups: dict[str, dict[tuple[str, ...], dict[str, str]]] = {}
+    for entry, shown_in in files.items():
+        groups.setdefault(entry.kind, {}).setdefault(tuple(sorted(shown_in)), {})[entry.tag] = fingerprints[entry]
+    return {
+        kind: [{"files": list(paths), "tags": tags} for paths, tags in by_files.items()]
+        for kind, by_files in groups.items()
+    }
+
+
 # ------------------------------------------------------------------------------------------------------ summary
 
 

@@ -36,23 +36,25 @@ def encode_lines(lines: Iterable[str]) -> Iterator[bytes]:
 
 
 def numbers(values: NDArray[Any], undefined: str) -> list[str]:
-    """Each number as text, `undefined` for NaN and infinity; float32 has the nine digits that keep it exact."""
+    """Each number as text, `undefined` for NaN and infinity, with as few digits as tell it from its neighbours."""
     if values.dtype.kind in "iub":
         return [str(v) for v in values.tolist()]
     wide = np.asarray(values, dtype=np.float64)
     is_finite = np.isfinite(wide)
-    as_text = _number_format(np.where(is_finite, wide, 0.0))
     if is_finite.all():
-        return [as_text(v) for v in wide.tolist()]
-    return [as_text(v) if ok else undefined for v, ok in zip(wide.tolist(), is_finite.tolist(), strict=True)]
+        return _finite_numbers(wide)
+    texts = _finite_numbers(np.where(is_finite, wide, 0.0))
+    return [text if ok else undefined for text, ok in zip(texts, is_finite.tolist(), strict=True)]
 
 
-def _number_format(values: NDArray[np.float64]) -> Callable[[float], str]:
-    """The shortest format that writes all values exactly."""
+def _finite_numbers(values: NDArray[np.float64]) -> list[str]:
+    """Whole numbers without a point; float32 in up to nine digits, which read back as the same float32."""
     if (np.abs(values) < 2**53).all() and (values == np.floor(values)).all():
-        return "{:.0f}".format
+        return [f"{v:.0f}" for v in values.tolist()]
     with np.errstate(over="ignore"):
-        return "{:.9g}".format if (values.astype(np.float32) == values).all() else repr
+        narrow = values.astype(np.float32)
+    texts: list[str] = narrow.astype("U").tolist() if (narrow == values).all() else [*map(repr, values.tolist())]
+    return texts
 
 
 def times(values: NDArray[np.float64]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from tbmetrics.errors import InputError
 from tbmetrics.events.places import writable_directory
 from tbmetrics.events.reader import find_runs, read_run
-from tbmetrics.exporting.contents import Entry, fingerprint, list_entries, summarize
+from tbmetrics.exporting.contents import Entry, fingerprint, group_by_files, list_entries, summarize
 from tbmetrics.exporting.files import (
     ALL_METRICS,
     REPORT,
@@ -125,6 +125,7 @@ class _Exporter:
         self._has_begun = False
         self._tab: Section | None = None
         self._has_tab = False
+        self._planned: dict[str, tuple[dict[Entry, str], list[Unit]]] = {}
         self._planned_units = self._done_units = 0
 
     # ------------------------------------------------------------------------------------------------ the runs
@@ -134,7 +135,6 @@ class _Exporter:
         folders = run_folders(selected, self._logdir.resolve())
         request = digest([{**self._options.to_json(), "runs": ""}, versions()])
         attributes: set[str] = set()
-        shown: dict[str, dict[str, tuple[Entry, ...]]] = {}  # run → unit → entries
         with self._workers:
             for number, (run, folder) in enumerate(selected.items()):
                 entry = RunEntry(folders[run], list_sources(folder), request)
@@ -144,15 +144,16 @@ class _Exporter:
                 history = read_run(folder, run=run)
                 attributes |= set(history.class_lists)
                 units = self._plan(history, entry)
-                shown[run] = {unit.name: unit.entries for unit in units}
                 self._make_units(history, units, entry, runs_left=len(selected) - number)
             if all(entry.summary is None for entry in self._manifest.runs.values()):
                 raise NothingToShowError(_why_nothing(self._logdir, self._manifest, attributes, self._options))
             if self._workers.are_started and "html" in self._options.formats:
                 self._make_tab(selected)
             self._workers.wait()
-        for run, entries_by_unit in shown.items():
-            _note_files_of_tags(self._manifest.runs[run], entries_by_unit)
+        for run, (fingerprints, units) in self._planned.items():
+            entry = self._manifest.runs[run]
+            files = [(unit.entries, entry.units[unit.name].files) for unit in units]
+            entry.tags = group_by_files(fingerprints, files)
 
     def _reuse_run(self, run: str, entry: RunEntry) -> bool:
         """Carry over a run whose event files and request have not changed; it is not even read."""
@@ -173,9 +174,8 @@ class _Exporter:
         self._begin()
         entry.summary = summarize(history, entries)
         fingerprints = {e: fingerprint(e.content(history)) for e in entries}
-        for e, hashed in fingerprints.items():
-            entry.tags.setdefault(e.kind, {})[e.tag] = {"fingerprint": hashed, "files": []}
         units = plan_units(history, entries, self._options)
+        self._planned[history.run] = fingerprints, units
         entry.units = {unit.name: UnitEntry(unit.key(fingerprints)) for unit in units}
         return units
 
@@ -317,13 +317,6 @@ class _Exporter:
     def _show_progress(self, activity: str) -> None:
         if self._progress is not None:
             self._progress(self._done_units, self._planned_units, activity)
-
-
-def _note_files_of_tags(entry: RunEntry, entries_by_unit: dict[str, tuple[Entry, ...]]) -> None:
-    for unit, entries in entries_by_unit.items():
-        for e in entries:
-            tag = entry.tags[e.kind][e.tag]
-            tag["files"] = sorted({*tag["files"], *entry.units[unit].files})
 
 
 def _lacks_attributes(entries: list[Entry], options: Options) -> bool:

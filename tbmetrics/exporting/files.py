@@ -171,7 +171,7 @@ class RunEntry:
         sources: event file → size and modification time in nanoseconds; empty if a unit failed.
         request: fingerprint of the options and versions; "asked" in the file.
         problems: damage in its log.
-        tags: kind → tag → fingerprint and files.
+        tags: kind → the tags that are in the same files, with their fingerprints.
         units: by name.
         summary: what the page says of it, or None if it has nothing that was selected.
     """
@@ -180,7 +180,7 @@ class RunEntry:
     sources: dict[str, list[int]]
     request: str
     problems: list[str] = field(default_factory=list)
-    tags: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    tags: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     units: dict[str, UnitEntry] = field(default_factory=dict)
     summary: dict[str, Any] | None = None
 

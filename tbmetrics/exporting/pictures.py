@@ -6,6 +6,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from tbmetrics.events.decoding import encoded_image
@@ -43,15 +44,13 @@ def draw_figures(
         clashes: names that need a hash to stay apart.
     """
     figures = _other(history, page) if area == OTHER else _FIGURES[area](history)
-    while True:
-        with _SETTINGS_LOCK:
-            named_figure = _draw_next(figures)
-            if named_figure is None:
-                return
-            name, figure = named_figure
-            path = _figure_path(area, name, clashes)
-            contents = [(f"{path}.{fmt}", _encode_figure(figure, fmt, dpi)) for fmt in formats]
-        yield from contents
+    with _usual_settings():
+        contents = [
+            (f"{_figure_path(area, name, clashes)}.{fmt}", _encode_figure(figure, fmt, dpi))
+            for name, figure in figures
+            for fmt in formats
+        ]
+    yield from contents
 
 
 def _figure_path(area: str, name: str, clashes: Container[str]) -> str:
@@ -62,23 +61,21 @@ def _figure_path(area: str, name: str, clashes: Container[str]) -> str:
     return "/".join((area, *(slug(folder, clashes) for folder in folders), slug(kind)))
 
 
-def _draw_next(figures: Iterator[tuple[str, Figure]]) -> tuple[str, Figure] | None:
+@contextmanager
+def _usual_settings() -> Iterator[None]:
+    """matplotlib's defaults, without warnings, in the one thread that draws."""
     import matplotlib.style
 
-    with warnings.catch_warnings(), matplotlib.style.context("default"):
-        warnings.simplefilter("ignore")
-        return next(figures, None)
+    with _SETTINGS_LOCK, warnings.catch_warnings(), matplotlib.style.context(["default", _SETTINGS]):
+        warnings.simplefilter("ignore")  # a name may have characters that the fonts lack
+        yield
 
 
 def _encode_figure(figure: Figure, fmt: str, dpi: int) -> bytes:
-    import matplotlib.style
-
+    if fmt == "png":
+        return png(figure, dpi)
     content = io.BytesIO()
-    with warnings.catch_warnings(), matplotlib.style.context(["default", _SETTINGS]):
-        warnings.simplefilter("ignore")  # a name may have characters that the fonts lack
-        if fmt == "png":
-            return png(figure, dpi)
-        figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
+    figure.savefig(content, format=fmt, dpi=dpi, metadata=_NO_DATES[fmt])
     return content.getvalue()
 
 

@@ -37,6 +37,8 @@ _AREAS_WITH_IMAGES = (CLASS_PERFORMANCE, ATTENTION, OTHER)
 _KIT_SCALARS = "tbmetrics/"
 #: Kinds whose CSV is many times larger than the log: only on request.
 _LARGE_KINDS = (HISTOGRAMS, PR_CURVES)
+#: End of the tables of covariances, from which the tab computes intervals of groups drawn anew: only on request, too.
+_COVARIANCES = "/uncertainty"
 #: Folder of the page's figures if PNG files were not asked for.
 HIDDEN = ".figures"
 #: The packages that decide how figures look; other files depend on tbmetrics alone.
@@ -288,7 +290,8 @@ def _image_units(area: str, entries: list[Entry], options: Options) -> Iterator[
 
 def _csv_units(area: str, entries: list[Entry], options: Options, clashes: frozenset[str]) -> Iterator[Unit]:
     class_lists = tuple(entry for entry in entries if entry.kind == CLASS_LISTS)
-    for table in (entry for entry in entries if entry.kind == TABLES):
+    tables = (entry for entry in entries if entry.kind == TABLES)
+    for table in (table for table in tables if options.has_full_csv or not _is_covariances(table)):
         classes = tuple(entry for entry in class_lists if entry.attribute == table.attribute)
         details = {"kind": TABLES, "path": _table_path(table, clashes)}
         yield Unit(f"csv/{table.tag}", "csv", area, (table, *classes), details, 0.5)
@@ -297,6 +300,10 @@ def _csv_units(area: str, entries: list[Entry], options: Options, clashes: froze
         if shown and (options.has_full_csv or kind not in _LARGE_KINDS):
             details = {"kind": kind, "path": f"{area}/{kind}.csv"}
             yield Unit(f"csv/{area}/{kind}", "csv", area, shown, details, 0.2 + len(shown) / 50)
+
+
+def _is_covariances(entry: Entry) -> bool:
+    return entry.kind == TABLES and entry.tag.startswith(TAB_PREFIX) and entry.tag.endswith(_COVARIANCES)
 
 
 def _table_path(entry: Entry, clashes: frozenset[str]) -> str:
@@ -315,7 +322,7 @@ def _area_unit(history: History, area: str, entries: list[Entry], options: Optio
             paths = image_paths(entry.tag, area, entry.content(history).steps.tolist(), clashes)
             image_files[entry.tag] = paths[:-1] or paths
     details = {"path": f"{area}.json", "files": image_files}
-    shown = tuple(entry for entry in entries if options.has_full_csv or entry.kind != HISTOGRAMS)
+    shown = tuple(e for e in entries if options.has_full_csv or (e.kind != HISTOGRAMS and not _is_covariances(e)))
     return Unit(f"json/{area}", "json", area, shown, details, 0.2 + len(shown) / 50)
 
 

@@ -73,7 +73,8 @@ def _attribute_figures(history: History, attribute: str, step: int | None) -> It
     yield f"{attribute}/metrics_by_group", metrics_by_group(view)
     if (families := view.table(family_table_tag(attribute))) is not None:
         yield f"{attribute}/metrics_by_family", metrics_by_family(view, families)
-    yield f"{attribute}/metrics_over_steps", metrics_over_steps(view)
+    if len(tables) > 1:
+        yield f"{attribute}/metrics_over_steps", metrics_over_steps(view)
     if view.table(curves_tag(attribute)) is not None and (curves := pr_curves(view)) is not None:
         yield f"{attribute}/pr_curves", curves
     metric = main_metric(view.mean_metrics())

@@ -100,10 +100,7 @@ def metrics_over_steps(view: ClassView) -> Figure:
                 markevery=max(1, len(steps) // 8), linewidth=1.4, label=f"{group} ({view.size(group):,})",
             )  # fmt: skip
         ax.set_ylim(-0.02, 1.02)
-        if len(steps) == 1:
-            set_ticks(ax.xaxis, steps)
-        else:
-            ax.locator_params(axis="x", integer=True)
+        ax.locator_params(axis="x", integer=True)
         counted = {group: view.counted(group, metric) for group in groups}
         fewer = ", ".join(f"{group} {text}" for group, text in counted.items() if text)
         label(ax, x=f"step\n(classes: {fewer})" if fewer else "step", title=metric_name(metric))
