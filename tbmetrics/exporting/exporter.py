@@ -90,7 +90,7 @@ def export(
         formats: any of "png", "svg", "pdf", "json", "csv", "csv-full" (with histograms and curves; the
             JSON has histograms then, too), "html".
         dpi: dots per inch of the PNG files.
-        jobs: worker processes; None = one per core, up to four, if there is much to write.
+        jobs: processes, this one included; None = one per core, up to four, if there is much to write.
         progress: called with the number of units done, the number known so far, and the current activity.
 
     Raises:

@@ -31,7 +31,7 @@ _START = (
 
 
 def job_count(weight: float, jobs: int | None) -> int:
-    """Number of worker processes: `jobs` if given, otherwise one per core for large exports."""
+    """Number of processes, this one included: `jobs` if given, otherwise one per core for large exports."""
     if jobs is not None:
         return jobs
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -39,7 +39,7 @@ def job_count(weight: float, jobs: int | None) -> int:
 
 
 class Workers:
-    """Context manager that makes units in worker processes, or in this process if none were started.
+    """Context manager that makes units in worker processes and, when there is nothing else to do, in this one.
 
     Args:
         done: called in the caller's thread with each task and its result.
@@ -50,15 +50,14 @@ class Workers:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._idle: queue.SimpleQueue[subprocess.Popen[bytes]] = queue.SimpleQueue()
         self._threads: ThreadPoolExecutor | None = None  # one per process, to wait for it
-        self._pending: dict[Future[Result], Task] = {}
-        self._is_stopping = False
+        self._pending: dict[Future[Result | None], Task] = {}
 
     def start(self, jobs: int) -> None:
-        """Start `jobs` processes unless some run already; none for one job."""
+        """Start processes unless some run already, so that there are `jobs` with this one."""
         if jobs == 1 or self._threads is not None:
             return
-        self._threads = ThreadPoolExecutor(jobs)
-        for _ in range(jobs):
+        self._threads = ThreadPoolExecutor(jobs - 1)
+        for _ in range(jobs - 1):
             command = [sys.executable, "-c", _START.format(path=sys.path)]
             process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603
             self._processes.append(process)
@@ -70,7 +69,7 @@ class Workers:
         return self._threads is not None
 
     def submit(self, task: Task) -> None:
-        """Have a task made; wait while too many are pending."""
+        """Have a task made; make some here while too many are pending."""
         if self._threads is None:
             self._done(task, attempt(task))
             return
@@ -82,24 +81,33 @@ class Workers:
         self._collect(0)
 
     def _collect(self, most_pending: int) -> None:
-        """Hand over the finished tasks, and wait for more until at most `most_pending` are left."""
+        """Hand over the finished tasks, and help with the others until at most `most_pending` are left."""
         while self._pending:
-            timeout = None if len(self._pending) > most_pending else 0
-            finished = wait(self._pending, timeout, FIRST_COMPLETED).done
+            finished = wait(self._pending, 0).done
             for future in finished:
-                self._done(self._pending.pop(future), future.result())
+                task = self._pending.pop(future)
+                self._done(task, future.result() or attempt(task))
             if not finished:
-                return
+                if len(self._pending) <= most_pending:
+                    return
+                self._help()
 
-    def _make(self, task: Task) -> Result:
-        """Send a task to an idle process, in a thread; make it here if that process has died."""
+    def _help(self) -> None:
+        """Make the last of the tasks that no process has begun, or wait for a process if there is none."""
+        future = next((future for future in reversed(self._pending) if future.cancel()), None)
+        if future is None:
+            wait(self._pending, return_when=FIRST_COMPLETED)
+        else:
+            task = self._pending.pop(future)
+            self._done(task, attempt(task))
+
+    def _make(self, task: Task) -> Result | None:
+        """Send a task to an idle process, in a thread; None if that process has died."""
         process = self._idle.get()
         try:
             return _request(process, task)
         except (OSError, EOFError, pickle.UnpicklingError):
-            if self._is_stopping:
-                raise
-            return attempt(task)
+            return None
         finally:
             self._idle.put(process)
 
@@ -109,7 +117,6 @@ class Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._is_stopping = True
         if kind is not None:
             for process in self._processes:
                 process.terminate()
