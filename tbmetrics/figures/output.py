@@ -80,10 +80,15 @@ def save_figures(drawn: Mapping[str, Figure], save_dir: str | os.PathLike[str]) 
 
 def pixels(figure: Figure, dpi: int = 100) -> NDArray[np.uint8]:
     """The drawn figure as uint8 of shape (height, width, 3)."""
+    return _drawn(figure, dpi)[..., :3].copy()
+
+
+def _drawn(figure: Figure, dpi: int) -> NDArray[np.uint8]:
+    """The drawn figure as uint8 of shape (height, width, 4), until it is drawn again."""
     figure.set_dpi(dpi)
     canvas: Any = figure.canvas
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return np.asarray(canvas.buffer_rgba())
 
 
 def png(figure: Figure, dpi: int = 100) -> bytes:
@@ -93,10 +98,11 @@ def png(figure: Figure, dpi: int = 100) -> bytes:
     """
     from PIL import Image
 
-    drawn, buffer = pixels(figure, dpi), io.BytesIO()
-    image = Image.fromarray(drawn).quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    drawn, buffer = _drawn(figure, dpi), io.BytesIO()
+    opaque = Image.frombuffer("RGBA", drawn.shape[1::-1], drawn, "raw", "RGBA", 0, 1).convert("RGB")
+    image = opaque.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette, background = image.getpalette() or [], 3 * int(np.asarray(image)[0, 0])
-    palette[background : background + 3] = drawn[0, 0].tolist()  # exactly: it would be a mean of similar colours
+    palette[background : background + 3] = drawn[0, 0, :3].tolist()  # exactly: it would be a mean of similar colours
     image.putpalette(palette)
     image.save(buffer, format="PNG", dpi=(dpi, dpi), compress_level=7)
     return buffer.getvalue()

@@ -71,7 +71,7 @@ def test_class_performance_holds_the_numbers_of_the_log(logdir, out):
     assert np.sum(digit["confusion"][1]["values"]) == 30
     curve = history.pr_curves["class_performance/digit/pr/head"]
     exported = digit["pr_curves"]["head"][1]
-    np.testing.assert_allclose(np.array(exported["recall"], dtype=float), curve[1].recall, rtol=1e-8)
+    np.testing.assert_array_equal(np.array(exported["recall"], np.float32), np.array(curve[1].recall, np.float32))
 
 
 def test_a_plain_log_is_exported_as_it_is(logdir, out):
