@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export; return the exit status."""
-    from tbmetrics.exporting import export
     from tbmetrics.figures.progress import progress
 
     def say(message: str) -> None:
@@ -41,6 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(message)
 
     with progress("export", shown=not arguments.quiet) as show:
+        from tbmetrics.exporting import export  # takes a second, too
+
         report = export(
             arguments.logdir,
             arguments.out,

@@ -23,7 +23,7 @@ from tbmetrics.exporting.units import Result, Task, attempt
 MOST_JOBS = 4
 #: The work, in figures, from which on starting processes pays.
 _MUCH_WORK = 24.0
-_TASKS_AHEAD = 3  # of each worker
+_TASKS_AHEAD = 64  # of each worker, so that this process gets to the page meanwhile
 _START = (
     "import signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); sys.path[:] = {path!r}; "
     "from tbmetrics.exporting.workers import serve; serve()"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
@@ -26,7 +26,8 @@ def progress(title: str, *, shown: bool = True) -> Iterator[Progress]:
     if not shown:
         yield lambda done, total, activity: None
     elif not sys.stderr.isatty():
-        yield progress_lines(title)
+        with progress_lines(title) as show:
+            yield show
     else:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -38,20 +39,29 @@ def progress(title: str, *, shown: bool = True) -> Iterator[Progress]:
             yield lambda done, total, name: bar.update(task, completed=done, total=total or None, description=name[:60])
 
 
-def progress_lines(title: str, clock: Callable[[], float] = time.monotonic) -> Progress:
-    """A function that prints a line to stderr after the first second and every five; shorter work prints none.
+@contextmanager
+def progress_lines(title: str, first: float = _FIRST_SECONDS, pause: float = _PAUSE_SECONDS) -> Iterator[Progress]:
+    """Print the latest activity to stderr, even if it takes long; work that is done before the first line prints none.
 
     Args:
         title: what the lines begin with.
-        clock: seconds.
+        first: seconds before the first line.
+        pause: seconds between lines.
     """
-    following = clock() + _FIRST_SECONDS
+    latest, has_ended = [(0, 0, "starting")], threading.Event()
 
-    def show(done: int, total: int, activity: str) -> None:
-        nonlocal following
-        if clock() >= following:
-            following = clock() + _PAUSE_SECONDS
+    def say() -> None:
+        seconds = first
+        while not has_ended.wait(seconds):
+            done, total, activity = latest[0]
             of_all = f" of {total}" if total else ""
             print(f"tbmetrics: {title}: {done}{of_all} done, {activity}", file=sys.stderr, flush=True)
+            seconds = pause
 
-    return show
+    thread = threading.Thread(target=say, daemon=True)
+    thread.start()
+    try:
+        yield lambda *state: latest.__setitem__(0, state)
+    finally:
+        has_ended.set()
+        thread.join()

@@ -6,18 +6,24 @@ import sys
 from tbmetrics.figures.progress import progress, progress_lines
 
 
-def test_a_line_after_a_second_then_every_five_and_none_of_short_work(capsys):
-    now = [0.0]
-    show = progress_lines("export", clock=lambda: now[0])
-    show(0, 20, "begins")
-    for second in range(1, 12):
-        now[0] = float(second)
-        show(second, 20 if second < 8 else 0, f"figure {second}")
-    assert capsys.readouterr().err.splitlines() == [
-        "tbmetrics: export: 1 of 20 done, figure 1",
-        "tbmetrics: export: 6 of 20 done, figure 6",
-        "tbmetrics: export: 11 done, figure 11",
-    ]
+def test_lines_say_the_latest_activity_while_it_lasts(capsys):
+    said = ""
+    with progress_lines("export", first=0.001, pause=0.001) as show:
+        for state, line in (
+            (None, "0 done, starting"),
+            ((1, 20, "figure 1"), "1 of 20 done, figure 1"),
+            ((11, 0, "figure 11"), "11 done, figure 11"),
+        ):
+            if state is not None:
+                show(*state)
+            while f"tbmetrics: export: {line}\n" not in said:
+                said += capsys.readouterr().err
+
+
+def test_short_work_prints_nothing(capsys):
+    with progress_lines("export", first=600) as show:
+        show(0, 20, "begins")
+    assert capsys.readouterr().err == ""
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch):
