@@ -87,8 +87,8 @@ def export(
         runs: regular expression; only runs whose name contains a match.
         attributes: only these.
         only: any of "class_performance", "training_dynamics", "resource_usage", "attention", "other"; None = all.
-        formats: any of "png", "svg", "pdf", "json", "csv", "csv-full" (with histograms and curves; the
-            JSON has histograms then, too), "html".
+        formats: any of "png", "svg", "pdf", "json", "csv", "csv-full" (with histograms, curves and
+            covariances; the JSON has histograms and covariances then, too), "html".
         dpi: dots per inch of the PNG files.
         jobs: processes, this one included; None = one per core, up to four, if there is much to write.
         progress: called with the number of units done, the number known so far, and the current activity.
