@@ -73,9 +73,14 @@ def _two_thirds_covered():
     labels = torch.tensor([0] * 8 + [1] * 6 + [2, 2, 3])
     logits = 3 * torch.nn.functional.one_hot(labels, 5).float()
     logits[-1, 0] = 9
-    tracker.update(logits, labels)
-    tracker.collect(0)
+    for epoch in range(2):
+        tracker.update(logits, labels)
+        tracker.collect(epoch)
     return tracker.history
+
+
+def test_a_single_validation_has_no_figure_over_steps():
+    assert set(_drawn(_history({"a": 900, "b": 50, "c": 3}, epochs=1))) == KINDS - {"metrics_over_steps"}
 
 
 def test_a_mean_says_how_many_classes_it_covers_if_not_all():
