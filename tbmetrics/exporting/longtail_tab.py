@@ -23,6 +23,7 @@ from tbmetrics.comparing.steps import BEST, LAST
 from tbmetrics.comparing.tabulating import FAMILY
 from tbmetrics.comparing.validations import last_steps
 from tbmetrics.events.reader import read_run
+from tbmetrics.exporting.history_provider import HistoryProvider
 from tbmetrics.exporting.html_parts import Section
 from tbmetrics.records import Table
 from tbmetrics.records.history import History
@@ -81,7 +82,6 @@ def _body(histories: Mapping[str, History]) -> Iterator[str]:
 
 def payload(histories: Mapping[str, History]) -> tuple[bytes, int]:
     """The tab's data as gzip of JSON and float32 numbers, and how many validations were left out to keep it small."""
-    from tbmetrics.exporting.history_provider import HistoryProvider  # loads much of TensorBoard
     from tbmetrics_longtail.answers import Answers
     from tbmetrics_longtail.data import LongTailData
     from tbmetrics_longtail.listing import Experiment

@@ -11,11 +11,10 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.layout_engine import LayoutEngine
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, StrMethodFormatter
 
-from tbmetrics.figures.lettering import Renderer
 from tbmetrics.figures.scales import Scale
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def _renderer(fig: Any) -> Any:
     """The one that draws the figure, as it remembers what it measures; for other formats one of its own."""
     if isinstance(fig.canvas, FigureCanvasAgg):
         return fig.canvas.get_renderer()
-    return Renderer(*map(int, fig.bbox.size), fig.dpi)
+    return RendererAgg(*map(int, fig.bbox.size), fig.dpi)
 
 
 def _label_logarithmic(axis: Any) -> None:

@@ -70,13 +70,12 @@ def figure_of_panels(
 
 def empty_figure(width: float, height: float, layout: LayoutEngine | None = None) -> Figure:
     """A figure without axes, in inches, drawn by Agg, with no trace in pyplot."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from tbmetrics.figures.lettering import Canvas
 
     figure: Any = Figure(figsize=(width, height), layout=layout, facecolor="white")
     figure._repr_png_ = partial(png, figure)  # Jupyter alone shows only figures that pyplot knows
-    Canvas(figure)
+    FigureCanvasAgg(figure)
     return figure
 
 
