@@ -16,7 +16,6 @@ from tbmetrics.records import FloatArray
 
 # In points: length of ticks, room to their labels, from there to the axis label; width of ticks, size of their labels.
 _TICK, _PAD, _LABEL_PAD, _WIDTH, _SIZE = 3.5, 3.5, 4.0, 0.8, 10.0
-_LINE_SPACING = 1.2
 _TALLEST = "lp"  # is as high and as deep as a line gets
 
 
@@ -133,19 +132,17 @@ class Scale(Artist):
         turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
         inner, gap = self._ax.bbox, self._pixels(_TICK + _PAD)
         _, ascent, depth = self._size(renderer, _TALLEST, font)
-        for place, label in zip(places, labels, strict=True):
-            lines = label.split("\n")
-            for i, text in enumerate(lines):
-                width, down = self._size(renderer, text, font)[0], _LINE_SPACING * (ascent + depth) * i
-                if not self._is_x:
-                    middle = _LINE_SPACING * (ascent + depth) * (len(lines) - 1) / 2
-                    anchor, offset = (inner.x0 - gap, place), (-width, middle - down - ascent / 2)
-                else:
-                    anchor, offset = (place, inner.y0 - gap), (-width if angle else -width / 2, -down - ascent)
-                start = anchor + np.array(offset) @ turn
-                corners = start + np.array([(0, -depth), (width, -depth), (0, ascent), (width, ascent)]) @ turn
-                if text:
-                    yield _TickText(text, start, Bbox([corners.min(axis=0), corners.max(axis=0)]))
+        for place, text in zip(places, labels, strict=True):
+            if not text:
+                continue
+            width = self._size(renderer, text, font)[0]
+            if not self._is_x:
+                anchor, offset = (inner.x0 - gap, place), (-width, -ascent / 2)
+            else:
+                anchor, offset = (place, inner.y0 - gap), (-width if angle else -width / 2, -ascent)
+            start = anchor + np.array(offset) @ turn
+            corners = start + np.array([(0, -depth), (width, -depth), (0, ascent), (width, ascent)]) @ turn
+            yield _TickText(text, start, Bbox([corners.min(axis=0), corners.max(axis=0)]))
 
     def _size(self, renderer: Any, text: str, font: FontProperties) -> tuple[float, float, float]:
         """Width, height above the baseline and depth below it, in pixels; measured once."""
