@@ -15,12 +15,13 @@ from tbmetrics.figures.style import (
     COLOURS,
     HATCHES,
     MARKERS,
+    SMALL,
     distinct,
     label,
     legend,
     name_points,
     new_figure,
-    set_ticks,
+    plain,
 )
 from tbmetrics.records import (
     GROUPS,
@@ -119,9 +120,18 @@ def class_distribution(view: ClassView) -> Figure:
 def _name_classes(ax: Axes, names: Sequence[str]) -> None:
     if len(names) > NAMES_SHOWN:
         return
+    ax.set_xticks(range(len(names)))
     shown = distinct(names)
     slanted = max(map(len, shown)) * len(shown) > 60
-    set_ticks(ax.xaxis, range(len(names)), shown, rotation=45 if slanted else 0)
+    texts = ax.set_xticklabels(
+        shown,
+        rotation=45 if slanted else 0,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor",
+        fontsize=SMALL,
+    )
+    for text in texts:
+        plain(text)
 
 
 def metric_by_training_count(view: ClassView, metric: str) -> Figure | None:

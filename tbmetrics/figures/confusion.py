@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
-from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, plain, set_ticks
+from tbmetrics.figures.style import NORMAL, SMALL, label, new_figure, plain
 from tbmetrics.records import SINGLE_LABEL, Table, confusion_tag, lifts_tag
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ def _write(ax: Axes, x: float, y: float, text: str, colour: str) -> None:
 
 def _name_axes(ax: Axes, rows: list[str], columns: list[str]) -> None:
     ax.grid(visible=False)
-    set_ticks(ax.xaxis, range(len(columns)), columns, size=NORMAL)
-    set_ticks(ax.yaxis, range(len(rows)), rows, size=NORMAL)
+    ax.set_xticks(range(len(columns)), columns, fontsize=NORMAL)
+    ax.set_yticks(range(len(rows)), rows, fontsize=NORMAL)
 
 
 def _column_name(name: str) -> str:

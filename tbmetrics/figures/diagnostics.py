@@ -18,7 +18,6 @@ from tbmetrics.figures.style import (
     name_points,
     new_figure,
     plain,
-    set_ticks,
     short,
 )
 from tbmetrics.records import (
@@ -266,8 +265,10 @@ def findings_by_rule(view: _View) -> Figure | None:
         ax.text(max(level, 0.04) + 0.03, y, text, va="center", fontsize=SMALL)
     rows = [table.rows[i] for i in shown]
     names = [_short_title(rules.get(row, {}).get("title", row)) for row in rows]
-    set_ticks(ax.yaxis, positions, names, size=NORMAL)
-    set_ticks(ax.xaxis, [0, 1, 2], ["not found", "noted", "strong"], size=NORMAL)
+    ax.set_yticks(positions, names, fontsize=NORMAL)
+    for tick in ax.get_yticklabels():
+        plain(tick)
+    ax.set_xticks([0, 1, 2], ["not found", "noted", "strong"], fontsize=NORMAL)
     ax.set_xlim(0, 2.8)
     ax.grid(visible=False, axis="y")
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)

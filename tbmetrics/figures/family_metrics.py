@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tbmetrics.figures.class_view import ClassView
-from tbmetrics.figures.style import COLOURS, NORMAL, distinct, label, new_figure, plain, set_ticks
+from tbmetrics.figures.style import COLOURS, NORMAL, SMALL, distinct, label, new_figure, plain
 from tbmetrics.records import ALL, FloatArray, Table, mean_metrics, metric_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,9 @@ def metrics_by_family(view: ClassView, families: Table) -> Figure:
         ax.axvline(view.group_value(ALL, metric), color=COLOURS[ALL], linestyle=":", linewidth=1)
         ax.set(xlim=(-0.03, 1.03), ylim=(-0.7, len(order) - 0.3))
         ax.grid(axis="x", color="#dddddd", linewidth=0.6)
-        set_ticks(ax.yaxis, rows, labels if ax is axes[0] else [""] * len(rows))
+        ax.set_yticks(rows, labels if ax is axes[0] else [""] * len(rows), fontsize=SMALL)
+        for text in ax.get_yticklabels():
+            plain(text)
         label(ax, title=metric_name(metric))
     note = "in brackets: classes; bars: 95 %, resampling this validation; dotted: the mean of all classes"
     plain(figure.supxlabel(note, fontsize=NORMAL))

@@ -19,7 +19,6 @@ from tbmetrics.figures.style import (
     legend,
     new_figure,
     plain,
-    set_ticks,
 )
 from tbmetrics.records import ALL, FEW_POSITIVES, MeanCurve, metric_name
 
@@ -58,7 +57,7 @@ def metrics_by_group(view: ClassView) -> Figure:
         for centre, value, top, metric in zip(x, values, np.fmax(high, values), metrics, strict=True):
             foot = 0.02 if np.isnan(value) or value > _ROOM_FOR_COUNT else top + 0.08  # above a bar that is too short
             _write_on_bar(ax, centre, foot, "undefined" if np.isnan(value) else view.counted(group, metric))
-    set_ticks(ax.xaxis, range(len(metrics)), [metric_name(m) for m in metrics], size=NORMAL)
+    ax.set_xticks(range(len(metrics)), [metric_name(m) for m in metrics], fontsize=NORMAL)
     ax.set_ylim(0, 1.1)
     label(ax, y="mean over the group's classes")
     legend(ax, ncols=len(groups), loc="upper center", bbox_to_anchor=(0.5, -0.08))

@@ -15,8 +15,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.layout_engine import LayoutEngine
 from matplotlib.ticker import FuncFormatter, LogFormatterSciNotation, LogLocator, StrMethodFormatter
 
-from tbmetrics.figures.scales import Scale
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -94,7 +92,6 @@ def _decorations(ax: Axes, renderer: Any) -> Iterable[Any]:
         yield from (
             axis.get_tightbbox(renderer, for_layout_only=True) for each in axes for axis in (each.xaxis, each.yaxis)
         )
-    yield from (artist.get_window_extent(renderer) for artist in ax.artists if ax.axison and isinstance(artist, Scale))
     yield from (each.title.get_window_extent(renderer) for each in axes if each.title.get_text())
 
 

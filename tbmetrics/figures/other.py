@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tbmetrics.figures.style import SMALL, figure_of_panels, nothing, plain, set_ticks
+from tbmetrics.figures.style import SMALL, figure_of_panels, nothing, plain
 from tbmetrics.records import FloatArray, Histogram, PRCurve
 from tbmetrics.records.history import History, ScalarSeries, Series
 
@@ -118,7 +118,7 @@ def _step_ticks(ax: Axes, steps: FloatArray) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if len(steps) <= 4:
-        set_ticks(ax.xaxis, np.unique(steps))
+        ax.set_xticks(np.unique(steps))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
 

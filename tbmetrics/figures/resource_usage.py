@@ -20,7 +20,7 @@ from tbmetrics.figures.resource_data import (
     read_components,
     read_typical_step,
 )
-from tbmetrics.figures.style import NORMAL, SMALL, distinct, label, legend, new_figure, plain, set_ticks, short
+from tbmetrics.figures.style import NORMAL, SMALL, distinct, label, legend, new_figure, plain, short
 from tbmetrics.records import FloatArray, IntArray
 from tbmetrics.records.history import History, ScalarSeries
 
@@ -120,7 +120,7 @@ def component_shares(components: Components, step: int | None) -> Figure:
     _name_rows(bars, components.names)
     most = max(shares.max(initial=0.0), 0.01)
     bars.set_xlim(0, most / _BARS_WIDTH)
-    set_ticks(bars.xaxis, [tick for tick in bars.get_xticks() if tick <= most * 1.05])
+    bars.set_xticks([tick for tick in bars.get_xticks() if tick <= most * 1.05])
     bars.xaxis.set_major_formatter(_percent())
     label(bars, x="Share of the epoch")
     return figure
@@ -268,7 +268,9 @@ def _legend_beside(ax: Axes, *, reverse: bool = False) -> None:
 
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     """Name the rows of horizontal bars, the first on top."""
-    set_ticks(ax.yaxis, range(len(names)), distinct(names), size=NORMAL)
+    ax.set_yticks(range(len(names)), distinct(names), fontsize=NORMAL)
+    for tick in ax.get_yticklabels():
+        plain(tick)
     ax.set_ylim(len(names) - 0.5, -0.5)
     ax.grid(visible=False, axis="y")
 
@@ -278,7 +280,7 @@ def _epoch_axis(ax: Axes, epochs: IntArray, most: float) -> None:
     from matplotlib.ticker import MaxNLocator
 
     if len(epochs) <= EPOCHS_NAMED:
-        set_ticks(ax.xaxis, np.unique(epochs))
+        ax.set_xticks(np.unique(epochs))
     else:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     margin = 1.2 if np.ptp(epochs) < 3 else 0.6

@@ -9,7 +9,6 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tbmetrics.figures.output import png
 from tbmetrics.records import ALL, GAP, HEAD, MEDIUM, TAIL, UNKNOWN, FloatArray
@@ -56,15 +55,12 @@ def figure_of_panels(
 ) -> tuple[Figure, Sequence[Axes]]:
     """A figure with `panels` axes in rows of `columns`, without further style, drawn by Agg."""
     from tbmetrics.figures.layout import TightLayout
-    from tbmetrics.figures.scales import Scale
 
     figure = empty_figure(width, height, TightLayout())
     plain(figure.suptitle(title, fontsize=LARGE))
     axes = figure.subplots(-(-panels // columns), columns, squeeze=False).ravel()
     for unused in axes[panels:]:
         unused.set_axis_off()
-    for ax in axes[:panels]:
-        Scale(ax.xaxis), Scale(ax.yaxis)
     return figure, list(axes[:panels])
 
 
@@ -91,29 +87,6 @@ def label(ax: Axes, *, x: str = "", y: str = "", title: str = "") -> None:
     plain(ax.set_ylabel(y, fontsize=NORMAL))
     if title:
         plain(ax.set_title(title, fontsize=NORMAL))
-
-
-def set_ticks(
-    axis: Any, places: Sequence[float] | NDArray[Any], names: Sequence[str] = (), *, size: float = SMALL,
-    rotation: float = 0.0,
-) -> None:  # fmt: skip
-    """Put ticks at `places` of an axis; matplotlib's method would make an artist for each.
-
-    Args:
-        axis: its limits are widened to `places`.
-        places: in data units.
-        names: of the ticks; without them they show their numbers.
-        size: of the names, in points.
-        rotation: of the names, in degrees.
-    """
-    from matplotlib.ticker import FixedFormatter, FixedLocator
-
-    if len(places):
-        axis.set_view_interval(min(places), max(places))
-    axis.set_major_locator(FixedLocator(list(places)))
-    if len(names):
-        axis.set_major_formatter(FixedFormatter(names))
-        axis.set_tick_params(labelsize=size, labelrotation=rotation)
 
 
 def legend(ax: Axes, **options: Any) -> None:

@@ -18,7 +18,6 @@ from tbmetrics.figures.style import (
     name_lines,
     new_figure,
     plain,
-    set_ticks,
     short,
 )
 from tbmetrics.records import FloatArray, Histogram, untag_part
@@ -195,7 +194,7 @@ def activation_shares(history: History) -> Figure:
         shares = 100 * table.column(column)[shown]
         if np.isfinite(shares).any():
             ax.barh(y + 0.27 * (i - 1), np.nan_to_num(shares), 0.25, color=colour, hatch=hatch, ec="white", label=name)
-    set_ticks(ax.yaxis, y, distinct([table.rows[i] for i in shown], 28, _short))
+    ax.set_yticks(y, distinct([table.rows[i] for i in shown], 28, _short), fontsize=SMALL)
     ax.set_ylim(len(shown) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.grid(axis="x", color="#dddddd", linewidth=0.6)
@@ -222,7 +221,7 @@ def _distribution(ax: Axes, history: History, tag: str) -> None:
             ax.fill_between(x, density, step="mid", color=colour, alpha=0.12, lw=0)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
-    set_ticks(ax.yaxis, [])
+    ax.set_yticks([])
     ax.xaxis.set_major_locator(MaxNLocator(4))
     label(ax, x="weight", title=_short(untag_part(tag.partition("/")[2])))
 
@@ -266,7 +265,12 @@ def _name_ticks(axis: Any, grid: Grid, rotation: float = 0) -> None:
     """Name the layers on an axis; if there are too many, every second, third, … of them."""
     layers = range(0, len(grid.names), -(-len(grid.names) // NAMES_SHOWN))
     names = _layer_names(grid)
-    set_ticks(axis, layers, [names[i] for i in layers], size=SMALL - 1, rotation=rotation)
+    axis.set_ticks(layers, [names[i] for i in layers], fontsize=SMALL - 1)
+    if rotation:
+        for text in axis.get_ticklabels():
+            text.set_rotation(rotation)
+            text.set_ha("right")
+            text.set_rotation_mode("anchor")
 
 
 def _log(ax: Axes) -> None:
