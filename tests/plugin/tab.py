@@ -81,6 +81,7 @@ def card(tab: Any, name: str) -> Any:
     """A card, scrolled to and drawn: those far from the window rest."""
     found = tab.locator(f"[data-card={name}]")
     found.scroll_into_view_if_needed()
+    all_drawn(tab)  # the cards above it, too: what is pressed may move before it is let go
     _settled(tab, name)
     expect(found.locator(".body > *").first).to_be_visible()
     return found
