@@ -25,7 +25,7 @@ import torch
 from benchmarks.headline_problem import SIZES, Problem
 from benchmarks.headline_ways import BARE, EPOCHS_END, LIGHTNING, LIGHTNING_BARE, OURS, RUNS_END, WANDB, WAYS
 from benchmarks.measuring import Comparison, Facts, Results, Run, median, synchronise, two_threads
-from benchmarks.slices import hold, in_slices, report
+from benchmarks.slices import hold, in_slices, leave_out_stops, report
 
 #: Modules to import before measuring, in addition to tbmetrics.session.session.
 MODULES = {
@@ -41,6 +41,7 @@ def be_child(way: str, size: str, descriptor: int) -> None:
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
+    leave_out_stops()
     two_threads()
     for module in ("tbmetrics.session.session", *MODULES.get(way, ())):
         import_module(module)

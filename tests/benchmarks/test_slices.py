@@ -16,7 +16,7 @@ def test_each_process_is_held_while_others_run_and_reports(tmp_path):
     order = said.read_text()
     assert {"a", "b"} == set(order)
     assert order.strip("a").strip("b"), order  # neither ran to its end before the other had a turn
-    assert all(one["wall"] > 0 for one in found.values())
+    assert all(one["ran"] == pytest.approx([one["wall"]] * 2, abs=0.1) for one in found.values())  # by its own clocks
 
 
 def test_a_process_that_fails_is_an_error_with_what_it_said(tmp_path):
