@@ -2,8 +2,8 @@
 
 Runs of several minutes cannot be compared one after the other on a shared machine, whose speed may drift by 10 %. Here
 all processes are started at once, and all but one are stopped (`SIGSTOP`) at any time. The clocks of a process leave
-out the time in which it was stopped (`leave_out_stops`). Otherwise what goes by the clock, such as samples, pictures and
-a budget that is a share of the time, would have several times of what a run of its own has.
+out the time in which it was stopped (`leave_out_stops`). Otherwise what goes by the clock, such as samples, pictures
+and a budget that is a share of the time, would have several times of what a run of its own has.
 """
 
 from __future__ import annotations
