@@ -27,7 +27,7 @@ from tbmetrics.training_dynamics.gradients.tracker import DETAILS_BEFORE_THINNIN
 CLASSES = {"head": 900, "medium": 50, "tail": 5}
 #: Bytes of the event file, as in docs/scaling.md: fixed, per step (one scalar, one component, a model with two
 #: parameters that keeps changing), per detailed sample (histograms), and per epoch with a validation of `CLASSES`.
-FILE_BYTES, STEP_BYTES, DETAIL_BYTES, EPOCH_BYTES = 8_000, 92, 1_000, 15_770
+FILE_BYTES, STEP_BYTES, DETAIL_BYTES, EPOCH_BYTES = 4_000, 92, 1_000, 11_500
 EVERY, DETAIL_EVERY = 10, 100  # given, since without a number the clock would decide
 #: Tolerated relative difference from the computed size.
 SIZE_TOLERANCE = 0.05
