@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from benchmarks.__main__ import RESULTS
@@ -23,6 +24,9 @@ def growth(facts: list[dict[str, Any]]) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    facts = [
+        table for table in facts if sum(name.startswith("at ") for name in table["columns"]) > 2
+    ]  # two are no line
     figure = Figure(figsize=(3.1 * len(facts), 6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, len(facts), squeeze=False)
@@ -37,6 +41,8 @@ def growth(facts: list[dict[str, Any]]) -> Any:
             ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
             ax.set_xticks([], minor=True)
             ax.grid(alpha=0.25, lw=0.5)
+            low, high = ax.get_ylim()
+            ax.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))  # whole decades
             if lines:
                 ax.legend(fontsize=7, frameon=False)
             else:
