@@ -61,7 +61,6 @@ class EpochMeter:
         self._steps = StepRecorder()
         self._rate = SmoothedRate()
         self._overhead: dict[str, int] = {}
-        self._last_step: int | None = None
         self._began = 0
         self._ended: int | None = None
         self._memory_before: dict[str, float] = {}
@@ -70,6 +69,7 @@ class EpochMeter:
     def _begin_counting(self) -> None:
         self._samples = self._batches = self._optimizer_steps = self._tokens = self._largest_batch = 0
         self._has_unknown_batch = False
+        self._last_step: int | None = None
         self._rates = ThinnedPoints()
         self._steps.start_epoch()
         self._rate.pause()
@@ -90,14 +90,8 @@ class EpochMeter:
             self._overhead, self._ended = {}, self._began
 
     def start_loading(self) -> None:
-        """Begin to load a batch, which ends a step."""
+        """Note that the next batch is loaded, which ends a step."""
         self.boundary(DATA_LOADING, self._clock())
-        self.timer.start(DATA_LOADING)
-
-    def end_loading(self, samples: int | None, tokens: int) -> None:
-        """Count the batch that was loaded."""
-        self.timer.end(DATA_LOADING)
-        self.count_samples(samples, tokens)
 
     def count_samples(self, samples: int | None, tokens: int) -> None:
         """Count a batch that is handed out; with one of unknown size, the number of samples in the epoch is unknown."""
@@ -109,8 +103,7 @@ class EpochMeter:
             self._rate.pause()
         else:
             self._samples += samples
-            if samples > self._largest_batch:
-                self._largest_batch = samples
+            self._largest_batch = max(self._largest_batch, samples)
             self._rate.count(samples, now)
         if self._steps.kind != DATA_LOADING:
             self.boundary("count_samples", now)

@@ -114,7 +114,6 @@ class ResourceMonitor(Tracker):
         peak_snapshots = PeakSnapshots(Path(save_dir)) if snapshots and save_dir is not None else None
         self._meter = EpochMeter(device, clock, peak_flops, peak_snapshots, flops)
         self._timer = self._meter.timer
-        self.start_loading, self.end_loading = self._meter.start_loading, self._meter.end_loading
         self._batch_points: list[tuple[float, float]] = []
         self._drawing = ComponentDrawing(clock) if images else None
         self._ready: list[TimedRecord] = []
@@ -136,9 +135,8 @@ class ResourceMonitor(Tracker):
     def start_component(self, name: str) -> None:
         """Start timing `name`; components nest, also in themselves."""
         if name == DATA_LOADING:
-            self.start_loading()
-        else:
-            self._timer.start(name)
+            self._meter.start_loading()
+        self._timer.start(name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing `name`, or the innermost component."""
@@ -146,11 +144,9 @@ class ResourceMonitor(Tracker):
 
     def component(self, name: str, call: Callable[..., Any] | None = None) -> ComponentBlock:
         """A context manager that times its block as component `name`; through `call(action, name)`, if given."""
-        start: Callable[..., Any] = self.start_component if name == DATA_LOADING else self._timer.start
-        end: Callable[..., Any] = self._timer.end
-        if call is not None:
-            start, end = partial(call, start), partial(call, end)
-        return ComponentBlock(start, end, name)
+        if call is None:
+            return ComponentBlock(self.start_component, self.end_component, name)
+        return ComponentBlock(partial(call, self.start_component), partial(call, self.end_component), name)
 
     def count_samples(self, samples: int | None, *, tokens: int = 0) -> None:
         """Count a batch of `samples` samples (None if unknown, as the epoch's are then) and `tokens` tokens."""

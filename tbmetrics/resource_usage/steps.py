@@ -39,7 +39,6 @@ class StepRecorder:
 
     Attributes:
         kind: of the boundaries that end the steps of this epoch; None before the first.
-        is_sampling: whether the current step is sampled.
     """
 
     def __init__(self) -> None:
@@ -53,7 +52,11 @@ class StepRecorder:
         self._nanoseconds: deque[int] = deque(maxlen=MOST_STEP_TIMES)
         self._sampled: deque[SampledStep] = deque(maxlen=MOST_SAMPLED_STEPS)
         self._open: _OpenStep | None = None
-        self.is_sampling = False
+
+    @property
+    def is_sampling(self) -> bool:
+        """Whether the current step is sampled."""
+        return self._open is not None
 
     def boundary(self, kind: str, now: int) -> bool:
         """Note a possible end of a step; return whether it was one, or the beginning of the first step.
@@ -74,7 +77,6 @@ class StepRecorder:
         seen = self.steps_seen
         if WARM_UP <= seen < EVERY_STEP_UNTIL or (seen >= EVERY_STEP_UNTIL and seen % THEN_EVERY == 0):
             self._open = _OpenStep(now)
-            self.is_sampling = True
         return True
 
     def left(self, name: str, began: int, ended: int) -> None:
@@ -83,7 +85,7 @@ class StepRecorder:
             self._open.spans.append((name, began, ended))
 
     def _close(self, opened: _OpenStep, now: int) -> None:
-        self._open, self.is_sampling, began = None, False, opened.began
+        self._open, began = None, opened.began
         ordered = sorted(opened.spans, key=lambda span: (span[1], -span[2]))
         spans = tuple(Span(name, (a - began) / 1e9, (b - began) / 1e9) for name, a, b in ordered)
         self._sampled.append(SampledStep((now - began) / 1e9, spans))

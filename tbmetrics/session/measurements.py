@@ -118,7 +118,7 @@ class SessionMeasurements(SessionPairs):
         `["class_performance"]["epochs"]` says of which epoch each attribute's numbers are: after a rank was lost there
         are none of later epochs. `["evaluations"]` holds the same of each evaluation by name, if there are any.
         """
-        self._step_ends.catch_up(self._steps.done)
+        self._step_ends.catch_up()
         metrics: dict[str, Any] = {}
         for tracker in self.trackers:
             if tracker is self.class_performance:

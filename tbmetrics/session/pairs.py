@@ -102,20 +102,15 @@ class SessionPairs(SessionVerbs):
         iterator = iter(with_progress(loader, self.current_epoch) if progress else loader)
         self._steps.start_batch()
         while True:
-            if self.resources is not None:
-                self._call_resources(self.resources.start_loading)
+            self.start_component(DATA_LOADING)
             try:
                 batch = next(iterator)
-            except BaseException as error:
+            except StopIteration:
+                return
+            finally:
                 self.end_component(DATA_LOADING)
-                if isinstance(error, StopIteration):
-                    return
-                raise
             size = batch_size_of(batch) if samples is None else samples(batch)
-            if self.resources is not None:
-                self._call_resources(self.resources.end_loading, size, 0 if tokens is None else tokens(batch))
-                if size is None:
-                    self._warn_of_unknown_size(batch)
+            self._count(batch, size, 0 if tokens is None else tokens(batch))
             yield batch
             self._steps.end_batch()
 
@@ -126,12 +121,15 @@ class SessionPairs(SessionVerbs):
             batch: the batch, or the number of its samples.
             tokens: number of its tokens, for tokens per second.
         """
-        if self.resources is None or not self._is_running():
-            return
-        size = int(batch) if isinstance(batch, Integral) else batch_size_of(batch)
-        self._call_resources(partial(self.resources.count_samples, tokens=tokens), size)
-        if size is None:
-            self._warn_of_unknown_size(batch)
+        if self._is_running():
+            self._count(batch, int(batch) if isinstance(batch, Integral) else batch_size_of(batch), tokens)
+
+    def _count(self, batch: Any, size: int | None, tokens: int) -> None:
+        if self.resources is not None:
+            count = partial(self.resources.count_samples, tokens=tokens) if tokens else self.resources.count_samples
+            self._call_resources(count, size)
+            if size is None:
+                self._warn_of_unknown_size(batch)
 
     def _warn_of_unknown_size(self, batch: Any) -> None:
         is_index = batch is None or isinstance(batch, Integral | str)  # of a loop that loads its data itself
@@ -145,7 +143,7 @@ class SessionPairs(SessionVerbs):
 
     def component(self, name: str) -> AbstractContextManager[None]:
         """Return a context manager that times its block as component `name`."""
-        if self.resources is None or not (self._state == "running" or self._is_running()):
+        if self.resources is None or not self._is_running():
             return _NOTHING
         block = self._blocks.get(name)
         if block is None:
@@ -168,7 +166,7 @@ class SessionPairs(SessionVerbs):
                 "profiler=ProfilerTracker('traces')"
             )
         self._call(self.profiler, self.profiler.profile, steps)
-        self._step_ends.restart(self._steps.done)
+        self._step_ends.ask_anew()
 
 
 @cache

@@ -170,7 +170,7 @@ class TBMetrics(SessionMeasurements):
         tensors, so that `torch.load(..., weights_only=True)` can read it. Call `end_epoch()` first if the epoch is
         over; otherwise the resumed run continues within it.
         """
-        self._step_ends.catch_up(self._steps.done)
+        self._step_ends.catch_up()
         trackers = {t.name: self._call(t, t.state_dict, default={}) for t in self.trackers}
         for tracker in self.trackers:
             self._log.write(self._calls.collect(tracker, tracker.pending))

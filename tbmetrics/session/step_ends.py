@@ -31,22 +31,23 @@ class StepEnds:
     ) -> None:
         self._log, self._calls, self._learning_rates = log, calls, learning_rates
         self._budget, self._count_costs = budget, count_costs
-        self._told = 0
+        self._last = self._told = 0  # the last step, and the last that trackers have heard of
         self._next: float = 0  # the next step that anything is to be done about
 
     def after_step(self, step: int) -> None:
         """Handle the end of `step`."""
+        self._last = step
         if step >= self._next:
             self._tell(step)
 
-    def catch_up(self, step: int) -> None:
-        """Tell trackers of the steps up to `step`, the last one, that were left out."""
-        if step != self._told:
-            self._tell(step)
+    def catch_up(self) -> None:
+        """Tell trackers of the last step, if it was left out."""
+        if self._last != self._told:
+            self._tell(self._last)
 
-    def restart(self, step: int) -> None:
-        """Go on after `step`; trackers hear of the next one."""
-        self._told, self._next = step, 0
+    def ask_anew(self) -> None:
+        """Let trackers hear of the next step, whatever they said they want to."""
+        self._next = 0
 
     def _tell(self, step: int) -> None:
         self._told = step

@@ -62,8 +62,9 @@ class TrackerCalls:
 
     def next_step(self) -> float:
         """The step whose end a tracker has to hear of next, at the latest."""
-        calls = ((self._isolation[tracker.name].call, tracker) for tracker in self._stepping)
-        return min((call(getattr, tracker, "next_step", default=0) for call, tracker in calls), default=math.inf)
+        calls = ((self._isolation[tracker.name], tracker) for tracker in self._stepping)
+        wanted = (each.call(getattr, tracker, "next_step", default=0) for each, tracker in calls if not each.stopped)
+        return min(wanted, default=math.inf)
 
     def call(self, tracker: Tracker, action: Callable[..., Any], *args: Any, default: Any = None) -> Any:
         """Return `action(*args)`, or `default` if it raised or the tracker is switched off."""

@@ -117,8 +117,8 @@ class SessionVerbs:
     @global_step.setter
     def global_step(self, step: int) -> None:
         if step != self._steps.done:
-            self._step_ends.catch_up(self._steps.done)
-            self._step_ends.restart(step)
+            self._step_ends.catch_up()
+            self._step_ends.ask_anew()
             self._steps.done = step
             if self.resources is not None:
                 self.resources.skip_to(step)
@@ -209,7 +209,7 @@ class SessionVerbs:
 
     def _write_so_far(self) -> None:
         """Write the measurements of steps, since the process may be about to end."""
-        self._step_ends.catch_up(self._steps.done)
+        self._step_ends.catch_up()
         for tracker in self.trackers:
             self._log.write(self._calls.collect(tracker, tracker.pending))
         self._log.flush()
@@ -250,7 +250,7 @@ class SessionVerbs:
         self.current_epoch, self._resumed_epoch = epoch, None
         if not is_running:
             return
-        self._step_ends.restart(self._steps.done)
+        self._step_ends.ask_anew()
         self._calls.settle()
         for tracker in self.trackers:
             self._call(tracker, tracker.start_epoch, epoch)
@@ -275,7 +275,7 @@ class SessionVerbs:
         epoch, self.current_epoch = self.current_epoch, None
         self._last_epoch = epoch
         self._steps.end_epoch()
-        self._step_ends.catch_up(self._steps.done)
+        self._step_ends.catch_up()
         self._count_costs()
         if self.resources is not None and self.enabled:
             self._call(self.resources, self.resources.end_epoch, batch_size, num_samples)
@@ -320,12 +320,12 @@ class SessionVerbs:
 
     def start_component(self, name: str) -> None:
         """Start timing component `name`; components nest."""
-        if self.resources is not None and (self._state == "running" or self._is_running()):
+        if self.resources is not None and self._is_running():
             self._call_resources(self.resources.start_component, name)
 
     def end_component(self, name: str | None = None) -> None:
         """Stop timing component `name`, or the innermost."""
-        if self.resources is not None and (self._state == "running" or self._is_running()):
+        if self.resources is not None and self._is_running():
             self._call_resources(self.resources.end_component, name)
 
     # --------------------------------------------------------------------------------------------- internals

@@ -127,7 +127,7 @@ def test_a_broken_monitor_does_not_stop_training(tmp_path, caplog):
     def broken(name):
         raise RuntimeError("no clock")
 
-    tb.resources._timer.start = broken
+    tb.resources.start_component = broken
     with tb:
         for _ in tb.epochs(range(1)):
             seen = list(tb.batches(range(5)))

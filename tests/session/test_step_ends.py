@@ -107,3 +107,30 @@ def test_a_tracker_that_cannot_say_what_it_wants_does_not_stop_training(tmp_path
         _train(tb, model, optimizer, 20)
     assert any("does not know" in message for message in caplog.messages)
     assert tb.resources.epoch_data[0]["steps"] == 20
+
+
+def test_a_session_that_goes_on_after_a_step_has_not_taken_it_itself(tmp_path):
+    model, optimizer = _problem()
+    hearing = _Hearing()
+    with TBMetrics(tmp_path, model=model, optimizer=optimizer, trackers=[hearing], initial_step=500) as tb:
+        tb.get_metrics()
+        tb.state_dict()
+        assert hearing.heard == []
+        _train(tb, model, optimizer, 3)
+    assert hearing.heard == [501, 502, 503]
+    assert tb.resources.epoch_data[0]["steps"] == 3
+
+
+def test_what_counts_samples_is_not_timed_as_loading(tmp_path):
+    open_components = []
+
+    def samples(batch):
+        open_components.append(tb.resources._timer._depth + 1)
+        return len(batch)
+
+    with TBMetrics(tmp_path) as tb:
+        for _ in tb.epochs(range(1)):
+            for _ in tb.batches([torch.zeros(3, 2)] * 4, samples=samples):
+                pass
+    assert open_components == [0] * 4
+    assert tb.resources.epoch_data[0]["num_samples"] == 12
