@@ -33,7 +33,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import MEAN_METRICS, recall_at
 from tbmetrics.tracking.checks import check_choice, check_whole_numbers, logits_and_labels
-from tbmetrics.tracking.modes import outside_inference
+from tbmetrics.tracking.modes import in_plain_mode
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +136,7 @@ class ClassPerformanceTracker(ValidationTracker):
         other._decisions.sample_set = sample_set
         return other
 
-    @outside_inference
+    @in_plain_mode
     def update(
         self,
         logits: Tensor | Mapping[str, Tensor],

@@ -17,6 +17,7 @@ from tbmetrics.class_performance.states import AttributeStates
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.records import ALL, Record
 from tbmetrics.records.history import TimedRecord
+from tbmetrics.tracking.modes import in_plain_mode
 from tbmetrics.tracking.ranks import Ranks, reduce_trackers
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
@@ -90,6 +91,7 @@ class ValidationTracker(Tracker):
         yield from report.records(result, self._pr_classes.get(attribute, ()))
         yield from decided
 
+    @in_plain_mode
     def _evaluate(self) -> dict[str, ClassNumbers]:
         """The numbers of each attribute, of what came since the last `records` or of the last validation."""
         for attribute in sorted(self._unevaluated):

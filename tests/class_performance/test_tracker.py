@@ -410,3 +410,20 @@ def test_cuda_gives_the_same_numbers():
     host.update(logits, labels)
     device.update(logits.cuda(), labels.cuda())
     np.testing.assert_allclose(_column(host.get_metrics(), "ap"), _column(device.get_metrics(), "ap"), rtol=1e-4)
+
+
+@pytest.mark.parametrize("scores", ["exact", "binned"])
+def test_under_autocast_every_sample_counts(scores):
+    """In bfloat16 counts would stop at 256."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(4000, 3, generator=generator)
+    labels = (torch.rand(4000, 3, generator=generator) < 0.3).long()
+    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": {c: 100 for c in "abc"}}), scores=scores)
+    with torch.autocast("cpu", torch.bfloat16):
+        tracker.update(logits, labels)
+        tracker.collect(0)
+    predicted, positive = (logits >= 0).numpy(), labels.numpy() > 0
+    for column, values in enumerate(tracker.get_metrics()["x"].values()):
+        assert values["true_positives"] == (predicted & positive)[:, column].sum()
+        assert values["false_positives"] == (predicted & ~positive)[:, column].sum()
+        assert values["support"] == positive[:, column].sum()

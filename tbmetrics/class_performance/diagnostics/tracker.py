@@ -10,7 +10,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -39,7 +38,7 @@ from tbmetrics.records import REMEDIES, Record
 from tbmetrics.records.history import TimedRecord
 from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.checks import by_attribute, check_choice, check_whole_numbers, logits_and_labels
-from tbmetrics.tracking.modes import outside_inference
+from tbmetrics.tracking.modes import in_plain_mode
 from tbmetrics.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -193,7 +192,7 @@ class LongTailDiagnostics(Tracker):
         """Note the step of training."""
         self._step = step
 
-    @outside_inference
+    @in_plain_mode
     def observe(
         self, batch: TrainingBatch | Tensors, labels: Tensors | None = None, loss: Tensors | None = None
     ) -> None:
@@ -220,7 +219,7 @@ class LongTailDiagnostics(Tracker):
                 values, truth = batch_tensors(attribute, logits, labels[attribute])
                 self._attributes[attribute].observe(values, truth, losses.get(attribute), self.guard)
 
-    @outside_inference
+    @in_plain_mode
     def update(self, logits: Tensors, labels: Tensors, images: Tensor | NDArray[Any] | None = None) -> None:
         """Add a validation batch.
 
@@ -240,8 +239,7 @@ class LongTailDiagnostics(Tracker):
             self._attributes[attribute].check(values, truth)
             checked = checked_images(images, len(values)) if images is not None else None
         for attribute, (values, truth) in pairs.items():
-            with torch.autocast(values.device.type, enabled=False):  # sums in full precision
-                self._attributes[attribute].update(values, truth, checked, originals)
+            self._attributes[attribute].update(values, truth, checked, originals)
 
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
@@ -253,6 +251,7 @@ class LongTailDiagnostics(Tracker):
 
     # ------------------------------------------------------------------------------------------------ results
 
+    @in_plain_mode
     def records(self, epoch: int) -> list[TimedRecord]:
         """The diagnosis of the validation since the last call; nothing without one."""
         now = time.time()
@@ -289,6 +288,7 @@ class LongTailDiagnostics(Tracker):
         unwritten = (record for images in by_class if images.has_news for record in images.records())
         return [*self._sheets.images(self._attributes), *unwritten]
 
+    @in_plain_mode
     def get_metrics(self) -> dict[str, Any]:
         """`{"findings": [{"attribute", "name", "severity", "says", "evidence", …}], "other_rules": [...],
         "attributes": {attribute: {"classes", "groups", "remedies", "sentences", "left_out", …}}}`, JSON-ready.
