@@ -418,7 +418,8 @@ def test_under_autocast_every_sample_counts(scores):
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(4000, 3, generator=generator)
     labels = (torch.rand(4000, 3, generator=generator) < 0.3).long()
-    tracker = ClassPerformanceTracker(classes=ClassGroups.from_counts({"x": {c: 100 for c in "abc"}}), scores=scores)
+    groups = ClassGroups.from_counts({"x": dict.fromkeys("abc", 100)})
+    tracker = ClassPerformanceTracker(classes=groups, scores=scores)
     with torch.autocast("cpu", torch.bfloat16):
         tracker.update(logits, labels)
         tracker.collect(0)
