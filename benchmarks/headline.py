@@ -1,6 +1,6 @@
 """Total cost: whole training runs without instrumentation, with tbmetrics, and with alternatives.
 
-Each run is a separate process, and runs take turns of two seconds: a transformer is trained and validated on
+Each run is a separate process, and runs take turns of a tenth of a second: a transformer is trained and validated on
 handwritten digits with two attributes over a few epochs. With CUDA the model is a ViT-B/16 in bfloat16 on generated
 images. Times are those of the loop, from the first epoch until everything is written, without loading modules and data.
 Processor time includes all threads and child processes, so background work is counted there.

@@ -74,15 +74,16 @@ def figures(history: History, *, step: int | None = None) -> Iterator[tuple[str,
 
 
 def component_images(history: History, step: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(name, pixels) of the bars and the pie of component times, for the Images tab; RGB, uint8."""
+    """(name, pixels) of the bars of component times over epochs, if there are several, and of their shares in one.
+
+    For the Images tab: RGB, uint8.
+    """
     components = read_components(history)
     if components is None:
         return
-    for name, figure in (
-        ("component_times", component_times(components)),
-        ("component_shares", component_shares(components, step)),
-    ):
-        yield name, pixels(figure, dpi=80)
+    if len(components.epochs) > 1:
+        yield "component_times", pixels(component_times(components), dpi=80)
+    yield "component_shares", pixels(component_shares(components, step), dpi=80)
 
 
 def component_times(components: Components) -> Figure:

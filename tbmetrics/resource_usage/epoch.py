@@ -13,7 +13,7 @@ from tbmetrics.records.history import History
 from tbmetrics.resource_usage.batch_memory import BatchMemory
 from tbmetrics.resource_usage.steps import SampledStep
 from tbmetrics.resource_usage.timers import ComponentTotal
-from tbmetrics.tracking.drawing import matplotlib_is_loaded
+from tbmetrics.tracking.drawing import DrawingTime
 
 TAG = RESOURCES
 DATA_LOADING, OTHER = "data_loading", "other"
@@ -22,9 +22,6 @@ DATA_LOADING, OTHER = "data_loading", "other"
 INPUT_BOUND_SHARE = 1 / 3
 #: The device is the bottleneck if it is behind in half of the components, or falls behind by a tenth of the epoch.
 BEHIND_SHARE, LAG_SHARE = 0.5, 0.1
-#: Share of the time between two drawings that drawing may take, the assumed nanoseconds of the first drawing, and the
-#: factor by which the run grows from one drawing to the next, so that images stay few however long it is.
-_DRAWING_SHARE, _FIRST_DRAWING, _GROWTH = 0.01, 500_000_000, 1.25
 
 ADVICE = {
     "input-bound": "Training waits for data. More DataLoader workers, `pin_memory=True`, `persistent_workers=True` or "
@@ -244,20 +241,19 @@ def summary(epoch: Epoch) -> str:
 
 
 class ComponentDrawing:
-    """Images of an epoch's component times, drawn at growing intervals and in a small share of the time."""
+    """Images of an epoch's component times.
+
+    Args:
+        clock: nanoseconds, monotonic.
+    """
 
     def __init__(self, clock: Callable[[], int]) -> None:
-        self._clock = clock
-        self._drawing_nanoseconds = _FIRST_DRAWING
-        self._began = self._last_drawn = clock()
+        self._time = DrawingTime(lambda: clock() / 1e9)
         self._epoch: int | None = None
 
     def images(self, history: History, epoch: int) -> list[Image]:
         """The images of `epoch`; none if the last drawing was too recent, or matplotlib is not loaded yet."""
-        now = self._clock()
-        is_affordable = self._drawing_nanoseconds <= _DRAWING_SHARE * (now - self._last_drawn)
-        is_due = now - self._began >= _GROWTH * (self._last_drawn - self._began)
-        return self.draw(history, epoch) if is_affordable and is_due and matplotlib_is_loaded() else []
+        return self.draw(history, epoch) if self._time.affordable() else []
 
     def draw(self, history: History, epoch: int) -> list[Image]:
         """The images of `epoch`; none if they were drawn before."""
@@ -265,8 +261,6 @@ class ComponentDrawing:
             return []
         from tbmetrics.figures.resource_usage import component_images
 
-        began = self._clock()
-        drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
-        self._epoch, self._last_drawn = epoch, self._clock()
-        self._drawing_nanoseconds = self._last_drawn - began
-        return drawn
+        self._epoch = epoch
+        with self._time:
+            return [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]

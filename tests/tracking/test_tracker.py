@@ -11,7 +11,7 @@ from tbmetrics import AttentionVisualizer, ClassGroups, GradientTracker, LongTai
 from tbmetrics.errors import InputError, NonFiniteError
 from tbmetrics.records import Scalar, TimedRecord
 from tbmetrics.tracking.batches import TrainingBatch
-from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.cadence import FIRST_STEPS, Cadence
 from tbmetrics.tracking.isolation import FAULTS_BEFORE_STOP, Isolation
 from tbmetrics.tracking.tracker import Tracker
 
@@ -111,9 +111,9 @@ def test_without_a_number_the_first_steps_are_dense_and_then_time_decides():
     fast, slow = _Clock(0.003), _Clock(0.2)
     assert fast.sampled(Cadence(None, "every", clock=fast), 900) == [1, 2, 5, 10, 20, 50, 100, 200, 370, 500, 670, 840]
     assert slow.sampled(Cadence(None, "every", clock=slow), 70) == [1, 2, 5, 10, 20, 30, 40, 50, 60, 70]
-    cadence = Cadence(None, "detail_every", steps=100, seconds=5.0, clock=fast)
-    assert fast.sampled(cadence, 6_000) == [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 3700, 5000]
-    assert cadence.interval == 1300
+    cadence = Cadence(None, "detail_every", steps=100, seconds=5.0, first=FIRST_STEPS[::2], clock=fast)
+    assert fast.sampled(cadence, 6_000) == [1, 5, 20, 100, 500, 2000, 3700, 5400]
+    assert cadence.interval == 1700
 
 
 def test_an_epoch_has_a_sample_however_short():

@@ -18,7 +18,7 @@ from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.events.places import is_url
 from tbmetrics.figures.output import clashing, slug
-from tbmetrics.tracking.cadence import DrawingTime
+from tbmetrics.tracking.drawing import DrawingTime
 
 if TYPE_CHECKING:
     from tensorboard.plugins.projector.projector_config_pb2 import EmbeddingInfo

@@ -15,7 +15,7 @@ from tbmetrics.class_performance.diagnostics import report
 from tbmetrics.class_performance.diagnostics.attribute import AttributeDiagnostics
 from tbmetrics.class_performance.diagnostics.gallery import Picture
 from tbmetrics.records import Image, gallery_tag
-from tbmetrics.tracking.cadence import DrawingTime
+from tbmetrics.tracking.drawing import DrawingTime
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

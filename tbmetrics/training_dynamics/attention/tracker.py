@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from tbmetrics.errors import InputError
 from tbmetrics.records import ATTENTION_PREFIX, Image, tag_part
 from tbmetrics.records.history import TimedRecord
-from tbmetrics.tracking.cadence import Cadence, DrawingTime
+from tbmetrics.tracking.cadence import Cadence
 from tbmetrics.tracking.checks import check_whole_numbers, whole_epoch
+from tbmetrics.tracking.drawing import DrawingTime
 from tbmetrics.tracking.state import checked_tracker_state, pack, tracker_state, unpack
 from tbmetrics.tracking.tracker import Tracker
 from tbmetrics.training_dynamics.attention.capture import CapturedMap, CaptureReport

@@ -14,7 +14,7 @@ from torch import nn
 from tbmetrics.errors import InputError
 from tbmetrics.records import Record, Scalar, dynamics_tag
 from tbmetrics.records.history import TimedRecord, to_jsonable
-from tbmetrics.tracking.cadence import Cadence
+from tbmetrics.tracking.cadence import FIRST_STEPS, Cadence
 from tbmetrics.tracking.checks import check_choice
 from tbmetrics.tracking.optimizers import as_optimizers
 from tbmetrics.tracking.state import checked, checked_tracker_state, pack, tracker_state, unpack
@@ -108,7 +108,7 @@ class GradientTracker(Tracker):
             raise InputError(f"vanishing_threshold must be at least 0 and below exploding_threshold, got {thresholds}")
         self.save_dir = save_dir
         self._every = Cadence(every, "every")
-        self._detail_every = Cadence(detail_every, "detail_every", steps=100, seconds=5.0)
+        self._detail_every = Cadence(detail_every, "detail_every", steps=100, seconds=5.0, first=FIRST_STEPS[::2])
         self._stretchable = tuple(c for c in (self._every, self._detail_every) if not c.is_exact)
         self._rows = ParameterRows(model, include, exclude)
         self._sampler = StepSampler(

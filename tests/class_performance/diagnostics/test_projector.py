@@ -81,7 +81,7 @@ def test_the_last_validations_stay_and_what_others_entered_too(tmp_path, monkeyp
     writer = SummaryWriter(str(tmp_path))
     writer.add_embedding(torch.eye(3), tag="mine")
     writer.close()
-    monkeypatch.setattr("tbmetrics.tracking.cadence.DrawingTime.affordable", lambda self: True)
+    monkeypatch.setattr("tbmetrics.tracking.drawing.DrawingTime.affordable", lambda self: True)
     _run(tmp_path, epochs=KEPT + 2)
     names = [entry.tensor_name for entry in _config(tmp_path).embeddings]
     assert names == ["mine:00000", *(f"x:{epoch:05d}" for epoch in range(2, KEPT + 2))]

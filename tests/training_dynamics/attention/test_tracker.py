@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from tbmetrics import AttentionVisualizer, InputError, TBMetrics, read_run
 from tbmetrics.figures import attention as pictures
-from tbmetrics.tracking.cadence import DrawingTime
+from tbmetrics.tracking.drawing import DrawingTime
 from tbmetrics.training_dynamics.attention.store import EPOCHS_KEPT
 from tests.training import count_hooks, train
 
