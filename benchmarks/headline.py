@@ -29,7 +29,7 @@ from benchmarks.slices import hold, in_slices, leave_out_stops, report
 
 #: Modules to import before measuring, in addition to tbmetrics.session.session.
 MODULES = {
-    OURS: ("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    OURS: ("tbmetrics.class_performance.diagnostics", "matplotlib.figure", "matplotlib.backends.backend_agg"),
     LIGHTNING_BARE: ("pytorch_lightning",),
     LIGHTNING: ("pytorch_lightning", "torchmetrics.classification", "torch.utils.tensorboard"),
     WANDB: ("wandb", "torchmetrics.classification"),

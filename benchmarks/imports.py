@@ -19,7 +19,6 @@ def measure(run: Run) -> Results:
     """Compare the session with torch alone and with torch's own `SummaryWriter`, on which it stands."""
     with tempfile.TemporaryDirectory() as folder:
         variables = {**environment(), "PYTHONPYCACHEPREFIX": folder, "OMP_NUM_THREADS": "1"}
-        variables.pop("PYTHONDONTWRITEBYTECODE", None)
         ways = {statement: partial(_processor_seconds, statement, variables) for statement in (TORCH, WRITER, OURS)}
         times = in_turns(ways, run.choose(3, 15))
         share = _by_package(variables)

@@ -175,9 +175,10 @@ def two_threads() -> torch.device:
 
 
 def environment() -> dict[str, str]:
-    """Environment of child processes, with this checkout on their path."""
+    """Environment of child processes: this checkout on their path, and bytecode kept, as in an ordinary installation."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path}
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**inherited, "PYTHONPATH": path}
 
 
 def in_child(module: str, *arguments: str, timeout: float = 900) -> str:
