@@ -105,6 +105,7 @@ def entropy_over_epochs(entropies: Mapping[str, tuple[Sequence[int], Array]], ti
         ax.plot(epochs, means, _STYLES[i % 4], color=colour, lw=1.5, marker="o", ms=3, label=short(module))
         ax.fill_between(epochs, np.nanmin(values, axis=1), np.nanmax(values, axis=1), color=colour, alpha=0.12, lw=0)
     ax.set_ylim(0, 1.02)
+    ax.locator_params(axis="x", integer=True)
     label(
         ax,
         x="epoch",

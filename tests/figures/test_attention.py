@@ -88,6 +88,12 @@ def test_names_are_at_the_edges_and_numbers_where_there_are_too_many():
     assert {"0", "query", "key"} <= set(numbered)
 
 
-def test_entropy_of_many_modules():
-    rows = {f"blocks.{i}.attn": (list(range(5)), np.random.default_rng(i).uniform(size=(5, 4))) for i in range(12)}
-    pixels(attention.entropy_over_epochs(rows, "Entropy"))
+@pytest.mark.parametrize("epochs", [2, 5])
+def test_entropy_of_many_modules_over_whole_epochs(epochs):
+    values = np.random.default_rng(0).uniform(size=(12, epochs, 4))
+    rows = {f"blocks.{i}.attn": (list(range(epochs)), of_heads) for i, of_heads in enumerate(values)}
+    figure = attention.entropy_over_epochs(rows, "Entropy")
+    pixels(figure)
+    ticks = figure.axes[0].get_xticks()
+    np.testing.assert_array_equal(ticks, ticks.round())
+    assert {0, epochs - 1} <= set(ticks)

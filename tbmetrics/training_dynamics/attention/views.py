@@ -66,7 +66,7 @@ class AttentionViews:
                 yield Plan((place // 2, 3, place), f"{module}/evolution", partial(self._evolution, module, by_epoch))
         if rolled := _rolled_out(maps):
             yield from self._overlays((0, 1, 0), "rollout", rolled)
-        if entropies:
+        if any(len(epochs) > 1 for epochs, _ in entropies.values()):
             draw = partial(pictures.entropy_over_epochs, entropies, "Entropy of attention")
             yield Plan((0, 4, 0), "entropy", draw)
 

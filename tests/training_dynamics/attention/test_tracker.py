@@ -332,13 +332,13 @@ def test_rollout_goes_through_all_layers_or_is_not_drawn():
 @pytest.mark.slow
 def test_windows_of_images_have_no_overlay_and_no_rollout():
     assert set(_figures(_Patches(windows=True), torch.rand(2, 3, 32, 32))) == {
-        "layers.0/heads", "layers.1/heads", "entropy"
+        "layers.0/heads", "layers.1/heads"
     }  # fmt: skip
 
 
 def test_tokens_are_no_images_and_a_grid_can_be_given(overlays):
     encoder = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
-    assert set(_figures(encoder, torch.randn(4, 16, 16))) == {"self_attn/heads", "entropy"}
+    assert set(_figures(encoder, torch.randn(4, 16, 16))) == {"self_attn/heads"}
     assert "layers.1/overlay" in _figures(_Patches(), torch.rand(2, 3, 16, 20), grid=(4, 5))
     assert [patches.shape for patches in overlays["layers.1"][0]] == [(4, 5)] * 2
 
