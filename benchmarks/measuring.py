@@ -175,7 +175,7 @@ def two_threads() -> torch.device:
 
 
 def environment() -> dict[str, str]:
-    """Environment of child processes: this checkout on their path, and bytecode kept, as in an ordinary installation."""
+    """Environment of child processes: this checkout on their path, and bytecode kept as in an installation."""
     path = os.pathsep.join([str(ROOT), str(ROOT / "plugins"), os.environ.get("PYTHONPATH", "")])
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     return {**inherited, "PYTHONPATH": path}
