@@ -167,7 +167,7 @@ def _stratified_covariance(
     sums = sums.reshape(n, classes) + mean_alarm[:, None]
     sums[bucket, np.arange(classes)] += influence.hit + influence.miss
     spread_of_alarm = np.diag(_sums(frequency * influence.false_alarm**2, buckets)) - np.outer(mean_alarm, mean_alarm)
-    covariance: FloatArray = total - (sums * (weight / (support + 2))) @ sums.T + weight.sum() * spread_of_alarm
+    covariance: FloatArray = total - _product(sums * (weight / (support + 2)), sums) + weight.sum() * spread_of_alarm
     return covariance
 
 
@@ -248,7 +248,7 @@ def scaled_covariance(
     is_defined, n = ~np.isnan(values), len(buckets)
     own = _sums(np.where(is_defined, np.maximum(variance, smoothed), 0.0), buckets)
     alone = _sums(np.where(is_defined, variance, 0.0), buckets)
-    together = (by_row @ by_row.T).astype(np.float64)
+    together = _product(by_row, by_row).astype(np.float64)
     spread = np.sqrt(np.diag(together))
     inflation = np.divide(np.diag(together), alone, out=np.ones(n), where=alone > 0)
     scale = np.divide(1.0, spread, out=np.zeros(n), where=spread > 0)
@@ -257,3 +257,9 @@ def scaled_covariance(
     np.fill_diagonal(correlation, 1.0)
     size = np.sqrt(own * np.maximum(inflation, 1.0))
     return correlation * np.outer(size, size)
+
+
+def _product(a: NDArray[np.floating], b: NDArray[np.floating]) -> NDArray[np.floating]:
+    """`a @ b.T` by torch, since threads of numpy's would compete with those that torch has busy."""
+    product: NDArray[np.floating] = (torch.from_numpy(a) @ torch.from_numpy(b).T).numpy()
+    return product
