@@ -154,7 +154,7 @@ def _runs(starts: IntArray, lengths: IntArray) -> IntArray:
 
 def _by_search(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> _Order:
     """Look each sample up among the positives: for float64, and quick where positives are few and rank high."""
-    of_class, samples = positive.nonzero()
+    of_class, samples = _cells(positive)
     values = scores[of_class, samples]
     order = np.lexsort((values, of_class))
     samples, values = samples[order], values[order]
@@ -162,13 +162,20 @@ def _by_search(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> _Or
     classes = of_class[starts]
     lowest = np.full((len(scores), 1), np.nan)
     lowest[classes, 0] = values[starts]
-    ranked_class, ranked = (scores >= lowest).nonzero()
+    ranked_class, ranked = _cells(scores >= lowest)
     looked_up = scores[ranked_class, ranked]
     nearest = np.empty(len(ranked), dtype=np.int64)
     ends, first_ranked = np.append(starts, len(values))[1:], np.searchsorted(ranked_class, [*classes, len(scores)])
     for start, end, first, last in zip(starts, ends, first_ranked[:-1], first_ranked[1:], strict=True):
         nearest[first:last] = values[start:end].searchsorted(looked_up[first:last], side="right") + (start - 1)
     return _Order(of_class, samples, ranked, nearest)
+
+
+def _cells(mask: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    """Rows and columns of what is set, as `mask.nonzero()`, which takes several times as long in two dimensions."""
+    places = np.flatnonzero(mask)
+    rows = places // mask.shape[1] if mask.size else places
+    return rows, places - rows * mask.shape[1]
 
 
 # ------------------------------------------------------------------------------------------------- what follows
