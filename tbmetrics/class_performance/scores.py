@@ -26,7 +26,7 @@ from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 
 CLASSES_AT_ONCE = 128
 SOFTMAX_BYTES = 32 * 2**20  # of the probabilities of a few rows
-MIN_BLOCK_BYTES = 64 * 2**20  # of the scores laid out by class
+MIN_BLOCK_BYTES = 128 * 2**20  # of the scores laid out by class
 #: Scores that are worked on at a time, so that what is computed from them stays in the cache.
 SCORES_AT_ONCE = 2**19
 
