@@ -23,7 +23,7 @@ from importlib import import_module
 import torch
 
 from benchmarks.headline_problem import SIZES, Problem
-from benchmarks.headline_ways import BARE, EPOCHS_END, LIGHTNING, LIGHTNING_BARE, OURS, RUNS_END, WANDB, WAYS
+from benchmarks.headline_ways import BARE, LIGHTNING, LIGHTNING_BARE, OURS, WANDB, WAYS, WAYS_IN_LAPS, Laps
 from benchmarks.measuring import Comparison, Facts, Results, Run, median, synchronise, two_threads
 from benchmarks.slices import hold, in_slices, leave_out_stops, report
 
@@ -36,8 +36,8 @@ MODULES = {
 }
 
 
-def be_child(way: str, size: str, descriptor: int) -> None:
-    """Train one way and report its processor time; wall time is measured by its turns."""
+def be_child(way: str, size: str, descriptor: int, *, in_laps: bool) -> None:
+    """Train one way and report its processor time, in laps by what it went into; wall time is measured by its turns."""
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", WANDB_ERROR_REPORTING="false")
@@ -49,10 +49,13 @@ def be_child(way: str, size: str, descriptor: int) -> None:
     warm_up(problem)
     with tempfile.TemporaryDirectory() as folder:
         hold()
-        start = processor_seconds()
-        parts = WAYS[way](problem, folder) or {}
+        start, laps = processor_seconds(), Laps()
+        if in_laps:
+            WAYS_IN_LAPS[way](problem, folder, laps)
+        else:
+            WAYS[way](problem, folder)
         synchronise(problem.device)
-        report(descriptor, {"cpu": processor_seconds() - start, "parts": parts})
+        report(descriptor, {"cpu": processor_seconds() - start, "laps": laps.seconds})
 
 
 def warm_up(problem: Problem) -> None:
@@ -73,7 +76,6 @@ def processor_seconds() -> float:
 def compare(size: str, turns: int, ways: list[str]) -> Results:
     """Compare wall time and processor time of whole runs."""
     times: dict[str, dict[str, list[float]]] = {kind: {way: [] for way in ways} for kind in ("wall", "cpu")}
-    parts: list[dict[str, float]] = []
     for turn in range(turns):
         first = turn % len(ways)
         order = ways[first:] + ways[:first]
@@ -81,7 +83,6 @@ def compare(size: str, turns: int, ways: list[str]) -> Results:
         for kind, times_by_way in times.items():
             for way in ways:
                 times_by_way[way].append(reports[way][kind])
-        parts.append(reports[OURS]["parts"])
     problem = SIZES[size]
     name = "ViT-B/16, bfloat16" if size == "vit" else f"digits, {size}"
     about = f"width {problem.dim}, {problem.blocks} blocks, batches of {problem.batch}, "
@@ -93,23 +94,25 @@ def compare(size: str, turns: int, ways: list[str]) -> Results:
         Comparison(f"{name}: {title}", "s", BARE, times[kind], watched=(OURS,), about=about)
         for kind, title in titles.items()
     ]
-    return [*compared, when_spent(name, problem.epochs, times["wall"], parts)]
+    return [*compared, where_spent(name, size)]
 
 
-def when_spent(name: str, epochs: int, wall: dict[str, list[float]], parts: list[dict[str, float]]) -> Facts:
-    """Split the time tbmetrics adds into steps, ends of epochs and end of the run, to extrapolate to longer runs."""
-    bare, added = median(wall[BARE]), median([ours - bare for ours, bare in zip(wall[OURS], wall[BARE], strict=True)])
-    fixed = {part: median([run[part] for run in parts]) for part in (EPOCHS_END, RUNS_END)}
-    rows = [
-        ("steps and validation", added - sum(fixed.values()), "grows with the run"),
-        (f"ends of {epochs} epochs", fixed[EPOCHS_END], f"{fixed[EPOCHS_END] / epochs:.2f} s each"),
-        ("end of the run", fixed[RUNS_END], "once: pictures, the last records on disk"),
-        ("together", added, ""),
-    ]
-    columns = ["what tbmetrics adds", "s", "share of the bare run", ""]
-    cells = [[what, f"{seconds:.2f}", f"{seconds / bare:.2%}", note] for what, seconds, note in rows]
-    about = "ends in processor time of the training thread, the rest is what remains of the difference by the clock"
-    return Facts(f"{name}: when it is spent", columns, cells, about)
+def where_spent(name: str, size: str) -> Facts:
+    """Compare what a bare run and one with tbmetrics spend their time on; one run of each."""
+    arguments = ["--problem", size, "--laps", "--way"]
+    reports = in_slices("benchmarks.headline", {way: [*arguments, way] for way in WAYS_IN_LAPS})
+    bare, ours = (reports[way]["laps"] for way in (BARE, OURS))
+    total = sum(bare.values())
+    added = {what: seconds - bare.get(what, 0.0) for what, seconds in ours.items()}
+    added = dict(sorted(added.items(), key=lambda item: -item[1])) | {"together": sum(added.values())}
+    columns = ["what", "bare loop, s", "tbmetrics, s", "added, s", "share of the bare run"]
+    bare, ours = ({**laps, "together": sum(laps.values())} for laps in (bare, ours))
+    cells = []
+    for what, seconds in added.items():
+        both = [f"{laps[what]:.2f}" if what in laps else "" for laps in (bare, ours)]
+        cells.append([what, *both, f"{seconds:.2f}", f"{seconds / total:.2%}"])
+    about = "processor time of the training thread, one run each; samples are in forward, backward and optimizer"
+    return Facts(f"{name}: where it is spent", columns, cells, about)
 
 
 def measure(run: Run) -> Results:
@@ -131,6 +134,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", choices=WAYS, required=True)
     parser.add_argument("--problem", choices=SIZES, required=True)
+    parser.add_argument("--laps", action="store_true")
     parser.add_argument("--report", type=int, required=True)
     options = parser.parse_args()
-    be_child(options.way, options.problem, options.report)
+    be_child(options.way, options.problem, options.report, in_laps=options.laps)

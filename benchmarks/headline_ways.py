@@ -12,69 +12,85 @@ from torch import Tensor, nn
 from benchmarks.headline_problem import Batch, Problem
 
 BARE, OURS = "bare loop", "tbmetrics, everything on"
-EPOCHS_END, RUNS_END = "ends of epochs", "end of the run"
 LIGHTNING_BARE, LIGHTNING, WANDB = "Lightning, bare", "Lightning's callbacks, torchmetrics", "wandb.watch, torchmetrics"
 
 
-def bare(problem: Problem, folder: str) -> None:
+class Laps:
+    """Processor time of the training thread, by what it went into."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.thread_time()
+
+    def __call__(self, name: str) -> None:
+        """Count the time since the last call for `name`."""
+        now = time.thread_time()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last
+        self._last = now
+
+
+def no_lap(name: str) -> None:
+    """Count nothing."""
+
+
+def bare(problem: Problem, folder: str, lap: Callable[[str], None] = no_lap) -> None:
     """Train without instrumentation; validation only computes logits."""
     for epoch in range(problem.size.epochs):
         problem.model.train()
         for images, targets in problem.batches(epoch):
-            problem.loss(problem.logits(images), targets).backward()
+            lap("batches")
+            loss = problem.loss(problem.logits(images), targets)
+            lap("forward")
+            loss.backward()
+            lap("backward")
             problem.optimizer.step()
             problem.optimizer.zero_grad()
+            lap("optimizer")
         problem.model.eval()
         with torch.no_grad():
             for images, _ in problem.validation_batches():
                 problem.logits(images)
+                lap("forward, validation")
 
 
-def ours(problem: Problem, folder: str) -> dict[str, float]:
-    """Track class performance, diagnostics, gradients, attention, resources and the loss of every step.
-
-    Returns the processor seconds of the ends of epochs and the end of the run on the training thread.
-    """
+def ours(problem: Problem, folder: str, lap: Callable[[str], None] = no_lap) -> None:
+    """Track class performance, diagnostics, gradients, attention, resources and the loss of every step."""
     from tbmetrics import TBMetrics
 
-    spent: dict[str, float] = {}
     with TBMetrics(
         folder, model=problem.model, optimizer=problem.optimizer, classes=problem.groups, attention=True,
         diagnostics=True,
     ) as tb:  # fmt: skip
-        for epoch in _timed_ends(tb.epochs(range(problem.size.epochs)), spent):
+        lap("start of the run")
+        for epoch in tb.epochs(range(problem.size.epochs)):
+            lap("ends of epochs")
             problem.model.train()
             for images, targets in tb.batches(problem.batches(epoch)):
+                lap("batches")
                 with tb.component("forward_pass"):
                     logits = problem.logits(images)
                     loss = problem.loss(logits, targets)
+                lap("forward")
                 tb.observe(logits, targets)
+                lap("observe")
                 with tb.component("backward_pass"):
                     loss.backward()
+                lap("backward")
                 with tb.component("optimizer_step"):
                     problem.optimizer.step()
                     problem.optimizer.zero_grad()
+                lap("optimizer")
                 tb.log_scalar("loss", loss.detach())
+                lap("log_scalar")
             problem.model.eval()
             with tb.component("validation"), torch.no_grad():
                 for images, targets in problem.validation_batches():
-                    tb.update(problem.logits(images), targets)
-        start = time.thread_time()
-        tb.finalize()
-        spent[RUNS_END] = time.thread_time() - start
-    return spent
-
-
-def _timed_ends(epochs: Iterator[int], spent: dict[str, float]) -> Iterator[int]:
-    """Yield the epochs; add up the time between them and after the last."""
-    spent[EPOCHS_END] = 0.0
-    while True:
-        start = time.thread_time()
-        epoch = next(epochs, None)
-        spent[EPOCHS_END] += time.thread_time() - start
-        if epoch is None:
-            return
-        yield epoch
+                    logits = problem.logits(images)
+                    lap("forward, validation")
+                    tb.update(logits, targets)
+                    lap("update")
+        lap("ends of epochs")
+    lap("end of the run")
 
 
 def _torchmetrics(problem: Problem) -> Any:
@@ -199,10 +215,12 @@ def _fit(problem: Problem, folder: str, *, watched: bool) -> None:
     trainer.fit(Module(), *loaders)
 
 
-WAYS: dict[str, Callable[[Problem, str], dict[str, float] | None]] = {
+WAYS: dict[str, Callable[[Problem, str], None]] = {
     BARE: bare,
     OURS: ours,
     LIGHTNING_BARE: lightning_bare,
     LIGHTNING: with_lightning,
     WANDB: with_wandb,
 }
+#: Ways that say where their time goes.
+WAYS_IN_LAPS = {BARE: bare, OURS: ours}

@@ -190,7 +190,8 @@ class BinnedScores:
         """The least and largest place of each class that is not far off, float64 (classes,); 0 if a class has none."""
         ranges = []
         for scores in batches:
-            ends = torch.stack([self._places(end) for end in scores.aminmax(dim=0)])
+            extremes = scores.amin(0), scores.amax(0)  # `aminmax` takes longer
+            ends = torch.stack([self._places(end) for end in extremes])
             if bool((ends.abs() <= FAR).all()):
                 ranges.append(ends)
                 continue
