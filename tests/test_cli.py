@@ -180,6 +180,7 @@ def test_a_table_that_cannot_be_made_is_one_line(logdir, capsys, options, status
 
 @pytest.mark.slow
 def test_board_serves_the_tab_until_it_is_interrupted(logdir):
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started with it ignored
     shown = ["--attribute", "the digit", "--a", "weak", "--b", "strong"]
     command = [sys.executable, "-m", "tbmetrics", "board", str(logdir), "--port", "0", "--no-browser", *shown]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as board:
