@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL
+from tbmetrics.tracking.batches import CheckedBatch
 from tbmetrics.tracking.checks import check_whole_numbers
 
 #: torch has no arithmetic for these.
@@ -191,32 +193,35 @@ def decision_kind(logits: Tensor, labels: Tensor) -> str:
     return SINGLE_LABEL if labels.ndim < logits.ndim else MULTI_LABEL
 
 
-def check_batch(attribute: str, logits: Tensor, labels: Tensor, num_classes: int, decision: str | None) -> str:
-    """Check a validation batch and return its decision kind.
+def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, decision: str | None) -> CheckedBatch:
+    """Check a validation batch.
 
     Args:
-        attribute, logits, labels, num_classes: as for `update`, from `batch_tensors`.
+        attribute, logits, labels, num_classes: as for `update`.
         decision: the kind of the batches before, or None.
 
     Raises:
         InputError: types, shapes or values do not fit, or the kind has changed.
     """
+    logits, labels = batch_tensors(attribute, logits, labels)
     name = f"attribute {attribute!r}"
     _check_shapes(name, logits, labels, num_classes)
     kind = decision_kind(logits, labels)
-    _check_kind(name, kind, decision)
-    _check_labels(name, labels, kind, num_classes)
-    return kind
+    check_kind(attribute, kind, decision)
+    truth, has_unknown = _checked_labels(name, labels, kind, num_classes)
+    given = logits.detach()
+    return CheckedBatch(given, given.clone(), truth.to(given.device), kind, has_unknown, _has_finite_sum(given))
 
 
 def check_predictions(
-    attribute: str, predictions: Tensor, labels: Tensor, num_classes: int, decision: str | None
-) -> str:
-    """Check a validation batch of predicted classes and return its decision kind; arguments as for `check_batch`.
+    attribute: str, predictions: Any, labels: Any, num_classes: int, decision: str | None
+) -> CheckedBatch:
+    """Check a validation batch of predicted classes; arguments as for `check_batch`.
 
     Raises:
         InputError: types, shapes or values do not fit, or the kind has changed.
     """
+    predictions, labels = batch_tensors(attribute, predictions, labels)
     name = f"attribute {attribute!r}"
     if predictions.is_floating_point() or predictions.ndim not in (1, 2) or not len(predictions) == len(labels):
         raise InputError(
@@ -225,8 +230,8 @@ def check_predictions(
             f"{tuple(predictions.shape)} for labels of shape {tuple(labels.shape)}"
         )
     kind = SINGLE_LABEL if labels.ndim == 1 else MULTI_LABEL
-    _check_kind(name, kind, decision)
-    _check_labels(name, labels, kind, num_classes)
+    check_kind(attribute, kind, decision)
+    truth, has_unknown = _checked_labels(name, labels, kind, num_classes)
     if kind == MULTI_LABEL and predictions.shape != labels.shape:
         raise InputError(
             f"{name}: decisions must have the shape of the multi-hot labels, {tuple(labels.shape)}, got "
@@ -237,12 +242,19 @@ def check_predictions(
         most = num_classes - 1 if kind == SINGLE_LABEL else 1
         if low < 0 or high > most:
             raise InputError(f"{name}: predicted classes must lie in 0..{most}, got {low}..{high}")
-    return kind
+    return CheckedBatch(predictions, predictions.clone(), truth.to(predictions.device), kind, has_unknown, True)
 
 
-def _check_kind(name: str, kind: str, decision: str | None) -> None:
+def check_kind(attribute: str, kind: str, decision: str | None) -> None:
+    """Check that a batch decides as those before, if there were any.
+
+    Raises:
+        InputError: it does not.
+    """
     if decision not in (None, kind):
-        raise InputError(f"{name} was {decision} until now, these labels are {kind}; use one attribute each")
+        raise InputError(
+            f"attribute {attribute!r} was {decision} until now, these labels are {kind}; use one attribute each"
+        )
 
 
 def _unpacked(what: str, values: Any) -> str:
@@ -265,28 +277,34 @@ def _check_shapes(name: str, logits: Tensor, labels: Tensor, classes: int) -> No
         )
 
 
-def _check_labels(name: str, labels: Tensor, decision: str, classes: int) -> None:
-    if labels.numel() == 0:
-        return
+def _checked_labels(name: str, labels: Tensor, decision: str, classes: int) -> tuple[Tensor, bool]:
+    """A copy of the labels, class indices as int32 or multi-hot ones as int8; and whether any is unknown."""
     if decision == SINGLE_LABEL:
-        if labels.is_floating_point() or labels.dtype == torch.bool:
-            raise InputError(f"{name}: class indices must be integers, got {labels.dtype}; give labels.long()")
-        low, high = (int(x) for x in torch.aminmax(labels))
-        if low < -1 or high >= classes:
-            unknown = "; give labels.masked_fill(labels == -100, -1)" if low == -100 else ""
-            raise InputError(
-                f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}{unknown}"
-            )
-    elif labels.dtype != torch.bool:
-        odd = _odd_labels(labels)
-        if odd.numel():
-            raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd[0].item()}")
+        return labels.to(torch.int32, copy=True), _has_unknown_class(name, labels, classes)
+    if labels.dtype == torch.bool:
+        return labels.to(torch.int8), False
+    is_positive = labels.bool()
+    if torch.equal(is_positive.to(labels.dtype), labels):  # the usual case, quickly
+        return is_positive.view(torch.int8), False
+    odd = labels[(labels != 0) & (labels != 1) & (labels != -1)]
+    if odd.numel():
+        raise InputError(f"{name}: multi-hot labels must be 0, 1 or -1 (unknown), got {odd[0].item()}")
+    return labels.to(torch.int8, copy=True), True
 
 
-def _odd_labels(labels: Tensor) -> Tensor:
-    """Those that are not 0, 1 or -1, (odd,)."""
-    if not labels.is_floating_point():  # a look at the least and the greatest is enough, and quicker
-        low, high = torch.stack(labels.aminmax()).tolist()
-        if low >= -1 and high <= 1:
-            return labels[:0, 0]
-    return labels[(labels != 0) & (labels != 1) & (labels != -1)]
+def _has_unknown_class(name: str, labels: Tensor, classes: int) -> bool:
+    if labels.numel() == 0:
+        return False
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        raise InputError(f"{name}: class indices must be integers, got {labels.dtype}; give labels.long()")
+    low, high = (int(x) for x in torch.aminmax(labels))
+    if low < -1 or high >= classes:
+        unknown = "; give labels.masked_fill(labels == -100, -1)" if low == -100 else ""
+        raise InputError(
+            f"{name}: class indices must lie in 0..{classes - 1} (-1 = unknown), got {low}..{high}{unknown}"
+        )
+    return low < 0
+
+
+def _has_finite_sum(values: Tensor) -> bool:
+    return math.isfinite(values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).item())

@@ -134,12 +134,15 @@ class ScoreFacts(NamedTuple):
     row_sum: float  # the one farthest from 1
 
     @classmethod
-    def measured(cls, scores: Tensor) -> Tensor:
-        """The facts of a batch with rows as a tensor, (3,), on its device."""
+    def measured(cls, scores: Tensor, *, with_sums: bool = True) -> ScoreFacts:
+        """The facts of a batch with rows, in one wait for its device; without sums `row_sum` is NaN."""
+        if not with_sums:
+            least, greatest = torch.stack(scores.aminmax()).tolist()
+            return cls(least, greatest, float("nan"))
         wide = scores.dtype if scores.dtype == torch.float64 else torch.float32
-        sums = scores.sum(dim=1, dtype=wide)
-        farthest = sums[(sums - 1).abs().argmax()]
-        return torch.stack([scores.amin().to(wide), scores.amax().to(wide), farthest])
+        ends = (*scores.aminmax(), *scores.sum(dim=1, dtype=wide).aminmax())
+        least, greatest, *sums = torch.stack([end.to(wide) for end in ends]).tolist()
+        return cls(least, greatest, max(sums, key=lambda row_sum: abs(row_sum - 1)))
 
 
 def check_probabilities(name: str, facts: ScoreFacts, dtype: torch.dtype, single_label: bool) -> None:
@@ -255,23 +258,19 @@ class InputWatch:
         look, is_said = self._look, self._activation.logit_scale is not None
         return not is_said and not self.has_warned and (look.in_unit or look.sums_to_one or look.within_one)
 
-    def defined_rows(self, scores: Tensor, good: Tensor, single_label: bool) -> bool:
-        """Whether all rows are `good`; looks at these in the same wait for the device.
+    def look_at(self, scores: Tensor, single_label: bool, n_scores: int) -> None:
+        """Look at the defined rows of a batch of `n_scores`.
 
         Raises:
             InputError: probabilities that are none.
         """
-        if not len(scores) or not self.is_needed:
-            return bool(good.all())
-        facts = ScoreFacts.measured(scores)
-        all_good, *values = torch.cat([good.all().to(facts.dtype)[None], facts]).tolist()
-        if not all_good:
-            values = ScoreFacts.measured(scores[good]).tolist() if bool(good.any()) else []
-        if values and self._activation.takes_probabilities:
-            check_probabilities(self._name, ScoreFacts(*values), scores.dtype, single_label)
-        elif values:
-            self._look.add(ScoreFacts(*values), scores.numel())
-        return bool(all_good)
+        if not len(scores):
+            return
+        if self._activation.takes_probabilities:
+            facts = ScoreFacts.measured(scores, with_sums=single_label)
+            check_probabilities(self._name, facts, scores.dtype, single_label)
+        else:
+            self._look.add(ScoreFacts.measured(scores, with_sums=self._look.sums_to_one), n_scores)
 
     def warn(self, ap_gain: float) -> None:
         """Warn once if the logits of this validation look like something else; see `InputLook.advice`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import warnings
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,89 +11,92 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tbmetrics.class_performance.arguments import batch_tensors, check_batch, check_predictions
+from tbmetrics.class_performance.arguments import check_batch, check_predictions
+from tbmetrics.class_performance.inputs import Activation
 from tbmetrics.class_performance.scores import BinnedScores, ExactScores
+from tbmetrics.class_performance.small_batches import SmallBatchBuffer
 from tbmetrics.class_performance.stored import StoredValidation
 from tbmetrics.errors import InputError, TBMetricsWarning, caller_level
 from tbmetrics.records import SINGLE_LABEL
+from tbmetrics.tracking.batches import CheckedBatch
 
 
 class AttributeState(StoredValidation):
     """The state of one attribute between two validations; arguments as for `StoredValidation`."""
 
-    @torch.no_grad()
-    def add(self, logits: Any, labels: Any, indices: Tensor | None = None) -> None:
+    @property
+    def per_sample(self) -> list[tuple[Tensor, ...]]:
+        """What was decided on each sample; small batches are decided together."""
+        self._undecided.flush()
+        return self._decided
+
+    @per_sample.setter
+    def per_sample(self, decided: list[tuple[Tensor, ...]]) -> None:
+        self._decided = decided
+        # Not a method of this object, which would then be freed late, with all its scores.
+        self._undecided = SmallBatchBuffer(partial(_decide, decided, self.activation, bool(self.top_k)))
+
+    def add(self, logits: Any, labels: Any, indices: Tensor | None = None) -> CheckedBatch:
         """Add one batch.
 
         Args:
             logits, labels: as for the tracker.
             indices: int64 (N,), which sample of the data set each row is.
 
+        Returns:
+            the batch as it was checked.
+
         Raises:
             InputError: a batch that does not fit; the message says what was expected.
         """
-        logits, labels = batch_tensors(self.attribute, logits, labels)
         check = check_predictions if self.activation.takes_classes else check_batch
-        decision = check(self.attribute, logits, labels, self.num_classes, self.decision)
-        logits, labels = logits.detach(), labels.detach().to(logits.device)
-        single = decision == SINGLE_LABEL
+        batch = check(self.attribute, logits, labels, self.num_classes, self.decision)
+        logits, labels, single = batch.logits, batch.labels, batch.decision == SINGLE_LABEL
         if self.activation.takes_classes:
             logits = logits.reshape(len(logits), -1) if single else logits.float()
             self._check_lists(logits, single)
-        good = self._rows_to_keep(logits, single)
+        good = self._rows_to_keep(batch)
         indices = self._checked_indices(indices, logits)
-        self.decision = decision
+        self.decision = batch.decision
         if good is not None:
             logits, labels, indices = self._without_undefined(good, logits, labels, indices)
-        if single:
-            if indices is not None:
-                indices = indices[(labels >= 0).to(indices.device)]
-            self._add_single(logits, labels.long())
+        if not single:
+            self._add_multi(logits, labels, batch.has_unknown)
+        elif batch.has_unknown:
+            known = labels >= 0
+            self._add_single(logits[known], labels[known])
+            indices = None if indices is None else indices[known.to(indices.device)]
         else:
-            self._add_multi(logits, labels.to(torch.int8))
+            self._add_single(logits, labels)
         if indices is not None and len(indices):
             self._indices.append(indices)
         if self._mode != "exact" and isinstance(self.scores, ExactScores):
             self._bound()
+        return batch
 
-    def _rows_to_keep(self, logits: Tensor, single: bool) -> Tensor | None:
+    def _rows_to_keep(self, batch: CheckedBatch) -> Tensor | None:
         """Which rows decide something, bool (N,); None = all."""
         if self.activation.takes_classes:
             return None
-        if not single and not self.watch.is_needed and _has_finite_sum(logits):
-            return None
-        # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
-        good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
-        return None if self.watch.defined_rows(logits, good, single) else good
+        logits, single, good = batch.logits, batch.decision == SINGLE_LABEL, None
+        if not batch.has_finite_sum:
+            # The softmax of a row has no value where its largest logit is infinite; NaN counts as the largest.
+            good = logits.amax(dim=1).isfinite() if single else ~logits.isnan().any(dim=1)
+            good = None if bool(good.all()) else good
+        if self.watch.is_needed:
+            self.watch.look_at(logits if good is None else logits[good], single, logits.numel())
+        return good
 
     def _add_single(self, logits: Tensor, labels: Tensor) -> None:
-        known = labels >= 0
-        logits, labels = (logits.clone(), labels) if bool(known.all()) else (logits[known], labels[known])
         if not len(labels):
             return
-        if self.activation.takes_classes:
-            predicted, confidence = logits[:, 0].long(), torch.full_like(labels, torch.nan, dtype=torch.float32)
-        else:
-            wide = logits if logits.dtype == torch.float64 else logits.float()
-            largest, predicted = wide.max(dim=1)
-            confidence = self.activation.confidence(wide, largest)
+        if not self.activation.takes_classes:
             self.scores.add(logits, labels)
-        ranks = (self._ranks(logits, labels),) if self.top_k else ()
-        self.per_sample.append((labels.int(), predicted.int(), confidence, *ranks))
+        self._undecided.put(logits, labels)
         self.n_samples += len(labels)
         self._is_counted = False
 
-    def _ranks(self, scores: Tensor, labels: Tensor) -> Tensor:
-        """Number of classes that come before the label, int32 (N,); of equal scores the first comes first."""
-        if self.activation.takes_classes:
-            matches = scores == labels[:, None]
-            position = matches.int().argmax(dim=1)
-            return torch.where(matches.any(dim=1), position, scores.shape[1]).int()
-        score = scores.gather(1, labels[:, None])
-        earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
-        return ((scores > score) | ((scores == score) & earlier)).sum(dim=1, dtype=torch.int32)
-
-    def _add_multi(self, logits: Tensor, labels: Tensor) -> None:
+    def _add_multi(self, logits: Tensor, labels: Tensor, has_unknown: bool) -> None:
         if not len(labels):
             return
         if isinstance(self.scores, ExactScores):
@@ -101,8 +104,7 @@ class AttributeState(StoredValidation):
         else:
             counts = self._multi_counts(logits, labels)
             self._counts = counts if self._counts is None else self._counts + counts
-        has_unknown = bool(labels.amin() < 0)
-        self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits.clone(), labels)
+        self.scores.add(logits.masked_fill(labels < 0, -torch.inf) if has_unknown else logits, labels)
         self.n_samples += len(labels)
 
     def _single_counts(self, labels: Tensor, predicted: Tensor) -> Tensor:
@@ -216,9 +218,32 @@ class AttributeState(StoredValidation):
         return logits[good], labels[good], None if indices is None else indices[good.to(indices.device)]
 
 
-def _has_finite_sum(values: Tensor) -> bool:
-    """Whether all values add up to a number, so that none is NaN."""
-    return math.isfinite(float(values.sum(dtype=torch.promote_types(values.dtype, torch.float32))))
+def _decide(
+    decided: list[tuple[Tensor, ...]], activation: Activation, with_ranks: bool, logits: Tensor, labels: Tensor
+) -> None:
+    """Decide on the samples of stacked batches, (batches, …)."""
+    logits, labels = logits.flatten(0, 1), labels.flatten()
+    if activation.takes_classes:
+        predicted, confidence = logits[:, 0].int(), torch.full_like(labels, torch.nan, dtype=torch.float32)
+    else:
+        wide = logits if logits.dtype == torch.float64 else logits.float()
+        largest, predicted = wide.max(dim=1)
+        confidence = activation.confidence(wide, largest)
+    rank = _ranks_in_lists if activation.takes_classes else _ranks
+    decided.append((labels, predicted.int(), confidence, *((rank(logits, labels.long()),) if with_ranks else ())))
+
+
+def _ranks(scores: Tensor, labels: Tensor) -> Tensor:
+    """Number of classes that come before the label, int32 (N,); of equal scores the first comes first."""
+    score = scores.gather(1, labels[:, None])
+    earlier = torch.arange(scores.shape[1], device=scores.device) < labels[:, None]
+    return ((scores > score) | ((scores == score) & earlier)).sum(dim=1, dtype=torch.int32)
+
+
+def _ranks_in_lists(lists: Tensor, labels: Tensor) -> Tensor:
+    """As `_ranks`, of predicted classes by rank."""
+    matches = lists == labels[:, None]
+    return torch.where(matches.any(dim=1), matches.int().argmax(dim=1), lists.shape[1]).int()
 
 
 def first_occurrences(indices: Tensor, earlier: Tensor | None) -> Tensor:

@@ -13,6 +13,7 @@ from tbmetrics.class_performance.dense_state import DenseState
 from tbmetrics.class_performance.padding import repeats_warning
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.errors import InputError, TBMetricsWarning, caller_level
+from tbmetrics.tracking.batches import CheckedBatch
 
 State: TypeAlias = AttributeState | DenseState
 
@@ -39,13 +40,19 @@ class AttributeStates(Mapping[str, State]):
     def __len__(self) -> int:
         return len(self._states)
 
-    def add(self, attribute: str, logits: Any, labels: Any, indices: torch.Tensor | None) -> bool:
-        """Add a batch, see `AttributeState.add`; returns whether it had any rows."""
+    def add(
+        self, attribute: str, logits: Any, labels: Any, indices: torch.Tensor | None
+    ) -> tuple[bool, CheckedBatch | None]:
+        """Add a batch, see `AttributeState.add`; returns whether it had any rows, and what was checked if not dense."""
         state = self._state_for(attribute, is_dense(logits, labels))
         before = state.n_samples, state.n_skipped
-        state.add(logits, labels, indices)
+        checked = None
+        if isinstance(state, DenseState):
+            state.add(logits, labels, indices)
+        else:
+            checked = state.add(logits, labels, indices)
         self._states[attribute] = state
-        return before != (state.n_samples, state.n_skipped)
+        return before != (state.n_samples, state.n_skipped), checked
 
     def _state_for(self, attribute: str, dense: bool) -> State:
         """The state that takes the next batch.

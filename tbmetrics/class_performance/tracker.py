@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-    from tbmetrics.tracking.batches import ValidationBatch
+    from tbmetrics.tracking.batches import CheckedBatch, Tensors, ValidationBatch
 
 SCORE_MODES = ("auto", "exact", "binned")
 DEFAULT_SCORE_BYTES = 2 * 2**30
@@ -158,11 +158,25 @@ class ClassPerformanceTracker(ValidationTracker):
         Raises:
             InputError: attributes, shapes, types or values that do not fit; says what came and what was expected.
         """
+        self._add(logits, labels, indices)
+
+    @in_plain_mode
+    def validate(self, batch: ValidationBatch) -> None:
+        """Add a session's validation batch."""
+        batch.checked.update(self._add(batch.logits, batch.labels, batch.indices))
+
+    def _add(self, logits: Tensors, labels: Tensors, indices: Any) -> dict[str, CheckedBatch]:
+        checked: dict[str, CheckedBatch] = {}
+        rows = as_indices(indices)
         for attribute, (values, truth) in logits_and_labels(logits, labels, self.attributes).items():
             self._own.check_update(attribute, (*self.measured, IOU) if is_dense(values, truth) else self.measured)
-            if self._states.add(attribute, values, truth, as_indices(indices)):
+            has_rows, batch = self._states.add(attribute, values, truth, rows)
+            if has_rows:
                 self._unevaluated.add(attribute)
                 self._unrecorded.add(attribute)
+            if batch is not None:
+                checked[attribute] = batch
+        return checked
 
     def log_class_metrics(
         self,
@@ -198,10 +212,6 @@ class ClassPerformanceTracker(ValidationTracker):
         self._own.add(attribute, metrics, support, lower, upper, measured if is_measured else ())
         self._unevaluated.add(attribute)
         self._unrecorded.add(attribute)
-
-    def validate(self, batch: ValidationBatch) -> None:
-        """Add a session's validation batch."""
-        self.update(batch.logits, batch.labels, indices=batch.indices)
 
     @property
     def thresholds(self) -> dict[str, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tbmetrics.class_performance.arguments import check_batch, decision_kind
+from tbmetrics.class_performance.arguments import check_batch, check_kind, decision_kind
 from tbmetrics.class_performance.diagnostics.classifier import Classifier, ForwardPass
 from tbmetrics.class_performance.diagnostics.diagnosis import Diagnosis
 from tbmetrics.class_performance.diagnostics.feature_sample import FeatureSample
@@ -43,6 +43,7 @@ from tbmetrics.records import (
     TAU_NORMALIZATION,
     FloatArray,
 )
+from tbmetrics.tracking.batches import CheckedBatch
 
 #: Training samples assumed of a class without any, so that its prior has a logarithm.
 LEAST_COUNT = 0.5
@@ -66,7 +67,8 @@ class AttributeDiagnostics:
         activation: Activation = DEFAULT_ACTIVATION,
     ) -> None:
         self.classes, self.options = classes, options
-        self._thresholds, self._activation = thresholds, activation
+        self._activation = activation
+        self._cuts = torch.as_tensor(thresholds).logit()  # of a multi-label attribute
         self._decision: str | None = None  # of the batches checked so far
         self.signal = TrainingSignal(classes.attribute, len(classes))
         self.features = FeatureState(len(classes), options.max_bytes)
@@ -97,40 +99,45 @@ class AttributeDiagnostics:
         """Add a training batch."""
         self.signal.add(logits, labels, loss, guard)
 
-    def check(self, logits: Tensor, labels: Tensor) -> None:
-        """Raise an `InputError` if a validation batch does not fit."""
-        attribute = self.classes.attribute
-        decision = check_batch(attribute, logits, labels, len(self.classes), self._decision)
-        if self._activation.takes_probabilities and len(logits):
-            facts = ScoreFacts(*ScoreFacts.measured(logits.detach()).tolist())
-            check_probabilities(f"attribute {attribute!r}", facts, logits.dtype, decision == SINGLE_LABEL)
-        self._decision = self.signal.decision = decision
+    def check(self, logits: Any, labels: Any, checked: CheckedBatch | None = None) -> CheckedBatch:
+        """A validation batch of the attribute, checked here if it was not before.
+
+        Raises:
+            InputError: it does not fit.
+        """
+        attribute, n_classes = self.classes.attribute, len(self.classes)
+        if checked is None or checked.logits.shape[1] != n_classes:
+            checked = check_batch(attribute, logits, labels, n_classes, self._decision)
+        check_kind(attribute, checked.decision, self._decision)
+        if self._activation.takes_probabilities and len(checked.logits):
+            facts, is_single = ScoreFacts.measured(checked.logits), checked.decision == SINGLE_LABEL
+            check_probabilities(f"attribute {attribute!r}", facts, checked.given.dtype, is_single)
+        self._decision = self.signal.decision = checked.decision
+        return checked
 
     @torch.no_grad()
-    def update(self, logits: Tensor, labels: Tensor, images: Tensor | None, originals: Tensor | None = None) -> None:
+    def update(self, batch: CheckedBatch, images: Tensor | None, originals: Tensor | None = None) -> None:
         """Add a checked validation batch; rows with NaN or (single-label) an unknown label are left out."""
+        labels, is_single = batch.labels, batch.decision == SINGLE_LABEL
         if not len(labels):
             return
-        origin = self.classifier.claim(logits.detach()) if self.classifier is not None else None
-        wide = self._activation.as_logits(logits.detach(), labels.ndim == 1)
-        labels = labels.detach().to(wide.device)
-        labels = labels.long() if labels.ndim == 1 else labels.to(torch.int8)
+        origin = self.classifier.claim(batch.given) if self.classifier is not None else None
+        wide = self._activation.as_logits(batch.logits, is_single)
         if not self.pending:
             self._begin(wide, labels, origin)
-        self._look_at(logits)
-        good = ~wide.isnan().any(1)
-        good = good & (labels >= 0) if labels.ndim == 1 else good
-        if not bool(good.all()):
+        self._look_at(batch.logits)
+        good = _good_rows(batch)
+        if good is not None:
             wide, labels = wide[good], labels[good]
         if not len(labels):
             return
         self.pending = self._stale = True
         self.validation.add(wide, labels)
-        if images is not None and not bool(good.all()):
+        if images is not None and good is not None:
             images = images[good.to(images.device)]
             originals = None if originals is None else originals[good.to(originals.device)]
-        cuts = torch.as_tensor(self._thresholds).logit() if labels.ndim == 2 else None
         features = self._add_features(origin, good, labels)
+        cuts = None if is_single else self._cuts
         if features is not None and self.sample is not None:
             self.sample.add(features, wide, labels, cuts, images)
         if images is not None:
@@ -140,7 +147,7 @@ class AttributeDiagnostics:
         """Look whether logits are probabilities, until they are seen not to be."""
         is_said = self._activation.takes_probabilities or self._activation.logit_scale is not None
         if not is_said and self._look.in_unit:
-            self._look.add(ScoreFacts(*ScoreFacts.measured(scores.detach()).tolist()), scores.numel())
+            self._look.add(ScoreFacts.measured(scores, with_sums=self._look.sums_to_one), scores.numel())
 
     def _begin(self, logits: Tensor, labels: Tensor, origin: ForwardPass | None) -> None:
         """With the first batch of a validation, collect what its remedies need."""
@@ -175,10 +182,10 @@ class AttributeDiagnostics:
         else:
             self._left_out[TAU_NORMALIZATION] = f"the logits were not seen to be weight · input + bias of {name!r}"
 
-    def _add_features(self, origin: ForwardPass | None, good: Tensor, labels: Tensor) -> Tensor | None:
+    def _add_features(self, origin: ForwardPass | None, good: Tensor | None, labels: Tensor) -> Tensor | None:
         """Add the features of the good rows and return them, or None and note why there are none."""
         if origin is not None and origin.features is not None:
-            features = origin.features[good.to(origin.features.device)]
+            features = origin.features if good is None else origin.features[good.to(origin.features.device)]
             self.features.add(features, labels)
             return features
         if "features" not in self._left_out and self.classifier is not None:
@@ -309,3 +316,11 @@ class AttributeDiagnostics:
         self._look = InputLook()
         self.validation.reset()
         self.features.reset()
+
+
+def _good_rows(batch: CheckedBatch) -> Tensor | None:
+    """Which rows have no NaN and, single-label, a known label: bool (N,); None = all."""
+    good = None if batch.has_finite_sum else ~batch.logits.isnan().any(1)
+    if batch.has_unknown and batch.decision == SINGLE_LABEL:
+        good = batch.labels >= 0 if good is None else good & (batch.labels >= 0)
+    return None if good is None or bool(good.all()) else good

@@ -36,7 +36,7 @@ from tbmetrics.classes.groups import ClassGroups
 from tbmetrics.errors import InputError
 from tbmetrics.records import REMEDIES, Record
 from tbmetrics.records.history import TimedRecord
-from tbmetrics.tracking.batches import Tensors, TrainingBatch, ValidationBatch
+from tbmetrics.tracking.batches import CheckedBatch, Tensors, TrainingBatch, ValidationBatch
 from tbmetrics.tracking.checks import by_attribute, check_choice, check_whole_numbers, logits_and_labels
 from tbmetrics.tracking.modes import in_plain_mode
 from tbmetrics.tracking.tracker import Tracker
@@ -231,19 +231,24 @@ class LongTailDiagnostics(Tracker):
         Raises:
             InputError: attributes, shapes, types or values that do not fit.
         """
-        self._refuse_without_classes()
-        given = self._words.without_dense(logits_and_labels(logits, labels, self._attributes))
-        pairs = {attribute: batch_tensors(attribute, *batch) for attribute, batch in given.items()}
-        checked, originals = None, images if isinstance(images, Tensor) else None
-        for attribute, (values, truth) in pairs.items():
-            self._attributes[attribute].check(values, truth)
-            checked = checked_images(images, len(values)) if images is not None else None
-        for attribute, (values, truth) in pairs.items():
-            self._attributes[attribute].update(values, truth, checked, originals)
+        self._add(ValidationBatch(logits, labels, images))
 
+    @in_plain_mode
     def validate(self, batch: ValidationBatch) -> None:
         """Add a session's validation batch."""
-        self.update(batch.logits, batch.labels, batch.images)
+        self._add(batch)
+
+    def _add(self, batch: ValidationBatch) -> None:
+        self._refuse_without_classes()
+        given = self._words.without_dense(logits_and_labels(batch.logits, batch.labels, self._attributes))
+        images, originals = None, batch.images if isinstance(batch.images, Tensor) else None
+        checked: dict[str, CheckedBatch] = {}
+        for attribute, pair in given.items():
+            checked[attribute] = self._attributes[attribute].check(*pair, batch.checked.get(attribute))
+            if batch.images is not None:
+                images = checked_images(batch.images, len(checked[attribute].labels))
+        for attribute, rows in checked.items():
+            self._attributes[attribute].update(rows, images, originals)
 
     def _refuse_without_classes(self) -> None:
         if not self._attributes:

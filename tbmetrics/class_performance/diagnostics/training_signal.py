@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
-from tbmetrics.class_performance.diagnostics.small_batches import SmallBatchBuffer, is_small
+from tbmetrics.class_performance.small_batches import SmallBatchBuffer, is_small
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL, FloatArray
 from tbmetrics.tracking.hooks import Hook
@@ -100,10 +100,11 @@ class TrainingSignal:
             InputError: shapes or types that do not fit.
         """
         self._check(logits, labels, loss)
-        plain, targets = logits.detach(), labels.detach().to(logits.device)
-        loss = None if loss is None else loss.detach()
-        if is_small(plain):  # it may be buffered, and the caller may change it meanwhile
-            plain, targets, loss = plain.clone(), targets.clone(), None if loss is None else loss.clone()
+        may_wait = is_small(logits)  # and the caller may change it meanwhile
+        plain = logits.detach().clone() if may_wait else logits.detach()
+        targets = labels.detach().to(logits.device, copy=may_wait)
+        if loss is not None:
+            loss = loss.detach().clone() if may_wait else loss.detach()
         if not self._sums:
             self._begin(plain)
         self.n_batches += 1
@@ -128,6 +129,8 @@ class TrainingSignal:
             return torch.ones((), dtype=torch.bool, device=labels.device)
         if not labels.is_floating_point():
             return None
+        if self._was_soft is None and labels.device.type == "cpu" and torch.equal(labels, labels.round()):
+            return None  # no fractions
         with torch.no_grad():
             is_soft = _are_shares(labels)
             self._was_soft = is_soft if self._was_soft is None else is_soft | self._was_soft.to(is_soft.device)

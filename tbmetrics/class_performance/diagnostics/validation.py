@@ -16,8 +16,8 @@ from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
 from tbmetrics.class_performance.diagnostics.remedies import Objective, RemedyRow, RemedyTable, remedy_rows
 from tbmetrics.class_performance.diagnostics.row_sample import RowSample
 from tbmetrics.class_performance.diagnostics.single_label import Rows, Samples, judge_single, winning_amounts
-from tbmetrics.class_performance.diagnostics.small_batches import SmallBatchBuffer, is_small
 from tbmetrics.class_performance.flows import first_largest
+from tbmetrics.class_performance.small_batches import SmallBatchBuffer
 from tbmetrics.classes.attributes import AttributeClasses
 from tbmetrics.records import MULTI_LABEL, TAU_NORMALIZATION, Float32Array, FloatArray, IntArray
 
@@ -82,15 +82,20 @@ class ValidationState:
         return self._rows.share
 
     def add(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch without NaN: logits float32 or float64 (N, C); labels (N,), all known, or (N, C) of 1, 0, -1."""
+        """Add a batch without NaN, which must not change afterwards.
+
+        Args:
+            logits: float32 or float64 (N, C).
+            labels: (N,), all known, or (N, C) of 1, 0, -1.
+        """
         self.decision = decision_kind(logits, labels)
         self.n_samples += len(labels)
-        batch = (logits.clone(), labels.clone()) if is_small(logits) else (logits, labels)
-        self._small_batches.put(*batch)
+        self._small_batches.put(logits, labels)
 
     def _add_stacked(self, logits: Tensor, labels: Tensor) -> None:
         """Add batches of equal size: logits (batches, N, C), labels (batches, N) or (batches, N, C)."""
         logits, labels = logits.flatten(0, 1), labels.flatten(0, 1)
+        labels = labels.long() if labels.ndim == 1 else labels
         self._add_logits(logits, labels)
         self._rows.add(logits, labels)
         if labels.ndim == 2:

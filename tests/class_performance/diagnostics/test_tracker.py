@@ -1,6 +1,7 @@
 """LongTailDiagnostics in real loops: records read back, both styles, what is left out and said, hooks removed."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -8,7 +9,17 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tbmetrics import ClassGroups, InputError, LongTailDiagnostics, MetricsManager, TBMetrics, read_run
+from tbmetrics import (
+    ClassGroups,
+    ClassPerformanceTracker,
+    InputError,
+    LongTailDiagnostics,
+    MetricsManager,
+    TBMetrics,
+    TBMetricsWarning,
+    ValidationBatch,
+    read_run,
+)
 from tbmetrics.exporting import export
 from tbmetrics.records import (
     DIAGNOSTIC_COLUMNS,
@@ -296,6 +307,60 @@ def test_one_validation_may_run_in_inference_mode_and_outside(tmp_path, modes, m
     for area in ("diagnostics", "class_performance"):
         assert str(measured[0][area]) == str(measured[1][area])
         assert measured[0][area]
+
+
+def _numbers_of(diagnostics):
+    table, groups = (diagnostics.get_metrics()["attributes"]["digit"][name] for name in ("classes", "groups"))
+    return json.dumps([table, groups], sort_keys=True)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_a_batch_that_class_performance_has_checked_counts_as_one_given_alone(multi):
+    generator = torch.Generator().manual_seed(0)
+    shared, alone = LongTailDiagnostics(classes=GROUPS), LongTailDiagnostics(classes=GROUPS)
+    performance = ClassPerformanceTracker(classes=GROUPS)
+    for number in range(5):
+        logits, labels = torch.randn(9, 6, generator=generator), torch.randint(-1, 6, (9,), generator=generator)
+        if multi:
+            labels = F.one_hot(labels.clamp(min=0), 6) - (torch.rand(9, 6, generator=generator) < 0.1).long()
+            labels.clamp_(max=1)
+        if number == 3:
+            logits[0, 0] = float("nan")
+        alone.update(logits, labels)
+        batch = ValidationBatch(logits, labels)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TBMetricsWarning)
+            performance.validate(batch)
+        assert set(batch.checked) == {"digit"}
+        shared.validate(batch)
+        logits.zero_()
+        labels.zero_()
+    assert _numbers_of(shared) == _numbers_of(alone)
+
+
+def test_diagnostics_check_themselves_what_was_checked_for_other_classes_or_another_kind():
+    batch = ValidationBatch(torch.zeros(2, 6), torch.tensor([0, 1]))
+    ClassPerformanceTracker(classes=GROUPS).validate(batch)
+    with pytest.raises(InputError, match=r"shape \(N, 2\)"):
+        LongTailDiagnostics(classes=ClassGroups.from_counts({"digit": {"a": 9, "b": 1}})).validate(batch)
+    diagnostics = LongTailDiagnostics(classes=GROUPS)
+    diagnostics.update(torch.zeros(2, 6), torch.zeros(2, 6))
+    with pytest.raises(InputError, match="was multi_label until now"):
+        diagnostics.validate(batch)
+
+
+@pytest.mark.parametrize("multi", [False, True])
+def test_a_batch_may_be_changed_as_soon_as_it_was_given(multi):
+    generator = torch.Generator().manual_seed(0)
+    changed, kept = LongTailDiagnostics(classes=GROUPS), LongTailDiagnostics(classes=GROUPS)
+    for _ in range(5):
+        logits, labels = torch.randn(9, 6, generator=generator), torch.arange(9) % 6
+        labels = F.one_hot(labels, 6).to(torch.int8) if multi else labels.int()
+        kept.update(logits.clone(), labels.clone())
+        changed.update(logits, labels)
+        logits.zero_()
+        labels.zero_()
+    assert _numbers_of(changed) == _numbers_of(kept)
 
 
 def test_bad_images_raise_at_once(tmp_path):

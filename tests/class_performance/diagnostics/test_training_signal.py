@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional as F
 
 from tbmetrics import InputError
-from tbmetrics.class_performance.diagnostics import small_batches
-from tbmetrics.class_performance.diagnostics.small_batches import SMALL_BYTES
+from tbmetrics.class_performance import small_batches
 from tbmetrics.class_performance.diagnostics.training_signal import TrainingSignal
+from tbmetrics.class_performance.small_batches import SMALL_BYTES
 
 CLASSES = 5
 
@@ -177,6 +177,22 @@ def test_soft_rows_of_a_multi_label_attribute_may_sum_to_one():
     columns = _columns_of(targets, "multi_label").columns()
     np.testing.assert_allclose(columns["training_loss"], F.softplus(-logits.double()).mean(0), rtol=1e-5)
     assert not np.allclose(columns["training_loss"], _columns_of(targets).columns()["training_loss"])
+
+
+def test_multi_hot_targets_without_fractions_count_as_multi_label_before_that_is_known():
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (torch.randn(8, CLASSES, generator=generator), (torch.rand(8, CLASSES, generator=generator) < 0.3).float())
+        for _ in range(20)
+    ]
+    signals = [TrainingSignal("x", CLASSES), TrainingSignal("x", CLASSES)]
+    signals[1].decision = "multi_label"
+    for logits, labels in batches:
+        for signal in signals:
+            signal.add(logits, labels, None, _call)
+    unknown, known = (signal.columns() for signal in signals)
+    for name, values in known.items():
+        np.testing.assert_array_equal(unknown[name], values, err_msg=name)
 
 
 def test_a_hard_batch_among_soft_ones_is_soft():

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tbmetrics.class_performance.diagnostics.small_batches import MAX_BATCHES, SMALL_BYTES, SmallBatchBuffer
+from tbmetrics.class_performance.small_batches import MAX_BATCHES, SMALL_BYTES, SmallBatchBuffer
 
 SHAPES = st.sampled_from([(2, 3), (4, 3), (SMALL_BYTES // 8, 3)])
 
