@@ -210,7 +210,7 @@ def check_batch(attribute: str, logits: Any, labels: Any, num_classes: int, deci
     check_kind(attribute, kind, decision)
     truth, has_unknown = _checked_labels(name, labels, kind, num_classes)
     given = logits.detach()
-    return CheckedBatch(given, given.clone(), truth.to(given.device), kind, has_unknown, _has_finite_sum(given))
+    return CheckedBatch(given, given.clone(), truth.to(given.device), kind, has_unknown, has_finite_sum(given))
 
 
 def check_predictions(
@@ -306,5 +306,6 @@ def _has_unknown_class(name: str, labels: Tensor, classes: int) -> bool:
     return low < 0
 
 
-def _has_finite_sum(values: Tensor) -> bool:
+def has_finite_sum(values: Tensor) -> bool:
+    """Whether all values add up to a number, so that all are finite; a quick look before one at each."""
     return math.isfinite(values.sum(dtype=torch.promote_types(values.dtype, torch.float32)).item())

@@ -264,7 +264,7 @@ class InputWatch:
         Raises:
             InputError: probabilities that are none.
         """
-        if not len(scores):
+        if not scores.numel():
             return
         if self._activation.takes_probabilities:
             facts = ScoreFacts.measured(scores, with_sums=single_label)

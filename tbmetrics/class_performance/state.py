@@ -88,7 +88,7 @@ class AttributeState(StoredValidation):
         return good
 
     def _add_single(self, logits: Tensor, labels: Tensor) -> None:
-        if not len(labels):
+        if not labels.numel():
             return
         if not self.activation.takes_classes:
             self.scores.add(logits, labels)
@@ -97,7 +97,7 @@ class AttributeState(StoredValidation):
         self._is_counted = False
 
     def _add_multi(self, logits: Tensor, labels: Tensor, has_unknown: bool) -> None:
-        if not len(labels):
+        if not labels.numel():
             return
         if isinstance(self.scores, ExactScores):
             self._is_counted = False

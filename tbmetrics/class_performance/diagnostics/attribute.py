@@ -109,17 +109,16 @@ class AttributeDiagnostics:
         if checked is None or checked.logits.shape[1] != n_classes:
             checked = check_batch(attribute, logits, labels, n_classes, self._decision)
         check_kind(attribute, checked.decision, self._decision)
-        if self._activation.takes_probabilities and len(checked.logits):
+        if self._activation.takes_probabilities and checked.logits.numel():
             facts, is_single = ScoreFacts.measured(checked.logits), checked.decision == SINGLE_LABEL
             check_probabilities(f"attribute {attribute!r}", facts, checked.given.dtype, is_single)
         self._decision = self.signal.decision = checked.decision
         return checked
 
-    @torch.no_grad()
     def update(self, batch: CheckedBatch, images: Tensor | None, originals: Tensor | None = None) -> None:
         """Add a checked validation batch; rows with NaN or (single-label) an unknown label are left out."""
         labels, is_single = batch.labels, batch.decision == SINGLE_LABEL
-        if not len(labels):
+        if not labels.numel():
             return
         origin = self.classifier.claim(batch.given) if self.classifier is not None else None
         wide = self._activation.as_logits(batch.logits, is_single)
@@ -129,7 +128,7 @@ class AttributeDiagnostics:
         good = _good_rows(batch)
         if good is not None:
             wide, labels = wide[good], labels[good]
-        if not len(labels):
+        if not labels.numel():
             return
         self.pending = self._stale = True
         self.validation.add(wide, labels)

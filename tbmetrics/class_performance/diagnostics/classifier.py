@@ -61,11 +61,11 @@ class _Candidate:
             chosen.insert(0, forward_pass)
         if sum(len(p.logits) for p in chosen) != len(logits) or not chosen:
             return None
-        output = (chosen[0].logits if len(chosen) == 1 else torch.cat([p.logits for p in chosen])).to(logits.device)
+        output = _joined([p.logits for p in chosen]).to(logits.device)
         if output.shape != logits.shape or not _is_same(output, logits):
             return None
         inputs = [p.features for p in chosen if p.features is not None]
-        return ForwardPass(torch.cat(inputs) if len(inputs) == len(chosen) else None, output)
+        return ForwardPass(_joined(inputs) if len(inputs) == len(chosen) else None, output)
 
     def forget(self) -> None:
         """Drop all passes."""
@@ -182,6 +182,10 @@ class Classifier:
             "nearest_weight_cosine": to_numpy(nearest.value),
             "nearest_weight_class": to_numpy(torch.where(nearest.value.isnan(), torch.nan, nearest.row.float())),
         }
+
+
+def _joined(batches: list[Tensor]) -> Tensor:
+    return batches[0] if len(batches) == 1 else torch.cat(batches)
 
 
 def _layers(model: nn.Module, num_classes: int) -> list[tuple[str, nn.Module]]:

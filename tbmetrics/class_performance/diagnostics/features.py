@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from tbmetrics.class_performance.arguments import has_finite_sum
 from tbmetrics.class_performance.diagnostics.numbers import (
     Nearest,
     Neighbours,
@@ -65,11 +66,14 @@ class FeatureState:
         if not len(features):
             return
         wide = features.detach().float()
-        good = wide.isfinite().all(1)
-        projected = self._projected(wide[good])
+        labels = labels.to(wide.device)
+        if not has_finite_sum(wide):
+            good = wide.isfinite().all(1)
+            wide, labels = wide[good], labels[good]
+        projected = self._projected(wide)
         if self._sums is None:
             self._sums = _Sums(projected, self.num_classes)
-        self._sums.add(projected, labels.to(projected.device)[good])
+        self._sums.add(projected, labels)
         self.n_samples += len(projected)
 
     def _projected(self, features: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -238,6 +239,7 @@ class LongTailDiagnostics(Tracker):
         """Add a session's validation batch."""
         self._add(batch)
 
+    @torch.no_grad()
     def _add(self, batch: ValidationBatch) -> None:
         self._refuse_without_classes()
         given = self._words.without_dense(logits_and_labels(batch.logits, batch.labels, self._attributes))

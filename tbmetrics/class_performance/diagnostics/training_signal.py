@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from tbmetrics.class_performance.arguments import decision_kind
 from tbmetrics.class_performance.diagnostics.numbers import sum_dtype, to_numpy
+from tbmetrics.class_performance.flows import first_largest
 from tbmetrics.class_performance.small_batches import SmallBatchBuffer, is_small
 from tbmetrics.errors import InputError
 from tbmetrics.records import MULTI_LABEL, SINGLE_LABEL, FloatArray
@@ -155,7 +156,7 @@ class TrainingSignal:
         if loss is None:
             loss = F.cross_entropy(wide, index, reduction="none")
         self._add_by_class("samples", index, known, torch.ones_like(known))
-        self._add_by_class("correct", index, known, wide.argmax(1) == index)
+        self._add_by_class("correct", index, known, first_largest(wide) == index)
         self._add_by_class("loss", index, known & loss.isfinite(), loss.detach())
         self._sums["rows"] += known.sum()
 
