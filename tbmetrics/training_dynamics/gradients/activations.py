@@ -177,7 +177,7 @@ class ForwardWatch:
         if tensor is None or not tensor.numel() or self._sample is None:
             return
         self._rows[name] = shares(tensor.detach(), _BOUNDS.get(type(module)))
-        self._sample.histograms[name] = measure(tensor)
+        self._sample.histograms[name] = measure([tensor])
 
     def _end(self, module: nn.Module, args: Any, output: Any) -> None:
         if module is not self._model or self._sample is None:

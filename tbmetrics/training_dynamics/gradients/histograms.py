@@ -3,14 +3,15 @@
 A float's bits, shifted right until sign, exponent and the first two mantissa bits are left, are the number of its
 bucket: four buckets an octave, edges at 2^e × {1, 1.25, 1.5, 1.75}. Counting is one shift and one scatter-add, needs no
 range beforehand, no synchronisation, and no sorting; every count is exact. NaN and infinity fall into buckets of their
-own and are reported beside the histogram.
+own and are left out of the histogram.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,6 +37,11 @@ class _Layout:
         """Buckets of one sign."""
         return 1 << (self.exponent_bits + SUB_BITS)
 
+    @property
+    def finite(self) -> int:
+        """Finite buckets of one sign; infinity and NaN come after them."""
+        return self.half - (1 << SUB_BITS)
+
 
 _LAYOUTS = {
     torch.float64: _Layout(torch.int64, 11, 52 - SUB_BITS),
@@ -50,92 +56,145 @@ MEASURABLE = frozenset(_LAYOUTS)
 
 @dataclass(slots=True)
 class TensorStatistics:
-    """Bucket counts and extremes of one tensor, still on its device.
+    """Bucket counts and extremes of tensors of one type, still on their device.
 
     Attributes:
-        dtype: the tensor's float type; says how to read `counts`.
-        counts: int64 of shape (buckets,), by bit pattern.
-        extremes: minimum and maximum, scalars of `dtype`.
+        dtype: the tensors' float type; says how to read `counts`.
+        counts: int64 of shape (tensors, buckets), by bit pattern.
+        extremes: minimum and maximum of each tensor, of shape (tensors, 2).
     """
 
     dtype: torch.dtype
     counts: Tensor
-    extremes: tuple[Tensor, Tensor]
+    extremes: Tensor
 
 
-def measure(tensor: Tensor) -> TensorStatistics:
-    """Count `tensor`'s values by bucket, without synchronising.
+def measure(tensors: Sequence[Tensor]) -> TensorStatistics:
+    """Count the values of each tensor by bucket, without synchronising.
 
     Args:
-        tensor: any shape, float64, float32, bfloat16 or float16.
+        tensors: at least one, none empty; any shapes, all of one device and type: float64, float32, bfloat16 or
+            float16.
 
     Raises:
-        TypeError: not a float tensor of one of these types.
+        TypeError: not float tensors of one of these types.
     """
-    if tensor.dtype not in _LAYOUTS:
-        raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {tensor.dtype}")
-    flat = tensor.detach().resolve_neg().reshape(-1)
-    layout = _LAYOUTS[tensor.dtype]
-    buckets = 2 * layout.half
-    bits = flat.view(layout.integer)
-    count = _count_on_cpu if bits.device.type == "cpu" else _count
-    return TensorStatistics(tensor.dtype, count(bits, layout.shift, buckets), _extremes(flat))
+    dtype, device = tensors[0].dtype, tensors[0].device
+    if dtype not in _LAYOUTS:
+        raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {dtype}")
+    flat = [tensor.detach().reshape(-1) for tensor in tensors]
+    if device.type == "cpu":
+        return _measure_on_cpu(flat, dtype)
+    flat = [values.resolve_neg() for values in flat]
+    counts = torch.stack([_count(values, _LAYOUTS[dtype]) for values in flat])
+    extremes = torch.stack([end for values in flat for end in torch.aminmax(values)]).view(-1, 2)
+    return TensorStatistics(dtype, counts, extremes)
 
 
-def _count_on_cpu(bits: Tensor, shift: int, buckets: int) -> Tensor:
-    parts = bits.split(_AT_ONCE) if len(bits) > _AT_ONCE else (bits,)
-    counts = [torch.bincount((part >> shift).bitwise_and_(buckets - 1), minlength=buckets) for part in parts]
-    return counts[0] if len(counts) == 1 else torch.stack(counts).sum(0)
-
-
-def _count(bits: Tensor, shift: int, buckets: int) -> Tensor:
+def _count(values: Tensor, layout: _Layout) -> Tensor:
     # bincount would synchronise to learn its output's size; a scatter into a given size does not.
-    numbers = (bits >> shift).bitwise_and_(buckets - 1).to(torch.int64)
-    counts = torch.zeros(buckets, dtype=torch.int64, device=bits.device)
+    buckets = 2 * layout.half
+    numbers = (values.view(layout.integer) >> layout.shift).bitwise_and_(buckets - 1).to(torch.int64)
+    counts = torch.zeros(buckets, dtype=torch.int64, device=values.device)
     return counts.scatter_add_(0, numbers, torch.ones_like(numbers))
 
 
-def _extremes(flat: Tensor) -> tuple[Tensor, Tensor]:
-    if flat.numel() == 0:
-        return (torch.full((), torch.nan, dtype=flat.dtype, device=flat.device),) * 2
-    least, largest = torch.aminmax(flat)
-    return least, largest
-
-
-@dataclass(frozen=True, slots=True)
-class HistogramSummary:
-    """A finished histogram, and what it leaves out.
-
-    Attributes:
-        histogram: finite values only.
-        n_nan, n_inf: number of values left out of it.
-        zero_share: share of values that are zero (or so small that the type stores them as subnormal in its lowest
-            bucket), NaN for an empty tensor.
-    """
-
-    histogram: Histogram
-    n_nan: int
-    n_inf: int
-    zero_share: float
-
-
-def summarise(tag: str, dtype: torch.dtype, counts: NDArray[np.int64], extremes: Sequence[float]) -> HistogramSummary:
-    """Read the bucket counts of `measure`, once they are on the host.
-
-    Minimum and maximum are exact (those of a tensor with non-finite values are edges of buckets); sum and sum of
-    squares come from the buckets' midpoints.
-    """
+def _measure_on_cpu(tensors: Sequence[Tensor], dtype: torch.dtype) -> TensorStatistics:
+    # In numpy: torch would share each short pass among threads, and wait for them where cores are busy.
     layout = _LAYOUTS[dtype]
-    positive, negative = counts[: layout.half], counts[layout.half :]
-    per_octave = 1 << SUB_BITS
-    top = layout.half - per_octave
-    n_inf = int(positive[top] + negative[top])
-    n_nan = int(positive[top + 1 :].sum() + negative[top + 1 :].sum())
-    ordered = np.concatenate((negative[top - 1 :: -1], positive[:top]))
-    histogram = _trimmed(tag, _edges(dtype), ordered, extremes if not n_inf + n_nan else None)
-    total = int(counts.sum())
-    zeros = int(positive[0] + negative[0])
-    return HistogramSummary(histogram, n_nan, n_inf, zeros / total if total else float("nan"))
+    buckets = 2 * layout.half
+    counts = np.zeros((len(tensors), buckets), dtype=np.int64)
+    extremes = np.tile([np.inf, -np.inf], (len(tensors), 1))
+    sizes = [tensor.numel() for tensor in tensors]
+    for row in (row for row, size in enumerate(sizes) if size > _AT_ONCE):
+        for part in tensors[row].split(_AT_ONCE):
+            numbers, values = _numbers_and_values(part, layout)
+            counts[row] += np.bincount(numbers, minlength=buckets)
+            extremes[row] = min(extremes[row, 0], values.min()), max(extremes[row, 1], values.max())
+    for rows in _batches(sizes, buckets):
+        lengths = np.array([sizes[row] for row in rows])
+        numbers, values = _numbers_and_values(torch.cat([tensors[row] for row in rows]), layout)
+        numbers += np.repeat(np.arange(0, len(rows) * buckets, buckets), lengths)
+        counts[rows] = np.bincount(numbers, minlength=len(rows) * buckets).reshape(-1, buckets)
+        starts = lengths.cumsum() - lengths
+        extremes[rows, 0], extremes[rows, 1] = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
+    return TensorStatistics(dtype, torch.from_numpy(counts), torch.from_numpy(extremes))
+
+
+def _numbers_and_values(tensor: Tensor, layout: _Layout) -> tuple[NDArray[np.intp], NDArray[Any]]:
+    """The number of each value's bucket, and the values in a type that numpy knows."""
+    tensor = tensor.resolve_neg()
+    bits = tensor.view(layout.integer).numpy()
+    numbers = (bits.view(f"u{bits.itemsize}") >> layout.shift).astype(np.intp)
+    return numbers, (tensor if tensor.itemsize > 2 else tensor.float()).numpy()
+
+
+def _batches(sizes: Sequence[int], buckets: int) -> Iterator[list[int]]:
+    """Indices of the tensors that are not large, as many at once as their values and counts fit the cache."""
+    batch: list[int] = []
+    room = _AT_ONCE
+    for index, size in enumerate(sizes):
+        if size > _AT_ONCE:
+            continue
+        room -= max(size, buckets)
+        if room < 0 and batch:
+            yield batch
+            batch, room = [], _AT_ONCE - max(size, buckets)
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def summarise(
+    tags: Sequence[str], dtype: torch.dtype, counts: NDArray[np.int64], extremes: NDArray[np.float64]
+) -> list[Histogram]:
+    """The histograms of what `measure` found, once it is on the host; finite values only.
+
+    Of the buckets, those that hold values are written, and one empty bucket before each run of them: around zero a
+    float has hundreds of octaves that hold nothing; they would be most of the record. Minimum and maximum are exact
+    (those of a tensor with non-finite values are edges of buckets); sum and sum of squares come from the buckets'
+    midpoints.
+
+    Args:
+        tags: of the tensors.
+        dtype, counts, extremes: see `TensorStatistics`.
+    """
+    layout, edges = _LAYOUTS[dtype], _edges(dtype)
+    positive, negative = counts[:, : layout.half], counts[:, layout.half :]
+    ascending = np.concatenate((negative[:, layout.finite - 1 :: -1], positive[:, : layout.finite]), axis=1)
+    rows, buckets = np.nonzero(ascending)
+    held = ascending[rows, buckets].astype(np.float64)
+    left, right = edges[buckets], edges[buckets + 1]
+    begins_run = (np.diff(rows, prepend=-1) != 0) | (np.diff(buckets, prepend=-1) != 1)
+    places = np.arange(len(rows)) + np.cumsum(begins_run)  # in what is written
+    limits = np.empty(len(rows) + np.count_nonzero(begins_run))
+    limits[places], limits[places[begins_run] - 1] = right, left[begins_run]
+    written = np.zeros(len(limits))
+    written[places] = held
+    midpoints = left / 2 + right / 2
+    with np.errstate(over="ignore"):  # squares of float64 values beyond 1e154
+        sums, sums_of_squares = (np.bincount(rows, x * held, len(tags)).tolist() for x in (midpoints, midpoints**2))
+    lengths = np.bincount(rows, minlength=len(tags)) + np.bincount(rows[begins_run], minlength=len(tags))
+    ends = np.cumsum(lengths)[:-1]
+    has_others = positive[:, layout.finite :].any(axis=1) | negative[:, layout.finite :].any(axis=1)
+    exact = [None if others else pair for others, pair in zip(has_others, extremes.tolist(), strict=True)]
+    columns = (np.split(limits, ends), np.split(written, ends), exact, sums, sums_of_squares)
+    return [_histogram(*values) for values in zip(tags, *columns, strict=True)]
+
+
+def _histogram(
+    tag: str,
+    limits: NDArray[np.float64],
+    counts: NDArray[np.float64],
+    extremes: Sequence[float] | None,
+    total: float,
+    total_of_squares: float,
+) -> Histogram:
+    if not limits.size:
+        nothing = np.zeros(1)
+        return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
+    low, high = extremes or (float(limits[0]), float(limits[-1]))
+    return Histogram(tag, limits, counts, low, high, total, total_of_squares)
 
 
 @lru_cache(maxsize=8)
@@ -144,31 +203,8 @@ def _edges(dtype: torch.dtype) -> NDArray[np.float64]:
     layout = _LAYOUTS[dtype]
     per_octave = 1 << SUB_BITS
     bias = (1 << (layout.exponent_bits - 1)) - 1
-    number = np.arange(layout.half - per_octave + 1)
+    number = np.arange(layout.finite + 1)
     exponent, fraction = number // per_octave, (number % per_octave) / per_octave
     normal = np.ldexp(1.0 + fraction, np.minimum(exponent - bias, 1023))
     edges = np.where(exponent == 0, np.ldexp(fraction, 1 - bias), normal)
     return np.concatenate((-edges[:0:-1], edges))
-
-
-def _trimmed(
-    tag: str, edges: NDArray[np.float64], counts: NDArray[np.int64], extremes: Sequence[float] | None
-) -> Histogram:
-    """The occupied buckets, each run of empty buckets between them merged, and one empty bucket on the left.
-
-    Around zero a float has hundreds of octaves that hold nothing; they would be most of the record.
-    """
-    occupied = np.flatnonzero(counts)
-    if occupied.size == 0:
-        nothing = np.zeros(1)
-        return Histogram(tag, nothing, nothing, 0.0, 0.0, 0.0, 0.0)
-    first, last = int(occupied[0]), int(occupied[-1])
-    counts = counts[first : last + 1]
-    written = (counts > 0) | np.append(counts[1:] > 0, True)  # an empty bucket before an occupied one gives its edge
-    limits = np.concatenate((edges[first : first + 1], edges[first + 1 : last + 2][written]))
-    in_buckets = np.concatenate(([0.0], counts[written]))
-    midpoints = limits[:-1] / 2 + limits[1:] / 2
-    low, high = extremes if extremes is not None else (float(limits[0]), float(limits[-1]))
-    with np.errstate(over="ignore"):  # squares of float64 values beyond 1e154
-        total, total_of_squares = float(midpoints @ in_buckets[1:]), float(midpoints**2 @ in_buckets[1:])
-    return Histogram(tag, limits, in_buckets, low, high, total, total_of_squares)

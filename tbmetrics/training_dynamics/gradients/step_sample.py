@@ -28,7 +28,7 @@ class StepSample:
         wall_time: Unix seconds.
         step: number of the optimizer step, known when the step is done.
         gradients, weights, changes, cosines: norms and cosines by row.
-        statistics: (tag and dtype of each tensor, bucket counts, extremes).
+        statistics: (tags of tensors, their dtype, bucket counts, extremes).
         passes: number of backward passes, and the squared gradient norms after the first and after all of them.
         forward: measurements of the step's forward pass.
         found_inf: from a fused optimizer under a `GradScaler`: above 0 if it skipped the step.
@@ -41,7 +41,7 @@ class StepSample:
     weights: list[Packet] = field(default_factory=list)
     changes: list[Packet] = field(default_factory=list)
     cosines: list[Packet] = field(default_factory=list)
-    statistics: list[tuple[list[tuple[str, torch.dtype]], HostCopy, HostCopy]] = field(default_factory=list)
+    statistics: list[tuple[list[str], torch.dtype, HostCopy, HostCopy]] = field(default_factory=list)
     passes: tuple[int, HostCopy] | None = None
     forward: ForwardSample | None = None
     found_inf: list[HostCopy] = field(default_factory=list)
@@ -52,22 +52,32 @@ class StepSample:
         """Measure one gradient as its backward pass finishes it; with a histogram if it is given a name."""
         self._norm_by_row[row] = kind_of(gradient), local_norms([gradient])[0]
         if histogram_name is not None and (local := dense(gradient)).numel():
-            self._gradient_statistics[histogram_name] = measure(local)
+            self._gradient_statistics[histogram_name] = measure([local])
 
     def take_histograms(self, kind: str, names: Sequence[str], tensors: Sequence[Tensor]) -> None:
         """Count histograms of tensors of a kind ("gradients", …); of a sharded tensor, its local shard."""
-        local = zip(names, map(dense, tensors), strict=True)
-        self.take_statistics(kind, {name: measure(t) for name, t in local if t.numel()})
+        grouped: dict[tuple[torch.dtype, torch.device], tuple[list[str], list[Tensor]]] = {}
+        for name, tensor in zip(names, map(dense, tensors), strict=True):
+            if tensor.numel():
+                group = grouped.setdefault((tensor.dtype, tensor.device), ([], []))
+                group[0].append(name)
+                group[1].append(tensor)
+        for group_names, group_tensors in grouped.values():
+            self._send(kind, group_names, measure(group_tensors))
 
     def take_statistics(self, kind: str, by_name: Mapping[str, TensorStatistics]) -> None:
-        """Send histograms that have been counted to the host."""
+        """Send histograms of single tensors, counted before, to the host."""
         grouped: dict[tuple[torch.dtype, torch.device], list[str]] = {}
         for name, statistics in by_name.items():
             grouped.setdefault((statistics.dtype, statistics.counts.device), []).append(name)
         for (dtype, _), names in grouped.items():
-            counts = HostCopy(torch.stack([by_name[name].counts for name in names]))
-            extremes = HostCopy(torch.stack([end for name in names for end in by_name[name].extremes]).view(-1, 2))
-            self.statistics.append(([(histogram_tag(kind, name), dtype) for name in names], counts, extremes))
+            counts, extremes = zip(*((by_name[name].counts, by_name[name].extremes) for name in names), strict=True)
+            self._send(kind, names, TensorStatistics(dtype, torch.cat(counts), torch.cat(extremes)))
+
+    def _send(self, kind: str, names: Sequence[str], statistics: TensorStatistics) -> None:
+        tags = [histogram_tag(kind, name) for name in names]
+        counts, extremes = HostCopy(statistics.counts), HostCopy(statistics.extremes)
+        self.statistics.append((tags, statistics.dtype, counts, extremes))
 
     def take_found_inf(self, found_inf: Tensor | None) -> None:
         """Copy what a `GradScaler` gives a fused optimizer: above 0 if the optimizer has to skip the step."""
@@ -92,7 +102,7 @@ class StepSample:
     def _copies(self) -> Iterator[HostCopy]:
         for packets in (self.gradients, self.weights, self.changes, self.cosines):
             yield from (packet.values for packet in packets)
-        for _, counts, extremes in self.statistics:
+        for _, _, counts, extremes in self.statistics:
             yield from (counts, extremes)
         yield from self.found_inf
         if self.passes is not None:
@@ -120,10 +130,8 @@ class StepSample:
 
     def histograms(self) -> Iterator[Histogram]:
         """The histograms, finite values only."""
-        for tensors, counts, extremes in self.statistics:
-            rows = zip(tensors, counts.get().numpy(), extremes.get().double().tolist(), strict=True)
-            for (tag, dtype), bucket_counts, minimum_and_maximum in rows:
-                yield summarise(tag, dtype, bucket_counts, minimum_and_maximum).histogram
+        for tags, dtype, counts, extremes in self.statistics:
+            yield from summarise(tags, dtype, counts.get().numpy(), extremes.get().double().numpy())
 
     def skipped(self) -> bool:
         """Whether a fused optimizer saw infinities in scaled gradients and left the weights alone."""
