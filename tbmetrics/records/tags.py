@@ -56,7 +56,8 @@ def visible(text: str, escape: str = "\\u") -> str:
 def tag_part(name: str) -> str:
     """Percent-encode `name` as one segment of a tag: '/', '%', control characters and surrounding spaces."""
     name = visible(name)
-    encoded = "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
+    is_plain = name.isprintable() and "/" not in name and "%" not in name
+    encoded = name if is_plain else "".join(quote(c, safe="") if c in "/%" or not c.isprintable() else c for c in name)
     if encoded != encoded.strip() or encoded in {"", ".", ".."}:
         encoded = "".join(f"%{ord(c):02X}" if c in " ." else c for c in encoded) or _EMPTY
     return encoded

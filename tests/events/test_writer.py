@@ -289,6 +289,13 @@ def test_when_the_queue_is_full_images_go_first_then_histograms_and_scalars_neve
     assert queue.dropped_records == 4
 
 
+def test_a_histogram_takes_the_memory_of_its_own_arrays():
+    shared = np.zeros(1000)
+    few, many = (Histogram("h", shared[:n], shared[:n], 0.0, 0.0, 0.0, 0.0) for n in (10, 500))
+    memory = [PendingEvent(0, 0.0, (record,)).memory_bytes for record in (few, many)]
+    assert memory[1] - memory[0] == 2 * 490 * 8
+
+
 def test_scalars_are_merged_to_the_last_of_each_tag_and_counted(tmp_path, failing_disk, caplog):
     caplog.set_level(logging.ERROR, logger="tbmetrics")
     writer = EventWriter(tmp_path, max_queue_bytes=20_000)

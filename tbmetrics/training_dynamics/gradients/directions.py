@@ -9,6 +9,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from tbmetrics.tracking.host_copies import HostCopy
 from tbmetrics.tracking.shards import local_shard
 from tbmetrics.training_dynamics.gradients.norms import Packet, dense, stacked_packets
 
@@ -40,27 +41,45 @@ class DirectionSketch:
 
     def turn(self, rows: Sequence[int], gradients: Sequence[Tensor]) -> list[Packet]:
         """The cosine to the previous call, by row; rows that the previous call did not have are left out."""
-        compared, cosines = [], []
-        for row, gradient in zip(rows, gradients, strict=True):
-            sketch, previous = _sketch(gradient), self._last.get(row)
+        dense_pairs: dict[torch.device, list[tuple[int, Tensor, Tensor]]] = {}
+        sparse_cosines: dict[int, Tensor] = {}
+        for row, sketch in zip(rows, _sketches(gradients), strict=True):
+            previous = self._last.get(row)
             self._last[row] = sketch
-            cosine = None if previous is None else _cosine(sketch, previous)
-            if cosine is not None:
-                compared.append(row)
-                cosines.append(cosine)
-        return stacked_packets(compared, cosines)
+            if isinstance(sketch, Tensor):
+                if isinstance(previous, Tensor) and previous.shape == sketch.shape:
+                    pair = (row, sketch, previous.to(sketch.device, non_blocking=True))
+                    dense_pairs.setdefault(sketch.device, []).append(pair)
+            elif isinstance(previous, dict):
+                cosine = _sparse_cosine(sketch, _moved(previous, sketch["values"].device))
+                if cosine is not None:
+                    sparse_cosines[row] = cosine
+        packets = [_cosines(pairs) for pairs in dense_pairs.values()]
+        return packets + stacked_packets(list(sparse_cosines), list(sparse_cosines.values()))
 
 
-def _sketch(gradient: Tensor) -> Sketch:
+def _sketches(gradients: Sequence[Tensor]) -> list[Sketch]:
+    samples = [_sample(gradient) for gradient in gradients]
+    scaled = _scaled([sample["values"] if isinstance(sample, dict) else sample for sample in samples])
+    return [
+        {**sample, "values": values} if isinstance(sample, dict) else values
+        for sample, values in zip(samples, scaled, strict=True)
+    ]
+
+
+def _sample(gradient: Tensor) -> Sketch:
+    """The sketch of `gradient`, not scaled yet."""
     local = local_shard(gradient)
     if local.layout == torch.sparse_coo and local.dense_dim() + local.sparse_dim() > 0:
-        return _sparse_sketch(local.detach().coalesce())
+        return _sparse_sample(local.detach().coalesce())
     flat = dense(local).reshape(-1)
-    stride = max(flat.numel() // SKETCH_VALUES, 1) | 1  # odd, so that it walks through all columns of a matrix
-    return _scaled(flat[::stride][:SKETCH_VALUES])
+    if flat.numel() <= SKETCH_VALUES:
+        return flat
+    stride = flat.numel() // SKETCH_VALUES | 1  # odd, so that it walks through all columns of a matrix
+    return flat[::stride][:SKETCH_VALUES]
 
 
-def _sparse_sketch(gradient: Tensor) -> Sketch:
+def _sparse_sample(gradient: Tensor) -> Sketch:
     indices, values = gradient.indices(), dense(gradient.values())
     values = values.reshape(values.shape[0], math.prod(values.shape[1:]))
     number = torch.zeros_like(indices[0])
@@ -71,24 +90,27 @@ def _sparse_sketch(gradient: Tensor) -> Sketch:
     rows = max(SKETCH_VALUES // max(values.shape[1], 1), 64)
     # Where rows are left out, only hashes below the first of these can be compared.
     limit = hashes[rows : rows + 1] if len(hashes) > rows else hashes.new_full((1,), 2**_BITS)
-    return {"hashes": hashes[:rows].clone(), "values": _scaled(values[order[:rows]]), "limit": limit.clone()}
+    return {"hashes": hashes[:rows].clone(), "values": values[order[:rows]], "limit": limit.clone()}
 
 
-def _scaled(values: Tensor) -> Tensor:
+def _scaled(samples: Sequence[Tensor]) -> list[Tensor]:
     """Float32 values, divided by the largest: the squares of small ones would vanish, those of large ones overflow."""
-    if not values.numel():
-        return values.float()
-    wide = values if values.dtype == torch.float64 else values.float()
-    return (wide / wide.abs().max().clamp_min(torch.finfo(wide.dtype).tiny)).float()
+    wide = [values if values.dtype == torch.float64 else values.float() for values in samples]
+    filled = [values for values in wide if values.numel()]
+    if not filled:
+        return [values.float() for values in wide]
+    peaks = torch._foreach_norm(filled, math.inf)
+    torch._foreach_clamp_min_(peaks, [torch.finfo(values.dtype).tiny for values in filled])
+    divided = iter(torch._foreach_div(filled, peaks))
+    return [(next(divided) if values.numel() else values).float() for values in wide]
 
 
-def _cosine(sketch: Sketch, previous: Sketch) -> Tensor | None:
-    """The cosine between two sketches, NaN if either is zero, or None if they cannot be compared."""
-    if isinstance(sketch, dict):
-        return _sparse_cosine(sketch, _moved(previous, sketch["values"].device)) if isinstance(previous, dict) else None
-    if not isinstance(previous, Tensor) or previous.shape != sketch.shape:
-        return None
-    return _of_vectors(sketch, previous.to(sketch.device, non_blocking=True))
+def _cosines(pairs: Sequence[tuple[int, Tensor, Tensor]]) -> Packet:
+    """The cosine between the two sketches of each row, all on one device; NaN if either is zero."""
+    rows, sketches, previous = zip(*pairs, strict=True)
+    products = torch.stack([a @ b for a, b in zip(sketches, previous, strict=True)])
+    norms, norms_before = (torch.stack(torch._foreach_norm(vectors)) for vectors in (sketches, previous))
+    return Packet(list(rows), HostCopy(products / (norms * norms_before)))
 
 
 def _sparse_cosine(a: Sketch, b: Sketch) -> Tensor | None:
@@ -101,10 +123,6 @@ def _sparse_cosine(a: Sketch, b: Sketch) -> Tensor | None:
     position = torch.searchsorted(b["hashes"], a["hashes"]).clamp_max(len(b["hashes"]) - 1)
     matching = right[position] * (b["hashes"][position] == a["hashes"])[:, None]
     return (left * matching).sum() / (torch.linalg.vector_norm(left) * torch.linalg.vector_norm(right))
-
-
-def _of_vectors(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b) / (torch.linalg.vector_norm(a) * torch.linalg.vector_norm(b))
 
 
 def _moved(sketch: Sketch, device: torch.device) -> Sketch:

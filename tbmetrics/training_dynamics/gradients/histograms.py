@@ -162,8 +162,9 @@ def summarise(
     layout, edges = _LAYOUTS[dtype], _edges(dtype)
     positive, negative = counts[:, : layout.half], counts[:, layout.half :]
     ascending = np.concatenate((negative[:, layout.finite - 1 :: -1], positive[:, : layout.finite]), axis=1)
-    rows, buckets = np.nonzero(ascending)
-    held = ascending[rows, buckets].astype(np.float64)
+    occupied = np.flatnonzero(ascending != 0)  # many times faster than np.nonzero of a matrix
+    rows, buckets = np.divmod(occupied, ascending.shape[1])
+    held = ascending.ravel()[occupied].astype(np.float64)
     left, right = edges[buckets], edges[buckets + 1]
     begins_run = (np.diff(rows, prepend=-1) != 0) | (np.diff(buckets, prepend=-1) != 1)
     places = np.arange(len(rows)) + np.cumsum(begins_run)  # in what is written
@@ -173,13 +174,17 @@ def summarise(
     written[places] = held
     midpoints = left / 2 + right / 2
     with np.errstate(over="ignore"):  # squares of float64 values beyond 1e154
-        sums, sums_of_squares = (np.bincount(rows, x * held, len(tags)).tolist() for x in (midpoints, midpoints**2))
+        sums, sums_of_squares = (np.bincount(rows, x * held, len(tags)) for x in (midpoints, midpoints**2))
+    n_finite = np.bincount(rows, held, len(tags))
     lengths = np.bincount(rows, minlength=len(tags)) + np.bincount(rows[begins_run], minlength=len(tags))
-    ends = np.cumsum(lengths)[:-1]
-    has_others = positive[:, layout.finite :].any(axis=1) | negative[:, layout.finite :].any(axis=1)
-    exact = [None if others else pair for others, pair in zip(has_others, extremes.tolist(), strict=True)]
-    columns = (np.split(limits, ends), np.split(written, ends), exact, sums, sums_of_squares)
-    return [_histogram(*values) for values in zip(tags, *columns, strict=True)]
+    ends = lengths.cumsum()
+    columns = (ends - lengths, ends, extremes, n_finite == counts.sum(axis=1), sums, sums_of_squares)
+    return [
+        _histogram(tag, limits[start:end], written[start:end], extremes if is_whole else None, total, squares)
+        for tag, start, end, extremes, is_whole, total, squares in zip(
+            tags, *map(np.ndarray.tolist, columns), strict=True
+        )
+    ]
 
 
 def _histogram(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,17 +36,21 @@ class Packet:
         return zip(self.rows, self.values.get().tolist(), strict=True)
 
 
-_NATIVE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_NATIVE = frozenset((torch.float16, torch.bfloat16, torch.float32, torch.float64))
 
 
 def dense(tensor: Tensor) -> Tensor:
     """The local shard of `tensor`, detached, as a dense real tensor with the same norm."""
-    local = local_shard(tensor).detach()
+    local = local_shard(tensor)
+    if local.requires_grad:
+        local = local.detach()
     if local.layout != torch.strided:
         local = _stored_values(local)
+    if local.dtype in _NATIVE:
+        return local
     if local.is_complex():
-        local = torch.view_as_real(local.resolve_conj())
-    return local if local.dtype in _NATIVE else local.float()  # 8-bit floats have no arithmetic of their own
+        return torch.view_as_real(local.resolve_conj())
+    return local.float()  # 8-bit floats have no arithmetic of their own
 
 
 def _stored_values(tensor: Tensor) -> Tensor:
@@ -152,7 +157,8 @@ def local_norms(tensors: Sequence[Tensor]) -> Tensor:
 
 def _rescaled(norms: Tensor, tensors: Sequence[Tensor]) -> Tensor:
     """Norms on the CPU; where squares overflowed or vanished, taken again of elements that are scaled first."""
-    doubtful = [i for i in (~norms.isfinite() | (norms == 0)).nonzero()[:, 0].tolist() if tensors[i].numel()]
+    on_host = norms.numpy()
+    doubtful = [i for i in np.flatnonzero(~np.isfinite(on_host) | (on_host == 0)).tolist() if tensors[i].numel()]
     if doubtful:
         norms = norms.double()
     for index in doubtful:

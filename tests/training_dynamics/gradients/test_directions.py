@@ -22,6 +22,28 @@ def test_cosines_equal_numpys(scale):
     assert found == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
 
 
+def test_gradients_of_several_types_and_sizes_are_compared_in_one_turn():
+    generator = torch.Generator().manual_seed(0)
+    sizes = {7: torch.float32, 5: torch.float64, 300: torch.bfloat16, 0: torch.float32}
+    before, now = ([torch.randn(n, generator=generator).to(t) for n, t in sizes.items()] for _ in range(2))
+    sketch = DirectionSketch()
+    sketch.turn([4, 2, 9, 0], before)
+    found = _values(sketch.turn([4, 2, 9, 0], now))
+    for row, a, b in zip([4, 2, 9], before, now, strict=False):
+        x, y = a.double().numpy(), b.double().numpy()
+        assert found[row] == pytest.approx(x @ y / np.linalg.norm(x) / np.linalg.norm(y), abs=1e-6)
+    assert np.isnan(found[0])  # of no values
+    assert _values(DirectionSketch().turn([0], now[3:])) == {}
+
+
+def test_a_sketch_does_not_follow_its_gradient():
+    gradient = torch.ones(4)
+    sketch = DirectionSketch()
+    sketch.turn([0], [gradient])
+    gradient.neg_()
+    assert _values(sketch.turn([0], [gradient]))[0] == pytest.approx(-1)
+
+
 def test_a_large_gradient_is_compared_on_a_bounded_sample():
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(1024, 768, generator=generator)
