@@ -72,7 +72,7 @@ def _sample(gradient: Tensor) -> Sketch:
     local = local_shard(gradient)
     if local.layout == torch.sparse_coo and local.dense_dim() + local.sparse_dim() > 0:
         return _sparse_sample(local.detach().coalesce())
-    flat = dense(local).reshape(-1)
+    flat = dense(local).flatten()
     if flat.numel() <= SKETCH_VALUES:
         return flat
     stride = flat.numel() // SKETCH_VALUES | 1  # odd, so that it walks through all columns of a matrix

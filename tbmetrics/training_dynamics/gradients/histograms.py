@@ -82,7 +82,7 @@ def measure(tensors: Sequence[Tensor]) -> TensorStatistics:
     dtype, device = tensors[0].dtype, tensors[0].device
     if dtype not in _LAYOUTS:
         raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {dtype}")
-    flat = [tensor.detach().reshape(-1) for tensor in tensors]
+    flat = [tensor.detach().flatten() for tensor in tensors]
     if device.type == "cpu":
         return _measure_on_cpu(flat, dtype)
     flat = [values.resolve_neg() for values in flat]
