@@ -82,10 +82,9 @@ def measure(tensors: Sequence[Tensor]) -> TensorStatistics:
     dtype, device = tensors[0].dtype, tensors[0].device
     if dtype not in _LAYOUTS:
         raise TypeError(f"histograms need one of {[str(d) for d in _LAYOUTS]}, got {dtype}")
-    flat = [tensor.detach().flatten() for tensor in tensors]
+    flat = [tensor.detach().flatten().resolve_neg() for tensor in tensors]
     if device.type == "cpu":
         return _measure_on_cpu(flat, dtype)
-    flat = [values.resolve_neg() for values in flat]
     counts = torch.stack([_count(values, _LAYOUTS[dtype]) for values in flat])
     extremes = torch.stack([end for values in flat for end in torch.aminmax(values)]).view(-1, 2)
     return TensorStatistics(dtype, counts, extremes)
@@ -105,28 +104,31 @@ def _measure_on_cpu(tensors: Sequence[Tensor], dtype: torch.dtype) -> TensorStat
     buckets = 2 * layout.half
     counts = np.zeros((len(tensors), buckets), dtype=np.int64)
     extremes = np.tile([np.inf, -np.inf], (len(tensors), 1))
-    sizes = [tensor.numel() for tensor in tensors]
-    for row in (row for row, size in enumerate(sizes) if size > _AT_ONCE):
-        for part in tensors[row].split(_AT_ONCE):
-            numbers, values = _numbers_and_values(part, layout)
-            counts[row] += np.bincount(numbers, minlength=buckets)
+    bits = [tensor.view(layout.integer).numpy() for tensor in tensors]
+    for row in (row for row, of_tensor in enumerate(bits) if len(of_tensor) > _AT_ONCE):
+        for start in range(0, len(bits[row]), _AT_ONCE):
+            part = bits[row][start : start + _AT_ONCE]
+            counts[row] += np.bincount(_numbers(part, layout), minlength=buckets)
+            values = _values(part, dtype)
             extremes[row] = min(extremes[row, 0], values.min()), max(extremes[row, 1], values.max())
-    for rows in _batches(sizes, buckets):
-        lengths = np.array([sizes[row] for row in rows])
-        numbers, values = _numbers_and_values(torch.cat([tensors[row] for row in rows]), layout)
-        numbers += np.repeat(np.arange(0, len(rows) * buckets, buckets), lengths)
+    for rows in _batches([len(of_tensor) for of_tensor in bits], buckets):
+        lengths = np.array([len(bits[row]) for row in rows])
+        batch = np.concatenate([bits[row] for row in rows])
+        numbers = _numbers(batch, layout) + np.repeat(np.arange(0, len(rows) * buckets, buckets), lengths)
         counts[rows] = np.bincount(numbers, minlength=len(rows) * buckets).reshape(-1, buckets)
-        starts = lengths.cumsum() - lengths
+        values, starts = _values(batch, dtype), lengths.cumsum() - lengths
         extremes[rows, 0], extremes[rows, 1] = np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)
     return TensorStatistics(dtype, torch.from_numpy(counts), torch.from_numpy(extremes))
 
 
-def _numbers_and_values(tensor: Tensor, layout: _Layout) -> tuple[NDArray[np.intp], NDArray[Any]]:
-    """The number of each value's bucket, and the values in a type that numpy knows."""
-    tensor = tensor.resolve_neg()
-    bits = tensor.view(layout.integer).numpy()
-    numbers = (bits.view(f"u{bits.itemsize}") >> layout.shift).astype(np.intp)
-    return numbers, (tensor if tensor.itemsize > 2 else tensor.float()).numpy()
+def _numbers(bits: NDArray[Any], layout: _Layout) -> NDArray[np.intp]:
+    """The number of each value's bucket."""
+    return (bits.view(f"u{bits.itemsize}") >> layout.shift).astype(np.intp)
+
+
+def _values(bits: NDArray[Any], dtype: torch.dtype) -> NDArray[Any]:
+    """The values with these bits, float32 or float64; numpy has no bfloat16, and is slow at float16."""
+    return bits.view(f"f{bits.itemsize}") if bits.itemsize > 2 else torch.from_numpy(bits).view(dtype).float().numpy()
 
 
 def _batches(sizes: Sequence[int], buckets: int) -> Iterator[list[int]]:
