@@ -101,11 +101,10 @@ class TrainingSignal:
             InputError: shapes or types that do not fit.
         """
         self._check(logits, labels, loss)
-        may_wait = is_small(logits)  # and the caller may change it meanwhile
-        plain = logits.detach().clone() if may_wait else logits.detach()
-        targets = labels.detach().to(logits.device, copy=may_wait)
-        if loss is not None:
-            loss = loss.detach().clone() if may_wait else loss.detach()
+        plain, targets = logits.detach(), labels.detach().to(logits.device)
+        loss = None if loss is None else loss.detach()
+        if is_small(plain):  # it may be buffered, and the caller may change it meanwhile
+            plain, targets, loss = plain.clone(), targets.clone(), None if loss is None else loss.clone()
         if not self._sums:
             self._begin(plain)
         self.n_batches += 1
