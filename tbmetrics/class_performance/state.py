@@ -53,7 +53,7 @@ class AttributeState(StoredValidation):
         batch = check(self.attribute, logits, labels, self.num_classes, self.decision)
         logits, labels, single = batch.logits, batch.labels, batch.decision == SINGLE_LABEL
         if self.activation.takes_classes:
-            logits = logits.reshape(len(logits), -1) if single else logits.float()
+            logits = (logits[:, None] if logits.ndim == 1 else logits) if single else logits.float()
             self._check_lists(logits, single)
         good = self._rows_to_keep(batch)
         indices = self._checked_indices(indices, logits)

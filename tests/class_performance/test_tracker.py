@@ -281,6 +281,21 @@ def test_an_empty_batch_counts_nothing():
     assert list(tracker.collect(0)) == []
 
 
+@pytest.mark.parametrize("top_k", [(), (2,)])
+def test_an_empty_batch_of_predicted_classes_counts_nothing(top_k):
+    lists = torch.tensor([[0, 1], [2, 0]])
+    predicted, labels = (lists if top_k else lists[:, 0]), torch.tensor([0, 1])
+    classes, trackers = ClassGroups.from_counts({"a": {"x": 100, "y": 10, "z": 2}}), []
+    for numbers in ([2], [0, 2, 0]):
+        tracker = ClassPerformanceTracker(classes=classes, inputs="classes", top_k=top_k)
+        for n in numbers:
+            tracker.update(predicted[:n], labels[:n])
+        trackers.append(tracker)
+    assert trackers[0].get_metrics() == trackers[1].get_metrics()
+    assert trackers[0].get_metrics()["a"]["x"]["recall"] == 1
+
+
+
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
