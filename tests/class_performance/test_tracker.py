@@ -295,7 +295,6 @@ def test_an_empty_batch_of_predicted_classes_counts_nothing(top_k):
     assert trackers[0].get_metrics()["a"]["x"]["recall"] == 1
 
 
-
 @pytest.mark.slow
 @settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 60), st.integers(1, 60))
