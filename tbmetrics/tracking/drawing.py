@@ -14,7 +14,7 @@ _SHARE, _FIRST_SECONDS = 0.002, 0.2
 #: Factor by which the run grows from one drawing to the next, so that drawings stay few however long it is.
 _GROWTH = 1.25
 #: Share of the run's time that one drawing may take before it stops with what it has.
-_LONG_SHARE = 0.02
+_LONG_SHARE = 0.005
 _MODULES = ("matplotlib.figure", "matplotlib.backends.backend_agg")
 _loading: threading.Thread | None = None
 
@@ -62,7 +62,7 @@ class DrawingTime:
         return is_cheap and now - self._began >= _GROWTH * (self._end - self._began) and matplotlib_is_loaded()
 
     def is_long(self) -> bool:
-        """Whether the drawing under way has taken more than 2 % of the run so far."""
+        """Whether the drawing under way has taken more than 0.5 % of the run so far."""
         return self._clock() - self._start > _LONG_SHARE * (self._start - self._began)
 
     def __enter__(self) -> None:

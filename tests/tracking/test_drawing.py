@@ -74,14 +74,14 @@ def test_nothing_is_drawn_while_matplotlib_is_loading(monkeypatch):
     assert not _drawn_at(Clock(), 0.1, drawing.DrawingTime.affordable, until=3600)
 
 
-def test_a_drawing_is_long_beyond_a_fiftieth_of_the_run():
+def test_a_drawing_is_long_beyond_half_a_percent_of_the_run():
     clock = Clock()
     budget = drawing.DrawingTime(clock)
     budget.due = True
     clock.now += 100
     with budget:
         assert not budget.due
-        clock.now += 1.9
+        clock.now += 0.4
         assert not budget.is_long()
         clock.now += 0.2
         assert budget.is_long()

@@ -71,7 +71,7 @@ class AttentionVisualizer(Tracker):
         max_bytes: of all maps; one pass gets a quarter. If that is too little, fewer tokens, then fewer samples, then
             fewer epochs are kept.
         max_images: pictures written to the log at a time; class prompts and overlays come first. In a short run 3,
-            and as many more as take 2 % of its time.
+            and as many more as take 0.5 % of its time.
         quiet: do not warn if there is no attention, and watch a model without any for one pass only.
 
     Attributes:
