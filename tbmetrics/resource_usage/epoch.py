@@ -261,6 +261,7 @@ class ComponentDrawing:
             return []
         from tbmetrics.figures.resource_usage import component_images
 
-        self._epoch = epoch
         with self._time:
-            return [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
+            drawn = [Image(f"{TAG}/{name}", pixels) for name, pixels in component_images(history, epoch)]
+        self._epoch = epoch
+        return drawn

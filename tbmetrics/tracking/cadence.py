@@ -53,7 +53,6 @@ class Cadence:
         self.every, self.name, self.factor = every, name, 1
         self._seconds, self._clock = seconds, clock
         self._first = () if self.is_exact else first
-        self._is_first = frozenset(self._first)
         self._last_step, self._last_time = 0, -math.inf
         self._interval = 0
         self._is_next_wanted = False
@@ -64,8 +63,8 @@ class Cadence:
             return True
         if step % (self.every * self.factor) == 0:
             is_late = self.is_exact or self._clock() >= self._last_time + self._seconds * self.factor
-            return is_late or step in self._is_first
-        return step in self._is_first
+            return is_late or step in self._first
+        return step in self._first
 
     def next_after(self, step: int) -> int:
         """The first step after `step` that may be due, as far as steps decide."""

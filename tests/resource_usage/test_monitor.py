@@ -305,6 +305,17 @@ def test_the_last_epoch_is_drawn_when_training_is_over():
     assert ResourceMonitor().closing() == []
 
 
+def test_a_drawing_that_failed_is_tried_again(monkeypatch):
+    clock = FakeClock()
+    monitor = ResourceMonitor(clock=clock, images=True)
+    _pass_epochs(monitor, clock)
+    with monkeypatch.context() as patch:
+        patch.setattr("tbmetrics.figures.resource_usage.component_images", lambda history, step: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            monitor.closing()
+    assert [image.tag for image in monitor.closing()] == [f"{TAG}/component_shares"]
+
+
 def test_waiting_for_the_device_is_not_our_cost():
     clock = FakeClock()
     cuda = FakeCuda(clock)

@@ -61,7 +61,7 @@ class GradientTracker(Tracker):
             and multiples of 10 that are at least half a second apart. In distributed training steps 1, 2, 5, 10, 20,
             30, …, so that all ranks sample together.
         detail_every: steps between detailed samples: what the step changed, directions, histograms, activations; None =
-            steps 1, 2, 5, 10, … and multiples of 100 that are at least five seconds apart. The interval doubles after
+            steps 1, 5, 20, 100, … and multiples of 100 that are at least five seconds apart. The interval doubles after
             every 200 of them.
         include, exclude: patterns of parameter names, e.g. `["blocks.*.attn"]`.
         activations: True = outputs of all activation modules, patterns of module names, or False.
