@@ -75,13 +75,17 @@ def assert_stands_alone(svg: str, root: ElementTree.Element) -> None:
     assert re.findall(r"https?://(?!www\.w3\.org/2000/svg\")", svg) == []
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("name", CHARTS)
-def test_charts_are_taken_away_as_a_picture_that_stands_alone(page, board, name, theme, tmp_path):
-    page.emulate_media(color_scheme=theme)
+def test_charts_are_taken_away_as_a_picture_that_stands_alone(page, board, name, tmp_path):
     tab = open_frame(page, board, attribute="digit", a="focal", b="other & <b>bold", step="3")
     found = card(tab, name)
-    all_drawn(tab)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        all_drawn(tab)
+        assert_pictures_stand_alone(page, found, name, theme, tmp_path)
+
+
+def assert_pictures_stand_alone(page, found, name: str, theme: str, tmp_path: Path) -> None:
     svg = downloaded(page, found, "SVG", tmp_path).decode("utf-8")
     root = ElementTree.fromstring(svg)
     assert_stands_alone(svg, root)
