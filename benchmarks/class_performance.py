@@ -10,6 +10,7 @@ import json
 import resource
 import warnings
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -196,6 +197,28 @@ def compare_dense(images: int, side: int, turns: int) -> Results:
     return [Comparison(title, "s", NAMES["ours"], values, about=f"largest difference in IoU {difference:.0e}")]
 
 
+def compare_binned(classes: int, turns: int) -> Results:
+    """Compare updates whose scores are counted in bins, as beyond `max_score_bytes`, with updates that hold them."""
+    from tbmetrics import ClassGroups, ClassPerformanceTracker
+
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(BATCH, classes, generator=generator)
+    labels = torch.randint(classes, (BATCH,), generator=generator)
+    groups = ClassGroups.from_counts({"x": [1] * classes})
+    trackers = {way: ClassPerformanceTracker(classes=groups, scores=way) for way in ("exact", "binned")}
+    for tracker in trackers.values():
+        tracker.update(logits, labels)
+    values = in_turns(
+        {way: partial(_update_seconds, tracker, logits, labels) for way, tracker in trackers.items()}, turns
+    )
+    title = f"{BATCH} samples × {classes:,} classes, single-label: an update"
+    return [Comparison(title, "s", "exact", values, watched=("binned",))]
+
+
+def _update_seconds(tracker: Any, logits: torch.Tensor, labels: torch.Tensor) -> float:
+    return seconds(lambda: tracker.update(logits, labels))
+
+
 def _memory(kind: str, results: dict[str, dict[str, Any]]) -> Facts:
     rows = [[NAMES[way], f"{result['peak_gb']:.2f}"] for way, result in results.items()]
     ours, theirs = (np.array(results[way]["ap"], dtype=float) for way in ("exact_ap_only", "scikit_learn"))
@@ -204,7 +227,7 @@ def _memory(kind: str, results: dict[str, dict[str, Any]]) -> Facts:
 
 
 def measure(run: Run) -> Results:
-    """Compare at three multi-label sizes and at the size of iNaturalist."""
+    """Compare at three multi-label sizes and at the size of iNaturalist; then bins, and dense labels."""
     peers = ["torchmetrics_exact", "torchmetrics_binned"] if run.has("torchmetrics") else []
     ways = ["ours", "exact_ap_only", "scikit_learn", *peers]
     results = [*compare(run, *SIZES["small"], ways, run.choose(2, 5))]
@@ -212,6 +235,7 @@ def measure(run: Run) -> Results:
         results += compare(run, *SIZES["wide"], ways, 3)
         results += compare(run, *SIZES["large"], ways, 1)
         results += compare(run, *INATURALIST, ["ours", "exact_ap_only", "scikit_learn"], 1)
+    results += compare_binned(*run.choose((2000, 5), (10_000, 25)))
     if run.has("torchmetrics"):
         results += compare_dense(*run.choose((2, 128), (8, 512)), run.choose(2, 5))
     return results

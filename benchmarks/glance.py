@@ -97,6 +97,10 @@ AIMS = (
         ratio("class_performance", f"{TWENTY}: updates", "torchmetrics, 100 bins"),
     ),
     Aim(
+        "an update counted in bins ÷ one whose scores are held, 512 × 10,000, single-label", "3",
+        ratio("class_performance", "512 samples × 10,000 classes, single-label: an update", "binned"),
+    ),
+    Aim(
         "`add_histogram` ÷ ours, all parameters", "20",
         ratio("training_dynamics", "histograms of all parameters", "ours"),
     ),

@@ -12,6 +12,7 @@ from torch import Tensor
 BINS = 2048
 #: Logits (or logarithms of probabilities) below -FAR are those of masks: they share the lowest bin.
 FAR = 9e3
+_BITS_OF_1 = 1023 << 52
 _AT_ONCE = 2**17  # float64 numbers that stay in the cache
 
 
@@ -40,6 +41,16 @@ def bins_of(places: Tensor, low: Tensor, width: Tensor) -> Tensor:
     return (places * (1 / width)).floor_().sub_(low / width).clamp_(0, BINS - 1).long()
 
 
+def log2_bins(p: Tensor, low: Tensor, width: Tensor) -> Tensor:
+    """`bins_of(log2_places(p), low, width)` in whole numbers, from the bits of positive float64, but not limited.
+
+    `width` is at most 2^11, so that the bits are shifted by less than 64.
+    """
+    shift = (torch.frexp(width).exponent + 51).long()
+    bins = p.contiguous().view(torch.int64) - _BITS_OF_1
+    return bins.bitwise_right_shift_(shift).sub_((low / width).long())
+
+
 def finite_range(places: Tensor) -> tuple[Tensor, Tensor]:
     """The least and largest place of each class that is not far off; ±inf if a class has none.
 
@@ -65,10 +76,10 @@ def grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(start).to(low.device), torch.from_numpy(width).to(low.device)
 
 
-def class_parts(scores: Tensor) -> Iterator[tuple[slice, Tensor]]:
+def class_parts(by_class: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Some classes and their scores, (classes, rows), at a time; on the host as many as fit the cache."""
-    rows, classes = scores.shape
-    at_once = max(1, _AT_ONCE // max(1, rows)) if scores.device.type == "cpu" else classes
+    classes, rows = by_class.shape
+    at_once = max(1, _AT_ONCE // max(1, rows)) if by_class.device.type == "cpu" else classes
     for first in range(0, classes, at_once):
         part = slice(first, min(first + at_once, classes))
-        yield part, scores[:, part].T.contiguous()
+        yield part, by_class[part].contiguous()

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tbmetrics.class_performance.binned_scores import BinnedScores
 from tbmetrics.class_performance.positives import (
     RankedPositives,
     add_ap_influence,
@@ -19,7 +20,7 @@ from tbmetrics.class_performance.positives import (
     mean_precisions,
     rank_positives,
 )
-from tbmetrics.class_performance.scores import BinnedScores, ExactScores
+from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.state import AttributeState
 from tbmetrics.classes.groups import CountBuckets
 from tbmetrics.records import CALIBRATION_BINS, RECALL_LEVELS, SINGLE_LABEL, Float32Array, FloatArray, IntArray

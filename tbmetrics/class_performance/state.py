@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tbmetrics.class_performance.arguments import check_batch, check_predictions
+from tbmetrics.class_performance.binned_scores import BinnedScores
 from tbmetrics.class_performance.inputs import Activation
-from tbmetrics.class_performance.scores import BinnedScores, ExactScores
+from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.class_performance.small_batches import SmallBatchBuffer
 from tbmetrics.class_performance.stored import StoredValidation
 from tbmetrics.errors import InputError, TBMetricsWarning, caller_level

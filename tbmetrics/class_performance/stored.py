@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tbmetrics.class_performance.binned_scores import BinnedScores
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation, InputWatch
-from tbmetrics.class_performance.scores import BinnedScores, ExactScores
+from tbmetrics.class_performance.scores import ExactScores
 from tbmetrics.errors import InputError
 
 if TYPE_CHECKING:
