@@ -206,17 +206,9 @@ def compare_binned(classes: int, turns: int) -> Results:
     labels = torch.randint(classes, (BATCH,), generator=generator)
     groups = ClassGroups.from_counts({"x": [1] * classes})
     trackers = {way: ClassPerformanceTracker(classes=groups, scores=way) for way in ("exact", "binned")}
-    for tracker in trackers.values():
-        tracker.update(logits, labels)
-    values = in_turns(
-        {way: partial(_update_seconds, tracker, logits, labels) for way, tracker in trackers.items()}, turns
-    )
+    ways = {way: partial(seconds, partial(tracker.update, logits, labels)) for way, tracker in trackers.items()}
     title = f"{BATCH} samples × {classes:,} classes, single-label: an update"
-    return [Comparison(title, "s", "exact", values, watched=("binned",))]
-
-
-def _update_seconds(tracker: Any, logits: torch.Tensor, labels: torch.Tensor) -> float:
-    return seconds(lambda: tracker.update(logits, labels))
+    return [Comparison(title, "s", "exact", in_turns(ways, turns), watched=("binned",))]
 
 
 def _memory(kind: str, results: dict[str, dict[str, Any]]) -> Facts:

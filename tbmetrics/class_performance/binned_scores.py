@@ -13,6 +13,7 @@ from torch import Tensor
 from tbmetrics.class_performance.bins import (
     BINS,
     FAR,
+    IN_CACHE,
     bins_of,
     class_parts,
     finite_range,
@@ -25,7 +26,6 @@ from tbmetrics.class_performance.bins import (
 from tbmetrics.class_performance.inputs import DEFAULT_ACTIVATION, Activation
 from tbmetrics.class_performance.scores import ExactScores, on_host
 
-_IN_CACHE = 2**17  # float64 numbers
 #: Scores that are put into bins at a time: their probabilities are laid out in 64 MiB, which are used again and again.
 MOST_BINNED = 2**23
 
@@ -52,7 +52,8 @@ class BinnedScores:
         self.activation, self._is_single = first.activation, batches[0][1].ndim == 1
         self._laid_out: Tensor | None = None
         ends = [self._ends_of(self._by_class(part)) for batch in batches for part, _ in _parts(*batch)]
-        low, high = _within(*(torch.stack(end) for end in list(zip(*ends, strict=True))[:2]))
+        low, high, _ = (torch.stack(end) for end in zip(*ends, strict=True))
+        low, high = _zero_if_empty(low.amin(0), high.amax(0))
         margin = 0.25 * (high - low) + 1e-3
         self.low, self.width = grid(low - margin, high + margin, torch.zeros_like(low))
         self.negatives = torch.zeros(len(low) * BINS, dtype=torch.int64, device=low.device)
@@ -70,7 +71,7 @@ class BinnedScores:
         if self._laid_out is None or self._laid_out.numel() < rows * classes:
             self._laid_out = torch.empty(rows * classes, dtype=torch.float64, device=logits.device)
         by_class = self._laid_out[: rows * classes].view(classes, rows)
-        at_once = max(1, _IN_CACHE // classes) if logits.device.type == "cpu" else rows
+        at_once = max(1, IN_CACHE // classes) if logits.device.type == "cpu" else rows
         for first in range(0, rows, at_once):
             part = slice(first, first + at_once)
             by_class[:, part] = self.activation.softmax(logits[part]).T
@@ -82,11 +83,12 @@ class BinnedScores:
             return log2_places(ranked)
         return log_odds_places(ranked.double()) if self.activation.takes_probabilities else ranked.double()
 
-    def _bins(self, ranked: Tensor, low: Tensor, width: Tensor) -> Tensor:
-        """The bin that each ranked score is in, int64."""
+    def _bins(self, ranked: Tensor, low: Tensor, width: Tensor, *, has_far: bool = True) -> Tensor:
+        """The bin that each ranked score is in, int64; `has_far`: whether any may lie below -`FAR`."""
         if not self._is_single:
             return bins_of(self._places(ranked), low, width)
-        return log2_bins(ranked, low, width).clamp_(0, BINS - 1).masked_fill_(ranked <= 0, 0)
+        bins = log2_bins(ranked, low, width)
+        return bins.clamp_(0, BINS - 1).masked_fill_(ranked <= 0, 0) if has_far else bins
 
     def _ends_of(self, by_class: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The least and largest place of each class that is not far off, ±inf if it has none, and the least of all.
@@ -110,29 +112,22 @@ class BinnedScores:
     def _add(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         by_class = self._by_class(logits)
         low, high, least = self._ends_of(by_class)
-        has_far = self._make_room(*_within(low, high), least)
+        has_far = self._make_room(*_zero_if_empty(low, high), least)
         if has_far:
             negatives = _is_negative(labels, slice(0, len(by_class)))
             self._note_lowest(by_class, (self._places(by_class) < -FAR) & negatives)
-        self._count(by_class, labels, 1, has_zeros=has_far)
+        self._count(by_class, labels, 1, has_far=has_far)
         return _positives(by_class, labels)
 
-    def _count(self, by_class: Tensor, labels: Tensor, weight: int, *, has_zeros: bool = True) -> None:
+    def _count(self, by_class: Tensor, labels: Tensor, weight: int, *, has_far: bool = True) -> None:
         """Count the negatives `weight` times."""
-        is_single, weights = labels.ndim == 1, by_class.new_empty(0, dtype=torch.int64)
         for part, scores in class_parts(by_class):
-            low, width = self.low[part, None], self.width[part, None]
-            first = torch.arange(part.start, part.stop, device=scores.device)[:, None] * BINS
-            if is_single and not has_zeros:  # all are within the bins
-                bins = log2_bins(scores, low - first * width, width)
-            else:
-                bins = self._bins(scores, low, width).add_(first)
-            if not is_single:
-                weights = (_is_negative(labels, part) * torch.tensor(weight, device=bins.device)).flatten()
-            elif len(weights) < bins.numel():
-                weights = torch.full_like(bins, weight).flatten()
-            self.negatives.scatter_add_(0, bins.flatten(), weights[: bins.numel()])
-        if is_single:  # all were counted
+            bins = self._bins(scores, self.low[part, None], self.width[part, None], has_far=has_far)
+            bins += torch.arange(part.start, part.stop, device=bins.device)[:, None] * BINS
+            # Of single-label rows all are counted: the one positive of each is taken out again below.
+            weights = torch.full_like(bins, weight) if self._is_single else _is_negative(labels, part) * weight
+            self.negatives.scatter_add_(0, bins.flatten(), weights.flatten())
+        if self._is_single:
             classes, scores = _positives(by_class, labels)
             bins = self._bins(scores, self.low[classes], self.width[classes]).add_(classes * BINS)
             self.negatives.scatter_add_(0, bins, torch.full_like(bins, -weight))
@@ -249,9 +244,8 @@ def _parts(logits: Tensor, labels: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
     return zip(logits.split(rows), labels.split(rows), strict=True)
 
 
-def _within(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """From the least to the largest place of each class; 0 if a class has none. Ends (classes,) or (parts, classes)."""
-    low, high = (low.amin(0), high.amax(0)) if low.ndim == 2 else (low, high)
+def _zero_if_empty(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends of each class, 0 where it has none."""
     is_empty = low > high
     return low.masked_fill(is_empty, 0.0), high.masked_fill(is_empty, 0.0)
 

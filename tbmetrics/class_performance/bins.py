@@ -12,8 +12,9 @@ from torch import Tensor
 BINS = 2048
 #: Logits (or logarithms of probabilities) below -FAR are those of masks: they share the lowest bin.
 FAR = 9e3
+#: Float64 numbers that stay in the cache.
+IN_CACHE = 2**17
 _BITS_OF_1 = 1023 << 52
-_AT_ONCE = 2**17  # float64 numbers that stay in the cache
 
 
 def log2_places(p: Tensor) -> Tensor:
@@ -79,7 +80,7 @@ def grid(low: Tensor, high: Tensor, at_least: Tensor) -> tuple[Tensor, Tensor]:
 def class_parts(by_class: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Some classes and their scores, (classes, rows), at a time; on the host as many as fit the cache."""
     classes, rows = by_class.shape
-    at_once = max(1, _AT_ONCE // max(1, rows)) if by_class.device.type == "cpu" else classes
+    at_once = max(1, IN_CACHE // max(1, rows)) if by_class.device.type == "cpu" else classes
     for first in range(0, classes, at_once):
         part = slice(first, min(first + at_once, classes))
         yield part, by_class[part].contiguous()

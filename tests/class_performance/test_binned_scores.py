@@ -58,9 +58,8 @@ def test_rows_of_the_last_batch_can_be_taken_out_again():
 
 def _single_label_batch(seed, scale, rows=50):
     generator = torch.Generator().manual_seed(seed)
-    return scale * torch.randn(rows, CLASSES, generator=generator), torch.randint(
-        CLASSES, (rows,), generator=generator, dtype=torch.int32
-    )
+    labels = torch.randint(CLASSES, (rows,), generator=generator, dtype=torch.int32)
+    return scale * torch.randn(rows, CLASSES, generator=generator), labels
 
 
 def _bins_by_numpy(p, low, width):
